@@ -1,0 +1,98 @@
+/** What went wrong, for callers that branch on it. The message is for people. */
+export type NicheErrorCode =
+  // Nix formats
+  | 'malformed-base32'
+  | 'malformed-hash'
+  | 'malformed-store-path'
+  | 'malformed-nar'
+  | 'malformed-listing'
+  | 'malformed-narinfo'
+  | 'malformed-signature'
+  | 'malformed-key'
+  | 'malformed-path-info'
+  | 'malformed-derivation'
+  | 'malformed-cache-info'
+  // staging and publishing; these are also the codes of a receipt
+  | RejectionCode
+  // storage
+  | 'storage-denied'
+  | 'storage-unavailable'
+  | 'storage-full'
+  | 'storage-integrity'
+  | 'invalid-key'
+  | 'invalid-url'
+  // a cache and its settings
+  | 'not-a-cache'
+  | 'cache-exists'
+  | 'malformed-config'
+  | 'newer-version'
+  | 'wrong-key'
+  | 'upstream-unavailable'
+  // the command line and the nix under it
+  | 'usage'
+  | 'nix-missing'
+  | 'nix-failed'
+  | 'not-found'
+  | 'aborted'
+  | 'internal';
+
+/** Why the publisher would not publish a staged path. */
+export type RejectionCode =
+  | 'malformed-manifest'
+  | 'missing-nar'
+  | 'malformed-nar'
+  | 'nar-hash-mismatch'
+  | 'nar-size-mismatch'
+  | 'unproven-reference'
+  | 'unclaimed-reference'
+  | 'ca-mismatch'
+  | 'unsupported-ca'
+  | 'unsignable'
+  | 'conflict'
+  | 'upstream-conflict'
+  | 'blocked'
+  | 'missing-references'
+  | 'too-large'
+  | 'failed';
+
+export interface NicheErrorOptions extends ErrorOptions {
+  /** What the user can do next, a sentence without its full stop. */
+  readonly hint?: string;
+}
+
+/**
+ * The one error that niche throws on purpose. The message names the action, the thing acted on,
+ * what was expected and what came; it never holds a secret.
+ */
+export class NicheError extends Error {
+  override readonly name = 'NicheError';
+  readonly code: NicheErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: NicheErrorCode, message: string, options?: NicheErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.hint = options?.hint;
+  }
+}
+
+/** The message of anything thrown, for use inside another message. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Whether `error` is a {@link NicheError} with one of `codes` (any code when none is given). */
+export function isNicheError(error: unknown, ...codes: NicheErrorCode[]): error is NicheError {
+  return error instanceof NicheError && (codes.length === 0 || codes.includes(error.code));
+}
+
+const maxQuotedCharacters = 120;
+
+/** `text` quoted for a message: control characters escaped, cut to a readable length. */
+export function quote(text: string): string {
+  const cut =
+    text.length > maxQuotedCharacters
+      ? `${text.slice(0, maxQuotedCharacters)}… (${text.length} characters)`
+      : text;
+  return JSON.stringify(cut);
+}

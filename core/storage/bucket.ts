@@ -1,0 +1,81 @@
+/**
+ * A place for objects under keys: one bucket, or a prefix of one. Keys are relative to it, use `/`,
+ * and follow {@link assertKey}.
+ *
+ * Missing is `null`. Every failure throws a NicheError: `storage-denied`, `storage-unavailable`
+ * (down, throttled, timed out: a retry may help), `storage-full`, `storage-integrity` (the bytes
+ * are not what they were declared to be), `invalid-key`. Denied or down is never "missing".
+ */
+export interface Bucket {
+  /** Where it is, as a URL for people to read; never holds a credential. */
+  readonly url: string;
+  readonly capabilities: BucketCapabilities;
+  head(key: string, options?: RequestOptions): Promise<ObjectInfo | null>;
+  /** The object's bytes, or those of `range`. The body throws if it breaks off. */
+  get(key: string, options?: GetOptions): Promise<StoredObject | null>;
+  /** Stores `body` whole: nothing is visible under `key` before all of it is. */
+  put(key: string, body: Uint8Array, options?: PutOptions): Promise<PutOutcome>;
+  /** Begins an object of unknown length. What is never committed is never visible. */
+  upload(key: string, options?: ObjectOptions): Promise<Upload>;
+  /** Every object whose key starts with `prefix`, in byte order of the keys. */
+  list(prefix: string, options?: RequestOptions): AsyncIterable<ObjectInfo>;
+  /** Deletes what is there of `keys`; a key that is missing is no failure. */
+  delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
+}
+
+/** What a storage can promise; callers ask before they rely on it. */
+export interface BucketCapabilities {
+  /** `put` honours `ifAbsent` atomically: of racing writers exactly one creates. */
+  readonly conditionalPut: boolean;
+  /** `Upload.commit` honours `ifAbsent` atomically. */
+  readonly conditionalComplete: boolean;
+}
+
+export interface ObjectInfo {
+  readonly key: string;
+  /** In bytes. */
+  readonly size: number;
+  readonly modified: Date;
+  /** Changes whenever the object does. */
+  readonly etag: string;
+}
+
+export interface StoredObject {
+  readonly info: ObjectInfo;
+  /** Large chunks; consume it or call its iterator's `return`, else the connection stays open. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
+
+export interface RequestOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface GetOptions extends RequestOptions {
+  /** Bytes from `start` up to and without `end` (to the object's end when absent). */
+  readonly range?: { readonly start: number; readonly end?: number } | undefined;
+}
+
+export interface ObjectOptions extends RequestOptions {
+  readonly contentType?: string | undefined;
+  readonly cacheControl?: string | undefined;
+}
+
+export interface PutOptions extends ObjectOptions {
+  /** Create only: an object that is there already stays as it is, and the outcome says so. */
+  readonly ifAbsent?: boolean | undefined;
+  /** The body's SHA-256, checked by the storage on arrival where it can. */
+  readonly sha256?: Uint8Array | undefined;
+}
+
+/** `exists`: something was there already and was left as it was (only with `ifAbsent`). */
+export type PutOutcome = 'created' | 'exists';
+
+/** An object being written. Exactly one of `commit` and `abort` ends it. */
+export interface Upload {
+  /** Takes the next bytes; resolves when more may come, so awaiting it bounds memory. */
+  write(chunk: Uint8Array): Promise<void>;
+  /** Makes the whole object visible at once. */
+  commit(options?: { readonly ifAbsent?: boolean | undefined }): Promise<PutOutcome>;
+  /** Leaves nothing readable; safe after a failed `write` or `commit`. */
+  abort(): Promise<void>;
+}
