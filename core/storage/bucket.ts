@@ -5,6 +5,7 @@
  * Missing is `null`. Every failure throws a NicheError: `storage-denied`, `storage-unavailable`
  * (down, throttled, timed out: a retry may help), `storage-full`, `storage-integrity` (the bytes
  * are not what they were declared to be), `invalid-key`. Denied or down is never "missing".
+ * A `signal` that was aborted ends an operation, its body, or its upload with `aborted`.
  */
 export interface Bucket {
   /** Where it is, as a URL for people to read; never holds a credential. */
@@ -21,6 +22,11 @@ export interface Bucket {
   list(prefix: string, options?: RequestOptions): AsyncIterable<ObjectInfo>;
   /** Deletes what is there of `keys`; a key that is missing is no failure. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
+  /**
+   * Removes what is left of uploads that nobody has ended or written to since `olderThan`; returns
+   * how many. Absent where a storage keeps nothing of them.
+   */
+  sweepUploads?(olderThan: Date): Promise<number>;
 }
 
 /** What a storage can promise; callers ask before they rely on it. */
@@ -51,7 +57,10 @@ export interface RequestOptions {
 }
 
 export interface GetOptions extends RequestOptions {
-  /** Bytes from `start` up to and without `end` (to the object's end when absent). */
+  /**
+   * Bytes from `start` up to and without `end` (to the object's end when absent). What lies beyond
+   * the object's end is left out; nothing may be left.
+   */
   readonly range?: { readonly start: number; readonly end?: number } | undefined;
 }
 
@@ -70,12 +79,15 @@ export interface PutOptions extends ObjectOptions {
 /** `exists`: something was there already and was left as it was (only with `ifAbsent`). */
 export type PutOutcome = 'created' | 'exists';
 
-/** An object being written. Exactly one of `commit` and `abort` ends it. */
+/** An object being written, one call at a time. Exactly one of `commit` and `abort` ends it. */
 export interface Upload {
-  /** Takes the next bytes; resolves when more may come, so awaiting it bounds memory. */
+  /**
+   * Takes the next bytes; resolves when more may come, so awaiting it bounds memory. The chunk is
+   * the caller's again then, to fill anew.
+   */
   write(chunk: Uint8Array): Promise<void>;
   /** Makes the whole object visible at once. */
   commit(options?: { readonly ifAbsent?: boolean | undefined }): Promise<PutOutcome>;
-  /** Leaves nothing readable; safe after a failed `write` or `commit`. */
+  /** Leaves nothing readable; safe at any time, and does nothing after a `commit` that succeeded. */
   abort(): Promise<void>;
 }

@@ -6,17 +6,41 @@ const keyGrammar = /^[A-Za-z0-9+\-._?=]+(?:\/[A-Za-z0-9+\-._?=]+)*$/;
 /** The longest key that every supported storage takes, in bytes. */
 const maxKeyBytes = 1024;
 
+/** Whether `key` is made of plain segments and short enough for every storage. */
+export function isKey(key: string): boolean {
+  return (
+    keyGrammar.test(key) &&
+    key.length <= maxKeyBytes &&
+    !key.split('/').some((segment) => segment === '.' || segment === '..')
+  );
+}
+
 /**
  * Refuses a key that is not made of plain segments, before any storage sees it.
  *
  * @throws NicheError `invalid-key`
  */
 export function assertKey(key: string): void {
-  const hasDotSegment = key.split('/').some((segment) => segment === '.' || segment === '..');
-  if (!keyGrammar.test(key) || key.length > maxKeyBytes || hasDotSegment) {
+  if (!isKey(key)) {
     throw new NicheError(
       'invalid-key',
       `refusing the object key ${quote(key)}: expected up to ${maxKeyBytes} characters of A-Z a-z 0-9 + - . _ ? = in segments parted by "/"`,
+    );
+  }
+}
+
+/**
+ * Refuses a listing's prefix with which no key can begin. The empty prefix means every key, and one
+ * may end anywhere in a key.
+ *
+ * @throws NicheError `invalid-key`
+ */
+export function assertPrefix(prefix: string): void {
+  const isBegun = isKey(prefix) || isKey(`${prefix}x`);
+  if (!isBegun) {
+    throw new NicheError(
+      'invalid-key',
+      `refusing the prefix ${quote(prefix)}: expected the beginning of an object key, as "staging/"`,
     );
   }
 }

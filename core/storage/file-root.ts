@@ -1,0 +1,142 @@
+import type { BigIntStats } from 'node:fs';
+import { lstat, stat } from 'node:fs/promises';
+import { isAbsolute, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { NicheError, quote } from '../errors.ts';
+import type { ObjectInfo } from './bucket.ts';
+import { fileError, isErrno } from './file-errors.ts';
+import { assertKey } from './keys.ts';
+
+/** Holds what is being written: in the bucket's own file system, so that it can be linked. */
+export const temporaryFolder = '.niche-tmp';
+
+/** At the root of a file system `lost+found` is the kernel's, and readable by root alone. */
+const reserved: ReadonlySet<string> = new Set([temporaryFolder, 'lost+found']);
+
+/** The directory that holds a bucket. */
+export interface FileRoot {
+  readonly path: string;
+  readonly url: string;
+  /**
+   * Ask before anything is called missing, and before anything is written: a directory that was
+   * deleted, or whose disk was unmounted, must not look like an empty bucket.
+   *
+   * @throws NicheError `storage-unavailable` unless it is there, on the file system it was on
+   */
+  check(): Promise<void>;
+}
+
+/** @throws NicheError `invalid-url` for a path that is not absolute */
+export function fileRoot(directory: string): FileRoot {
+  if (!isAbsolute(directory)) {
+    throw new NicheError(
+      'invalid-url',
+      `opening a bucket: expected an absolute directory, got ${quote(directory)}`,
+    );
+  }
+  const path = resolve(directory);
+  const { href: url } = pathToFileURL(path);
+  let device: bigint | undefined;
+  return {
+    path,
+    url,
+    async check() {
+      const found = await stat(path, { bigint: true }).catch((error: unknown) => {
+        if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null;
+        throw fileError(error, `opening the bucket ${url}`);
+      });
+      if (!found?.isDirectory()) {
+        throw new NicheError(
+          'storage-unavailable',
+          `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
+        );
+      }
+      device ??= found.dev;
+      if (found.dev !== device) {
+        throw new NicheError(
+          'storage-unavailable',
+          `opening the bucket ${url} failed: another file system is there than before`,
+          { hint: 'mount it again, or start again if this is meant' },
+        );
+      }
+    },
+  };
+}
+
+/** Whether `key` lies in a folder of the root that holds no objects. */
+export function isReserved(key: string): boolean {
+  return reserved.has(key.split('/', 1)[0] ?? '');
+}
+
+/**
+ * The file that holds `key`, which need not be there.
+ *
+ * @throws NicheError `invalid-key`; `storage-denied` where a symbolic link would be followed
+ */
+export async function locate(root: FileRoot, key: string): Promise<string> {
+  assertKey(key);
+  if (isReserved(key)) {
+    throw new NicheError(
+      'invalid-key',
+      `refusing the object key ${quote(key)}: that folder of ${root.url} holds no objects`,
+    );
+  }
+  const segments = key.split('/');
+  const parents = segments.slice(1).map((_, index) => segments.slice(0, index + 1).join('/'));
+  await Promise.all(parents.map((parent) => refuseLink(root, parent)));
+  return join(root.path, key);
+}
+
+async function refuseLink(root: FileRoot, folder: string): Promise<void> {
+  try {
+    const found = await lstat(join(root.path, folder));
+    if (found.isSymbolicLink()) throw notAFile(root, folder);
+  } catch (error) {
+    if (!isAbsence(error)) throw fileError(error, `opening ${quote(folder)} in ${root.url}`);
+  }
+}
+
+/**
+ * What `found` is as an object; `null` for a folder, which is none.
+ *
+ * @throws NicheError `storage-denied` for a symbolic link, a device, or the like
+ */
+export function objectInfo(root: FileRoot, key: string, found: BigIntStats): ObjectInfo | null {
+  if (found.isDirectory()) return null;
+  if (!found.isFile()) throw notAFile(root, key);
+  return {
+    key,
+    size: Number(found.size),
+    modified: found.mtime,
+    etag: `${found.ino.toString(36)}-${found.size.toString(36)}-${found.mtimeNs.toString(36)}`,
+  };
+}
+
+/** The object under `key`, whose file is `path`; `null` means missing, and the root is there. */
+export async function statObject(
+  root: FileRoot,
+  key: string,
+  path: string,
+): Promise<ObjectInfo | null> {
+  try {
+    const found = await lstat(path, { bigint: true });
+    return objectInfo(root, key, found);
+  } catch (error) {
+    if (!isAbsence(error)) throw fileError(error, `looking for ${quote(key)} in ${root.url}`);
+    await root.check();
+    return null;
+  }
+}
+
+/** Whether `error` says that there is no such file: not there, or no folder on the way to it. */
+export function isAbsence(error: unknown): boolean {
+  return isErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG');
+}
+
+function notAFile(root: FileRoot, key: string): NicheError {
+  return new NicheError(
+    'storage-denied',
+    `refusing ${quote(key)} in ${root.url}: expected a plain file or folder, got a link or a device`,
+    { hint: 'symbolic links in a bucket are not followed; mount the directory there instead' },
+  );
+}

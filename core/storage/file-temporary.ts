@@ -1,0 +1,197 @@
+import { randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
+import {
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  unlink,
+  type FileHandle,
+} from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { NicheError, quote } from '../errors.ts';
+import type { PutOutcome } from './bucket.ts';
+import { fileError, isErrno } from './file-errors.ts';
+import { objectInfo, temporaryFolder, type FileRoot } from './file-root.ts';
+
+/** Others may delete an emptied folder between its creation and the link, over and over. */
+const maxPublishAttempts = 100;
+
+/** A file that no key leads to yet. */
+export interface Temporary {
+  readonly path: string;
+  readonly handle: FileHandle;
+}
+
+export async function createTemporary(root: FileRoot): Promise<Temporary> {
+  await root.check();
+  const folder = join(root.path, temporaryFolder);
+  const path = join(folder, `${process.pid}-${randomUUID()}`);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+  try {
+    return { path, handle: await open(path, flags, 0o666) };
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+  await makeFolder(folder);
+  return { path, handle: await open(path, flags, 0o666) };
+}
+
+export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let written = 0; written < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, written);
+    written += bytesWritten;
+  }
+}
+
+/** Closes and removes it, if it is still there. */
+export async function discard({ handle, path }: Temporary): Promise<void> {
+  await handle.close();
+  await removeIfThere(path);
+}
+
+/**
+ * Makes a whole file visible under `key` at once, on the disk before that, and ends it.
+ *
+ * @param path the file of `key`
+ */
+export async function publish(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+  ifAbsent: boolean,
+): Promise<PutOutcome> {
+  await temporary.handle.sync();
+  const { ino } = await temporary.handle.stat({ bigint: true });
+  await temporary.handle.close();
+  await root.check();
+  for (let attempt = 1; attempt <= maxPublishAttempts; attempt += 1) {
+    try {
+      await (ifAbsent ? link(temporary.path, path) : rename(temporary.path, path));
+    } catch (error) {
+      if (ifAbsent && isErrno(error, 'EEXIST')) {
+        const winner = await winnerAt(root, key, path);
+        if (winner === null) continue;
+        await removeIfThere(temporary.path);
+        // A file server may repeat a link whose answer was lost, and then find its own.
+        if (winner !== ino) return 'exists';
+        await syncFolder(dirname(path));
+        return 'created';
+      }
+      if (!isErrno(error, 'ENOENT')) throw error;
+      await makeParents(root, key);
+      await assertStillThere(root, temporary, key);
+      continue;
+    }
+    await syncFolder(dirname(path));
+    if (ifAbsent) await removeIfThere(temporary.path);
+    return 'created';
+  }
+  throw new NicheError(
+    'storage-unavailable',
+    `writing ${quote(key)} in ${root.url} failed: its folder was deleted ${maxPublishAttempts} times meanwhile`,
+  );
+}
+
+async function assertStillThere(root: FileRoot, { path }: Temporary, key: string): Promise<void> {
+  try {
+    await lstat(path);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+    throw new NicheError(
+      'storage-unavailable',
+      `writing ${quote(key)} in ${root.url} failed: the unfinished upload was removed meanwhile`,
+      { cause: error },
+    );
+  }
+}
+
+/** The inode of the object in whose favour a link failed; `null` if it is gone again. */
+async function winnerAt(root: FileRoot, key: string, path: string): Promise<bigint | null> {
+  try {
+    const found = await lstat(path, { bigint: true });
+    if (objectInfo(root, key, found) !== null) return found.ino;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return null;
+    throw error;
+  }
+  throw new NicheError(
+    'invalid-key',
+    `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
+  );
+}
+
+/** Never makes the root itself: what is gone stays gone. */
+async function makeParents(root: FileRoot, key: string): Promise<void> {
+  await root.check();
+  const segments = key.split('/');
+  for (let depth = 1; depth < segments.length; depth += 1) {
+    try {
+      await makeFolder(join(root.path, ...segments.slice(0, depth)));
+    } catch (error) {
+      // Someone pruned the folder above meanwhile: the caller tries again.
+      if (isErrno(error, 'ENOENT')) return;
+      throw error;
+    }
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Makes a new name survive a loss of power, where the file system has a way to. */
+async function syncFolder(path: string): Promise<void> {
+  try {
+    await using folder = await open(path, constants.O_RDONLY);
+    await folder.sync();
+  } catch (error) {
+    // Deleted again; a folder one may write but not read; a file system that syncs no folders.
+    if (!isErrno(error, 'ENOENT', 'EACCES', 'EINVAL', 'ENOTSUP')) throw error;
+  }
+}
+
+/**
+ * Removes what unfinished uploads have left, of this process and others.
+ *
+ * @returns how many
+ */
+export async function sweepTemporaries(root: FileRoot, olderThan: Date): Promise<number> {
+  await root.check();
+  const folder = join(root.path, temporaryFolder);
+  let removed = 0;
+  try {
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name);
+      const found = await lstat(path).catch((error: unknown) => {
+        if (isErrno(error, 'ENOENT')) return null;
+        throw error;
+      });
+      if (found === null || found.mtime >= olderThan) continue;
+      await removeIfThere(path);
+      removed += 1;
+    }
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) {
+      throw fileError(error, `removing unfinished uploads in ${root.url}`);
+    }
+  }
+  return removed;
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+}

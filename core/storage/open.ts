@@ -1,0 +1,54 @@
+import { fileURLToPath } from 'node:url';
+import { NicheError, quote } from '../errors.ts';
+import type { Bucket } from './bucket.ts';
+import { openFileBucket } from './file.ts';
+
+type Opener = (url: URL) => Bucket;
+
+/** What each scheme opens; a driver is registered here and nowhere else. */
+const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([['file:', openFileUrl]]);
+
+/**
+ * The bucket at `url`, as `file:///srv/cache`. Nothing is looked at before the first request.
+ *
+ * @throws NicheError `invalid-url`
+ */
+export function openBucket(url: string): Bucket {
+  const parsed = URL.parse(url);
+  const opener = parsed === null ? undefined : openers.get(parsed.protocol);
+  // The parser takes `file:some/path` for an absolute one.
+  if (parsed === null || opener === undefined || !/^[a-z0-9]+:\/\//i.test(url)) {
+    const kinds = [...openers.keys()].map((protocol) => `${protocol}//`).join(', ');
+    throw new NicheError(
+      'invalid-url',
+      `opening a bucket: expected a URL that begins with one of ${kinds}; got ${forPeople(parsed, url)}`,
+      { hint: 'for a directory write file:///absolute/path' },
+    );
+  }
+  return opener(parsed);
+}
+
+function openFileUrl(url: URL): Bucket {
+  const isBare = url.search === '' && url.hash === '';
+  try {
+    const path = fileURLToPath(url);
+    if (isBare && !path.includes('\0')) return openFileBucket(path);
+  } catch (cause) {
+    throw refusal(url, { cause });
+  }
+  throw refusal(url);
+}
+
+function refusal(url: URL, options?: ErrorOptions): NicheError {
+  return new NicheError(
+    'invalid-url',
+    `opening a bucket: expected file:///absolute/path and nothing more; got ${quote(url.href)}`,
+    options,
+  );
+}
+
+/** Without a password or a token, which other kinds of URL may hold. */
+function forPeople(parsed: URL | null, url: string): string {
+  const mayHoldSecret = parsed !== null && /[@?#]/.test(url);
+  return quote(mayHoldSecret ? `${parsed.protocol}//${parsed.host}${parsed.pathname}` : url);
+}

@@ -1,0 +1,22 @@
+import { NicheError } from '../errors.ts';
+import type { GetOptions } from './bucket.ts';
+
+/** Bytes from `start` up to and without `end`, both within the object. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * What of `range` an object of `size` bytes has; empty where they do not meet.
+ *
+ * @throws NicheError `internal` for a bound that is no whole number of bytes, or an end before the start
+ */
+export function clipRange(range: GetOptions['range'], size: number): ByteRange {
+  if (range === undefined) return { start: 0, end: size };
+  const { start, end = Number.MAX_SAFE_INTEGER } = range;
+  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start < 0 || end < start) {
+    throw new NicheError('internal', `expected a range of bytes, got ${start} to ${end}`);
+  }
+  return { start: Math.min(start, size), end: Math.min(end, size) };
+}
