@@ -4,7 +4,6 @@ export type NicheErrorCode =
   | 'malformed-base32'
   | 'malformed-hash'
   | 'malformed-store-path'
-  | 'malformed-nar'
   | 'malformed-listing'
   | 'malformed-narinfo'
   | 'malformed-signature'
@@ -14,6 +13,7 @@ export type NicheErrorCode =
   | 'malformed-cache-info'
   // staging and publishing; these are also the codes of a receipt
   | RejectionCode
+  | 'oversized'
   // storage
   | 'storage-denied'
   | 'storage-unavailable'
@@ -36,24 +36,27 @@ export type NicheErrorCode =
   | 'aborted'
   | 'internal';
 
+const rejectionCodes = [
+  'malformed-manifest',
+  'missing-nar',
+  'malformed-nar',
+  'nar-hash-mismatch',
+  'nar-size-mismatch',
+  'unproven-reference',
+  'unclaimed-reference',
+  'ca-mismatch',
+  'unsupported-ca',
+  'unsignable',
+  'conflict',
+  'upstream-conflict',
+  'blocked',
+  'missing-references',
+  'too-large',
+  'failed',
+] as const;
+
 /** Why the publisher would not publish a staged path. */
-export type RejectionCode =
-  | 'malformed-manifest'
-  | 'missing-nar'
-  | 'malformed-nar'
-  | 'nar-hash-mismatch'
-  | 'nar-size-mismatch'
-  | 'unproven-reference'
-  | 'unclaimed-reference'
-  | 'ca-mismatch'
-  | 'unsupported-ca'
-  | 'unsignable'
-  | 'conflict'
-  | 'upstream-conflict'
-  | 'blocked'
-  | 'missing-references'
-  | 'too-large'
-  | 'failed';
+export type RejectionCode = (typeof rejectionCodes)[number];
 
 export interface NicheErrorOptions extends ErrorOptions {
   /** What the user can do next, a sentence without its full stop. */
@@ -84,6 +87,11 @@ export function messageOf(error: unknown): string {
 /** Whether `error` is a {@link NicheError} with one of `codes` (any code when none is given). */
 export function isNicheError(error: unknown, ...codes: NicheErrorCode[]): error is NicheError {
   return error instanceof NicheError && (codes.length === 0 || codes.includes(error.code));
+}
+
+/** Whether `error` says that a staged path must not be published. */
+export function isRejection(error: unknown): error is NicheError & { code: RejectionCode } {
+  return isNicheError(error, ...rejectionCodes);
 }
 
 const maxQuotedCharacters = 120;

@@ -57,12 +57,12 @@ export function storeBaseName(path: StorePath): string {
 }
 
 /**
- * The 32 characters of a full store path that its narinfo is found by.
+ * The 32 characters of a full store path, of whichever store, that its narinfo is found by.
  *
  * @throws NicheError `malformed-store-path`
  */
-export function storeHash(path: string, storeDir: string = defaultStoreDir): string {
-  return parseStorePath(path, storeDir).hash;
+export function storeHash(path: string): string {
+  return parseStoreBaseName(path.slice(path.lastIndexOf('/') + 1)).hash;
 }
 
 /**

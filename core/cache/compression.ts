@@ -1,0 +1,91 @@
+import { Readable, pipeline } from 'node:stream';
+import { promisify } from 'node:util';
+import { constants, createZstdDecompress, zstdCompress } from 'node:zlib';
+
+import { maxZstdWindowLog } from '../limits.ts';
+import type { Compression } from './config.ts';
+
+/**
+ * Uncompressed bytes in a frame. Frames are independent, so they are compressed at once and a
+ * reader may decompress them at once; Nix 2.35 writes frames of the same size.
+ */
+export const frameBytes = 16 * 1024 * 1024;
+
+/** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
+const compressBound = (size: number): number => size + (size >> 8) + 1024;
+
+const outputChunkBytes = 1024 * 1024;
+
+const compressFrame = promisify(zstdCompress);
+
+/**
+ * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time on the thread
+ * pool. Holds at most `parallelism + 1` frames and their outputs.
+ */
+export async function* compressZstd(
+  source: AsyncIterable<Uint8Array>,
+  options: {
+    readonly level: number;
+    readonly parallelism: number;
+    /** The source's length in bytes, so that what is small gets a small buffer. */
+    readonly totalBytes: number;
+  },
+): AsyncIterable<Uint8Array> {
+  const capacity = Math.max(1, Math.min(frameBytes, options.totalBytes));
+  const inFlight: Promise<Buffer>[] = [];
+  const spare: Buffer[] = [];
+  let frame: Buffer | null = null;
+  let filled = 0;
+
+  const submit = (buffer: Buffer, size: number): void => {
+    const compressed = compressFrame(buffer.subarray(0, size), {
+      params: { [constants.ZSTD_c_compressionLevel]: options.level },
+      pledgedSrcSize: size,
+      // One output buffer for the whole frame: each further one costs a trip to the thread pool.
+      chunkSize: compressBound(size),
+    } as Parameters<typeof compressFrame>[1]).finally(() => spare.push(buffer));
+    // Awaited in turn below; until then a failure must not count as unhandled.
+    compressed.catch(() => undefined);
+    inFlight.push(compressed);
+  };
+
+  try {
+    for await (const chunk of source) {
+      for (let offset = 0; offset < chunk.length;) {
+        frame ??= spare.pop() ?? Buffer.allocUnsafeSlow(capacity);
+        const part = chunk.subarray(offset, offset + capacity - filled);
+        frame.set(part, filled);
+        filled += part.length;
+        offset += part.length;
+        if (filled < capacity) continue;
+        submit(frame, filled);
+        frame = null;
+        filled = 0;
+        if (inFlight.length > options.parallelism) yield await (inFlight.shift() as Promise<Buffer>);
+      }
+    }
+    if (frame && filled > 0) submit(frame, filled);
+    for (const compressed of inFlight.splice(0)) yield await compressed;
+  } finally {
+    await Promise.allSettled(inFlight);
+  }
+}
+
+/** Decompresses concatenated zstd frames; throws zlib's own error when they are damaged. */
+export async function* decompressZstd(
+  source: AsyncIterable<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  const decoder = createZstdDecompress({
+    params: { [constants.ZSTD_d_windowLogMax]: maxZstdWindowLog },
+    chunkSize: outputChunkBytes,
+  });
+  // The pipeline destroys the decoder with whatever went wrong, and the iteration throws it.
+  const output = pipeline(Readable.from(source, { objectMode: true }), decoder, () => undefined);
+  for await (const chunk of output) yield chunk as Buffer;
+}
+
+/** What the compression adds to a NAR's name. */
+export const narSuffix: Readonly<Record<Compression['kind'], string>> = {
+  zstd: '.nar.zst',
+  none: '.nar',
+};

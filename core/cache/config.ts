@@ -1,0 +1,141 @@
+import { z } from 'zod';
+
+import { NicheError, messageOf, quote } from '../errors.ts';
+import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';
+import { parsePublicKey } from '../nix/keys.ts';
+import type { ObjectReader } from '../storage/http.ts';
+import { configKey } from './layout.ts';
+import { readText } from './objects.ts';
+
+/** The version of `niche.json` that this release writes, and the newest that it reads. */
+export const configVersion = 1;
+
+const publicKey = z.string().superRefine((text, context) => {
+  try {
+    parsePublicKey(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+  }
+});
+
+const absoluteUrl = z
+  .string()
+  .refine((text) => URL.canParse(text), { error: 'expected an absolute URL' });
+
+const upstream = z.strictObject({
+  /** Where the upstream is read: `https://…`, `http://…` or a storage URL. */
+  url: absoluteUrl,
+  publicKey,
+});
+
+const compression = z.strictObject({
+  kind: z.enum(['zstd', 'none']),
+  /** zstd's level. */
+  level: z.int().min(1).max(19).default(3),
+});
+
+const limits = z.strictObject({
+  /** The largest NAR that is published, in bytes. */
+  maxNarBytes: z.int().positive().default(defaultMaxNarBytes),
+  /** What becomes of a path that mentions store paths which it does not claim as references. */
+  unclaimed: z.enum(['warn', 'reject']).default('warn'),
+  /** How long a path waits for its references before it is rejected, in days. */
+  waitingDays: z.number().positive().default(7),
+});
+
+const config = z.strictObject({
+  version: z.literal(configVersion),
+  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, {
+    error: 'expected 1 to 63 letters, digits, dots, dashes or underscores',
+  }),
+  storeDir: z.string().regex(/^(?:\/[^/\s]+)+$/, { error: 'expected an absolute folder' }),
+  publicKeys: z.array(publicKey).min(1),
+  /** The URL that readers put into `substituters`. */
+  substituter: absoluteUrl,
+  /** The public root. */
+  storage: absoluteUrl,
+  /** The private root. */
+  private: absoluteUrl,
+  compression: compression.default({ kind: 'zstd', level: 3 }),
+  upstreams: z.array(upstream).default([]),
+  limits: limits.default(() => limits.parse({})),
+});
+
+/** The public configuration of a cache, `niche.json`. */
+export type CacheConfig = z.infer<typeof config>;
+export type Upstream = z.infer<typeof upstream>;
+export type CacheLimits = z.infer<typeof limits>;
+export type Compression = z.infer<typeof compression>;
+
+/**
+ * Reads `niche.json`'s text.
+ *
+ * @param where names the document in messages
+ * @throws NicheError `newer-version` when a later release wrote it, `malformed-config` when it is
+ *   damaged: the message names the field and its value
+ */
+export function parseConfig(text: string, where: string): CacheConfig {
+  const document = parseJson(text, where);
+  const version = z.looseObject({ version: z.number() }).safeParse(document);
+  if (version.success && version.data.version > configVersion) {
+    throw new NicheError(
+      'newer-version',
+      `${where} has version ${version.data.version}; this niche reads up to version ${configVersion}`,
+      { hint: 'upgrade niche on this machine' },
+    );
+  }
+  const result = config.safeParse(document);
+  if (!result.success) {
+    throw new NicheError('malformed-config', `${where} is not valid: ${describeIssues(result.error, document)}`);
+  }
+  return result.data;
+}
+
+export function formatConfig(value: CacheConfig): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+/**
+ * Reads the configuration of the cache whose public root is `bucket`.
+ *
+ * @throws NicheError `not-a-cache` when there is none, and what {@link parseConfig} throws
+ */
+export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
+  const text = await readText(bucket, configKey, maxDocumentBytes);
+  if (text === null) {
+    throw new NicheError('not-a-cache', `there is no cache at ${bucket.url}: ${configKey} is missing`, {
+      hint: `make one with: niche init ${bucket.url}`,
+    });
+  }
+  return parseConfig(text, `${configKey} of ${bucket.url}`);
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new NicheError('malformed-config', `${where} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** What zod found, one clause an issue, each with the field and the value that came. */
+export function describeIssues(error: z.ZodError, document: unknown): string {
+  return error.issues
+    .slice(0, 5)
+    .map((issue) => {
+      const field = issue.path.map(String).join('.') || 'the document';
+      const value = valueAt(document, issue.path);
+      const came = value === undefined ? 'it is missing' : `got ${quote(JSON.stringify(value))}`;
+      return `${field}: ${issue.message} (${came})`;
+    })
+    .join('; ');
+}
+
+function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
+  let value = document;
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null) return undefined;
+    value = (value as Record<PropertyKey, unknown>)[step];
+  }
+  return value;
+}

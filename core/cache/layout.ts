@@ -1,0 +1,122 @@
+/**
+ * Where everything of a cache lies. Keys are relative to the bucket's prefix; `public` ones are what
+ * Nix and its users read, `private` ones are the publisher's and its clients' business.
+ */
+
+export const cacheInfoKey = 'nix-cache-info';
+export const configKey = 'niche.json';
+export const privateConfigKey = 'niche.private.json';
+
+export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
+export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
+export const logKey = (drvName: string): string => `log/${drvName}`;
+
+export const stagingPrefix = 'staging/';
+export const uploadPrefix = (upload: string): string => `${stagingPrefix}${upload}/`;
+export const manifestKey = ({ upload, batch }: BatchId): string =>
+  `${uploadPrefix(upload)}${batch}.json`;
+export const stagedNarsKey = ({ upload, batch }: BatchId, encoding: 'none' | 'zstd'): string =>
+  `${uploadPrefix(upload)}${batch}.nars${encoding === 'zstd' ? '.zst' : ''}`;
+export const stagedLogKey = (upload: string, drvName: string): string =>
+  `${uploadPrefix(upload)}${drvName}.log`;
+
+export const receiptsPrefix = 'receipts/';
+export const receiptPrefix = (upload: string): string => `${receiptsPrefix}${upload}/`;
+
+export const pendingPrefix = 'pending/';
+export const pendingKey = (storeHash: string, upload: string): string =>
+  `${pendingPrefix}${storeHash}/${upload}.json`;
+export const pendingListingKey = (storeHash: string, upload: string): string =>
+  `${pendingPrefix}${storeHash}/${upload}.ls`;
+export const pendingLogKey = (storeHash: string, upload: string): string =>
+  `${pendingPrefix}${storeHash}/${upload}.log`;
+
+export const waitingPrefix = 'waiting/';
+export const waitingForPrefix = (referenceHash: string): string =>
+  `${waitingPrefix}${referenceHash}/`;
+export const waitingKey = ({ reference, storeHash, upload }: Waiting): string =>
+  `${waitingForPrefix(reference)}${storeHash}.${upload}`;
+
+export const blockedKey = (storeHash: string): string => `blocked/${storeHash}`;
+export const auditPrefix = 'audit/';
+export const attemptsPrefix = 'attempts/';
+
+/** One batch of one upload. */
+export interface BatchId {
+  /** The client session's UUIDv7. */
+  readonly upload: string;
+  /** Counts from 0 within the upload. */
+  readonly batch: number;
+}
+
+/** A path that waits for a reference, all by store hash. */
+export interface Waiting {
+  readonly reference: string;
+  readonly storeHash: string;
+  readonly upload: string;
+}
+
+const uuid = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
+const hash = '[0-9a-df-np-sv-z]{32}';
+const manifestGrammar = new RegExp(`^staging/(${uuid})/(0|[1-9][0-9]{0,8})\\.json$`);
+const pendingGrammar = new RegExp(`^pending/(${hash})/(${uuid})\\.json$`);
+const waitingGrammar = new RegExp(`^waiting/(${hash})/(${hash})\\.(${uuid})$`);
+const narInfoGrammar = new RegExp(`^(${hash})\\.narinfo$`);
+const uploadGrammar = new RegExp(`^${uuid}$`);
+const publicGrammar = new RegExp(
+  `^(?:nix-cache-info|niche\\.json|niche\\.private\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+)$`,
+);
+
+/** The batch that `key` is the manifest of; null for every other key. */
+export function parseManifestKey(key: string): BatchId | null {
+  const match = manifestGrammar.exec(key);
+  return match ? { upload: match[1] ?? '', batch: Number(match[2]) } : null;
+}
+
+/** The path and upload that `key` is the pending record of; null for every other key. */
+export function parsePendingKey(key: string): { storeHash: string; upload: string } | null {
+  const match = pendingGrammar.exec(key);
+  return match ? { storeHash: match[1] ?? '', upload: match[2] ?? '' } : null;
+}
+
+/** What the marker `key` says; null for every other key. */
+export function parseWaitingKey(key: string): Waiting | null {
+  const match = waitingGrammar.exec(key);
+  return match
+    ? { reference: match[1] ?? '', storeHash: match[2] ?? '', upload: match[3] ?? '' }
+    : null;
+}
+
+/** The store hash of a narinfo's key; null for every other key. */
+export function parseNarInfoKey(key: string): string | null {
+  return narInfoGrammar.exec(key)?.[1] ?? null;
+}
+
+export function isUploadId(text: string): boolean {
+  return uploadGrammar.test(text);
+}
+
+/** Whether everyone may read `key`, also where public and private root are one directory. */
+export function isPublicKey(key: string): boolean {
+  return publicGrammar.test(key);
+}
+
+const json = 'application/json';
+
+/** The `Content-Type` under which the object is stored and served. */
+export function contentTypeOf(key: string): string {
+  if (key === cacheInfoKey) return 'text/x-nix-cache-info';
+  if (key.endsWith('.narinfo')) return 'text/x-nix-narinfo';
+  if (key.startsWith('nar/')) return 'application/x-nix-nar';
+  if (key.startsWith('log/') || key.endsWith('.log')) return 'text/plain; charset=utf-8';
+  if (key.endsWith('.jsonl')) return 'application/x-ndjson';
+  if (key.endsWith('.json') || key.endsWith('.ls')) return json;
+  return 'application/octet-stream';
+}
+
+/** The `Cache-Control` under which the object is stored and served. */
+export function cacheControlOf(key: string): string | undefined {
+  if (key.startsWith('nar/') || key.endsWith('.ls')) return 'public, max-age=31536000, immutable';
+  if (key === configKey || key === privateConfigKey) return 'no-cache';
+  return undefined;
+}

@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto';
+
+import { NicheError } from '../errors.ts';
+import { formatHash } from '../nix/hash.ts';
+import { createListingBuilder } from '../nix/listing.ts';
+import type { Listing } from '../nix/listing.ts';
+import { createNarParser } from '../nix/nar-parser.ts';
+import type { NarHandler } from '../nix/nar-parser.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import { createReferenceScanner } from '../nix/references.ts';
+import { parseStorePath, storeHash } from '../nix/store-path.ts';
+import { createCaCheck } from './ca-check.ts';
+
+/** What one pass over a NAR proves, beyond that the claim about it is true. */
+export interface NarFacts {
+  /** Null when the NAR has too many entries for one. */
+  readonly listing: Listing | null;
+  /** Store paths that the contents mention and the client did not claim. */
+  readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
+}
+
+/**
+ * Checks a NAR against what a client claims of it, while its bytes go by.
+ */
+export interface NarCheck {
+  /** Passes `source` through. Throws at the first fault, at the latest after the last chunk. */
+  through(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
+  /** What was found, once `through` has ended. */
+  facts(): NarFacts;
+}
+
+/**
+ * The errors of the check are rejections: `malformed-nar`, `nar-size-mismatch`, `nar-hash-mismatch`,
+ * `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `unsupported-ca`.
+ */
+export function createNarCheck(
+  claim: PathInfo,
+  options: { readonly storeDir: string; readonly unclaimed: 'warn' | 'reject' },
+): NarCheck {
+  const { storeDir } = options;
+  const hash = createHash('sha256');
+  const scanner = createReferenceScanner({ storeDir, candidates: claim.references.map(storeHash) });
+  const listing = createListingBuilder();
+  const ca = claim.ca === null ? null : createCaCheck({ ...claim, ca: claim.ca }, storeDir);
+  const parser = createNarParser(ca ? bothHandlers(listing.handler, ca.handler) : listing.handler);
+  let size = 0;
+
+  function verify(): void {
+    if (size !== claim.narSize) {
+      throw new NicheError(
+        'nar-size-mismatch',
+        `the NAR of ${claim.path} has another size: expected ${claim.narSize} bytes, got ${size}`,
+      );
+    }
+    parser.end();
+    const narHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
+    if (narHash !== claim.narHash) {
+      throw new NicheError(
+        'nar-hash-mismatch',
+        `the NAR of ${claim.path} has another hash: expected ${claim.narHash}, got ${narHash}`,
+      );
+    }
+    if (ca) ca.verify();
+    else verifyReferences(claim, scanner.found(), storeDir);
+    const { count, first } = scanner.unclaimed();
+    if (count > 0 && options.unclaimed === 'reject') {
+      throw new NicheError(
+        'unclaimed-reference',
+        `the NAR of ${claim.path} mentions ${count} store paths that are not among its references: ${first.join(', ')}`,
+      );
+    }
+  }
+
+  return {
+    async *through(source) {
+      for await (const chunk of source) {
+        size += chunk.length;
+        if (size > claim.narSize) break;
+        parser.write(chunk);
+        hash.update(chunk);
+        scanner.write(chunk);
+        ca?.write(chunk);
+        yield chunk;
+      }
+      verify();
+    },
+    facts: () => ({ listing: listing.listing(), unclaimed: scanner.unclaimed() }),
+  };
+}
+
+function verifyReferences(claim: PathInfo, found: ReadonlySet<string>, storeDir: string): void {
+  const unproven = claim.references.filter((reference) => !found.has(storeHash(reference)));
+  if (unproven.length === 0) return;
+  const named = unproven.slice(0, 5).map((reference) => parseStorePath(reference, storeDir).path);
+  throw new NicheError(
+    'unproven-reference',
+    `the NAR of ${claim.path} does not mention ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
+  );
+}
+
+function bothHandlers(one: NarHandler, other: NarHandler): NarHandler {
+  return {
+    directory(name) {
+      one.directory?.(name);
+      other.directory?.(name);
+    },
+    leave() {
+      one.leave?.();
+      other.leave?.();
+    },
+    regular(name, file) {
+      one.regular?.(name, file);
+      other.regular?.(name, file);
+    },
+    contents(piece) {
+      one.contents?.(piece);
+      other.contents?.(piece);
+    },
+    symlink(name, target) {
+      one.symlink?.(name, target);
+      other.symlink?.(name, target);
+    },
+  };
+}

@@ -1,0 +1,160 @@
+import { createHash, randomBytes } from 'node:crypto';
+
+import { NicheError, isNicheError, isRejection, messageOf } from '../errors.ts';
+import { formatHash, parseHash } from '../nix/hash.ts';
+import { encodeBase32 } from '../nix/base32.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import type { Bucket, Upload } from '../storage/bucket.ts';
+import { compressZstd, decompressZstd, frameBytes, narSuffix } from './compression.ts';
+import type { CacheConfig, Compression } from './config.ts';
+import { contentTypeOf, cacheControlOf } from './layout.ts';
+import { createNarCheck } from './nar-check.ts';
+import type { NarFacts } from './nar-check.ts';
+import { writeObject } from './objects.ts';
+
+/** A NAR of the cache, as a narinfo names it. */
+export interface StoredNar {
+  /** Its key. */
+  readonly url: string;
+  readonly compression: Compression['kind'];
+  /** Of the stored bytes, `sha256:<base32>`. */
+  readonly fileHash: string;
+  /** Of the stored bytes. */
+  readonly fileSize: number;
+}
+
+export interface NarStore {
+  /**
+   * Checks the NAR that `open` yields against the claim and stores it, in one pass; nothing becomes
+   * visible before every check has passed. A NAR that is there already is checked in its stead.
+   *
+   * @throws the rejections of {@link createNarCheck}, and what the bucket throws
+   */
+  store(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<StoredNar & NarFacts>;
+  /** Checks a NAR that is stored, against the path's claim. */
+  read(claim: PathInfo, url: string): Promise<NarFacts>;
+}
+
+export interface NarStoreOptions {
+  readonly bucket: Bucket;
+  readonly config: Pick<CacheConfig, 'storeDir' | 'compression' | 'limits'>;
+  /** Frames compressed at once. */
+  readonly parallelism: number;
+}
+
+export function createNarStore({ bucket, config, parallelism }: NarStoreOptions): NarStore {
+  const { compression, storeDir, limits } = config;
+  const checkOptions = { storeDir, unclaimed: limits.unclaimed };
+
+  function keyOf(claim: PathInfo, distinct: boolean): string {
+    const suffix = distinct ? `-${randomBytes(8).toString('hex')}` : '';
+    const name = encodeBase32(parseHash(claim.narHash).digest);
+    return `nar/${name}${suffix}${narSuffix[compression.kind]}`;
+  }
+
+  function encode(source: AsyncIterable<Uint8Array>, claim: PathInfo): AsyncIterable<Uint8Array> {
+    if (compression.kind === 'none') return source;
+    return compressZstd(source, {
+      level: compression.level,
+      parallelism,
+      totalBytes: claim.narSize,
+    });
+  }
+
+  async function write(
+    claim: PathInfo,
+    key: string,
+    open: () => AsyncIterable<Uint8Array>,
+  ): Promise<(StoredNar & NarFacts) | null> {
+    const check = createNarCheck(claim, checkOptions);
+    const hash = createHash('sha256');
+    let fileSize = 0;
+    const sink = claim.narSize <= frameBytes ? bufferedSink(bucket, key) : await streamedSink(bucket, key);
+    try {
+      for await (const chunk of encode(check.through(open()), claim)) {
+        hash.update(chunk);
+        fileSize += chunk.length;
+        await sink.write(chunk);
+      }
+    } catch (error) {
+      await sink.abort();
+      throw error;
+    }
+    if ((await sink.commit({ ifAbsent: true })) === 'exists') return null;
+    const fileHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
+    return { url: key, compression: compression.kind, fileHash, fileSize, ...check.facts() };
+  }
+
+  /** The facts of the object under `key`; null when there is none. */
+  async function inspect(claim: PathInfo, key: string): Promise<(StoredNar & NarFacts) | null> {
+    const object = await bucket.get(key);
+    if (!object) return null;
+    const hash = createHash('sha256');
+    let fileSize = 0;
+    const counted = async function* (): AsyncIterable<Uint8Array> {
+      for await (const chunk of object.body) {
+        hash.update(chunk);
+        fileSize += chunk.length;
+        yield chunk;
+      }
+    };
+    const kind = key.endsWith(narSuffix.zstd) ? 'zstd' : 'none';
+    const raw = kind === 'zstd' ? decompressZstd(counted()) : counted();
+    const check = createNarCheck(claim, checkOptions);
+    try {
+      for await (const _ of check.through(raw)) {
+        // Only the check matters.
+      }
+    } catch (cause) {
+      if (isNicheError(cause) && !isRejection(cause)) throw cause;
+      throw new NicheError('storage-integrity', `${key} in ${bucket.url} is not the NAR of ${claim.path}: ${messageOf(cause)}`, { cause });
+    }
+    const fileHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
+    return { url: key, compression: kind, fileHash, fileSize, ...check.facts() };
+  }
+
+  return {
+    async store(claim, open) {
+      const shared = keyOf(claim, !bucket.capabilities.conditionalComplete);
+      // A large NAR that is there already is worth a request more to find out before compressing.
+      const isThere = claim.narSize > frameBytes && (await bucket.head(shared)) !== null;
+      if (!isThere) {
+        const written = await write(claim, shared, open);
+        if (written) return written;
+      }
+      try {
+        const present = await inspect(claim, shared);
+        if (present) return present;
+      } catch (error) {
+        if (!isNicheError(error, 'storage-integrity')) throw error;
+      }
+      // What is under the shared key is not this NAR, or does not fit this claim: the staged bytes
+      // decide, and if they are good they go beside it, since nobody ever deletes a NAR.
+      const beside = await write(claim, keyOf(claim, true), open);
+      if (beside) return beside;
+      throw new NicheError('storage-unavailable', `could not store the NAR of ${claim.path} in ${bucket.url}: two random keys were the same`);
+    },
+    async read(claim, url) {
+      const present = await inspect(claim, url);
+      if (present) return present;
+      throw new NicheError('storage-integrity', `${url} of ${claim.path} is missing in ${bucket.url}`);
+    },
+  };
+}
+
+async function streamedSink(bucket: Bucket, key: string): Promise<Upload> {
+  return bucket.upload(key, { contentType: contentTypeOf(key), cacheControl: cacheControlOf(key) });
+}
+
+/** For what is small: one request, and none at all when a check fails. */
+function bufferedSink(bucket: Bucket, key: string): Upload {
+  const chunks: Uint8Array[] = [];
+  return {
+    write(chunk) {
+      chunks.push(chunk);
+      return Promise.resolve();
+    },
+    commit: (options) => writeObject(bucket, key, Buffer.concat(chunks), options),
+    abort: () => Promise.resolve(),
+  };
+}

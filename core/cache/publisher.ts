@@ -1,0 +1,246 @@
+import { randomBytes } from 'node:crypto';
+
+import { isNicheError, isRejection } from '../errors.ts';
+import type { NicheError, RejectionCode } from '../errors.ts';
+import { maxAttempts, maxLogBytes } from '../limits.ts';
+import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import type { Signer } from '../signing/signer.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { createAttempts } from './attempts.ts';
+import type { CacheConfig } from './config.ts';
+import { manifestKey, stagedLogKey, stagedNarsKey, uploadPrefix } from './layout.ts';
+import type { BatchId, Waiting } from './layout.ts';
+import { readManifest } from './manifest.ts';
+import type { Manifest } from './manifest.ts';
+import { createNarStore } from './nar-store.ts';
+import { readObject } from './objects.ts';
+import { createPendingPaths } from './pending.ts';
+import type { PendingPaths } from './pending.ts';
+import { createPresence } from './presence.ts';
+import { createPathPublisher } from './publish-path.ts';
+import type { Run } from './publish-path.ts';
+import { writeReceipt } from './receipts.ts';
+import type { Outcome } from './receipts.ts';
+import { openStagedNars } from './staged-nars.ts';
+import type { Upstreams } from './upstreams.ts';
+
+export interface PublisherOptions {
+  readonly public: Bucket;
+  readonly private: Bucket;
+  readonly config: CacheConfig;
+  readonly signers: readonly Signer[];
+  readonly upstreams: Upstreams;
+  /** Hands on a path whose reference has been published, for {@link Publisher.resume}. */
+  readonly wake: (waiting: Waiting) => Promise<void>;
+  /** The release, for the audit. */
+  readonly version: string;
+  /** The longest that one call of `publish` may take, in milliseconds. @default 15 minutes */
+  readonly timeLimitMs?: number;
+  /** zstd frames compressed at once. @default 2 */
+  readonly parallelism?: number;
+  readonly now?: () => Date;
+}
+
+/** What became of one path in one call. */
+export interface Published {
+  /** Null for a batch that was refused whole. */
+  readonly path: string | null;
+  readonly upload: string;
+  readonly outcome: Outcome;
+}
+
+/**
+ * Publishes what clients stage. Every method may be called any number of times for the same thing,
+ * also at once and after a crash at any point. They throw what storage, an upstream or a signer
+ * throws; then nothing is lost, and a later call goes on.
+ */
+export interface Publisher {
+  /** Publishes a batch; nothing happens when its manifest is gone, for then it is handled. */
+  publish(id: BatchId): Promise<Published[]>;
+  /** Goes on with a path whose reference has come; null when it no longer waits. */
+  resume(waiting: Waiting): Promise<Published | null>;
+  /** Gives up on a path that has waited too long. */
+  giveUp(waiting: Waiting): Promise<Published | null>;
+  readonly pending: PendingPaths;
+  readonly timeLimitMs: number;
+}
+
+export const defaultTimeLimitMs = 15 * 60 * 1000;
+
+export function createPublisher(options: PublisherOptions): Publisher {
+  const { config, upstreams, now = () => new Date(), timeLimitMs = defaultTimeLimitMs } = options;
+  const { storeDir } = config;
+  const pending = createPendingPaths(options.private);
+  const attempts = createAttempts(options.private, {
+    timeLimitMs,
+    now,
+    newId: () => randomBytes(8).toString('hex'),
+  });
+  const nars = createNarStore({
+    bucket: options.public,
+    config,
+    parallelism: options.parallelism ?? 2,
+  });
+  const paths = createPathPublisher({ ...options, nars, pending, now });
+
+  async function begin(): Promise<Run> {
+    const blocked = new Set<string>();
+    for await (const { key } of options.private.list('blocked/')) {
+      blocked.add(key.slice('blocked/'.length));
+    }
+    const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked });
+    return { presence, blocked };
+  }
+
+  async function report(upload: string, path: string, outcome: Outcome): Promise<Published> {
+    const receipt = { path, ...outcome, at: now().toISOString() };
+    await writeReceipt(options.private, upload, storeHash(path), receipt);
+    return { path, upload, outcome };
+  }
+
+  async function refuseBatch(id: BatchId, error: NicheError & { code: RejectionCode }): Promise<Published> {
+    const outcome = rejected(error);
+    const at = now().toISOString();
+    await writeReceipt(options.private, id.upload, String(id.batch), { ...outcome, at });
+    await deleteBatch(id, []);
+    return { path: null, upload: id.upload, outcome };
+  }
+
+  /** The manifest first: without it, what is left is only waste, and a repeated event ends at once. */
+  async function deleteBatch(id: BatchId, logs: readonly string[]): Promise<void> {
+    await options.private.delete([manifestKey(id)]);
+    const nars = [stagedNarsKey(id, 'none'), stagedNarsKey(id, 'zstd')];
+    await options.private.delete([...nars, ...logs]);
+  }
+
+  async function publishBatch(id: BatchId, manifest: Manifest): Promise<Published[]> {
+    return attempts.run(id, async (attempt) => {
+      const run = await begin();
+      const openNar = openStagedNars(options.private, id, manifest);
+      const logs = stagedLogs(options.private, id.upload, storeDir);
+      const published: Published[] = [];
+      for (const [index, claim] of manifest.paths.entries()) {
+        const outcome = await attempt.path(storeHash(claim.path), () =>
+          unlessRejected(() =>
+            paths.publish(run, {
+              claim,
+              upload: id.upload,
+              openNar: () => openNar(index),
+              readLog: () => logs.read(claim),
+            }),
+          ),
+        );
+        published.push(await report(id.upload, claim.path, outcome ?? tooManyDeaths(claim)));
+      }
+      await deleteBatch(id, logs.used());
+      await attempt.forget();
+      return published;
+    });
+  }
+
+  return {
+    pending,
+    timeLimitMs,
+
+    async publish(id) {
+      let manifest: Manifest | null;
+      try {
+        manifest = await readManifest(options.private, id, storeDir);
+      } catch (error) {
+        if (isRejection(error)) return [await refuseBatch(id, error)];
+        throw error;
+      }
+      return manifest ? publishBatch(id, manifest) : [];
+    },
+
+    async resume(waiting) {
+      const record = await pending.read(waiting.storeHash, waiting.upload);
+      if (!record) {
+        await pending.unmark(waiting);
+        return null;
+      }
+      const run = await begin();
+      const outcome = await unlessRejected(() => paths.resume(run, record, waiting.reference));
+      return report(waiting.upload, record.info.path, outcome);
+    },
+
+    async giveUp(waiting) {
+      const record = await pending.read(waiting.storeHash, waiting.upload);
+      if (!record) return null;
+      const { references, path } = record.info;
+      const { presence } = await begin();
+      const missing = await presence.missing(references.filter((reference) => reference !== path));
+      const published = await report(waiting.upload, path, {
+        status: 'rejected',
+        code: 'missing-references',
+        message: `${path} has waited since ${record.since} for references that never came`,
+        missing,
+      });
+      await pending.forget(waiting.storeHash, waiting.upload);
+      await pending.unmark(waiting);
+      return published;
+    },
+  };
+}
+
+async function unlessRejected<T>(work: () => Promise<T>): Promise<T | Outcome> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isRejection(error)) return rejected(error);
+    throw error;
+  }
+}
+
+function rejected({ code, message }: NicheError & { code: RejectionCode }): Outcome {
+  return { status: 'rejected', code, message };
+}
+
+function tooManyDeaths(claim: PathInfo): Outcome {
+  return {
+    status: 'rejected',
+    code: 'failed',
+    message: `the publisher died ${maxAttempts} times at ${claim.path} and does not try again`,
+  };
+}
+
+/** The build logs that the upload staged, found by one LIST however many paths ask. */
+function stagedLogs(
+  bucket: Bucket,
+  upload: string,
+  storeDir: string,
+): {
+  read(claim: PathInfo): Promise<Uint8Array | null>;
+  /** Keys of the logs that were read. */
+  used(): string[];
+} {
+  const used = new Set<string>();
+  let keys: Promise<Set<string>> | undefined;
+
+  async function list(): Promise<Set<string>> {
+    const found = new Set<string>();
+    for await (const { key } of bucket.list(uploadPrefix(upload))) {
+      if (key.endsWith('.log')) found.add(key);
+    }
+    return found;
+  }
+
+  return {
+    async read({ deriver }) {
+      if (deriver === null) return null;
+      keys ??= list();
+      const key = stagedLogKey(upload, storeBaseName(parseStorePath(deriver, storeDir)));
+      if (!(await keys).has(key)) return null;
+      used.add(key);
+      try {
+        return await readObject(bucket, key, maxLogBytes);
+      } catch (error) {
+        // A log is a courtesy: one that is too long is left out, the path is published.
+        if (isNicheError(error, 'oversized')) return null;
+        throw error;
+      }
+    },
+    used: () => [...used],
+  };
+}

@@ -1,0 +1,83 @@
+import type { RejectionCode } from '../errors.ts';
+import { maxNamedMissing } from '../limits.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { receiptPrefix } from './layout.ts';
+import { createObject, readText } from './objects.ts';
+
+/** What became of a staged path, weakest first: the strongest receipt is the one that holds. */
+const statuses = ['waiting', 'rejected', 'exists', 'published'] as const;
+
+export type ReceiptStatus = (typeof statuses)[number];
+
+/** What became of one staged path; `waiting` alone may still change. */
+export interface Outcome {
+  readonly status: ReceiptStatus;
+  readonly code?: RejectionCode;
+  /** What was expected and what came. */
+  readonly message?: string;
+  /** References that are neither here nor upstream, at most {@link maxNamedMissing} of them. */
+  readonly missing?: readonly string[];
+  readonly warnings?: readonly string[];
+}
+
+export interface Receipt extends Outcome {
+  /** The store path; absent when a whole batch was refused before its paths could be read. */
+  readonly path?: string;
+  /** When it was written, ISO 8601. */
+  readonly at: string;
+}
+
+/** Whether nothing more will become of a path with this status. */
+export function isFinal(status: ReceiptStatus): boolean {
+  return status !== 'waiting';
+}
+
+/**
+ * Writes what became of a path; a receipt of the same status that is there already stays.
+ *
+ * @param subject the store hash, or the batch's number when a whole batch was refused
+ */
+export async function writeReceipt(
+  bucket: Bucket,
+  upload: string,
+  subject: string,
+  receipt: Receipt,
+): Promise<void> {
+  const body = receipt.missing
+    ? { ...receipt, missing: receipt.missing.slice(0, maxNamedMissing) }
+    : receipt;
+  await createObject(
+    bucket,
+    `${receiptPrefix(upload)}${subject}.${receipt.status}.json`,
+    JSON.stringify(body),
+  );
+}
+
+/** The strongest status of each subject of the upload: one LIST, no document is read. */
+export async function listReceipts(
+  bucket: Bucket,
+  upload: string,
+): Promise<Map<string, ReceiptStatus>> {
+  const strongest = new Map<string, ReceiptStatus>();
+  const prefix = receiptPrefix(upload);
+  for await (const { key } of bucket.list(prefix)) {
+    const [subject, status] = key.slice(prefix.length).split('.');
+    const known = statuses.find((candidate) => candidate === status);
+    if (!subject || !known) continue;
+    const before = strongest.get(subject);
+    if (!before || statuses.indexOf(known) > statuses.indexOf(before)) strongest.set(subject, known);
+  }
+  return strongest;
+}
+
+/** The receipt of `subject` with that status, null when there is none. */
+export async function readReceipt(
+  bucket: Bucket,
+  upload: string,
+  subject: string,
+  status: ReceiptStatus,
+): Promise<Receipt | null> {
+  const text = await readText(bucket, `${receiptPrefix(upload)}${subject}.${status}.json`);
+  // Only the publisher writes receipts, so their shape needs no second check.
+  return text === null ? null : (JSON.parse(text) as Receipt);
+}

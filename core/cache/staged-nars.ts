@@ -1,0 +1,64 @@
+import { NicheError, isNicheError, messageOf } from '../errors.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { decompressZstd } from './compression.ts';
+import { stagedNarsKey } from './layout.ts';
+import type { BatchId } from './layout.ts';
+import type { Manifest } from './manifest.ts';
+
+/**
+ * Opens the raw NAR of the batch's path number `index`. It may turn out shorter than the manifest
+ * says, never longer.
+ *
+ * @throws NicheError `missing-nar` when the object is not there, `malformed-nar` when it is not zstd
+ *   though the manifest says so, and what the bucket throws
+ */
+export type OpenStagedNar = (index: number) => AsyncIterable<Uint8Array>;
+
+/**
+ * The staged NARs of a batch. A manifest allows either several that are small together, which are
+ * read at once and kept, or a single one, which is streamed.
+ */
+export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest): OpenStagedNar {
+  const sizes = manifest.paths.map(({ narSize }) => narSize);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const key = stagedNarsKey(id, manifest.encoding);
+
+  async function* stream(): AsyncIterable<Uint8Array> {
+    const range = manifest.encoding === 'none' ? { start: 0, end: total } : undefined;
+    const object = await bucket.get(key, { range });
+    if (!object) {
+      throw new NicheError('missing-nar', `the manifest's NARs were not staged: ${key} is missing`);
+    }
+    const raw = manifest.encoding === 'zstd' ? decoded(object.body, key) : object.body;
+    let left = total;
+    for await (const chunk of raw) {
+      yield chunk.subarray(0, left);
+      left -= chunk.length;
+      if (left <= 0) return;
+    }
+  }
+
+  async function readAll(): Promise<Buffer> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of stream()) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  if (sizes.length === 1) return stream;
+  let all: Promise<Buffer> | undefined;
+  return async function* section(index) {
+    all ??= readAll();
+    const start = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
+    const bytes = (await all).subarray(start, start + (sizes[index] ?? 0));
+    if (bytes.length > 0) yield bytes;
+  };
+}
+
+async function* decoded(source: AsyncIterable<Uint8Array>, key: string): AsyncIterable<Uint8Array> {
+  try {
+    yield* decompressZstd(source);
+  } catch (cause) {
+    if (isNicheError(cause)) throw cause;
+    throw new NicheError('malformed-nar', `${key} is not zstd: ${messageOf(cause)}`, { cause });
+  }
+}

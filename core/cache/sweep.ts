@@ -1,0 +1,131 @@
+import type { Bucket, ObjectInfo } from '../storage/bucket.ts';
+import {
+  attemptsPrefix,
+  parseManifestKey,
+  parsePendingKey,
+  pendingPrefix,
+  receiptsPrefix,
+  stagingPrefix,
+} from './layout.ts';
+import type { BatchId, Waiting } from './layout.ts';
+import type { Published, Publisher } from './publisher.ts';
+
+const hourMs = 60 * 60 * 1000;
+const dayMs = 24 * hourMs;
+
+/** What no manifest names any more (an upload broken off, attempt markers) is kept this long. */
+const leftoverDays = 7;
+/** Receipts are kept this long. */
+const receiptDays = 30;
+/** Unfinished multipart uploads are kept this long. */
+const uploadHours = 24;
+
+export interface SweepOptions {
+  readonly private: Bucket;
+  readonly public: Bucket;
+  readonly publisher: Publisher;
+  /** How long a path waits for its references, in days. */
+  readonly waitingDays: number;
+  /** Which staged batches the sweep publishes: those older than this, in milliseconds. */
+  readonly staleMs: number;
+  readonly now?: () => Date;
+}
+
+export interface SweepReport {
+  readonly published: readonly Published[];
+  /** Objects deleted. */
+  readonly deleted: number;
+}
+
+/**
+ * Finishes what was dropped and clears away what is handled: publishes stale staged batches, resumes
+ * paths whose references have come, gives up on those that have waited too long, deletes leftovers.
+ */
+export async function sweep(options: SweepOptions): Promise<SweepReport> {
+  const now = (options.now ?? (() => new Date()))().getTime();
+  const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
+  const published = [
+    ...(await sweepStaging(options, olderThan(options.staleMs))),
+    ...(await sweepPending(options, olderThan(options.waitingDays * dayMs))),
+  ];
+  const deleted =
+    (await sweepLeftovers(options.private, olderThan(leftoverDays * dayMs))) +
+    (await deleteOlder(options.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
+  const cutOff = new Date(now - uploadHours * hourMs);
+  for (const bucket of new Set([options.public, options.private])) {
+    await bucket.sweepUploads?.(cutOff);
+  }
+  return { published, deleted };
+}
+
+async function sweepStaging(
+  { private: bucket, publisher }: SweepOptions,
+  isStale: (object: ObjectInfo) => boolean,
+): Promise<Published[]> {
+  const stale: BatchId[] = [];
+  for await (const object of bucket.list(stagingPrefix)) {
+    const id = parseManifestKey(object.key);
+    if (id && isStale(object)) stale.push(id);
+  }
+  const published: Published[] = [];
+  for (const id of stale) published.push(...(await publisher.publish(id)));
+  return published;
+}
+
+async function sweepPending(
+  { private: bucket, publisher }: SweepOptions,
+  hasExpired: (object: ObjectInfo) => boolean,
+): Promise<Published[]> {
+  const markers = new Map<string, Waiting>();
+  for await (const waiting of publisher.pending.waiting()) {
+    markers.set(`${waiting.storeHash}/${waiting.upload}`, waiting);
+  }
+  const waitingFor: { waiting: Waiting; expired: boolean }[] = [];
+  for await (const object of bucket.list(pendingPrefix)) {
+    const pending = parsePendingKey(object.key);
+    if (!pending) continue;
+    const id = `${pending.storeHash}/${pending.upload}`;
+    // Without a marker (its writer died in between) it waits for itself, until it is resumed.
+    const waiting = markers.get(id) ?? { ...pending, reference: pending.storeHash };
+    markers.delete(id);
+    waitingFor.push({ waiting, expired: hasExpired(object) });
+  }
+  // What is left are markers of paths that no longer wait.
+  for (const waiting of markers.values()) await publisher.pending.unmark(waiting);
+
+  const published: Published[] = [];
+  for (const { waiting, expired } of waitingFor) {
+    const resumed = await publisher.resume(waiting);
+    const last = expired && resumed?.outcome.status === 'waiting' ? await publisher.giveUp(waiting) : resumed;
+    if (last && last.outcome.status !== 'waiting') published.push(last);
+  }
+  return published;
+}
+
+async function sweepLeftovers(
+  bucket: Bucket,
+  isOld: (object: ObjectInfo) => boolean,
+): Promise<number> {
+  const alive = new Set<string>();
+  const old: string[] = [];
+  for await (const object of bucket.list(stagingPrefix)) {
+    const id = parseManifestKey(object.key);
+    if (id) alive.add(id.upload);
+    else if (isOld(object)) old.push(object.key);
+  }
+  // As long as a manifest of the upload is there, so may be the use of what lies beside it.
+  const unused = old.filter((key) => !alive.has(key.split('/')[1] ?? ''));
+  await bucket.delete(unused);
+  return unused.length + (await deleteOlder(bucket, attemptsPrefix, isOld));
+}
+
+async function deleteOlder(
+  bucket: Bucket,
+  prefix: string,
+  isOld: (object: ObjectInfo) => boolean,
+): Promise<number> {
+  const old: string[] = [];
+  for await (const object of bucket.list(prefix)) if (isOld(object)) old.push(object.key);
+  await bucket.delete(old);
+  return old.length;
+}

@@ -1,0 +1,14 @@
+/**
+ * Signs Nix fingerprints with one key. A narinfo carries the signature of every configured signer
+ * that takes its fingerprint: that is how keys rotate.
+ */
+export interface Signer {
+  /** The key's name, the part of a signature before the colon. */
+  readonly keyName: string;
+  /** `<key name>:<base64 of the 32-byte Ed25519 public key>`, as Nix's `trusted-public-keys`. */
+  readonly publicKey: string;
+  /** The longest fingerprint it signs, in bytes; unbounded when absent. */
+  readonly maxBytes?: number;
+  /** Returns `<key name>:<base64>`, a pure Ed25519 signature over the fingerprint's UTF-8 bytes. */
+  sign(fingerprint: string): Promise<string>;
+}
