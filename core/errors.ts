@@ -33,6 +33,7 @@ export type NicheErrorCode =
   | 'nix-missing'
   | 'nix-failed'
   | 'not-found'
+  | 'unpackable'
   | 'aborted'
   | 'internal';
 

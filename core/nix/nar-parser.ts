@@ -1,0 +1,363 @@
+import { NicheError, quote } from '../errors.ts';
+import { maxNarDepth, maxNarNameBytes, maxNarTargetBytes } from '../limits.ts';
+import {
+  compareAt,
+  equalAt,
+  exactLengthAt,
+  isNarName,
+  isNarTarget,
+  lengthAt,
+  lengthBytes,
+  narText,
+  paddingOf,
+  tags,
+} from './nar-wire.ts';
+
+/**
+ * What a parser reports, in the NAR's order. Names and targets are bytes, seldom anything but UTF-8;
+ * the arrays are only lent and change after the call. The root's name is empty.
+ */
+export interface NarHandler {
+  /** A directory begins: what is in it follows, then `leave`. */
+  directory?(name: Uint8Array): void;
+  /** The innermost directory ends. */
+  leave?(): void;
+  /** A regular file begins: its contents follow, in pieces, none when it is empty. */
+  regular?(name: Uint8Array, file: NarFile): void;
+  /** The next bytes of the file, as a view of the chunk they came in. */
+  contents?(piece: Uint8Array): void;
+  symlink?(name: Uint8Array, target: Uint8Array): void;
+}
+
+export interface NarFile {
+  readonly executable: boolean;
+  /** In bytes. */
+  readonly size: number;
+  /** Where the contents begin in the NAR, in bytes. */
+  readonly offset: number;
+}
+
+/** Takes a NAR in pieces of any size and checks it as it comes. */
+export interface NarParser {
+  /** @throws NicheError `malformed-nar`, and again on every later call */
+  write(chunk: Uint8Array): void;
+  /**
+   * Says that nothing more comes.
+   *
+   * @throws NicheError `malformed-nar` if the NAR has not ended
+   */
+  end(): void;
+}
+
+/** What the next token must be. */
+type Step =
+  | 'magic'
+  | 'open'
+  | 'type'
+  | 'kind'
+  | 'marker'
+  | 'markerValue'
+  | 'contentsTag'
+  | 'contents'
+  | 'targetTag'
+  | 'target'
+  | 'close'
+  | 'entry'
+  | 'entryOpen'
+  | 'nameTag'
+  | 'name'
+  | 'nodeTag'
+  | 'entryClose'
+  | 'end';
+
+const expectations: Readonly<Record<Step, string>> = {
+  magic: 'the magic "nix-archive-1"',
+  open: 'the tag "("',
+  type: 'the tag "type"',
+  kind: '"regular", "directory" or "symlink"',
+  marker: 'the tag "executable" or "contents"',
+  markerValue: 'an empty string after "executable"',
+  contentsTag: 'the tag "contents"',
+  contents: `contents of at most ${Number.MAX_SAFE_INTEGER} bytes`,
+  targetTag: 'the tag "target"',
+  target: `a symlink target of 1 to ${maxNarTargetBytes} bytes without NUL`,
+  close: 'the tag ")"',
+  entry: 'the tag "entry" or ")"',
+  entryOpen: 'the tag "("',
+  nameTag: 'the tag "name"',
+  name: `a file name of 1 to ${maxNarNameBytes} bytes without "/" and NUL, and neither "." nor ".."`,
+  nodeTag: 'the tag "node"',
+  entryClose: 'the tag ")"',
+  end: 'nothing after the end',
+};
+
+/** A token that must be a tag is read up to this length, in bytes, so that errors can show it. */
+const maxTagBytes = 32;
+
+/**
+ * A parser of NARs that accepts exactly what current Nix (2.35) installs: names sorted by bytes,
+ * each once; zero padding; nesting under {@link maxNarDepth}; nothing after the end.
+ */
+export function createNarParser(handler: NarHandler): NarParser {
+  let step: Step = 'magic';
+  /** Where the next token, piece of contents or padding begins in the NAR. */
+  let position = 0;
+  let contentsLeft = 0;
+  let paddingLeft = 0;
+  let executable = false;
+  /** Of the node being read; the root's is 0. */
+  let depth = 0;
+  /** The latest name at each depth: the path to the node, and what the next name must exceed. */
+  const names = new Uint8Array(maxNarDepth * maxNarNameBytes);
+  const nameLengths = new Uint8Array(maxNarDepth);
+  /** A token's first bytes when the rest is in chunks to come. */
+  const held = new Uint8Array(lengthBytes + maxNarTargetBytes + 1);
+  let heldBytes = 0;
+  let failure: Error | undefined;
+
+  const nameAt = (level: number): Uint8Array => {
+    const start = level * maxNarNameBytes;
+    return names.subarray(start, start + (nameLengths[level] ?? 0));
+  };
+
+  const malformed = (got: string, expected = expectations[step], at = position): NicheError => {
+    const path = Array.from({ length: depth }, (_, level) => narText(nameAt(level + 1))).join('/');
+    const where = depth === 0 ? 'at the root' : `in ${quote(path)}`;
+    return new NicheError(
+      'malformed-nar',
+      `the NAR is malformed at byte ${at}, ${where}: expected ${expected}, got ${got}`,
+    );
+  };
+
+  /** The bytes, with length and padding, of the token whose length is at `at`. */
+  const measure = (buffer: Uint8Array, at: number): number => {
+    if (step === 'contents') return lengthBytes;
+    const length = lengthAt(buffer, at);
+    if (length > maxTokenBytes(step))
+      throw malformed(`a string of ${exactLengthAt(buffer, at)} bytes`);
+    return lengthBytes + length + paddingOf(length);
+  };
+
+  const beginContents = (size: number): void => {
+    handler.regular?.(nameAt(depth), { executable, size, offset: position + lengthBytes });
+    contentsLeft = size;
+    paddingLeft = paddingOf(size);
+    step = 'close';
+  };
+
+  const takeName = (buffer: Uint8Array, start: number, length: number): void => {
+    if (!isNarName(buffer, start, length)) throw malformed(shown(buffer, start, length));
+    if (depth + 1 >= maxNarDepth) {
+      throw malformed('a deeper one', `directories nested less deep than ${maxNarDepth}`);
+    }
+    const level = depth + 1;
+    const previous = level * maxNarNameBytes;
+    const previousLength = nameLengths[level] ?? 0;
+    if (compareAt(names, previous, previousLength, buffer, start, length) >= 0) {
+      const after = `a name after ${quote(narText(nameAt(level)))} in byte order`;
+      throw malformed(shown(buffer, start, length), after);
+    }
+    for (let index = 0; index < length; index++) {
+      names[previous + index] = buffer[start + index] ?? 0;
+    }
+    nameLengths[level] = length;
+  };
+
+  /** A node has ended: the entry around it goes on, or the NAR is over. */
+  const nodeEnded = (): Step => {
+    if (depth === 0) return 'end';
+    depth--;
+    return 'entryClose';
+  };
+
+  /** Takes the token whose `length` bytes are at `start` and says what must follow it. */
+  const accept = (buffer: Uint8Array, start: number, length: number): Step => {
+    const is = (tag: Uint8Array): boolean => equalAt(buffer, start, length, tag);
+    switch (step) {
+      case 'magic':
+        if (is(tags.magic)) return 'open';
+        break;
+      case 'open':
+        if (is(tags.open)) return 'type';
+        break;
+      case 'type':
+        if (is(tags.type)) return 'kind';
+        break;
+      case 'kind':
+        if (is(tags.regular)) {
+          executable = false;
+          return 'marker';
+        }
+        if (is(tags.symlink)) return 'targetTag';
+        if (is(tags.directory)) {
+          handler.directory?.(nameAt(depth));
+          if (depth + 1 < maxNarDepth) nameLengths[depth + 1] = 0;
+          return 'entry';
+        }
+        break;
+      case 'marker':
+        if (is(tags.contents)) return 'contents';
+        if (is(tags.executable)) {
+          executable = true;
+          return 'markerValue';
+        }
+        break;
+      case 'markerValue':
+        return 'contentsTag';
+      case 'contentsTag':
+        if (is(tags.contents)) return 'contents';
+        break;
+      case 'targetTag':
+        if (is(tags.target)) return 'target';
+        break;
+      case 'target':
+        if (isNarTarget(buffer, start, length)) {
+          handler.symlink?.(nameAt(depth), buffer.subarray(start, start + length));
+          return 'close';
+        }
+        break;
+      case 'close':
+        if (is(tags.close)) return nodeEnded();
+        break;
+      case 'entry':
+        if (is(tags.entry)) return 'entryOpen';
+        if (is(tags.close)) {
+          handler.leave?.();
+          return nodeEnded();
+        }
+        break;
+      case 'entryOpen':
+        if (is(tags.open)) return 'nameTag';
+        break;
+      case 'nameTag':
+        if (is(tags.name)) return 'name';
+        break;
+      case 'name':
+        takeName(buffer, start, length);
+        return 'nodeTag';
+      case 'nodeTag':
+        if (is(tags.node)) {
+          depth++;
+          return 'open';
+        }
+        break;
+      case 'entryClose':
+        if (is(tags.close)) return 'entry';
+        break;
+      case 'contents':
+      case 'end':
+        break;
+    }
+    throw malformed(shown(buffer, start, length));
+  };
+
+  /** Takes the whole token at `at`, `bytes` long with its length and padding. */
+  const takeToken = (buffer: Uint8Array, at: number, bytes: number): void => {
+    const length = lengthAt(buffer, at);
+    if (step === 'contents') {
+      if (length > Number.MAX_SAFE_INTEGER) throw malformed(`${exactLengthAt(buffer, at)} bytes`);
+      beginContents(length);
+    } else {
+      const start = at + lengthBytes;
+      step = accept(buffer, start, length);
+      assertZero(buffer, start + length, at + bytes, position + lengthBytes + length);
+    }
+    position += bytes;
+  };
+
+  const assertZero = (buffer: Uint8Array, from: number, to: number, at: number): void => {
+    for (let index = from; index < to; index++) {
+      if (buffer[index] !== 0) {
+        const got = `the byte ${buffer[index] ?? 0}`;
+        throw malformed(got, 'padding of zero bytes', at + index - from);
+      }
+    }
+  };
+
+  /** Adds to the held token what `chunk` has of it from `at`; says where it stopped. */
+  const takeHeld = (chunk: Uint8Array, at: number): number => {
+    const wanted = heldBytes < lengthBytes ? lengthBytes : measure(held, 0);
+    const stop = Math.min(at + wanted - heldBytes, chunk.length);
+    held.set(chunk.subarray(at, stop), heldBytes);
+    heldBytes += stop - at;
+    if (heldBytes >= lengthBytes && heldBytes === measure(held, 0)) {
+      takeToken(held, 0, heldBytes);
+      heldBytes = 0;
+    }
+    return stop;
+  };
+
+  const consume = (chunk: Uint8Array): void => {
+    let at = 0;
+    while (at < chunk.length) {
+      if (contentsLeft > 0) {
+        const stop = Math.min(at + contentsLeft, chunk.length);
+        handler.contents?.(chunk.subarray(at, stop));
+        contentsLeft -= stop - at;
+        position += stop - at;
+        at = stop;
+      } else if (paddingLeft > 0) {
+        const stop = Math.min(at + paddingLeft, chunk.length);
+        assertZero(chunk, at, stop, position);
+        paddingLeft -= stop - at;
+        position += stop - at;
+        at = stop;
+      } else if (step === 'end') {
+        throw malformed('more bytes');
+      } else if (heldBytes > 0) {
+        at = takeHeld(chunk, at);
+      } else {
+        const here = chunk.length - at;
+        const bytes = here < lengthBytes ? lengthBytes : measure(chunk, at);
+        if (here < bytes) {
+          held.set(chunk.subarray(at));
+          heldBytes = here;
+          return;
+        }
+        takeToken(chunk, at, bytes);
+        at += bytes;
+      }
+    }
+  };
+
+  /** Runs `action` unless an earlier one failed: then, and on its own failure, throws that. */
+  const guard = (action: () => void): void => {
+    if (failure !== undefined) throw failure;
+    try {
+      action();
+    } catch (error) {
+      failure = error instanceof Error ? error : new Error(String(error));
+      throw error;
+    }
+  };
+
+  return {
+    write: (chunk) => {
+      guard(() => {
+        consume(chunk);
+      });
+    },
+    end: () => {
+      guard(() => {
+        if (step === 'end') return;
+        const expected =
+          contentsLeft > 0
+            ? `${contentsLeft} more bytes of contents`
+            : paddingLeft > 0
+              ? `${paddingLeft} more bytes of padding`
+              : expectations[step];
+        throw malformed('the end of the data', expected, position + heldBytes);
+      });
+    },
+  };
+}
+
+function maxTokenBytes(step: Step): number {
+  if (step === 'name') return maxNarNameBytes;
+  if (step === 'target') return maxNarTargetBytes;
+  return step === 'markerValue' ? 0 : maxTagBytes;
+}
+
+function shown(buffer: Uint8Array, start: number, length: number): string {
+  return quote(narText(buffer.subarray(start, start + length)));
+}

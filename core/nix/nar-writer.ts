@@ -1,0 +1,264 @@
+import { NicheError, quote } from '../errors.ts';
+import { maxNarDepth, maxNarNameBytes, maxNarTargetBytes } from '../limits.ts';
+import {
+  compareBytes,
+  isNarName,
+  isNarTarget,
+  lengthBytes,
+  narText,
+  paddingOf,
+  tags,
+} from './nar-wire.ts';
+
+/** A tree to be written as a NAR. Text is written as UTF-8, bytes as they are. */
+export type NarNode = NarDirectoryNode | NarRegularNode | NarSymlinkNode;
+
+export interface NarDirectoryNode {
+  readonly type: 'directory';
+  /** Asked for when its turn comes; in any order. */
+  readonly entries: () => NarNodeEntries | Promise<NarNodeEntries>;
+}
+
+/** A node may be given by a function, called when its turn comes. */
+export type NarNodeEntries = Iterable<
+  readonly [name: string | Uint8Array, node: NarNode | (() => NarNode)]
+>;
+
+export interface NarRegularNode {
+  readonly type: 'regular';
+  readonly executable: boolean;
+  /** In bytes. */
+  readonly size: number;
+  /** Asked for when its turn comes; whole, or in pieces. */
+  readonly contents: () => Uint8Array | AsyncIterable<Uint8Array>;
+}
+
+export interface NarSymlinkNode {
+  readonly type: 'symlink';
+  readonly target: string | Uint8Array;
+}
+
+/** Chunks are about this long, in bytes: so few that what each costs downstream vanishes. */
+const chunkBytes = 256 * 1024;
+/** A piece of contents at least this long is handed on as it is, in bytes, instead of copied. */
+const passedOnBytes = 64 * 1024;
+/** More than all strings of one node together, in bytes: name, target, and the tags around. */
+const nodeStringsBytes = 8 * 1024;
+
+const encoder = new TextEncoder();
+const zeros = new Uint8Array(8);
+const empty = new Uint8Array();
+
+const magicBytes = stringsOf(tags.magic);
+const plainBytes = stringsOf(tags.open, tags.type, tags.regular, tags.contents);
+const executableBytes = stringsOf(
+  ...[tags.open, tags.type, tags.regular],
+  ...[tags.executable, empty, tags.contents],
+);
+const symlinkBytes = stringsOf(tags.open, tags.type, tags.symlink, tags.target);
+const directoryBytes = stringsOf(tags.open, tags.type, tags.directory);
+const entryBytes = stringsOf(tags.entry, tags.open, tags.name);
+const nodeBytes = stringsOf(tags.node);
+const closeBytes = stringsOf(tags.close);
+
+/** A directory whose entries are being written. */
+interface OpenDirectory {
+  readonly path: string;
+  readonly entries: readonly SortedEntry[];
+  next: number;
+}
+
+type SortedEntry = readonly [name: Uint8Array, node: NarNode | (() => NarNode)];
+
+interface Turn {
+  readonly path: string;
+  readonly node: NarNode;
+}
+
+/**
+ * Writes the NAR of a tree as Nix does, entries sorted by the bytes of their names. Large pieces of
+ * contents are yielded as they are; no chunk is touched again once it is yielded.
+ *
+ * @throws NicheError `malformed-nar` while iterating, if the tree has no NAR (a name or target that
+ *   is not allowed, a name twice, too deep a nesting) or a file's contents are not of its size
+ */
+export async function* writeNar(root: NarNode): AsyncGenerator<Uint8Array> {
+  const output = createOutput();
+  const open: OpenDirectory[] = [];
+  output.append(magicBytes);
+  let turn: Turn | undefined = { path: '', node: root };
+  while (turn !== undefined) {
+    const { path, node }: Turn = turn;
+    if (node.type === 'directory') {
+      output.append(directoryBytes);
+      open.push({ path, entries: sorted(path, await node.entries()), next: 0 });
+    } else {
+      if (node.type === 'symlink') {
+        appendSymlink(output, path, node);
+      } else {
+        output.append(node.executable ? executableBytes : plainBytes);
+        output.appendLength(node.size);
+        const contents = node.contents();
+        if (contents instanceof Uint8Array && contents.length < passedOnBytes) {
+          assertSize(path, node.size, contents.length);
+          output.append(contents);
+        } else {
+          yield* writeContents(output, path, node.size, contents);
+        }
+        output.append(zeros.subarray(0, paddingOf(node.size)));
+      }
+      closeNode(output, open);
+    }
+    if (output.isFull()) yield output.take();
+    turn = nextTurn(output, open);
+  }
+  yield output.take();
+}
+
+async function* writeContents(
+  output: Output,
+  path: string,
+  size: number,
+  contents: Uint8Array | AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  let written = 0;
+  for await (const piece of contents instanceof Uint8Array ? [contents] : contents) {
+    written += piece.length;
+    // Before the surplus is passed on, so that a file that never ends is noticed.
+    if (written > size) assertSize(path, size, written);
+    if (piece.length >= passedOnBytes) {
+      yield output.take();
+      yield piece;
+    } else {
+      output.append(piece);
+      if (output.isFull()) yield output.take();
+    }
+  }
+  assertSize(path, size, written);
+}
+
+/** Ends the directories that are through and begins the next entry, if there is one. */
+function nextTurn(output: Output, open: OpenDirectory[]): Turn | undefined {
+  for (let directory = open.at(-1); directory !== undefined; directory = open.at(-1)) {
+    const entry = directory.entries[directory.next++];
+    if (entry !== undefined) {
+      const [name, node] = entry;
+      const path = joined(directory.path, name);
+      if (open.length >= maxNarDepth) {
+        throw unwritable(path, `expected directories nested less deep than ${maxNarDepth}`);
+      }
+      output.append(entryBytes);
+      output.appendString(name);
+      output.append(nodeBytes);
+      return { path, node: typeof node === 'function' ? node() : node };
+    }
+    open.pop();
+    closeNode(output, open);
+  }
+  return undefined;
+}
+
+/** Ends a node, and the entry around it. */
+function closeNode(output: Output, open: readonly OpenDirectory[]): void {
+  output.append(closeBytes);
+  if (open.length > 0) output.append(closeBytes);
+}
+
+function appendSymlink(output: Output, path: string, node: NarSymlinkNode): void {
+  const target = bytesOf(node.target);
+  if (!isNarTarget(target, 0, target.length)) {
+    const expected = `expected a target of 1 to ${maxNarTargetBytes} bytes without NUL`;
+    throw unwritable(path, `${expected}, got ${quote(narText(target))}`);
+  }
+  output.append(symlinkBytes);
+  output.appendString(target);
+}
+
+function sorted(path: string, entries: NarNodeEntries): readonly SortedEntry[] {
+  const byName: SortedEntry[] = [];
+  for (const [text, node] of entries) {
+    const name = bytesOf(text);
+    if (!isNarName(name, 0, name.length)) {
+      const expected = `expected a name of 1 to ${maxNarNameBytes} bytes without "/" and NUL`;
+      throw unwritable(path, `${expected}, neither "." nor "..", got ${quote(narText(name))}`);
+    }
+    byName.push([name, node]);
+  }
+  byName.sort(([left], [right]) => compareBytes(left, right));
+  for (const [index, [name]] of byName.entries()) {
+    const previous = byName[index - 1];
+    if (previous !== undefined && compareBytes(previous[0], name) === 0) {
+      throw unwritable(joined(path, name), 'expected each name once, got it twice');
+    }
+  }
+  return byName;
+}
+
+interface Output {
+  readonly append: (bytes: Uint8Array) => void;
+  readonly appendLength: (length: number) => void;
+  /** With its length and padding. */
+  readonly appendString: (bytes: Uint8Array) => void;
+  /** Whether `take` is due. Up to then, one node's strings and one piece to copy still fit. */
+  readonly isFull: () => boolean;
+  /** What was appended since it was last taken. */
+  readonly take: () => Uint8Array;
+}
+
+function createOutput(): Output {
+  const capacity = chunkBytes + passedOnBytes + nodeStringsBytes;
+  let buffer = Buffer.allocUnsafe(capacity);
+  let used = 0;
+  const append = (bytes: Uint8Array): void => {
+    buffer.set(bytes, used);
+    used += bytes.length;
+  };
+  const appendLength = (length: number): void => {
+    buffer.writeUInt32LE(length % 2 ** 32, used);
+    buffer.writeUInt32LE(Math.floor(length / 2 ** 32), used + 4);
+    used += lengthBytes;
+  };
+  return {
+    append,
+    appendLength,
+    appendString: (bytes) => {
+      appendLength(bytes.length);
+      append(bytes);
+      append(zeros.subarray(0, paddingOf(bytes.length)));
+    },
+    isFull: () => used >= chunkBytes,
+    take: () => {
+      const chunk = buffer.subarray(0, used);
+      used = 0;
+      // A few strings between large files must not keep a whole buffer alive.
+      if (chunk.length < nodeStringsBytes) return Uint8Array.from(chunk);
+      buffer = Buffer.allocUnsafe(capacity);
+      return chunk;
+    },
+  };
+}
+
+/** The strings one after the other, each with its length and padding. */
+function stringsOf(...strings: readonly Uint8Array[]): Uint8Array {
+  const output = createOutput();
+  for (const string of strings) output.appendString(string);
+  return output.take();
+}
+
+function bytesOf(text: string | Uint8Array): Uint8Array {
+  return typeof text === 'string' ? encoder.encode(text) : text;
+}
+
+function joined(path: string, name: Uint8Array): string {
+  return path === '' ? narText(name) : `${path}/${narText(name)}`;
+}
+
+function assertSize(path: string, size: number, written: number): void {
+  if (written === size) return;
+  throw unwritable(path, `expected ${size} bytes of contents, got ${written}`);
+}
+
+function unwritable(path: string, why: string): NicheError {
+  const what = path === '' ? 'the root' : quote(path);
+  return new NicheError('malformed-nar', `cannot write ${what} to a NAR: ${why}`);
+}
