@@ -25,7 +25,10 @@ export interface CaCheck {
  * @param claim a path info whose `ca` is not null
  * @throws NicheError `unsupported-ca` for a kind of address that is not known
  */
-export function createCaCheck(claim: PathInfo & { readonly ca: string }, storeDir: string): CaCheck {
+export function createCaCheck(
+  claim: PathInfo & { readonly ca: string },
+  storeDir: string,
+): CaCheck {
   const address = parseContentAddress(claim.ca);
   const { name, hash: selfHash } = parseStorePath(claim.path, storeDir);
   const hasSelfReference = claim.references.includes(claim.path);
@@ -53,7 +56,11 @@ export function createCaCheck(claim: PathInfo & { readonly ca: string }, storeDi
       : {},
     verify() {
       if (isFlat && (flat === null || flat.executable)) {
-        throw mismatch(claim, 'one regular file that is not executable', 'another kind of contents');
+        throw mismatch(
+          claim,
+          'one regular file that is not executable',
+          'another kind of contents',
+        );
       }
       const got = new Uint8Array(hasher.digest());
       const actual = formatHash({ algorithm: address.hash.algorithm, digest: got }, 'base32');
@@ -107,7 +114,11 @@ function createModuloHash(
   let heldAt = 0;
 
   const zero = (buffer: Buffer): void => {
-    for (let at = buffer.indexOf(needle); at >= 0; at = buffer.indexOf(needle, at + needle.length)) {
+    for (
+      let at = buffer.indexOf(needle);
+      at >= 0;
+      at = buffer.indexOf(needle, at + needle.length)
+    ) {
       positions.push(heldAt + at);
       buffer.fill(0, at, at + needle.length);
     }

@@ -43,10 +43,15 @@ export async function* compressZstd(
       pledgedSrcSize: size,
       // One output buffer for the whole frame: each further one costs a trip to the thread pool.
       chunkSize: compressBound(size),
-    } as Parameters<typeof compressFrame>[1]).finally(() => spare.push(buffer));
+    }).finally(() => spare.push(buffer));
     // Awaited in turn below; until then a failure must not count as unhandled.
     compressed.catch(() => undefined);
     inFlight.push(compressed);
+  };
+
+  const next = async (): Promise<Buffer> => {
+    const [compressed] = inFlight.splice(0, 1);
+    return compressed ?? Buffer.alloc(0);
   };
 
   try {
@@ -61,11 +66,11 @@ export async function* compressZstd(
         submit(frame, filled);
         frame = null;
         filled = 0;
-        if (inFlight.length > options.parallelism) yield await (inFlight.shift() as Promise<Buffer>);
+        while (inFlight.length > options.parallelism) yield await next();
       }
     }
     if (frame && filled > 0) submit(frame, filled);
-    for (const compressed of inFlight.splice(0)) yield await compressed;
+    while (inFlight.length > 0) yield await next();
   } finally {
     await Promise.allSettled(inFlight);
   }

@@ -86,7 +86,10 @@ export function parseConfig(text: string, where: string): CacheConfig {
   }
   const result = config.safeParse(document);
   if (!result.success) {
-    throw new NicheError('malformed-config', `${where} is not valid: ${describeIssues(result.error, document)}`);
+    throw new NicheError(
+      'malformed-config',
+      `${where} is not valid: ${describeIssues(result.error, document)}`,
+    );
   }
   return result.data;
 }
@@ -103,9 +106,13 @@ export function formatConfig(value: CacheConfig): string {
 export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
   const text = await readText(bucket, configKey, maxDocumentBytes);
   if (text === null) {
-    throw new NicheError('not-a-cache', `there is no cache at ${bucket.url}: ${configKey} is missing`, {
-      hint: `make one with: niche init ${bucket.url}`,
-    });
+    throw new NicheError(
+      'not-a-cache',
+      `there is no cache at ${bucket.url}: ${configKey} is missing`,
+      {
+        hint: `make one with: niche init ${bucket.url}`,
+      },
+    );
   }
   return parseConfig(text, `${configKey} of ${bucket.url}`);
 }
@@ -114,7 +121,9 @@ function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new NicheError('malformed-config', `${where} is not JSON: ${messageOf(cause)}`, { cause });
+    throw new NicheError('malformed-config', `${where} is not JSON: ${messageOf(cause)}`, {
+      cause,
+    });
   }
 }
 

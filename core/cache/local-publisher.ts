@@ -1,3 +1,4 @@
+import { toError } from '../errors.ts';
 import { parseManifestKey, stagingPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
 import { createPublisher } from './publisher.ts';
@@ -35,7 +36,7 @@ export type LocalPublisherOptions = Omit<PublisherOptions, 'wake'> & {
 export function createLocalPublisher(options: LocalPublisherOptions): LocalPublisher {
   const { onPublished = () => undefined } = options;
   const queue: (() => Promise<void>)[] = [];
-  const failures: unknown[] = [];
+  const failures: Error[] = [];
   const queued = new Set<string>();
   let running = 0;
   let waiters: (() => void)[] = [];
@@ -74,7 +75,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       if (!task) break;
       running += 1;
       void task()
-        .catch((error: unknown) => failures.push(error))
+        .catch((error: unknown) => failures.push(toError(error)))
         .finally(() => {
           running -= 1;
           pump();
@@ -91,7 +92,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       });
     }
     const [failure] = failures.splice(0);
-    if (failure !== undefined) throw failure;
+    if (failure) throw failure;
   }
 
   function submit(id: BatchId): void {

@@ -78,16 +78,26 @@ export function parseManifest(text: string, storeDir: string): Manifest {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new NicheError('malformed-manifest', `the manifest is not JSON: ${messageOf(cause)}`, { cause });
+    throw new NicheError('malformed-manifest', `the manifest is not JSON: ${messageOf(cause)}`, {
+      cause,
+    });
   }
   const result = document.safeParse(json);
   if (!result.success) {
-    throw new NicheError('malformed-manifest', `the manifest is not valid: ${describeIssues(result.error, json)}`);
+    throw new NicheError(
+      'malformed-manifest',
+      `the manifest is not valid: ${describeIssues(result.error, json)}`,
+    );
   }
   const paths = result.data.paths.map((claim, index) => canonicalClaim(claim, index, storeDir));
-  const twice = paths.find((claim, index) => paths.some((other, i) => i < index && other.path === claim.path));
+  const twice = paths.find((claim, index) =>
+    paths.some((other, i) => i < index && other.path === claim.path),
+  );
   if (twice) {
-    throw new NicheError('malformed-manifest', `the manifest lists ${twice.path} twice: expected each path once`);
+    throw new NicheError(
+      'malformed-manifest',
+      `the manifest lists ${twice.path} twice: expected each path once`,
+    );
   }
   const total = paths.reduce((sum, { narSize }) => sum + narSize, 0);
   if (paths.length > 1 && total > maxBatchNarBytes) {
@@ -104,7 +114,11 @@ function canonicalClaim(claim: z.infer<typeof entry>, index: number, storeDir: s
     try {
       return read();
     } catch (cause) {
-      throw new NicheError('malformed-manifest', `paths.${index}.${name} of the manifest: ${messageOf(cause)}`, { cause });
+      throw new NicheError(
+        'malformed-manifest',
+        `paths.${index}.${name} of the manifest: ${messageOf(cause)}`,
+        { cause },
+      );
     }
   };
   const storePath = (text: string): string => parseStorePath(text, storeDir).path;

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { NicheError } from '../errors.ts';
 import { formatHash } from '../nix/hash.ts';
 import { createListingBuilder } from '../nix/listing.ts';
-import type { Listing } from '../nix/listing.ts';
+import type { NarListing } from '../nix/listing.ts';
 import { createNarParser } from '../nix/nar-parser.ts';
 import type { NarHandler } from '../nix/nar-parser.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -13,8 +13,8 @@ import { createCaCheck } from './ca-check.ts';
 
 /** What one pass over a NAR proves, beyond that the claim about it is true. */
 export interface NarFacts {
-  /** Null when the NAR has too many entries for one. */
-  readonly listing: Listing | null;
+  /** Null when the NAR has too many entries for one, or names that are not UTF-8. */
+  readonly listing: NarListing | null;
   /** Store paths that the contents mention and the client did not claim. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
 }
@@ -42,7 +42,7 @@ export function createNarCheck(
   const scanner = createReferenceScanner({ storeDir, candidates: claim.references.map(storeHash) });
   const listing = createListingBuilder();
   const ca = claim.ca === null ? null : createCaCheck({ ...claim, ca: claim.ca }, storeDir);
-  const parser = createNarParser(ca ? bothHandlers(listing.handler, ca.handler) : listing.handler);
+  const parser = createNarParser(ca ? bothHandlers(listing, ca.handler) : listing);
   let size = 0;
 
   function verify(): void {
@@ -84,7 +84,7 @@ export function createNarCheck(
       }
       verify();
     },
-    facts: () => ({ listing: listing.listing(), unclaimed: scanner.unclaimed() }),
+    facts: () => ({ listing: listing.listing() ?? null, unclaimed: scanner.unclaimed() }),
   };
 }
 

@@ -1,5 +1,5 @@
 import { formatListing } from '../nix/listing.ts';
-import type { Listing } from '../nix/listing.ts';
+import type { NarListing } from '../nix/listing.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
@@ -34,12 +34,12 @@ export interface PendingRecord extends Candidate {
 
 /** What of a path is not in its narinfo: its NAR listing and its build log. */
 export interface Attachments {
-  /** `.ls` text; null when the NAR has too many entries. */
+  /** `.ls` text; null when the NAR cannot have one. */
   readonly listing: string | null;
   readonly log: Uint8Array | null;
 }
 
-export function attachmentsOf(listing: Listing | null, log: Uint8Array | null): Attachments {
+export function attachmentsOf(listing: NarListing | null, log: Uint8Array | null): Attachments {
   return { listing: listing && formatListing(listing), log };
 }
 

@@ -76,7 +76,8 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     if (here && !isSame(here, claim)) throw conflict('conflict', claim, here, 'this cache');
     if (here) return 'exists';
     const there = await upstreams.find(hash);
-    if (there && !isSame(there, claim)) throw conflict('upstream-conflict', claim, there, 'an upstream');
+    if (there && !isSame(there, claim))
+      throw conflict('upstream-conflict', claim, there, 'an upstream');
     return null;
   }
 
@@ -236,11 +237,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
 }
 
 /** @throws NicheError `too-large`, `unsignable`: what is known before a byte is read */
-function assertPublishable(
-  claim: PathInfo,
-  config: CacheConfig,
-  signers: readonly Signer[],
-): void {
+function assertPublishable(claim: PathInfo, config: CacheConfig, signers: readonly Signer[]): void {
   const { maxNarBytes } = config.limits;
   if (claim.narSize > maxNarBytes) {
     throw new NicheError(
@@ -285,7 +282,14 @@ function conflict(
     found.path !== claim.path
       ? ['another name', found.path, claim.path]
       : found.narHash !== claim.narHash || found.narSize !== claim.narSize
-        ? ['other contents', `${found.narHash} (${found.narSize} bytes)`, `${claim.narHash} (${claim.narSize} bytes)`]
+        ? [
+            'other contents',
+            `${found.narHash} (${found.narSize} bytes)`,
+            `${claim.narHash} (${claim.narSize} bytes)`,
+          ]
         : ['other references', `${found.references.length}`, `${claim.references.length}`];
-  return new NicheError(code, `${where} has ${claim.path} with ${what}: expected ${expected}, got ${got}`);
+  return new NicheError(
+    code,
+    `${where} has ${claim.path} with ${what}: expected ${expected}, got ${got}`,
+  );
 }

@@ -99,7 +99,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
     return { path, upload, outcome };
   }
 
-  async function refuseBatch(id: BatchId, error: NicheError & { code: RejectionCode }): Promise<Published> {
+  async function refuseBatch(
+    id: BatchId,
+    error: NicheError & { code: RejectionCode },
+  ): Promise<Published> {
     const outcome = rejected(error);
     const at = now().toISOString();
     await writeReceipt(options.private, id.upload, String(id.batch), { ...outcome, at });

@@ -65,7 +65,8 @@ export async function listReceipts(
     const known = statuses.find((candidate) => candidate === status);
     if (!subject || !known) continue;
     const before = strongest.get(subject);
-    if (!before || statuses.indexOf(known) > statuses.indexOf(before)) strongest.set(subject, known);
+    if (!before || statuses.indexOf(known) > statuses.indexOf(before))
+      strongest.set(subject, known);
   }
   return strongest;
 }

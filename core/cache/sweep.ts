@@ -96,7 +96,8 @@ async function sweepPending(
   const published: Published[] = [];
   for (const { waiting, expired } of waitingFor) {
     const resumed = await publisher.resume(waiting);
-    const last = expired && resumed?.outcome.status === 'waiting' ? await publisher.giveUp(waiting) : resumed;
+    const last =
+      expired && resumed?.outcome.status === 'waiting' ? await publisher.giveUp(waiting) : resumed;
     if (last && last.outcome.status !== 'waiting') published.push(last);
   }
   return published;

@@ -32,7 +32,9 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
 
   async function request(method: string, key: string, init: GetOptions): Promise<Response> {
     const headers = init.range
-      ? { range: `bytes=${init.range.start}-${init.range.end === undefined ? '' : init.range.end - 1}` }
+      ? {
+          range: `bytes=${init.range.start}-${init.range.end === undefined ? '' : init.range.end - 1}`,
+        }
       : {};
     for (let attempt = 0; ; attempt += 1) {
       let failure: NicheError;
@@ -65,7 +67,10 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       return info.ok;
     });
     if (response.status === 403 && (await readable)) return true;
-    throw new NicheError('storage-denied', `${url}/${key} may not be read: it answered ${response.status}`);
+    throw new NicheError(
+      'storage-denied',
+      `${url}/${key} may not be read: it answered ${response.status}`,
+    );
   }
 
   async function open(method: string, key: string, init: GetOptions): Promise<Response | null> {

@@ -1,0 +1,241 @@
+import { createHash } from 'node:crypto';
+
+import { NicheError, isNicheError, toError } from '../errors.ts';
+import { maxBatchNarBytes, maxBatchPaths, maxLogBytes, maxManifestBytes } from '../limits.ts';
+import { formatHash } from '../nix/hash.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import { parseStorePath, storeBaseName } from '../nix/store-path.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { manifestKey, stagedLogKey, stagedNarsKey } from './layout.ts';
+import type { BatchId } from './layout.ts';
+import { formatManifest } from './manifest.ts';
+import { createObject, writeObject } from './objects.ts';
+
+/** A store path that this machine has, to be staged. */
+export interface LocalPath {
+  readonly info: PathInfo;
+  /** Its NAR; throws `not-found` when the path has been collected. */
+  readonly openNar: () => AsyncIterable<Uint8Array>;
+  /** Its build log, null when there is none. */
+  readonly readLog?: () => Promise<Uint8Array | null>;
+}
+
+/** One client session: stages paths in batches as they come. */
+export interface Stager {
+  readonly upload: string;
+  /** Takes a path; returns at once. References should come before what refers to them. */
+  add(path: LocalPath): void;
+  /**
+   * Stages what still waits for company and waits for everything that was added.
+   *
+   * @throws the first failure of storage
+   */
+  finish(): Promise<void>;
+}
+
+export interface StagerOptions {
+  readonly bucket: Bucket;
+  readonly upload: string;
+  readonly storeDir: string;
+  /** How long a small path waits for company, in milliseconds. @default 1,000 */
+  readonly lingerMs?: number;
+  /** Batches that are being staged at once. @default 4 */
+  readonly batchesAtOnce?: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Hears of each batch once its manifest is stored. */
+  readonly onStaged: (id: BatchId, paths: readonly PathInfo[]) => void;
+  /** Hears of each path that could not be staged; the others go on. */
+  readonly onFailed: (info: PathInfo, error: unknown) => void;
+}
+
+/** What a manifest needs around its entries, in bytes. */
+const manifestOverheadBytes = 64;
+
+export function createStager(options: StagerOptions): Stager {
+  const { bucket, upload, storeDir, lingerMs = 1000, batchesAtOnce = 4 } = options;
+  const queue: { id: BatchId; paths: LocalPath[] }[] = [];
+  const stagedLogs = new Set<string>();
+  let company: LocalPath[] = [];
+  let companyNarBytes = 0;
+  let companyManifestBytes = 0;
+  let linger: NodeJS.Timeout | undefined;
+  let batches = 0;
+  let running = 0;
+  let failure: Error | undefined;
+  let settled = Promise.withResolvers<undefined>();
+
+  function add(path: LocalPath): void {
+    const { narSize } = path.info;
+    const manifestBytes = Buffer.byteLength(JSON.stringify(path.info)) + 1;
+    if (manifestBytes + manifestOverheadBytes > maxManifestBytes) {
+      options.onFailed(
+        path.info,
+        new NicheError(
+          'too-large',
+          `${path.info.path} has too many references: its manifest would have ${manifestBytes} bytes, expected at most ${maxManifestBytes}`,
+        ),
+      );
+      return;
+    }
+    if (narSize > maxBatchNarBytes) {
+      submit([path]);
+      return;
+    }
+    const isFull =
+      company.length >= maxBatchPaths ||
+      companyNarBytes + narSize > maxBatchNarBytes ||
+      companyManifestBytes + manifestBytes + manifestOverheadBytes > maxManifestBytes;
+    if (isFull) flush();
+    company.push(path);
+    companyNarBytes += narSize;
+    companyManifestBytes += manifestBytes;
+    linger ??= setTimeout(flush, lingerMs);
+  }
+
+  function flush(): void {
+    clearTimeout(linger);
+    linger = undefined;
+    if (company.length === 0) return;
+    submit(company);
+    company = [];
+    companyNarBytes = 0;
+    companyManifestBytes = 0;
+  }
+
+  function submit(paths: LocalPath[]): void {
+    queue.push({ id: { upload, batch: batches }, paths });
+    batches += 1;
+    pump();
+  }
+
+  function pump(): void {
+    while (running < batchesAtOnce) {
+      const batch = queue.shift();
+      if (!batch) break;
+      running += 1;
+      void stage(batch.id, batch.paths)
+        .catch((error: unknown) => {
+          failure ??= toError(error);
+          for (const { info } of batch.paths) options.onFailed(info, error);
+        })
+        .finally(() => {
+          running -= 1;
+          pump();
+        });
+    }
+    if (running === 0 && queue.length === 0) settled.resolve(undefined);
+  }
+
+  async function stage(id: BatchId, paths: readonly LocalPath[]): Promise<void> {
+    options.signal?.throwIfAborted();
+    const [only] = paths;
+    const staged =
+      only && paths.length === 1 && only.info.narSize > maxBatchNarBytes
+        ? await stageLarge(id, only)
+        : await stageSmall(id, paths);
+    if (staged.length === 0) return;
+    for (const path of staged) await stageLog(path);
+    const infos = staged.map(({ info }) => info);
+    await writeObject(bucket, manifestKey(id), formatManifest({ encoding: 'none', paths: infos }), {
+      ifAbsent: true,
+    });
+    options.onStaged(id, infos);
+  }
+
+  async function stageSmall(id: BatchId, paths: readonly LocalPath[]): Promise<LocalPath[]> {
+    const staged: LocalPath[] = [];
+    const nars: Uint8Array[] = [];
+    for (const path of paths) {
+      const chunks: Uint8Array[] = [];
+      const isWhole = await packed(path, async (nar) => {
+        for await (const chunk of nar) chunks.push(chunk);
+      });
+      if (!isWhole) continue;
+      staged.push(path);
+      nars.push(...chunks);
+    }
+    if (staged.length === 0) return [];
+    const body = Buffer.concat(nars);
+    await writeObject(bucket, stagedNarsKey(id, 'none'), body, {
+      ifAbsent: true,
+      sha256: createHash('sha256').update(body).digest(),
+      signal: options.signal,
+    });
+    return staged;
+  }
+
+  async function stageLarge(id: BatchId, path: LocalPath): Promise<LocalPath[]> {
+    const sink = await bucket.upload(stagedNarsKey(id, 'none'), { signal: options.signal });
+    try {
+      const isWhole = await packed(path, async (nar) => {
+        for await (const chunk of nar) await sink.write(chunk);
+      });
+      if (!isWhole) {
+        await sink.abort();
+        return [];
+      }
+      await sink.commit({ ifAbsent: true });
+      return [path];
+    } catch (error) {
+      await sink.abort();
+      throw error;
+    }
+  }
+
+  /** Feeds the path's NAR to `take`; false, once reported, when it is not what its info says. */
+  async function packed(
+    path: LocalPath,
+    take: (nar: AsyncIterable<Uint8Array>) => Promise<void>,
+  ): Promise<boolean> {
+    try {
+      await take(verified(path));
+      return true;
+    } catch (error) {
+      if (isNicheError(error) && !error.code.startsWith('storage-') && error.code !== 'aborted') {
+        options.onFailed(path.info, error);
+        return false;
+      }
+      throw error;
+    }
+  }
+
+  async function stageLog({ info, readLog }: LocalPath): Promise<void> {
+    if (!readLog || info.deriver === null) return;
+    const key = stagedLogKey(upload, storeBaseName(parseStorePath(info.deriver, storeDir)));
+    if (stagedLogs.has(key)) return;
+    stagedLogs.add(key);
+    const log = await readLog();
+    if (log && log.length <= maxLogBytes) await createObject(bucket, key, log);
+  }
+
+  return {
+    upload,
+    add,
+    async finish() {
+      flush();
+      settled = Promise.withResolvers<undefined>();
+      pump();
+      await settled.promise;
+      if (failure) throw failure;
+    },
+  };
+}
+
+/** The path's NAR, as long as it is the one that Nix registered. */
+async function* verified({ info, openNar }: LocalPath): AsyncIterable<Uint8Array> {
+  const hash = createHash('sha256');
+  let size = 0;
+  for await (const chunk of openNar()) {
+    hash.update(chunk);
+    size += chunk.length;
+    yield chunk;
+  }
+  const narHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
+  if (narHash !== info.narHash || size !== info.narSize) {
+    throw new NicheError(
+      'nar-hash-mismatch',
+      `${info.path} is not what Nix built: expected ${info.narHash} (${info.narSize} bytes), got ${narHash} (${size} bytes)`,
+      { hint: 'repair it with: nix-store --repair-path' },
+    );
+  }
+}
