@@ -34,3 +34,7 @@ export const maxNarInfoBytes = 4 * mib;
 export const maxDocumentBytes = 8 * mib;
 /** Attempts at which a publisher may die on one path before the path is rejected. */
 export const maxAttempts = 5;
+/** A `.drv` file, in bytes; structured attributes make some of several MiB. */
+export const maxDerivationBytes = 64 * mib;
+/** Outputs of outputs among a derivation's inputs nest less deep than this. */
+export const maxDerivationDepth = 32;
