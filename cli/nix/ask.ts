@@ -1,10 +1,13 @@
 import { NicheError, quote } from '../../core/errors.ts';
 import type { Captured } from './capture.ts';
+import type { NixConfigEntry } from './nix-config.ts';
 
 export type NixTool = 'nix' | 'nix-store' | 'nix-instantiate';
 
 export interface AskOptions {
   readonly signal?: AbortSignal;
+  /** Configuration over the user's. */
+  readonly config?: readonly NixConfigEntry[];
   /** Bytes of stdout kept. Without it, all are. */
   readonly maxBytes?: number;
 }

@@ -37,8 +37,8 @@ export interface OpenNixOptions {
   readonly storeUrl?: string;
 }
 
-/** What niche's own questions need on top of the user's configuration. */
-const nixCommandFeature: NixConfigEntry = ['extra-experimental-features', 'nix-command'];
+/** What `nix build` and niche's own questions need on top of the user's configuration. */
+export const nixCommandFeature: NixConfigEntry = ['extra-experimental-features', 'nix-command'];
 
 /**
  * Finds nix and asks for its version, store, settings and trust. The questions are asked at once:
@@ -54,12 +54,11 @@ export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<N
     'nix-instantiate': findProgram('nix-instantiate', env),
   };
   const store: NixConfigEntry[] = storeUrl === undefined ? [] : [['store', storeUrl]];
-  const askEnv = {
-    ...env,
-    NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], [nixCommandFeature, ...store]),
+  const ask: Ask = (tool, args, { config = [], ...options } = {}) => {
+    const entries = [nixCommandFeature, ...store, ...config];
+    const askEnv = { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], entries) };
+    return capture(programs[tool], args, { env: askEnv, cwd, ...options });
   };
-  const ask: Ask = (tool, args, options) =>
-    capture(programs[tool], args, { env: askEnv, cwd, ...options });
   const [version, storeDir, settings, trusted] = await Promise.all([
     askText(ask, 'nix', ['--version']),
     askText(ask, 'nix-instantiate', ['--eval', '--json', '--expr', 'builtins.storeDir']),
