@@ -1,0 +1,164 @@
+import path from 'node:path';
+
+/** How to ask which derivations a command is about to build. */
+export interface GraphQuestion {
+  /** Derivations that the command names itself. */
+  readonly drvPaths: readonly string[];
+  /** The program that prints the others, a line each; null where there are none. */
+  readonly evaluation: {
+    readonly tool: 'nix' | 'nix-instantiate';
+    readonly args: readonly string[];
+  } | null;
+}
+
+/** Flags of a building command, and how many values each takes. */
+type Flags = ReadonlyMap<string, number>;
+
+/** Flags before `nix`'s subcommand that may stay where they are. */
+const nixGlobalFlags: Flags = new Map([
+  ['--experimental-features', 1],
+  ['--extra-experimental-features', 1],
+  ['--option', 2],
+  ['--store', 1],
+  ['--log-format', 1],
+  ['--accept-flake-config', 0],
+  ['--offline', 0],
+  ['--quiet', 0],
+  ['--print-build-logs', 0],
+  ['-L', 0],
+  ['--verbose', 0],
+  ['-v', 0],
+]);
+
+/** What `nix build` takes and `nix path-info` does not, or must not here. */
+const nixBuildOnly: Flags = new Map([
+  ['--no-link', 0],
+  ['--out-link', 1],
+  ['-o', 1],
+  ['--print-out-paths', 0],
+  ['--profile', 1],
+  ['--rebuild', 0],
+  ['--repair', 0],
+  ['--json', 0],
+  ['--pretty', 0],
+  ['--no-pretty', 0],
+  ['--debugger', 0],
+  ['--commit-lock-file', 0],
+  ['--output-lock-file', 1],
+]);
+
+/** What `nix-build` takes and `nix-instantiate` does not, or must not here. */
+const nixBuildClassicOnly: Flags = new Map([
+  ['--no-out-link', 0],
+  ['--no-link', 0],
+  ['--out-link', 1],
+  ['-o', 1],
+  ['--add-drv-link', 0],
+  ['--drv-link', 1],
+  ['--check', 0],
+  ['--repair', 0],
+  ['--print-build-logs', 0],
+  ['-L', 0],
+]);
+
+/** With these nothing is built, or what is to be built can be read only once. */
+const unanswerable = new Set([
+  '--dry-run',
+  '--stdin',
+  '--arg-from-stdin',
+  '--run-env',
+  '--help',
+  '--version',
+]);
+
+/**
+ * The evaluation runs beside the build and must not disturb it: it builds nothing (imports from
+ * derivations fail until the build has made them) and writes no lock file.
+ */
+const buildNothing = ['--max-jobs', '0', '--builders', ''];
+
+/**
+ * How to ask for the derivations of `command` with `args`: everything but what only concerns
+ * building is passed on. Null when it is no command that niche understands.
+ */
+export function graphQuestionOf(
+  command: string,
+  args: readonly string[],
+  storeDir: string,
+): GraphQuestion | null {
+  if (args.some((arg) => unanswerable.has(arg))) return null;
+  const program = path.basename(command);
+  if (program === 'nix') return nixQuestion(args);
+  if (program === 'nix-build') return nixBuildQuestion(args, storeDir);
+  return null;
+}
+
+/** Whether `args` choose a post-build hook themselves, over any in the environment. */
+export function hasOwnHook(args: readonly string[]): boolean {
+  return args.some(
+    (arg, at) =>
+      arg === '--post-build-hook' || (arg === '--option' && args[at + 1] === 'post-build-hook'),
+  );
+}
+
+/** The store that `args` choose, if they do. */
+export function chosenStore(args: readonly string[]): string | undefined {
+  const at = args.findLastIndex(
+    (arg, index) => arg === '--store' || (arg === 'store' && args[index - 1] === '--option'),
+  );
+  return at < 0 ? undefined : args[at + 1];
+}
+
+function nixQuestion(args: readonly string[]): GraphQuestion | null {
+  let at = 0;
+  while (args[at] !== 'build') {
+    const values = nixGlobalFlags.get(args[at] ?? '');
+    if (values === undefined) return null;
+    at += 1 + values;
+  }
+  const before = args.slice(0, at);
+  const [flags, afterDashes] = splitAtDashes(without(args.slice(at + 1), nixBuildOnly));
+  const own = ['--derivation', ...buildNothing, '--no-write-lock-file'];
+  return {
+    drvPaths: [],
+    evaluation: { tool: 'nix', args: [...before, 'path-info', ...flags, ...own, ...afterDashes] },
+  };
+}
+
+function nixBuildQuestion(args: readonly string[], storeDir: string): GraphQuestion {
+  const kept = without(args, nixBuildClassicOnly);
+  const isDrv = (arg: string): boolean =>
+    arg.startsWith(`${storeDir}/`) && /\.drv(?:!.*)?$/u.test(arg);
+  const drvPaths = kept.filter(isDrv).map(withoutOutputs);
+  const [flags, afterDashes] = splitAtDashes(kept);
+  const evaluated = [...flags, ...buildNothing, ...afterDashes];
+  return {
+    drvPaths,
+    evaluation: drvPaths.length > 0 ? null : { tool: 'nix-instantiate', args: evaluated },
+  };
+}
+
+/** The derivation of a line such as `/nix/store/…-x.drv!dev` or `/nix/store/…-x.drv^dev`. */
+export function withoutOutputs(line: string): string {
+  return line.replace(/[!^].*$/u, '');
+}
+
+/** `args` less `dropped` and their values. As nix does, `-Lo x` is read as `-L -o x`. */
+function without(args: readonly string[], dropped: Flags): readonly string[] {
+  const kept: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at] ?? '';
+    if (arg === '--') return [...kept, ...args.slice(at)];
+    const clustered = /^(-[A-Za-z]+)o$/u.exec(arg)?.[1];
+    if (clustered !== undefined) kept.push(clustered);
+    const values = clustered === undefined ? dropped.get(arg) : 1;
+    if (values === undefined) kept.push(arg);
+    else at += values;
+  }
+  return kept;
+}
+
+function splitAtDashes(args: readonly string[]): [readonly string[], readonly string[]] {
+  const at = args.indexOf('--');
+  return at < 0 ? [args, []] : [args.slice(0, at), args.slice(at)];
+}

@@ -1,0 +1,96 @@
+import { spawn } from 'node:child_process';
+
+import { messageOf, NicheError, quote } from '../../core/errors.ts';
+import type { Environment } from './environment.ts';
+
+export interface CaptureOptions {
+  readonly env: Environment;
+  readonly cwd?: string;
+  /** Kills the program, and whatever it started, with SIGTERM. */
+  readonly signal?: AbortSignal;
+  /** Bytes of stdout kept; what comes after them is read and dropped. Without it, all are. */
+  readonly maxBytes?: number;
+}
+
+export interface Captured {
+  /** The exit status, or null where a signal ended it. */
+  readonly status: number | null;
+  readonly stdout: Buffer;
+  /** Whether stdout was longer than `maxBytes`. */
+  readonly cut: boolean;
+  /** The last 64 KiB at most. */
+  readonly stderr: string;
+}
+
+const maxStderrCharacters = 64 * 1024;
+
+/**
+ * Runs `program` to its end with nothing on stdin. It gets a session of its own, so that a Ctrl-C
+ * meant for the nix in the foreground does not end niche's questions about what was built, and so
+ * that it cannot ask anything on the terminal.
+ *
+ * @throws NicheError `nix-missing` when it cannot be started, `aborted` through `signal`
+ */
+export async function capture(
+  program: string,
+  args: readonly string[],
+  options: CaptureOptions,
+): Promise<Captured> {
+  const { env, cwd, signal, maxBytes = Number.POSITIVE_INFINITY } = options;
+  if (isAborted(signal)) throw aborted(program);
+  const child = spawn(program, args, {
+    env,
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  const chunks: Buffer[] = [];
+  let keptBytes = 0;
+  let cut = false;
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    const kept = chunk.subarray(0, maxBytes - keptBytes);
+    cut ||= kept.length < chunk.length;
+    keptBytes += kept.length;
+    if (kept.length > 0) chunks.push(kept);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-maxStderrCharacters);
+  });
+  const kill = (): void => {
+    killGroup(child.pid);
+  };
+  signal?.addEventListener('abort', kill, { once: true });
+  try {
+    const status = await new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+    if (isAborted(signal)) throw aborted(program);
+    return { status, stdout: Buffer.concat(chunks), cut, stderr };
+  } catch (error) {
+    if (error instanceof NicheError) throw error;
+    throw new NicheError('nix-missing', `cannot run ${quote(program)}: ${messageOf(error)}`, {
+      cause: error,
+    });
+  } finally {
+    signal?.removeEventListener('abort', kill);
+  }
+}
+
+function isAborted(signal: AbortSignal | undefined): boolean {
+  return signal?.aborted === true;
+}
+
+function aborted(program: string): NicheError {
+  return new NicheError('aborted', `stopped ${quote(program)} before its end`);
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGTERM');
+  } catch {
+    // It has ended already.
+  }
+}

@@ -1,0 +1,55 @@
+import { isNicheError, type NicheError } from '../../core/errors.ts';
+import type { GraphQuestion } from './build-arguments.ts';
+import { evaluateRoots, needsBuilds, readGraph, type Graph } from './graph.ts';
+import type { NixConfigEntry } from './nix-config.ts';
+import type { Nix } from './nix.ts';
+
+export interface FollowGraphOptions {
+  /** Configuration that the build itself has too, such as substituters. */
+  readonly config: readonly NixConfigEntry[];
+  /** When aborted, the build has ended. */
+  readonly ended: AbortSignal;
+  /** Ends it at once. */
+  readonly signal: AbortSignal;
+  /** Told when nix cannot say what the graph is. */
+  readonly onFailure: (error: NicheError) => void;
+}
+
+/**
+ * A build's graph as soon as it is known, and once more when the build has ended: what another
+ * nix built while this one waited for its lock is nobody's news but then.
+ *
+ * @throws NicheError `aborted`
+ */
+export async function* followGraph(
+  nix: Nix,
+  question: GraphQuestion,
+  { config, ended, signal, onFailure }: FollowGraphOptions,
+): AsyncGenerator<Graph> {
+  try {
+    const options = { config, signal };
+    const roots = await evaluateRoots(nix, question, options).catch(async (error: unknown) => {
+      if (!isNicheError(error, 'nix-failed') || !needsBuilds(error)) throw error;
+      // By then the build has built what the evaluation imports.
+      await aborting(ended, signal);
+      return evaluateRoots(nix, question, options);
+    });
+    if (!ended.aborted) {
+      yield await readGraph(nix, roots, signal);
+      await aborting(ended, signal);
+    }
+    yield await readGraph(nix, roots, signal);
+  } catch (error) {
+    if (!isNicheError(error, 'nix-failed')) throw error;
+    onFailure(error);
+  }
+}
+
+/** Resolves when any of `signals` is aborted. */
+async function aborting(...signals: readonly AbortSignal[]): Promise<void> {
+  const any = AbortSignal.any([...signals]);
+  if (any.aborted) return;
+  await new Promise((resolve) => {
+    any.addEventListener('abort', resolve, { once: true });
+  });
+}
