@@ -17,6 +17,7 @@ export async function* listFiles(
   options?: RequestOptions,
 ): AsyncGenerator<ObjectInfo, void, undefined> {
   assertPrefix(prefix);
+  await root.ready();
   const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
   if (parent !== '') await locate(root, `${parent}x`);
   yield* walk(root, parent, prefix, options?.signal);

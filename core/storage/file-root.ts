@@ -18,12 +18,14 @@ export interface FileRoot {
   readonly path: string;
   readonly url: string;
   /**
-   * Ask before anything is called missing, and before anything is written: a directory that was
+   * Ask before anything is called missing, and before a folder is made: a directory that was
    * deleted, or whose disk was unmounted, must not look like an empty bucket.
    *
    * @throws NicheError `storage-unavailable` unless it is there, on the file system it was on
    */
   check(): Promise<void>;
+  /** Begins an operation: the first one checks, so that later checks know the file system. */
+  ready(): Promise<void>;
 }
 
 /** @throws NicheError `invalid-url` for a path that is not absolute */
@@ -37,28 +39,34 @@ export function fileRoot(directory: string): FileRoot {
   const path = resolve(directory);
   const { href: url } = pathToFileURL(path);
   let device: bigint | undefined;
+
+  async function check(): Promise<void> {
+    const found = await stat(path, { bigint: true }).catch((error: unknown) => {
+      if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null;
+      throw fileError(error, `opening the bucket ${url}`);
+    });
+    if (!found?.isDirectory()) {
+      throw new NicheError(
+        'storage-unavailable',
+        `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
+      );
+    }
+    device ??= found.dev;
+    if (found.dev !== device) {
+      throw new NicheError(
+        'storage-unavailable',
+        `opening the bucket ${url} failed: another file system is there than before`,
+        { hint: 'mount it again, or start again if this is meant' },
+      );
+    }
+  }
+
   return {
     path,
     url,
-    async check() {
-      const found = await stat(path, { bigint: true }).catch((error: unknown) => {
-        if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null;
-        throw fileError(error, `opening the bucket ${url}`);
-      });
-      if (!found?.isDirectory()) {
-        throw new NicheError(
-          'storage-unavailable',
-          `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
-        );
-      }
-      device ??= found.dev;
-      if (found.dev !== device) {
-        throw new NicheError(
-          'storage-unavailable',
-          `opening the bucket ${url} failed: another file system is there than before`,
-          { hint: 'mount it again, or start again if this is meant' },
-        );
-      }
+    check,
+    async ready() {
+      if (device === undefined) await check();
     },
   };
 }
@@ -81,6 +89,7 @@ export async function locate(root: FileRoot, key: string): Promise<string> {
       `refusing the object key ${quote(key)}: that folder of ${root.url} holds no objects`,
     );
   }
+  await root.ready();
   const segments = key.split('/');
   const parents = segments.slice(1).map((_, index) => segments.slice(0, index + 1).join('/'));
   await Promise.all(parents.map((parent) => refuseLink(root, parent)));

@@ -15,6 +15,7 @@ import { NicheError, quote } from '../errors.ts';
 import type { PutOutcome } from './bucket.ts';
 import { fileError, isErrno } from './file-errors.ts';
 import { objectInfo, temporaryFolder, type FileRoot } from './file-root.ts';
+import { syncFolder } from './file-sync.ts';
 
 /** Others may delete an emptied folder between its creation and the link, over and over. */
 const maxPublishAttempts = 100;
@@ -26,7 +27,6 @@ export interface Temporary {
 }
 
 export async function createTemporary(root: FileRoot): Promise<Temporary> {
-  await root.check();
   const folder = join(root.path, temporaryFolder);
   const path = join(folder, `${process.pid}-${randomUUID()}`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
@@ -35,6 +35,7 @@ export async function createTemporary(root: FileRoot): Promise<Temporary> {
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error;
   }
+  await root.check();
   await makeFolder(folder);
   return { path, handle: await open(path, flags, 0o666) };
 }
@@ -65,21 +66,16 @@ export async function publish(
   ifAbsent: boolean,
 ): Promise<PutOutcome> {
   await temporary.handle.sync();
-  const { ino } = await temporary.handle.stat({ bigint: true });
   await temporary.handle.close();
-  await root.check();
   for (let attempt = 1; attempt <= maxPublishAttempts; attempt += 1) {
     try {
       await (ifAbsent ? link(temporary.path, path) : rename(temporary.path, path));
     } catch (error) {
       if (ifAbsent && isErrno(error, 'EEXIST')) {
-        const winner = await winnerAt(root, key, path);
-        if (winner === null) continue;
+        const outcome = await settle(root, temporary, key, path);
+        if (outcome === null) continue;
         await removeIfThere(temporary.path);
-        // A file server may repeat a link whose answer was lost, and then find its own.
-        if (winner !== ino) return 'exists';
-        await syncFolder(dirname(path));
-        return 'created';
+        return outcome;
       }
       if (!isErrno(error, 'ENOENT')) throw error;
       await makeParents(root, key);
@@ -109,19 +105,32 @@ async function assertStillThere(root: FileRoot, { path }: Temporary, key: string
   }
 }
 
-/** The inode of the object in whose favour a link failed; `null` if it is gone again. */
-async function winnerAt(root: FileRoot, key: string, path: string): Promise<bigint | null> {
-  try {
-    const found = await lstat(path, { bigint: true });
-    if (objectInfo(root, key, found) !== null) return found.ino;
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return null;
-    throw error;
-  }
-  throw new NicheError(
-    'invalid-key',
-    `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
+/** Whose the object is for which a link failed; `null` if it is gone again. */
+async function settle(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+): Promise<PutOutcome | null> {
+  const [ours, theirs] = await Promise.all(
+    [temporary.path, path].map((file) => lstat(file, { bigint: true }).catch(nullIfMissing)),
   );
+  if (!theirs) return null;
+  if (objectInfo(root, key, theirs) === null) {
+    throw new NicheError(
+      'invalid-key',
+      `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
+    );
+  }
+  // A file server may repeat a link whose answer was lost, and then find its own.
+  if (ours?.ino !== theirs.ino) return 'exists';
+  await syncFolder(dirname(path));
+  return 'created';
+}
+
+function nullIfMissing(error: unknown): null {
+  if (isErrno(error, 'ENOENT')) return null;
+  throw error;
 }
 
 /** Never makes the root itself: what is gone stays gone. */
@@ -149,17 +158,6 @@ async function makeFolder(path: string): Promise<void> {
   await syncFolder(dirname(path));
 }
 
-/** Makes a new name survive a loss of power, where the file system has a way to. */
-async function syncFolder(path: string): Promise<void> {
-  try {
-    await using folder = await open(path, constants.O_RDONLY);
-    await folder.sync();
-  } catch (error) {
-    // Deleted again; a folder one may write but not read; a file system that syncs no folders.
-    if (!isErrno(error, 'ENOENT', 'EACCES', 'EINVAL', 'ENOTSUP')) throw error;
-  }
-}
-
 /**
  * Removes what unfinished uploads have left, of this process and others.
  *
@@ -172,10 +170,7 @@ export async function sweepTemporaries(root: FileRoot, olderThan: Date): Promise
   try {
     for (const name of await readdir(folder)) {
       const path = join(folder, name);
-      const found = await lstat(path).catch((error: unknown) => {
-        if (isErrno(error, 'ENOENT')) return null;
-        throw error;
-      });
+      const found = await lstat(path).catch(nullIfMissing);
       if (found === null || found.mtime >= olderThan) continue;
       await removeIfThere(path);
       removed += 1;

@@ -93,7 +93,6 @@ async function putFile(
   const path = await locate(root, key);
   if (options?.sha256 !== undefined) assertDigest(body, options.sha256, action);
   const ifAbsent = options?.ifAbsent === true;
-  if (ifAbsent && (await statObject(root, key, path)) !== null) return 'exists';
   try {
     const temporary = await createTemporary(root);
     try {
