@@ -49,11 +49,6 @@ export async function* compressZstd(
     inFlight.push(compressed);
   };
 
-  const next = async (): Promise<Buffer> => {
-    const [compressed] = inFlight.splice(0, 1);
-    return compressed ?? Buffer.alloc(0);
-  };
-
   try {
     for await (const chunk of source) {
       for (let offset = 0; offset < chunk.length;) {
@@ -66,11 +61,12 @@ export async function* compressZstd(
         submit(frame, filled);
         frame = null;
         filled = 0;
-        while (inFlight.length > options.parallelism) yield await next();
+        const [oldest] = inFlight.splice(0, inFlight.length > options.parallelism ? 1 : 0);
+        if (oldest) yield await oldest;
       }
     }
     if (frame && filled > 0) submit(frame, filled);
-    while (inFlight.length > 0) yield await next();
+    for (let oldest = inFlight.shift(); oldest; oldest = inFlight.shift()) yield await oldest;
   } finally {
     await Promise.allSettled(inFlight);
   }

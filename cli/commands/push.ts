@@ -1,0 +1,97 @@
+import { createInterface } from 'node:readline';
+
+import type { Command } from 'commander';
+
+import { NicheError, isNicheError, quote } from '../../core/errors.ts';
+import { parseStorePath } from '../../core/nix/store-path.ts';
+import type { Context } from '../context.ts';
+import { askText } from '../nix/ask.ts';
+import { openNix } from '../nix/nix.ts';
+import type { Nix } from '../nix/nix.ts';
+import { createProgress } from '../ui/progress.ts';
+import { finishUpload } from '../upload/finish.ts';
+import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
+import type { UploadFlags } from '../upload/options.ts';
+import { createUploadSession } from '../upload/session.ts';
+
+interface PushFlags extends UploadFlags {
+  readonly closure: boolean;
+}
+
+export function addPush(program: Command, context: Context): void {
+  addUploadOptions(
+    program
+      .command('push')
+      .summary('upload store paths that this machine has')
+      .description(
+        'Uploads store paths, or what installables were built to, with everything that they refer to. Without arguments the paths are read from stdin, one a line.',
+      )
+      .argument('[path...]', 'store paths, links to them, or installables')
+      .option('--no-closure', 'only the paths themselves'),
+  )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche push -u file:///srv/cache ./result
+  niche push -u file:///srv/cache .#default
+  nix-store -qR /run/current-system | niche push -u file:///srv/cache`,
+    )
+    .action(async (args: string[], flags: PushFlags) => {
+      await push(args, flags, context);
+    });
+}
+
+async function push(args: readonly string[], flags: PushFlags, context: Context): Promise<void> {
+  const startedAt = Date.now();
+  const [upload, nix] = await Promise.all([
+    openUpload(flags, context),
+    openNix({ env: context.env, cwd: context.cwd }),
+  ]);
+  assertSameStore(upload.cache, nix);
+  const progress = createProgress(context.stderr, true);
+  const session = createUploadSession({ ...upload, nix, closure: flags.closure, progress });
+  const paths = args.length > 0 ? await resolvePaths(nix, args) : null;
+  await session.take(paths ? fromArray(paths) : readLines(context, nix));
+  const { report, publish } = flags;
+  context.setExitStatus(
+    await finishUpload(session, { progress, report, publish, startedAt, context }),
+  );
+}
+
+/** Store paths as they are; for anything else nix is asked what it is. */
+async function resolvePaths(nix: Nix, args: readonly string[]): Promise<string[]> {
+  const isStorePath = (text: string): boolean => {
+    try {
+      parseStorePath(text, nix.storeDir);
+      return true;
+    } catch (error) {
+      if (isNicheError(error)) return false;
+      throw error;
+    }
+  };
+  const installables = args.filter((arg) => !isStorePath(arg));
+  const paths = args.filter(isStorePath);
+  if (installables.length === 0) return paths;
+  const printed = await askText(nix.ask, 'nix', ['path-info', ...installables]);
+  return [...paths, ...printed.split('\n').filter((line) => line !== '')];
+}
+
+async function* readLines(context: Context, nix: Nix): AsyncIterable<string> {
+  for await (const line of createInterface({ input: context.stdin })) {
+    const text = line.trim();
+    if (text === '') continue;
+    try {
+      yield parseStorePath(text, nix.storeDir).path;
+    } catch (cause) {
+      throw new NicheError('usage', `stdin has a line that is not a store path: ${quote(text)}`, {
+        cause,
+      });
+    }
+  }
+}
+
+async function* fromArray(items: readonly string[]): AsyncIterable<string> {
+  yield* items;
+  await Promise.resolve();
+}

@@ -1,0 +1,78 @@
+import { Command, CommanderError } from 'commander';
+
+import packageJson from '../package.json' with { type: 'json' };
+import { isNicheError, messageOf } from '../core/errors.ts';
+import { addBuild, addExec } from './commands/build.ts';
+import { addInit } from './commands/init.ts';
+import { addPush } from './commands/push.ts';
+import { addWorker } from './commands/worker.ts';
+import type { Context, Output } from './context.ts';
+
+/** The command line, ready to parse. */
+export function createProgram(context: Context): Command {
+  const program = new Command('niche')
+    .description('Nix binary caches without a server')
+    .version(`niche ${context.version}`)
+    .enablePositionalOptions()
+    .showHelpAfterError('(see --help)')
+    .configureOutput({
+      writeOut: (text) => {
+        context.stdout.write(text);
+      },
+      writeErr: (text) => {
+        context.stderr.write(text);
+      },
+    })
+    .exitOverride();
+  addInit(program, context);
+  addBuild(program, context);
+  addExec(program, context);
+  addPush(program, context);
+  addWorker(program, context);
+  return program;
+}
+
+/** Runs one command line to its end; everything that goes wrong becomes a message and a status. */
+export async function run(args: readonly string[], context: Context): Promise<void> {
+  try {
+    await createProgram(context).parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      context.setExitStatus(error.exitCode);
+      return;
+    }
+    context.setExitStatus(1);
+    context.stderr.write(`niche: ${messageOf(error)}\n`);
+    if (isNicheError(error) && error.hint !== undefined) {
+      context.stderr.write(`niche: ${error.hint}\n`);
+    }
+    const isUnexpected = !isNicheError(error);
+    if (isUnexpected || context.env['NICHE_DEBUG']) {
+      context.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
+    }
+  }
+}
+
+function outputTo(stream: NodeJS.WriteStream): Output {
+  return {
+    write: (text) => {
+      stream.write(text);
+    },
+    isTty: stream.isTTY,
+    columns: stream.columns,
+  };
+}
+
+if (import.meta.main) {
+  await run(process.argv.slice(2), {
+    env: process.env,
+    cwd: process.cwd(),
+    version: packageJson.version,
+    stdout: outputTo(process.stdout),
+    stderr: outputTo(process.stderr),
+    stdin: process.stdin,
+    setExitStatus(status) {
+      process.exitCode = status;
+    },
+  });
+}

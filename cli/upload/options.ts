@@ -1,0 +1,152 @@
+import { createWriteStream } from 'node:fs';
+import { finished } from 'node:stream/promises';
+
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+
+import { NicheError, messageOf } from '../../core/errors.ts';
+import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
+import { openCache } from '../../core/cache/open-cache.ts';
+import type { OpenCache } from '../../core/cache/open-cache.ts';
+import { secretKeySigner } from '../../core/signing/secret-key.ts';
+import { cacheUrl } from '../cache-url.ts';
+import type { Context } from '../context.ts';
+import type { Nix } from '../nix/nix.ts';
+import { findSecretKeys } from '../secret-keys.ts';
+import type { Progress } from '../ui/progress.ts';
+import type { PathResult } from './results.ts';
+import type { UploadOptions } from './session.ts';
+
+/** The options that every command which uploads has. */
+export interface UploadFlags {
+  readonly cacheUrl?: string;
+  readonly exclude?: RegExp;
+  readonly logs: boolean;
+  readonly publish: boolean;
+  readonly secretKeyFile?: string;
+  readonly wait: number;
+  readonly report?: string;
+}
+
+/** Adds `-u` to a command. */
+export function addCacheOption(command: Command): Command {
+  return command.option(
+    '-u, --cache-url <url>',
+    'the cache; else the one that NICHE_CACHE_URL names',
+  );
+}
+
+export function addSecretKeyOption(command: Command): Command {
+  return command.option(
+    '--secret-key-file <file>',
+    'the key to sign with, in Nix’s own format; else NICHE_SECRET_KEY_FILE, else the one that init made',
+  );
+}
+
+export function addUploadOptions(command: Command): Command {
+  addSecretKeyOption(addCacheOption(command));
+  return command
+    .addOption(
+      new Option(
+        '--exclude <regex>',
+        'leave out store paths that match, and whatever refers to them',
+      ).argParser(parseRegex),
+    )
+    .option('--no-logs', 'do not upload build logs')
+    .option('--no-publish', 'only stage: a `niche worker` or a cloud function publishes')
+    .addOption(
+      new Option('--wait <duration>', 'how long to wait for the publisher without progress')
+        .argParser(parseDuration)
+        .default(120_000, '120s'),
+    )
+    .option('--report <file>', 'write what became of each path, one JSON record a line');
+}
+
+/** What an upload to the cache needs besides nix. */
+export async function openUpload(
+  flags: UploadFlags,
+  context: Context,
+): Promise<Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>> {
+  const cache = await openCache(cacheUrl(flags.cacheUrl, context));
+  return {
+    cache,
+    publisher: flags.publish ? await openPublisher(cache, flags.secretKeyFile, context) : null,
+    exclude: flags.exclude ?? null,
+    logs: flags.logs,
+    waitMs: flags.publish ? Math.max(flags.wait, 0) : 0,
+  };
+}
+
+/**
+ * A publisher in this process, with this machine's key.
+ *
+ * @throws NicheError `wrong-key`
+ */
+export async function openPublisher(
+  cache: OpenCache,
+  secretKeyFile: string | undefined,
+  context: Context,
+): Promise<NonNullable<UploadOptions['publisher']>> {
+  const secretKeys = await findSecretKeys(context.env, cache.config.publicKeys, secretKeyFile);
+  const signers = secretKeys.map(secretKeySigner);
+  return (onPublished) =>
+    createLocalPublisher({ ...cache, signers, version: `niche ${context.version}`, onPublished });
+}
+
+/** @throws NicheError `usage` when the cache is for another store folder than this nix has */
+export function assertSameStore(cache: OpenCache, nix: Nix): void {
+  if (cache.config.storeDir === nix.storeDir) return;
+  throw new NicheError(
+    'usage',
+    `the cache ${cache.config.name} is for another store: expected ${cache.config.storeDir}, this nix has ${nix.storeDir}`,
+  );
+}
+
+/** Prints what went wrong with which path. */
+export function printProblems(results: readonly PathResult[], progress: Progress): void {
+  for (const { path, status, code, message, missing, warnings } of results) {
+    if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
+    if (status === 'waiting') {
+      progress.line(
+        `${path} waits for ${missing?.length ?? 0} references: ${(missing ?? []).slice(0, 5).join(', ')}`,
+      );
+    }
+    for (const warning of warnings ?? []) progress.line(`warning: ${path}: ${warning}`);
+  }
+}
+
+/** @throws NicheError `storage-denied` when the file cannot be written */
+export async function writeReport(file: string, results: readonly PathResult[]): Promise<void> {
+  try {
+    const stream = createWriteStream(file);
+    for (const result of results) stream.write(`${JSON.stringify(result)}\n`);
+    stream.end();
+    await finished(stream);
+  } catch (cause) {
+    throw new NicheError(
+      'storage-denied',
+      `cannot write the report to ${file}: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+}
+
+function parseRegex(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+}
+
+const durationUnits: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `90`, `90s`, `2m`, `500ms` or `1h`, in milliseconds. */
+export function parseDuration(text: string): number {
+  const [, number, unit = 's'] = /^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?$/.exec(text) ?? [];
+  const factor = durationUnits[unit];
+  if (number === undefined || factor === undefined) {
+    throw new InvalidArgumentError('expected a duration such as 30s, 5m or 1h');
+  }
+  return Number(number) * factor;
+}

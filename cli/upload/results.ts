@@ -1,0 +1,103 @@
+import type { RejectionCode } from '../../core/errors.ts';
+import { messageOf, isNicheError } from '../../core/errors.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
+import type { Outcome } from '../../core/cache/receipts.ts';
+import { statusNotPublished, statusRejected } from '../context.ts';
+import { count, formatBytes } from '../ui/format.ts';
+import type { Skip } from './select.ts';
+
+/** What became of one path: a receipt's status, or how far it got here. */
+export type PathStatus = Outcome['status'] | 'staged' | 'skipped' | 'failed';
+
+/** One record of `--report`. */
+export interface PathResult {
+  readonly path: string;
+  readonly narSize: number;
+  readonly status: PathStatus;
+  /** Why, for what was skipped, rejected or failed. */
+  readonly code?: RejectionCode | Skip | 'not-staged';
+  readonly message?: string;
+  readonly missing?: readonly string[];
+  readonly warnings?: readonly string[];
+}
+
+/** What is known of each path of an upload. */
+export interface Results {
+  skipped(info: PathInfo, why: Skip): void;
+  staged(info: PathInfo): void;
+  failed(info: PathInfo, error: unknown): void;
+  settled(path: string, outcome: Outcome): void;
+  get(path: string): PathResult | undefined;
+  all(): readonly PathResult[];
+  /** The paths that were staged and have no final receipt. */
+  unsettled(): string[];
+}
+
+export function createResults(): Results {
+  const results = new Map<string, PathResult>();
+  const set = (info: PathInfo, rest: Omit<PathResult, 'path' | 'narSize'>): void => {
+    results.set(info.path, { path: info.path, narSize: info.narSize, ...rest });
+  };
+  return {
+    skipped(info, why) {
+      if (why === 'conflict') {
+        const message = `the cache has ${info.path} with other contents or references, and a published path never changes`;
+        set(info, { status: 'rejected', code: 'conflict', message });
+      } else set(info, { status: 'skipped', code: why });
+    },
+    staged(info) {
+      // The publisher may have been faster.
+      const status = results.get(info.path)?.status;
+      if (status === undefined || status === 'failed') set(info, { status: 'staged' });
+    },
+    failed(info, error) {
+      const code = isNicheError(error, 'nar-hash-mismatch', 'too-large')
+        ? error.code
+        : 'not-staged';
+      set(info, { status: 'failed', code: code as 'not-staged', message: messageOf(error) });
+    },
+    settled(path, outcome) {
+      const narSize = results.get(path)?.narSize ?? 0;
+      results.set(path, { path, narSize, ...outcome });
+    },
+    get: (path) => results.get(path),
+    all: () => [...results.values()],
+    unsettled: () =>
+      [...results.values()]
+        .filter(({ status }) => status === 'staged' || status === 'waiting')
+        .map(({ path }) => path),
+  };
+}
+
+/** The exit status that an upload asks for; a failed nix has precedence. */
+export function exitStatusOf(results: readonly PathResult[]): number {
+  if (results.some(({ status }) => status === 'rejected' || status === 'failed')) {
+    return statusRejected;
+  }
+  const isOpen = results.some(({ status }) => status === 'staged' || status === 'waiting');
+  return isOpen ? statusNotPublished : 0;
+}
+
+/** One line for a person: how many paths became what. */
+export function summarize(results: readonly PathResult[]): string {
+  const parts: string[] = [];
+  const add = (what: string, statuses: readonly PathStatus[]): void => {
+    const some = results.filter(({ status }) => statuses.includes(status));
+    if (some.length === 0) return;
+    const bytes = some.reduce((sum, { narSize }) => sum + narSize, 0);
+    const size = what === 'published' ? ` (${formatBytes(bytes)})` : '';
+    parts.push(`${count(some.length, 'path')} ${what}${size}`);
+  };
+  add('published', ['published']);
+  add('staged', ['staged']);
+  add('waiting for references', ['waiting']);
+  add('rejected', ['rejected']);
+  add('failed', ['failed']);
+  const present = results.filter(({ status, code }) => status === 'exists' || code === 'present');
+  if (present.length > 0) parts.push(`${present.length} already there`);
+  const upstream = results.filter(({ code }) => code === 'upstream');
+  if (upstream.length > 0) parts.push(`${upstream.length} upstream`);
+  const excluded = results.filter(({ code }) => code === 'excluded');
+  if (excluded.length > 0) parts.push(`${excluded.length} excluded`);
+  return parts.length > 0 ? parts.join(', ') : 'nothing to upload';
+}

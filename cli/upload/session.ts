@@ -1,0 +1,213 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { isNicheError, messageOf } from '../../core/errors.ts';
+import type { LocalPublisher } from '../../core/cache/local-publisher.ts';
+import type { OpenCache } from '../../core/cache/open-cache.ts';
+import type { Published } from '../../core/cache/publisher.ts';
+import { listReceipts, readReceipt } from '../../core/cache/receipts.ts';
+import { createStager } from '../../core/cache/staging.ts';
+import { newUploadId } from '../../core/cache/upload-id.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
+import { storeHash } from '../../core/nix/store-path.ts';
+import { readBuildLog } from '../nix/logs.ts';
+import type { Nix } from '../nix/nix.ts';
+import { packTree } from '../nix/pack-tree.ts';
+import { queryPathInfos } from '../nix/query.ts';
+import type { Progress } from '../ui/progress.ts';
+import { createResults } from './results.ts';
+import type { PathResult, Results } from './results.ts';
+import { createSelector, referencesFirst } from './select.ts';
+
+export interface UploadOptions {
+  readonly nix: Nix;
+  readonly cache: OpenCache;
+  readonly exclude: RegExp | null;
+  /** Whether everything that a path refers to goes with it. */
+  readonly closure: boolean;
+  readonly logs: boolean;
+  /** How long no receipt may come before waiting ends, in milliseconds. */
+  readonly waitMs: number;
+  /** Publishes in this process what is staged; null where another publisher does. */
+  readonly publisher: ((onPublished: (published: Published) => void) => LocalPublisher) | null;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Uploads store paths as they become known, and says in the end what became of each. */
+export interface UploadSession {
+  readonly id: string;
+  readonly results: Results;
+  /** Uploads what `paths` names, as it comes; resolves when it has ended and all is staged. */
+  take(paths: AsyncIterable<string>): Promise<void>;
+  /** Waits for the publisher, as long as it makes progress. */
+  settle(): Promise<readonly PathResult[]>;
+}
+
+const pollMs = 250;
+
+export function createUploadSession(options: UploadOptions): UploadSession {
+  const { nix, cache, progress } = options;
+  const id = newUploadId();
+  const results = createResults();
+  const selector = createSelector(cache, options.exclude);
+  const known = new Set<string>();
+  const local = new Map<string, PathInfo>();
+
+  const publisher = options.publisher?.(({ path, upload, outcome }) => {
+    if (upload !== id || path === null) return;
+    results.settled(path, outcome);
+    showState();
+  });
+
+  const stager = createStager({
+    bucket: cache.private,
+    upload: id,
+    storeDir: cache.config.storeDir,
+    signal: options.signal,
+    onStaged(batch, infos) {
+      for (const info of infos) results.staged(info);
+      publisher?.submit(batch);
+      showState();
+    },
+    onFailed(info, error) {
+      results.failed(info, error);
+      progress.line(`could not stage ${info.path}: ${messageOf(error)}`);
+    },
+  });
+
+  function showState(): void {
+    const all = results.all();
+    const published = all.filter(({ status }) => status === 'published').length;
+    const open = results.unsettled().length;
+    progress.state(`${published} published, ${open} staged`);
+  }
+
+  function stage(infos: readonly PathInfo[]): void {
+    for (const info of infos) local.set(info.path, info);
+    // The largest first: it takes longest. The small ones share batches, references first.
+    const bySize = [...infos].sort((one, other) => other.narSize - one.narSize);
+    const large = bySize.filter(({ narSize }) => narSize > largeNarBytes);
+    const small = infos.filter(({ narSize }) => narSize <= largeNarBytes);
+    for (const info of [...large, ...referencesFirst(small)]) {
+      const { deriver } = info;
+      stager.add({
+        info,
+        openNar: () => packTree(nix.realPath(info.path), { signal: options.signal }),
+        ...(options.logs && deriver !== null ? { readLog: () => readBuildLog(nix, deriver) } : {}),
+      });
+    }
+  }
+
+  async function consider(paths: readonly string[]): Promise<void> {
+    const fresh = paths.filter((path) => !known.has(path));
+    if (fresh.length === 0) return;
+    const { valid, invalid } = await queryPathInfos(nix, fresh, {
+      recursive: options.closure,
+      ...(options.signal ? { signal: options.signal } : {}),
+    });
+    for (const path of invalid) {
+      known.add(path);
+      progress.line(`${path} is gone: it was collected, or never built`);
+    }
+    const infos = valid.filter(({ path }) => !known.has(path));
+    for (const { path } of infos) known.add(path);
+    const { wanted, skipped } = await selector.select(infos);
+    for (const { info, why } of skipped) results.skipped(info, why);
+    stage(wanted);
+  }
+
+  /** Stages what the publisher waits for and this machine has, whatever an upstream said of it. */
+  async function stageMissing(): Promise<boolean> {
+    const missing = new Set(results.all().flatMap((result) => result.missing ?? []));
+    const unstaged = [...missing].filter((path) => {
+      const code = results.get(path)?.code;
+      return !local.has(path) && code !== 'excluded';
+    });
+    if (unstaged.length === 0) return false;
+    const { valid } = await queryPathInfos(nix, unstaged);
+    stage(valid);
+    return valid.length > 0;
+  }
+
+  /** Reads the receipts of what has none yet; true when something changed. */
+  async function readReceipts(): Promise<boolean> {
+    const receipts = await listReceipts(cache.private, id);
+    let changed = false;
+    for (const path of results.unsettled()) {
+      const subject = storeHash(path);
+      const status = receipts.get(subject);
+      if (!status || status === results.get(path)?.status) continue;
+      const receipt = await readReceipt(cache.private, id, subject, status);
+      if (!receipt) continue;
+      results.settled(path, receipt);
+      changed = true;
+    }
+    return changed;
+  }
+
+  async function waitForReceipts(): Promise<void> {
+    let quietSince = Date.now();
+    for (;;) {
+      if (await readReceipts()) quietSince = Date.now();
+      showState();
+      const open = results.unsettled();
+      const isQuiet = Date.now() - quietSince >= options.waitMs;
+      if (open.length === 0 || isQuiet || options.signal?.aborted === true) return;
+      await sleep(pollMs);
+    }
+  }
+
+  return {
+    id,
+    results,
+    async take(paths) {
+      for await (const group of grouped(paths)) await consider(group);
+      await stager.finish();
+    },
+    async settle() {
+      do {
+        await stager.finish();
+        await publisher?.idle();
+        if (publisher) await readReceipts();
+        else await waitForReceipts();
+      } while (await stageMissing());
+      return results.all();
+    },
+  };
+}
+
+/** Larger NARs are batches of their own, see `createStager`. */
+const largeNarBytes = 8 * 1024 * 1024;
+
+/** What has come of `source` since the last group was taken: one question to nix for many paths. */
+async function* grouped(source: AsyncIterable<string>): AsyncIterable<string[]> {
+  let gathered: string[] = [];
+  let done = false;
+  let failure: unknown;
+  let wake = Promise.withResolvers<undefined>();
+  const reading = (async () => {
+    try {
+      for await (const item of source) {
+        gathered.push(item);
+        wake.resolve(undefined);
+      }
+    } catch (error) {
+      failure = error;
+    } finally {
+      done = true;
+      wake.resolve(undefined);
+    }
+  })();
+  for (;;) {
+    await wake.promise;
+    wake = Promise.withResolvers<undefined>();
+    const group = gathered;
+    gathered = [];
+    if (group.length > 0) yield group;
+    // Whatever came while the group was worked on is there already.
+    if (gathered.length > 0) wake.resolve(undefined);
+    else if (done) break;
+  }
+  await reading;
+  if (failure !== undefined && !isNicheError(failure, 'aborted')) throw failure as Error;
+}

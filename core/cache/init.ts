@@ -1,0 +1,32 @@
+import { NicheError } from '../errors.ts';
+import { formatCacheInfo } from '../nix/cache-info.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { formatConfig } from './config.ts';
+import type { CacheConfig } from './config.ts';
+import { cacheInfoKey, configKey } from './layout.ts';
+import { createObject } from './objects.ts';
+
+/** Nix asks caches with a lower number first; cache.nixos.org has 40. */
+export const defaultPriority = 41;
+
+/**
+ * Makes an empty cache. `niche.json` comes last and only if there is none: it makes the cache.
+ *
+ * @throws NicheError `cache-exists` when there is one, which is left as it is
+ */
+export async function initCache(bucket: Bucket, config: CacheConfig): Promise<void> {
+  const exists = new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
+    hint: 'show it with: niche show',
+  });
+  if (await bucket.head(configKey)) throw exists;
+  await createObject(
+    bucket,
+    cacheInfoKey,
+    formatCacheInfo({
+      storeDir: config.storeDir,
+      wantMassQuery: true,
+      priority: defaultPriority,
+    }),
+  );
+  if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') throw exists;
+}
