@@ -39,8 +39,11 @@ export interface Derivation {
  * @throws NicheError `malformed-derivation`
  */
 export function parseDerivation(text: string, storeDir: string = defaultStoreDir): Derivation {
-  if (text.length > maxDerivationBytes) {
-    throw malformed(0, `expected at most ${maxDerivationBytes} bytes, got ${text.length}`);
+  if (Buffer.byteLength(text) > maxDerivationBytes) {
+    throw malformed(
+      0,
+      `expected at most ${maxDerivationBytes} bytes, got ${Buffer.byteLength(text)}`,
+    );
   }
   const reader = atermReader(text);
   const path = (): string => reader.checked((found) => parseStorePath(found, storeDir).path);

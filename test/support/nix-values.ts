@@ -24,7 +24,7 @@ export const narHashes: fc.Arbitrary<string> = bytes(32).map((digest) =>
   formatHash({ algorithm: 'sha256', digest }, 'base32'),
 );
 
-export const storeNames: fc.Arbitrary<string> = fc
+const storeNames: fc.Arbitrary<string> = fc
   .string({
     unit: characters('abcxyzABCXYZ0123456789+-._?='),
     minLength: 1,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { decodeBase32, encodeBase32, isBase32 } from '../../../core/nix/base32.ts';
@@ -79,3 +80,8 @@ test(
     assert.ok(cases.valid.length > 0 && cases.invalid.length > 0);
   },
 );
+
+test('the corpus: the hash of a file', { skip: data === null && corpusMissing }, () => {
+  const digest = createHash('sha256').update(data!.read('storepath/attic-hash-blob.bin')).digest();
+  assert.equal(encodeBase32(digest), '0c2kab5ailaapzl62sd9c8pd5d6mf6lf0md1kkdhc5a8y7m08d6z');
+});

@@ -151,3 +151,17 @@ test('a hash of any text is read or refused with a code', () => {
     }),
   );
 });
+
+test('the corpus: golden hashes of Nix', { skip: data === null && corpusMissing }, () => {
+  const entries = data!.entries('storepath/nixos-nix-json/hash/');
+  assert.ok(entries.length > 0);
+  for (const { path } of entries) {
+    const text = JSON.parse(data!.read(path).toString()) as string;
+    if (path.includes('blake3')) {
+      // An experimental feature of Nix that niche neither computes nor publishes.
+      refuses('malformed-hash', () => parseHash(text), path);
+    } else {
+      assert.equal(formatHash(parseHash(text), 'sri'), text, path);
+    }
+  }
+});

@@ -210,3 +210,14 @@ test('the corpus: every golden file of Nix', { skip: data === null && corpusMiss
     );
   }
 });
+
+test('the corpus: golden content addresses', { skip: data === null && corpusMissing }, () => {
+  const entries = data!.entries('storepath/nixos-nix-json/content-address/');
+  assert.ok(entries.length > 0);
+  for (const entry of entries) {
+    const ca = JSON.parse(data!.read(entry.path).toString()) as { method: string; hash: string };
+    const text = parsePathInfos([{ ...info, ca }]).valid[0]?.ca ?? '';
+    const read = parseContentAddress(text);
+    assert.deepEqual({ method: read.method, hash: formatHash(read.hash, 'sri') }, ca, entry.path);
+  }
+});

@@ -186,3 +186,15 @@ test(
     assert.ok(drvs.length > 0 && dirs.length > 0);
   },
 );
+
+test('the corpus: golden store paths of Nix', { skip: data === null && corpusMissing }, () => {
+  const name = json('storepath/nixos-nix-json/store-path/simple.json') as string;
+  assert.equal(storeBaseName(parseStoreBaseName(name)), name);
+  const realisation = json('storepath/nixos-nix-json/realisation/simple.json') as {
+    key: { drvPath: string };
+    value: { outPath: string };
+  };
+  for (const text of [realisation.key.drvPath, realisation.value.outPath]) {
+    assert.equal(storeBaseName(parseStoreBaseName(text)), text);
+  }
+});
