@@ -7,7 +7,7 @@ export interface DerivationOutput {
   readonly path: string | null;
   /** Of a fixed or content-addressed output, such as `sha256` or `r:sha256`; else empty. */
   readonly hashAlgo: string;
-  /** Of a fixed output, in base16; else empty. */
+  /** Of a fixed output, in base16; `impure` of an impure one; else empty. */
   readonly hash: string;
 }
 
