@@ -52,6 +52,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const selector = createSelector(cache, options.exclude);
   const known = new Set<string>();
   const local = new Map<string, PathInfo>();
+  const batches = new Map<string, readonly PathInfo[]>();
 
   const publisher = options.publisher?.(({ path, upload, outcome }) => {
     if (upload !== id || path === null) return;
@@ -65,6 +66,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     storeDir: cache.config.storeDir,
     signal: options.signal,
     onStaged(batch, infos) {
+      batches.set(String(batch.batch), infos);
       for (const info of infos) results.staged(info);
       publisher?.submit(batch);
       showState();
@@ -133,8 +135,12 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   async function readReceipts(): Promise<boolean> {
     const receipts = await listReceipts(cache.private, id);
     let changed = false;
-    for (const path of results.unsettled()) {
-      const subject = storeHash(path);
+    const unsettled = results.unsettled().map((path) => [path, storeHash(path)] as const);
+    // A batch that was refused whole has a receipt under its number.
+    const refused = [...batches].flatMap(([batch, infos]) =>
+      receipts.has(batch) ? infos.map(({ path }) => [path, batch] as const) : [],
+    );
+    for (const [path, subject] of [...unsettled, ...refused]) {
       const status = receipts.get(subject);
       if (!status || status === results.get(path)?.status) continue;
       const receipt = await readReceipt(cache.private, id, subject, status);
@@ -171,6 +177,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
         if (publisher) await readReceipts();
         else await waitForReceipts();
       } while (await stageMissing());
+      await publisher?.sweep();
       return results.all();
     },
   };

@@ -45,8 +45,13 @@ const document = z.strictObject({
 });
 
 export function formatManifest(manifest: Manifest): string {
-  const { encoding, paths } = manifest;
-  return JSON.stringify({ version: manifestVersion, encoding, paths });
+  const paths = manifest.paths.map(
+    // Only these: what a machine knows of its paths besides is not claimed.
+    ({ path, narHash, narSize, references, deriver, ca, signatures }) => {
+      return { path, narHash, narSize, references, deriver, ca, signatures };
+    },
+  );
+  return JSON.stringify({ version: manifestVersion, encoding: manifest.encoding, paths });
 }
 
 /**

@@ -205,7 +205,7 @@ export function createStager(options: StagerOptions): Stager {
     if (stagedLogs.has(key)) return;
     stagedLogs.add(key);
     const log = await readLog();
-    if (log && log.length <= maxLogBytes) await createObject(bucket, key, log);
+    if (log && log.length > 0 && log.length <= maxLogBytes) await createObject(bucket, key, log);
   }
 
   return {

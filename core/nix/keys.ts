@@ -1,4 +1,4 @@
-import { createPublicKey, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import nacl from 'tweetnacl';
 import { NicheError, quote } from '../errors.ts';
 import { decodeBase64, encodeBase64 } from './base64.ts';
@@ -111,9 +111,12 @@ export function generateSecretKey(
   return secretKeyOf(name, seed);
 }
 
-/** Signs a fingerprint; the result is a narinfo's `Sig`, `<key name>:<base64>`. */
+/**
+ * Signs a fingerprint; the result is a narinfo's `Sig`, `<key name>:<base64>`. Ed25519 signatures
+ * are deterministic, so node:crypto makes the same as tweetnacl, some 50 times as fast.
+ */
 export function signFingerprint(fingerprint: string, secretKey: SecretKey): string {
-  const signature = nacl.sign.detached(Buffer.from(fingerprint), secretKey.key);
+  const signature = sign(null, Buffer.from(fingerprint), privateKeyObject(secretKey));
   return formatSignature({ name: secretKey.name, signature });
 }
 
@@ -135,6 +138,12 @@ export function verifyFingerprint(
         name === named.name && verify(null, Buffer.from(fingerprint), keyObject(key), named.bytes),
     )
   );
+}
+
+function privateKeyObject({ key, publicKey }: SecretKey): ReturnType<typeof createPrivateKey> {
+  const d = Buffer.from(key.subarray(0, seedBytes)).toString('base64url');
+  const x = Buffer.from(publicKey.key).toString('base64url');
+  return createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d, x }, format: 'jwk' });
 }
 
 function keyObject(key: Uint8Array): ReturnType<typeof createPublicKey> {
