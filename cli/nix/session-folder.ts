@@ -32,7 +32,7 @@ const maxForeignAgeMs = 7 * 24 * 3600 * 1000;
 /** Where session folders may lie, best first: a daemon that runs as root can enter all of them. */
 export function sessionBases(env: Environment): readonly string[] {
   const cacheHome = nonEmpty(env['XDG_CACHE_HOME']) ?? path.join(homeOf(env), '.cache');
-  const bases = [nonEmpty(env['TMPDIR']) ?? '/tmp', '/var/tmp', cacheHome];
+  const bases = [nonEmpty(env['TMPDIR']) ?? '/tmp', '/tmp', '/var/tmp', cacheHome];
   return [...new Set(bases)];
 }
 
