@@ -82,7 +82,7 @@ interface Turn {
  * @throws NicheError `malformed-nar` while iterating, if the tree has no NAR (a name or target that
  *   is not allowed, a name twice, too deep a nesting) or a file's contents are not of its size
  */
-export async function* writeNar(root: NarNode): AsyncGenerator<Uint8Array> {
+export async function* writeNar(root: NarNode): AsyncGenerator<Uint8Array, undefined> {
   const output = createOutput();
   const open: OpenDirectory[] = [];
   output.append(magicBytes);
