@@ -165,9 +165,8 @@ describe('writeNar', () => {
     };
     let total = 0;
     let before = 0;
-    for await (const entry of readNar(
-      writeNar({ type: 'regular', executable: false, size, contents }),
-    )) {
+    const nar = writeNar({ type: 'regular', executable: false, size, contents });
+    for await (const entry of readNar(nar)) {
       assert.ok(entry.type === 'regular');
       before = process.memoryUsage().arrayBuffers;
       for await (const piece of entry.body) total += piece.length;
