@@ -6,7 +6,7 @@ import { maxListingEntries } from '../../../core/limits.ts';
 import { createListingBuilder, formatListing, parseListing } from '../../../core/nix/listing.ts';
 import type { NarListing } from '../../../core/nix/listing.ts';
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
-import { casesUnder, narCases, narOf, narString } from '../../support/nar-corpus.ts';
+import { casesUnder, corpusMissing, narCases, narOf, narString } from '../../support/nar-corpus.ts';
 
 function listingOf(nar: Uint8Array): NarListing | undefined {
   const builder = createListingBuilder();
@@ -133,7 +133,7 @@ describe('parseListing', () => {
     const folder = process.env['NICHE_CORPUS'] ?? '';
     const path = `${folder}/listing/nixos-nix/nar-listing-deep.json`;
     if (folder === '' || !existsSync(path)) {
-      context.skip('NICHE_CORPUS does not name the folder of the test data');
+      context.skip(corpusMissing);
       return;
     }
     const listing = parseListing(`{"version":1,"root":${readFileSync(path, 'utf8')}}`);

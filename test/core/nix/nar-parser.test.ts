@@ -3,7 +3,14 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { isNicheError, NicheError } from '../../../core/errors.ts';
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
-import { narCases, narOf, narString, piecesOf } from '../../support/nar-corpus.ts';
+import {
+  corpusMissing,
+  hasCorpus,
+  narCases,
+  narOf,
+  narString,
+  piecesOf,
+} from '../../support/nar-corpus.ts';
 
 /** What a parser said of a NAR: its events, contents joined, and its error. */
 interface Report {
@@ -72,6 +79,9 @@ const withByte = (bytes: Buffer, at: number, value: number): Buffer => {
 
 describe('the corpus, by its verdicts', () => {
   const cases = narCases();
+  test('is here whole', (context) => {
+    if (!hasCorpus()) context.skip(`${corpusMissing}: only the copies are read`);
+  });
   test('has cases of both kinds', () => {
     assert.ok(cases.some(({ isValid }) => isValid));
     assert.ok(cases.some(({ isValid }) => !isValid));
