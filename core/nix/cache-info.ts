@@ -19,8 +19,8 @@ export interface CacheInfo {
  * @throws NicheError `malformed-cache-info`
  */
 export function parseCacheInfo(text: string): CacheInfo {
-  if (text.length > maxDocumentBytes) {
-    throw malformed(`expected at most ${maxDocumentBytes} bytes, got ${text.length}`);
+  if (Buffer.byteLength(text) > maxDocumentBytes) {
+    throw malformed(`expected at most ${maxDocumentBytes} bytes, got ${Buffer.byteLength(text)}`);
   }
   const fields = new Map<string, string>();
   for (const line of text.split('\n')) {

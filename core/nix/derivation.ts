@@ -7,7 +7,7 @@ export interface DerivationOutput {
   readonly path: string | null;
   /** Of a fixed or content-addressed output, such as `sha256` or `r:sha256`; else empty. */
   readonly hashAlgo: string;
-  /** Of a fixed output, in base16; else empty. */
+  /** Of a fixed output, in base16; `impure` of an impure one; else empty. */
   readonly hash: string;
 }
 
@@ -39,8 +39,11 @@ export interface Derivation {
  * @throws NicheError `malformed-derivation`
  */
 export function parseDerivation(text: string, storeDir: string = defaultStoreDir): Derivation {
-  if (text.length > maxDerivationBytes) {
-    throw malformed(0, `expected at most ${maxDerivationBytes} bytes, got ${text.length}`);
+  if (Buffer.byteLength(text) > maxDerivationBytes) {
+    throw malformed(
+      0,
+      `expected at most ${maxDerivationBytes} bytes, got ${Buffer.byteLength(text)}`,
+    );
   }
   const reader = atermReader(text);
   const path = (): string => reader.checked((found) => parseStorePath(found, storeDir).path);

@@ -137,8 +137,8 @@ interface Fields {
 }
 
 function readFields(text: string): Fields {
-  if (text.length > maxNarInfoBytes) {
-    throw malformed(`expected at most ${maxNarInfoBytes} bytes, got ${text.length}`);
+  if (Buffer.byteLength(text) > maxNarInfoBytes) {
+    throw malformed(`expected at most ${maxNarInfoBytes} bytes, got ${Buffer.byteLength(text)}`);
   }
   if (controlCharacter.test(text)) {
     throw malformed('it has a control character, such as the CR of a CRLF');

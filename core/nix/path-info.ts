@@ -150,14 +150,14 @@ function readCa(value: unknown): string | null {
     const method = readText('ca.method', value['method']);
     return canonicalCa(
       (caPrefixes.get(method) ?? `fixed:${method}:`) +
-        unprefixed(readHash('ca.hash', value['hash'])),
+        withColon(readHash('ca.hash', value['hash'])),
     );
   }
   return canonicalCa(readText('ca', value));
 }
 
 /** SRI as the `<algorithm>:<base32>` of a content address; anything else as it is. */
-function unprefixed(hash: string): string {
+function withColon(hash: string): string {
   try {
     return formatHash(parseHash(hash), 'base32');
   } catch {
