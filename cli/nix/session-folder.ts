@@ -128,10 +128,7 @@ function isStale(folder: string): boolean {
     owners = JSON.parse(readFileSync(path.join(folder, ownersFile), 'utf8')) as ProcessIdentity[];
   } catch {
     // Killed before it was written, unless it is about to be.
-    return ageMs > maxForeignAgeMs;
+    return ageMs >= maxForeignAgeMs;
   }
-  return owners.every(
-    (owner) =>
-      isAlive(owner) === false || (isAlive(owner) === undefined && ageMs > maxForeignAgeMs),
-  );
+  return owners.every((owner) => !(isAlive(owner) ?? ageMs < maxForeignAgeMs));
 }
