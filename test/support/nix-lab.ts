@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -115,6 +116,7 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     NIX_PATH: '',
     ...store,
   };
+  const buildHook = join(nix.bin, '../libexec/nix/build-remote');
   let settings: NixSettings = {
     'build-users-group': '',
     sandbox: 'false',
@@ -123,6 +125,8 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     'experimental-features': (options.experimentalFeatures ?? ['nix-command', 'flakes']).join(' '),
     'flake-registry': '',
     'connect-timeout': '5',
+    // Nix 2.8 starts this for every build, and looks for it where its package would have put it.
+    ...(existsSync(buildHook) ? { 'build-hook': buildHook } : {}),
     // A chroot store is sandboxed whatever `sandbox` says.
     ...(chroot ? { 'sandbox-paths': '/bin /usr /lib /lib64?' } : {}),
     ...options.settings,
