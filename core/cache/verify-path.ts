@@ -1,4 +1,4 @@
-import { isNicheError, messageOf } from '../errors.ts';
+import { isNicheError, messageOf, quote } from '../errors.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/http.ts';
@@ -53,17 +53,18 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
     const good = judged.filter(({ verdict }) => verdict === 'cache');
     if (good.length === 0) {
       const names = judged.map(({ keyName }) => keyName || 'a malformed one').join(', ');
+      const got = names === '' ? 'none' : quote(names);
       report(
         'wrong',
         'unsigned',
-        `expected a signature that verifies under ${options.publicKeys.join(' or ')}, got ${names || 'none'}`,
+        `expected a signature that verifies under ${options.publicKeys.join(' or ')}, got ${got}`,
       );
     }
     for (const { keyName, signature, verdict } of judged) {
       if (verdict === 'bad') {
-        report('wrong', 'bad-signature', `the signature ${signature} does not verify`);
+        report('wrong', 'bad-signature', `the signature ${quote(signature)} does not verify`);
       } else if (verdict === 'unknown') {
-        const message = `it has a signature by ${keyName}, a key of neither the cache nor an upstream`;
+        const message = `it has a signature by ${quote(keyName)}, a key of neither the cache nor an upstream`;
         report('warning', 'unknown-signature', message);
       }
     }
