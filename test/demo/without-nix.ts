@@ -30,11 +30,12 @@ export async function demoWithoutNix(folder: string, signal: AbortSignal): Promi
     },
   );
 
-  await step(
+  const path = await step(
     'Nix would build store paths. Here a directory becomes one: its name is the hash of its contents.',
     async () => {
       const info = await stageDirectory(await makeDirectory(folder), cache);
       say(`staged ${info.path} (${info.narSize} bytes)`);
+      return info.path;
     },
   );
 
@@ -50,7 +51,7 @@ export async function demoWithoutNix(folder: string, signal: AbortSignal): Promi
   try {
     await step(
       'Read back by HTTP as a suspicious client would: every byte, hash and signature.',
-      () => run({ command: 'niche', args: ['verify', '-u', server.url], ...at }, signal),
+      () => run({ command: 'niche', args: ['verify', '-u', server.url, path], ...at }, signal),
     );
   } finally {
     await server.stop();
