@@ -6,6 +6,7 @@ import { addBuild, addExec } from './commands/build.ts';
 import { addInit } from './commands/init.ts';
 import { addPush } from './commands/push.ts';
 import { addWorker } from './commands/worker.ts';
+import { isDebugging } from './context.ts';
 import type { Context, Output } from './context.ts';
 
 /** The command line, ready to parse. */
@@ -47,7 +48,7 @@ export async function run(args: readonly string[], context: Context): Promise<vo
       context.stderr.write(`niche: ${error.hint}\n`);
     }
     const isUnexpected = !isNicheError(error);
-    if (isUnexpected || context.env['NICHE_DEBUG']) {
+    if (isUnexpected || isDebugging(context)) {
       context.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     }
   }
