@@ -10,6 +10,7 @@ import { addShow } from './commands/show.ts';
 import { addStatus } from './commands/status.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
+import { isDebugging } from './context.ts';
 import type { Context, Output } from './context.ts';
 
 /** The command line, ready to parse. */
@@ -55,7 +56,7 @@ export async function run(args: readonly string[], context: Context): Promise<vo
       context.stderr.write(`niche: ${error.hint}\n`);
     }
     const isUnexpected = !isNicheError(error);
-    if (isUnexpected || context.env['NICHE_DEBUG']) {
+    if (isUnexpected || isDebugging(context)) {
       context.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     }
   }

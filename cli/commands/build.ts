@@ -1,20 +1,19 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 
-import { NicheError, isNicheError } from '../../core/errors.ts';
-import type { OpenCache } from '../../core/cache/open-cache.ts';
+import { isNicheError } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { chosenStore } from '../nix/build-arguments.ts';
-import type { NixConfigEntry } from '../nix/nix-config.ts';
 import { openNix } from '../nix/nix.ts';
 import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
+import { ownCacheConfig } from '../nix/own-cache.ts';
 import { runForeground } from '../nix/run.ts';
-import { createProgress } from '../ui/progress.ts';
 import type { Progress } from '../ui/progress.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
+import { describeSetup, startProgress } from '../upload/setup.ts';
 import type { UploadFlags } from '../upload/options.ts';
 import { createUploadSession } from '../upload/session.ts';
 
@@ -93,7 +92,7 @@ async function runBuild(
   context: Context,
 ): Promise<void> {
   const startedAt = Date.now();
-  const progress = createProgress(context.stderr, false);
+  const progress = startProgress(context, false);
   const { env, cwd } = context;
   const prepared = flags.upload === 'off' ? null : await prepare(args, flags, context, progress);
   if (!prepared) {
@@ -101,12 +100,13 @@ async function runBuild(
     return;
   }
   const { upload, nix } = prepared;
+  describeSetup(upload, nix, context, progress);
   const noticing = await startNoticing({
     nix,
     env,
     command,
     args,
-    config: flags.substitute ? substituterConfig(upload.cache) : [],
+    config: flags.substitute ? ownCacheConfig(nix, upload.cache.config) : [],
     onWarning: (message) => {
       progress.line(`warning: ${message}`);
     },
@@ -164,20 +164,6 @@ async function prepare(
     progress.line(`warning: building without uploading: ${error.message}`);
     return null;
   }
-}
-
-/** A build uses its own cache. */
-function substituterConfig({ config }: OpenCache): NixConfigEntry[] {
-  if (/\s/.test(config.substituter)) {
-    throw new NicheError(
-      'invalid-url',
-      `nix cannot name the substituter ${config.substituter}: it contains white space`,
-    );
-  }
-  return [
-    ['extra-substituters', config.substituter],
-    ['extra-trusted-public-keys', config.publicKeys.join(' ')],
-  ];
 }
 
 async function* pathsOf(noticed: AsyncIterable<NoticedPath>): AsyncIterable<string> {

@@ -21,7 +21,7 @@ import { syncFolder } from './file-sync.ts';
 const maxPublishAttempts = 100;
 
 /** A file that no key leads to yet. */
-export interface Temporary {
+interface Temporary {
   readonly path: string;
   readonly handle: FileHandle;
 }

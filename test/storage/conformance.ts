@@ -5,7 +5,7 @@ import type { Bucket, PutOutcome } from '../../core/storage/bucket.ts';
 import { collect, listKeys, patternBytes, readObject } from '../support/bytes.ts';
 import { inParallel } from '../support/parallel.ts';
 
-export interface OpenedBucket {
+interface OpenedBucket {
   /** Empty, and nobody else's. */
   readonly bucket: Bucket;
   readonly close: () => Promise<void>;

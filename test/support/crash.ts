@@ -5,7 +5,7 @@ export class CrashError extends Error {
   override readonly name = 'CrashError';
 }
 
-export interface Crash extends BucketHooks {
+interface Crash extends BucketHooks {
   /** Writes begun so far; a run that does not crash counts how many there are. */
   readonly writes: () => number;
   readonly hasCrashed: () => boolean;

@@ -8,10 +8,10 @@ import type { BucketOperation } from './memory-bucket.ts';
  * `hang` ends only when the caller's signal is aborted. `broken` is for `get`: the body breaks off
  * after half its bytes.
  */
-export type Fault = 'denied' | 'unavailable' | 'full' | 'integrity' | 'hang' | 'broken';
+type Fault = 'denied' | 'unavailable' | 'full' | 'integrity' | 'hang' | 'broken';
 
 /** What befalls an operation; a list's key is its prefix, and each deleted key is asked for. */
-export type FaultChooser = (operation: BucketOperation, key: string) => Fault | undefined;
+type FaultChooser = (operation: BucketOperation, key: string) => Fault | undefined;
 
 /** `bucket`, whose operations fail as `choose` says, before they have any effect. */
 export function faultyBucket(bucket: Bucket, choose: FaultChooser): Bucket {

@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openFileBucket } from '../../core/storage/file.ts';
 
-export interface TemporaryFileBucket {
+interface TemporaryFileBucket {
   readonly bucket: Bucket;
   /** Absolute. */
   readonly directory: string;
@@ -24,7 +25,7 @@ export async function temporaryFileBucket(): Promise<TemporaryFileBucket> {
   };
 }
 
-const child = join(import.meta.dirname, 'file-bucket-child.ts');
+const child = fileURLToPath(import.meta.resolve('./file-bucket-child.ts'));
 
 /** What one of the tasks of file-bucket-child.ts prints. */
 export async function runFileBucketChild(...task: readonly string[]): Promise<string> {

@@ -15,7 +15,7 @@ import { clipRange } from '../../core/storage/range.ts';
 export type BucketOperation =
   'head' | 'get' | 'put' | 'upload' | 'write' | 'commit' | 'abort' | 'list' | 'delete';
 
-export interface MemoryObject {
+interface MemoryObject {
   readonly bytes: Uint8Array;
   readonly modified: Date;
   readonly etag: string;
@@ -24,7 +24,7 @@ export interface MemoryObject {
 }
 
 /** The contents, which several buckets, each one process's view, may share. */
-export interface MemoryStore {
+interface MemoryStore {
   readonly objects: Map<string, MemoryObject>;
   writes: number;
 }
@@ -37,7 +37,7 @@ export interface BucketHooks {
   readonly after?: ((operation: BucketOperation, key: string) => unknown) | undefined;
 }
 
-export interface MemoryBucketOptions extends BucketHooks {
+interface MemoryBucketOptions extends BucketHooks {
   /** @default a store of its own */
   readonly store?: MemoryStore | undefined;
   /** @default memory:///bucket */

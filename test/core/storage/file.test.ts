@@ -5,6 +5,7 @@ import {
   mkdir,
   readdir,
   readFile,
+  readlink,
   rename,
   rm,
   stat,
@@ -88,18 +89,20 @@ describe('a bucket in a directory: its files', () => {
   });
 
   it('closes what a reader leaves', { skip: process.platform !== 'linux' }, async (context) => {
-    const { bucket } = await opened(context);
+    const { bucket, directory } = await opened(context);
     await bucket.put('object', patternBytes(3 * 2 ** 20));
-    async function openFiles(): Promise<number> {
-      return (await readdir('/proc/self/fd')).length;
+    async function assertClosed(): Promise<void> {
+      const open = await Promise.all(
+        (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(String)),
+      );
+      assert.ok(!open.includes(join(directory, 'object')));
     }
-    const before = await openFiles();
-    for (let round = 0; round < 20; round += 1) {
-      await (await bucket.get('object'))!.body[Symbol.asyncIterator]().return?.();
-      for await (const chunk of (await bucket.get('object'))!.body) if (chunk.length > 0) break;
-      await readObject(bucket, 'object');
-    }
-    assert.ok((await openFiles()) < before + 10);
+    await (await bucket.get('object'))!.body[Symbol.asyncIterator]().return?.();
+    await assertClosed();
+    for await (const chunk of (await bucket.get('object'))!.body) if (chunk.length > 0) break;
+    await assertClosed();
+    await readObject(bucket, 'object');
+    await assertClosed();
   });
 
   it('notices a file that is cut while it is read', async (context) => {
