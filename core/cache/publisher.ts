@@ -20,7 +20,7 @@ import type { PendingPaths } from './pending.ts';
 import { createPresence } from './presence.ts';
 import { createPathPublisher } from './publish-path.ts';
 import type { Run } from './publish-path.ts';
-import { writeReceipt } from './receipts.ts';
+import { rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -124,17 +124,17 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const logs = stagedLogs(options.private, id.upload, storeDir);
       const published: Published[] = [];
       for (const [index, claim] of manifest.paths.entries()) {
-        const outcome = await attempt.path(storeHash(claim.path), () =>
-          unlessRejected(() =>
-            paths.publish(run, {
-              claim,
-              upload: id.upload,
-              openNar: () => openNar(index),
-              readLog: () => logs.read(claim),
-            }),
-          ),
+        const concluded = await attempt.path(storeHash(claim.path), () =>
+          paths.publish(run, {
+            claim,
+            upload: id.upload,
+            openNar: () => openNar(index),
+            readLog: () => logs.read(claim),
+          }),
         );
-        published.push(await report(id.upload, claim.path, outcome ?? tooManyDeaths(claim)));
+        const outcome = concluded?.outcome ?? tooManyDeaths(claim);
+        published.push(await report(id.upload, claim.path, outcome));
+        await concluded?.unpark();
       }
       await deleteBatch(id, logs.used());
       await attempt.forget();
@@ -164,8 +164,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
         return null;
       }
       const run = await begin();
-      const outcome = await unlessRejected(() => paths.resume(run, record, waiting.reference));
-      return report(waiting.upload, record.info.path, outcome);
+      const { outcome, unpark } = await paths.resume(run, record, waiting.reference);
+      const published = await report(waiting.upload, record.info.path, outcome);
+      await unpark();
+      return published;
     },
 
     async giveUp(waiting) {
@@ -185,19 +187,6 @@ export function createPublisher(options: PublisherOptions): Publisher {
       return published;
     },
   };
-}
-
-async function unlessRejected<T>(work: () => Promise<T>): Promise<T | Outcome> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isRejection(error)) return rejected(error);
-    throw error;
-  }
-}
-
-function rejected({ code, message }: NicheError & { code: RejectionCode }): Outcome {
-  return { status: 'rejected', code, message };
 }
 
 function tooManyDeaths(claim: PathInfo): Outcome {
