@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import { readAudit } from '../../core/cache/audit.ts';
 import { parseNarInfoKey } from '../../core/cache/layout.ts';
+import { createFrameWalker } from '../../core/cache/zstd-frames.ts';
 import type { Upstreams } from '../../core/cache/upstreams.ts';
 import { fingerprint } from '../../core/nix/fingerprint.ts';
 import { parsePublicKey, parseSignature, verifyFingerprint } from '../../core/nix/keys.ts';
@@ -83,12 +84,25 @@ export function checkNar(info: NarInfo, stored: Uint8Array | null): void {
   if (!isFile) fail('I1', `${info.url} of ${info.path} is another file`);
   let nar: Uint8Array;
   try {
-    nar = info.compression === 'zstd' ? zstdDecompressSync(stored) : stored;
+    nar = info.compression === 'zstd' ? decompress(stored) : stored;
   } catch (cause) {
     throw new InvariantError(`I1: ${info.url} is not ${info.compression}`, { cause });
   }
   const isNar = nar.length === info.narSize && narHashOf(nar) === info.narHash;
   if (!isNar) fail('I1', `${info.url} is not the NAR of ${info.path}`);
+}
+
+/** Frame by frame, since node:zlib stops after the first. */
+function decompress(stored: Uint8Array): Buffer {
+  const parts: Buffer[] = [];
+  for (let rest = stored; rest.length > 0;) {
+    const walker = createFrameWalker();
+    const size = walker.take(rest);
+    if (!walker.isDone()) throw new Error('the last frame breaks off');
+    parts.push(zstdDecompressSync(rest.subarray(0, size)));
+    rest = rest.subarray(size);
+  }
+  return Buffer.concat(parts);
 }
 
 /** I1: a signature verifies, and none of the cache's own keys is false; I6: each is audited. */
