@@ -13,7 +13,7 @@ import type { NarInfo } from '../../core/nix/narinfo.ts';
 import { cacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { parsePathArgument } from '../path-argument.ts';
-import { formatBytes } from '../ui/format.ts';
+import { formatBytes, formatExactBytes } from '../ui/format.ts';
 import { addCacheOption } from '../upload/options.ts';
 
 interface ShowFlags {
@@ -80,7 +80,7 @@ async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
         `unclaimed references: ${limits.unclaimed}`,
         `missing references: rejected after ${limits.waitingDays} days`,
       ],
-      ['priority', priority === null ? `not set (no ${cacheInfoKey} says)` : String(priority)],
+      ['priority', priority === null ? 'not set' : String(priority)],
     ],
   ];
 }
@@ -116,10 +116,10 @@ function linesOf(info: NarInfo, signatures: readonly JudgedSignature[]): Line[] 
     ['path', info.path],
     ['deriver', info.deriver ?? 'unknown'],
     ...(info.ca === null ? [] : [['content address', info.ca] as const]),
-    ['NAR', `${formatBytes(info.narSize)} (${info.narSize} bytes)`, info.narHash],
+    ['NAR', formatExactBytes(info.narSize), info.narHash],
     [
       'file',
-      `${fileSize === null ? 'size unknown' : `${formatBytes(fileSize)} (${fileSize} bytes)`}, ${info.compression}`,
+      `${fileSize === null ? 'size unknown' : formatExactBytes(fileSize)}, ${info.compression}`,
       ...(fileHash === null ? [] : [fileHash]),
       info.url,
     ],

@@ -118,14 +118,17 @@ function describeUpload(found: UploadStatus, now: Date): string[] {
 
 function describeReceipt(receipt: UploadReceipt): string {
   const { status, subject, path = `batch ${subject}`, code, message, missing = [] } = receipt;
-  const warnings = (receipt.warnings ?? []).map((warning) => `\n  warning: ${warning}`).join('');
-  if (status === 'rejected') return `rejected: ${path} (${code ?? 'failed'})\n  ${message ?? ''}`;
-  if (status === 'waiting') {
-    const named = missing.slice(0, maxMissingShown).join('\n    ');
-    const more = missing.length > maxMissingShown ? '\n    …' : '';
-    return `waiting: ${path}\n  for ${count(missing.length, 'reference')}:\n    ${named}${more}${warnings}`;
-  }
-  return `${status === 'exists' ? 'already there' : status}: ${path}${warnings}`;
+  const more = missing.length > maxMissingShown ? ['    …'] : [];
+  return [
+    status === 'rejected'
+      ? `rejected: ${path} (${code ?? 'failed'})`
+      : `${status === 'exists' ? 'already there' : status}: ${path}`,
+    ...(message === undefined ? [] : [`  ${message}`]),
+    ...(missing.length > 0 ? [`  missing ${count(missing.length, 'reference')}:`] : []),
+    ...missing.slice(0, maxMissingShown).map((reference) => `    ${reference}`),
+    ...more,
+    ...(receipt.warnings ?? []).map((warning) => `  warning: ${warning}`),
+  ].join('\n');
 }
 
 function describeCache(cache: OpenCache, found: CacheStatus, now: Date): string[] {

@@ -11,6 +11,11 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
+/** `1.5 KiB (1536 bytes)`, for whoever compares. */
+export function formatExactBytes(bytes: number): string {
+  return bytes < 1024 ? count(bytes, 'byte') : `${formatBytes(bytes)} (${bytes} bytes)`;
+}
+
 /** `1 path`, `2 paths`. */
 export function count(number: number, noun: string, plural = `${noun}s`): string {
   return `${number} ${number === 1 ? noun : plural}`;
