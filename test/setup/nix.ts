@@ -78,11 +78,12 @@ async function installFrom(suite: DebianSuite, name: string, triplet: string): P
     // A half-made one, or one that was made elsewhere and moved here.
     await rm(root, { recursive: true, force: true });
     await rename(unpacked, root);
-    const { stdout } = await exec(join(nix.bin, 'nix-store'), ['--version'], {
-      env: { NIX_CONF_DIR: root },
+    // Not nix-store, which opens the store for this too, and as root makes a /nix.
+    const { stdout } = await exec(join(nix.bin, 'nix'), ['--version'], {
+      env: { NIX_CONF_DIR: root, HOME: root },
     });
     if (!stdout.includes(version)) {
-      throw new Error(`expected nix-store ${version}, got ${stdout.trim()}`);
+      throw new Error(`expected Nix ${version}, got ${stdout.trim()}`);
     }
     // Last, since this is what marks it as ready.
     await writeFile(join(root, 'nix.json'), `${JSON.stringify({ ...nix, arch: process.arch })}\n`);

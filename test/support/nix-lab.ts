@@ -75,7 +75,8 @@ export function requireNix(t: TestContext, wanted = ''): NixVersion | null {
   if (found !== undefined) {
     return found;
   }
-  const message = `no Nix ${wanted} under the tools folder: run \`npm run setup:test\``;
+  const name = wanted === '' ? 'Nix' : `Nix ${wanted}`;
+  const message = `no ${name} under the tools folder: run \`npm run setup:test\``;
   if (inCi()) {
     throw new Error(message);
   }
@@ -160,6 +161,8 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
 
 function ownStore(folder: string): Record<string, string> {
   return {
+    // By itself Nix looks for a daemon first, and a daemon would find itself.
+    NIX_REMOTE: 'local',
     NIX_STORE_DIR: join(folder, 'store'),
     NIX_LOCALSTATE_DIR: join(folder, 'var'),
     NIX_STATE_DIR: join(folder, 'var/nix'),
