@@ -5,6 +5,7 @@ import { isNicheError, messageOf } from '../core/errors.ts';
 import { addBuild, addExec } from './commands/build.ts';
 import { addInit } from './commands/init.ts';
 import { addPush } from './commands/push.ts';
+import { addServe } from './commands/serve.ts';
 import { addWorker } from './commands/worker.ts';
 import type { Context, Output } from './context.ts';
 
@@ -28,6 +29,7 @@ export function createProgram(context: Context): Command {
   addBuild(program, context);
   addExec(program, context);
   addPush(program, context);
+  addServe(program, context);
   addWorker(program, context);
   return program;
 }
