@@ -76,5 +76,6 @@ if (import.meta.main) {
     setExitStatus(status) {
       process.exitCode = status;
     },
-  });
+  }); // What an interrupted command leaves under way must not keep the process.
+  if (Number(process.exitCode) > 128) process.exit();
 }

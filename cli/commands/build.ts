@@ -1,14 +1,14 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 
-import { NicheError, isNicheError, messageOf } from '../../core/errors.ts';
-import type { OpenCache } from '../../core/cache/open-cache.ts';
+import { isNicheError } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
+import { listenForInterrupt } from '../interrupt.ts';
 import { chosenStore } from '../nix/build-arguments.ts';
-import type { NixConfigEntry } from '../nix/nix-config.ts';
 import { openNix } from '../nix/nix.ts';
 import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
+import { ownCacheConfig } from '../nix/own-cache.ts';
 import { runForeground } from '../nix/run.ts';
 import { createProgress } from '../ui/progress.ts';
 import type { Progress } from '../ui/progress.ts';
@@ -105,17 +105,17 @@ async function runBuild(
     env,
     command,
     args,
-    config: flags.substitute ? substituterConfig(upload.cache) : [],
+    config: flags.substitute ? ownCacheConfig(nix, upload.cache.config) : [],
     onWarning: (message) => {
       progress.line(`warning: ${message}`);
     },
   });
-  const session = createUploadSession({ ...upload, nix, closure: true, progress });
-  // A failing upload must not take the build down with it; it is told once nix has ended.
-  const taking = session.take(pathsOf(noticing.paths)).then(
-    () => null,
-    (error: unknown) => error,
-  );
+  const interrupt = listenForInterrupt(false);
+  const { signal } = interrupt;
+  const session = createUploadSession({ ...upload, nix, closure: true, progress, signal });
+  const taking = session.take(pathsOf(noticing.paths));
+  // A failing upload must not take the build down with it: it is told once nix has ended.
+  taking.catch(() => undefined);
   let nixStatus: number;
   try {
     nixStatus = await runForeground({
@@ -128,19 +128,13 @@ async function runBuild(
   } finally {
     noticing.nixEnded();
   }
+  interrupt.arm();
   progress.takeTerminal();
-  const failure = await taking;
+  const options = { flags, progress, interrupt, startedAt, context };
+  const status = await finishUpload(session, taking, options);
   await noticing.close();
-  try {
-    if (failure !== null) throw failure as Error;
-    const { report, publish } = flags;
-    const status = await finishUpload(session, { progress, report, publish, startedAt, context });
-    context.setExitStatus(nixStatus !== 0 ? nixStatus : flags.upload === 'try' ? 0 : status);
-  } catch (error) {
-    if (nixStatus === 0 && flags.upload !== 'try') throw error;
-    progress.line(`the upload failed: ${messageOf(error)}`);
-    context.setExitStatus(nixStatus);
-  }
+  interrupt.close();
+  context.setExitStatus(nixStatus !== 0 ? nixStatus : flags.upload === 'try' ? 0 : status);
 }
 
 async function prepare(
@@ -169,20 +163,6 @@ async function prepare(
     progress.line(`warning: building without uploading: ${error.message}`);
     return null;
   }
-}
-
-/** A build uses its own cache. */
-function substituterConfig({ config }: OpenCache): NixConfigEntry[] {
-  if (/\s/.test(config.substituter)) {
-    throw new NicheError(
-      'invalid-url',
-      `nix cannot name the substituter ${config.substituter}: it contains white space`,
-    );
-  }
-  return [
-    ['extra-substituters', config.substituter],
-    ['extra-trusted-public-keys', config.publicKeys.join(' ')],
-  ];
 }
 
 async function* pathsOf(noticed: AsyncIterable<NoticedPath>): AsyncIterable<string> {

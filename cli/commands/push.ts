@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
+import { listenForInterrupt } from '../interrupt.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
@@ -50,13 +51,14 @@ async function push(args: readonly string[], flags: PushFlags, context: Context)
   ]);
   assertSameStore(upload.cache, nix);
   const progress = createProgress(context.stderr, true);
-  const session = createUploadSession({ ...upload, nix, closure: flags.closure, progress });
   const paths = args.length > 0 ? await resolvePaths(nix, args) : null;
-  await session.take(paths ? fromArray(paths) : readLines(context, nix));
-  const { report, publish } = flags;
-  context.setExitStatus(
-    await finishUpload(session, { progress, report, publish, startedAt, context }),
-  );
+  const interrupt = listenForInterrupt(true);
+  const { signal } = interrupt;
+  const session = createUploadSession({ ...upload, nix, closure: flags.closure, progress, signal });
+  const taking = session.take(paths ? fromArray(paths) : readLines(context, nix));
+  const options = { flags, progress, interrupt, startedAt, context };
+  context.setExitStatus(await finishUpload(session, taking, options));
+  interrupt.close();
 }
 
 /** Store paths as they are; for anything else nix is asked what it is. */

@@ -7,7 +7,9 @@ export interface GraphQuestion {
   /** The program that prints the others, a line each; null where there are none. */
   readonly evaluation: {
     readonly tool: 'nix' | 'nix-instantiate';
-    readonly args: readonly string[];
+    /** Arguments before and after any flags of the one who asks. */
+    readonly before: readonly string[];
+    readonly after: readonly string[];
   } | null;
 }
 
@@ -72,12 +74,6 @@ const unanswerable = new Set([
 ]);
 
 /**
- * The evaluation runs beside the build and must not disturb it: it builds nothing (imports from
- * derivations fail until the build has made them) and writes no lock file.
- */
-const buildNothing = ['--max-jobs', '0', '--builders', ''];
-
-/**
  * How to ask for the derivations of `command` with `args`: everything but what only concerns
  * building is passed on. Null when it is no command that niche understands.
  */
@@ -118,10 +114,11 @@ function nixQuestion(args: readonly string[]): GraphQuestion | null {
   }
   const before = args.slice(0, at);
   const [flags, afterDashes] = splitAtDashes(without(args.slice(at + 1), nixBuildOnly));
-  const own = ['--derivation', ...buildNothing, '--no-write-lock-file'];
+  // The build itself may write a lock file; two would be in each other's way.
+  const own = ['path-info', '--derivation', '--no-write-lock-file'];
   return {
     drvPaths: [],
-    evaluation: { tool: 'nix', args: [...before, 'path-info', ...flags, ...own, ...afterDashes] },
+    evaluation: { tool: 'nix', before: [...before, ...own, ...flags], after: afterDashes },
   };
 }
 
@@ -131,10 +128,10 @@ function nixBuildQuestion(args: readonly string[], storeDir: string): GraphQuest
     arg.startsWith(`${storeDir}/`) && /\.drv(?:!.*)?$/u.test(arg);
   const drvPaths = kept.filter(isDrv).map(withoutOutputs);
   const [flags, afterDashes] = splitAtDashes(kept);
-  const evaluated = [...flags, ...buildNothing, ...afterDashes];
   return {
     drvPaths,
-    evaluation: drvPaths.length > 0 ? null : { tool: 'nix-instantiate', args: evaluated },
+    evaluation:
+      drvPaths.length > 0 ? null : { tool: 'nix-instantiate', before: flags, after: afterDashes },
   };
 }
 

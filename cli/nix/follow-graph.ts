@@ -1,6 +1,6 @@
 import { isNicheError, type NicheError } from '../../core/errors.ts';
 import type { GraphQuestion } from './build-arguments.ts';
-import { evaluateRoots, needsBuilds, readGraph, type Graph } from './graph.ts';
+import { evaluateRoots, needsBuild, readGraph, type Graph } from './graph.ts';
 import type { NixConfigEntry } from './nix-config.ts';
 import type { Nix } from './nix.ts';
 
@@ -28,11 +28,12 @@ export async function* followGraph(
 ): AsyncGenerator<Graph> {
   try {
     const options = { config, signal };
-    const roots = await evaluateRoots(nix, question, options).catch(async (error: unknown) => {
-      if (!isNicheError(error, 'nix-failed') || !needsBuilds(error)) throw error;
+    const beside = { ...options, besideBuild: true };
+    const roots = await evaluateRoots(nix, question, beside).catch(async (error: unknown) => {
+      if (!isNicheError(error, 'nix-failed') || !needsBuild(error)) throw error;
       // By then the build has built what the evaluation imports.
       await aborting(ended, signal);
-      return evaluateRoots(nix, question, options);
+      return evaluateRoots(nix, question, { ...options, besideBuild: false });
     });
     if (!ended.aborted) {
       yield await readGraph(nix, roots, signal);

@@ -5,10 +5,12 @@ import type { NixConfigEntry } from './nix-config.ts';
 import type { Nix } from './nix.ts';
 import { queryGraph, queryPathInfos } from './query.ts';
 
-export interface GraphOptions {
+export interface EvaluateOptions {
   /** Configuration that the build itself has too, such as substituters. */
   readonly config: readonly NixConfigEntry[];
   readonly signal: AbortSignal;
+  /** Whether the build still runs, see {@link needsBuild}. */
+  readonly besideBuild: boolean;
 }
 
 /** What the store holds of a build's graph at one moment. */
@@ -19,27 +21,35 @@ export interface Graph {
   readonly outputs: readonly LocalPathInfo[];
 }
 
+/** No import from a derivation, so that nothing is built or locked. */
+const importNothing = ['--option', 'allow-import-from-derivation', 'false'];
+/** What the build built may be imported, and nothing else. */
+const buildNothing = ['--max-jobs', '0', '--builders', ''];
+
 /**
- * The derivations that the command names, by evaluating once more.
+ * The derivations that the command names, by evaluating once more. Beside the build it must stay
+ * out of its way: if both came to the same import at once, one would wait for the other's lock,
+ * which nix looks at every five seconds only.
  *
- * @throws NicheError `nix-failed` when they cannot be evaluated, also while an import from a
- *   derivation is not built, see {@link needsBuilds}; `aborted`
+ * @throws NicheError `nix-failed` when they cannot be evaluated; `aborted`
  */
 export async function evaluateRoots(
   nix: Nix,
   { drvPaths, evaluation }: GraphQuestion,
-  options: GraphOptions,
+  { besideBuild, ...options }: EvaluateOptions,
 ): Promise<readonly string[]> {
   if (evaluation === null) return drvPaths;
-  const printed = await askText(nix.ask, evaluation.tool, evaluation.args, options);
+  const { tool, before, after } = evaluation;
+  const args = [...before, ...(besideBuild ? importNothing : buildNothing), ...after];
+  const printed = await askText(nix.ask, tool, args, options);
   const evaluated = printed.split('\n').map(withoutOutputs);
   // Installables may also be plain store paths, of which no derivation is known.
   return [...drvPaths, ...evaluated.filter((line) => line.endsWith('.drv'))];
 }
 
-/** Whether an evaluation failed only because niche lets it build nothing. */
-export function needsBuilds(error: Error): boolean {
-  return error.message.includes('max-jobs');
+/** Whether an evaluation beside a build failed only for an import from a derivation. */
+export function needsBuild(error: Error): boolean {
+  return error.message.includes("'allow-import-from-derivation'");
 }
 
 /**

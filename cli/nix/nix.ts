@@ -40,6 +40,9 @@ export interface OpenNixOptions {
 /** What `nix build` and niche's own questions need on top of the user's configuration. */
 export const nixCommandFeature: NixConfigEntry = ['extra-experimental-features', 'nix-command'];
 
+/** Asked of the dummy store, since opening the real one twice at once can take Nix 2.8 seconds. */
+const storeDirQuestion = ['--eval', '--json', '--store', 'dummy://', '--expr', 'builtins.storeDir'];
+
 /**
  * Finds nix and asks for its version, store, settings and trust. The questions are asked at once:
  * each costs 20 to 60 ms, and they stand before every build.
@@ -61,26 +64,25 @@ export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<N
   };
   const [version, storeDir, settings, trusted] = await Promise.all([
     askText(ask, 'nix', ['--version']),
-    askText(ask, 'nix-instantiate', ['--eval', '--json', '--expr', 'builtins.storeDir']),
+    askText(ask, 'nix-instantiate', storeDirQuestion),
     askSettings(ask),
     askTrust(ask),
   ]);
-  const logicalStoreDir = parseStoreDir(storeDir);
-  const realStoreDir = locateStore({
+  const { logical, real } = locateStore({
     storeUrl: settings.store,
-    storeDir: logicalStoreDir,
+    defaultStoreDir: parseStoreDir(storeDir),
     env,
     cwd,
   });
   return {
     programs,
     version,
-    storeDir: logicalStoreDir,
-    realStoreDir,
+    storeDir: logical,
+    realStoreDir: real,
     trusted,
     settings,
     cwd,
-    realPath: (storePath) => path.join(realStoreDir, path.relative(logicalStoreDir, storePath)),
+    realPath: (storePath) => path.join(real, path.relative(logical, storePath)),
     ask,
   };
 }

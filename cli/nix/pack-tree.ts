@@ -55,7 +55,7 @@ interface Kind {
 export async function* packTree(
   path: string,
   options: PackTreeOptions = {},
-): AsyncGenerator<Uint8Array> {
+): AsyncGenerator<Uint8Array, undefined> {
   const { signal, caseHack = process.platform === 'darwin' } = options;
   const root = Buffer.from(resolve(path));
   const context: Context = { signal, caseHack };

@@ -93,8 +93,12 @@ async function askPathInfos(
   options: AskOptions,
 ): Promise<Answer> {
   // Without --offline nix would ask every substituter for paths that are not valid.
-  const args = ['path-info', '--offline', '--json', ...flags, ...paths];
-  const asked = await nix.ask('nix', args, options);
+  const args = ['path-info', '--offline', ...flags, '--json', ...paths];
+  let asked = await nix.ask('nix', args, options);
+  // Nix 2.34 warns that a later one will want to be told the format.
+  if (asked.status !== 0 && asked.stderr.includes("'--json-format")) {
+    asked = await nix.ask('nix', [...args, '--json-format', '2'], options);
+  }
   if (asked.status !== 0) return { failure: nixFailed('nix', args, asked) };
   return parsePathInfos(parseJson(asked.stdout.toString('utf8')), nix.storeDir);
 }

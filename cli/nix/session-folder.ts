@@ -32,7 +32,7 @@ const maxForeignAgeMs = 7 * 24 * 3600 * 1000;
 /** Where session folders may lie, best first: a daemon that runs as root can enter all of them. */
 export function sessionBases(env: Environment): readonly string[] {
   const cacheHome = nonEmpty(env['XDG_CACHE_HOME']) ?? path.join(homeOf(env), '.cache');
-  const bases = [nonEmpty(env['TMPDIR']) ?? '/tmp', '/var/tmp', cacheHome];
+  const bases = [nonEmpty(env['TMPDIR']) ?? '/tmp', '/tmp', '/var/tmp', cacheHome];
   return [...new Set(bases)];
 }
 
@@ -128,10 +128,7 @@ function isStale(folder: string): boolean {
     owners = JSON.parse(readFileSync(path.join(folder, ownersFile), 'utf8')) as ProcessIdentity[];
   } catch {
     // Killed before it was written, unless it is about to be.
-    return ageMs > maxForeignAgeMs;
+    return ageMs >= maxForeignAgeMs;
   }
-  return owners.every(
-    (owner) =>
-      isAlive(owner) === false || (isAlive(owner) === undefined && ageMs > maxForeignAgeMs),
-  );
+  return owners.every((owner) => !(isAlive(owner) ?? ageMs < maxForeignAgeMs));
 }

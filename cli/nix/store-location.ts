@@ -7,34 +7,42 @@ import { homeOf, nonEmpty, type Environment } from './environment.ts';
 export interface StoreLocationInput {
   /** The `store` setting: a store URL, a root folder, or `auto`. */
   readonly storeUrl: string;
-  /** The logical store folder, mostly `/nix/store`. */
-  readonly storeDir: string;
+  /** What nix names store paths under where the URL says nothing else, mostly `/nix/store`. */
+  readonly defaultStoreDir: string;
   readonly env: Environment;
   /** What a relative root folder is relative to. */
   readonly cwd: string;
 }
 
-/** Nix names a chroot store's paths `/nix/store/…` whatever its root. */
+export interface StoreLocation {
+  /** The folder that store paths are named under. */
+  readonly logical: string;
+  /** The folder that they lie in. */
+  readonly real: string;
+}
+
+/** Nix puts a chroot store's paths there, below its root. */
 const chrootStoreDir = 'nix/store';
 
 /**
- * The folder on this machine that holds the store's paths. It differs from the logical one in a
- * chroot store (`--store /mnt`), whose paths are named as they will be inside the root.
+ * Where a store's paths are. The two folders differ in a chroot store (`--store /mnt`), whose
+ * paths are named as they will be inside the root.
  *
  * @throws NicheError `usage` for a store on another machine
  */
-export function locateStore({ storeUrl, storeDir, env, cwd }: StoreLocationInput): string {
+export function locateStore(input: StoreLocationInput): StoreLocation {
+  const { storeUrl, defaultStoreDir, env, cwd } = input;
   const { base, parameters } = splitStoreUrl(storeUrl);
-  const real = parameters.get('real');
-  if (real) return real;
+  const logical = nonEmpty(parameters.get('store')) ?? defaultStoreDir;
+  const real = nonEmpty(parameters.get('real'));
+  if (real !== undefined) return { logical, real };
   const root = rootOf(base, parameters);
-  if (root) return path.resolve(cwd, root, chrootStoreDir);
+  if (root !== undefined) return { logical, real: path.resolve(cwd, root, chrootStoreDir) };
   if (/^(?:auto|daemon|local|(?:local|local-overlay|unix):\/\/.*)?$/u.test(base)) {
     // Without a daemon and without the right to make /nix, `auto` is a chroot store of the user's.
-    const userRoot = path.join(dataHome(env), 'nix', 'root');
-    const userStore = path.join(userRoot, chrootStoreDir);
-    const isUserStore = base !== 'local' && !existsSync(storeDir) && existsSync(userStore);
-    return isUserStore ? userStore : storeDir;
+    const userStore = path.join(dataHome(env), 'nix', 'root', chrootStoreDir);
+    const isUserStore = base !== 'local' && !existsSync(logical) && existsSync(userStore);
+    return { logical, real: isUserStore ? userStore : logical };
   }
   throw new NicheError(
     'usage',

@@ -24,9 +24,11 @@ export interface UploadFlags {
   readonly logs: boolean;
   readonly publish: boolean;
   readonly secretKeyFile?: string;
-  readonly wait: number;
+  readonly wait?: number;
   readonly report?: string;
 }
+
+const defaultWaitMs = 120_000;
 
 /** Adds `-u` to a command. */
 export function addCacheOption(command: Command): Command {
@@ -55,9 +57,10 @@ export function addUploadOptions(command: Command): Command {
     .option('--no-logs', 'do not upload build logs')
     .option('--no-publish', 'only stage: a `niche worker` or a cloud function publishes')
     .addOption(
-      new Option('--wait <duration>', 'how long to wait for the publisher without progress')
-        .argParser(parseDuration)
-        .default(120_000, '120s'),
+      new Option(
+        '--wait <duration>',
+        'how long to wait without progress for what is staged to be published (default: 120s, with --no-publish 0s)',
+      ).argParser(parseDuration),
     )
     .option('--report <file>', 'write what became of each path, one JSON record a line');
 }
@@ -73,7 +76,7 @@ export async function openUpload(
     publisher: flags.publish ? await openPublisher(cache, flags.secretKeyFile, context) : null,
     exclude: flags.exclude ?? null,
     logs: flags.logs,
-    waitMs: flags.publish ? Math.max(flags.wait, 0) : 0,
+    waitMs: flags.wait ?? (flags.publish ? defaultWaitMs : 0),
   };
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { isNicheError, messageOf } from '../../core/errors.ts';
+import { isNicheError, messageOf, toError } from '../../core/errors.ts';
 import type { LocalPublisher } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
@@ -189,8 +189,7 @@ const largeNarBytes = 8 * 1024 * 1024;
 /** What has come of `source` since the last group was taken: one question to nix for many paths. */
 async function* grouped(source: AsyncIterable<string>): AsyncIterable<string[]> {
   let gathered: string[] = [];
-  let done = false;
-  let failure: unknown;
+  const reader: { done: boolean; failure?: Error } = { done: false };
   let wake = Promise.withResolvers<undefined>();
   const reading = (async () => {
     try {
@@ -199,9 +198,9 @@ async function* grouped(source: AsyncIterable<string>): AsyncIterable<string[]> 
         wake.resolve(undefined);
       }
     } catch (error) {
-      failure = error;
+      reader.failure = toError(error);
     } finally {
-      done = true;
+      reader.done = true;
       wake.resolve(undefined);
     }
   })();
@@ -213,8 +212,8 @@ async function* grouped(source: AsyncIterable<string>): AsyncIterable<string[]> 
     if (group.length > 0) yield group;
     // Whatever came while the group was worked on is there already.
     if (gathered.length > 0) wake.resolve(undefined);
-    else if (done) break;
+    else if (reader.done) break;
   }
   await reading;
-  if (failure !== undefined && !isNicheError(failure, 'aborted')) throw failure as Error;
+  if (reader.failure && !isNicheError(reader.failure, 'aborted')) throw reader.failure;
 }

@@ -172,32 +172,31 @@ export function createNarParser(handler: NarHandler): NarParser {
 
   /** Takes the token whose `length` bytes are at `start` and says what must follow it. */
   const accept = (buffer: Uint8Array, start: number, length: number): Step => {
-    const is = (tag: Uint8Array): boolean => equalAt(buffer, start, length, tag);
     switch (step) {
       case 'magic':
-        if (is(tags.magic)) return 'open';
+        if (equalAt(buffer, start, length, tags.magic)) return 'open';
         break;
       case 'open':
-        if (is(tags.open)) return 'type';
+        if (equalAt(buffer, start, length, tags.open)) return 'type';
         break;
       case 'type':
-        if (is(tags.type)) return 'kind';
+        if (equalAt(buffer, start, length, tags.type)) return 'kind';
         break;
       case 'kind':
-        if (is(tags.regular)) {
+        if (equalAt(buffer, start, length, tags.regular)) {
           executable = false;
           return 'marker';
         }
-        if (is(tags.symlink)) return 'targetTag';
-        if (is(tags.directory)) {
+        if (equalAt(buffer, start, length, tags.symlink)) return 'targetTag';
+        if (equalAt(buffer, start, length, tags.directory)) {
           handler.directory?.(nameAt(depth));
           if (depth + 1 < maxNarDepth) nameLengths[depth + 1] = 0;
           return 'entry';
         }
         break;
       case 'marker':
-        if (is(tags.contents)) return 'contents';
-        if (is(tags.executable)) {
+        if (equalAt(buffer, start, length, tags.contents)) return 'contents';
+        if (equalAt(buffer, start, length, tags.executable)) {
           executable = true;
           return 'markerValue';
         }
@@ -205,10 +204,10 @@ export function createNarParser(handler: NarHandler): NarParser {
       case 'markerValue':
         return 'contentsTag';
       case 'contentsTag':
-        if (is(tags.contents)) return 'contents';
+        if (equalAt(buffer, start, length, tags.contents)) return 'contents';
         break;
       case 'targetTag':
-        if (is(tags.target)) return 'target';
+        if (equalAt(buffer, start, length, tags.target)) return 'target';
         break;
       case 'target':
         if (isNarTarget(buffer, start, length)) {
@@ -217,32 +216,32 @@ export function createNarParser(handler: NarHandler): NarParser {
         }
         break;
       case 'close':
-        if (is(tags.close)) return nodeEnded();
+        if (equalAt(buffer, start, length, tags.close)) return nodeEnded();
         break;
       case 'entry':
-        if (is(tags.entry)) return 'entryOpen';
-        if (is(tags.close)) {
+        if (equalAt(buffer, start, length, tags.entry)) return 'entryOpen';
+        if (equalAt(buffer, start, length, tags.close)) {
           handler.leave?.();
           return nodeEnded();
         }
         break;
       case 'entryOpen':
-        if (is(tags.open)) return 'nameTag';
+        if (equalAt(buffer, start, length, tags.open)) return 'nameTag';
         break;
       case 'nameTag':
-        if (is(tags.name)) return 'name';
+        if (equalAt(buffer, start, length, tags.name)) return 'name';
         break;
       case 'name':
         takeName(buffer, start, length);
         return 'nodeTag';
       case 'nodeTag':
-        if (is(tags.node)) {
+        if (equalAt(buffer, start, length, tags.node)) {
           depth++;
           return 'open';
         }
         break;
       case 'entryClose':
-        if (is(tags.close)) return 'entry';
+        if (equalAt(buffer, start, length, tags.close)) return 'entry';
         break;
       case 'contents':
       case 'end':

@@ -44,7 +44,9 @@ type NarEvent =
  *
  * @throws NicheError `malformed-nar` while iterating, after the entries before the fault
  */
-export async function* readNar(source: AsyncIterable<Uint8Array>): AsyncGenerator<NarEntry> {
+export async function* readNar(
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<NarEntry, undefined> {
   const events = narEvents(source);
   let failure: Error | undefined;
   /** The next event; a failure met in a body is met again by whoever goes on. */

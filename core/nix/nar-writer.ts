@@ -82,7 +82,7 @@ interface Turn {
  * @throws NicheError `malformed-nar` while iterating, if the tree has no NAR (a name or target that
  *   is not allowed, a name twice, too deep a nesting) or a file's contents are not of its size
  */
-export async function* writeNar(root: NarNode): AsyncGenerator<Uint8Array> {
+export async function* writeNar(root: NarNode): AsyncGenerator<Uint8Array, undefined> {
   const output = createOutput();
   const open: OpenDirectory[] = [];
   output.append(magicBytes);
@@ -127,7 +127,7 @@ async function* writeContents(
     // Before the surplus is passed on, so that a file that never ends is noticed.
     if (written > size) assertSize(path, size, written);
     if (piece.length >= passedOnBytes) {
-      yield output.take();
+      if (!output.isEmpty()) yield output.take();
       yield piece;
     } else {
       output.append(piece);
@@ -199,6 +199,7 @@ interface Output {
   readonly appendLength: (length: number) => void;
   /** With its length and padding. */
   readonly appendString: (bytes: Uint8Array) => void;
+  readonly isEmpty: () => boolean;
   /** Whether `take` is due. Up to then, one node's strings and one piece to copy still fit. */
   readonly isFull: () => boolean;
   /** What was appended since it was last taken. */
@@ -226,6 +227,7 @@ function createOutput(): Output {
       append(bytes);
       append(zeros.subarray(0, paddingOf(bytes.length)));
     },
+    isEmpty: () => used === 0,
     isFull: () => used >= chunkBytes,
     take: () => {
       const chunk = buffer.subarray(0, used);

@@ -31,6 +31,7 @@ const hashCharacters = 32;
 const maxNameCharacters = 211;
 /** Candidates are told apart by this many characters first. */
 const keyCharacters = 4;
+const keyMask = 2 ** (5 * keyCharacters) - 1;
 
 const notDigit = 0xff;
 /** The value of each byte as a digit of Nix's base32. */
@@ -47,7 +48,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const candidates = new Set(options.candidates);
   const prefix = Buffer.from(`${options.storeDir}/`);
   /** Which first characters any candidate has: spares the others a look-up by text. */
-  const keys = new Uint8Array(2 ** (5 * keyCharacters));
+  const keys = new Uint8Array(keyMask + 1);
   for (const candidate of candidates) keys[keyAt(Buffer.from(candidate), 0)] = 1;
 
   const found = new Set<string>();
@@ -58,56 +59,56 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const longestPath = prefix.length + hashCharacters + 1 + maxNameCharacters;
   let tail = Buffer.alloc(0);
 
-  /** Looks at the 32 digits at `start`; `isLast` says that nothing comes after `buffer`. */
-  const inspect = (buffer: Buffer, start: number, isLast: boolean): void => {
-    if (keys[keyAt(buffer, start)] === 1) {
-      const hash = buffer.toString('latin1', start, start + hashCharacters);
-      if (candidates.has(hash)) {
-        found.add(hash);
-        return;
-      }
-    }
-    const end = start + hashCharacters;
-    if (buffer[end] !== dash || isNameByte[buffer[end + 1] ?? 0] !== 1) return;
-    if (unclaimed.size >= maxCountedUnclaimed || !endsWithPrefix(buffer, start)) return;
-    const nameEnd = endOfName(buffer, end + 1);
-    const isCut = nameEnd === buffer.length && nameEnd - end - 1 < maxNameCharacters;
-    if (isCut && !isLast) return;
-    const hash = buffer.toString('latin1', start, end);
-    if (unclaimed.has(hash)) return;
-    unclaimed.add(hash);
-    if (first.length < maxNamedUnclaimed) {
-      first.push(buffer.toString('latin1', start - prefix.length, nameEnd));
-    }
+  const lookUp = (buffer: Buffer, start: number): void => {
+    const hash = buffer.toString('latin1', start, start + hashCharacters);
+    if (candidates.has(hash)) found.add(hash);
   };
 
-  const endsWithPrefix = (buffer: Buffer, end: number): boolean => {
-    const start = end - prefix.length;
-    return start >= 0 && prefix.compare(buffer, start, end) === 0;
+  /** Looks for a path around the hash at `start`; `isLast` says that nothing follows `buffer`. */
+  const noteUnclaimed = (buffer: Buffer, start: number, isLast: boolean): void => {
+    const pathStart = start - prefix.length;
+    const nameStart = start + hashCharacters + 1;
+    if (buffer[nameStart - 1] !== dash || isNameByte[buffer[nameStart] ?? 0] !== 1) return;
+    if (pathStart < 0 || prefix.compare(buffer, pathStart, start) !== 0) return;
+    const nameEnd = endOfName(buffer, nameStart);
+    const isCut = nameEnd === buffer.length && nameEnd - nameStart < maxNameCharacters;
+    if (isCut && !isLast) return;
+    const hash = buffer.toString('latin1', start, nameStart - 1);
+    if (candidates.has(hash) || unclaimed.has(hash)) return;
+    if (unclaimed.size >= maxCountedUnclaimed) return;
+    unclaimed.add(hash);
+    if (first.length < maxNamedUnclaimed) first.push(buffer.toString('latin1', pathStart, nameEnd));
+  };
+
+  /** Looks at each 32 digits of the run whose first end at `last`; says where the run ends. */
+  const inspectRun = (buffer: Buffer, last: number, isLast: boolean): number => {
+    const { length } = buffer;
+    let start = last - hashCharacters + 1;
+    let key = keyAt(buffer, start);
+    for (let end = last + 1; ; end++) {
+      if (keys[key] === 1) lookUp(buffer, start);
+      if (end >= length || digits[buffer[end] ?? 0] === notDigit) {
+        // What follows a path's hash is no digit: no other 32 of the run can be one.
+        noteUnclaimed(buffer, start, isLast);
+        return end;
+      }
+      key = ((key << 5) | (digits[buffer[start + keyCharacters] ?? 0] ?? 0)) & keyMask;
+      start++;
+    }
   };
 
   const scan = (buffer: Buffer, isLast: boolean): void => {
-    const { length } = buffer;
-    // Every run of 32 digits has one at any 32nd byte: all else is skipped.
+    // Every run of 32 digits has one at any 32nd byte: most of what is no hash is skipped.
     let last = hashCharacters - 1;
-    while (last < length) {
-      if (digits[buffer[last] ?? 0] === notDigit) {
-        last += hashCharacters;
-        continue;
-      }
-      const lowest = last - hashCharacters;
-      let before = last - 1;
-      while (before > lowest && digits[buffer[before] ?? 0] !== notDigit) before--;
-      if (before > lowest) {
-        last = before + hashCharacters;
-        continue;
-      }
-      // A run long enough: every 32 digits in it are a hash, whatever is around them.
-      do {
-        inspect(buffer, last - hashCharacters + 1, isLast);
-        last++;
-      } while (last < length && digits[buffer[last] ?? 0] !== notDigit);
-      last += hashCharacters;
+    /** The digits that end here have been seen; they need no second look. */
+    let seen = -1;
+    while (last < buffer.length) {
+      const lowest = Math.max(last - hashCharacters, seen);
+      let at = last;
+      while (at > lowest && digits[buffer[at] ?? 0] !== notDigit) at--;
+      seen = last;
+      if (at === lowest) at = inspectRun(buffer, last, isLast);
+      last = at + hashCharacters;
     }
   };
 
@@ -135,7 +136,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
 function keyAt(buffer: Uint8Array, start: number): number {
   let key = 0;
   for (let index = start; index < start + keyCharacters; index++) {
-    key = (key << 5) | ((digits[buffer[index] ?? 0] ?? 0) & 31);
+    key = (key << 5) | (digits[buffer[index] ?? 0] ?? 0);
   }
   return key;
 }

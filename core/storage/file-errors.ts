@@ -15,9 +15,13 @@ const codes: Readonly<Record<string, NicheErrorCode>> = {
   ENOTEMPTY: 'invalid-key',
 };
 
+const needsLinks = 'a bucket in a directory needs a file system with hard links';
+
 const hints: Readonly<Record<string, string>> = {
   ELOOP: 'symbolic links in a bucket are not followed; mount the directory there instead',
-  EPERM: 'the file system has to support hard links',
+  EPERM: needsLinks,
+  ENOTSUP: needsLinks,
+  ENOSYS: needsLinks,
   ENOTDIR: 'an object is in the way of a folder of that name',
   EISDIR: 'a folder is in the way of an object of that name',
   ENOTEMPTY: 'a folder is in the way of an object of that name',

@@ -21,7 +21,7 @@ import { syncFolder } from './file-sync.ts';
 const maxPublishAttempts = 100;
 
 /** A file that no key leads to yet. */
-export interface Temporary {
+interface Temporary {
   readonly path: string;
   readonly handle: FileHandle;
 }
@@ -122,10 +122,10 @@ async function settle(
       `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
     );
   }
-  // A file server may repeat a link whose answer was lost, and then find its own.
-  if (ours?.ino !== theirs.ino) return 'exists';
+  // Whoever made it may not have come to this yet, and a caller relies on what exists.
   await syncFolder(dirname(path));
-  return 'created';
+  // A file server may repeat a link whose answer was lost, and then find its own.
+  return ours?.ino === theirs.ino ? 'created' : 'exists';
 }
 
 function nullIfMissing(error: unknown): null {

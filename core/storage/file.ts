@@ -126,16 +126,19 @@ async function deleteFile(root: FileRoot, key: string): Promise<void> {
     await unlink(path);
   } catch (error) {
     // A folder is no object; EPERM is how some systems answer for one.
-    const isFolder = isErrno(error, 'EISDIR', 'EPERM') && (await isDirectory(path));
-    if (isFolder || isAbsence(error)) return;
+    if (isAbsence(error) || isErrno(error, 'EISDIR')) return;
+    if (isErrno(error, 'EPERM') && (await isFolderOrGone(path))) return;
     throw fileError(error, `deleting ${quote(key)} in ${root.url}`);
   }
   await pruneFolders(root, dirname(path));
 }
 
-async function isDirectory(path: string): Promise<boolean> {
-  const found = await lstat(path).catch(() => null);
-  return found?.isDirectory() === true;
+async function isFolderOrGone(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isDirectory();
+  } catch (error) {
+    return isAbsence(error);
+  }
 }
 
 /** Removes folders that have become empty; a writer that loses its folder makes it again. */

@@ -25,7 +25,7 @@ export interface NixDaemon {
   readonly socket: string;
   /** The environment of a client that reaches the store only by the daemon. */
   readonly env: Readonly<Record<string, string>>;
-  /** Runs `command` as a client in the lab's folder. */
+  /** Runs `command` as a client in the lab's `work`. */
   run(command: string, args: readonly string[], options?: ExecuteOptions): Promise<Executed>;
   /**
    * As {@link run}; gives what it printed.
@@ -40,7 +40,8 @@ export interface NixDaemon {
 interface Place {
   readonly nix: NixVersion;
   readonly env: Readonly<Record<string, string>>;
-  readonly folder: string;
+  /** Where clients run. */
+  readonly work: string;
   readonly socket: string;
   /** Where the store's files lie, for a chroot store. */
   readonly root: string | undefined;
@@ -50,7 +51,7 @@ const startTimeoutMs = 20_000;
 
 /** @throws Error with the daemon's output when it doesn't listen. */
 export async function startNixDaemon(place: Place, options: NixDaemonOptions): Promise<NixDaemon> {
-  const { socket, folder } = place;
+  const { socket, work } = place;
   const settings = {
     'trusted-users': (options.trustedUsers ?? []).join(' '),
     'allowed-users': (options.allowedUsers ?? ['*']).join(' '),
@@ -63,11 +64,9 @@ export async function startNixDaemon(place: Place, options: NixDaemonOptions): P
     join(place.nix.bin, 'nix-daemon'),
     Object.entries(settings).flatMap(([name, value]) => ['--option', name, value]),
     {
-      cwd: folder,
+      cwd: work,
       env: { ...place.env, NIX_DAEMON_SOCKET_PATH: socket },
       stdio: ['ignore', log, log],
-      // It forks for each connection; as a group they end together.
-      detached: true,
     },
   );
   const readLog = (): Promise<string> => readFile(logFile, 'utf8');
@@ -93,7 +92,7 @@ export async function startNixDaemon(place: Place, options: NixDaemonOptions): P
     NIX_REMOTE: place.root === undefined ? 'daemon' : `unix://${socket}?root=${place.root}`,
   };
   const run: NixDaemon['run'] = (command, args, more) =>
-    execute(command, args, { cwd: folder, ...more, env: { ...env, ...more?.env } });
+    execute(command, args, { cwd: work, ...more, env: { ...env, ...more?.env } });
   return {
     socket,
     env,
@@ -132,6 +131,17 @@ async function end(child: ChildProcess): Promise<void> {
     return;
   }
   const exited = once(child, 'exit');
-  process.kill(-child.pid, 'SIGTERM');
+  // It forks for each connection, into a session of its own.
+  const connections = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').catch(
+    () => '',
+  );
+  child.kill('SIGTERM');
+  for (const pid of connections.split(' ').filter((each) => each !== '')) {
+    try {
+      process.kill(Number(pid), 'SIGTERM');
+    } catch {
+      // Its client left meanwhile.
+    }
+  }
   await exited;
 }

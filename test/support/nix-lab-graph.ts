@@ -55,7 +55,7 @@ export function graphFlake(): string {
 }
 
 /** `text` as a string of the Nix language. */
-export function nixString(text: string): string {
+function nixString(text: string): string {
   return `"${text.replace(/[\\"$]/g, '\\$&').replaceAll('\n', '\\n')}"`;
 }
 

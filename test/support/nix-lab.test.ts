@@ -16,7 +16,7 @@ async function labFor(
 ): Promise<NixLab> {
   const lab = await createNixLab(options);
   t.after(() => lab.close());
-  await writeFile(join(lab.folder, 'default.nix'), defaultNix);
+  await writeFile(join(lab.work, 'default.nix'), defaultNix);
   return lab;
 }
 
@@ -49,7 +49,7 @@ for (const nix of availableNix()) {
         }
         const lab = await createNixLab({ nix, kind });
         try {
-          await writeFile(join(lab.folder, 'default.nix'), twoParts);
+          await writeFile(join(lab.work, 'default.nix'), twoParts);
           const upper = await lab.output('nix-build', ['--no-out-link', '-A', 'upper']);
           assert.ok(upper.startsWith(`${lab.storeDir}/`));
           assert.equal(lab.storeDir === '/nix/store', kind === 'chroot');
@@ -100,7 +100,7 @@ for (const nix of availableNix()) {
 
     test('a flake without inputs builds offline', async (t) => {
       const lab = await labFor(t, { nix });
-      await writeFile(join(lab.folder, 'flake.nix'), graphFlake());
+      await writeFile(join(lab.work, 'flake.nix'), graphFlake());
       const args = ['build', '--no-link', '--json', 'path:.#upper'];
       const [built] = JSON.parse(await lab.output('nix', args)) as { outputs: { out: string } }[];
       const expected = await lab.output('nix-build', ['--no-out-link', '-A', 'upper']);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -38,11 +39,16 @@ export interface NixLab {
   readonly kind: NixLabKind;
   /** The lab's folder; anything may be put here, and all of it goes with the lab. */
   readonly folder: string;
+  /**
+   * Where commands run, empty at first: for `default.nix`, `flake.nix` and results. A folder of
+   * its own, since a `path:.` flake is copied into the store whole, and the store is beside it.
+   */
+  readonly work: string;
   /** What store paths begin with, such as `/nix/store`. */
   readonly storeDir: string;
   /** The environment to run anything in as the store's owner; nothing of Nix is inherited. */
   readonly env: Readonly<Record<string, string>>;
-  /** Runs `command` (of this Nix, or of the host) in the lab's folder. */
+  /** Runs `command` (of this Nix, or of the host) in `work`. */
   run(command: string, args: readonly string[], options?: ExecuteOptions): Promise<Executed>;
   /**
    * Runs `command` and gives what it printed, without the last line's end.
@@ -110,6 +116,7 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     NIX_PATH: '',
     ...store,
   };
+  const buildHook = join(nix.bin, '../libexec/nix/build-remote');
   let settings: NixSettings = {
     'build-users-group': '',
     sandbox: 'false',
@@ -118,6 +125,8 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     'experimental-features': (options.experimentalFeatures ?? ['nix-command', 'flakes']).join(' '),
     'flake-registry': '',
     'connect-timeout': '5',
+    // Nix 2.8 starts this for every build, and looks for it where its package would have put it.
+    ...(existsSync(buildHook) ? { 'build-hook': buildHook } : {}),
     // A chroot store is sandboxed whatever `sandbox` says.
     ...(chroot ? { 'sandbox-paths': '/bin /usr /lib /lib64?' } : {}),
     ...options.settings,
@@ -128,15 +137,16 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     const lines = Object.entries(settings).map(([name, value]) => `${name} = ${value}\n`);
     await writeFile(at('etc/nix.conf'), lines.join(''));
   };
-  await Promise.all(['etc', 'home', 'tmp'].map((name) => mkdir(at(name))));
+  await Promise.all(['etc', 'home', 'tmp', 'work'].map((name) => mkdir(at(name))));
   await configure({});
 
   const run: NixLab['run'] = (command, args, more) =>
-    execute(command, args, { cwd: folder, ...more, env: { ...env, ...more?.env } });
+    execute(command, args, { cwd: at('work'), ...more, env: { ...env, ...more?.env } });
   return {
     nix,
     kind,
     folder,
+    work: at('work'),
     storeDir: chroot ? '/nix/store' : at('store'),
     env,
     run,
@@ -146,7 +156,7 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     daemon: async (more = {}) => {
       const root = chroot ? at('root') : undefined;
       const socket = at(`daemon-${daemons.length}.socket`);
-      const daemon = await startNixDaemon({ nix, env, folder, socket, root }, more);
+      const daemon = await startNixDaemon({ nix, env, work: at('work'), socket, root }, more);
       daemons.push(daemon);
       return daemon;
     },
@@ -154,7 +164,8 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
       await Promise.all(daemons.map((daemon) => daemon.stop()));
       // What Nix puts into a store is read-only, folders too.
       await execute('chmod', ['-R', 'u+rwX', folder], { env });
-      await rm(folder, { recursive: true, force: true });
+      // A daemon's child that has just been told to end may still write.
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
 }

@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { chmod, readFile, readlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { graphFlake, type GraphPart } from '../../support/nix-lab-graph.ts';
+import { availableNix, createNixLab, type NixLab } from '../../support/nix-lab.ts';
+import { note, writeGraph } from './noticing.ts';
+
+const partsOf = (salt: string): readonly GraphPart[] => [
+  { name: 'leaf', outputs: ['out', 'dev'] },
+  { name: 'fetched', fixedOutput: `contents ${salt}` },
+  { name: 'middle', deps: ['leaf', 'fetched'] },
+  { name: 'broken', deps: ['middle'], fails: true },
+  { name: 'whole', deps: ['middle'] },
+  { name: 'imported' },
+  { name: 'importer', importsFrom: 'imported', deps: ['leaf'] },
+];
+
+if (availableNix().length === 0) test('noticing', { skip: 'no Nix: run `npm run setup:test`' });
+
+for (const version of availableNix()) {
+  describe(`noticing with nix ${version.version}`, () => {
+    let lab: NixLab;
+    let salt = 0;
+    before(async () => {
+      lab = await createNixLab({ nix: version });
+    });
+    after(() => lab.close());
+    const freshGraph = (): Promise<void> => {
+      const text = String(salt++);
+      return writeGraph(lab, partsOf(text), text);
+    };
+
+    test('nix-build that fails: every output that was built', async () => {
+      await freshGraph();
+      const noted = await note(lab, 'nix-build', ['-A', 'broken', '--no-out-link']);
+      assert.notEqual(noted.status, 0);
+      assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.deepEqual(noted.names, noted.namesFrom('hook'));
+      assert.deepEqual(noted.warnings, []);
+      assert.ok(noted.noticed.every(({ drvPath }) => drvPath?.endsWith('.drv')));
+    });
+
+    test('what an earlier attempt built, though this one fails too', async () => {
+      await freshGraph();
+      await lab.output('nix-build', ['-A', 'leaf.dev', '--no-out-link']);
+      const noted = await note(lab, 'nix-build', ['-A', 'broken', '-o', 'result-x', '-Q']);
+      assert.notEqual(noted.status, 0);
+      assert.deepEqual(noted.namesFrom('graph'), ['leaf', 'leaf-dev']);
+      assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'middle']);
+      const again = await note(lab, 'nix-build', ['-A', 'broken']);
+      assert.deepEqual(again.namesFrom('graph'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.ok(again.noticed.every(({ info }) => info?.ultimate === true));
+    });
+
+    test('nix build, with links, printed paths and several installables', async () => {
+      await freshGraph();
+      const links = ['--out-link', 'linked', '--json', '--keep-going'];
+      const args = ['build', '-f', 'default.nix', ...links, 'middle', 'broken'];
+      const noted = await note(lab, 'nix', args);
+      assert.notEqual(noted.status, 0);
+      assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      const again = await note(lab, 'nix', ['build', '-f', 'default.nix', 'whole', '-Lo', 'there']);
+      assert.equal(again.status, 0, again.stderr);
+      assert.deepEqual(again.namesFrom('hook'), ['whole']);
+      assert.deepEqual(again.namesFrom('graph'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.deepEqual(again.warnings, []);
+      assert.match(await readlink(join(lab.folder, 'there')), /-whole$/u);
+    });
+
+    test('a flake, by its lock and without', async () => {
+      await freshGraph();
+      await writeFile(join(lab.folder, 'flake.nix'), graphFlake());
+      const noted = await note(lab, 'nix', ['build', `path:${lab.folder}#middle`, '--no-link']);
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.warnings, []);
+      assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      const again = await note(lab, 'nix', ['build', `path:${lab.folder}#middle`, '--no-link']);
+      assert.deepEqual(again.namesFrom('graph'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+    });
+
+    test('an import from a derivation, whose graph is known only after it is built', async () => {
+      await freshGraph();
+      await lab.output('nix-build', ['-A', 'leaf', '--no-out-link']);
+      const noted = await note(lab, 'nix-build', ['-A', 'importer', '--no-out-link']);
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.namesFrom('hook'), ['imported', 'importer']);
+      assert.deepEqual(noted.namesFrom('graph'), ['leaf', 'leaf-dev']);
+      assert.deepEqual(noted.warnings, []);
+    });
+
+    test('a path that is built twice is noticed once', async () => {
+      await freshGraph();
+      const twice = 'nix-build -A leaf --no-out-link && nix-build -A leaf --no-out-link --check';
+      const noted = await note(lab, 'sh', ['-c', twice]);
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.names, ['leaf', 'leaf-dev']);
+    });
+
+    test('a dry run notices nothing', async () => {
+      await freshGraph();
+      await lab.output('nix-build', ['-A', 'leaf', '--no-out-link']);
+      const noted = await note(lab, 'nix-build', ['-A', 'middle', '--dry-run']);
+      assert.deepEqual(noted.names, []);
+    });
+
+    test('an evaluation that fails is a warning', async () => {
+      await freshGraph();
+      const noted = await note(lab, 'nix-build', ['-A', 'nothing-of-that-name']);
+      assert.notEqual(noted.status, 0);
+      assert.equal(noted.warnings.length, 1);
+      assert.match(noted.warnings[0]!, /nothing-of-that-name/u);
+    });
+
+    test('a hook that was configured before runs, and its failure counts', async () => {
+      await freshGraph();
+      const hook = join(lab.folder, "it's a hook");
+      await writeFile(hook, `#!/bin/sh\necho "$DRV_PATH" >> "${lab.folder}/hooked"\nexit 3\n`);
+      await chmod(hook, 0o755);
+      const env = { NIX_CONFIG: `post-build-hook = ${hook}\n# the end` };
+      const noted = await note(lab, 'nix-build', ['-A', 'leaf', '--no-out-link'], { env });
+      assert.notEqual(noted.status, 0);
+      assert.deepEqual(noted.names, ['leaf', 'leaf-dev']);
+      const hooked = await readFile(join(lab.folder, 'hooked'), 'utf8');
+      assert.equal(hooked, `${noted.noticed[0]!.drvPath}\n`);
+    });
+
+    test("a hook that the command itself chooses is left alone: the store's folder shows", async () => {
+      await freshGraph();
+      const args = ['-A', 'middle', '--no-out-link', '--option', 'post-build-hook', '/bin/true'];
+      const noted = await note(lab, 'nix-build', args);
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.equal(noted.warnings.length, 1);
+    });
+
+    test('content-addressed outputs', async () => {
+      await writeGraph(lab, [{ name: 'floating', contentAddressed: true }], String(salt++));
+      const env = { NIX_CONFIG: 'extra-experimental-features = ca-derivations' };
+      const noted = await note(lab, 'nix-build', ['-A', 'floating', '--no-out-link'], { env });
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.names, ['floating']);
+      assert.equal(noted.noticed[0]!.path, noted.stdout.trim());
+    });
+
+    test('an untrusted user: the graph of a build, and nothing else', async () => {
+      await freshGraph();
+      const daemon = await lab.daemon();
+      const other = `derivation { name = "other"; system = builtins.currentSystem;
+        builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; salt = ${salt}; }`;
+      const unrelated = daemon.run('nix-build', ['-E', other, '--no-out-link']);
+      await daemon.output('nix-build', ['-A', 'leaf', '--no-out-link']);
+      const args = ['build', '-f', 'default.nix', 'broken', '--no-link'];
+      const noted = await note(lab, 'nix', args, { daemon });
+      await unrelated;
+      assert.equal(noted.nix.trusted, false);
+      assert.notEqual(noted.status, 0);
+      assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.match(noted.warnings.join(), /does not trust/u);
+      assert.ok(noted.noticed.every(({ info }) => info?.ultimate === true));
+    });
+
+    test('an untrusted user running any command: whatever this machine builds', async () => {
+      await freshGraph();
+      const daemon = await lab.daemon();
+      const built = 'nix-build -A middle --no-out-link';
+      const noted = await note(lab, 'sh', ['-c', built], { daemon });
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.namesFrom('store'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.match(noted.warnings.join(), /other builds/u);
+    });
+
+    test('a trusted user of a daemon: by the hook', async () => {
+      await freshGraph();
+      const daemon = await lab.daemon({ trustedUsers: ['*'] });
+      const noted = await note(lab, 'nix-build', ['-A', 'middle', '--no-out-link'], { daemon });
+      assert.equal(noted.nix.trusted, true);
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.deepEqual(noted.warnings, []);
+    });
+  });
+}

@@ -1,0 +1,82 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Environment } from '../../../cli/nix/environment.ts';
+import type { NixConfigEntry } from '../../../cli/nix/nix-config.ts';
+import { openNix, type Nix } from '../../../cli/nix/nix.ts';
+import { startNoticing, type NoticedPath } from '../../../cli/nix/notice.ts';
+import type { NixDaemon } from '../../support/nix-lab-daemon.ts';
+import { graph, type GraphPart } from '../../support/nix-lab-graph.ts';
+import type { Executed, NixLab } from '../../support/nix-lab.ts';
+
+export interface Noted extends Executed {
+  readonly nix: Nix;
+  readonly noticed: readonly NoticedPath[];
+  readonly warnings: readonly string[];
+  /** The names of the noticed paths, sorted, without their hashes. */
+  readonly names: readonly string[];
+  readonly namesFrom: (source: NoticedPath['source']) => readonly string[];
+}
+
+export interface NoteOptions {
+  /** The daemon to be a client of. */
+  readonly daemon?: NixDaemon;
+  readonly env?: Environment;
+  readonly config?: readonly NixConfigEntry[];
+}
+
+/** Runs a command in a lab, as `niche build` and `niche exec` do, and collects what is noticed. */
+export async function note(
+  lab: NixLab,
+  command: string,
+  args: readonly string[],
+  { daemon, env: more = {}, config = [] }: NoteOptions = {},
+): Promise<Noted> {
+  const env = { ...(daemon ?? lab).env, ...more };
+  const nix = await openNix({ env, cwd: lab.folder });
+  const warnings: string[] = [];
+  const onWarning = (message: string): void => {
+    warnings.push(message);
+  };
+  const noticing = await startNoticing({ nix, env, command, args, config, onWarning });
+  try {
+    const noticed: NoticedPath[] = [];
+    const reading = (async () => {
+      for await (const path of noticing.paths) noticed.push(path);
+    })();
+    const executed = await lab.run(command, args, { env: definedOf(noticing.env) });
+    noticing.nixEnded();
+    await reading;
+    const namesOf = (paths: readonly NoticedPath[]): readonly string[] =>
+      paths.map(({ path }) => nameOf(path)).sort();
+    return {
+      ...executed,
+      nix,
+      noticed,
+      warnings,
+      names: namesOf(noticed),
+      namesFrom: (source) => namesOf(noticed.filter((path) => path.source === source)),
+    };
+  } finally {
+    await noticing.close();
+  }
+}
+
+/** Writes the lab's `default.nix`. */
+export async function writeGraph(
+  lab: NixLab,
+  parts: readonly GraphPart[],
+  salt = '',
+): Promise<void> {
+  await writeFile(join(lab.folder, 'default.nix'), graph(parts, salt));
+}
+
+export function nameOf(storePath: string): string {
+  return storePath.replace(/^.*\/[^/-]*-/u, '');
+}
+
+function definedOf(env: Environment): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}

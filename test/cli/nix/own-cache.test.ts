@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { ownCacheConfig } from '../../../cli/nix/own-cache.ts';
+import { parseSettings } from '../../../cli/nix/settings.ts';
+
+const cache = { substituter: 'https://cache.example', publicKeys: ['a:AA==', 'b:BB=='] };
+
+test('a trusted user substitutes from the cache by its keys', () => {
+  const config = ownCacheConfig({ trusted: true, settings: parseSettings('{}') }, cache);
+  assert.deepEqual(config, [
+    ['extra-substituters', 'https://cache.example'],
+    ['extra-trusted-public-keys', 'a:AA== b:BB=='],
+  ]);
+});
+
+test('an untrusted user only does where an administrator allows it', () => {
+  assert.deepEqual(ownCacheConfig({ trusted: false, settings: parseSettings('{}') }, cache), []);
+  const allowed = parseSettings('{"trusted-substituters":{"value":["https://cache.example"]}}');
+  assert.deepEqual(ownCacheConfig({ trusted: false, settings: allowed }, cache), [
+    ['extra-substituters', 'https://cache.example'],
+  ]);
+});

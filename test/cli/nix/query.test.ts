@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { Captured } from '../../../cli/nix/capture.ts';
+import type { Nix } from '../../../cli/nix/nix.ts';
+import { queryPathInfos } from '../../../cli/nix/query.ts';
+
+const path = '/nix/store/00000000000000000000000000000000-x';
+
+/** A nix that gives `answer` to every question. */
+function fakeNix(answer: (tool: string, args: readonly string[]) => Partial<Captured>): Nix {
+  const unused = (): never => assert.fail();
+  return {
+    programs: { nix: 'nix', 'nix-store': 'nix-store', 'nix-instantiate': 'nix-instantiate' },
+    version: 'nix (Fake) 1',
+    storeDir: '/nix/store',
+    realStoreDir: '/nix/store',
+    trusted: true,
+    settings: {
+      store: 'auto',
+      substituters: [],
+      trustedSubstituters: [],
+      trustedPublicKeys: [],
+      postBuildHook: null,
+    },
+    cwd: '/',
+    realPath: unused,
+    ask: (tool, args) =>
+      Promise.resolve({
+        status: 0,
+        stdout: Buffer.alloc(0),
+        cut: false,
+        stderr: '',
+        ...answer(tool, args),
+      }),
+  };
+}
+
+test('a nix that insists on a format is told one', async () => {
+  const nix = fakeNix((_, args) =>
+    args.includes('--json-format')
+      ? { stdout: Buffer.from(JSON.stringify({ version: 2, info: { [path]: null } })) }
+      : { status: 1, stderr: "error: '--json' without '--json-format' is not allowed" },
+  );
+  assert.deepEqual(await queryPathInfos(nix, [path]), { valid: [], invalid: [path] });
+});
+
+test('a closure of which a path was collected meanwhile', async () => {
+  const nix = fakeNix((tool) =>
+    tool === 'nix' ? { status: 1, stderr: 'not valid' } : { stdout: Buffer.from(`${path}\n`) },
+  );
+  const infos = await queryPathInfos(nix, [path], { recursive: true });
+  assert.deepEqual(infos, { valid: [], invalid: [path] });
+});
+
+test('a failure is said with the end of what nix said', async () => {
+  const failing = fakeNix((tool) =>
+    tool === 'nix' ? { status: 1, stderr: 'error: database disk image is malformed' } : {},
+  );
+  const expected = { code: 'nix-failed', message: /status 1[^]*disk image is malformed/u };
+  await assert.rejects(queryPathInfos(failing, [path]), expected);
+  await assert.rejects(queryPathInfos(failing, [path], { recursive: true }), expected);
+  const garbled = fakeNix(() => ({ stdout: Buffer.from('not json') }));
+  await assert.rejects(queryPathInfos(garbled, [path]), { code: 'malformed-path-info' });
+});

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+
+import { runForeground } from '../../../cli/nix/run.ts';
+
+const sh = (script: string): Promise<number> =>
+  runForeground({ command: 'sh', args: ['-c', script], env: process.env, cwd: '/' });
+
+test('the exit status, or 128 and the signal', async () => {
+  assert.equal(await sh('exit 0'), 0);
+  assert.equal(await sh('exit 102'), 102);
+  assert.equal(await sh('kill -9 $$'), 137);
+  assert.equal(await sh('kill -INT $$'), 130);
+});
+
+test('a command that does not exist, and one that cannot run', async () => {
+  const run = (command: string): Promise<number> =>
+    runForeground({ command, args: [], env: { PATH: '/nowhere' }, cwd: '/' });
+  await assert.rejects(run('no-such-command'), { code: 'not-found' });
+  await assert.rejects(run('/etc/passwd'), { code: 'usage' });
+});
+
+const runner = `
+import { runForeground } from '${new URL('../../../cli/nix/run.ts', import.meta.url).href}';
+const status = await runForeground({
+  command: 'sh',
+  args: ['-c', process.argv[1]],
+  env: process.env,
+  cwd: '/',
+  onSignal: (signal) => console.log('told of', signal),
+});
+console.log('status', status);
+`;
+
+async function signalled(script: string, ...signals: NodeJS.Signals[]): Promise<string> {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', runner, script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const output = text(child.stdout);
+  await once(child.stdout, 'readable');
+  for (const signal of signals) child.kill(signal);
+  return output;
+}
+
+test('signals are passed on, and this process lives to see the end', async () => {
+  const patient = 'trap "echo asked; exit 3" TERM; echo ready; while :; do sleep 0.05; done';
+  const lines = (await signalled(patient, 'SIGTERM')).trim().split('\n').sort();
+  assert.deepEqual(lines, ['asked', 'ready', 'status 3', 'told of SIGTERM']);
+  const plain = 'echo ready; while :; do sleep 0.05; done';
+  const interrupted = (await signalled(plain, 'SIGINT')).trim().split('\n');
+  assert.deepEqual(interrupted, ['ready', 'told of SIGINT', 'status 130']);
+});

@@ -1,0 +1,28 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { parseSettings } from '../../../cli/nix/settings.ts';
+
+test('settings are read by shape, and the rest is left alone', () => {
+  const json = JSON.stringify({
+    'experimental-features': { value: [2, 3] },
+    'post-build-hook': { value: '/etc/hook', documentDefault: true },
+    'trusted-public-keys': { value: ['k:AA=='] },
+    store: { value: 'daemon' },
+    substituters: { value: ['https://cache.example'] },
+  });
+  assert.deepEqual(parseSettings(json), {
+    store: 'daemon',
+    substituters: ['https://cache.example'],
+    trustedSubstituters: [],
+    trustedPublicKeys: ['k:AA=='],
+    postBuildHook: '/etc/hook',
+  });
+  assert.equal(parseSettings('{"post-build-hook":{"value":""}}').postBuildHook, null);
+});
+
+test('anything else is refused', () => {
+  for (const json of ['', '[]', '{"store":{"value":1}}', '{"substituters":{"value":"x"}}']) {
+    assert.throws(() => parseSettings(json), { code: 'nix-failed' });
+  }
+});

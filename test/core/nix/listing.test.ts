@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { isNicheError } from '../../../core/errors.ts';
+import { maxListingEntries } from '../../../core/limits.ts';
+import { createListingBuilder, formatListing, parseListing } from '../../../core/nix/listing.ts';
+import type { NarListing } from '../../../core/nix/listing.ts';
+import { createNarParser } from '../../../core/nix/nar-parser.ts';
+import { casesUnder, corpusMissing, narCases, narOf, narString } from '../../support/nar-corpus.ts';
+
+function listingOf(nar: Uint8Array): NarListing | undefined {
+  const builder = createListingBuilder();
+  const parser = createNarParser(builder);
+  parser.write(nar);
+  parser.end();
+  return builder.listing();
+}
+
+const refused = (text: string, message: RegExp): void => {
+  assert.throws(
+    () => parseListing(text),
+    (error) => {
+      assert.ok(isNicheError(error, 'malformed-listing'), String(error));
+      assert.match(error.message, message);
+      return true;
+    },
+  );
+};
+
+describe('the listing of a NAR', () => {
+  const nars = new Map(narCases().map((nar) => [nar.path, nar]));
+  const listed = casesUnder('listing/from-nar/')
+    .map(({ path, read }) => {
+      const nar = nars.get(path.replace('listing/from-nar/', 'nar/').replace(/json$/, 'nar'));
+      return { path, read, nar };
+    })
+    .filter(({ nar }) => nar !== undefined);
+  test('is tested on real ones', () => {
+    assert.ok(listed.length > 0);
+  });
+  for (const { path, read, nar } of listed) {
+    test(`${path} is what Nix lists`, () => {
+      const listing = listingOf(nar!.read());
+      assert.ok(listing);
+      const root: unknown = JSON.parse(read().toString());
+      const text = formatListing(listing);
+      assert.deepEqual(JSON.parse(text), { version: 1, root });
+      assert.deepEqual(parseListing(text), listing);
+    });
+  }
+
+  test('is printed byte for byte as Nix prints it', () => {
+    const file = ['(', 'type', 'regular', 'executable', '', 'contents', 'x', ')'];
+    const plain = ['(', 'type', 'regular', 'contents', '', ')'];
+    const link = ['(', 'type', 'symlink', 'target', 'a\n"\u{1f600}', ')'];
+    const nar = narOf(
+      ...['(', 'type', 'directory', 'entry', '(', 'name', '10', 'node', ...file, ')'],
+      ...['entry', '(', 'name', '9', 'node', ...plain, ')'],
+      ...['entry', '(', 'name', '__proto__', 'node', ...link, ')'],
+      ...['entry', '(', 'name', 'd', 'node', '(', 'type', 'directory', ')', ')', ')'],
+    );
+    const tenOffset = nar.indexOf(narString('x')) + 8;
+    const nineOffset = nar.lastIndexOf(narString('contents')) + 24;
+    const listing = listingOf(nar);
+    assert.ok(listing);
+    assert.equal(
+      formatListing(listing),
+      '{"root":{"entries":{' +
+        `"10":{"executable":true,"narOffset":${tenOffset},"size":1,"type":"regular"},` +
+        `"9":{"narOffset":${nineOffset},"size":0,"type":"regular"},` +
+        '"__proto__":{"target":"a\\n\\"\u{1f600}","type":"symlink"},' +
+        '"d":{"entries":{},"type":"directory"}},"type":"directory"},"version":1}',
+    );
+  });
+
+  test('is none when a name or target is not UTF-8', () => {
+    const link = (target: Uint8Array): (string | Uint8Array)[] => {
+      return ['(', 'type', 'symlink', 'target', target, ')'];
+    };
+    assert.equal(listingOf(narOf(...link(Buffer.from([0xff])))), undefined);
+    const entry = [
+      'entry',
+      '(',
+      'name',
+      Buffer.from([0x61, 0xff]),
+      'node',
+      ...link(Buffer.from('t')),
+      ')',
+    ];
+    const more = ['entry', '(', 'name', 'b', 'node', '(', 'type', 'directory', ')', ')'];
+    assert.equal(listingOf(narOf('(', 'type', 'directory', ...entry, ...more, ')')), undefined);
+  });
+
+  test('keeps a byte order mark', () => {
+    assert.deepEqual(listingOf(narOf('(', 'type', 'symlink', 'target', '\ufefft', ')')), {
+      type: 'symlink',
+      target: '\ufefft',
+    });
+  });
+
+  test('is none beyond its limit', () => {
+    const build = (count: number): NarListing | undefined => {
+      const builder = createListingBuilder();
+      const target = Buffer.from('t');
+      builder.directory?.(new Uint8Array());
+      for (let index = 1; index < count; index++) {
+        builder.symlink?.(Buffer.from(`n${index}`), target);
+      }
+      builder.leave?.();
+      return builder.listing();
+    };
+    assert.ok(build(maxListingEntries));
+    assert.equal(build(maxListingEntries + 1), undefined);
+  });
+});
+
+describe('parseListing', () => {
+  const isFile = (path: string): boolean => path.endsWith('.ls');
+  for (const { path, expected, read } of casesUnder('listing/')) {
+    if (!isFile(path)) continue;
+    test(`${path}: ${expected}`, () => {
+      const text = read().toString();
+      if (expected.startsWith('valid')) {
+        const listing = parseListing(text);
+        assert.deepEqual(parseListing(formatListing(listing)), listing);
+      } else {
+        refused(text, /the NAR listing is malformed/);
+      }
+    });
+  }
+
+  test('reads what Nix prints without the wrapper, once wrapped', (context) => {
+    const folder = process.env['NICHE_CORPUS'] ?? '';
+    const path = `${folder}/listing/nixos-nix/nar-listing-deep.json`;
+    if (folder === '' || !existsSync(path)) {
+      context.skip(corpusMissing);
+      return;
+    }
+    const listing = parseListing(`{"version":1,"root":${readFileSync(path, 'utf8')}}`);
+    assert.ok(listing.type === 'directory' && listing.entries.size > 0);
+  });
+
+  test('keeps __proto__ and constructor', () => {
+    const file = '{"type":"regular","size":1}';
+    const entries = `{"constructor":${file},"__proto__":${file}}`;
+    const listing = parseListing(`{"version":1,"root":{"type":"directory","entries":${entries}}}`);
+    assert.ok(listing.type === 'directory');
+    assert.deepEqual([...listing.entries.keys()], ['__proto__', 'constructor']);
+  });
+
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    ['no JSON', '{', /is no JSON/],
+    ['an array', '[]', /the document: expected an object, got something else/],
+    ['null', 'null', /the document: expected an object/],
+    ['no version', '{"root":{}}', /the version: expected 1, got nothing/],
+    ['a shallow one', '{"version":1,"root":{}}', /the type of "".* got nothing/],
+    ['a size that is text', '{"version":1,"root":{"type":"regular","size":"5"}}', /"size" of ""/],
+    [
+      'a narOffset below 0',
+      '{"version":1,"root":{"type":"regular","size":5,"narOffset":-1}}',
+      /"narOffset" of "".*got "-1"/,
+    ],
+    [
+      'executable that is text',
+      '{"version":1,"root":{"type":"regular","size":5,"executable":"no"}}',
+      /"executable" of ""/,
+    ],
+    ['an empty target', '{"version":1,"root":{"type":"symlink","target":""}}', /"target" of ""/],
+    ['no entries', '{"version":1,"root":{"type":"directory"}}', /entries of "".*got nothing/],
+    [
+      'a name with /',
+      '{"version":1,"root":{"type":"directory","entries":{"a/b":{}}}}',
+      /a name in "".*got "a\/b"/,
+    ],
+    [
+      'nesting without end',
+      `{"version":1,"root":${'{"type":"directory","entries":{"d":'.repeat(5000)}{}${'}}'.repeat(5000)}}`,
+      /the nesting: expected less than 64 deep/,
+    ],
+  ];
+  for (const [what, text, message] of cases) {
+    test(`refuses ${what}`, () => {
+      refused(text, message);
+    });
+  }
+});

@@ -1,0 +1,400 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, it } from 'node:test';
+import type { Bucket, PutOutcome } from '../../core/storage/bucket.ts';
+import { collect, listKeys, patternBytes, readObject } from '../support/bytes.ts';
+import { inParallel } from '../support/parallel.ts';
+
+interface OpenedBucket {
+  /** Empty, and nobody else's. */
+  readonly bucket: Bucket;
+  readonly close: () => Promise<void>;
+}
+
+const mib = 2 ** 20;
+const writers = Array.from({ length: 16 }, (_, writer) => writer);
+
+/** Not one of these may reach a storage. */
+const refusedKeys = [
+  '',
+  '../x',
+  'a/../x',
+  './x',
+  '/x',
+  'x/',
+  'a//b',
+  'nul\0byte',
+  'new\nline',
+  'a\\b',
+  'a b',
+  'ä',
+  'x'.repeat(2000),
+];
+
+/** Chooses from what the bucket says it can do; run it on every driver. */
+export function bucketConformance(name: string, open: () => Promise<OpenedBucket>): void {
+  /** A case with a bucket of its own. */
+  function on(title: string, run: (bucket: Bucket) => Promise<void>): void {
+    it(title, async (context) => {
+      const { bucket, close } = await open();
+      context.after(close);
+      await run(bucket);
+    });
+  }
+
+  describe(`${name}: objects`, () => {
+    on('holds zero bytes', async (bucket) => {
+      assert.equal(await bucket.put('empty', new Uint8Array()), 'created');
+      assert.equal((await bucket.head('empty'))?.size, 0);
+      assert.deepEqual(await readObject(bucket, 'empty'), Buffer.alloc(0));
+    });
+
+    on('holds a large object, whole and by upload in any chunking', async (bucket) => {
+      const bytes = patternBytes(7 * mib + 1);
+      await bucket.put('large', bytes);
+      await writeInChunks(bucket, 'odd', bytes, [1, 65_537, 262_144, 3 * mib, 7]);
+      assert.ok(bytes.equals((await readObject(bucket, 'large'))!));
+      assert.ok(bytes.equals((await readObject(bucket, 'odd'))!));
+      assert.equal((await bucket.head('odd'))?.size, bytes.length);
+    });
+
+    on('answers null for what is missing, of any depth', async (bucket) => {
+      await bucket.put('here/too', Buffer.from('x'));
+      for (const key of ['gone', 'gone/deep/key', 'here', 'here/to', 'here/too2']) {
+        assert.equal(await bucket.head(key), null, key);
+        assert.equal(await bucket.get(key), null, key);
+      }
+    });
+
+    on('gives the same information by head, get and list', async (bucket) => {
+      await bucket.put('dir/object', patternBytes(1000));
+      const info = await bucket.head('dir/object');
+      const found = await bucket.get('dir/object', { range: { start: 10, end: 20 } });
+      await found?.body[Symbol.asyncIterator]().return?.();
+      const listed = await bucket.list('dir/')[Symbol.asyncIterator]().next();
+      assert.equal(info?.key, 'dir/object');
+      assert.equal(info.size, 1000);
+      assert.ok(info.modified instanceof Date);
+      assert.deepEqual(found?.info, info);
+      assert.deepEqual(listed.value, info);
+    });
+
+    on('changes the etag with the object, even at the same size', async (bucket) => {
+      const etags = new Set<string>();
+      for (let round = 0; round < 8; round += 1) {
+        await bucket.put('object', patternBytes(100, round + 1));
+        const before = (await bucket.head('object'))!.etag;
+        assert.equal((await bucket.head('object'))?.etag, before);
+        assert.ok(!etags.has(before));
+        etags.add(before);
+      }
+    });
+
+    on('reads ranges', async (bucket) => {
+      const bytes = patternBytes(2 * mib + 5);
+      await bucket.put('object', bytes);
+      const size = bytes.length;
+      for (const [start, end] of [
+        [0, 1],
+        [1, size - 1],
+        [mib - 1, mib + 1],
+        [size - 1, undefined],
+        [5, undefined],
+        [size - 3, size + 100],
+        [size, size + 1],
+        [size + 7, undefined],
+        [12, 12],
+      ] as const) {
+        const range = end === undefined ? { start } : { start, end };
+        const got = await readObject(bucket, 'object', { range });
+        assert.ok(bytes.subarray(start, end).equals(got!), `${start} to ${end ?? 'the end'}`);
+      }
+      const range = { start: 0, end: 10 };
+      assert.equal(await readObject(bucket, 'nothing', { range }), null);
+    });
+
+    on('lets a reader stop early, or before the beginning', async (bucket) => {
+      await bucket.put('object', patternBytes(3 * mib));
+      for await (const chunk of (await bucket.get('object'))!.body) {
+        assert.ok(chunk.length > 0);
+        break;
+      }
+      await (await bucket.get('object'))!.body[Symbol.asyncIterator]().return?.();
+      assert.equal((await readObject(bucket, 'object'))?.length, 3 * mib);
+    });
+
+    on('gives a reader the old or the new object, never a mix', async (bucket) => {
+      const size = 300_000;
+      let isWriting = true;
+      await bucket.put('object', Buffer.alloc(size, 1));
+      async function overwrite(): Promise<void> {
+        for (let round = 2; round < 30; round += 1) {
+          await bucket.put('object', Buffer.alloc(size + round, round));
+        }
+        isWriting = false;
+      }
+      async function read(): Promise<void> {
+        while (isWriting) {
+          const found = await bucket.get('object');
+          const bytes = await collect(found!.body);
+          assert.equal(bytes.length, found!.info.size);
+          assert.ok(bytes.equals(Buffer.alloc(bytes.length, bytes[0])));
+        }
+      }
+      await Promise.all([overwrite(), read(), read()]);
+      assert.equal((await readObject(bucket, 'object'))?.length, size + 29);
+    });
+
+    on('refuses a body that is not what was declared, and shows nothing', async (bucket) => {
+      const body = Buffer.from('some bytes');
+      const sha256 = createHash('sha256').update(body).digest();
+      const other = Buffer.from('same bytes');
+      await assert.rejects(bucket.put('object', other, { sha256 }), { code: 'storage-integrity' });
+      assert.equal(await bucket.head('object'), null);
+      assert.deepEqual(await listKeys(bucket), []);
+      assert.equal(await bucket.put('object', body, { sha256, ifAbsent: true }), 'created');
+    });
+  });
+
+  describe(`${name}: keys and listings`, () => {
+    on('takes every byte that the layout can produce', async (bucket) => {
+      const keys = [
+        ...'+-_?=09AZaz'.split('').map((character) => `k${character}/x${character}y`),
+        '+',
+        '?=',
+        '.hidden',
+        '...',
+        'log/0123456789abcdfghijklmnpqrsvwxyz-Name+1.2_3?=.drv',
+        `${'s'.repeat(200)}/${'t'.repeat(200)}/${'u'.repeat(200)}/${'v'.repeat(200)}`,
+      ];
+      for (const key of keys) await bucket.put(key, Buffer.from(key));
+      assert.deepEqual(await listKeys(bucket), [...keys].sort());
+      for (const key of keys) {
+        assert.equal(String(await readObject(bucket, key)), key);
+        assert.deepEqual(await listKeys(bucket, key), [key]);
+      }
+      await bucket.delete(keys);
+      assert.deepEqual(await listKeys(bucket), []);
+    });
+
+    on('refuses other keys at every operation', async (bucket) => {
+      for (const key of refusedKeys) {
+        const refused = { code: 'invalid-key' };
+        const body = Buffer.from('x');
+        await assert.rejects(bucket.head(key), refused);
+        await assert.rejects(bucket.get(key), refused);
+        await assert.rejects(bucket.put(key, body), refused);
+        await assert.rejects(bucket.put(key, body, { ifAbsent: true }), refused);
+        await assert.rejects(bucket.upload(key), refused);
+        await assert.rejects(bucket.delete(['fine', key]), refused);
+        // Of these a longer key, or all of them, may begin: they are prefixes.
+        if (key === '' || key === 'x/') continue;
+        await assert.rejects(listKeys(bucket, key), refused);
+      }
+      assert.deepEqual(await listKeys(bucket), []);
+    });
+
+    on('lists 2,500 keys in byte order, by any prefix', async (bucket) => {
+      const special = [
+        'a',
+        'a+b',
+        'a-b/c',
+        'a.b',
+        'b/c',
+        'b+',
+        'b-/c',
+        'b.',
+        'b0',
+        'b=',
+        'b?',
+        'bA',
+      ];
+      const many = Array.from({ length: 2500 - special.length }, (_, index) =>
+        index % 3 === 0 ? `many/${index}` : index % 3 === 1 ? `many/deep/${index}` : `m${index}.x`,
+      );
+      const keys = [...special, ...many];
+      await inParallel(32, keys, (key) => bucket.put(key, Buffer.from(key.slice(0, 3))));
+      keys.sort();
+      assert.deepEqual(await listKeys(bucket), keys);
+      for (const prefix of ['a', 'b', 'b/', 'm', 'many', 'many/', 'many/de', 'many/deep/1', 'z']) {
+        const expected = keys.filter((key) => key.startsWith(prefix));
+        assert.deepEqual(await listKeys(bucket, prefix), expected, prefix);
+      }
+      const seen: string[] = [];
+      for await (const { key } of bucket.list('')) {
+        seen.push(key);
+        if (seen.length === 3) break;
+      }
+      assert.deepEqual(seen, keys.slice(0, 3));
+    });
+
+    on('deletes many, and what is missing without complaint', async (bucket) => {
+      const keys = Array.from({ length: 60 }, (_, index) => `staging/${index % 5}/${index}`);
+      await inParallel(16, keys, (key) => bucket.put(key, Buffer.from(key)));
+      const [kept, ...rest] = keys;
+      await bucket.delete([...rest, 'missing', 'missing/too', 'staging', 'staging/1']);
+      assert.deepEqual(await listKeys(bucket), [kept]);
+      await bucket.delete([]);
+      await bucket.delete(keys);
+      assert.equal(await bucket.head(kept!), null);
+      await bucket.put(kept!, Buffer.from('again'));
+      assert.deepEqual(await listKeys(bucket), [kept]);
+    });
+  });
+
+  describe(`${name}: writing`, () => {
+    on('shows an upload when it is committed, and not before', async (bucket) => {
+      const bytes = patternBytes(mib + 1);
+      const upload = await bucket.upload('dir/object');
+      await upload.write(bytes);
+      assert.equal(await bucket.head('dir/object'), null);
+      assert.equal(await bucket.get('dir/object'), null);
+      assert.deepEqual(await listKeys(bucket), []);
+      assert.equal(await upload.commit(), 'created');
+      assert.ok(bytes.equals((await readObject(bucket, 'dir/object'))!));
+      await upload.abort();
+      assert.deepEqual(await listKeys(bucket), ['dir/object']);
+    });
+
+    on('takes an upload of nothing, and replaces with one', async (bucket) => {
+      await bucket.put('object', Buffer.from('old'));
+      const upload = await bucket.upload('object');
+      assert.equal(await upload.commit(), 'created');
+      assert.equal((await bucket.head('object'))?.size, 0);
+    });
+
+    on('leaves nothing of an upload that is aborted or abandoned', async (bucket) => {
+      const abandoned = await bucket.upload('abandoned');
+      await abandoned.write(patternBytes(6 * mib));
+      const aborted = await bucket.upload('aborted');
+      await aborted.write(patternBytes(100));
+      await aborted.abort();
+      await aborted.abort();
+      await assert.rejects(aborted.write(Buffer.from('x')), { code: 'internal' });
+      await assert.rejects(aborted.commit(), { code: 'internal' });
+      assert.equal(await bucket.head('abandoned'), null);
+      assert.equal(await bucket.get('aborted'), null);
+      assert.deepEqual(await listKeys(bucket), []);
+      await abandoned.abort();
+    });
+
+    on('refuses what comes after a commit', async (bucket) => {
+      const upload = await bucket.upload('object');
+      await upload.write(Buffer.from('all'));
+      await upload.commit();
+      await assert.rejects(upload.write(Buffer.from('more')), { code: 'internal' });
+      await assert.rejects(upload.commit(), { code: 'internal' });
+      assert.equal(String(await readObject(bucket, 'object')), 'all');
+    });
+
+    on('sweeps the uploads that nobody has ended, and no others', async (bucket) => {
+      if (bucket.sweepUploads === undefined) return;
+      const upload = await bucket.upload('object');
+      await upload.write(patternBytes(6 * mib));
+      assert.equal(await bucket.sweepUploads(new Date(Date.now() - 3_600_000)), 0);
+      assert.equal(await bucket.sweepUploads(new Date(Date.now() + 3_600_000)), 1);
+      await assert.rejects(upload.commit(), { code: 'storage-unavailable' });
+      await upload.abort();
+      assert.deepEqual(await listKeys(bucket), []);
+    });
+
+    on('creates once of 16 racing puts', async (bucket) => {
+      if (!bucket.capabilities.conditionalPut) return;
+      await raceToCreate(bucket, (key, body) => bucket.put(key, body, { ifAbsent: true }));
+    });
+
+    on('creates once of 16 racing commits', async (bucket) => {
+      if (!bucket.capabilities.conditionalComplete) return;
+      await raceToCreate(bucket, async (key, body) => {
+        const upload = await bucket.upload(key);
+        await upload.write(body);
+        return upload.commit({ ifAbsent: true });
+      });
+    });
+
+    on('survives writers and deleters in one folder', async (bucket) => {
+      await Promise.all(
+        writers.map(async (writer) => {
+          for (let round = 0; round < 12; round += 1) {
+            const key = `staging/${round % 2}/deep/${writer}`;
+            await bucket.put(key, Buffer.from(key), { ifAbsent: true });
+            assert.equal(String(await readObject(bucket, key)), key);
+            await bucket.delete([key]);
+          }
+        }),
+      );
+      assert.deepEqual(await listKeys(bucket), []);
+    });
+  });
+
+  describe(`${name}: cancelling`, () => {
+    on('begins nothing under an aborted signal', async (bucket) => {
+      await bucket.put('object', Buffer.from('x'));
+      const options = { signal: AbortSignal.abort() };
+      const aborted = { code: 'aborted' };
+      await assert.rejects(bucket.head('object', options), aborted);
+      await assert.rejects(bucket.get('object', options), aborted);
+      await assert.rejects(bucket.put('other', Buffer.from('x'), options), aborted);
+      await assert.rejects(bucket.upload('other', options), aborted);
+      await assert.rejects(bucket.list('', options)[Symbol.asyncIterator]().next(), aborted);
+      await assert.rejects(bucket.delete(['object'], options), aborted);
+      assert.deepEqual(await listKeys(bucket), ['object']);
+    });
+
+    on('ends a body that is being read', async (bucket) => {
+      await bucket.put('object', patternBytes(6 * mib));
+      const controller = new AbortController();
+      const found = await bucket.get('object', { signal: controller.signal });
+      const body = found!.body[Symbol.asyncIterator]();
+      assert.equal((await body.next()).done, false);
+      controller.abort();
+      await assert.rejects(
+        async () => {
+          while ((await body.next()).done !== true);
+        },
+        { code: 'aborted' },
+      );
+    });
+
+    on('ends an upload', async (bucket) => {
+      const controller = new AbortController();
+      const upload = await bucket.upload('object', { signal: controller.signal });
+      await upload.write(patternBytes(100));
+      controller.abort();
+      await assert.rejects(upload.write(patternBytes(100)), { code: 'aborted' });
+      await assert.rejects(upload.commit(), { code: 'aborted' });
+      await upload.abort();
+      assert.deepEqual(await listKeys(bucket), []);
+    });
+  });
+}
+
+/** Fills one buffer anew for each chunk, as a caller may. */
+async function writeInChunks(
+  bucket: Bucket,
+  key: string,
+  bytes: Uint8Array,
+  sizes: readonly number[],
+): Promise<void> {
+  const upload = await bucket.upload(key);
+  for (let start = 0, turn = 0; start < bytes.length; turn += 1) {
+    const chunk = Uint8Array.from(bytes.subarray(start, start + sizes[turn % sizes.length]!));
+    await upload.write(chunk);
+    start += chunk.length;
+    chunk.fill(0);
+  }
+  await upload.commit();
+}
+
+async function raceToCreate(
+  bucket: Bucket,
+  create: (key: string, body: Uint8Array) => Promise<PutOutcome>,
+): Promise<void> {
+  for (let round = 0; round < 4; round += 1) {
+    const key = `race/${round}`;
+    const bodies = writers.map((writer) => patternBytes(1000, writer + 1));
+    const outcomes = await Promise.all(bodies.map((body) => create(key, body)));
+    assert.equal(outcomes.filter((outcome) => outcome === 'created').length, 1);
+    assert.ok(bodies[outcomes.indexOf('created')]!.equals((await readObject(bucket, key))!));
+  }
+}

@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto';
+import { NicheError, quote } from '../../core/errors.ts';
+import { throwIfAborted } from '../../core/storage/aborted.ts';
+import type {
+  Bucket,
+  BucketCapabilities,
+  ObjectInfo,
+  ObjectOptions,
+  PutOutcome,
+} from '../../core/storage/bucket.ts';
+import { assertKey, assertPrefix } from '../../core/storage/keys.ts';
+import { clipRange } from '../../core/storage/range.ts';
+
+/** What a bucket is asked to do; `write`, `commit` and `abort` are an upload's. */
+export type BucketOperation =
+  'head' | 'get' | 'put' | 'upload' | 'write' | 'commit' | 'abort' | 'list' | 'delete';
+
+interface MemoryObject {
+  readonly bytes: Uint8Array;
+  readonly modified: Date;
+  readonly etag: string;
+  readonly contentType: string | undefined;
+  readonly cacheControl: string | undefined;
+}
+
+/** The contents, which several buckets, each one process's view, may share. */
+interface MemoryStore {
+  readonly objects: Map<string, MemoryObject>;
+  writes: number;
+}
+
+/** Called around every operation; a list's key is its prefix, and each deleted key is one call. */
+export interface BucketHooks {
+  /** Awaited before the operation has any effect. What it throws, the operation throws. */
+  readonly before?: ((operation: BucketOperation, key: string) => unknown) | undefined;
+  /** Awaited after its effect, before the caller knows of it. */
+  readonly after?: ((operation: BucketOperation, key: string) => unknown) | undefined;
+}
+
+interface MemoryBucketOptions extends BucketHooks {
+  /** @default a store of its own */
+  readonly store?: MemoryStore | undefined;
+  /** @default memory:///bucket */
+  readonly url?: string | undefined;
+  /** @default both are conditional */
+  readonly capabilities?: BucketCapabilities | undefined;
+  /** For `modified`; @default the real clock */
+  readonly now?: (() => Date) | undefined;
+  /** Of a body's chunks, in bytes. @default 65536 */
+  readonly chunkBytes?: number | undefined;
+}
+
+export function memoryStore(): MemoryStore {
+  return { objects: new Map(), writes: 0 };
+}
+
+/**
+ * A bucket in memory. Each operation takes effect in one step, between its hooks, so that a
+ * scheduler in `before` decides the order of everything that several of them do to one store.
+ */
+export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
+  const store = options.store ?? memoryStore();
+  const url = options.url ?? 'memory:///bucket';
+  const chunkBytes = options.chunkBytes ?? 65_536;
+
+  async function step<Result>(
+    operation: BucketOperation,
+    key: string,
+    signal: AbortSignal | undefined,
+    effect: () => Result,
+  ): Promise<Result> {
+    throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    await options.before?.(operation, key);
+    throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    const result = effect();
+    await options.after?.(operation, key);
+    return result;
+  }
+
+  function storeObject(
+    key: string,
+    bytes: Uint8Array,
+    ifAbsent: boolean | undefined,
+    { contentType, cacheControl }: ObjectOptions,
+  ): PutOutcome {
+    if (ifAbsent === true && store.objects.has(key)) return 'exists';
+    store.writes += 1;
+    store.objects.set(key, {
+      bytes,
+      modified: options.now?.() ?? new Date(),
+      etag: `"${store.writes}"`,
+      contentType,
+      cacheControl,
+    });
+    return 'created';
+  }
+
+  return {
+    url,
+    capabilities: options.capabilities ?? { conditionalPut: true, conditionalComplete: true },
+
+    async head(key, request) {
+      assertKey(key);
+      return step('head', key, request?.signal, () => infoOf(store, key));
+    },
+
+    async get(key, request) {
+      assertKey(key);
+      return step('get', key, request?.signal, () => {
+        const info = infoOf(store, key);
+        const bytes = store.objects.get(key)?.bytes;
+        if (info === null || bytes === undefined) return null;
+        const { start, end } = clipRange(request?.range, info.size);
+        return { info, body: chunksOf(bytes.subarray(start, end), chunkBytes, request?.signal) };
+      });
+    },
+
+    async put(key, body, request = {}) {
+      assertKey(key);
+      const bytes = Uint8Array.from(body);
+      return step('put', key, request.signal, () => {
+        assertDigest(key, bytes, request.sha256);
+        return storeObject(key, bytes, request.ifAbsent, request);
+      });
+    },
+
+    async upload(key, request = {}) {
+      assertKey(key);
+      const chunks: Uint8Array[] = [];
+      let isEnded = false;
+      function assertOpen(): void {
+        if (isEnded) throw new NicheError('internal', `the upload of ${quote(key)} has ended`);
+      }
+      await step('upload', key, request.signal, () => undefined);
+      return {
+        async write(chunk) {
+          assertOpen();
+          const bytes = Uint8Array.from(chunk);
+          await step('write', key, request.signal, () => chunks.push(bytes));
+        },
+        async commit(commit) {
+          assertOpen();
+          isEnded = true;
+          return step('commit', key, request.signal, () =>
+            storeObject(key, Buffer.concat(chunks), commit?.ifAbsent, request),
+          );
+        },
+        async abort() {
+          isEnded = true;
+          await step('abort', key, undefined, () => undefined);
+        },
+      };
+    },
+
+    async *list(prefix, request) {
+      assertPrefix(prefix);
+      yield* await step('list', prefix, request?.signal, () =>
+        [...store.objects.keys()]
+          .filter((key) => key.startsWith(prefix))
+          .sort()
+          .map((key) => infoOf(store, key))
+          .filter((info) => info !== null),
+      );
+    },
+
+    async delete(keys, request) {
+      keys.forEach(assertKey);
+      for (const key of keys) {
+        await step('delete', key, request?.signal, () => store.objects.delete(key));
+      }
+    },
+  };
+}
+
+function infoOf(store: MemoryStore, key: string): ObjectInfo | null {
+  const object = store.objects.get(key);
+  if (object === undefined) return null;
+  const { bytes, modified, etag } = object;
+  return { key, size: bytes.length, modified, etag };
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- a body is asynchronous by contract
+async function* chunksOf(
+  bytes: Uint8Array,
+  chunkBytes: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let start = 0; start < bytes.length; start += chunkBytes) {
+    throwIfAborted(signal, 'reading a body');
+    yield bytes.slice(start, start + chunkBytes);
+  }
+}
+
+function assertDigest(key: string, bytes: Uint8Array, expected: Uint8Array | undefined): void {
+  if (expected === undefined) return;
+  const got = createHash('sha256').update(bytes).digest();
+  if (!got.equals(expected)) {
+    throw new NicheError('storage-integrity', `the body of ${quote(key)} has another SHA-256`);
+  }
+}
