@@ -6,6 +6,7 @@ import { addBuild, addExec } from './commands/build.ts';
 import { addInit } from './commands/init.ts';
 import { addPush } from './commands/push.ts';
 import { addServe } from './commands/serve.ts';
+import { addUse } from './commands/use.ts';
 import { addWorker } from './commands/worker.ts';
 import type { Context, Output } from './context.ts';
 
@@ -30,6 +31,7 @@ export function createProgram(context: Context): Command {
   addExec(program, context);
   addPush(program, context);
   addServe(program, context);
+  addUse(program, context);
   addWorker(program, context);
   return program;
 }
