@@ -4,7 +4,11 @@ import packageJson from '../package.json' with { type: 'json' };
 import { isNicheError, messageOf } from '../core/errors.ts';
 import { addBuild, addExec } from './commands/build.ts';
 import { addInit } from './commands/init.ts';
+import { addKey } from './commands/key.ts';
 import { addPush } from './commands/push.ts';
+import { addShow } from './commands/show.ts';
+import { addStatus } from './commands/status.ts';
+import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
 import { isDebugging } from './context.ts';
 import type { Context, Output } from './context.ts';
@@ -29,7 +33,11 @@ export function createProgram(context: Context): Command {
   addBuild(program, context);
   addExec(program, context);
   addPush(program, context);
+  addShow(program, context);
+  addStatus(program, context);
+  addVerify(program, context);
   addWorker(program, context);
+  addKey(program, context);
   return program;
 }
 
