@@ -9,6 +9,8 @@ import { addPush } from './commands/push.ts';
 import { addShow } from './commands/show.ts';
 import { addStatus } from './commands/status.ts';
 import { addVerify } from './commands/verify.ts';
+import { addServe } from './commands/serve.ts';
+import { addUse } from './commands/use.ts';
 import { addWorker } from './commands/worker.ts';
 import { isDebugging } from './context.ts';
 import type { Context, Output } from './context.ts';
@@ -36,6 +38,8 @@ export function createProgram(context: Context): Command {
   addShow(program, context);
   addStatus(program, context);
   addVerify(program, context);
+  addServe(program, context);
+  addUse(program, context);
   addWorker(program, context);
   addKey(program, context);
   return program;
