@@ -16,7 +16,7 @@ const dayMs = 24 * hourMs;
 /** What no manifest names any more (an upload broken off, attempt markers) is kept this long. */
 const leftoverDays = 7;
 /** Receipts are kept this long. */
-const receiptDays = 30;
+export const receiptDays = 30;
 /** Unfinished multipart uploads are kept this long. */
 const uploadHours = 24;
 
@@ -48,8 +48,11 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     ...(await sweepStaging(options, olderThan(options.staleMs))),
     ...(await sweepPending(options, olderThan(options.waitingDays * dayMs))),
   ];
+  const isLeftover = olderThan(leftoverDays * dayMs);
   const deleted =
-    (await sweepLeftovers(options.private, olderThan(leftoverDays * dayMs))) +
+    (await sweepUploads(options.private, isLeftover)) +
+    (await sweepAttachments(options.private, isLeftover)) +
+    (await deleteOlder(options.private, attemptsPrefix, isLeftover)) +
     (await deleteOlder(options.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
   const cutOff = new Date(now - uploadHours * hourMs);
   for (const bucket of new Set([options.public, options.private])) {
@@ -103,7 +106,8 @@ async function sweepPending(
   return published;
 }
 
-async function sweepLeftovers(
+/** Deletes what no manifest of its upload can name any more. */
+async function sweepUploads(
   bucket: Bucket,
   isOld: (object: ObjectInfo) => boolean,
 ): Promise<number> {
@@ -117,8 +121,26 @@ async function sweepLeftovers(
   // As long as a manifest of the upload is there, so may be the use of what lies beside it.
   const unused = old.filter((key) => !alive.has(key.split('/')[1] ?? ''));
   await bucket.delete(unused);
-  return unused.length + (await deleteOlder(bucket, attemptsPrefix, isOld));
+  return unused.length;
 }
+
+/** Deletes listings and logs of pending paths whose record is gone. */
+async function sweepAttachments(
+  bucket: Bucket,
+  isOld: (object: ObjectInfo) => boolean,
+): Promise<number> {
+  const alive = new Set<string>();
+  const old: string[] = [];
+  for await (const object of bucket.list(pendingPrefix)) {
+    if (parsePendingKey(object.key)) alive.add(withoutExtension(object.key));
+    else if (isOld(object)) old.push(object.key);
+  }
+  const unused = old.filter((key) => !alive.has(withoutExtension(key)));
+  await bucket.delete(unused);
+  return unused.length;
+}
+
+const withoutExtension = (key: string): string => key.slice(0, key.lastIndexOf('.'));
 
 async function deleteOlder(
   bucket: Bucket,
