@@ -13,8 +13,8 @@ import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
-import { startProgress } from '../upload/setup.ts';
 import { addCacheOption } from '../upload/options.ts';
+import { startProgress } from '../upload/setup.ts';
 
 interface VerifyFlags {
   readonly cacheUrl?: string;
