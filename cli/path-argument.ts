@@ -2,7 +2,7 @@ import { NicheError, isNicheError, quote } from '../core/errors.ts';
 import { parseStoreBaseName, parseStorePath } from '../core/nix/store-path.ts';
 
 /** A path of a cache, as people name it. */
-export interface PathArgument {
+interface PathArgument {
   /** What its narinfo is found by. */
   readonly hash: string;
   /** The full store path; null when only the hash was given. */

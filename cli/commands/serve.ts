@@ -6,8 +6,8 @@ import type { Command } from 'commander';
 import { openCacheReader } from '../../core/cache/open-cache.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { cacheUrl } from '../cache-url.ts';
+import { isDebugging } from '../context.ts';
 import type { Context } from '../context.ts';
-import { nonEmpty } from '../nix/environment.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
 import { stopSignal } from '../stop-signal.ts';
@@ -66,7 +66,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
   }
   const stop = stopSignal();
   const { reader, config } = await openCacheReader(source);
-  const logsAll = flags.log || nonEmpty(context.env['NICHE_DEBUG']) !== undefined;
+  const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
     reader,
     host: flags.host,

@@ -13,8 +13,8 @@ import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
-import { createProgress } from '../ui/progress.ts';
 import { addCacheOption } from '../upload/options.ts';
+import { startProgress } from '../upload/setup.ts';
 
 interface VerifyFlags {
   readonly cacheUrl?: string;
@@ -64,7 +64,7 @@ async function verify(
   const url = cacheUrl(flags.cacheUrl, context);
   const cache = await open(url);
   const { config } = cache;
-  const progress = createProgress(context.stderr, true);
+  const progress = startProgress(context, true);
   if (flags.publicKey === undefined && isPlainHttp(url)) {
     progress.line(
       `warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key`,

@@ -6,7 +6,7 @@ import { NicheError, isNicheError, messageOf, quote, toError } from '../../core/
 import type { ObjectReader } from '../../core/storage/http.ts';
 import { answer, answerFailure } from './answer.ts';
 
-export interface ServeOptions {
+interface ServeOptions {
   /** The cache's public root. */
   readonly reader: ObjectReader;
   readonly host: string;

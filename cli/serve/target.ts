@@ -1,7 +1,7 @@
 import { isPublicKey } from '../../core/cache/layout.ts';
 
 /** What a request asks for: an object, the landing page, or nothing that is served. */
-export type Target =
+type Target =
   | { readonly kind: 'object'; readonly key: string }
   | { readonly kind: 'landing' }
   | { readonly kind: 'refused'; readonly status: 400 | 404 };

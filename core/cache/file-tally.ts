@@ -4,7 +4,7 @@ import { formatHash } from '../nix/hash.ts';
 import type { HashAlgorithm } from '../nix/hash.ts';
 
 /** Counts and hashes the bytes of a stored file while they go by. */
-export interface FileTally {
+interface FileTally {
   through(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
   /** Of what went by, once: the hash as `<algorithm>:<base32>`, the size in bytes. */
   facts(): { readonly fileHash: string; readonly fileSize: number };

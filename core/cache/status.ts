@@ -15,7 +15,7 @@ import { uploadTime } from './upload-id.ts';
 /** Staged for longer than this, a batch makes one ask whether a publisher runs, in milliseconds. */
 export const staleStagedMs = 15 * 60 * 1000;
 /** Rejections of this long are told of, in milliseconds. */
-export const rejectedWithinMs = 24 * 60 * 60 * 1000;
+const rejectedWithinMs = 24 * 60 * 60 * 1000;
 /** Of what is many, so much is named. */
 const maxNamed = 100;
 const readsAtOnce = 8;

@@ -21,7 +21,7 @@ export interface Subject {
 }
 
 /** What is known of a path once it was verified. */
-export interface VerifiedPath {
+interface VerifiedPath {
   readonly path: string;
   /** In bytes. */
   readonly narSize: number;
@@ -31,7 +31,7 @@ export interface VerifiedPath {
   readonly referencesHere: readonly string[];
 }
 
-export interface PathVerifierOptions {
+interface PathVerifierOptions {
   readonly reader: ObjectReader;
   readonly storeDir: string;
   readonly publicKeys: readonly string[];
@@ -43,7 +43,7 @@ export interface PathVerifierOptions {
 }
 
 /** Verifies one path; null when it has no narinfo that can be read. Throws only what is a bug. */
-export type PathVerifier = (subject: Subject) => Promise<VerifiedPath | null>;
+type PathVerifier = (subject: Subject) => Promise<VerifiedPath | null>;
 
 export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
   const { reader, storeDir, references, blocked } = options;

@@ -16,7 +16,7 @@ export interface References {
   locate(path: string): Promise<Whereabouts>;
 }
 
-export interface ReferencesOptions {
+interface ReferencesOptions {
   readonly reader: ObjectReader;
   readonly upstreams: Upstreams;
   readonly publicKeys: readonly string[];

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { zstdDecompressSync } from 'node:zlib';
 import { readAudit } from '../../core/cache/audit.ts';
 import { parseNarInfoKey } from '../../core/cache/layout.ts';
@@ -137,11 +136,6 @@ export function checkUnchanged(before: Visible, after: Visible): void {
     const kept = new Set(signatures(now));
     if (signatures(text).some((line) => !kept.has(line))) fail('I3', `${key} lost a signature`);
   }
-}
-
-/** The SHA-256 of anything, to remember that it has been looked at. */
-export function digestOf(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }
 
 export function fail(invariant: string, what: string): never {

@@ -6,11 +6,11 @@ import { after, test } from 'node:test';
 import { formatPublicKey, parseSecretKey } from '../../../core/nix/keys.ts';
 import { runNiche } from '../../support/cli.ts';
 import { temporaryFileBucket } from '../../support/file-bucket.ts';
-import { makeTestCache, testPublicKey, testSecretKey } from '../../support/test-cache.ts';
+import { makeBucketCache, testPublicKey, testSecretKey } from '../../support/bucket-cache.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'niche-key-'));
 const { bucket, close } = await temporaryFileBucket();
-await makeTestCache(bucket);
+await makeBucketCache(bucket);
 const testKeyFile = join(folder, 'test.secret');
 await writeFile(testKeyFile, `${testSecretKey}\n`);
 after(async () => {

@@ -8,18 +8,18 @@ import { readObject } from '../../support/bytes.ts';
 import { runNiche } from '../../support/cli.ts';
 import { temporaryFileBucket } from '../../support/file-bucket.ts';
 import { serveFolder } from '../../support/static-server.ts';
-import { makeTestCache, testPath, testPublicKey } from '../../support/test-cache.ts';
+import { makeBucketCache, localTestPath, testPublicKey } from '../../support/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
 const upstream = { reader: bucket, publicKey: testPublicKey, url: 'https://up.example' };
-const cache = await makeTestCache(bucket, { upstreams: [upstream] });
+const cache = await makeBucketCache(bucket, { upstreams: [upstream] });
 const server = await serveFolder(directory);
 after(async () => {
   await server.close();
   await close();
 });
-const lib = await testPath('lib');
-const app = await testPath('app', [lib], Buffer.alloc(2000, 'x'));
+const lib = await localTestPath('lib');
+const app = await localTestPath('app', [lib], Buffer.alloc(2000, 'x'));
 await cache.publish(lib, app);
 
 test('a cache', async () => {
@@ -88,7 +88,7 @@ signatures: other-1: by a key that is not known here
 });
 
 test('what is not there', async () => {
-  const missing = await testPath('missing');
+  const missing = await localTestPath('missing');
   const cases: readonly (readonly [string, string])[] = [
     [missing.path, `${missing.path} is not in the cache test at ${bucket.url}`],
     [

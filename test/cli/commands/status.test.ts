@@ -4,16 +4,16 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { runNiche } from '../../support/cli.ts';
 import { temporaryFileBucket } from '../../support/file-bucket.ts';
-import { makeTestCache, testPath } from '../../support/test-cache.ts';
+import { makeBucketCache, localTestPath } from '../../support/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
 after(close);
-const cache = await makeTestCache(bucket);
-const lib = await testPath('lib');
-const gone = await testPath('gone');
-const app = await testPath('app', [lib]);
-const waiter = await testPath('waiter', [gone]);
-const lone = await testPath('lone');
+const cache = await makeBucketCache(bucket);
+const lib = await localTestPath('lib');
+const gone = await localTestPath('gone');
+const app = await localTestPath('app', [lib]);
+const waiter = await localTestPath('waiter', [gone]);
+const lone = await localTestPath('lone');
 const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
 const untrue = `the NAR of ${lone.path} does not mention 1 of its 1 claimed references: ${lib.path}`;
 
@@ -39,7 +39,7 @@ rejected in the last day: nothing
 
 test('a cache and an upload', async () => {
   const upload = await cache.publish(lib, app, waiter, liar);
-  const staged = await cache.stage(await testPath('one'), await testPath('two'));
+  const staged = await cache.stage(await localTestPath('one'), await localTestPath('two'));
   const old = new Date(Date.now() - 3 * 60 * 60 * 1000);
   await utimes(join(directory, 'staging', staged, '0.json'), old, old);
 
@@ -114,7 +114,7 @@ test('an upload that is settled', async () => {
 
 test('what is many is cut', async () => {
   const paths = await Promise.all(
-    Array.from({ length: 25 }, (_, index) => testPath(`many-${index}`, [gone])),
+    Array.from({ length: 25 }, (_, index) => localTestPath(`many-${index}`, [gone])),
   );
   const upload = await cache.publish(...paths);
   const { stdout } = await runNiche(['status', '-u', bucket.url, upload]);

@@ -9,13 +9,13 @@ import { readObject } from '../../support/bytes.ts';
 import { runNiche } from '../../support/cli.ts';
 import { temporaryFileBucket } from '../../support/file-bucket.ts';
 import { serveFolder } from '../../support/static-server.ts';
-import { makeTestCache, testPath, testPublicKey } from '../../support/test-cache.ts';
+import { makeBucketCache, localTestPath, testPublicKey } from '../../support/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
-const cache = await makeTestCache(bucket);
-const lib = await testPath('lib');
-const app = await testPath('app', [lib]);
-const damaged = await testPath('damaged', [], Buffer.alloc(3000, 'x'));
+const cache = await makeBucketCache(bucket);
+const lib = await localTestPath('lib');
+const app = await localTestPath('app', [lib]);
+const damaged = await localTestPath('damaged', [], Buffer.alloc(3000, 'x'));
 await cache.publish(lib, app, damaged);
 const damagedNar = parseNarInfo(String(await readObject(bucket, narInfoKey(damaged.hash)))).url;
 const good = await readObject(bucket, damagedNar);
@@ -86,6 +86,20 @@ niche: name the paths, with --closure for all that they refer to
   });
 });
 
+test('keys that came over plain HTTP from another host are not trusted without a word', async () => {
+  // Linux takes this address for its own, and niche does not know that.
+  const url = server.url.replace('127.0.0.1', '0.0.0.0');
+  const run = await runNiche(['verify', '-u', url, lib.hash]);
+  assert.deepEqual(run, {
+    status: 0,
+    stdout: `1 path of test verified (288 B): nothing wrong\n${notAudited}`,
+    stderr:
+      'niche: warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key\n',
+  });
+  const pinned = await runNiche(['verify', '-u', url, '--public-key', testPublicKey, lib.hash]);
+  assert.deepEqual([pinned.status, pinned.stderr], [0, '']);
+});
+
 test('what is wrong is told, path by path', async (t) => {
   await writeFile(join(directory, damagedNar), good.subarray(0, 60));
   t.after(() => writeFile(join(directory, damagedNar), good));
@@ -127,7 +141,7 @@ test('a path that is not there, a warning', async (t) => {
   assert.ok(text);
   await rm(join(directory, listing));
   t.after(() => writeFile(join(directory, listing), text));
-  const missing = await testPath('missing');
+  const missing = await localTestPath('missing');
   const run = await runNiche(['verify', '-u', bucket.url, lib.path, missing.path]);
   assert.deepEqual([run.status, run.stderr], [76, '']);
   assert.deepEqual(run.stdout.split('\n').sort(), [
@@ -159,7 +173,7 @@ test('an upstream that is down is not held against the cache', async (t) => {
   t.after(other.close);
   const reader = bucket;
   const up = { reader, publicKey: testPublicKey, url: bucket.url };
-  const user = await makeTestCache(other.bucket, { upstreams: [up] });
+  const user = await makeBucketCache(other.bucket, { upstreams: [up] });
   await user.publish(app);
   const upstream = await runNiche(['verify', '-u', other.directory]);
   // Here its reference is in the upstream; then the upstream is gone.

@@ -8,18 +8,18 @@ import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { isNicheError } from '../../../core/errors.ts';
 import { faultyBucket } from '../../support/faulty-bucket.ts';
 import { memoryBucket } from '../../support/memory-bucket.ts';
-import { makeTestCache, testPath } from '../../support/test-cache.ts';
-import type { TestCache } from '../../support/test-cache.ts';
+import { makeBucketCache, localTestPath } from '../../support/bucket-cache.ts';
+import type { BucketCache } from '../../support/bucket-cache.ts';
 
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 const began = Date.parse('2026-03-01T12:00:00.000Z');
 
 /** A cache whose clock is `clock.now`, in milliseconds. */
-async function clockedCache(): Promise<{ cache: TestCache; clock: { now: number } }> {
+async function clockedCache(): Promise<{ cache: BucketCache; clock: { now: number } }> {
   const clock = { now: began };
   const now = (): Date => new Date(clock.now);
-  return { cache: await makeTestCache(memoryBucket({ now }), { now }), clock };
+  return { cache: await makeBucketCache(memoryBucket({ now }), { now }), clock };
 }
 
 const at = (ms: number): string => new Date(ms).toISOString();
@@ -28,14 +28,14 @@ const storeDir = '/nix/store';
 test('an upload: published, there already, rejected, waiting', async () => {
   const { cache, clock } = await clockedCache();
   const [lib, gone, lone] = await Promise.all(
-    ['lib', 'gone', 'lone'].map((name) => testPath(name)),
+    ['lib', 'gone', 'lone'].map((name) => localTestPath(name)),
   );
   assert.ok(lib && gone && lone);
-  const waiter = await testPath('waiter', [gone]);
+  const waiter = await localTestPath('waiter', [gone]);
   const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
   await cache.publish(lib);
   clock.now += minuteMs;
-  const app = await testPath('app', [lib]);
+  const app = await localTestPath('app', [lib]);
   const upload = await cache.publish(lib, app, waiter, liar);
   const found = await readUploadStatus(cache.private, upload, storeDir);
   assert.ok(found);
@@ -70,7 +70,7 @@ test('an upload: published, there already, rejected, waiting', async () => {
 
 test('an upload of which nothing is handled, or nothing known', async () => {
   const { cache, clock } = await clockedCache();
-  const [one, two] = [await testPath('one'), await testPath('two')];
+  const [one, two] = [await localTestPath('one'), await localTestPath('two')];
   const upload = await cache.stage(one, two);
   assert.deepEqual(await readUploadStatus(cache.private, upload, storeDir), {
     upload,
@@ -119,21 +119,21 @@ test('a new cache', async () => {
 
 test('when the cache last published', async () => {
   const { cache, clock } = await clockedCache();
-  await cache.publish(await testPath('one'));
+  await cache.publish(await localTestPath('one'));
   clock.now += hourMs;
-  await cache.publish(await testPath('two'));
+  await cache.publish(await localTestPath('two'));
   clock.now += hourMs;
   // That it exists already is no publishing.
-  await cache.publish(await testPath('one'));
+  await cache.publish(await localTestPath('one'));
   const { lastPublished } = await readCacheStatus(cache.private, new Date(clock.now));
   assert.equal(lastPublished, at(began + hourMs));
 });
 
 test('what is staged and not published is stale after 15 minutes', async () => {
   const { cache, clock } = await clockedCache();
-  const first = await cache.stage(await testPath('one'));
+  const first = await cache.stage(await localTestPath('one'));
   clock.now += minuteMs;
-  const second = await cache.stage(await testPath('two'));
+  const second = await cache.stage(await localTestPath('two'));
   const atAge = async (ms: number): Promise<unknown> =>
     (await readCacheStatus(cache.private, new Date(began + ms))).staged;
   assert.deepEqual(await atAge(staleStagedMs), { batches: 2, stale: [] });
@@ -147,12 +147,12 @@ test('what is staged and not published is stale after 15 minutes', async () => {
 
 test('who waits for which reference, the most wanted first', async () => {
   const { cache, clock } = await clockedCache();
-  const [wanted, rare] = [await testPath('wanted'), await testPath('rare')];
-  const first = await testPath('first', [wanted]);
+  const [wanted, rare] = [await localTestPath('wanted'), await localTestPath('rare')];
+  const first = await localTestPath('first', [wanted]);
   await cache.publish(first);
   clock.now += minuteMs;
-  const second = await testPath('second', [wanted]);
-  const third = await testPath('third', [rare]);
+  const second = await localTestPath('second', [wanted]);
+  const third = await localTestPath('third', [rare]);
   await cache.publish(second, third);
   await cache.publish(second);
   const { waiting } = await readCacheStatus(cache.private, new Date(clock.now));
@@ -170,7 +170,7 @@ test('who waits for which reference, the most wanted first', async () => {
 
 test('a marker whose record is gone is counted without names', async () => {
   const { cache } = await clockedCache();
-  const [reference, waiter] = [await testPath('reference'), await testPath('waiter')];
+  const [reference, waiter] = [await localTestPath('reference'), await localTestPath('waiter')];
   const upload = newUploadId();
   await createPendingPaths(cache.private).mark({
     reference: reference.hash,
@@ -189,7 +189,7 @@ test('what was rejected in the last day, and was not published after all', async
   const { cache, clock } = await clockedCache();
   const upload = newUploadId(new Date(clock.now));
   const reject = async (name: string): Promise<string> => {
-    const { path, hash } = await testPath(name);
+    const { path, hash } = await localTestPath(name);
     const receipt: Receipt = {
       path,
       status: 'rejected',
@@ -203,7 +203,7 @@ test('what was rejected in the last day, and was not published after all', async
   await reject('old');
   clock.now += 24 * hourMs;
   await reject('retried');
-  const retried = await testPath('retried');
+  const retried = await localTestPath('retried');
   await writeReceipt(cache.private, upload, retried.hash, {
     path: retried.path,
     status: 'published',
@@ -228,7 +228,7 @@ test('of many, a hundred are named', async () => {
   const upload = newUploadId();
   const pending = createPendingPaths(cache.private);
   for (let index = 0; index < 120; index += 1) {
-    const { path, hash } = await testPath(`path-${index}`);
+    const { path, hash } = await localTestPath(`path-${index}`);
     await writeReceipt(cache.private, upload, hash, {
       path,
       status: 'rejected',

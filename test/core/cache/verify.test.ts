@@ -18,16 +18,20 @@ import type { NarInfo } from '../../../core/nix/narinfo.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
 import { collect, listKeys, patternBytes, readObject } from '../../support/bytes.ts';
 import { faultyBucket } from '../../support/faulty-bucket.ts';
-import type { FaultChooser } from '../../support/faulty-bucket.ts';
 import { memoryBucket } from '../../support/memory-bucket.ts';
-import { makeTestCache, testPath, testPublicKey, testSecretKey } from '../../support/test-cache.ts';
-import type { TestCache, TestPath } from '../../support/test-cache.ts';
+import {
+  makeBucketCache,
+  localTestPath,
+  testPublicKey,
+  testSecretKey,
+} from '../../support/bucket-cache.ts';
+import type { BucketCache, LocalTestPath } from '../../support/bucket-cache.ts';
 
 interface Verified extends VerifyReport {
   readonly findings: readonly Finding[];
 }
 
-async function verify(cache: TestCache, changes: Partial<VerifyOptions> = {}): Promise<Verified> {
+async function verify(cache: BucketCache, changes: Partial<VerifyOptions> = {}): Promise<Verified> {
   const findings: Finding[] = [];
   const report = await verifyCache({
     reader: cache.public,
@@ -47,11 +51,11 @@ function brief({ findings }: Verified): string[] {
   return findings.map(({ kind, code, subject }) => `${kind} ${code} ${subject}`).sort();
 }
 
-const lib = await testPath('lib', [], patternBytes(200_000));
-const app = await testPath('app', [lib]);
+const lib = await localTestPath('lib', [], patternBytes(200_000));
+const app = await localTestPath('app', [lib]);
 
-async function goodCache(compression: 'zstd' | 'none' = 'zstd'): Promise<TestCache> {
-  const cache = await makeTestCache(memoryBucket(), { compression });
+async function goodCache(compression: 'zstd' | 'none' = 'zstd'): Promise<BucketCache> {
+  const cache = await makeBucketCache(memoryBucket(), { compression });
   await cache.publish(lib, app);
   return cache;
 }
@@ -62,14 +66,14 @@ async function text(bucket: Bucket, key: string): Promise<string> {
   return bytes.toString();
 }
 
-async function narInfoOf(cache: TestCache, { hash }: TestPath): Promise<NarInfo> {
+async function narInfoOf(cache: BucketCache, { hash }: LocalTestPath): Promise<NarInfo> {
   return parseNarInfo(await text(cache.public, narInfoKey(hash)));
 }
 
 /** Rewrites a narinfo, signed or not, as no publisher would. */
 async function changeNarInfo(
-  cache: TestCache,
-  path: TestPath,
+  cache: BucketCache,
+  path: LocalTestPath,
   change: (info: NarInfo) => Partial<NarInfo>,
 ): Promise<void> {
   const info = await narInfoOf(cache, path);
@@ -82,8 +86,8 @@ function signed(info: NarInfo, secretKey = parseSecretKey(testSecretKey)): NarIn
 }
 
 async function changeNar(
-  cache: TestCache,
-  path: TestPath,
+  cache: BucketCache,
+  path: LocalTestPath,
   change: (file: Buffer) => Uint8Array,
 ): Promise<void> {
   const { url } = await narInfoOf(cache, path);
@@ -111,13 +115,13 @@ test('nothing is wrong with what was published', async () => {
 });
 
 test('an empty cache has nothing wrong', async () => {
-  const cache = await makeTestCache(memoryBucket());
+  const cache = await makeBucketCache(memoryBucket());
   assert.deepEqual(await verify(cache), { findings: [], paths: 0, narBytes: 0, audited: true });
 });
 
 /** What is done to a good cache, and what is found then. */
 const damages: Readonly<
-  Record<string, { harm: (cache: TestCache) => Promise<unknown>; found: readonly string[] }>
+  Record<string, { harm: (cache: BucketCache) => Promise<unknown>; found: readonly string[] }>
 > = {
   'a byte of a compressed NAR is flipped': {
     harm: (cache) => changeNar(cache, lib, (file) => flipped(file, file.length >> 1)),
@@ -133,11 +137,11 @@ const damages: Readonly<
   },
   'a NAR is empty': {
     harm: (cache) => changeNar(cache, lib, () => new Uint8Array()),
-    found: [`wrong damaged-file ${lib.path}`, `wrong file-size-mismatch ${lib.path}`],
+    found: [`wrong file-size-mismatch ${lib.path}`, `wrong nar-size-mismatch ${lib.path}`],
   },
   'a NAR has a byte more': {
     harm: (cache) => changeNar(cache, lib, (file) => Buffer.concat([file, Buffer.alloc(1)])),
-    found: [`wrong file-size-mismatch ${lib.path}`],
+    found: [`wrong damaged-file ${lib.path}`, `wrong file-size-mismatch ${lib.path}`],
   },
   'a NAR is replaced by one that decompresses to far more': {
     harm: (cache) => changeNar(cache, lib, () => zstdCompressSync(Buffer.alloc(50_000_000))),
@@ -175,7 +179,7 @@ const damages: Readonly<
   'a NAR is followed by more than any NAR could need': {
     harm: (cache) =>
       changeNar(cache, lib, (file) => Buffer.concat([file, Buffer.alloc(3_000_000)])),
-    found: [`wrong file-size-mismatch ${lib.path}`],
+    found: [`wrong damaged-file ${lib.path}`, `wrong file-size-mismatch ${lib.path}`],
   },
   'FileHash is missing': {
     harm: (cache) => changeNarInfo(cache, lib, () => ({ fileHash: null })),
@@ -397,7 +401,7 @@ test('only the named paths are read', async () => {
 
 test('a named path that is missing or has another name', async () => {
   const cache = await goodCache();
-  const other = await testPath('other');
+  const other = await localTestPath('other');
   const { findings, paths } = await verify(cache, {
     selection: {
       paths: [other, { hash: app.hash, path: `${app.path}-2` }, { hash: lib.hash, path: null }],
@@ -412,8 +416,8 @@ test('a named path that is missing or has another name', async () => {
 });
 
 test('a closure with a cycle ends', async () => {
-  const cache = await makeTestCache(memoryBucket());
-  const one = await testPath('one', [{ path: (await testPath('one')).path }]);
+  const cache = await makeBucketCache(memoryBucket());
+  const one = await localTestPath('one', [{ path: (await localTestPath('one')).path }]);
   await cache.publish(one);
   const verified = await verify(cache, { selection: { paths: [one], closure: true } });
   assert.deepEqual([verified.paths, verified.findings], [1, []]);
@@ -435,10 +439,10 @@ test('pinned keys hold, not those of niche.json', async () => {
 });
 
 test('references in an upstream count, when its key verifies them', async () => {
-  const upstream = await makeTestCache(memoryBucket({ url: 'memory:///upstream' }));
+  const upstream = await makeBucketCache(memoryBucket({ url: 'memory:///upstream' }));
   await upstream.publish(lib);
   const open = { reader: upstream.public, publicKey: testPublicKey, url: 'https://up.example' };
-  const cache = await makeTestCache(memoryBucket(), { upstreams: [open] });
+  const cache = await makeBucketCache(memoryBucket(), { upstreams: [open] });
   await cache.publish(app);
   assert.deepEqual((await verify(cache)).findings, []);
   assert.equal(
@@ -452,8 +456,8 @@ test('references in an upstream count, when its key verifies them', async () => 
 });
 
 test('an upstream that is down makes nothing wrong, and is not asked for ever', async () => {
-  const upstream = await makeTestCache(memoryBucket({ url: 'memory:///upstream' }));
-  const libs = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => testPath(name)));
+  const upstream = await makeBucketCache(memoryBucket({ url: 'memory:///upstream' }));
+  const libs = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => localTestPath(name)));
   await upstream.publish(...libs);
   let asked = 0;
   let isDown = false;
@@ -462,8 +466,8 @@ test('an upstream that is down makes nothing wrong, and is not asked for ever', 
     return isDown ? 'unavailable' : undefined;
   });
   const open = { reader, publicKey: testPublicKey, url: 'https://up.example' };
-  const cache = await makeTestCache(memoryBucket(), { upstreams: [open] });
-  const user = await testPath('user', libs);
+  const cache = await makeBucketCache(memoryBucket(), { upstreams: [open] });
+  const user = await localTestPath('user', libs);
   await cache.publish(user);
   isDown = true;
   asked = 0;
@@ -475,7 +479,7 @@ test('an upstream that is down makes nothing wrong, and is not asked for ever', 
 test('storage that is down or denied makes nothing wrong', async () => {
   const cache = await goodCache();
   const { url } = await narInfoOf(cache, lib);
-  const cases: readonly (readonly [FaultChooser, readonly string[]])[] = [
+  const cases: readonly (readonly [Parameters<typeof faultyBucket>[1], readonly string[]])[] = [
     [
       (_, key) => (key === url ? 'unavailable' : undefined),
       [`unchecked storage-unavailable ${lib.path}`],
@@ -541,9 +545,9 @@ test('a path withdrawn while it is verified is no fault', async () => {
 });
 
 test('no more paths are read at once than asked for', async () => {
-  const cache = await makeTestCache(memoryBucket());
+  const cache = await makeBucketCache(memoryBucket());
   const paths = await Promise.all(
-    Array.from({ length: 12 }, (_, index) => testPath(`path-${index}`)),
+    Array.from({ length: 12 }, (_, index) => localTestPath(`path-${index}`)),
   );
   await cache.publish(...paths);
   let open = 0;

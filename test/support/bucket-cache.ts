@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { initCache } from '../../core/cache/init.ts';
@@ -8,15 +7,12 @@ import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';
 import type { OpenUpstream, Upstreams } from '../../core/cache/upstreams.ts';
-import { encodeBase32 } from '../../core/nix/base32.ts';
-import { formatHash } from '../../core/nix/hash.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../core/nix/keys.ts';
-import { writeNar } from '../../core/nix/nar-writer.ts';
+import type { NarNode } from '../../core/nix/nar-writer.ts';
+import { defaultStoreDir, storeHash } from '../../core/nix/store-path.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { collect } from './bytes.ts';
-
-const storeDir = '/nix/store';
+import { claimOf, inventedPath, treeNar } from './cache-paths.ts';
 
 /** The key of every test cache, in Nix's own form. */
 export const testSecretKey = formatSecretKey(generateSecretKey('test-1', Buffer.alloc(32, 7)));
@@ -24,7 +20,7 @@ export const testPublicKey = formatPublicKey(
   generateSecretKey('test-1', Buffer.alloc(32, 7)).publicKey,
 );
 
-export interface TestPath extends LocalPath {
+export interface LocalTestPath extends LocalPath {
   /** The store hash. */
   readonly hash: string;
   /** The full store path. */
@@ -32,72 +28,57 @@ export interface TestPath extends LocalPath {
 }
 
 /** A path with one file, which names its references and then holds `contents`. */
-export async function testPath(
+export async function localTestPath(
   name: string,
   references: readonly { readonly path: string }[] = [],
   contents: Uint8Array = Buffer.from(`${name}\n`),
-): Promise<TestPath> {
-  const digest = createHash('sha256').update(name).digest().subarray(0, 20);
-  const hash = encodeBase32(digest);
-  const path = `${storeDir}/${hash}-${name}`;
+): Promise<LocalTestPath> {
+  const path = inventedPath(name);
   const paths = references.map((reference) => reference.path).sort();
   const bytes = Buffer.concat([Buffer.from(`${paths.join('\n')}\n`), contents]);
-  const nar = await collect(
-    writeNar({
-      type: 'directory',
-      entries: () => [
-        ['file', { type: 'regular', executable: false, size: bytes.length, contents: () => bytes }],
-      ],
-    }),
-  );
-  const narHash = formatHash(
-    { algorithm: 'sha256', digest: createHash('sha256').update(nar).digest() },
-    'base32',
-  );
+  const file: NarNode = {
+    type: 'regular',
+    executable: false,
+    size: bytes.length,
+    contents: () => bytes,
+  };
+  const nar = await treeNar({ type: 'directory', entries: () => [['file', file]] });
   return {
-    hash,
+    hash: storeHash(path),
     path,
-    info: {
-      path,
-      narHash,
-      narSize: nar.length,
-      references: paths,
-      deriver: null,
-      ca: null,
-      signatures: [],
-    },
+    info: { ...claimOf(path, nar), references: paths },
     async *openNar() {
       yield await Promise.resolve(nar);
     },
   };
 }
 
-export interface TestCache {
+export interface BucketCache {
   readonly public: Bucket;
   readonly private: Bucket;
   readonly config: CacheConfig;
   readonly upstreams: Upstreams;
   /** Stages the paths as one upload, whose id it returns. */
-  stage(...paths: readonly TestPath[]): Promise<string>;
+  stage(...paths: readonly LocalTestPath[]): Promise<string>;
   /** Stages and publishes the paths. */
-  publish(...paths: readonly TestPath[]): Promise<string>;
+  publish(...paths: readonly LocalTestPath[]): Promise<string>;
 }
 
 /** A cache called `test` in `bucket`, which is both of its roots. */
-export async function makeTestCache(
+export async function makeBucketCache(
   bucket: Bucket,
   options: {
     readonly compression?: 'zstd' | 'none';
     readonly upstreams?: readonly (OpenUpstream & { readonly url?: string })[];
     readonly now?: () => Date;
   } = {},
-): Promise<TestCache> {
+): Promise<BucketCache> {
   const opened = options.upstreams ?? [];
   const config = parseConfig(
     JSON.stringify({
       version: 1,
       name: 'test',
-      storeDir,
+      storeDir: defaultStoreDir,
       publicKeys: [testPublicKey],
       substituter: bucket.url,
       storage: bucket.url,
@@ -111,7 +92,7 @@ export async function makeTestCache(
     'the configuration of a test',
   );
   await initCache(bucket, config);
-  const upstreams = createUpstreams(opened, storeDir);
+  const upstreams = createUpstreams(opened, defaultStoreDir);
   const publisher = createLocalPublisher({
     public: bucket,
     private: bucket,
@@ -122,12 +103,12 @@ export async function makeTestCache(
     ...(options.now ? { now: options.now } : {}),
   });
 
-  async function stage(...paths: readonly TestPath[]): Promise<string> {
+  async function stage(...paths: readonly LocalTestPath[]): Promise<string> {
     const upload = newUploadId(options.now?.());
     const stager = createStager({
       bucket,
       upload,
-      storeDir,
+      storeDir: defaultStoreDir,
       onStaged: () => undefined,
       onFailed(_info, error) {
         throw error;
