@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { createSelector } from '../../cli/upload/select.ts';
 import { memoryBucket } from '../support/memory-bucket.ts';
 import type { BucketOperation } from '../support/memory-bucket.ts';
-import { makeTestCache, testPath } from '../support/test-cache.ts';
+import { localTestPath, makeBucketCache } from '../support/bucket-cache.ts';
 
 for (const count of [1, 100]) {
   test(`uploading ${count} small paths takes the requests that docs/cost.md says`, async () => {
@@ -16,11 +16,11 @@ for (const count of [1, 100]) {
         requests.set(operation, (requests.get(operation) ?? 0) + 1);
       },
     });
-    const cache = await makeTestCache(bucket);
-    const reference = await testPath('reference');
+    const cache = await makeBucketCache(bucket);
+    const reference = await localTestPath('reference');
     await cache.publish(reference);
     const paths = await Promise.all(
-      Array.from({ length: count }, (_, index) => testPath(`path-${index}`, [reference])),
+      Array.from({ length: count }, (_, index) => localTestPath(`path-${index}`, [reference])),
     );
     requests.clear();
 
