@@ -28,7 +28,7 @@ rejected, could not be staged, or is wrong.
 | ----------------------- | ------------------------------------------------------------------ |
 | \`NICHE_CACHE_URL\`       | the cache, where no \`-u\` is given                                  |
 | \`NICHE_SECRET_KEY_FILE\` | the signing key, where no \`--secret-key-file\` is given             |
-| \`NICHE_DEBUG\`           | if not empty: stack traces with errors, and \`serve\` logs requests  |
+| \`NICHE_DEBUG\`           | if not empty: the most verbose log, and stack traces with errors     |
 `;
 
 /** The whole text of `docs/cli.md`. */
