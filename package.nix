@@ -1,10 +1,10 @@
 # niche, bundled as the npm package is: `pkgs.callPackage ./package.nix { }`.
-# What the bundle is made from comes from the npm registry; addresses and hashes follow from
-# package-lock.json, so there is no hash here to keep up to date.
+# What the bundle is made from is fetched by npm, which knows its registry, and has to have the
+# hashes of package-lock.json, so there is no hash here to keep up to date.
 {
   lib,
   stdenv,
-  fetchurl,
+  cacert,
   makeWrapper,
   nodejs_24,
 }:
@@ -30,9 +30,19 @@ let
     let
       inherit (locked."node_modules/${name}") version integrity;
     in
-    fetchurl {
-      url = "https://registry.npmjs.org/${name}/-/${baseNameOf name}-${version}.tgz";
-      hash = integrity;
+    stdenv.mkDerivation {
+      pname = "npm-${baseNameOf name}";
+      inherit version;
+      outputHash = integrity;
+      outputHashMode = "flat";
+      outputHashAlgo = null;
+      nativeBuildInputs = [ nodejs_24 ];
+      SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
+      dontUnpack = true;
+      dontFixup = true;
+      buildPhase = "HOME=$TMPDIR npm pack --ignore-scripts ${name}@${version}";
+      installPhase = "mv *.tgz $out";
+      meta = { };
     };
 in
 stdenv.mkDerivation {

@@ -22,7 +22,7 @@ export function cacheUrl(option: string | undefined, context: Context): string {
 
 /** Completes what people type: a path means a directory, no scheme means https. */
 export function normalizeCacheUrl(text: string, cwd: string): string {
-  if (/^[./~]/.test(text)) return pathToFileURL(path.resolve(cwd, text)).href;
+  if (/^[./]/.test(text)) return pathToFileURL(path.resolve(cwd, text)).href;
   if (/^file:\/\//i.test(text) && URL.canParse(text)) {
     // One directory, one name: without `..`, as nix will be told it.
     return new URL(text).href.replace(/(?<=[^/])\/+$/, '');

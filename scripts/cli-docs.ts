@@ -16,7 +16,7 @@ const preface = `# Command line
 What \`niche --help\` and \`niche <command> --help\` print; \`npm run docs\` writes this file anew.
 
 Commands take the cache as \`-u URL\` or from the environment variable \`NICHE_CACHE_URL\`. A URL is
-the cache's storage (\`file:///srv/cache\`, or a path that begins with \`/\`, \`./\` or \`~\`) or, for
+the cache's storage (\`file:///srv/cache\`, or a path that begins with \`/\` or \`./\`) or, for
 commands that only read, where it is served (\`https://cache.example.org\`).
 
 What was asked for goes to standard output, all else to standard error. Exit status 0 is success, 1

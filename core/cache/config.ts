@@ -63,8 +63,6 @@ const config = z.strictObject({
 
 /** The public configuration of a cache, `niche.json`. */
 export type CacheConfig = z.infer<typeof config>;
-export type Upstream = z.infer<typeof upstream>;
-export type CacheLimits = z.infer<typeof limits>;
 export type Compression = z.infer<typeof compression>;
 
 /**

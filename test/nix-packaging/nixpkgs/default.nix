@@ -35,16 +35,7 @@ let
         package = import file;
       in
       package (builtins.intersectAttrs (builtins.functionArgs package) final // overrides);
-    fetchurl =
-      { url, hash }:
-      derive {
-        name = baseNameOf url;
-        inherit url;
-        outputHash = hash;
-        outputHashMode = "flat";
-        outputHashAlgo = null;
-        meta = { };
-      };
+    cacert = stub "cacert";
     makeWrapper = stub "make-wrapper";
     mkShell =
       { packages }:
