@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { NicheError, messageOf } from '../errors.ts';
+import { NicheError, messageOf, quote } from '../errors.ts';
 import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertKey } from './keys.ts';
 
@@ -23,10 +23,11 @@ const maxRetryAfterMs = 5_000;
  * Reads a cache over HTTP, as Nix would. S3 answers 403 for an absent key to whoever may not list,
  * so 403 counts as missing once `nix-cache-info` of the same base has answered 200.
  *
- * @throws NicheError `storage-denied`, `storage-unavailable`
+ * @throws NicheError `invalid-url`; its methods throw `storage-denied`, `storage-unavailable`
  */
 export function openHttpReader(baseUrl: string, options: HttpOptions = {}): ObjectReader {
   const { timeoutMs = 10_000, retries = 2 } = options;
+  assertHttpUrl(baseUrl);
   const url = baseUrl.replace(/\/+$/, '');
   let readable: Promise<boolean> | undefined;
 
@@ -94,6 +95,17 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       return { info: objectInfo(key, response), body: bodyOf(response, url, key) };
     },
   };
+}
+
+function assertHttpUrl(text: string): void {
+  const url = /^https?:\/\/[^/]/i.test(text) ? URL.parse(text) : null;
+  if (url?.username === '' && url.password === '' && !/[?#]/.test(text)) return;
+  // A password or a token may be in it, which no message is to hold.
+  const got = /[@?#]/.test(text) ? 'one with a user, a query or a fragment' : quote(text);
+  throw new NicheError(
+    'invalid-url',
+    `opening a cache over HTTP: expected http://host/path or https://host/path, got ${got}`,
+  );
 }
 
 async function* bodyOf(response: Response, url: string, key: string): AsyncIterable<Uint8Array> {
