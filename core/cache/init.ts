@@ -15,10 +15,7 @@ export const defaultPriority = 41;
  * @throws NicheError `cache-exists` when there is one, which is left as it is
  */
 export async function initCache(bucket: Bucket, config: CacheConfig): Promise<void> {
-  const exists = new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
-    hint: 'show it with: niche show',
-  });
-  if (await bucket.head(configKey)) throw exists;
+  await assertNoCache(bucket);
   await createObject(
     bucket,
     cacheInfoKey,
@@ -28,5 +25,18 @@ export async function initCache(bucket: Bucket, config: CacheConfig): Promise<vo
       priority: defaultPriority,
     }),
   );
-  if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') throw exists;
+  if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') {
+    throw cacheExists(bucket);
+  }
+}
+
+/** @throws NicheError `cache-exists` */
+export async function assertNoCache(bucket: Bucket): Promise<void> {
+  if (await bucket.head(configKey)) throw cacheExists(bucket);
+}
+
+function cacheExists(bucket: Bucket): NicheError {
+  return new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
+    hint: `show it with: niche show -u ${bucket.url}`,
+  });
 }
