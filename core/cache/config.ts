@@ -139,13 +139,14 @@ export function describeIssues(error: z.ZodError, document: unknown): string {
   return error.issues
     .slice(0, 5)
     .map((issue) => {
-      const unknown = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
-      const path = [...issue.path, ...unknown];
-      const field = path.map(String).join('.') || 'the document';
-      const value = valueAt(document, path);
+      const field = issue.path.map(String).join('.') || 'the document';
+      // zod's own message has the names as they came, however long and whatever is in them.
+      if (issue.code === 'unrecognized_keys') {
+        return `${field}: unknown fields ${issue.keys.slice(0, 5).map(quote).join(', ')}`;
+      }
+      const value = valueAt(document, issue.path);
       if (value === undefined) return `${field} is missing`;
-      const expected = unknown.length > 0 ? 'there is no such field' : lowerFirst(issue.message);
-      return `${field}: ${expected} (got ${shown(value)})`;
+      return `${field}: ${lowerFirst(issue.message)} (got ${shown(value)})`;
     })
     .join('; ');
 }
