@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-import { NicheError } from '../core/errors.ts';
+import { NicheError, quote } from '../core/errors.ts';
 import { nonEmpty } from './nix/environment.ts';
 import type { Context } from './context.ts';
 
@@ -11,16 +11,21 @@ import type { Context } from './context.ts';
  * @throws NicheError `usage` when neither is given
  */
 export function cacheUrl(option: string | undefined, context: Context): string {
-  const given = option ?? nonEmpty(context.env['NICHE_CACHE_URL']);
+  const given = nonEmpty(option) ?? nonEmpty(context.env['NICHE_CACHE_URL']);
   if (given === undefined) {
     throw new NicheError('usage', 'which cache? none was named', {
-      hint: 'give its URL with -u URL, or set NICHE_CACHE_URL',
+      hint: 'give its URL (--help shows how), or set NICHE_CACHE_URL',
     });
   }
   return normalizeCacheUrl(given, context.cwd);
 }
 
-/** Completes what people type: a path means a directory, no scheme means https. */
+/**
+ * Completes what people type: a path that begins with `.` or `/` means a directory, a host without
+ * a scheme means https.
+ *
+ * @throws NicheError `usage` for what is neither
+ */
 export function normalizeCacheUrl(text: string, cwd: string): string {
   if (/^[./]/.test(text)) return pathToFileURL(path.resolve(cwd, text)).href;
   if (/^file:\/\//i.test(text) && URL.canParse(text)) {
@@ -28,5 +33,9 @@ export function normalizeCacheUrl(text: string, cwd: string): string {
     return new URL(text).href.replace(/(?<=[^/])\/+$/, '');
   }
   if (/^[a-z0-9]+:/i.test(text)) return text.replace(/(?<=[^/:])\/+$/, '');
-  return `https://${text}`.replace(/\/+$/, '');
+  const isHost = /^[^/]*[^/.]\.[^/.][^/]*(?:\/|$)/.test(text);
+  if (isHost) return `https://${text}`.replace(/\/+$/, '');
+  throw new NicheError('usage', `which cache? expected a URL or a path, got ${quote(text)}`, {
+    hint: 'a path begins with "/" or "./"; a URL with https:// or file://',
+  });
 }

@@ -1,7 +1,8 @@
+import { constants } from 'node:os';
+
 import { Command, CommanderError } from 'commander';
 
 import packageJson from '../package.json' with { type: 'json' };
-import { isNicheError, messageOf } from '../core/errors.ts';
 import { addBuild, addExec } from './commands/build.ts';
 import { addInit } from './commands/init.ts';
 import { addKey } from './commands/key.ts';
@@ -12,8 +13,8 @@ import { addStatus } from './commands/status.ts';
 import { addUse } from './commands/use.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
-import { isDebugging } from './context.ts';
 import type { Context, Output } from './context.ts';
+import { describeError } from './ui/describe-error.ts';
 
 /** The command line, ready to parse. */
 export function createProgram(context: Context): Command {
@@ -55,18 +56,17 @@ export async function run(args: readonly string[], context: Context): Promise<vo
       return;
     }
     context.setExitStatus(1);
-    context.stderr.write(`niche: ${messageOf(error)}\n`);
-    if (isNicheError(error) && error.hint !== undefined) {
-      context.stderr.write(`niche: ${error.hint}\n`);
-    }
-    const isUnexpected = !isNicheError(error);
-    if (isUnexpected || isDebugging(context)) {
-      context.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
-    }
+    tellError(error, context);
   }
 }
 
-function outputTo(stream: NodeJS.WriteStream): Output {
+function tellError(error: unknown, { env, stderr }: Context): void {
+  for (const line of describeError(error, env)) stderr.write(`niche: ${line}\n`);
+}
+
+/** @param onClosed called when nobody reads the stream any more */
+function outputTo(stream: NodeJS.WriteStream, onClosed: () => void): Output {
+  stream.on('error', onClosed);
   return {
     write: (text) => {
       stream.write(text);
@@ -77,16 +77,22 @@ function outputTo(stream: NodeJS.WriteStream): Output {
 }
 
 if (import.meta.main) {
-  await run(process.argv.slice(2), {
+  const context: Context = {
     env: process.env,
     cwd: process.cwd(),
     version: packageJson.version,
-    stdout: outputTo(process.stdout),
-    stderr: outputTo(process.stderr),
+    stdout: outputTo(process.stdout, () => process.exit(128 + constants.signals.SIGPIPE)),
+    stderr: outputTo(process.stderr, () => undefined),
     stdin: process.stdin,
     setExitStatus(status) {
       process.exitCode = status;
     },
-  }); // What an interrupted command leaves under way must not keep the process.
+  };
+  process.on('uncaughtException', (error) => {
+    tellError(error, context);
+    process.exit(1);
+  });
+  await run(process.argv.slice(2), context);
+  // What an interrupted command leaves under way must not keep the process.
   if (Number(process.exitCode) > 128) process.exit();
 }

@@ -117,25 +117,24 @@ async function runBuild(
   const taking = session.take(pathsOf(noticing.paths));
   // A failing upload must not take the build down with it: it is told once nix has ended.
   taking.catch(() => undefined);
-  let nixStatus: number;
   try {
-    nixStatus = await runForeground({
+    const nixStatus = await runForeground({
       command,
       args,
       env: noticing.env,
       cwd,
       onStart: noticing.nixStarted,
-    });
+    }).finally(noticing.nixEnded);
+    interrupt.arm();
+    progress.takeTerminal();
+    const options = { flags, progress, interrupt, startedAt, context };
+    const status = await finishUpload(session, taking, options);
+    const ownStatus = flags.upload === 'try' ? 0 : status;
+    context.setExitStatus(interrupt.status() ?? (nixStatus !== 0 ? nixStatus : ownStatus));
   } finally {
-    noticing.nixEnded();
+    await noticing.close();
+    interrupt.close();
   }
-  interrupt.arm();
-  progress.takeTerminal();
-  const options = { flags, progress, interrupt, startedAt, context };
-  const status = await finishUpload(session, taking, options);
-  await noticing.close();
-  interrupt.close();
-  context.setExitStatus(nixStatus !== 0 ? nixStatus : flags.upload === 'try' ? 0 : status);
 }
 
 async function prepare(

@@ -1,11 +1,12 @@
 import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { configVersion, parseConfig } from '../../core/cache/config.ts';
+import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
 import {
@@ -16,6 +17,7 @@ import {
   parseSecretKey,
 } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
+import { fileError, isErrno } from '../../core/storage/file-errors.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
@@ -28,7 +30,7 @@ interface InitFlags {
   readonly secretKeyFile?: string;
   readonly upstream: { url: string; publicKey: string }[] | false;
   readonly compression: 'zstd' | 'none';
-  readonly level: string;
+  readonly level: number;
   readonly storeDir?: string;
   readonly json: boolean;
 }
@@ -46,7 +48,7 @@ export function addInit(program: Command, context: Context): void {
       'Makes a cache in a bucket: nix-cache-info, niche.json and a signing key. A cache that is there already is left as it is.',
     )
     .argument('<url>', 'where the cache is to be: file:///some/dir')
-    .requiredOption('--name <name>', 'the cache’s name, for people and for its key')
+    .requiredOption('--name <name>', 'the cache’s name, for people and for its key', parseName)
     .option('--key-name <name>', 'the signing key’s name (default: <name>-1)')
     .option(
       '--secret-key-file <file>',
@@ -59,7 +61,7 @@ export function addInit(program: Command, context: Context): void {
     )
     .option('--no-upstream', 'no upstream')
     .option('--compression <kind>', 'how NARs are stored: zstd or none', parseCompression, 'zstd')
-    .option('--level <level>', 'zstd’s level, 1 to 19', '3')
+    .option('--level <level>', 'zstd’s level, 1 to 19', parseLevel, 3)
     .option(
       '--store-dir <dir>',
       'the store that the cache is for (default: this Nix’s, else /nix/store)',
@@ -94,7 +96,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
       substituter: storage,
       storage,
       private: storage,
-      compression: { kind: flags.compression, level: Number(flags.level) },
+      compression: { kind: flags.compression, level: flags.level },
       upstreams: upstreamsOf(flags, nix?.substituters ?? []),
     }),
     'the new cache’s configuration',
@@ -147,13 +149,22 @@ function upstreamsOf(flags: InitFlags, substituters: readonly string[]): CacheCo
 async function makeDirectory(storage: string): Promise<void> {
   const directory = fileURLToPath(storage);
   try {
-    await mkdir(directory, { recursive: true });
+    await makeFolders(directory);
   } catch (cause) {
-    throw new NicheError(
-      'storage-denied',
-      `cannot make the directory ${directory}: ${messageOf(cause)}`,
-      { cause },
-    );
+    throw fileError(cause, `making the directory ${directory}`);
+  }
+}
+
+/** As `mkdir` with `recursive`, which in Node never ends where no folder can be made, as in /proc. */
+async function makeFolders(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    const parent = path.dirname(folder);
+    if (!isErrno(error, 'ENOENT') || parent === folder) throw error;
+    await makeFolders(parent);
+    await mkdir(folder);
   }
 }
 
@@ -167,6 +178,17 @@ function addUpstream(text: string, before: InitFlags['upstream'] | true): InitFl
     throw new InvalidArgumentError(messageOf(error));
   }
   return [...(Array.isArray(before) ? before : []), { url, publicKey }];
+}
+
+function parseName(text: string): string {
+  if (isCacheName(text)) return text;
+  throw new InvalidArgumentError(`expected ${cacheNameForm}`);
+}
+
+function parseLevel(text: string): number {
+  const level = Number(text);
+  if (text !== '' && Number.isInteger(level) && level >= 1 && level <= 19) return level;
+  throw new InvalidArgumentError('expected a whole number from 1 to 19');
 }
 
 function parseCompression(text: string): 'zstd' | 'none' {

@@ -61,6 +61,9 @@ async function work(url: string | undefined, flags: WorkerFlags, context: Contex
     context.stdout.write(flags.json ? `${JSON.stringify(flat(published))}\n` : describe(published));
   });
   const stop = stopSignal();
+  stop.addEventListener('abort', () => {
+    context.stderr.write('niche: finishing what is under way; a second signal ends it at once\n');
+  });
   if (!flags.once)
     context.stderr.write(`niche: publishing for ${cache.config.name} at ${cache.public.url}\n`);
 

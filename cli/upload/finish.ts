@@ -2,6 +2,7 @@ import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { unlessInterrupted } from '../interrupt.ts';
 import type { Interrupt } from '../interrupt.ts';
+import { describeError } from '../ui/describe-error.ts';
 import { count, formatDuration } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import { messageOf } from '../../core/errors.ts';
@@ -32,21 +33,38 @@ export async function finishUpload(
   const { flags, progress, interrupt, startedAt } = options;
   let status: number;
   try {
-    const work = taking.then(() => session.settle());
+    const work = complete(session, taking);
     const outcome = await unlessInterrupted(interrupt.signal, work);
     status = outcome === 'interrupted' ? (interrupt.status() ?? 1) : statusOf(session, flags);
   } catch (error) {
     status = statusRejected;
     progress.end();
-    progress.line(`the upload failed: ${messageOf(error)}`);
+    const [first = '', ...more] = describeError(error, options.context.env);
+    for (const line of [`the upload failed: ${first}`, ...more]) progress.line(line);
   }
   progress.end();
   const results = session.results.all();
   printProblems(results, progress);
   progress.line(`${summarize(results)} in ${formatDuration(Date.now() - startedAt)}`);
-  if (flags.report !== undefined) await writeReport(flags.report, results);
   tellWhatIsLeft(session, options);
+  if (flags.report !== undefined) {
+    try {
+      await writeReport(flags.report, results);
+    } catch (error) {
+      progress.line(messageOf(error));
+      status ||= 1;
+    }
+  }
   return status;
+}
+
+/** Publishes what is staged also where the rest of it cannot be: then throws why. */
+async function complete(session: UploadSession, taking: Promise<void>): Promise<void> {
+  const taken = await Promise.allSettled([taking]);
+  const settled = await Promise.allSettled([session.settle()]);
+  for (const outcome of [...taken, ...settled]) {
+    if (outcome.status === 'rejected') throw outcome.reason;
+  }
 }
 
 function statusOf(session: UploadSession, flags: UploadFlags): number {
@@ -65,9 +83,9 @@ function tellWhatIsLeft(
   const open = count(session.results.unsettled().length, 'path');
   const see = `see: niche status ${session.id}`;
   if (interrupt.signal.aborted) {
-    progress.line(
-      `interrupted: ${open} staged and not published; run the same command again to finish`,
-    );
+    const left = session.unfinished().length;
+    const what = left > 0 ? `: ${count(left, 'path')} not published yet` : '';
+    progress.line(`interrupted${what}; run the same command again to finish`);
   } else if (session.results.unsettled().length > 0) {
     progress.line(
       flags.publish

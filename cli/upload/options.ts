@@ -1,5 +1,7 @@
-import { createWriteStream } from 'node:fs';
+import { constants, createWriteStream } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
 
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
@@ -8,11 +10,14 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
 import { openCache } from '../../core/cache/open-cache.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import { fileError } from '../../core/storage/file-errors.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import { cacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import type { Nix } from '../nix/nix.ts';
 import { findSecretKeys } from '../secret-keys.ts';
+import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import type { PathResult } from './results.ts';
 import type { UploadOptions } from './session.ts';
@@ -71,6 +76,9 @@ export async function openUpload(
   context: Context,
 ): Promise<Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>> {
   const cache = await openCache(cacheUrl(flags.cacheUrl, context));
+  await assertWritable(cache.private);
+  // Found out now, not when all is done.
+  if (flags.report !== undefined) await writeReport(flags.report, []);
   return {
     cache,
     publisher: flags.publish ? await openPublisher(cache, flags.secretKeyFile, context) : null,
@@ -78,6 +86,16 @@ export async function openUpload(
     logs: flags.logs,
     waitMs: flags.wait ?? (flags.publish ? defaultWaitMs : 0),
   };
+}
+
+/** @throws NicheError `storage-denied` where nothing could be staged: better now than after a build */
+async function assertWritable({ url }: Bucket): Promise<void> {
+  if (!url.startsWith('file:')) return;
+  try {
+    await access(fileURLToPath(url), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw fileError(error, `writing in ${url}`);
+  }
 }
 
 /**
@@ -111,7 +129,7 @@ export function printProblems(results: readonly PathResult[], progress: Progress
     if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
     if (status === 'waiting') {
       progress.line(
-        `${path} waits for ${missing?.length ?? 0} references: ${(missing ?? []).slice(0, 5).join(', ')}`,
+        `${path} waits for ${count(missing?.length ?? 0, 'reference')}: ${(missing ?? []).slice(0, 5).join(', ')}`,
       );
     }
     for (const warning of warnings ?? []) progress.line(`warning: ${path}: ${warning}`);

@@ -21,11 +21,13 @@ export interface PathResult {
   readonly warnings?: readonly string[];
 }
 
+type Sized = Pick<PathInfo, 'path' | 'narSize'>;
+
 /** What is known of each path of an upload. */
 export interface Results {
   skipped(info: PathInfo, why: Skip): void;
   staged(info: PathInfo): void;
-  failed(info: PathInfo, error: unknown): void;
+  failed(info: Sized, error: unknown): void;
   settled(path: string, outcome: Outcome): void;
   get(path: string): PathResult | undefined;
   all(): readonly PathResult[];
@@ -35,7 +37,7 @@ export interface Results {
 
 export function createResults(): Results {
   const results = new Map<string, PathResult>();
-  const set = (info: PathInfo, rest: Omit<PathResult, 'path' | 'narSize'>): void => {
+  const set = (info: Sized, rest: Omit<PathResult, 'path' | 'narSize'>): void => {
     results.set(info.path, { path: info.path, narSize: info.narSize, ...rest });
   };
   return {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { isNicheError, messageOf, toError } from '../../core/errors.ts';
+import { NicheError, isNicheError, messageOf, toError } from '../../core/errors.ts';
 import type { LocalPublisher } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
@@ -40,7 +40,14 @@ export interface UploadSession {
   readonly results: Results;
   /** Uploads what `paths` names, as it comes; resolves when it has ended and all is staged. */
   take(paths: AsyncIterable<string>): Promise<void>;
-  /** Waits for the publisher, as long as it makes progress. */
+  /** The paths that are to be published and are not yet, as far as they are known. */
+  unfinished(): string[];
+  /**
+   * Waits for the publisher, as long as it makes progress. One in this process also publishes what
+   * other runs have staged and left.
+   *
+   * @throws the first failure of nix, storage, an upstream or a signer
+   */
   settle(): Promise<readonly PathResult[]>;
 }
 
@@ -76,10 +83,18 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       showState();
     },
     onFailed(info, error) {
-      results.failed(info, error);
-      progress.line(`could not stage ${info.path}: ${messageOf(error)}`);
+      // What is broken off on request has not failed.
+      if (options.signal?.aborted !== true) tellFailed(info, error);
     },
   });
+
+  function tellFailed(info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown): void {
+    results.failed(info, error);
+    const message = messageOf(error);
+    const subject = message.includes(info.path) ? '' : ` ${info.path}`;
+    progress.line(`could not stage${subject}: ${message}`);
+    if (isNicheError(error) && error.hint !== undefined) progress.line(error.hint);
+  }
 
   function showState(): void {
     const all = results.all();
@@ -113,7 +128,8 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     });
     for (const path of invalid) {
       known.add(path);
-      progress.line(`${path} is gone: it was collected, or never built`);
+      const message = `${path} is not in the store ${nix.realStoreDir}: it was collected, or never built`;
+      tellFailed({ path, narSize: 0 }, new NicheError('not-found', message));
     }
     const infos = valid.filter(({ path }) => !known.has(path));
     for (const { path } of infos) known.add(path);
@@ -177,14 +193,23 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       for await (const group of grouped(paths)) await consider(group);
       await stager.finish();
     },
+    unfinished() {
+      const unstaged = [...local.keys()].filter((path) => results.get(path) === undefined);
+      return [...unstaged, ...results.unsettled()];
+    },
     async settle() {
       do {
-        await stager.finish();
-        await publisher?.idle();
+        // What was staged before storage failed is published all the same.
+        await stager.finish().finally(() => publisher?.idle());
         if (publisher) await readReceipts();
         else await waitForReceipts();
       } while (await stageMissing());
-      await publisher?.sweep();
+      if (publisher) {
+        // What a killed run has left: nobody else may ever publish it.
+        await publisher.submitStaged();
+        await publisher.idle();
+        await publisher.sweep();
+      }
       return results.all();
     },
   };

@@ -10,6 +10,15 @@ import { readText } from './objects.ts';
 /** The version of `niche.json` that this release writes, and the newest that it reads. */
 export const configVersion = 1;
 
+/** What {@link isCacheName} takes, in words. */
+export const cacheNameForm =
+  '1 to 63 letters, digits, dots, dashes or underscores, the first a letter or a digit';
+
+/** Whether a cache may be called so. */
+export function isCacheName(text: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text);
+}
+
 const publicKey = z.string().superRefine((text, context) => {
   try {
     parsePublicKey(text);
@@ -45,9 +54,7 @@ const limits = z.strictObject({
 
 const config = z.strictObject({
   version: z.literal(configVersion),
-  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, {
-    error: 'expected 1 to 63 letters, digits, dots, dashes or underscores',
-  }),
+  name: z.string().refine(isCacheName, { error: `expected ${cacheNameForm}` }),
   storeDir: z.string().regex(/^(?:\/[^/\s]+)+$/, { error: 'expected an absolute folder' }),
   publicKeys: z.array(publicKey).min(1),
   /** The URL that readers put into `substituters`. */
@@ -136,10 +143,23 @@ export function describeIssues(error: z.ZodError, document: unknown): string {
         return `${field}: unknown fields ${issue.keys.slice(0, 5).map(quote).join(', ')}`;
       }
       const value = valueAt(document, issue.path);
-      const came = value === undefined ? 'it is missing' : `got ${quote(JSON.stringify(value))}`;
-      return `${field}: ${issue.message} (${came})`;
+      if (value === undefined) return `${field} is missing`;
+      return `${field}: ${lowerFirst(issue.message)} (got ${shown(value)})`;
     })
     .join('; ');
+}
+
+function shown(value: unknown): string {
+  if (typeof value === 'string') return quote(value);
+  const json = JSON.stringify(value);
+  return json.length > maxShownCharacters ? `${json.slice(0, maxShownCharacters)}…` : json;
+}
+
+/** Of a value that is no string, in a message. */
+const maxShownCharacters = 80;
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
 }
 
 function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {

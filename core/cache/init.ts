@@ -9,11 +9,6 @@ import { createObject } from './objects.ts';
 /** Nix asks caches with a lower number first; cache.nixos.org has 40. */
 export const defaultPriority = 41;
 
-/** @throws NicheError `cache-exists` when there is a cache in `bucket` */
-export async function assertNoCache(bucket: Bucket): Promise<void> {
-  if (await bucket.head(configKey)) throw exists(bucket);
-}
-
 /**
  * Makes an empty cache. `niche.json` comes last and only if there is none: it makes the cache.
  *
@@ -31,12 +26,17 @@ export async function initCache(bucket: Bucket, config: CacheConfig): Promise<vo
     }),
   );
   if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') {
-    throw exists(bucket);
+    throw cacheExists(bucket);
   }
 }
 
-function exists(bucket: Bucket): NicheError {
+/** @throws NicheError `cache-exists` */
+export async function assertNoCache(bucket: Bucket): Promise<void> {
+  if (await bucket.head(configKey)) throw cacheExists(bucket);
+}
+
+function cacheExists(bucket: Bucket): NicheError {
   return new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
-    hint: 'show it with: niche show',
+    hint: `show it with: niche show -u ${bucket.url}`,
   });
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { NicheError, messageOf } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
+import { NicheError, messageOf, quote } from '../errors.ts';
 import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertKey } from './keys.ts';
 
@@ -24,10 +24,11 @@ const maxRetryAfterMs = 5_000;
  * Reads a cache over HTTP, as Nix would. S3 answers 403 for an absent key to whoever may not list,
  * so 403 counts as missing once `nix-cache-info` of the same base has answered 200.
  *
- * @throws NicheError `storage-denied`, `storage-unavailable`
+ * @throws NicheError `invalid-url`; its methods throw `storage-denied`, `storage-unavailable`
  */
 export function openHttpReader(baseUrl: string, options: HttpOptions = {}): ObjectReader {
   const { timeoutMs = 10_000, retries = 2 } = options;
+  assertHttpUrl(baseUrl);
   const url = baseUrl.replace(/\/+$/, '');
   let isReadable = false;
 
@@ -155,6 +156,17 @@ function createDeadline(timeoutMs: number, caller: AbortSignal | undefined): Dea
   extend();
   const signal = caller ? AbortSignal.any([tooLate.signal, caller]) : tooLate.signal;
   return { signal, extend, end };
+}
+
+function assertHttpUrl(text: string): void {
+  const url = /^https?:\/\/[^/]/i.test(text) ? URL.parse(text) : null;
+  if (url?.username === '' && url.password === '' && !/[?#]/.test(text)) return;
+  // A password or a token may be in it, which no message is to hold.
+  const got = /[@?#]/.test(text) ? 'one with a user, a query or a fragment' : quote(text);
+  throw new NicheError(
+    'invalid-url',
+    `opening a cache over HTTP: expected http://host/path or https://host/path, got ${got}`,
+  );
 }
 
 function objectInfo(key: string, response: Response): ObjectInfo {

@@ -18,7 +18,8 @@ describe('reading over HTTP', () => {
     });
     const reader = openHttpReader(`${url}//`, once);
     assert.equal(reader.url, url);
-    const found = (await reader.get('there'))!;
+    const found = await reader.get('there');
+    assert.ok(found);
     assert.equal(String(await collect(found.body)), 'bytes');
     assert.deepEqual(found.info, {
       key: 'there',
@@ -44,7 +45,7 @@ describe('reading over HTTP', () => {
       else response.writeHead(path === 'throttled' ? 429 : 503, { 'retry-after': '0' }).end();
     });
     const found = await openHttpReader(url, { retries: 1 }).get('throttled');
-    assert.equal(String(await collect(found.body)), 'at last');
+    assert.equal(String(await collect(found!.body)), 'at last');
     await assert.rejects(openHttpReader(url, { retries: 1 }).get('down'), {
       code: 'storage-unavailable',
     });
@@ -107,7 +108,7 @@ describe('a slow server', () => {
     const reader = openHttpReader(url, { retries: 0, timeoutMs: 100 });
     await assert.rejects(reader.get('silent'), { code: 'storage-unavailable' });
     const found = await reader.get('stops');
-    await assert.rejects(collect(found.body), { code: 'storage-unavailable' });
+    await assert.rejects(collect(found!.body), { code: 'storage-unavailable' });
   });
 
   it('may take its time as long as something comes', async (t) => {
@@ -122,14 +123,14 @@ describe('a slow server', () => {
       drip().catch(() => response.destroy());
     });
     const found = await openHttpReader(url, { retries: 0, timeoutMs: 400 }).get('steady');
-    assert.equal(String(await collect(found.body)), 'drop'.repeat(8));
+    assert.equal(String(await collect(found!.body)), 'drop'.repeat(8));
   });
 
   it('is not blamed for a slow reader', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => response.end('bytes'));
     const found = await openHttpReader(url, { retries: 0, timeoutMs: 100 }).get('x');
     await sleep(200);
-    assert.equal(String(await collect(found.body)), 'bytes');
+    assert.equal(String(await collect(found!.body)), 'bytes');
   });
 
   it('breaking off is a failure, never a shorter object', async (t) => {
@@ -138,7 +139,7 @@ describe('a slow server', () => {
       response.write('short', () => response.destroy());
     });
     const found = await openHttpReader(url, once).get('x');
-    await assert.rejects(collect(found.body), { code: 'storage-unavailable' });
+    await assert.rejects(collect(found!.body), { code: 'storage-unavailable' });
   });
 });
 
@@ -156,7 +157,7 @@ describe('a caller that gives up', () => {
     }
     const controller = new AbortController();
     const found = await reader.get('body', { signal: controller.signal });
-    const reading = collect(found.body);
+    const reading = collect(found!.body);
     controller.abort();
     await assert.rejects(reading, { code: 'aborted' });
   });

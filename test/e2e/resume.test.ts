@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { after, before, describe, test } from 'node:test';
+
+import { assertSound, sweepIn, unfinishedIn } from '../support/cache-check.ts';
+import type { RunningNiche } from '../support/niche-process.ts';
+import { createNicheLab, untilThere } from '../support/niche-lab.ts';
+import type { LabCache, NicheLab } from '../support/niche-lab.ts';
+import { availableNix } from '../support/nix-lab.ts';
+
+const parts = [
+  { name: 'leaf' },
+  { name: 'big', bytes: 24_000_000, deps: ['leaf'] },
+  { name: 'many', outputs: ['out', 'dev'], deps: ['leaf'] },
+  { name: 'all', deps: ['leaf', 'big', 'many'] },
+  { name: 'quick', deps: ['leaf'] },
+  { name: 'slow', deps: ['quick'], sleepSeconds: 3 },
+];
+
+/** What a killed process can be seen to have begun, by the files of its cache. */
+const moments: readonly (readonly [string, RegExp])[] = [
+  ['a NAR is being staged', /^\.niche-tmp\//],
+  ['the small batch is staged', /^staging\/.*\/0\.json$/],
+  ['a second batch is staged', /^staging\/.*\/1\.json$/],
+  ['an attempt has begun', /^attempts\//],
+  ['the first NAR is published', /^nar\//],
+  ['the first narinfo is visible', /\.narinfo$/],
+  ['a path waits for its reference', /^waiting\//],
+];
+
+const nix = availableNix().at(-1);
+
+describe('kill -9', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, () => {
+  let lab: NicheLab;
+  let all: string;
+  let closure: string[];
+  let caches = 0;
+
+  before(async () => {
+    lab = await createNicheLab(nix!, parts);
+    all = await lab.build('all');
+    closure = (await lab.nix.output('nix-store', ['-qR', all])).split('\n').sort();
+  });
+  after(() => lab.close());
+
+  const newCache = (): Promise<LabCache> => lab.cache(`cache-${(caches += 1)}`);
+
+  async function killAt(cache: LabCache, moment: RegExp, niche: RunningNiche): Promise<void> {
+    await untilThere(cache.directory, moment, niche);
+    // The group may have ended by itself, where the moment comes late.
+    if (niche.process.exitCode === null) niche.interrupt('SIGKILL');
+    await niche.ended;
+    await assertSound(cache.directory);
+  }
+
+  /** Whatever was left can be swept, and nothing is published but what was meant to be. */
+  async function assertSweepable(cache: LabCache): Promise<void> {
+    const unpublished = (await unfinishedIn(cache.directory)).filter((key) =>
+      /^staging\/.*\.json$/.test(key),
+    );
+    assert.deepEqual(unpublished, [], 'the next run publishes what was staged');
+    await sweepIn(cache.directory, cache.secretKey, 8);
+    assert.deepEqual(await unfinishedIn(cache.directory), []);
+  }
+
+  for (const [name, moment] of moments) {
+    test(`of a push when ${name}: the next one completes it`, async () => {
+      const cache = await newCache();
+      const push = ['push', '-u', cache.url, all];
+      await killAt(cache, moment, lab.start(push));
+      const again = await lab.run(push);
+      assert.equal(again.status, 0, again.stderr);
+      assert.deepEqual(await assertSound(cache.directory), closure);
+      await assertSweepable(cache);
+    });
+  }
+
+  test('of a push: a run for something else publishes what it had staged', async () => {
+    const cache = await newCache();
+    const staged = await lab.run(['push', '-u', cache.url, '--no-publish', all]);
+    assert.equal(staged.status, 0, staged.stderr);
+    const leaf = closure.find((path) => path.endsWith('-leaf'))!;
+    const other = await lab.run(['push', '-u', cache.url, leaf]);
+    assert.equal(other.status, 0, other.stderr);
+    assert.deepEqual(await assertSound(cache.directory), closure);
+    assert.deepEqual(await unfinishedIn(cache.directory), []);
+  });
+
+  for (const [name, moment] of moments.slice(3, 6)) {
+    test(`of a worker when ${name}: another one completes it`, async () => {
+      const cache = await newCache();
+      await lab.run(['push', '-u', cache.url, '--no-publish', all]);
+      await killAt(cache, moment, lab.start(['worker', cache.url]));
+      const worker = await lab.run(['worker', cache.url, '--once']);
+      assert.equal(worker.status, 0, worker.stderr);
+      assert.deepEqual(await assertSound(cache.directory), closure);
+      await assertSweepable(cache);
+    });
+  }
+
+  test('of two workers on one cache: a third completes it', async () => {
+    const cache = await newCache();
+    await lab.run(['push', '-u', cache.url, '--no-publish', all]);
+    const workers = [lab.start(['worker', cache.url]), lab.start(['worker', cache.url])];
+    await Promise.all(workers.map((worker) => killAt(cache, /^nar\//, worker)));
+    assert.equal((await lab.run(['worker', cache.url, '--once'])).status, 0);
+    assert.deepEqual(await assertSound(cache.directory), closure);
+    await assertSweepable(cache);
+  });
+
+  test('of a build and its nix: the next build completes it and tidies up', async () => {
+    const cache = await newCache();
+    const build = ['build', '-u', cache.url, '--', '-f', 'default.nix', 'slow', '--no-link'];
+    await killAt(cache, /\.narinfo$/, lab.start(build));
+    const before = await assertSound(cache.directory);
+    assert.ok(!before.some((path) => path.endsWith('-slow')));
+    const again = await lab.run(build);
+    assert.equal(again.status, 0, again.stderr);
+    const names = (await assertSound(cache.directory)).map((path) =>
+      path.split('-').slice(1).join('-'),
+    );
+    assert.deepEqual(names.sort(), ['leaf', 'quick', 'slow']);
+    await assertSweepable(cache);
+    const sessions = (await readdir(lab.nix.env['TMPDIR']!)).filter((name) =>
+      name.startsWith('niche-'),
+    );
+    assert.deepEqual(sessions, []);
+    assert.deepEqual(lab.processes(), []);
+  });
+});
