@@ -2,7 +2,9 @@ import { createInterface } from 'node:readline';
 
 import type { Command } from 'commander';
 
+import { openCache } from '../../core/cache/open-cache.ts';
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
+import { cacheUrl } from '../cache-url.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
@@ -45,11 +47,12 @@ Examples:
 
 async function push(args: readonly string[], flags: PushFlags, context: Context): Promise<void> {
   const startedAt = Date.now();
-  const [upload, nix] = await Promise.all([
-    openUpload(flags, context),
+  const [cache, nix] = await Promise.all([
+    openCache(cacheUrl(flags.cacheUrl, context)),
     openNix({ env: context.env, cwd: context.cwd }),
   ]);
-  assertSameStore(upload.cache, nix);
+  assertSameStore(cache, nix);
+  const upload = await openUpload(cache, flags, context);
   const progress = createProgress(context.stderr, true);
   const paths = args.length > 0 ? await resolvePaths(nix, args) : null;
   const interrupt = listenForInterrupt(true);

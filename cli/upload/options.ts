@@ -6,10 +6,8 @@ import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
-import { openCache } from '../../core/cache/open-cache.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
-import { cacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import type { Nix } from '../nix/nix.ts';
 import { findSecretKeys } from '../secret-keys.ts';
@@ -65,12 +63,15 @@ export function addUploadOptions(command: Command): Command {
     .option('--report <file>', 'write what became of each path, one JSON record a line');
 }
 
-/** What an upload to the cache needs besides nix. */
+/** What an upload to a cache needs besides nix. */
+export type OpenUpload = Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>;
+
+/** @throws NicheError `wrong-key` where this machine is to publish and cannot sign */
 export async function openUpload(
+  cache: OpenCache,
   flags: UploadFlags,
   context: Context,
-): Promise<Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>> {
-  const cache = await openCache(cacheUrl(flags.cacheUrl, context));
+): Promise<OpenUpload> {
   return {
     cache,
     publisher: flags.publish ? await openPublisher(cache, flags.secretKeyFile, context) : null,
