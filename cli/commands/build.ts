@@ -120,7 +120,15 @@ async function runBuild(
   });
   const interrupt = listenForInterrupt(false);
   const { signal } = interrupt;
-  const session = createUploadSession({ ...upload, nix, closure: true, progress, signal });
+  const session = createUploadSession({
+    ...upload,
+    nix,
+    closure: true,
+    // What was built may be collected at any time.
+    mustExist: false,
+    progress,
+    signal,
+  });
   const taking = session.take(pathsOf(noticing.paths));
   // A failing upload must not take the build down with it: it is told once nix has ended.
   taking.catch(() => undefined);

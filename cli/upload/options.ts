@@ -11,6 +11,7 @@ import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Context } from '../context.ts';
 import type { Nix } from '../nix/nix.ts';
 import { findSecretKeys } from '../secret-keys.ts';
+import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import type { PathResult } from './results.ts';
 import type { UploadOptions } from './session.ts';
@@ -111,9 +112,8 @@ export function printProblems(results: readonly PathResult[], progress: Progress
   for (const { path, status, code, message, missing, warnings } of results) {
     if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
     if (status === 'waiting') {
-      progress.line(
-        `${path} waits for ${missing?.length ?? 0} references: ${(missing ?? []).slice(0, 5).join(', ')}`,
-      );
+      const first = (missing ?? []).slice(0, 5).join(', ');
+      progress.line(`${path} waits for ${count(missing?.length ?? 0, 'reference')}: ${first}`);
     }
     for (const warning of warnings ?? []) progress.line(`warning: ${path}: ${warning}`);
   }

@@ -26,6 +26,8 @@ export interface Results {
   skipped(info: PathInfo, why: Skip): void;
   staged(info: PathInfo): void;
   failed(info: PathInfo, error: unknown): void;
+  /** The path was to be uploaded and is not in the store. */
+  absent(path: string, message: string): void;
   settled(path: string, outcome: Outcome): void;
   get(path: string): PathResult | undefined;
   all(): readonly PathResult[];
@@ -56,6 +58,9 @@ export function createResults(): Results {
         : 'not-staged';
       set(info, { status: 'failed', code: code as 'not-staged', message: messageOf(error) });
     },
+    absent(path, message) {
+      results.set(path, { path, narSize: 0, status: 'failed', code: 'not-staged', message });
+    },
     settled(path, outcome) {
       const narSize = results.get(path)?.narSize ?? 0;
       results.set(path, { path, narSize, ...outcome });
@@ -81,23 +86,21 @@ export function exitStatusOf(results: readonly PathResult[]): number {
 /** One line for a person: how many paths became what. */
 export function summarize(results: readonly PathResult[]): string {
   const parts: string[] = [];
-  const add = (what: string, statuses: readonly PathStatus[]): void => {
-    const some = results.filter(({ status }) => statuses.includes(status));
+  const add = (what: string, isIt: (result: PathResult) => boolean): void => {
+    const some = results.filter(isIt);
     if (some.length === 0) return;
+    const number = parts.length === 0 ? count(some.length, 'path') : String(some.length);
     const bytes = some.reduce((sum, { narSize }) => sum + narSize, 0);
     const size = what === 'published' ? ` (${formatBytes(bytes)})` : '';
-    parts.push(`${count(some.length, 'path')} ${what}${size}`);
+    parts.push(`${number} ${what}${size}`);
   };
-  add('published', ['published']);
-  add('staged', ['staged']);
-  add('waiting for references', ['waiting']);
-  add('rejected', ['rejected']);
-  add('failed', ['failed']);
-  const present = results.filter(({ status, code }) => status === 'exists' || code === 'present');
-  if (present.length > 0) parts.push(`${present.length} already there`);
-  const upstream = results.filter(({ code }) => code === 'upstream');
-  if (upstream.length > 0) parts.push(`${upstream.length} upstream`);
-  const excluded = results.filter(({ code }) => code === 'excluded');
-  if (excluded.length > 0) parts.push(`${excluded.length} excluded`);
+  add('published', ({ status }) => status === 'published');
+  add('staged', ({ status }) => status === 'staged');
+  add('waiting for references', ({ status }) => status === 'waiting');
+  add('rejected', ({ status }) => status === 'rejected');
+  add('failed', ({ status }) => status === 'failed');
+  add('already there', ({ status, code }) => status === 'exists' || code === 'present');
+  add('in an upstream', ({ code }) => code === 'upstream');
+  add('excluded', ({ code }) => code === 'excluded');
   return parts.length > 0 ? parts.join(', ') : 'nothing to upload';
 }

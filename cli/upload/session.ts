@@ -24,6 +24,8 @@ export interface UploadOptions {
   readonly exclude: RegExp | null;
   /** Whether everything that a path refers to goes with it. */
   readonly closure: boolean;
+  /** Whether it is a failure when a path is not in the store: the user named it. */
+  readonly mustExist: boolean;
   readonly logs: boolean;
   /** How long no receipt may come before waiting ends, in milliseconds. */
   readonly waitMs: number;
@@ -109,7 +111,9 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     });
     for (const path of invalid) {
       known.add(path);
-      progress.line(`${path} is gone: it was collected, or never built`);
+      const message = `${path} is not in this store: it was collected, or never built`;
+      if (options.mustExist) results.absent(path, message);
+      progress.line(message);
     }
     const infos = valid.filter(({ path }) => !known.has(path));
     for (const { path } of infos) known.add(path);
@@ -120,6 +124,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
 
   /** Stages what the publisher waits for and this machine has, whatever an upstream said of it. */
   async function stageMissing(): Promise<boolean> {
+    if (!options.closure) return false;
     const missing = new Set(results.all().flatMap((result) => result.missing ?? []));
     const unstaged = [...missing].filter((path) => {
       const code = results.get(path)?.code;
