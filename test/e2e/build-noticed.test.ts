@@ -25,7 +25,7 @@ test('some Nix is there', (t) => {
 
 for (const nix of availableNix()) {
   const isOld = nix.version.startsWith('2.8.');
-  const options = { concurrency: false, timeout: 240_000 };
+  const options = { concurrency: false, timeout: 600_000 };
   describe(`what niche build notices, nix ${nix.version}`, options, () => {
     test('outputs, fixed outputs, imports, what was built before; other hooks run, stdout is clean', async (t) => {
       const yard = await createYard(t);
@@ -77,7 +77,7 @@ for (const nix of availableNix()) {
       const published = await cache.snapshot();
       const rebuild = ['-f', 'default.nix', 'before', '--rebuild', '--no-link'];
       const again = await machine.nicheDoes(['build', '-u', cache.url, '--', ...rebuild]);
-      assert.match(again.stderr, /^niche: 1 already there in /m);
+      assert.match(again.stderr, /^niche: 1 path already there in /m);
       assert.equal((await yard.traces()).filter((trace) => trace === 'before').length, 2);
       assert.deepEqual(await cache.snapshot(), published);
     });
@@ -110,7 +110,7 @@ for (const nix of availableNix()) {
         ...['build', '-u', cache.url, '--report', report, '--'],
         ...['-f', 'default.nix', 'upper', '--no-link'],
       ]);
-      assert.match(built.stderr, /^niche: 1 path published \(.*\), 1 upstream in /m);
+      assert.match(built.stderr, /^niche: 1 path published \(.*\), 1 in an upstream in /m);
       assert.deepEqual(await cache.names(), ['upper']);
       assert.deepEqual(await yard.traces(), ['lower']);
       const outcomes = (await readReport(report)).map(({ path, status, code }) => [
