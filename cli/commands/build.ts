@@ -15,11 +15,11 @@ import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
 import { ownCacheConfig } from '../nix/own-cache.ts';
 import { runForeground } from '../nix/run.ts';
-import { createProgress } from '../ui/progress.ts';
 import type { Progress } from '../ui/progress.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
 import type { OpenUpload, UploadFlags } from '../upload/options.ts';
+import { describeSetup, startProgress } from '../upload/setup.ts';
 import { createUploadSession } from '../upload/session.ts';
 
 interface BuildFlags extends UploadFlags {
@@ -97,7 +97,7 @@ async function runBuild(
   context: Context,
 ): Promise<void> {
   const startedAt = Date.now();
-  const progress = createProgress(context.stderr, false);
+  const progress = startProgress(context, false);
   const { env, cwd } = context;
   const prepared = await prepare(args, flags, context, progress);
   const config = prepared && flags.substitute ? ownCacheConfig(prepared.nix, prepared.config) : [];
@@ -108,6 +108,7 @@ async function runBuild(
     return;
   }
   const { upload, nix } = prepared;
+  describeSetup(upload, nix, context, progress);
   const noticing = await startNoticing({
     nix,
     env,

@@ -8,6 +8,7 @@ import { openCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
 import { cacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
+import { stopSignal } from '../stop-signal.ts';
 import { count } from '../ui/format.ts';
 import { addSecretKeyOption, openPublisher, parseDuration } from '../upload/options.ts';
 
@@ -83,17 +84,6 @@ async function work(url: string | undefined, flags: WorkerFlags, context: Contex
   context.stderr.write(
     `niche: ${count(tally.published, 'path')} published, ${tally.rejected} rejected\n`,
   );
-}
-
-/** Aborted by the first SIGINT or SIGTERM; a second one ends the process as it always does. */
-function stopSignal(): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      controller.abort();
-    });
-  }
-  return controller.signal;
 }
 
 function flat({ path, upload, outcome }: Published): object {

@@ -4,6 +4,8 @@ import { constants, createZstdDecompress, zstdCompress } from 'node:zlib';
 
 import { maxZstdWindowLog } from '../limits.ts';
 import type { Compression } from './config.ts';
+import { createFrameWalker, frameKindBytes } from './zstd-frames.ts';
+import type { FrameWalker } from './zstd-frames.ts';
 
 /**
  * Uncompressed bytes in a frame. Frames are independent, so they are compressed at once and a
@@ -15,6 +17,9 @@ export const frameBytes = 16 * 1024 * 1024;
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
 const outputChunkBytes = 1024 * 1024;
+
+/** Each frame costs a decoder, so those that yield nothing must not be many. */
+const maxEmptyFrames = 64;
 
 const compressFrame = promisify(zstdCompress);
 
@@ -72,16 +77,86 @@ export async function* compressZstd(
   }
 }
 
-/** Decompresses concatenated zstd frames; throws zlib's own error when they are damaged. */
+/**
+ * Decompresses concatenated zstd frames. Each gets a decoder of its own: node:zlib's drops, without
+ * a word, what follows a frame's end within a chunk.
+ *
+ * @throws Error when they are damaged or break off: zlib's own, or one of {@link createFrameWalker}
+ */
 export async function* decompressZstd(
   source: AsyncIterable<Uint8Array>,
 ): AsyncIterable<Uint8Array> {
+  const chunks = source[Symbol.asyncIterator]();
+  let rest: Uint8Array = new Uint8Array();
+  let emptyFrames = 0;
+
+  /** Whether there are bytes in `rest`, once more are fetched if need be. */
+  async function fill(): Promise<boolean> {
+    while (rest.length === 0) {
+      const next = await chunks.next();
+      if (next.done === true) return false;
+      rest = next.value;
+    }
+    return true;
+  }
+
+  async function* pieces(walker: FrameWalker): AsyncIterable<Uint8Array> {
+    while (!walker.isDone()) {
+      if (!(await fill())) throw new Error('the last zstd frame breaks off');
+      const piece = rest.subarray(0, walker.take(rest));
+      rest = rest.subarray(piece.length);
+      yield piece;
+    }
+  }
+
+  try {
+    while (await fill()) {
+      const walker = createFrameWalker();
+      const frame = pieces(walker)[Symbol.asyncIterator]();
+      const beginning = await take(frame, frameKindBytes);
+      let size = 0;
+      if (walker.hasContents()) {
+        for await (const chunk of decodeFrame(joined(beginning, frame))) {
+          size += chunk.length;
+          yield chunk;
+        }
+      } else {
+        while ((await frame.next()).done !== true);
+      }
+      emptyFrames += size === 0 ? 1 : 0;
+      if (emptyFrames > maxEmptyFrames) throw new Error('too many zstd frames without contents');
+    }
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+/** The next pieces of `source` until they have `bytes` bytes. */
+async function take(source: AsyncIterator<Uint8Array>, bytes: number): Promise<Uint8Array[]> {
+  const taken: Uint8Array[] = [];
+  for (let size = 0; size < bytes; size += taken.at(-1)?.length ?? 0) {
+    const next = await source.next();
+    if (next.done === true) break;
+    taken.push(next.value);
+  }
+  return taken;
+}
+
+async function* joined(
+  beginning: readonly Uint8Array[],
+  rest: AsyncIterator<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  yield* beginning;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+}
+
+async function* decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
   const decoder = createZstdDecompress({
     params: { [constants.ZSTD_d_windowLogMax]: maxZstdWindowLog },
     chunkSize: outputChunkBytes,
   });
   // The pipeline destroys the decoder with whatever went wrong, and the iteration throws it.
-  const output = pipeline(Readable.from(source, { objectMode: true }), decoder, () => undefined);
+  const output = pipeline(Readable.from(frame, { objectMode: true }), decoder, () => undefined);
   for await (const chunk of output) yield chunk as Buffer;
 }
 

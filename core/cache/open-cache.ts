@@ -1,3 +1,4 @@
+import { NicheError } from '../errors.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { openHttpReader } from '../storage/http.ts';
 import type { ObjectReader } from '../storage/http.ts';
@@ -44,10 +45,22 @@ export async function openCacheReader(url: string): Promise<ReadableCache> {
   return { config, reader, upstreams };
 }
 
-/** {@link openCacheReader}, with the storage that its configuration names. */
+/**
+ * {@link openCacheReader}, with the storage that its configuration names.
+ *
+ * @throws NicheError `usage` when a configuration that came over HTTP names a directory
+ */
 export async function openCache(url: string): Promise<OpenCache> {
   const cache = await openCacheReader(url);
   const { config } = cache;
+  if (isHttp(url) && [config.storage, config.private].some((root) => root.startsWith('file:'))) {
+    // A document from elsewhere must not choose which directory of this machine is written to.
+    throw new NicheError(
+      'usage',
+      `the cache at ${url} lies in a directory, ${config.storage}: expected that directory to be named, got a URL to read it by`,
+      { hint: 'on the machine that has the directory, name it with -u file:///…' },
+    );
+  }
   // A directory may be mounted elsewhere on this machine: there, what the user named holds.
   const publicRoot = openBucket(isHttp(url) ? config.storage : url);
   const privateRoot = config.private === config.storage ? publicRoot : openBucket(config.private);
