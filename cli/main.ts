@@ -67,6 +67,10 @@ export async function run(args: readonly string[], context: Context): Promise<vo
 }
 
 function outputTo(stream: NodeJS.WriteStream): Output {
+  // Whoever read the output may have left (`niche … | head`): an upload goes on nevertheless.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   return {
     write: (text) => {
       stream.write(text);

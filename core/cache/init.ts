@@ -37,6 +37,6 @@ export async function initCache(bucket: Bucket, config: CacheConfig): Promise<vo
 
 function exists(bucket: Bucket): NicheError {
   return new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
-    hint: 'show it with: niche show',
+    hint: `show it with: niche show -u ${bucket.url}`,
   });
 }
