@@ -111,7 +111,10 @@ describe('exit statuses of niche build', { concurrency: false, timeout: 600_000 
     const cache = await machine.makeCache();
     const open = await machine.niche(build(cache, ['--no-publish', '--wait', '1s'], 'lower'));
     assert.equal(open.status, 75, open.stderr);
-    assert.match(open.stderr, /^niche: a worker is to publish 1 path; see: niche status \S+$/m);
+    assert.match(
+      open.stderr,
+      /^niche: a worker is to publish 1 path; see: niche status -u \S+ \S+$/m,
+    );
     await machine.nicheDoes(build(cache, ['--no-publish'], 'upper'));
     await machine.nicheDoes(['worker', cache.url, '--once']);
     assert.deepEqual(await cache.names(), ['lower', 'upper']);

@@ -67,6 +67,7 @@ for (const nix of availableNix()) {
       assert.match(stderr, /broken fails on purpose/);
       assert.match(stderr, /^niche: 3 paths published \(.* B\) in .* s$/m);
       assert.deepEqual(await cache.names(), ['gated', 'lower', 'upper']);
+      await builder.nicheDoes(['verify', '-u', cache.url]);
     });
 
     test('what an earlier attempt left is cached too, and a second machine builds nothing', async (t) => {

@@ -16,14 +16,20 @@ describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
     const cache = await machine.makeCache();
     const staged = await machine.nicheDoes(['push', '-u', cache.url, '--no-publish', upper]);
     assert.match(staged.stderr, /^niche: 2 paths staged in /m);
-    assert.match(staged.stderr, /^niche: a worker is to publish 2 paths; see: niche status \S+$/m);
+    assert.match(
+      staged.stderr,
+      /^niche: a worker is to publish 2 paths; see: niche status -u \S+ \S+$/m,
+    );
     assert.deepEqual(await cache.names(), []);
+    const told = / see: niche (status -u \S+ \S+)$/m.exec(staged.stderr)?.[1] ?? '';
+    assert.equal((await machine.niche(told.split(' '))).status, 75);
 
     const worked = await machine.nicheDoes(['worker', cache.url, '--once']);
     const lines = worked.stdout.trimEnd().split('\n').sort();
     assert.deepEqual(lines, (await cache.paths()).map((path) => `published ${path}`).sort());
     assert.equal(worked.stderr, 'niche: 2 paths published, 0 rejected\n');
     assert.deepEqual(await cache.names(), ['lower', 'upper']);
+    await machine.nicheDoes(told.split(' '));
     const idle = await machine.nicheDoes(['worker', cache.url, '--once', '--json']);
     assert.equal(idle.stdout, '');
     assert.equal(idle.stderr, 'niche: 0 paths published, 0 rejected\n');
@@ -59,6 +65,7 @@ describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
     assert.ok(outcomes.every(({ status }) => status === 'published' || status === 'exists'));
     assert.deepEqual(await cache.paths(), [...paths].sort());
 
+    await machine.nicheDoes(['verify', '-u', cache.url]);
     const audited = new Set<string>();
     for (const [file, text] of await cache.snapshot()) {
       if (file.startsWith(join(cache.directory, 'audit/'))) {

@@ -101,6 +101,16 @@ for (const nix of versions) {
       assert.deepEqual(await cache.names(), ['apart', 'lower', 'middle', 'upper']);
     });
 
+    test('goes on when whoever reads its output leaves', async (t) => {
+      const machine = await machineWith(t, nix);
+      const cache = await machine.makeCache();
+      const niche = `'${process.execPath}' '${join(import.meta.dirname, '../../cli/main.ts')}'`;
+      const push = `${niche} push -u ${cache.url} ./result 2>&1`;
+      await machine.output('sh', ['-c', `{ ${push}; echo $? > status; } | true`]);
+      assert.equal(await readFile(join(machine.work, 'status'), 'utf8'), '0\n');
+      assert.deepEqual(await cache.names(), ['lower', 'middle', 'upper']);
+    });
+
     test('refuses what is no path of this store, and uploads nothing', async (t) => {
       const machine = await machineWith(t, nix);
       const upper = await machine.output('readlink', ['result']);
