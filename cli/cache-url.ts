@@ -11,13 +11,22 @@ import type { Context } from './context.ts';
  * @throws NicheError `usage` when neither is given
  */
 export function cacheUrl(option: string | undefined, context: Context): string {
-  const given = nonEmpty(option) ?? nonEmpty(context.env['NICHE_CACHE_URL']);
+  const given = named(option, context);
   if (given === undefined) {
     throw new NicheError('usage', 'which cache? none was named', {
       hint: 'give its URL (--help shows how), or set NICHE_CACHE_URL',
     });
   }
   return normalizeCacheUrl(given, context.cwd);
+}
+
+/** Whether {@link cacheUrl} has an answer. */
+export function isCacheNamed(option: string | undefined, context: Context): boolean {
+  return named(option, context) !== undefined;
+}
+
+function named(option: string | undefined, { env }: Context): string | undefined {
+  return nonEmpty(option) ?? nonEmpty(env['NICHE_CACHE_URL']);
 }
 
 /**

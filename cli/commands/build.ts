@@ -1,11 +1,16 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 
+import type { CacheConfig } from '../../core/cache/config.ts';
+import { openCache } from '../../core/cache/open-cache.ts';
 import { isNicheError } from '../../core/errors.ts';
+import { cacheUrl, isCacheNamed } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { chosenStore } from '../nix/build-arguments.ts';
-import { openNix } from '../nix/nix.ts';
+import { appendNixConfig } from '../nix/nix-config.ts';
+import { nixCommandFeature, openNix } from '../nix/nix.ts';
+import type { Nix } from '../nix/nix.ts';
 import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
 import { ownCacheConfig } from '../nix/own-cache.ts';
@@ -13,8 +18,8 @@ import { runForeground } from '../nix/run.ts';
 import type { Progress } from '../ui/progress.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
+import type { OpenUpload, UploadFlags } from '../upload/options.ts';
 import { describeSetup, startProgress } from '../upload/setup.ts';
-import type { UploadFlags } from '../upload/options.ts';
 import { createUploadSession } from '../upload/session.ts';
 
 interface BuildFlags extends UploadFlags {
@@ -75,7 +80,7 @@ function addBuildOptions(command: Command): Command {
     .addOption(
       new Option(
         '--upload <policy>',
-        'required: stop before building if nothing can be uploaded; try: build all the same, and warn; off: only build',
+        'required: stop before building if nothing can be uploaded; try: build all the same, and warn; off: only build, from what the cache has',
       )
         .choices(['required', 'try', 'off'])
         .default('required'),
@@ -94,9 +99,12 @@ async function runBuild(
   const startedAt = Date.now();
   const progress = startProgress(context, false);
   const { env, cwd } = context;
-  const prepared = flags.upload === 'off' ? null : await prepare(args, flags, context, progress);
-  if (!prepared) {
-    context.setExitStatus(await runForeground({ command, args, env, cwd }));
+  const prepared = await prepare(args, flags, context, progress);
+  const config = prepared && flags.substitute ? ownCacheConfig(prepared.nix, prepared.config) : [];
+  if (!prepared?.upload) {
+    const nixConfig = appendNixConfig(env['NIX_CONFIG'], [nixCommandFeature, ...config]);
+    const buildEnv = { ...env, NIX_CONFIG: nixConfig };
+    context.setExitStatus(await runForeground({ command, args, env: buildEnv, cwd }));
     return;
   }
   const { upload, nix } = prepared;
@@ -106,14 +114,22 @@ async function runBuild(
     env,
     command,
     args,
-    config: flags.substitute ? ownCacheConfig(nix, upload.cache.config) : [],
+    config,
     onWarning: (message) => {
       progress.line(`warning: ${message}`);
     },
   });
   const interrupt = listenForInterrupt(false);
   const { signal } = interrupt;
-  const session = createUploadSession({ ...upload, nix, closure: true, progress, signal });
+  const session = createUploadSession({
+    ...upload,
+    nix,
+    closure: true,
+    // What was built may be collected at any time.
+    mustExist: false,
+    progress,
+    signal,
+  });
   const taking = session.take(pathsOf(noticing.paths));
   // A failing upload must not take the build down with it: it is told once nix has ended.
   taking.catch(() => undefined);
@@ -137,32 +153,46 @@ async function runBuild(
   }
 }
 
+interface Prepared {
+  readonly nix: Nix;
+  readonly config: CacheConfig;
+  /** Null when the build is not uploaded; it takes paths from the cache all the same. */
+  readonly upload: OpenUpload | null;
+}
+
+/** Null when the build has to do without the cache. */
 async function prepare(
   args: readonly string[],
   flags: BuildFlags,
   context: Context,
   progress: Progress,
-): Promise<{
-  upload: Awaited<ReturnType<typeof openUpload>>;
-  nix: Awaited<ReturnType<typeof openNix>>;
-} | null> {
+): Promise<Prepared | null> {
+  const { env, cwd } = context;
+  const tolerate =
+    (without: string) =>
+    (error: unknown): null => {
+      if (flags.upload === 'required' || !isNicheError(error)) throw error;
+      progress.line(`warning: building without ${without}: ${error.message}`);
+      return null;
+    };
+  if (flags.upload === 'off' && !isCacheNamed(flags.cacheUrl, context)) return null;
   const storeUrl = chosenStore(args);
-  try {
-    const [upload, nix] = await Promise.all([
-      openUpload(flags, context),
-      openNix({
-        env: context.env,
-        cwd: context.cwd,
-        ...(storeUrl === undefined ? {} : { storeUrl }),
-      }),
-    ]);
-    assertSameStore(upload.cache, nix);
-    return { upload, nix };
-  } catch (error) {
-    if (flags.upload === 'required' || !isNicheError(error)) throw error;
-    progress.line(`warning: building without uploading: ${error.message}`);
-    return null;
-  }
+  const opened = await Promise.all([
+    openCache(cacheUrl(flags.cacheUrl, context)),
+    openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
+  ])
+    .then(([cache, nix]) => {
+      assertSameStore(cache, nix);
+      return { cache, nix };
+    })
+    .catch(tolerate('the cache'));
+  if (!opened) return null;
+  const { cache, nix } = opened;
+  const upload =
+    flags.upload === 'off'
+      ? null
+      : await openUpload(cache, flags, context).catch(tolerate('uploading'));
+  return { nix, config: cache.config, upload };
 }
 
 async function* pathsOf(noticed: AsyncIterable<NoticedPath>): AsyncIterable<string> {

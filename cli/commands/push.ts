@@ -1,8 +1,12 @@
+import { readlinkSync } from 'node:fs';
+import path from 'node:path';
 import { createInterface } from 'node:readline';
 
 import type { Command } from 'commander';
 
+import { openCache } from '../../core/cache/open-cache.ts';
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
+import { cacheUrl } from '../cache-url.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
@@ -28,7 +32,10 @@ export function addPush(program: Command, context: Context): void {
         'Uploads store paths, or what installables were built to, with everything that they refer to. Without arguments the paths are read from stdin, one a line.',
       )
       .argument('[path...]', 'store paths, links to them, or installables')
-      .option('--no-closure', 'only the paths themselves'),
+      .option(
+        '--no-closure',
+        'only the paths themselves; they are published once what they refer to is',
+      ),
   )
     .addHelpText(
       'after',
@@ -45,39 +52,64 @@ Examples:
 
 async function push(args: readonly string[], flags: PushFlags, context: Context): Promise<void> {
   const startedAt = Date.now();
-  const [upload, nix] = await Promise.all([
-    openUpload(flags, context),
+  const [cache, nix] = await Promise.all([
+    openCache(cacheUrl(flags.cacheUrl, context)),
     openNix({ env: context.env, cwd: context.cwd }),
   ]);
-  assertSameStore(upload.cache, nix);
+  assertSameStore(cache, nix);
+  const upload = await openUpload(cache, flags, context);
   const progress = startProgress(context, true);
   describeSetup(upload, nix, context, progress);
   const paths = args.length > 0 ? await resolvePaths(nix, args) : null;
   const interrupt = listenForInterrupt(true);
   const { signal } = interrupt;
-  const session = createUploadSession({ ...upload, nix, closure: flags.closure, progress, signal });
+  const { closure } = flags;
+  const session = createUploadSession({
+    ...upload,
+    nix,
+    closure,
+    mustExist: true,
+    progress,
+    signal,
+  });
   const taking = session.take(paths ? fromArray(paths) : readLines(context, nix));
   const options = { flags, progress, interrupt, startedAt, context };
   context.setExitStatus(await finishUpload(session, taking, options));
   interrupt.close();
 }
 
-/** Store paths as they are; for anything else nix is asked what it is. */
+/** Store paths as they are, links to where they lead; for anything else nix is asked what it is. */
 async function resolvePaths(nix: Nix, args: readonly string[]): Promise<string[]> {
-  const isStorePath = (text: string): boolean => {
-    try {
-      parseStorePath(text, nix.storeDir);
-      return true;
-    } catch (error) {
-      if (isNicheError(error)) return false;
-      throw error;
-    }
-  };
-  const installables = args.filter((arg) => !isStorePath(arg));
-  const paths = args.filter(isStorePath);
+  const followed = args.map((arg) => followToStore(nix, arg));
+  const paths = followed.filter((path) => path !== null);
+  const installables = args.filter((_, at) => followed[at] === null);
   if (installables.length === 0) return paths;
   const printed = await askText(nix.ask, 'nix', ['path-info', ...installables]);
   return [...paths, ...printed.split('\n').filter((line) => line !== '')];
+}
+
+/** No chain of links that leads anywhere is longer on Linux. */
+const maxLinks = 40;
+
+/**
+ * The store path that `text` is, or that links at `text` lead to. Link by link, since in a chroot
+ * store the last one leads to a name that only Nix knows how to find.
+ */
+function followToStore(nix: Nix, text: string): string | null {
+  let file = text;
+  for (let links = 0; links <= maxLinks; links++) {
+    try {
+      return parseStorePath(file, nix.storeDir).path;
+    } catch (error) {
+      if (!isNicheError(error)) throw error;
+    }
+    try {
+      file = path.resolve(nix.cwd, path.dirname(file), readlinkSync(path.resolve(nix.cwd, file)));
+    } catch {
+      return null;
+    }
+  }
+  return null;
 }
 
 async function* readLines(context: Context, nix: Nix): AsyncIterable<string> {

@@ -81,7 +81,9 @@ function tellWhatIsLeft(
   { flags, progress, interrupt }: FinishOptions,
 ): void {
   const open = count(session.results.unsettled().length, 'path');
-  const see = `see: niche status ${session.id}`;
+  // Without -u the variable that named the cache names it for the next command too.
+  const cache = flags.cacheUrl === undefined ? '' : `-u ${flags.cacheUrl} `;
+  const see = `see: niche status ${cache}${session.id}`;
   if (interrupt.signal.aborted) {
     const left = session.unfinished().length;
     const what = left > 0 ? `: ${count(left, 'path')} not published yet` : '';

@@ -8,12 +8,10 @@ import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
-import { openCache } from '../../core/cache/open-cache.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { fileError } from '../../core/storage/file-errors.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
-import { cacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import type { Nix } from '../nix/nix.ts';
 import { findSecretKeys } from '../secret-keys.ts';
@@ -70,12 +68,15 @@ export function addUploadOptions(command: Command): Command {
     .option('--report <file>', 'write what became of each path, one JSON record a line');
 }
 
-/** What an upload to the cache needs besides nix. */
+/** What an upload to a cache needs besides nix. */
+export type OpenUpload = Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>;
+
+/** @throws NicheError `wrong-key` where this machine is to publish and cannot sign */
 export async function openUpload(
+  cache: OpenCache,
   flags: UploadFlags,
   context: Context,
-): Promise<Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>> {
-  const cache = await openCache(cacheUrl(flags.cacheUrl, context));
+): Promise<OpenUpload> {
   await assertWritable(cache.private);
   // Found out now, not when all is done.
   if (flags.report !== undefined) await writeReport(flags.report, []);
@@ -128,9 +129,8 @@ export function printProblems(results: readonly PathResult[], progress: Progress
   for (const { path, status, code, message, missing, warnings } of results) {
     if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
     if (status === 'waiting') {
-      progress.line(
-        `${path} waits for ${count(missing?.length ?? 0, 'reference')}: ${(missing ?? []).slice(0, 5).join(', ')}`,
-      );
+      const first = (missing ?? []).slice(0, 5).join(', ');
+      progress.line(`${path} waits for ${count(missing?.length ?? 0, 'reference')}: ${first}`);
     }
     for (const warning of warnings ?? []) progress.line(`warning: ${path}: ${warning}`);
   }

@@ -83,23 +83,21 @@ export function exitStatusOf(results: readonly PathResult[]): number {
 /** One line for a person: how many paths became what. */
 export function summarize(results: readonly PathResult[]): string {
   const parts: string[] = [];
-  const add = (what: string, statuses: readonly PathStatus[]): void => {
-    const some = results.filter(({ status }) => statuses.includes(status));
+  const add = (what: string, isIt: (result: PathResult) => boolean): void => {
+    const some = results.filter(isIt);
     if (some.length === 0) return;
+    const number = parts.length === 0 ? count(some.length, 'path') : String(some.length);
     const bytes = some.reduce((sum, { narSize }) => sum + narSize, 0);
     const size = what === 'published' ? ` (${formatBytes(bytes)})` : '';
-    parts.push(`${count(some.length, 'path')} ${what}${size}`);
+    parts.push(`${number} ${what}${size}`);
   };
-  add('published', ['published']);
-  add('staged', ['staged']);
-  add('waiting for references', ['waiting']);
-  add('rejected', ['rejected']);
-  add('failed', ['failed']);
-  const present = results.filter(({ status, code }) => status === 'exists' || code === 'present');
-  if (present.length > 0) parts.push(`${present.length} already there`);
-  const upstream = results.filter(({ code }) => code === 'upstream');
-  if (upstream.length > 0) parts.push(`${upstream.length} upstream`);
-  const excluded = results.filter(({ code }) => code === 'excluded');
-  if (excluded.length > 0) parts.push(`${excluded.length} excluded`);
+  add('published', ({ status }) => status === 'published');
+  add('staged', ({ status }) => status === 'staged');
+  add('waiting for references', ({ status }) => status === 'waiting');
+  add('rejected', ({ status }) => status === 'rejected');
+  add('failed', ({ status }) => status === 'failed');
+  add('already there', ({ status, code }) => status === 'exists' || code === 'present');
+  add('in an upstream', ({ code }) => code === 'upstream');
+  add('excluded', ({ code }) => code === 'excluded');
   return parts.length > 0 ? parts.join(', ') : 'nothing to upload';
 }

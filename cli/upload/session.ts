@@ -25,6 +25,8 @@ export interface UploadOptions {
   readonly exclude: RegExp | null;
   /** Whether everything that a path refers to goes with it. */
   readonly closure: boolean;
+  /** Whether it is a failure when a path is not in the store: the user named it. */
+  readonly mustExist: boolean;
   readonly logs: boolean;
   /** How long no receipt may come before waiting ends, in milliseconds. */
   readonly waitMs: number;
@@ -129,7 +131,8 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     for (const path of invalid) {
       known.add(path);
       const message = `${path} is not in the store ${nix.realStoreDir}: it was collected, or never built`;
-      tellFailed({ path, narSize: 0 }, new NicheError('not-found', message));
+      if (options.mustExist) tellFailed({ path, narSize: 0 }, new NicheError('not-found', message));
+      else progress.line(message);
     }
     const infos = valid.filter(({ path }) => !known.has(path));
     for (const { path } of infos) known.add(path);
@@ -143,6 +146,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
 
   /** Stages what the publisher waits for and this machine has, whatever an upstream said of it. */
   async function stageMissing(): Promise<boolean> {
+    if (!options.closure) return false;
     const missing = new Set(results.all().flatMap((result) => result.missing ?? []));
     const unstaged = [...missing].filter((path) => {
       const code = results.get(path)?.code;

@@ -56,7 +56,7 @@ test('some Nix is there', (t) => {
 });
 
 for (const nix of availableNix()) {
-  describe(`installing, nix ${nix.version}`, { concurrency: false, timeout: 240_000 }, () => {
+  describe(`installing, nix ${nix.version}`, { concurrency: false, timeout: 600_000 }, () => {
     test('an empty store takes the closure from the directory and over HTTP, signatures checked', async (t) => {
       const { builder, cache, emptyMachine, traces, upper, lower } = await published(t, nix);
       const trust = ['--option', 'trusted-public-keys', cache.publicKey];

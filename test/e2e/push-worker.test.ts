@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+
+import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
+import { requireNix } from '../support/nix-lab.ts';
+
+describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
+  test('publishes what was only staged, and then has nothing to do', async (t) => {
+    const nix = requireNix(t);
+    if (nix === null) return;
+    const machine = await createMachine(t, { nix });
+    await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
+    const upper = await machine.output('nix-build', ['--no-out-link', '-A', 'upper']);
+    const cache = await machine.makeCache();
+    const staged = await machine.nicheDoes(['push', '-u', cache.url, '--no-publish', upper]);
+    assert.match(staged.stderr, /^niche: 2 paths staged in /m);
+    assert.match(
+      staged.stderr,
+      /^niche: a worker is to publish 2 paths; see: niche status -u \S+ \S+$/m,
+    );
+    assert.deepEqual(await cache.names(), []);
+    const told = / see: niche (status -u \S+ \S+)$/m.exec(staged.stderr)?.[1] ?? '';
+    assert.equal((await machine.niche(told.split(' '))).status, 75);
+
+    const worked = await machine.nicheDoes(['worker', cache.url, '--once']);
+    const lines = worked.stdout.trimEnd().split('\n').sort();
+    assert.deepEqual(lines, (await cache.paths()).map((path) => `published ${path}`).sort());
+    assert.equal(worked.stderr, 'niche: 2 paths published, 0 rejected\n');
+    assert.deepEqual(await cache.names(), ['lower', 'upper']);
+    await machine.nicheDoes(told.split(' '));
+    const idle = await machine.nicheDoes(['worker', cache.url, '--once', '--json']);
+    assert.equal(idle.stdout, '');
+    assert.equal(idle.stderr, 'niche: 0 paths published, 0 rejected\n');
+  });
+
+  test('two at once on 200 staged paths do no harm', async (t) => {
+    const nix = requireNix(t);
+    if (nix === null) return;
+    const machine = await createMachine(t, { nix });
+    const sources = join(machine.work, 'sources');
+    await mkdir(sources);
+    const names = Array.from({ length: 200 }, (_, number) => `source-${number}`);
+    for (const name of names) await writeFile(join(sources, name), `${name}\n`);
+    const added = await machine.output('nix-store', [
+      ...['--add', ...names.map((name) => join(sources, name))],
+    ]);
+    const cache = await machine.makeCache();
+    // In several batches, so that the workers have something to share.
+    const paths = added.split('\n');
+    for (const group of [paths.slice(0, 70), paths.slice(50, 150), paths.slice(120)]) {
+      const input = group.join('\n');
+      await machine.nicheDoes(['push', '-u', cache.url, '--no-publish'], { input });
+    }
+    const workers = await Promise.all(
+      [1, 2].map(() => machine.nicheDoes(['worker', cache.url, '--once', '--json'])),
+    );
+    for (const { stderr } of workers) assert.match(stderr, / 0 rejected\n$/);
+    const outcomes = workers
+      .flatMap(({ stdout }) => stdout.split('\n').slice(0, -1))
+      .map((line) => JSON.parse(line) as { path: string; status: string });
+    const published = outcomes.filter(({ status }) => status === 'published');
+    assert.deepEqual(published.map(({ path }) => path).sort(), [...paths].sort());
+    assert.ok(outcomes.every(({ status }) => status === 'published' || status === 'exists'));
+    assert.deepEqual(await cache.paths(), [...paths].sort());
+
+    await machine.nicheDoes(['verify', '-u', cache.url]);
+    const audited = new Set<string>();
+    for (const [file, text] of await cache.snapshot()) {
+      if (file.startsWith(join(cache.directory, 'audit/'))) {
+        audited.add((JSON.parse(text) as { path: string }).path);
+      }
+    }
+    assert.deepEqual([...audited].sort(), [...paths].sort());
+    const left = await readdir(cache.directory);
+    for (const name of ['staging', 'pending', 'waiting', 'attempts']) {
+      if (left.includes(name)) {
+        const files = await readdir(join(cache.directory, name), { recursive: true });
+        assert.deepEqual(files, [], name);
+      }
+    }
+    if (skipUnlessChroot(t, machine)) return;
+    const reader = await createMachine(t, { nix, trustedPublicKeys: [cache.publicKey] });
+    await reader.output('nix', ['copy', '--from', cache.url, ...paths]);
+    await reader.output('nix-store', ['--verify', '--check-contents']);
+    assert.equal(await readFile(reader.realPath(paths[7]!), 'utf8'), 'source-7\n');
+  });
+});
