@@ -1,10 +1,12 @@
+import { constants } from 'node:os';
+
 const stopSignals = ['SIGINT', 'SIGTERM'] as const;
 
 /** Aborted by the first SIGINT or SIGTERM; a second one, of either, ends the process. */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
-  const stop = (): void => {
-    for (const signal of stopSignals) process.off(signal, stop);
+  const stop = (signal: NodeJS.Signals): void => {
+    if (controller.signal.aborted) process.exit(128 + constants.signals[signal]);
     controller.abort();
   };
   for (const signal of stopSignals) process.on(signal, stop);
