@@ -1,8 +1,11 @@
 import { Readable, pipeline } from 'node:stream';
-import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
+import { constants, createZstdDecompress } from 'node:zlib';
 
 import { maxZstdWindowLog } from '../limits.ts';
+import { compressFrame } from './compress-frame.ts';
 import type { Compression } from './config.ts';
+import { createFrameWalker, frameKindBytes } from './zstd-frames.ts';
+import type { FrameWalker } from './zstd-frames.ts';
 
 /**
  * Uncompressed bytes in a frame. Frames are independent, so they are compressed at once and a
@@ -10,53 +13,10 @@ import type { Compression } from './config.ts';
  */
 export const frameBytes = 16 * 1024 * 1024;
 
-/** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
-const compressBound = (size: number): number => size + (size >> 8) + 1024;
-
 const outputChunkBytes = 1024 * 1024;
 
-/**
- * zstd's own parameters for a level, where others suit this machine's caches better; each level
- * that is not named keeps zstd's. Level 3's two tables (768 KiB) become 384 KiB, which leave room in
- * a second-level cache of 512 KiB: an eighth less time. The larger window gives back most of
- * what the smaller tables lose, 0.4 % of size instead of 1.3 %.
- */
-const tunedParameters: Readonly<Record<number, Readonly<Record<number, number>>>> = {
-  3: {
-    [constants.ZSTD_c_windowLog]: 23,
-    [constants.ZSTD_c_hashLog]: 16,
-    [constants.ZSTD_c_chainLog]: 15,
-  },
-};
-
-/** Up to this size, in bytes, zstd has parameters of its own for each level, for small inputs. */
-const smallInputBytes = 256 * 1024;
-
-/**
- * Compresses `input` as one frame, on the thread pool, in one call. zlib's own `zstdCompress` feeds
- * the input and ends the frame in two, and so has zstd copy all of it through a window.
- */
-function compressFrame(input: Uint8Array, level: number): Promise<Uint8Array> {
-  const encoder = createZstdCompress({
-    params: {
-      [constants.ZSTD_c_compressionLevel]: level,
-      ...(input.length > smallInputBytes ? tunedParameters[level] : {}),
-    },
-    pledgedSrcSize: input.length,
-    // With less room for the output, zstd would copy the input after all.
-    chunkSize: compressBound(input.length),
-    flush: constants.ZSTD_e_end,
-  });
-  return new Promise((resolve, reject) => {
-    encoder.once('data', (frame: Uint8Array) => {
-      resolve(frame);
-      // Ending it would append an empty frame.
-      encoder.destroy();
-    });
-    encoder.once('error', reject);
-    encoder.write(input);
-  });
-}
+/** Each frame costs a decoder, so those that yield nothing must not be many. */
+const maxEmptyFrames = 64;
 
 /**
  * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time on the thread
@@ -109,16 +69,86 @@ export async function* compressZstd(
   }
 }
 
-/** Decompresses concatenated zstd frames; throws zlib's own error when they are damaged. */
+/**
+ * Decompresses concatenated zstd frames. Each gets a decoder of its own: node:zlib's drops, without
+ * a word, what follows a frame's end within a chunk.
+ *
+ * @throws Error when they are damaged or break off: zlib's own, or one of {@link createFrameWalker}
+ */
 export async function* decompressZstd(
   source: AsyncIterable<Uint8Array>,
 ): AsyncIterable<Uint8Array> {
+  const chunks = source[Symbol.asyncIterator]();
+  let rest: Uint8Array = new Uint8Array();
+  let emptyFrames = 0;
+
+  /** Whether there are bytes in `rest`, once more are fetched if need be. */
+  async function fill(): Promise<boolean> {
+    while (rest.length === 0) {
+      const next = await chunks.next();
+      if (next.done === true) return false;
+      rest = next.value;
+    }
+    return true;
+  }
+
+  async function* pieces(walker: FrameWalker): AsyncIterable<Uint8Array> {
+    while (!walker.isDone()) {
+      if (!(await fill())) throw new Error('the last zstd frame breaks off');
+      const piece = rest.subarray(0, walker.take(rest));
+      rest = rest.subarray(piece.length);
+      yield piece;
+    }
+  }
+
+  try {
+    while (await fill()) {
+      const walker = createFrameWalker();
+      const frame = pieces(walker)[Symbol.asyncIterator]();
+      const beginning = await take(frame, frameKindBytes);
+      let size = 0;
+      if (walker.hasContents()) {
+        for await (const chunk of decodeFrame(joined(beginning, frame))) {
+          size += chunk.length;
+          yield chunk;
+        }
+      } else {
+        while ((await frame.next()).done !== true);
+      }
+      emptyFrames += size === 0 ? 1 : 0;
+      if (emptyFrames > maxEmptyFrames) throw new Error('too many zstd frames without contents');
+    }
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+/** The next pieces of `source` until they have `bytes` bytes. */
+async function take(source: AsyncIterator<Uint8Array>, bytes: number): Promise<Uint8Array[]> {
+  const taken: Uint8Array[] = [];
+  for (let size = 0; size < bytes; size += taken.at(-1)?.length ?? 0) {
+    const next = await source.next();
+    if (next.done === true) break;
+    taken.push(next.value);
+  }
+  return taken;
+}
+
+async function* joined(
+  beginning: readonly Uint8Array[],
+  rest: AsyncIterator<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  yield* beginning;
+  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+}
+
+async function* decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
   const decoder = createZstdDecompress({
     params: { [constants.ZSTD_d_windowLogMax]: maxZstdWindowLog },
     chunkSize: outputChunkBytes,
   });
   // The pipeline destroys the decoder with whatever went wrong, and the iteration throws it.
-  const output = pipeline(Readable.from(source, { objectMode: true }), decoder, () => undefined);
+  const output = pipeline(Readable.from(frame, { objectMode: true }), decoder, () => undefined);
   for await (const chunk of output) yield chunk as Buffer;
 }
 

@@ -121,7 +121,7 @@ function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new NicheError('malformed-config', `${where} is not JSON: ${messageOf(cause)}`, {
+    throw new NicheError('malformed-config', `${where} is not JSON: ${quote(messageOf(cause))}`, {
       cause,
     });
   }
@@ -133,6 +133,10 @@ export function describeIssues(error: z.ZodError, document: unknown): string {
     .slice(0, 5)
     .map((issue) => {
       const field = issue.path.map(String).join('.') || 'the document';
+      // zod's own message has the names as they came, however long and whatever is in them.
+      if (issue.code === 'unrecognized_keys') {
+        return `${field}: unknown fields ${issue.keys.slice(0, 5).map(quote).join(', ')}`;
+      }
       const value = valueAt(document, issue.path);
       const came = value === undefined ? 'it is missing' : `got ${quote(JSON.stringify(value))}`;
       return `${field}: ${issue.message} (${came})`;

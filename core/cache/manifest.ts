@@ -1,6 +1,6 @@
 import { z } from 'zod';
 
-import { NicheError, isNicheError, messageOf } from '../errors.ts';
+import { NicheError, isNicheError, messageOf, quote } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes, maxReferences } from '../limits.ts';
 import { formatContentAddress, parseContentAddress } from '../nix/content-address.ts';
 import { canonicalNarHash } from '../nix/hash.ts';
@@ -25,8 +25,8 @@ export interface Manifest {
   readonly paths: readonly PathInfo[];
 }
 
-/** The smallest NAR, an empty file's, in bytes. */
-const minNarBytes = 112;
+/** The smallest NAR, an empty directory's, in bytes. */
+const minNarBytes = 96;
 
 const entry = z.strictObject({
   path: z.string(),
@@ -83,9 +83,13 @@ export function parseManifest(text: string, storeDir: string): Manifest {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new NicheError('malformed-manifest', `the manifest is not JSON: ${messageOf(cause)}`, {
-      cause,
-    });
+    throw new NicheError(
+      'malformed-manifest',
+      `the manifest is not JSON: ${quote(messageOf(cause))}`,
+      {
+        cause,
+      },
+    );
   }
   const result = document.safeParse(json);
   if (!result.success) {
@@ -132,8 +136,8 @@ function canonicalClaim(claim: z.infer<typeof entry>, index: number, storeDir: s
     narHash: field('narHash', () => canonicalNarHash(claim.narHash)),
     narSize: claim.narSize,
     references: field('references', () => [...new Set(claim.references.map(storePath))].sort()),
-    deriver: field('deriver', () => claim.deriver && storePath(claim.deriver)),
-    ca: field('ca', () => claim.ca && canonicalAddress(claim.ca)),
+    deriver: field('deriver', () => (claim.deriver === null ? null : storePath(claim.deriver))),
+    ca: field('ca', () => (claim.ca === null ? null : canonicalAddress(claim.ca))),
     signatures: field('signatures', () =>
       claim.signatures.map((signature) => {
         parseSignature(signature);

@@ -1,4 +1,4 @@
-import { NicheError, isNicheError, isRejection } from '../errors.ts';
+import { NicheError, isNicheError } from '../errors.ts';
 import { fingerprint } from '../nix/fingerprint.ts';
 import { formatListing } from '../nix/listing.ts';
 import { parsePublicKey, verifyFingerprint } from '../nix/keys.ts';
@@ -18,6 +18,7 @@ import { attachmentsOf } from './pending.ts';
 import type { Attachments, Candidate, PendingPaths, PendingRecord } from './pending.ts';
 import { findNarInfo, isSame } from './presence.ts';
 import type { Presence } from './presence.ts';
+import { isFinal, unlessRejected } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -52,15 +53,25 @@ export interface StagedPath {
   readonly readLog: () => Promise<Uint8Array | null>;
 }
 
+/** What became of a path. */
+export interface Concluded {
+  readonly outcome: Outcome;
+  /**
+   * Forgets that the path waited, where it did and no longer does. To be called once the receipt is
+   * written: until then, nothing but the pending record would bring one after a crash.
+   */
+  readonly unpark: () => Promise<void>;
+}
+
 /**
  * Takes one path from its claim to its narinfo. Every method may be run again, after a crash at any
- * point or at once with itself: what is done already is found done.
+ * point or at once with itself: what is done already is found done. They throw what storage,
+ * upstreams and signers throw.
  */
 export interface PathPublisher {
-  /** @throws rejections, and what storage, upstreams and signers throw */
-  publish(run: Run, staged: StagedPath): Promise<Outcome>;
-  /** Goes on with a path that waited for the store hash `reference`; throws as `publish`. */
-  resume(run: Run, record: PendingRecord, reference: string): Promise<Outcome>;
+  publish(run: Run, staged: StagedPath): Promise<Concluded>;
+  /** Goes on with a path that waited for the store hash `reference`. */
+  resume(run: Run, record: PendingRecord, reference: string): Promise<Concluded>;
 }
 
 export function createPathPublisher(options: PathPublisherOptions): PathPublisher {
@@ -165,7 +176,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     candidate: Candidate,
     attachments: Attachments,
     parkedFor: string | null,
-  ): Promise<Outcome> {
+  ): Promise<Concluded> {
     const { info, upload } = candidate;
     const hash = storeHash(info.path);
     const references = info.references.filter((reference) => reference !== info.path);
@@ -203,30 +214,35 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       return settled;
     }
 
-    try {
+    const outcome = await unlessRejected<Outcome>(async () => {
       const state = await untilPresent();
       if (typeof state === 'object') return state;
       const status = state === 'exists' ? state : await create(run, candidate);
       await complete(info, () => Promise.resolve(attachments));
-      await unpark();
       return { status, ...warnings };
-    } catch (error) {
-      if (isRejection(error)) await unpark();
-      throw error;
+    });
+    return { outcome, unpark: isFinal(outcome.status) ? unpark : neverParked };
+  }
+
+  /** The candidate that a staged path makes; its outcome, where that is known already. */
+  async function examine(run: Run, staged: StagedPath): Promise<Outcome | Examined> {
+    const { claim, upload, openNar, readLog } = staged;
+    assertPublishable(claim, config, signers);
+    if ((await settle(run, claim)) === 'exists') {
+      await complete(claim, async () => lackingAttachments(claim, await readLog()));
+      return { status: 'exists' };
     }
+    const { listing, unclaimed, ...nar } = await nars.store(claim, openNar);
+    const info = { ...claim, signatures: upstreams.verified(claim) };
+    const attachments = attachmentsOf(listing, await readLog());
+    return { candidate: { info, nar, unclaimed, upload }, attachments };
   }
 
   return {
-    async publish(run, { claim, upload, openNar, readLog }) {
-      assertPublishable(claim, config, signers);
-      if ((await settle(run, claim)) === 'exists') {
-        await complete(claim, async () => lackingAttachments(claim, await readLog()));
-        return { status: 'exists' };
-      }
-      const { listing, unclaimed, ...nar } = await nars.store(claim, openNar);
-      const info = { ...claim, signatures: upstreams.verified(claim) };
-      const attachments = attachmentsOf(listing, await readLog());
-      return finish(run, { info, nar, unclaimed, upload }, attachments, null);
+    async publish(run, staged) {
+      const examined = await unlessRejected(() => examine(run, staged));
+      if ('status' in examined) return { outcome: examined, unpark: neverParked };
+      return finish(run, examined.candidate, examined.attachments, null);
     },
 
     async resume(run, { info, nar, unclaimed, upload }, reference) {
@@ -235,6 +251,13 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     },
   };
 }
+
+interface Examined {
+  readonly candidate: Candidate;
+  readonly attachments: Attachments;
+}
+
+const neverParked = (): Promise<void> => Promise.resolve();
 
 /** @throws NicheError `too-large`, `unsignable`: what is known before a byte is read */
 function assertPublishable(claim: PathInfo, config: CacheConfig, signers: readonly Signer[]): void {

@@ -20,7 +20,7 @@ import type { PendingPaths } from './pending.ts';
 import { createPresence } from './presence.ts';
 import { createPathPublisher } from './publish-path.ts';
 import type { Run } from './publish-path.ts';
-import { writeReceipt } from './receipts.ts';
+import { rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -117,6 +117,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
     await options.private.delete([...nars, ...logs]);
   }
 
+  async function isStaged(id: BatchId): Promise<boolean> {
+    return (await options.private.head(manifestKey(id))) !== null;
+  }
+
   async function publishBatch(id: BatchId, manifest: Manifest): Promise<Published[]> {
     return attempts.run(id, async (attempt) => {
       const run = await begin();
@@ -124,17 +128,19 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const logs = stagedLogs(options.private, id.upload, storeDir);
       const published: Published[] = [];
       for (const [index, claim] of manifest.paths.entries()) {
-        const outcome = await attempt.path(storeHash(claim.path), () =>
-          unlessRejected(() =>
-            paths.publish(run, {
-              claim,
-              upload: id.upload,
-              openNar: () => openNar(index),
-              readLog: () => logs.read(claim),
-            }),
-          ),
+        const concluded = await attempt.path(storeHash(claim.path), () =>
+          paths.publish(run, {
+            claim,
+            upload: id.upload,
+            openNar: () => openNar(index),
+            readLog: () => logs.read(claim),
+          }),
         );
-        published.push(await report(id.upload, claim.path, outcome ?? tooManyDeaths(claim)));
+        const outcome = concluded?.outcome ?? tooManyDeaths(claim);
+        // Whoever handled the batch at the same time has taken its NARs away, the manifest first.
+        if (outcome.code === 'missing-nar' && !(await isStaged(id))) return published;
+        published.push(await report(id.upload, claim.path, outcome));
+        await concluded?.unpark();
       }
       await deleteBatch(id, logs.used());
       await attempt.forget();
@@ -164,8 +170,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
         return null;
       }
       const run = await begin();
-      const outcome = await unlessRejected(() => paths.resume(run, record, waiting.reference));
-      return report(waiting.upload, record.info.path, outcome);
+      const { outcome, unpark } = await paths.resume(run, record, waiting.reference);
+      const published = await report(waiting.upload, record.info.path, outcome);
+      await unpark();
+      return published;
     },
 
     async giveUp(waiting) {
@@ -185,19 +193,6 @@ export function createPublisher(options: PublisherOptions): Publisher {
       return published;
     },
   };
-}
-
-async function unlessRejected<T>(work: () => Promise<T>): Promise<T | Outcome> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isRejection(error)) return rejected(error);
-    throw error;
-  }
-}
-
-function rejected({ code, message }: NicheError & { code: RejectionCode }): Outcome {
-  return { status: 'rejected', code, message };
 }
 
 function tooManyDeaths(claim: PathInfo): Outcome {

@@ -1,4 +1,5 @@
-import type { RejectionCode } from '../errors.ts';
+import { isRejection } from '../errors.ts';
+import type { NicheError, RejectionCode } from '../errors.ts';
 import { maxNamedMissing } from '../limits.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { receiptPrefix } from './layout.ts';
@@ -25,6 +26,21 @@ export interface Receipt extends Outcome {
   readonly path?: string;
   /** When it was written, ISO 8601. */
   readonly at: string;
+}
+
+/** What a rejection makes of its path. */
+export function rejected({ code, message }: NicheError & { code: RejectionCode }): Outcome {
+  return { status: 'rejected', code, message };
+}
+
+/** What `work` returns, or the outcome that a rejection thrown by it makes. */
+export async function unlessRejected<T>(work: () => Promise<T>): Promise<T | Outcome> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isRejection(error)) return rejected(error);
+    throw error;
+  }
 }
 
 /** Whether nothing more will become of a path with this status. */

@@ -1,3 +1,4 @@
+import { toError } from '../errors.ts';
 import type { Bucket, ObjectInfo } from '../storage/bucket.ts';
 import {
   attemptsPrefix,
@@ -40,26 +41,46 @@ export interface SweepReport {
 /**
  * Finishes what was dropped and clears away what is handled: publishes stale staged batches, resumes
  * paths whose references have come, gives up on those that have waited too long, deletes leftovers.
+ *
+ * @throws the first failure, once everything else is done: what fails now must not keep the rest
  */
 export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const now = (options.now ?? (() => new Date()))().getTime();
   const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
+  const failures: Error[] = [];
+  const attempt: Attempt = async (work) => {
+    try {
+      return await work();
+    } catch (error) {
+      failures.push(toError(error));
+      return null;
+    }
+  };
   const published = [
-    ...(await sweepStaging(options, olderThan(options.staleMs))),
-    ...(await sweepPending(options, olderThan(options.waitingDays * dayMs))),
+    ...(await sweepStaging(options, attempt, olderThan(options.staleMs))),
+    ...(await sweepPending(options, attempt, olderThan(options.waitingDays * dayMs))),
   ];
+  const isLeftover = olderThan(leftoverDays * dayMs);
   const deleted =
-    (await sweepLeftovers(options.private, olderThan(leftoverDays * dayMs))) +
+    (await sweepUploads(options.private, isLeftover)) +
+    (await sweepAttachments(options.private, isLeftover)) +
+    (await deleteOlder(options.private, attemptsPrefix, isLeftover)) +
     (await deleteOlder(options.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
   const cutOff = new Date(now - uploadHours * hourMs);
   for (const bucket of new Set([options.public, options.private])) {
     await bucket.sweepUploads?.(cutOff);
   }
+  const [failure] = failures;
+  if (failure) throw failure;
   return { published, deleted };
 }
 
+/** Runs `work` and remembers its failure; null then. */
+type Attempt = <T>(work: () => Promise<T>) => Promise<T | null>;
+
 async function sweepStaging(
   { private: bucket, publisher }: SweepOptions,
+  attempt: Attempt,
   isStale: (object: ObjectInfo) => boolean,
 ): Promise<Published[]> {
   const stale: BatchId[] = [];
@@ -68,12 +89,13 @@ async function sweepStaging(
     if (id && isStale(object)) stale.push(id);
   }
   const published: Published[] = [];
-  for (const id of stale) published.push(...(await publisher.publish(id)));
+  for (const id of stale) published.push(...((await attempt(() => publisher.publish(id))) ?? []));
   return published;
 }
 
 async function sweepPending(
   { private: bucket, publisher }: SweepOptions,
+  attempt: Attempt,
   hasExpired: (object: ObjectInfo) => boolean,
 ): Promise<Published[]> {
   const markers = new Map<string, Waiting>();
@@ -95,15 +117,18 @@ async function sweepPending(
 
   const published: Published[] = [];
   for (const { waiting, expired } of waitingFor) {
-    const resumed = await publisher.resume(waiting);
-    const last =
-      expired && resumed?.outcome.status === 'waiting' ? await publisher.giveUp(waiting) : resumed;
+    const last = await attempt(async () => {
+      const resumed = await publisher.resume(waiting);
+      const isTooLate = expired && resumed?.outcome.status === 'waiting';
+      return isTooLate ? publisher.giveUp(waiting) : resumed;
+    });
     if (last && last.outcome.status !== 'waiting') published.push(last);
   }
   return published;
 }
 
-async function sweepLeftovers(
+/** Deletes what no manifest of its upload can name any more. */
+async function sweepUploads(
   bucket: Bucket,
   isOld: (object: ObjectInfo) => boolean,
 ): Promise<number> {
@@ -117,8 +142,26 @@ async function sweepLeftovers(
   // As long as a manifest of the upload is there, so may be the use of what lies beside it.
   const unused = old.filter((key) => !alive.has(key.split('/')[1] ?? ''));
   await bucket.delete(unused);
-  return unused.length + (await deleteOlder(bucket, attemptsPrefix, isOld));
+  return unused.length;
 }
+
+/** Deletes listings and logs of pending paths whose record is gone. */
+async function sweepAttachments(
+  bucket: Bucket,
+  isOld: (object: ObjectInfo) => boolean,
+): Promise<number> {
+  const alive = new Set<string>();
+  const old: string[] = [];
+  for await (const object of bucket.list(pendingPrefix)) {
+    if (parsePendingKey(object.key)) alive.add(withoutExtension(object.key));
+    else if (isOld(object)) old.push(object.key);
+  }
+  const unused = old.filter((key) => !alive.has(withoutExtension(key)));
+  await bucket.delete(unused);
+  return unused.length;
+}
+
+const withoutExtension = (key: string): string => key.slice(0, key.lastIndexOf('.'));
 
 async function deleteOlder(
   bucket: Bucket,

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { NicheError, messageOf } from '../errors.ts';
+import { throwIfAborted } from './aborted.ts';
 import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertKey } from './keys.ts';
 
@@ -28,9 +29,9 @@ const maxRetryAfterMs = 5_000;
 export function openHttpReader(baseUrl: string, options: HttpOptions = {}): ObjectReader {
   const { timeoutMs = 10_000, retries = 2 } = options;
   const url = baseUrl.replace(/\/+$/, '');
-  let readable: Promise<boolean> | undefined;
+  let isReadable = false;
 
-  async function request(method: string, key: string, init: GetOptions): Promise<Response> {
+  async function request(method: string, key: string, init: GetOptions): Promise<Answer> {
     const headers = init.range
       ? {
           range: `bytes=${init.range.start}-${init.range.end === undefined ? '' : init.range.end - 1}`,
@@ -39,70 +40,121 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
     for (let attempt = 0; ; attempt += 1) {
       let failure: NicheError;
       let waitMs = firstBackoffMs * 2 ** attempt * (0.5 + Math.random());
+      const deadline = createDeadline(timeoutMs, init.signal);
       try {
-        const signals = [AbortSignal.timeout(timeoutMs), ...(init.signal ? [init.signal] : [])];
-        const response = await fetch(`${url}/${key}`, {
-          method,
-          headers,
-          signal: AbortSignal.any(signals),
-        });
-        if (response.status < 500 && response.status !== 429) return response;
+        const response = await fetch(`${url}/${key}`, { method, headers, signal: deadline.signal });
+        if (response.status < 500 && response.status !== 429) return { response, deadline };
         await response.body?.cancel();
         waitMs = Math.max(waitMs, retryAfterMs(response));
         failure = unavailable(url, key, `it answered ${response.status}`);
+        deadline.end();
       } catch (cause) {
-        init.signal?.throwIfAborted();
+        deadline.end();
+        throwIfAborted(init.signal, `reading ${url}/${key}`);
         failure = unavailable(url, key, messageOf(causeOf(cause)), cause);
       }
       if (attempt >= retries) throw failure;
-      await sleep(waitMs, undefined, { signal: init.signal });
+      await sleep(waitMs, undefined, { signal: init.signal }).catch(() => undefined);
+      throwIfAborted(init.signal, `reading ${url}/${key}`);
     }
   }
 
-  async function isMissing(response: Response, key: string): Promise<boolean> {
+  async function release({ response, deadline }: Answer): Promise<void> {
+    await response.body?.cancel().catch(() => undefined);
+    deadline.end();
+  }
+
+  async function isMissing(response: Response, key: string, init: GetOptions): Promise<boolean> {
     if (response.status === 404 || response.status === 410) return true;
     if (response.status !== 403 && response.status !== 401) return false;
-    readable ??= request('GET', 'nix-cache-info', {}).then(async (info) => {
-      await info.body?.cancel();
-      return info.ok;
-    });
-    if (response.status === 403 && (await readable)) return true;
+    if (response.status === 403) {
+      if (!isReadable) {
+        const info = await request('GET', 'nix-cache-info', init);
+        await release(info);
+        isReadable = info.response.ok;
+      }
+      if (isReadable) return true;
+    }
     throw new NicheError(
       'storage-denied',
       `${url}/${key} may not be read: it answered ${response.status}`,
     );
   }
 
-  async function open(method: string, key: string, init: GetOptions): Promise<Response | null> {
+  async function open(method: string, key: string, init: GetOptions): Promise<Answer | null> {
     assertKey(key);
-    const response = await request(method, key, init);
-    if (response.ok) return response;
-    await response.body?.cancel();
-    if (await isMissing(response, key)) return null;
-    throw unavailable(url, key, `it answered ${response.status}`);
+    const answer = await request(method, key, init);
+    if (answer.response.ok) return answer;
+    await release(answer);
+    if (await isMissing(answer.response, key, init)) return null;
+    throw unavailable(url, key, `it answered ${answer.response.status}`);
+  }
+
+  async function* bodyOf(answer: Answer, key: string, init: GetOptions): AsyncIterable<Uint8Array> {
+    const { response, deadline } = answer;
+    try {
+      deadline.extend();
+      for await (const chunk of response.body ?? []) {
+        // However long the reader takes over a chunk, the server is not to blame.
+        deadline.end();
+        yield chunk;
+        deadline.extend();
+      }
+    } catch (cause) {
+      throwIfAborted(init.signal, `reading ${url}/${key}`);
+      throw unavailable(url, key, `its body broke off: ${messageOf(causeOf(cause))}`, cause);
+    } finally {
+      deadline.end();
+    }
   }
 
   return {
     url,
     async head(key, init: RequestOptions = {}) {
-      const response = await open('HEAD', key, init);
-      return response && objectInfo(key, response);
+      const answer = await open('HEAD', key, init);
+      if (!answer) return null;
+      await release(answer);
+      return objectInfo(key, answer.response);
     },
     async get(key, init: GetOptions = {}): Promise<StoredObject | null> {
-      const response = await open('GET', key, init);
-      if (!response) return null;
-      return { info: objectInfo(key, response), body: bodyOf(response, url, key) };
+      const answer = await open('GET', key, init);
+      if (!answer) return null;
+      // Until its body is asked for, the answer waits for the reader.
+      answer.deadline.end();
+      return { info: objectInfo(key, answer.response), body: bodyOf(answer, key, init) };
     },
   };
 }
 
-async function* bodyOf(response: Response, url: string, key: string): AsyncIterable<Uint8Array> {
-  if (!response.body) return;
-  try {
-    for await (const chunk of response.body) yield chunk;
-  } catch (cause) {
-    throw unavailable(url, key, `its body broke off: ${messageOf(cause)}`, cause);
-  }
+interface Answer {
+  readonly response: Response;
+  readonly deadline: Deadline;
+}
+
+/** Aborts what waits for a server for too long, or whose caller has given up. */
+interface Deadline {
+  readonly signal: AbortSignal;
+  /** Gives the server its whole time again, from now. */
+  extend(): void;
+  /** The server is not waited for any more. */
+  end(): void;
+}
+
+function createDeadline(timeoutMs: number, caller: AbortSignal | undefined): Deadline {
+  const tooLate = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const end = (): void => {
+    clearTimeout(timer);
+  };
+  const extend = (): void => {
+    end();
+    timer = setTimeout(() => {
+      tooLate.abort(new Error(`no answer within ${timeoutMs} ms`));
+    }, timeoutMs);
+  };
+  extend();
+  const signal = caller ? AbortSignal.any([tooLate.signal, caller]) : tooLate.signal;
+  return { signal, extend, end };
 }
 
 function objectInfo(key: string, response: Response): ObjectInfo {

@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { blockedKey, narInfoKey } from '../../../core/cache/layout.ts';
+import { formatManifest } from '../../../core/cache/manifest.ts';
+import { fingerprint } from '../../../core/nix/fingerprint.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import type { Signer } from '../../../core/signing/signer.ts';
+import { listKeys } from '../../support/bytes.ts';
+import { checkInvariants } from '../../support/cache-invariants.ts';
+import type { Visible } from '../../support/cache-invariants.ts';
+import { auditRecords, createTestCache, testSigner } from '../../support/cache-kit.ts';
+import type { TestCache } from '../../support/cache-kit.ts';
+import { testPath } from '../../support/cache-paths.ts';
+import type { TestPath } from '../../support/cache-paths.ts';
+
+const glibc = await testPath('glibc');
+const hello = await testPath('hello', { references: [glibc] });
+
+const check = (cache: TestCache, before?: Visible): Promise<Visible> =>
+  checkInvariants({ ...cache, publicKeys: cache.config.publicKeys, ...(before ? { before } : {}) });
+
+async function verdict(cache: TestCache, path: TestPath): Promise<string> {
+  const id = await cache.stage([path]);
+  await cache.publish(id);
+  const receipt = await cache.receipt(id.upload, path.info);
+  return receipt?.code ?? receipt?.status ?? 'no receipt';
+}
+
+function sigNames(cache: TestCache, { info }: TestPath): string[] {
+  const object = cache.publicStore.objects.get(narInfoKey(storeHash(info.path)));
+  const text = Buffer.from(object?.bytes ?? []).toString();
+  return [...text.matchAll(/^Sig: ([^:]*):/gm)].map(([, name]) => name ?? '');
+}
+
+describe('a path that is published already', () => {
+  it('never changes: other contents, references, sizes and names are conflicts', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([glibc, hello]));
+    const before = await check(cache);
+    const others = [
+      await testPath('hello', { references: [glibc], contents: 'evil' }),
+      await testPath('hello'),
+      { ...hello, info: { ...hello.info, references: [] } },
+      { ...hello, info: { ...hello.info, narSize: hello.info.narSize + 8 } },
+      { ...hello, info: { ...hello.info, path: `${hello.info.path}-2` } },
+    ];
+    for (const other of others) assert.equal(await verdict(cache, other), 'conflict');
+    assert.deepEqual(await check(cache, before), before);
+  });
+
+  it('exists when it is the same; a deriver or a signature more changes nothing', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([glibc]));
+    const before = await check(cache);
+    const deriver = `${hello.info.path}.drv`;
+    assert.equal(await verdict(cache, { ...glibc, info: { ...glibc.info, deriver } }), 'exists');
+    assert.deepEqual(await check(cache, before), before);
+  });
+
+  it('gets what is missing beside it, when it is staged again', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([glibc]));
+    const listing = `${storeHash(glibc.info.path)}.ls`;
+    await cache.public.delete([listing]);
+    // Even without its NAR: the published one is read.
+    const manifest = formatManifest({ encoding: 'none', paths: [glibc.info] });
+    const id = await cache.stageRaw(manifest, null);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, glibc.info))?.status, 'exists');
+    assert.notEqual(await cache.public.head(listing), null);
+  });
+});
+
+describe('a withdrawn path', () => {
+  it('is refused, and does not count as present', async () => {
+    const cache = createTestCache();
+    const hash = storeHash(glibc.info.path);
+    await cache.publish(await cache.stage([glibc]));
+    await cache.private.put(blockedKey(hash), Buffer.alloc(0));
+    await cache.public.delete([narInfoKey(hash)]);
+    assert.equal(await verdict(cache, glibc), 'blocked');
+    assert.equal(await verdict(cache, hello), 'waiting');
+    assert.equal(await cache.public.head(narInfoKey(hash)), null);
+    // Also while the narinfo is still there.
+    const late = createTestCache();
+    await late.publish(await late.stage([glibc]));
+    await late.private.put(blockedKey(hash), Buffer.alloc(0));
+    assert.equal(await verdict(late, hello), 'waiting');
+  });
+
+  it('is refused even when it is withdrawn while it is being published', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([glibc]);
+    const publisher = cache.publisher({
+      hooks: {
+        after: async (operation, key) => {
+          if (operation !== 'put' || !key.startsWith('nar/')) return;
+          await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
+        },
+      },
+    });
+    await cache.publish(id, publisher);
+    assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
+    assert.deepEqual(await check(cache), new Map());
+    assert.deepEqual(await auditRecords(cache), []);
+  });
+});
+
+describe('signing', () => {
+  const bytes = Buffer.byteLength(fingerprint(hello.info));
+  const small = testSigner('kms-1', 2, bytes - 1);
+
+  it('is refused before a byte is read, where no key takes the fingerprint', async () => {
+    const cache = createTestCache({ signers: [small] });
+    const manifest = formatManifest({ encoding: 'none', paths: [hello.info] });
+    const id = await cache.stageRaw(manifest, null);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, hello.info))?.code, 'unsignable');
+    assert.equal(await verdict(cache, glibc), 'published');
+    const exact = createTestCache({ signers: [testSigner('kms-1', 2, bytes)] });
+    await exact.publish(await exact.stage([glibc]));
+    assert.equal(await verdict(exact, hello), 'published');
+  });
+
+  it('is done with every key that takes the fingerprint', async () => {
+    const cache = createTestCache({ signers: [small, testSigner('test-1', 1)] });
+    await cache.publish(await cache.stage([glibc, hello]));
+    assert.deepEqual(sigNames(cache, glibc), ['kms-1', 'test-1']);
+    assert.deepEqual(sigNames(cache, hello), ['test-1']);
+    await check(cache);
+    const audit = await auditRecords(cache);
+    const signers = audit.find(({ path }) => path === hello.info.path)?.signers;
+    assert.deepEqual(signers, [testSigner('test-1', 1).publicKey]);
+  });
+
+  const good = testSigner('test-1');
+  const liars: [string, Signer][] = [
+    ['signs something else', { ...good, sign: () => good.sign('something else') }],
+    ['is another key of the same name', { ...testSigner('test-1', 5) }],
+    ['has no published key', testSigner('unknown-1', 6)],
+    ['returns no signature', { ...good, sign: () => Promise.resolve('test-1:AAAA') }],
+    [
+      'brings a line of its own',
+      { ...good, sign: async (text) => `${await good.sign(text)}\nStorePath: x` },
+    ],
+  ];
+  for (const [about, signer] of liars) {
+    it(`publishes nothing with a signer that ${about}, and keeps what is staged`, async () => {
+      const cache = createTestCache();
+      const id = await cache.stage([glibc]);
+      for (const signers of [[signer], [good, signer]]) {
+        const publisher = cache.publisher({ signers });
+        await assert.rejects(cache.publish(id, publisher), { code: 'wrong-key' });
+        cache.advance(3_600_000);
+      }
+      assert.equal(await cache.public.head(narInfoKey(storeHash(glibc.info.path))), null);
+      assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
+      assert.deepEqual(await listKeys(cache.private, 'audit/'), []);
+      await cache.publish(id);
+      assert.equal((await cache.receipt(id.upload, glibc.info))?.status, 'published');
+      await check(cache);
+    });
+  }
+
+  it('waits for a signer that is down', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([glibc]);
+    const down = { ...good, sign: () => Promise.reject(new Error('KMS is down')) };
+    await assert.rejects(cache.publish(id, cache.publisher({ signers: [down] })), /KMS is down/);
+    assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+  });
+});

@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  chainHooks,
+  createScenario,
+  loseAnswer,
+  runProcess,
+} from '../../support/cache-scenario.ts';
+import { crashAtWrite } from '../../support/crash.ts';
+import type { BucketHooks } from '../../support/memory-bucket.ts';
+
+/** Runs the scenario, misfortune and all, and then what repairs it. */
+async function survive(misfortune: BucketHooks, about: string): Promise<void> {
+  const scenario = await createScenario();
+  try {
+    await runProcess(scenario.cache, scenario.ids, chainHooks(scenario.watch, misfortune));
+    await scenario.recover();
+    await scenario.assertFinished();
+  } catch (cause) {
+    throw new Error(about, { cause });
+  }
+}
+
+/** How often a run without misfortune writes. */
+async function countWrites(): Promise<number> {
+  const counting = crashAtWrite(Infinity, 'before');
+  await survive(counting, 'without misfortune');
+  return counting.writes();
+}
+
+describe('a publisher that meets misfortune', () => {
+  it('needs no retry, no sweep and no second event when nothing goes wrong', async () => {
+    const scenario = await createScenario();
+    await runProcess(scenario.cache, scenario.ids, scenario.watch);
+    await scenario.assertFinished();
+  });
+
+  // To die after a write is to die before the next one: only the last has an "after" of its own.
+  it('loses nothing when it dies at any single write', async () => {
+    const writes = await countWrites();
+    assert.ok(writes > 50, `${writes} writes`);
+    for (let nth = 1; nth <= writes; nth += 1) {
+      const crash = crashAtWrite(nth, 'before');
+      await survive(crash, `died before write ${nth}`);
+      assert.ok(crash.hasCrashed());
+    }
+    await survive(crashAtWrite(writes, 'after'), 'died after the last write');
+  });
+
+  it('loses nothing when storage takes any single write and never says so', async () => {
+    const writes = await countWrites();
+    for (let nth = 1; nth <= writes; nth += 1) {
+      await survive(loseAnswer(nth), `lost the answer to write ${nth}`);
+    }
+  });
+});

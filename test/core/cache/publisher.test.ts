@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { listingKey, narInfoKey } from '../../../core/cache/layout.ts';
+import { parseListing } from '../../../core/nix/listing.ts';
+import { parseNarInfo } from '../../../core/nix/narinfo.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import { listKeys, readObject } from '../../support/bytes.ts';
+import { checkInvariants } from '../../support/cache-invariants.ts';
+import { auditRecords, createTestCache } from '../../support/cache-kit.ts';
+import { testPath } from '../../support/cache-paths.ts';
+
+describe('publishing a batch', () => {
+  for (const kind of ['zstd', 'none'] as const) {
+    it(`makes narinfo, NAR, listing, receipt and audit, with compression ${kind}`, async () => {
+      const cache = createTestCache({ config: { compression: { kind, level: 3 } } });
+      const glibc = await testPath('glibc');
+      const hello = await testPath('hello', { references: [glibc], selfReference: true });
+      const id = await cache.stage([glibc, hello]);
+      const published = await cache.publish(id);
+
+      assert.deepEqual(
+        published.map(({ path, outcome }) => [path, outcome.status]),
+        [
+          [glibc.info.path, 'published'],
+          [hello.info.path, 'published'],
+        ],
+      );
+      const text = await readObject(cache.public, narInfoKey(storeHash(hello.info.path)));
+      const info = parseNarInfo(String(text));
+      assert.deepEqual({ ...info, signatures: [] }, { ...info, ...hello.info });
+      assert.equal(info.compression, kind);
+      assert.match(info.url, kind === 'zstd' ? /^nar\/\w{52}\.nar\.zst$/ : /^nar\/\w{52}\.nar$/);
+      const listing = await readObject(cache.public, listingKey(storeHash(hello.info.path)));
+      assert.equal(parseListing(String(listing)).type, 'regular');
+      assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
+      const audit = await auditRecords(cache);
+      assert.deepEqual(
+        audit.map(({ path, upload, signatures }) => [path, upload, signatures.length]),
+        [glibc, hello].map((path) => [path.info.path, id.upload, 1]),
+      );
+      await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+      const left = (await listKeys(cache.private)).map((key) => key.split('/')[0]);
+      assert.deepEqual(new Set(left), new Set(['receipts', 'audit']));
+    });
+  }
+});

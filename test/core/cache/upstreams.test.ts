@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
+import { createUpstreams } from '../../../core/cache/upstreams.ts';
+import type { Upstreams } from '../../../core/cache/upstreams.ts';
+import { maxNarInfoBytes } from '../../../core/limits.ts';
+import { fingerprint } from '../../../core/nix/fingerprint.ts';
+import { signFingerprint } from '../../../core/nix/keys.ts';
+import { formatNarInfo } from '../../../core/nix/narinfo.ts';
+import type { PathInfo } from '../../../core/nix/path-info.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import { openHttpReader } from '../../../core/storage/http.ts';
+import { listKeys } from '../../support/bytes.ts';
+import { serveAnswers } from '../../support/cache-http.ts';
+import type { Answerer } from '../../support/cache-http.ts';
+import { checkInvariants } from '../../support/cache-invariants.ts';
+import { createTestCache, publicKeyOf, testKey } from '../../support/cache-kit.ts';
+import { testPath } from '../../support/cache-paths.ts';
+
+const key = testKey('upstream-1', 7);
+const glibc = await testPath('glibc');
+const hello = await testPath('hello', { references: [glibc] });
+const glibcKey = `${storeHash(glibc.info.path)}.narinfo`;
+
+function narInfoOf(info: PathInfo, by = key): string {
+  return formatNarInfo({
+    ...info,
+    signatures: [signFingerprint(fingerprint(info), by)],
+    url: 'nar/x.nar',
+    compression: 'none',
+    fileHash: null,
+    fileSize: null,
+    extra: [],
+  });
+}
+
+interface Served {
+  readonly upstreams: Upstreams;
+  readonly requests: readonly string[];
+}
+
+async function serve(t: TestContext, answer: Answerer): Promise<Served> {
+  const { url, requests } = await serveAnswers(t, answer);
+  const reader = openHttpReader(url, { retries: 0, timeoutMs: 200 });
+  const upstreams = createUpstreams([{ reader, publicKey: publicKeyOf(key) }], '/nix/store');
+  return { upstreams, requests };
+}
+
+/** A server that has the narinfo of glibc, and nothing else. */
+const has =
+  (text: string): Answerer =>
+  (path, response) =>
+    path === glibcKey ? response.end(text) : response.writeHead(404).end();
+
+/** What becomes of hello, which needs glibc, and what the cache shows then. */
+async function publishHello(t: TestContext, answer: Answerer) {
+  const { upstreams } = await serve(t, answer);
+  const cache = createTestCache({ upstreams });
+  const id = await cache.stage([hello]);
+  const [published] = await cache.publish(id);
+  await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  return published?.outcome;
+}
+
+describe('an upstream', () => {
+  it('has what it has signed: that counts as present', async (t) => {
+    assert.equal((await publishHello(t, has(narInfoOf(glibc.info))))?.status, 'published');
+  });
+
+  const renamed = { ...glibc.info, path: `${glibc.info.path}-other` };
+  const elsewhere = { ...glibc.info, path: hello.info.path };
+  const lies: [string, string][] = [
+    ['a signature by another key', narInfoOf(glibc.info, testKey('other-1', 8))],
+    ['a signature by another key of the same name', narInfoOf(glibc.info, testKey(key.name, 8))],
+    ['a signature over something else', narInfoOf(glibc.info).replace(/NarSize: ./, 'NarSize: 9')],
+    ['no signature', narInfoOf(glibc.info).replace(/Sig: .*\n/, '')],
+    ['a path of another name', narInfoOf(renamed)],
+    ['the narinfo of another path', narInfoOf(elsewhere)],
+    ['no narinfo', '<html>welcome to our hotel</html>'],
+    ['nothing', ''],
+    ['a narinfo without end', narInfoOf(glibc.info).padEnd(maxNarInfoBytes + 1, '\n')],
+  ];
+  for (const [about, text] of lies) {
+    it(`does not have what it answers with ${about}`, async (t) => {
+      const outcome = await publishHello(t, has(text));
+      assert.equal(outcome?.status, 'waiting');
+      assert.deepEqual(outcome.missing, [glibc.info.path]);
+    });
+  }
+
+  it('that answers 403 has nothing, once its nix-cache-info can be read', async (t) => {
+    const outcome = await publishHello(t, (path, response) => {
+      response.writeHead(path === 'nix-cache-info' ? 200 : 403).end();
+    });
+    assert.equal(outcome?.status, 'waiting');
+  });
+
+  const silences: [string, Answerer][] = [
+    ['is down', (_, response) => response.writeHead(503).end()],
+    ['is denied altogether', (_, response) => response.writeHead(403).end()],
+    ['does not answer', () => undefined],
+    ['stops in the middle', (_, response) => response.write('StorePath: ')],
+    ['hangs up', (_, response) => response.destroy()],
+  ];
+  for (const [about, answer] of silences) {
+    it(`that ${about} decides nothing, and costs no attempt`, async (t) => {
+      const { upstreams } = await serve(t, answer);
+      const cache = createTestCache({ upstreams });
+      const id = await cache.stage([hello]);
+      for (let n = 0; n < 8; n += 1) {
+        await assert.rejects(cache.publish(id), { code: 'upstream-unavailable' });
+        cache.advance(3_600_000);
+      }
+      assert.equal(await cache.receipt(id.upload, hello.info), null);
+      assert.equal(cache.publicStore.objects.size, 0);
+      assert.deepEqual((await listKeys(cache.private)).length, 2);
+
+      // The same batch is published as soon as the upstream answers.
+      const better = await serve(t, has(narInfoOf(glibc.info)));
+      const publisher = cache.publisher({ upstreams: better.upstreams });
+      const [published] = await cache.publish(id, publisher);
+      assert.equal(published?.outcome.status, 'published');
+    });
+  }
+
+  it('that is down is not missed when another has the path', async (t) => {
+    const down = await serveAnswers(t, (_, response) => response.writeHead(503).end());
+    const up = await serveAnswers(t, has(narInfoOf(glibc.info)));
+    const upstreams = createUpstreams(
+      [down, up].map(({ url }) => ({
+        reader: openHttpReader(url, { retries: 0 }),
+        publicKey: publicKeyOf(key),
+      })),
+      '/nix/store',
+    );
+    assert.equal((await upstreams.find(storeHash(glibc.info.path)))?.path, glibc.info.path);
+    await assert.rejects(upstreams.find(storeHash(hello.info.path)), {
+      code: 'upstream-unavailable',
+    });
+  });
+
+  it('keeps its paths: nobody publishes another glibc', async (t) => {
+    const changed = await testPath('glibc', { contents: 'evil' });
+    const rereferred = await testPath('glibc', { selfReference: true });
+    for (const replaced of [changed, rereferred]) {
+      const { upstreams } = await serve(t, has(narInfoOf(glibc.info)));
+      const cache = createTestCache({ upstreams });
+      const id = await cache.stage([replaced]);
+      await cache.publish(id);
+      assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'upstream-conflict');
+      assert.equal(cache.publicStore.objects.size, 0);
+    }
+    // The same path may be here too.
+    const { upstreams } = await serve(t, has(narInfoOf(glibc.info)));
+    const cache = createTestCache({ upstreams });
+    const [published] = await cache.publish(await cache.stage([glibc]));
+    assert.equal(published?.outcome.status, 'published');
+  });
+
+  it('is not asked whether a signature is its own', async (t) => {
+    const { upstreams, requests } = await serve(t, has(''));
+    const own = signFingerprint(fingerprint(glibc.info), key);
+    const foreign = signFingerprint(fingerprint(glibc.info), testKey('other-1', 8));
+    const signatures = [foreign, own, signFingerprint('else', key)];
+    assert.deepEqual(upstreams.verified({ ...glibc.info, signatures }), [own]);
+    assert.deepEqual(requests, []);
+
+    // Of the client's signatures, only that one gets into the narinfo.
+    const cache = createTestCache({ upstreams });
+    await cache.publish(await cache.stage([{ ...glibc, info: { ...glibc.info, signatures } }]));
+    const narInfo = Buffer.from(cache.publicStore.objects.get(glibcKey)!.bytes).toString();
+    const names = [...narInfo.matchAll(/^Sig: ([^:]*)/gm)].map(([, name]) => name);
+    assert.deepEqual(names.sort(), ['test-1', 'upstream-1']);
+  });
+});

@@ -1,0 +1,106 @@
+import { isNicheError } from '../../core/errors.ts';
+import { parseNarInfoKey } from '../../core/cache/layout.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
+import { storeHash } from '../../core/nix/store-path.ts';
+import {
+  checkNar,
+  checkSignatures,
+  checkUnchanged,
+  fail,
+  InvariantError,
+  parseVisible,
+} from './cache-invariants.ts';
+import type { TestCache } from './cache-kit.ts';
+import type { BucketHooks } from './memory-bucket.ts';
+
+/** Looks at a cache in memory after every single operation on it. */
+export interface Watch {
+  /** For {@link BucketHooks}. */
+  readonly after: NonNullable<BucketHooks['after']>;
+  /** @throws InvariantError the first broken promise, if there was one */
+  assertKept(): void;
+}
+
+/**
+ * @param upstreamPaths what upstreams have, as far as the cache's paths refer to it
+ * @param valid claims of which no receipt may ever say that they are rejected, by upload
+ */
+export function watchInvariants(
+  cache: TestCache,
+  upstreamPaths: readonly string[] = [],
+  valid: ReadonlyMap<string, readonly PathInfo[]> = new Map(),
+): Watch {
+  const seen = new Map<string, string>();
+  const paths = new Set<string>(upstreamPaths);
+  const narEtags = new Map<string, string>();
+  const audited = new Set<string>();
+  const auditKeys = new Set<string>();
+  const mustNotBeRejected = new Set(
+    [...valid].flatMap(([upload, infos]) =>
+      infos.map(({ path }) => `receipts/${upload}/${storeHash(path)}.rejected.json`),
+    ),
+  );
+  let fault: InvariantError | undefined;
+
+  function readAudits(): void {
+    for (const [key, { bytes }] of cache.privateStore.objects) {
+      if (!key.startsWith('audit/') || auditKeys.has(key)) continue;
+      auditKeys.add(key);
+      const record = JSON.parse(Buffer.from(bytes).toString()) as {
+        path: string;
+        signatures: string[];
+      };
+      for (const signature of record.signatures) audited.add(`${record.path} ${signature}`);
+    }
+  }
+
+  function checkNarInfo(key: string): void {
+    const object = cache.publicStore.objects.get(key);
+    const before = seen.get(key);
+    const now = object && Buffer.from(object.bytes).toString();
+    checkUnchanged(
+      before === undefined ? new Map() : new Map([[key, before]]),
+      now === undefined ? new Map() : new Map([[key, now]]),
+    );
+    if (now === undefined || now === before) return;
+    const info = parseVisible(key, now);
+    checkNar(info, cache.publicStore.objects.get(info.url)?.bytes ?? null);
+    readAudits();
+    checkSignatures(info, cache.config.publicKeys, audited);
+    for (const reference of info.references) {
+      const isPresent = reference === info.path || paths.has(reference);
+      if (!isPresent) fail('I2', `${info.path} became visible before ${reference}`);
+    }
+    seen.set(key, now);
+    paths.add(info.path);
+  }
+
+  function check(key: string): void {
+    if (parseNarInfoKey(key) !== null) checkNarInfo(key);
+    if (key.startsWith('nar/')) {
+      const etag = cache.publicStore.objects.get(key)?.etag;
+      const before = narEtags.get(key);
+      if (before !== undefined && before !== etag) fail('I1', `${key} was replaced or deleted`);
+      if (etag !== undefined) narEtags.set(key, etag);
+    }
+    if (mustNotBeRejected.has(key)) {
+      const text = Buffer.from(cache.privateStore.objects.get(key)?.bytes ?? []).toString();
+      fail('I4', `a valid path was rejected: ${text}`);
+    }
+  }
+
+  return {
+    after(operation, key) {
+      if (fault || !['put', 'commit', 'delete'].includes(operation)) return;
+      try {
+        check(key);
+      } catch (error) {
+        if (!(error instanceof InvariantError) && !isNicheError(error)) throw error;
+        fault = error instanceof InvariantError ? error : new InvariantError(error.message);
+      }
+    },
+    assertKept() {
+      if (fault) throw fault;
+    },
+  };
+}
