@@ -23,6 +23,10 @@ export function cacheUrl(option: string | undefined, context: Context): string {
 /** Completes what people type: a path means a directory, no scheme means https. */
 export function normalizeCacheUrl(text: string, cwd: string): string {
   if (/^[./~]/.test(text)) return pathToFileURL(path.resolve(cwd, text)).href;
+  if (/^file:\/\//i.test(text) && URL.canParse(text)) {
+    // One directory, one name: without `..`, as nix will be told it.
+    return new URL(text).href.replace(/(?<=[^/])\/+$/, '');
+  }
   if (/^[a-z0-9]+:/i.test(text)) return text.replace(/(?<=[^/:])\/+$/, '');
   return `https://${text}`.replace(/\/+$/, '');
 }

@@ -22,6 +22,11 @@ export interface Output {
   readonly columns: number;
 }
 
+/** Whether the user asked for the most verbose log. */
+export function isDebugging(context: Context): boolean {
+  return (context.env['NICHE_DEBUG'] ?? '') !== '';
+}
+
 /** Something staged is not published yet; running the command again later may help. */
 export const statusNotPublished = 75;
 /** Something was rejected, or could not be staged. */

@@ -4,8 +4,15 @@ import packageJson from '../package.json' with { type: 'json' };
 import { isNicheError, messageOf } from '../core/errors.ts';
 import { addBuild, addExec } from './commands/build.ts';
 import { addInit } from './commands/init.ts';
+import { addKey } from './commands/key.ts';
 import { addPush } from './commands/push.ts';
+import { addServe } from './commands/serve.ts';
+import { addShow } from './commands/show.ts';
+import { addStatus } from './commands/status.ts';
+import { addUse } from './commands/use.ts';
+import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
+import { isDebugging } from './context.ts';
 import type { Context, Output } from './context.ts';
 
 /** The command line, ready to parse. */
@@ -28,7 +35,13 @@ export function createProgram(context: Context): Command {
   addBuild(program, context);
   addExec(program, context);
   addPush(program, context);
+  addShow(program, context);
+  addStatus(program, context);
+  addVerify(program, context);
+  addUse(program, context);
+  addServe(program, context);
   addWorker(program, context);
+  addKey(program, context);
   return program;
 }
 
@@ -47,7 +60,7 @@ export async function run(args: readonly string[], context: Context): Promise<vo
       context.stderr.write(`niche: ${error.hint}\n`);
     }
     const isUnexpected = !isNicheError(error);
-    if (isUnexpected || context.env['NICHE_DEBUG']) {
+    if (isUnexpected || isDebugging(context)) {
       context.stderr.write(`${error instanceof Error ? (error.stack ?? '') : ''}\n`);
     }
   }

@@ -29,3 +29,33 @@ export async function mapConcurrent<T, R>(
   if (failures.length > 0) throw failures[0];
   return results;
 }
+
+/**
+ * Runs `work` on every item as `source` yields them, at most `limit` at a time: no more items are
+ * taken than are worked on. After a failure nothing new is begun; what runs is waited for, and then
+ * the first failure is thrown.
+ */
+export async function eachConcurrent<T>(
+  source: AsyncIterable<T>,
+  limit: number,
+  work: (item: T) => Promise<unknown>,
+): Promise<void> {
+  const running = new Set<Promise<void>>();
+  const failures: unknown[] = [];
+  try {
+    for await (const item of source) {
+      const task: Promise<void> = work(item)
+        .then(
+          () => undefined,
+          (error: unknown) => void failures.push(error),
+        )
+        .finally(() => running.delete(task));
+      running.add(task);
+      if (running.size >= limit) await Promise.race(running);
+      if (failures.length > 0) break;
+    }
+  } finally {
+    await Promise.all(running);
+  }
+  if (failures.length > 0) throw failures[0];
+}

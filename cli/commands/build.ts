@@ -10,10 +10,10 @@ import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
 import { ownCacheConfig } from '../nix/own-cache.ts';
 import { runForeground } from '../nix/run.ts';
-import { createProgress } from '../ui/progress.ts';
 import type { Progress } from '../ui/progress.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
+import { describeSetup, startProgress } from '../upload/setup.ts';
 import type { UploadFlags } from '../upload/options.ts';
 import { createUploadSession } from '../upload/session.ts';
 
@@ -92,7 +92,7 @@ async function runBuild(
   context: Context,
 ): Promise<void> {
   const startedAt = Date.now();
-  const progress = createProgress(context.stderr, false);
+  const progress = startProgress(context, false);
   const { env, cwd } = context;
   const prepared = flags.upload === 'off' ? null : await prepare(args, flags, context, progress);
   if (!prepared) {
@@ -100,6 +100,7 @@ async function runBuild(
     return;
   }
   const { upload, nix } = prepared;
+  describeSetup(upload, nix, context, progress);
   const noticing = await startNoticing({
     nix,
     env,

@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { configVersion, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
-import { initCache } from '../../core/cache/init.ts';
+import { assertNoCache, initCache } from '../../core/cache/init.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -101,7 +101,9 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   );
   const bucket = openBucket(storage);
   await makeDirectory(storage);
-  // The key first: a cache without its key could never be published to.
+  // Before the key is made: one that belongs to no cache would be taken for one that matters.
+  await assertNoCache(bucket);
+  // Then the key: a cache without its key could never be published to.
   if (existing === null) await writeSecretKeyFile(file, secretKey);
   await initCache(bucket, config);
 

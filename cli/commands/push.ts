@@ -9,9 +9,9 @@ import { listenForInterrupt } from '../interrupt.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
-import { createProgress } from '../ui/progress.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
+import { describeSetup, startProgress } from '../upload/setup.ts';
 import type { UploadFlags } from '../upload/options.ts';
 import { createUploadSession } from '../upload/session.ts';
 
@@ -50,7 +50,8 @@ async function push(args: readonly string[], flags: PushFlags, context: Context)
     openNix({ env: context.env, cwd: context.cwd }),
   ]);
   assertSameStore(upload.cache, nix);
-  const progress = createProgress(context.stderr, true);
+  const progress = startProgress(context, true);
+  describeSetup(upload, nix, context, progress);
   const paths = args.length > 0 ? await resolvePaths(nix, args) : null;
   const interrupt = listenForInterrupt(true);
   const { signal } = interrupt;

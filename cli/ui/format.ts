@@ -11,9 +11,14 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit] ?? ''}`;
 }
 
+/** `1.5 KiB (1536 bytes)`, for whoever compares. */
+export function formatExactBytes(bytes: number): string {
+  return bytes < 1024 ? count(bytes, 'byte') : `${formatBytes(bytes)} (${bytes} bytes)`;
+}
+
 /** `1 path`, `2 paths`. */
-export function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+export function count(number: number, noun: string, plural = `${noun}s`): string {
+  return `${number} ${number === 1 ? noun : plural}`;
 }
 
 /** Milliseconds as `0.4 s`, `12 s`, `3 min 5 s`. */
@@ -22,4 +27,13 @@ export function formatDuration(ms: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 60) return `${Math.round(seconds)} s`;
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}
+
+/** How long ago, roughly: `12 s`, `3 min`, `5 h`, `2 days`. */
+export function formatAge(ms: number): string {
+  const minutes = ms / 60_000;
+  if (minutes < 1) return `${Math.max(0, Math.round(ms / 1000))} s`;
+  if (minutes < 60) return `${Math.floor(minutes)} min`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h`;
+  return `${Math.floor(minutes / 60 / 24)} days`;
 }

@@ -6,6 +6,8 @@ export interface Progress {
   state(text: string): void;
   /** Prints a line that stays. */
   line(text: string): void;
+  /** Prints a line for whoever looks for a fault (`NICHE_DEBUG`), with the time. */
+  detail(text: string): void;
   /** From now on the terminal is ours, so that the state may be redrawn in place. */
   takeTerminal(): void;
   /** Clears the live line. */
@@ -17,9 +19,16 @@ const logIntervalMs = 5_000;
 /** Between two redrawings, in milliseconds. */
 const drawIntervalMs = 100;
 
-/** @param hasTerminal false while another program owns the terminal */
-export function createProgress(output: Output, hasTerminal: boolean): Progress {
-  let live = hasTerminal && output.isTty;
+export interface ProgressOptions {
+  /** False while another program owns the terminal. */
+  readonly hasTerminal: boolean;
+  /** Whether details are printed. */
+  readonly verbose: boolean;
+}
+
+export function createProgress(output: Output, options: ProgressOptions): Progress {
+  const { hasTerminal, verbose } = options;
+  let live = hasTerminal && output.isTty && !verbose;
   let drawn = '';
   let last = Date.now();
 
@@ -45,8 +54,11 @@ export function createProgress(output: Output, hasTerminal: boolean): Progress {
       clear();
       output.write(`niche: ${text}\n`);
     },
+    detail(text) {
+      if (verbose) output.write(`niche: ${new Date().toISOString().slice(11, 23)} ${text}\n`);
+    },
     takeTerminal() {
-      live = output.isTty;
+      live = output.isTty && !verbose;
     },
     end: clear,
   };

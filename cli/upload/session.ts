@@ -13,6 +13,7 @@ import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';
 import { packTree } from '../nix/pack-tree.ts';
 import { queryPathInfos } from '../nix/query.ts';
+import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import { createResults } from './results.ts';
 import type { PathResult, Results } from './results.ts';
@@ -57,9 +58,11 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const publisher = options.publisher?.(({ path, upload, outcome }) => {
     if (upload !== id || path === null) return;
     results.settled(path, outcome);
+    progress.detail(`${outcome.status} ${path}`);
     showState();
   });
 
+  progress.detail(`upload ${id}`);
   const stager = createStager({
     bucket: cache.private,
     upload: id,
@@ -68,6 +71,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     onStaged(batch, infos) {
       batches.set(String(batch.batch), infos);
       for (const info of infos) results.staged(info);
+      progress.detail(`staged batch ${batch.batch} with ${count(infos.length, 'path')}`);
       publisher?.submit(batch);
       showState();
     },
@@ -114,7 +118,10 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     const infos = valid.filter(({ path }) => !known.has(path));
     for (const { path } of infos) known.add(path);
     const { wanted, skipped } = await selector.select(infos);
-    for (const { info, why } of skipped) results.skipped(info, why);
+    for (const { info, why } of skipped) {
+      results.skipped(info, why);
+      progress.detail(`not staged (${why}): ${info.path}`);
+    }
     stage(wanted);
   }
 

@@ -9,16 +9,18 @@ import { createObject } from './objects.ts';
 /** Nix asks caches with a lower number first; cache.nixos.org has 40. */
 export const defaultPriority = 41;
 
+/** @throws NicheError `cache-exists` when there is a cache in `bucket` */
+export async function assertNoCache(bucket: Bucket): Promise<void> {
+  if (await bucket.head(configKey)) throw exists(bucket);
+}
+
 /**
  * Makes an empty cache. `niche.json` comes last and only if there is none: it makes the cache.
  *
  * @throws NicheError `cache-exists` when there is one, which is left as it is
  */
 export async function initCache(bucket: Bucket, config: CacheConfig): Promise<void> {
-  const exists = new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
-    hint: 'show it with: niche show',
-  });
-  if (await bucket.head(configKey)) throw exists;
+  await assertNoCache(bucket);
   await createObject(
     bucket,
     cacheInfoKey,
@@ -28,5 +30,13 @@ export async function initCache(bucket: Bucket, config: CacheConfig): Promise<vo
       priority: defaultPriority,
     }),
   );
-  if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') throw exists;
+  if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') {
+    throw exists(bucket);
+  }
+}
+
+function exists(bucket: Bucket): NicheError {
+  return new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
+    hint: 'show it with: niche show',
+  });
 }

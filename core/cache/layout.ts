@@ -37,7 +37,8 @@ export const waitingForPrefix = (referenceHash: string): string =>
 export const waitingKey = ({ reference, storeHash, upload }: Waiting): string =>
   `${waitingForPrefix(reference)}${storeHash}.${upload}`;
 
-export const blockedKey = (storeHash: string): string => `blocked/${storeHash}`;
+export const blockedPrefix = 'blocked/';
+export const blockedKey = (storeHash: string): string => `${blockedPrefix}${storeHash}`;
 export const auditPrefix = 'audit/';
 export const attemptsPrefix = 'attempts/';
 

@@ -1,12 +1,13 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 
 import { NicheError, isNicheError, isRejection, messageOf } from '../errors.ts';
-import { formatHash, parseHash } from '../nix/hash.ts';
+import { parseHash } from '../nix/hash.ts';
 import { encodeBase32 } from '../nix/base32.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Bucket, Upload } from '../storage/bucket.ts';
 import { compressZstd, decompressZstd, frameBytes, narSuffix } from './compression.ts';
 import type { CacheConfig, Compression } from './config.ts';
+import { createFileTally } from './file-tally.ts';
 import { contentTypeOf, cacheControlOf } from './layout.ts';
 import { createNarCheck } from './nar-check.ts';
 import type { NarFacts } from './nar-check.ts';
@@ -67,14 +68,11 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<(StoredNar & NarFacts) | null> {
     const check = createNarCheck(claim, checkOptions);
-    const hash = createHash('sha256');
-    let fileSize = 0;
+    const file = createFileTally();
     const sink =
       claim.narSize <= frameBytes ? bufferedSink(bucket, key) : await streamedSink(bucket, key);
     try {
-      for await (const chunk of encode(check.through(open()), claim)) {
-        hash.update(chunk);
-        fileSize += chunk.length;
+      for await (const chunk of file.through(encode(check.through(open()), claim))) {
         await sink.write(chunk);
       }
     } catch (error) {
@@ -82,25 +80,17 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
       throw error;
     }
     if ((await sink.commit({ ifAbsent: true })) === 'exists') return null;
-    const fileHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
-    return { url: key, compression: compression.kind, fileHash, fileSize, ...check.facts() };
+    return { url: key, compression: compression.kind, ...file.facts(), ...check.facts() };
   }
 
   /** The facts of the object under `key`; null when there is none. */
   async function inspect(claim: PathInfo, key: string): Promise<(StoredNar & NarFacts) | null> {
     const object = await bucket.get(key);
     if (!object) return null;
-    const hash = createHash('sha256');
-    let fileSize = 0;
-    const counted = async function* (): AsyncIterable<Uint8Array> {
-      for await (const chunk of object.body) {
-        hash.update(chunk);
-        fileSize += chunk.length;
-        yield chunk;
-      }
-    };
+    const file = createFileTally();
+    const stored = file.through(object.body);
     const kind = key.endsWith(narSuffix.zstd) ? 'zstd' : 'none';
-    const raw = kind === 'zstd' ? decompressZstd(counted()) : counted();
+    const raw = kind === 'zstd' ? decompressZstd(stored) : stored;
     const check = createNarCheck(claim, checkOptions);
     try {
       await drain(check.through(raw));
@@ -112,8 +102,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
         { cause },
       );
     }
-    const fileHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
-    return { url: key, compression: kind, fileHash, fileSize, ...check.facts() };
+    return { url: key, compression: kind, ...file.facts(), ...check.facts() };
   }
 
   return {

@@ -8,6 +8,7 @@ import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { createAttempts } from './attempts.ts';
+import { readBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey, uploadPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
@@ -85,10 +86,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const paths = createPathPublisher({ ...options, nars, pending, now });
 
   async function begin(): Promise<Run> {
-    const blocked = new Set<string>();
-    for await (const { key } of options.private.list('blocked/')) {
-      blocked.add(key.slice('blocked/'.length));
-    }
+    const blocked = await readBlocked(options.private);
     const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked });
     return { presence, blocked };
   }

@@ -2,7 +2,7 @@ import { isRejection } from '../errors.ts';
 import type { NicheError, RejectionCode } from '../errors.ts';
 import { maxNamedMissing } from '../limits.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import { receiptPrefix } from './layout.ts';
+import { receiptPrefix, receiptsPrefix } from './layout.ts';
 import { createObject, readText } from './objects.ts';
 
 /** What became of a staged path, weakest first: the strongest receipt is the one that holds. */
@@ -69,22 +69,44 @@ export async function writeReceipt(
   );
 }
 
+/** A receipt as its key tells of it. */
+export interface ListedReceipt {
+  readonly upload: string;
+  /** The store hash, or the batch's number when a whole batch was refused. */
+  readonly subject: string;
+  readonly status: ReceiptStatus;
+  readonly modified: Date;
+}
+
+/** Every receipt of every upload, those of one subject one after the other: no document is read. */
+export async function* listAllReceipts(
+  bucket: Bucket,
+  prefix = receiptsPrefix,
+): AsyncIterable<ListedReceipt> {
+  for await (const { key, modified } of bucket.list(prefix)) {
+    const [upload = '', name = ''] = key.slice(receiptsPrefix.length).split('/');
+    const [subject, text] = name.split('.');
+    const status = statuses.find((candidate) => candidate === text);
+    if (subject && status) yield { upload, subject, status, modified };
+  }
+}
+
 /** The strongest status of each subject of the upload: one LIST, no document is read. */
 export async function listReceipts(
   bucket: Bucket,
   upload: string,
 ): Promise<Map<string, ReceiptStatus>> {
   const strongest = new Map<string, ReceiptStatus>();
-  const prefix = receiptPrefix(upload);
-  for await (const { key } of bucket.list(prefix)) {
-    const [subject, status] = key.slice(prefix.length).split('.');
-    const known = statuses.find((candidate) => candidate === status);
-    if (!subject || !known) continue;
+  for await (const { subject, status } of listAllReceipts(bucket, receiptPrefix(upload))) {
     const before = strongest.get(subject);
-    if (!before || statuses.indexOf(known) > statuses.indexOf(before))
-      strongest.set(subject, known);
+    if (!before || isStronger(status, before)) strongest.set(subject, status);
   }
   return strongest;
+}
+
+/** Whether a receipt with the status `one` holds over one with `other`. */
+export function isStronger(one: ReceiptStatus, other: ReceiptStatus): boolean {
+  return statuses.indexOf(one) > statuses.indexOf(other);
 }
 
 /** The receipt of `subject` with that status, null when there is none. */

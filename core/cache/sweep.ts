@@ -17,7 +17,7 @@ const dayMs = 24 * hourMs;
 /** What no manifest names any more (an upload broken off, attempt markers) is kept this long. */
 const leftoverDays = 7;
 /** Receipts are kept this long. */
-const receiptDays = 30;
+export const receiptDays = 30;
 /** Unfinished multipart uploads are kept this long. */
 const uploadHours = 24;
 

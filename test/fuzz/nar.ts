@@ -1,12 +1,11 @@
 /**
- * Damages NARs and lets the parser judge them, with Nix as the oracle where it is installed:
+ * Damages NARs and lets the parser judge them, with Nix as the oracle where the test tools have it:
  *
  *     node test/fuzz/nar.ts [count] [seed]
  *
  * What the parser takes, Nix must restore and dump again byte for byte. What Nix so reproduces, the
  * parser must take. (Released Nix takes more, such as names out of order, but dumps it differently.)
  */
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,13 +13,17 @@ import { argv } from 'node:process';
 import { isNicheError } from '../../core/errors.ts';
 import { createNarParser } from '../../core/nix/nar-parser.ts';
 import { narOf, piecesOf } from '../support/nar-corpus.ts';
+import { nixOracle } from './oracle.ts';
+import type { Oracle } from './oracle.ts';
+import { randomOf } from './random.ts';
+import type { Random } from './random.ts';
 
 export interface FuzzOptions {
   /** How many NARs are judged. */
   readonly count: number;
   readonly seed: number;
-  /** Whether Nix judges too. */
-  readonly oracle: boolean;
+  /** Judges too. */
+  readonly oracle: Oracle | null;
 }
 
 export interface FuzzReport {
@@ -28,17 +31,6 @@ export interface FuzzReport {
   readonly refused: number;
   /** What must not be, each with the NAR in hex. */
   readonly faults: readonly string[];
-}
-
-type Random = (below: number) => number;
-
-/** Numbers that only depend on the seed (a linear congruence over 2^32). */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
 }
 
 const names = ['a', 'b', 'ab', ')', 'B', 'é', 'z'.repeat(9), '.x', '..', '', 'a/b', 'n\0'];
@@ -97,11 +89,11 @@ function refusalOf(chunks: Iterable<Uint8Array>): string | undefined {
 }
 
 /** Whether Nix restores the NAR and dumps what it restored as the same bytes. */
-function isReproduced(nar: Buffer, folder: string): boolean {
+function isReproduced(nix: Oracle, nar: Buffer, folder: string): boolean {
   const path = join(folder, 'restored');
   try {
-    if (spawnSync('nix-store', ['--restore', path], { input: nar }).status !== 0) return false;
-    return spawnSync('nix-store', ['--dump', path]).stdout.equals(nar);
+    if (nix(folder, 'nix-store', ['--restore', path], nar).status !== 0) return false;
+    return nix(folder, 'nix-store', ['--dump', path]).stdout.equals(nar);
   } finally {
     rmSync(path, { recursive: true, force: true });
   }
@@ -123,7 +115,7 @@ export function fuzzNar({ count, seed, oracle }: FuzzOptions): FuzzReport {
           `${refusal ?? 'taken'} whole, ${inPieces ?? 'taken'} in pieces: ${nar.toString('hex')}`,
         );
       }
-      if (oracle && isReproduced(nar, folder) !== (refusal === undefined)) {
+      if (oracle && isReproduced(oracle, nar, folder) !== (refusal === undefined)) {
         faults.push(`${refusal ?? 'taken'}; Nix does otherwise: ${nar.toString('hex')}`);
       }
     }
@@ -135,7 +127,7 @@ export function fuzzNar({ count, seed, oracle }: FuzzOptions): FuzzReport {
 
 if (import.meta.main) {
   const [count = '500', seed = String(Date.now() % 1_000_000)] = argv.slice(2);
-  const oracle = spawnSync('nix-store', ['--version']).status === 0;
+  const oracle = nixOracle();
   console.log(`seed ${seed}, ${oracle ? 'Nix is the oracle' : 'no Nix here: without an oracle'}`);
   const { taken, refused, faults } = fuzzNar({ count: Number(count), seed: Number(seed), oracle });
   console.log(`${taken} taken, ${refused} refused, ${faults.length} faults`);

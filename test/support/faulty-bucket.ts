@@ -11,7 +11,7 @@ import type { BucketOperation } from './memory-bucket.ts';
 type Fault = 'denied' | 'unavailable' | 'full' | 'integrity' | 'hang' | 'broken';
 
 /** What befalls an operation; a list's key is its prefix, and each deleted key is asked for. */
-type FaultChooser = (operation: BucketOperation, key: string) => Fault | undefined;
+export type FaultChooser = (operation: BucketOperation, key: string) => Fault | undefined;
 
 /** `bucket`, whose operations fail as `choose` says, before they have any effect. */
 export function faultyBucket(bucket: Bucket, choose: FaultChooser): Bucket {

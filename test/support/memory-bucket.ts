@@ -24,7 +24,7 @@ interface MemoryObject {
 }
 
 /** The contents, which several buckets, each one process's view, may share. */
-interface MemoryStore {
+export interface MemoryStore {
   readonly objects: Map<string, MemoryObject>;
   writes: number;
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
   chmodSync,
@@ -22,16 +22,9 @@ import { isNicheError } from '../../../core/errors.ts';
 import type { NicheErrorCode } from '../../../core/errors.ts';
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
 import { readNar } from '../../../core/nix/nar-reader.ts';
+import { availableNix, requireNix } from '../../support/nix-lab.ts';
 
-const hasNix = spawnSync('nix-store', ['--version']).status === 0;
-
-/** Skips a test that needs Nix where there is none; in CI that is a failure. */
-function needsNix(context: TestContext): boolean {
-  if (hasNix) return true;
-  assert.notEqual(process.env['CI'], 'true', 'nix-store is missing');
-  context.skip('nix-store is not installed');
-  return false;
-}
+const needsNix = (context: TestContext): boolean => requireNix(context) !== null;
 
 async function packed(path: string, options = {}): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
@@ -57,7 +50,8 @@ const refused = async (
 /** As Nix dumps it, whatever its settings are. */
 function dumped(path: string, caseHack = false): Buffer {
   const args = ['--option', 'use-case-hack', String(caseHack), '--dump', path];
-  return execFileSync('nix-store', args, { maxBuffer: 2 ** 28 });
+  const nixStore = join(availableNix().at(-1)?.bin ?? '', 'nix-store');
+  return execFileSync(nixStore, args, { maxBuffer: 2 ** 28 });
 }
 
 let folder = '';

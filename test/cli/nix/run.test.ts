@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 
 import { runForeground } from '../../../cli/nix/run.ts';
@@ -39,9 +37,12 @@ async function signalled(script: string, ...signals: NodeJS.Signals[]): Promise<
   const child = spawn(process.execPath, ['--input-type=module', '-e', runner, script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const output = text(child.stdout);
-  await once(child.stdout, 'readable');
-  for (const signal of signals) child.kill(signal);
+  let output = '';
+  for await (const chunk of child.stdout.setEncoding('utf8')) {
+    output += chunk as string;
+    if (!output.includes('ready')) continue;
+    for (const signal of signals.splice(0)) child.kill(signal);
+  }
   return output;
 }
 

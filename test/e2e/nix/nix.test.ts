@@ -11,7 +11,7 @@ import { openNix } from '../../../cli/nix/nix.ts';
 import { queryOutputs, queryPathInfos } from '../../../cli/nix/query.ts';
 import { availableNix, createNixLab, type NixLab } from '../../support/nix-lab.ts';
 import { nameOf, note, writeGraph } from './noticing.ts';
-import { temporaryFolder } from './temporary-folder.ts';
+import { temporaryFolder } from '../../cli/nix/temporary-folder.ts';
 
 test('without nix on PATH', async (t) => {
   const folder = temporaryFolder(t);
@@ -49,7 +49,7 @@ for (const version of availableNix()) {
     test('what it is', async () => {
       await lab.configure({ 'post-build-hook': '/etc/configured' });
       const env = { ...lab.env, NIX_CONFIG: 'extra-substituters = https://added.example' };
-      const nix = await openNix({ env, cwd: lab.folder });
+      const nix = await openNix({ env, cwd: lab.work });
       await lab.configure({ 'post-build-hook': '' });
       assert.match(nix.version, new RegExp(`${version.version}$`, 'u'));
       assert.equal(nix.storeDir, lab.storeDir);
@@ -58,7 +58,7 @@ for (const version of availableNix()) {
       assert.equal(nix.settings.postBuildHook, '/etc/configured');
       assert.deepEqual(nix.settings.substituters, ['https://added.example']);
       const other = path.join(lab.folder, 'other');
-      const elsewhere = await openNix({ env: lab.env, cwd: lab.folder, storeUrl: other });
+      const elsewhere = await openNix({ env: lab.env, cwd: lab.work, storeUrl: other });
       assert.equal(elsewhere.realStoreDir, path.join(other, 'nix/store'));
     });
 
@@ -66,7 +66,7 @@ for (const version of availableNix()) {
       const [top = ''] = (await lab.output('nix-build', ['-A', 'top', '--no-out-link'])).split(
         '\n',
       );
-      const nix = await openNix({ env: lab.env, cwd: lab.folder });
+      const nix = await openNix({ env: lab.env, cwd: lab.work });
       const { valid, invalid } = await queryPathInfos(nix, [top, absent, top]);
       assert.deepEqual(invalid, [absent]);
       assert.deepEqual(
@@ -92,7 +92,7 @@ for (const version of availableNix()) {
     });
 
     test('more paths than one command line takes', async () => {
-      const nix = await openNix({ env: lab.env, cwd: lab.folder });
+      const nix = await openNix({ env: lab.env, cwd: lab.work });
       const paths = Array.from({ length: 3000 }, (_, n) => `${absent}-${'x'.repeat(150)}${n}`);
       const { valid, invalid } = await queryPathInfos(nix, paths);
       assert.deepEqual([valid.length, invalid.length], [0, 3000]);

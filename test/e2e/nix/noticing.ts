@@ -33,7 +33,7 @@ export async function note(
   { daemon, env: more = {}, config = [] }: NoteOptions = {},
 ): Promise<Noted> {
   const env = { ...(daemon ?? lab).env, ...more };
-  const nix = await openNix({ env, cwd: lab.folder });
+  const nix = await openNix({ env, cwd: lab.work });
   const warnings: string[] = [];
   const onWarning = (message: string): void => {
     warnings.push(message);
@@ -68,7 +68,7 @@ export async function writeGraph(
   parts: readonly GraphPart[],
   salt = '',
 ): Promise<void> {
-  await writeFile(join(lab.folder, 'default.nix'), graph(parts, salt));
+  await writeFile(join(lab.work, 'default.nix'), graph(parts, salt));
 }
 
 export function nameOf(storePath: string): string {

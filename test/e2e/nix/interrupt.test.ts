@@ -8,7 +8,7 @@ import { describe, test } from 'node:test';
 import { openNix } from '../../../cli/nix/nix.ts';
 import { startNoticing } from '../../../cli/nix/notice.ts';
 import { availableNix, createNixLab } from '../../support/nix-lab.ts';
-import { collect } from './collect.ts';
+import { collect } from '../../cli/nix/collect.ts';
 import { nameOf, writeGraph } from './noticing.ts';
 
 /** Evaluates for longer than anyone waits. */
@@ -26,7 +26,7 @@ for (const version of availableNix()) {
         t.after(() => lab.close());
         const parts = [{ name: 'leaf' }, { name: 'slow', deps: ['leaf'], sleepSeconds: 20 }];
         await writeGraph(lab, parts, signal);
-        const nix = await openNix({ env: lab.env, cwd: lab.folder });
+        const nix = await openNix({ env: lab.env, cwd: lab.work });
         const args = ['-A', 'slow', '--no-out-link'];
         const onWarning = unexpected;
         const common = { nix, env: lab.env, command: 'nix-build', args, onWarning };
@@ -35,7 +35,7 @@ for (const version of availableNix()) {
         assert.ok(existsSync(hook));
 
         const child = spawn('nix-build', args, {
-          cwd: lab.folder,
+          cwd: lab.work,
           env: noticing.env,
           stdio: 'ignore',
         });
@@ -65,7 +65,7 @@ for (const version of availableNix()) {
     test('closing does not wait for an evaluation', async (t) => {
       const lab = await createNixLab({ nix: version });
       t.after(() => lab.close());
-      const nix = await openNix({ env: lab.env, cwd: lab.folder });
+      const nix = await openNix({ env: lab.env, cwd: lab.work });
       const args = ['-E', endless];
       const onWarning = unexpected;
       const common = { nix, env: lab.env, command: 'nix-build', args, onWarning };

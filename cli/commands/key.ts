@@ -1,0 +1,142 @@
+import path from 'node:path';
+import { text as readAll } from 'node:stream/consumers';
+
+import type { Command } from 'commander';
+
+import { NicheError, quote } from '../../core/errors.ts';
+import { openCacheReader } from '../../core/cache/open-cache.ts';
+import {
+  formatPublicKey,
+  formatSecretKey,
+  generateSecretKey,
+  parseSecretKey,
+} from '../../core/nix/keys.ts';
+import { isErrno } from '../../core/storage/file-errors.ts';
+import { normalizeCacheUrl } from '../cache-url.ts';
+import type { Context } from '../context.ts';
+import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
+
+interface GenerateFlags {
+  readonly name: string;
+  readonly secretKeyFile?: string;
+  readonly json: boolean;
+}
+
+interface ShowFlags {
+  readonly cacheUrl?: string;
+  readonly json: boolean;
+}
+
+export function addKey(program: Command, context: Context): void {
+  const key = program
+    .command('key')
+    .summary('make or show signing keys')
+    .description('Makes or shows signing keys in Nix’s own format.');
+  key
+    .command('generate')
+    .summary('make a signing key')
+    .description(
+      'Makes a signing key and prints its public key. The secret key goes to a file that only you can read; a file that is there already is left as it is.',
+    )
+    .requiredOption('--name <name>', 'the key’s name, as acme-2')
+    .option(
+      '--secret-key-file <file>',
+      'where the secret key goes (default: in the user’s configuration)',
+    )
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche key generate --name acme-2
+  niche key generate --name acme-2 --secret-key-file ./acme-2.secret`,
+    )
+    .action(async (flags: GenerateFlags) => {
+      await generate(flags, context);
+    });
+  key
+    .command('show')
+    .summary('show the public key of a secret key')
+    .description(
+      'Prints the public key that belongs to a secret key, never the secret. With -u it also says whether the key is one of the cache’s, and ends with status 1 when it is not.',
+    )
+    .argument('[file]', 'the secret key’s file; else it is read from stdin')
+    .option('-u, --cache-url <url>', 'the cache whose key it should be')
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche key show ./acme-2.secret
+  niche key show -u file:///srv/cache < ./acme-2.secret`,
+    )
+    .action(async (file: string | undefined, flags: ShowFlags) => {
+      await show(file, flags, context);
+    });
+}
+
+async function generate(flags: GenerateFlags, context: Context): Promise<void> {
+  const { name } = flags;
+  const secretKey = generateSecretKey(name);
+  const file = secretKeyFileOf(flags, context);
+  try {
+    await writeSecretKeyFile(file, formatSecretKey(secretKey));
+  } catch (error) {
+    if (!(error instanceof NicheError && isErrno(error.cause, 'EEXIST'))) throw error;
+    throw new NicheError('usage', `${file} is there already and was left as it is`, {
+      cause: error,
+      hint: 'name another file with --secret-key-file',
+    });
+  }
+  const publicKey = formatPublicKey(secretKey.publicKey);
+  context.stdout.write(
+    flags.json
+      ? `${JSON.stringify({ publicKey, secretKeyFile: file })}\n`
+      : `public key: ${publicKey}\nsecret key: ${file} (keep a copy, it cannot be made again)\n`,
+  );
+}
+
+/** @throws NicheError `usage` when the name would lead out of the folder of keys */
+function secretKeyFileOf({ name, secretKeyFile }: GenerateFlags, context: Context): string {
+  if (secretKeyFile !== undefined) return path.resolve(context.cwd, secretKeyFile);
+  if (/[/\\]|^\./.test(name)) {
+    throw new NicheError('usage', `the key’s name ${quote(name)} makes no file name`, {
+      hint: 'name the file with --secret-key-file',
+    });
+  }
+  return defaultSecretKeyFile(context.env, name);
+}
+
+async function show(file: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
+  const secretKey = parseSecretKey(await readSecretKey(file, context));
+  const publicKey = formatPublicKey(secretKey.publicKey);
+  if (flags.cacheUrl === undefined) {
+    context.stdout.write(flags.json ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`);
+    return;
+  }
+  const { config } = await openCacheReader(normalizeCacheUrl(flags.cacheUrl, context.cwd));
+  const isCacheKey = config.publicKeys.includes(publicKey);
+  context.stdout.write(
+    flags.json
+      ? `${JSON.stringify({ publicKey, cache: config.name, isCacheKey })}\n`
+      : `${publicKey}\n`,
+  );
+  context.stderr.write(
+    isCacheKey
+      ? `niche: it is a key of the cache ${config.name}\n`
+      : `niche: it is no key of the cache ${config.name}, which has ${config.publicKeys.join(' and ')}\n`,
+  );
+  if (!isCacheKey) context.setExitStatus(1);
+}
+
+async function readSecretKey(file: string | undefined, context: Context): Promise<string> {
+  if (file === undefined || file === '-') {
+    if (context.stdin.isTTY) {
+      throw new NicheError('usage', 'which key? name its file, or give the secret key on stdin');
+    }
+    return (await readAll(context.stdin)).trim();
+  }
+  const found = await readSecretKeyFile(path.resolve(context.cwd, file));
+  if (found === null) throw new NicheError('not-found', `there is no key file ${file}`);
+  return found;
+}

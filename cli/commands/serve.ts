@@ -1,0 +1,116 @@
+import { BlockList, isIP } from 'node:net';
+
+import { InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
+
+import { openCacheReader } from '../../core/cache/open-cache.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { cacheUrl } from '../cache-url.ts';
+import { isDebugging } from '../context.ts';
+import type { Context } from '../context.ts';
+import { serveCache } from '../serve/server.ts';
+import type { Access } from '../serve/server.ts';
+import { stopSignal } from '../stop-signal.ts';
+import { addCacheOption } from '../upload/options.ts';
+
+interface ServeFlags {
+  readonly cacheUrl?: string;
+  readonly port: number;
+  readonly host: string;
+  readonly log: boolean;
+  readonly json: boolean;
+}
+
+/** What other servers of Nix caches have. */
+const defaultPort = 5000;
+
+export function addServe(program: Command, context: Context): void {
+  addCacheOption(
+    program
+      .command('serve')
+      .summary('serve a cache over HTTP to this machine')
+      .description(
+        'Serves what readers need of a cache over HTTP, read-only, and prints the URL that it listens on. Ctrl-C or SIGTERM ends it once what is under way has been answered.',
+      )
+      .argument('[url]', 'the cache’s storage; else -u, else the one that NICHE_CACHE_URL names'),
+  )
+    .addOption(
+      new Option('--port <number>', 'the port; 0 takes a free one')
+        .argParser(parsePort)
+        .default(defaultPort),
+    )
+    .option('--host <address>', 'the address to listen on', '127.0.0.1')
+    .option('--log', 'a line on stderr for each request', false)
+    .option('--json', 'print where it listens as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche serve file:///srv/cache
+  niche serve -u ./cache --port 0 --log
+  nix-build --option substituters http://127.0.0.1:${defaultPort} --option trusted-public-keys acme-1:…`,
+    )
+    .action(async (url: string | undefined, flags: ServeFlags) => {
+      await serve(url, flags, context);
+    });
+}
+
+async function serve(url: string | undefined, flags: ServeFlags, context: Context): Promise<void> {
+  const source = cacheUrl(url ?? flags.cacheUrl, context);
+  if (/^https?:/i.test(source)) {
+    throw new NicheError(
+      'usage',
+      `${source} is served over HTTP already: expected the cache's storage, as file:///srv/cache`,
+      { hint: `readers can use it as it is: niche use ${source}` },
+    );
+  }
+  const stop = stopSignal();
+  const { reader, config } = await openCacheReader(source);
+  const logsAll = flags.log || isDebugging(context);
+  const server = await serveCache({
+    reader,
+    host: flags.host,
+    port: flags.port,
+    onRequest: (access) => {
+      if (logsAll || access.error) context.stderr.write(accessLine(access));
+    },
+  });
+  if (!isLoopback(server.address)) {
+    context.stderr.write(
+      `niche: warning: other machines can reach ${server.address}: whoever does can read this cache, and over plain HTTP readers should compare its public key\n`,
+    );
+  }
+  const { url: address } = server;
+  context.stdout.write(
+    flags.json
+      ? `${JSON.stringify({ url: address, name: config.name, publicKeys: config.publicKeys })}\n`
+      : `${address}\n`,
+  );
+  context.stderr.write(`niche: serving ${config.name} from ${reader.url}; Ctrl-C ends it\n`);
+  if (!stop.aborted) {
+    await new Promise((resolve) => {
+      stop.addEventListener('abort', resolve, { once: true });
+    });
+  }
+  await server.close();
+}
+
+function accessLine({ client, method, url, status, durationMs, ...rest }: Access): string {
+  const cut = rest.complete ? '' : ', broken off';
+  const why = rest.error ? `: ${messageOf(rest.error)}` : '';
+  return `niche: ${client} ${method} ${quote(url)} ${status}${cut} (${durationMs} ms)${why}\n`;
+}
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8);
+loopback.addAddress('::1', 'ipv6');
+
+function isLoopback(address: string): boolean {
+  return loopback.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (/^[0-9]+$/.test(text) && port < 65_536) return port;
+  throw new InvalidArgumentError('expected a port, 0 to 65535');
+}

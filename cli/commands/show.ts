@@ -1,0 +1,146 @@
+import type { Command } from 'commander';
+
+import { NicheError } from '../../core/errors.ts';
+import { cacheInfoKey } from '../../core/cache/layout.ts';
+import { openCacheReader } from '../../core/cache/open-cache.ts';
+import type { ReadableCache } from '../../core/cache/open-cache.ts';
+import { readText } from '../../core/cache/objects.ts';
+import { findNarInfo } from '../../core/cache/presence.ts';
+import { judgeSignatures } from '../../core/cache/signatures.ts';
+import type { JudgedSignature, SignatureVerdict } from '../../core/cache/signatures.ts';
+import { parseCacheInfo } from '../../core/nix/cache-info.ts';
+import type { NarInfo } from '../../core/nix/narinfo.ts';
+import { cacheUrl } from '../cache-url.ts';
+import type { Context } from '../context.ts';
+import { parsePathArgument } from '../path-argument.ts';
+import { formatBytes, formatExactBytes } from '../ui/format.ts';
+import { addCacheOption } from '../upload/options.ts';
+
+interface ShowFlags {
+  readonly cacheUrl?: string;
+  readonly json: boolean;
+}
+
+export function addShow(program: Command, context: Context): void {
+  addCacheOption(
+    program
+      .command('show')
+      .summary('show a cache, or one of its paths')
+      .description(
+        'Shows how a cache is configured; with a store path, what its narinfo says and which of its signatures verify. Nothing else is checked: see niche verify.',
+      )
+      .argument('[path]', 'a store path or its hash'),
+  )
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche show -u file:///srv/cache
+  niche show -u https://cache.example.org /nix/store/…-hello-2.12`,
+    )
+    .action(async (path: string | undefined, flags: ShowFlags) => {
+      await show(path, flags, context);
+    });
+}
+
+async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
+  const cache = await openCacheReader(cacheUrl(flags.cacheUrl, context));
+  const [document, lines] =
+    path === undefined ? await showCache(cache) : await showPath(cache, path);
+  context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : layOut(lines));
+}
+
+/** What is shown: as JSON, and as named lines for a person. */
+type Shown = readonly [document: object, lines: readonly Line[]];
+
+/** Further values of the same name stand below the first. */
+type Line = readonly [name: string, ...values: string[]];
+
+async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
+  const text = await readText(reader, cacheInfoKey);
+  const priority = text === null ? null : parseCacheInfo(text).priority;
+  const { compression, limits } = config;
+  const level = compression.kind === 'zstd' ? `, level ${compression.level}` : '';
+  return [
+    { url: reader.url, ...config, priority },
+    [
+      ['name', config.name],
+      ['read here', reader.url],
+      ['substituter', config.substituter],
+      ['storage', config.storage],
+      ['private', config.private],
+      ['store', config.storeDir],
+      ['public keys', ...config.publicKeys],
+      ['compression', `${compression.kind}${level}`],
+      ['upstreams', ...config.upstreams.map(({ url, publicKey }) => `${url} (${publicKey})`)],
+      [
+        'limits',
+        `NARs up to ${formatBytes(limits.maxNarBytes)}`,
+        `unclaimed references: ${limits.unclaimed}`,
+        `missing references: rejected after ${limits.waitingDays} days`,
+      ],
+      ['priority', priority === null ? 'not set' : String(priority)],
+    ],
+  ];
+}
+
+const verdictWords: Readonly<Record<SignatureVerdict, string>> = {
+  cache: 'verifies, a key of the cache',
+  upstream: 'verifies, a key of an upstream',
+  bad: 'does not verify',
+  unknown: 'by a key that is not known here',
+};
+
+async function showPath(
+  { config, reader, upstreams }: ReadableCache,
+  text: string,
+): Promise<Shown> {
+  const { storeDir, publicKeys } = config;
+  const { hash, path } = parsePathArgument(text, storeDir);
+  const info = await findNarInfo(reader, hash, storeDir);
+  if (!info || (path !== null && info.path !== path)) {
+    const instead = info ? `: it has ${info.path} in its stead` : '';
+    throw new NicheError(
+      'not-found',
+      `${path ?? hash} is not in the cache ${config.name} at ${reader.url}${instead}`,
+    );
+  }
+  const signatures = judgeSignatures(info, { publicKeys, upstreams, storeDir });
+  return [{ ...info, signatures }, linesOf(info, signatures)];
+}
+
+function linesOf(info: NarInfo, signatures: readonly JudgedSignature[]): Line[] {
+  const { fileHash, fileSize } = info;
+  return [
+    ['path', info.path],
+    ['deriver', info.deriver ?? 'unknown'],
+    ...(info.ca === null ? [] : [['content address', info.ca] as const]),
+    ['NAR', formatExactBytes(info.narSize), info.narHash],
+    [
+      'file',
+      `${fileSize === null ? 'size unknown' : formatExactBytes(fileSize)}, ${info.compression}`,
+      ...(fileHash === null ? [] : [fileHash]),
+      info.url,
+    ],
+    ['references', ...info.references],
+    [
+      'signatures',
+      ...signatures.map(
+        ({ keyName, verdict }) => `${keyName || 'a malformed one'}: ${verdictWords[verdict]}`,
+      ),
+    ],
+    ...info.extra.map(([name, value]) => [name, value] as const),
+  ];
+}
+
+function layOut(lines: readonly Line[]): string {
+  const width = Math.max(...lines.map(([name]) => name.length)) + 2;
+  return lines
+    .map(([name, ...values]) => {
+      const [first = 'none', ...more] = values;
+      const below = more.map((value) => `${' '.repeat(width)}${value}\n`).join('');
+      return `${`${name}:`.padEnd(width)}${first}\n${below}`;
+    })
+    .join('');
+}

@@ -1,0 +1,194 @@
+import type { Command } from 'commander';
+
+import { NicheError, quote } from '../../core/errors.ts';
+import { isUploadId } from '../../core/cache/layout.ts';
+import { openCache } from '../../core/cache/open-cache.ts';
+import type { OpenCache } from '../../core/cache/open-cache.ts';
+import type { ReceiptStatus } from '../../core/cache/receipts.ts';
+import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../core/cache/status.ts';
+import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status.ts';
+import { receiptDays } from '../../core/cache/sweep.ts';
+import { cacheUrl } from '../cache-url.ts';
+import { statusNotPublished, statusRejected } from '../context.ts';
+import type { Context } from '../context.ts';
+import { count, formatAge } from '../ui/format.ts';
+import { addCacheOption } from '../upload/options.ts';
+
+interface StatusFlags {
+  readonly cacheUrl?: string;
+  readonly json: boolean;
+}
+
+/** Of what is many, a person is shown so much. */
+const maxShown = 20;
+/** Missing references named for each path. */
+const maxMissingShown = 3;
+
+export function addStatus(program: Command, context: Context): void {
+  addCacheOption(
+    program
+      .command('status')
+      .summary('what became of an upload, or how a cache fares')
+      .description(
+        'With an upload’s id: what became of each of its paths; ends with status 76 when one was rejected, 75 when one is not published yet. Without: when the cache last published, what is staged and not published, what waits for which reference, and what was rejected in the last day.',
+      )
+      .argument('[upload]', 'an upload’s id, as build and push name it'),
+  )
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche status -u file:///srv/cache
+  niche status -u file:///srv/cache 01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10`,
+    )
+    .action(async (upload: string | undefined, flags: StatusFlags) => {
+      await status(upload, flags, context);
+    });
+}
+
+async function status(
+  upload: string | undefined,
+  flags: StatusFlags,
+  context: Context,
+): Promise<void> {
+  const cache = await openCache(cacheUrl(flags.cacheUrl, context));
+  const now = new Date();
+  if (upload === undefined) {
+    const found = await readCacheStatus(cache.private, now);
+    print(context, flags, found, () => describeCache(cache, found, now));
+    return;
+  }
+  const found = await readUpload(cache, upload);
+  print(context, flags, found, () => describeUpload(found, now));
+  const isRejected = found.receipts.some(({ status: is }) => is === 'rejected');
+  const isOpen = found.staged.length > 0 || found.receipts.some((it) => it.status === 'waiting');
+  context.setExitStatus(isRejected ? statusRejected : isOpen ? statusNotPublished : 0);
+}
+
+function print(
+  context: Context,
+  { json }: StatusFlags,
+  found: object,
+  describe: () => readonly string[],
+): void {
+  context.stdout.write(json ? `${JSON.stringify(found)}\n` : `${describe().join('\n')}\n`);
+}
+
+async function readUpload(cache: OpenCache, upload: string): Promise<UploadStatus> {
+  if (!isUploadId(upload)) {
+    throw new NicheError('usage', `expected an upload’s id, a UUID, got ${quote(upload)}`);
+  }
+  const found = await readUploadStatus(cache.private, upload, cache.config.storeDir);
+  if (found) return found;
+  throw new NicheError(
+    'not-found',
+    `nothing is known of the upload ${upload} at ${cache.private.url}: it has staged nothing, or its receipts are gone after ${receiptDays} days`,
+  );
+}
+
+const shownStatuses: readonly (readonly [ReceiptStatus, string])[] = [
+  ['rejected', 'rejected'],
+  ['waiting', 'waiting'],
+  ['published', 'published'],
+  ['exists', 'already there'],
+];
+
+function describeUpload(found: UploadStatus, now: Date): string[] {
+  const { upload, startedAt, receipts, staged } = found;
+  const groups = shownStatuses.map(([status, title]) => ({
+    title,
+    receipts: receipts.filter((receipt) => receipt.status === status),
+  }));
+  const totals = groups
+    .filter((group) => group.receipts.length > 0)
+    .map((group) => `${group.receipts.length} ${group.title}`);
+  const stagedTotal =
+    staged.length > 0 ? [`${count(staged.length, 'batch', 'batches')} staged`] : [];
+  return [
+    `upload ${upload}, begun ${ago(startedAt, now)}`,
+    [...totals, ...stagedTotal].join(', '),
+    ...groups.flatMap((group) => shown(group.receipts, (receipt) => describeReceipt(receipt))),
+    ...shown(staged, ({ batch, stagedAt, paths }) => {
+      const what = paths === null ? 'its manifest cannot be read' : count(paths.length, 'path');
+      return `staged ${ago(stagedAt, now)}: batch ${batch}: ${what}`;
+    }),
+  ];
+}
+
+function describeReceipt(receipt: UploadReceipt): string {
+  const { status, subject, path = `batch ${subject}`, code, message, missing = [] } = receipt;
+  const more = missing.length > maxMissingShown ? ['    …'] : [];
+  return [
+    status === 'rejected'
+      ? `rejected: ${path} (${code ?? 'failed'})`
+      : `${status === 'exists' ? 'already there' : status}: ${path}`,
+    ...(message === undefined ? [] : [`  ${message}`]),
+    ...(missing.length > 0 ? [`  missing ${count(missing.length, 'reference')}:`] : []),
+    ...missing.slice(0, maxMissingShown).map((reference) => `    ${reference}`),
+    ...more,
+    ...(receipt.warnings ?? []).map((warning) => `  warning: ${warning}`),
+  ].join('\n');
+}
+
+function describeCache(cache: OpenCache, found: CacheStatus, now: Date): string[] {
+  const { lastPublished, staged, waiting, rejected } = found;
+  const published =
+    lastPublished === null
+      ? `nothing in the last ${receiptDays} days`
+      : `${ago(lastPublished, now)} (${lastPublished})`;
+  return [
+    `${cache.config.name} at ${cache.public.url}`,
+    `last publish: ${published}`,
+    `staged: ${staged.batches === 0 ? 'nothing' : count(staged.batches, 'batch', 'batches')}`,
+    ...describeStale(cache, staged.stale, now),
+    `waiting: ${waiting.paths === 0 ? 'nothing' : `${count(waiting.paths, 'path')} for ${count(waiting.references, 'reference')}`}`,
+    ...shown(
+      waiting.missing,
+      ({ hash, path, waiters, first }) => {
+        const since = first ? `, since ${formatAge(ageOf(first.since, now))}: ${first.path}` : '';
+        return `  ${path ?? hash}\n    ${count(waiters, 'path')} waiting${since}${waiters > 1 ? ', …' : ''}`;
+      },
+      waiting.references,
+    ),
+    `rejected in the last day: ${rejected.count === 0 ? 'nothing' : rejected.count}`,
+    ...shown(
+      rejected.latest,
+      ({ upload, path, code, message, at }) =>
+        `  ${path ?? 'a whole batch'} (${code})\n    ${message}\n    ${ago(at, now)}, upload ${upload}`,
+      rejected.count,
+    ),
+  ];
+}
+
+function describeStale(
+  cache: OpenCache,
+  stale: CacheStatus['staged']['stale'],
+  now: Date,
+): string[] {
+  const [oldest] = stale;
+  if (!oldest) return [];
+  return [
+    `  ${stale.length} for more than ${formatAge(staleStagedMs)}, the oldest ${ago(oldest.stagedAt, now)}: is a publisher running?`,
+    `  publish what is staged with: niche worker --once ${cache.public.url}`,
+  ];
+}
+
+/** The first of `items`, and how many more there are. */
+function shown<T>(
+  items: readonly T[],
+  describe: (item: T) => string,
+  total: number = items.length,
+): string[] {
+  const first = items.slice(0, maxShown);
+  const more = total - first.length;
+  return [...first.map(describe), ...(more > 0 ? [`  … and ${more} more (see --json)`] : [])];
+}
+
+function ageOf(time: string, now: Date): number {
+  return now.getTime() - Date.parse(time);
+}
+
+function ago(time: string, now: Date): string {
+  return `${formatAge(ageOf(time, now))} ago`;
+}

@@ -1,0 +1,246 @@
+import { Option } from 'commander';
+import type { Command } from 'commander';
+
+import { readConfig } from '../../core/cache/config.ts';
+import type { CacheConfig } from '../../core/cache/config.ts';
+import { openReader } from '../../core/cache/open-cache.ts';
+import { NicheError } from '../../core/errors.ts';
+import { openBucket } from '../../core/storage/open.ts';
+import type { Context } from '../context.ts';
+import { checkAcceptance, isConfiguration } from '../use/accept.ts';
+import { commandsOf, describeAdvice } from '../use/advice.ts';
+import type { Advice, Placement } from '../use/advice.ts';
+import { entryFor, isLocalUrl, isPlainHttp, nameCache } from '../use/choose-keys.ts';
+import type { NamedCache } from '../use/choose-keys.ts';
+import { userConfPath } from '../use/conf-file.ts';
+import { confLines } from '../use/nix-conf.ts';
+import type { CacheEntry } from '../use/nix-conf.ts';
+import { hasUrl, openReaderNix } from '../use/reader-nix.ts';
+import type { ReaderNix } from '../use/reader-nix.ts';
+import { placeOf, snippetFor, snippetKinds } from '../use/snippets.ts';
+import type { SnippetKind } from '../use/snippets.ts';
+import { describeSystem, permitCommands } from '../use/system-conf.ts';
+import { isWritten, removeUse, writeUse } from '../use/write.ts';
+import type { Written } from '../use/write.ts';
+import { addCacheOption } from '../upload/options.ts';
+
+interface UseFlags {
+  readonly cacheUrl?: string;
+  readonly publicKey: readonly string[];
+  readonly for?: SnippetKind;
+  readonly write: boolean;
+  readonly remove: boolean;
+  readonly path?: string;
+  readonly json: boolean;
+}
+
+export function addUse(program: Command, context: Context): void {
+  addCacheOption(
+    program
+      .command('use')
+      .summary('let this machine’s Nix read a cache')
+      .description(
+        'Says what to put where so that Nix takes paths from a cache, or does it, and checks that Nix will accept what the cache has.',
+      )
+      .argument('[url]', 'the cache, as URL or URL#KEY; else -u, else NICHE_CACHE_URL'),
+  )
+    .addOption(
+      new Option(
+        '--public-key <key>',
+        'the key that the cache must have, to be given where it could be swapped on the way; repeatable',
+      )
+        .argParser((key: string, before: readonly string[]) => [...before, key])
+        .default([], 'those that the cache names'),
+    )
+    .addOption(
+      new Option('--for <where>', 'print what to paste there instead')
+        .choices(snippetKinds)
+        .conflicts(['write', 'remove', 'path']),
+    )
+    .option('--write', 'put it into your nix.conf', false)
+    .addOption(
+      new Option('--remove', 'take it out of your nix.conf again')
+        .default(false)
+        .conflicts('write'),
+    )
+    .option('--path <store path>', 'the store path by which to check the cache')
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche use https://acme.example
+  niche use 'http://build-box:5000#acme-1:…' --write
+  niche use https://acme.example --for nixos
+  niche use https://acme.example --remove`,
+    )
+    .action(async (url: string | undefined, flags: UseFlags) => {
+      await use(url, flags, context);
+    });
+}
+
+async function use(url: string | undefined, flags: UseFlags, context: Context): Promise<void> {
+  const named = nameCache(url ?? flags.cacheUrl, flags.publicKey, context);
+  if (flags.remove) {
+    await remove(named, flags, context);
+    return;
+  }
+  const reader = /^https?:/i.test(named.url) ? openReader(named.url) : openBucket(named.url);
+  const config = await readConfig(reader);
+  const entry = entryFor(named, config);
+  const warnings = warningsFor(named, entry, config, flags.for);
+  for (const warning of warnings) context.stderr.write(`niche: warning: ${warning}\n`);
+  if (flags.for !== undefined) {
+    printSnippet(flags.for, entry, warnings, flags.json, context);
+    return;
+  }
+
+  const nix = await openReaderNix(context);
+  const system = await describeSystem(context.env, process.platform);
+  const placement = placementOf(entry, nix);
+  const before = { entry, placement, nix, system, userFile: userConfPath(context.env) };
+  const written = flags.write ? await write(before, named, context) : null;
+  // Nix itself says what came of it.
+  const now = written ? await openReaderNix(context) : nix;
+  const verdict = await checkAcceptance({ reader, config, entry, nix: now, storePath: flags.path });
+  const advice: Advice = { ...before, nix: now, written, verdict };
+  context.stdout.write(
+    flags.json ? `${JSON.stringify(asJson(advice, warnings))}\n` : describeAdvice(advice),
+  );
+  const isWrong = verdict.obstacles.some((obstacle) => flags.write || !isConfiguration(obstacle));
+  if (isWrong) context.setExitStatus(1);
+}
+
+function placementOf(entry: CacheEntry, nix: ReaderNix | null): Placement {
+  if (!nix) return 'unknown';
+  const hasKeys = entry.publicKeys.every((key) => nix.publicKeys.includes(key));
+  if (hasKeys && hasUrl(nix.substituters, entry.substituter)) return 'in-use';
+  const isPermitted = hasKeys && hasUrl(nix.permitted, entry.substituter);
+  return nix.trusted || isPermitted ? 'user' : 'system';
+}
+
+async function write(
+  advice: Omit<Advice, 'written' | 'verdict'>,
+  { url, pinned }: NamedCache,
+  { env }: Context,
+): Promise<Written | null> {
+  const { entry, placement, nix, system } = advice;
+  if (isPlainHttp(url) && !isLocalUrl(url) && pinned.length === 0) {
+    throw new NicheError(
+      'usage',
+      `whoever stands between here and ${url} could have swapped its public keys: expected one to compare them with`,
+      {
+        hint: `ask whoever runs the cache for its key, and give it with --public-key; the cache names ${entry.publicKeys.join(' ')}`,
+      },
+    );
+  }
+  if (placement === 'system') {
+    const commands = commandsOf({ ...advice, written: null, verdict: noVerdict });
+    throw new NicheError(
+      'usage',
+      'Nix would not take the cache from your nix.conf: you are not among its trusted-users',
+      {
+        hint:
+          commands.length > 0
+            ? `an administrator can add it for everyone:\n  ${commands.join('\n  ')}`
+            : `${system.path} is generated; put this into your system's configuration:\n\n${snippetFor('nixos', entry)}`,
+      },
+    );
+  }
+  // Configured elsewhere, it needs no second entry; what niche wrote itself is kept current.
+  if (placement === 'in-use' && !(await isWritten(env, entry.name))) return null;
+  // A daemon warns of keys from users whom it does not trust.
+  const publicKeys = nix === null || nix.trusted ? entry.publicKeys : [];
+  return writeUse(env, { ...entry, publicKeys });
+}
+
+const noVerdict = { accepted: null, path: null, obstacles: [] };
+
+async function remove(named: NamedCache, flags: UseFlags, context: Context): Promise<void> {
+  const byUrl = await removeUse(context.env, ({ substituter }) => substituter === named.url);
+  // A storage's block has the URL under which it is read, which the cache knows.
+  const removed =
+    byUrl ??
+    (/^(?:https?|file):/i.test(named.url)
+      ? null
+      : await removeUse(context.env, await isBlockOf(named.url)));
+  const file = removed?.file ?? userConfPath(context.env);
+  if (flags.json) {
+    const change = removed ? 'removed' : 'unchanged';
+    context.stdout.write(`${JSON.stringify({ url: named.url, file, change })}\n`);
+    return;
+  }
+  context.stdout.write(
+    removed
+      ? `removed ${named.url} from ${removed.file}; the rest is as it was\n`
+      : `niche has not written ${named.url} into ${file ?? 'a nix.conf'}: there is nothing to remove\n`,
+  );
+}
+
+async function isBlockOf(url: string): Promise<(block: { name: string }) => boolean> {
+  const config = await readConfig(openReader(url));
+  return ({ name }) => name === config.name;
+}
+
+function warningsFor(
+  { url, pinned }: NamedCache,
+  entry: CacheEntry,
+  config: CacheConfig,
+  place: SnippetKind | undefined,
+): string[] {
+  const warnings: string[] = [];
+  if (isPlainHttp(url) && pinned.length === 0) {
+    warnings.push(
+      'keys that came over plain HTTP can be trusted only if compared: ask whoever runs the cache for its key, and give it with --public-key',
+    );
+  }
+  const left = config.publicKeys.filter((key) => !entry.publicKeys.includes(key));
+  if (left.length > 0) {
+    warnings.push(
+      `the cache also signs with ${left.join(' and ')}, left out as only the given key is sure; Nix will refuse paths that have no other signature`,
+    );
+  }
+  if ((place === 'github' || place === 'gitlab') && isLocalUrl(entry.substituter)) {
+    warnings.push(`only this machine can read ${entry.substituter}`);
+  }
+  return warnings;
+}
+
+function printSnippet(
+  kind: SnippetKind,
+  entry: CacheEntry,
+  warnings: readonly string[],
+  json: boolean,
+  context: Context,
+): void {
+  const snippet = snippetFor(kind, entry);
+  if (json) {
+    const { name, substituter: url, publicKeys } = entry;
+    const answer = { name, url, publicKeys, for: kind, snippet, warnings };
+    context.stdout.write(`${JSON.stringify(answer)}\n`);
+    return;
+  }
+  context.stderr.write(`niche: for ${placeOf(kind)}:\n`);
+  context.stdout.write(snippet);
+}
+
+function asJson(advice: Advice, warnings: readonly string[]): object {
+  const { entry, placement, nix, userFile, system, written, verdict } = advice;
+  const commands = commandsOf(advice);
+  return {
+    name: entry.name,
+    url: entry.substituter,
+    publicKeys: entry.publicKeys,
+    lines: confLines(entry),
+    nix: nix && { version: nix.version, storeDir: nix.storeDir, trusted: nix.trusted },
+    placement,
+    file: placement === 'system' ? system.path : userFile,
+    commands,
+    permitCommands: commands.length > 0 ? permitCommands(system, entry) : [],
+    written,
+    accepted: verdict.accepted,
+    path: verdict.path,
+    obstacles: verdict.obstacles,
+    warnings,
+  };
+}

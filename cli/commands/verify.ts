@@ -1,0 +1,173 @@
+import { InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
+
+import { NicheError, messageOf } from '../../core/errors.ts';
+import type { Finding, FindingKind } from '../../core/cache/finding.ts';
+import { openCache, openCacheReader } from '../../core/cache/open-cache.ts';
+import type { OpenCache, ReadableCache } from '../../core/cache/open-cache.ts';
+import { verifyCache } from '../../core/cache/verify.ts';
+import type { Selection, VerifyReport } from '../../core/cache/verify.ts';
+import { parsePublicKey } from '../../core/nix/keys.ts';
+import { cacheUrl } from '../cache-url.ts';
+import { statusRejected } from '../context.ts';
+import type { Context } from '../context.ts';
+import { parsePathArgument } from '../path-argument.ts';
+import { count, formatBytes } from '../ui/format.ts';
+import { createProgress } from '../ui/progress.ts';
+import { addCacheOption } from '../upload/options.ts';
+
+interface VerifyFlags {
+  readonly cacheUrl?: string;
+  readonly closure: boolean;
+  readonly publicKey?: readonly string[];
+  readonly json: boolean;
+}
+
+/** The exit status when nothing is wrong, but not everything could be checked. */
+const statusUnchecked = 1;
+
+export function addVerify(program: Command, context: Context): void {
+  addCacheOption(
+    program
+      .command('verify')
+      .summary('check that a cache keeps its promises')
+      .description(
+        'Reads a cache as a suspicious client would: each narinfo and its signatures, its NAR whole, its listing, its references here or upstream, and the audit of its signatures. Ends with status 76 when something is wrong, 1 when something could not be checked.',
+      )
+      .argument('[path...]', 'store paths or their hashes; without any, all that the cache lists'),
+  )
+    .option('--closure', 'also what the paths refer to, as far as this cache has it', false)
+    .option(
+      '--public-key <key>',
+      'verify under this key and not under those that niche.json names; repeatable',
+      addPublicKey,
+    )
+    .option('--json', 'print each finding and a summary as JSON, one record a line', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche verify -u file:///srv/cache
+  niche verify -u file:///srv/cache /nix/store/…-hello-2.12
+  niche verify -u https://cache.example.org --closure --public-key acme-1:… /nix/store/…-hello-2.12`,
+    )
+    .action(async (paths: string[], flags: VerifyFlags) => {
+      await verify(paths, flags, context);
+    });
+}
+
+async function verify(
+  paths: readonly string[],
+  flags: VerifyFlags,
+  context: Context,
+): Promise<void> {
+  const url = cacheUrl(flags.cacheUrl, context);
+  const cache = await open(url);
+  const { config } = cache;
+  const progress = createProgress(context.stderr, true);
+  if (flags.publicKey === undefined && isPlainHttp(url)) {
+    progress.line(
+      `warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key`,
+    );
+  }
+  const subjects: Record<FindingKind, Set<string>> = {
+    wrong: new Set(),
+    unchecked: new Set(),
+    warning: new Set(),
+  };
+  const print = (record: object, line: string): void => {
+    progress.end();
+    context.stdout.write(`${flags.json ? JSON.stringify(record) : line}\n`);
+  };
+  const report = await verifyCache({
+    reader: cache.reader,
+    private: isOpen(cache) ? cache.private : null,
+    storeDir: config.storeDir,
+    publicKeys: flags.publicKey ?? config.publicKeys,
+    upstreams: cache.upstreams,
+    selection: selectionOf(paths, flags.closure, cache),
+    onFinding(finding) {
+      subjects[finding.kind].add(finding.subject);
+      print(finding, describe(finding));
+    },
+    onProgress(done) {
+      progress.state(
+        `${count(done.paths, 'path')} verified (${formatBytes(done.narBytes)}), ${subjects.wrong.size} wrong`,
+      );
+    },
+  });
+  const counts = {
+    wrong: subjects.wrong.size,
+    unchecked: subjects.unchecked.size,
+    warnings: subjects.warning.size,
+  };
+  print({ kind: 'summary', ...report, ...counts }, summarize(cache, report, counts));
+  context.setExitStatus(
+    counts.wrong > 0 ? statusRejected : counts.unchecked > 0 ? statusUnchecked : 0,
+  );
+}
+
+/** Over HTTP a cache has no private root: what its niche.json names may be anywhere. */
+async function open(url: string): Promise<ReadableCache | OpenCache> {
+  return /^https?:/.test(url) ? openCacheReader(url) : openCache(url);
+}
+
+function isOpen(cache: ReadableCache | OpenCache): cache is OpenCache {
+  return 'private' in cache;
+}
+
+function isPlainHttp(url: string): boolean {
+  const parsed = URL.parse(url);
+  const isHere = /^(?:localhost|127\.[0-9.]+|\[::1\])$/.test(parsed?.hostname ?? '');
+  return parsed?.protocol === 'http:' && !isHere;
+}
+
+function selectionOf(
+  paths: readonly string[],
+  closure: boolean,
+  cache: ReadableCache | OpenCache,
+): Selection {
+  if (paths.length > 0) {
+    const { storeDir } = cache.config;
+    return { paths: paths.map((text) => parsePathArgument(text, storeDir)), closure };
+  }
+  if (isOpen(cache)) return { all: cache.public };
+  throw new NicheError('usage', `which paths? ${cache.reader.url} cannot be listed over HTTP`, {
+    hint: 'name the paths, with --closure for all that they refer to',
+  });
+}
+
+const kindWords: Readonly<Record<FindingKind, string>> = {
+  wrong: 'wrong',
+  unchecked: 'could not check',
+  warning: 'warning',
+};
+
+function describe({ kind, subject, code, message }: Finding): string {
+  return `${kindWords[kind]}: ${subject}: ${message} (${code})`;
+}
+
+function summarize(
+  cache: ReadableCache,
+  { paths, narBytes, audited }: VerifyReport,
+  counts: { readonly wrong: number; readonly unchecked: number; readonly warnings: number },
+): string {
+  const parts = [
+    `${counts.wrong === 0 ? 'nothing' : counts.wrong} wrong`,
+    ...(counts.unchecked > 0 ? [`${counts.unchecked} could not be checked`] : []),
+    ...(counts.warnings > 0 ? [count(counts.warnings, 'warning')] : []),
+  ];
+  const audit = audited
+    ? ''
+    : '\nnot checked: the audit of the signatures, and what is blocked; only who can read the private root can';
+  return `${count(paths, 'path')} of ${cache.config.name} verified (${formatBytes(narBytes)}): ${parts.join(', ')}${audit}`;
+}
+
+function addPublicKey(text: string, before: readonly string[] = []): readonly string[] {
+  try {
+    parsePublicKey(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+  return [...before, text];
+}

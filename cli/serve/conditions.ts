@@ -1,0 +1,50 @@
+import type { ObjectInfo } from '../../core/storage/bucket.ts';
+import type { ByteRange } from '../../core/storage/range.ts';
+
+/** The object's `ETag`, a strong one in quotes. */
+export function etagOf(info: ObjectInfo): string {
+  return /^(?:W\/)?".*"$/.test(info.etag) ? info.etag : `"${info.etag}"`;
+}
+
+/** Whether an `If-None-Match` names the object: what the client has is what there is. */
+export function isUnchanged(ifNoneMatch: string | undefined, info: ObjectInfo): boolean {
+  if (ifNoneMatch === undefined) return false;
+  const current = weak(etagOf(info));
+  return (
+    ifNoneMatch.trim() === '*' ||
+    ifNoneMatch.split(',').some((candidate) => weak(candidate.trim()) === current)
+  );
+}
+
+/**
+ * The part of the object that a `Range` asks for; null for the whole, as several ranges at once and
+ * other units are ignored, which RFC 9110 allows a server.
+ */
+export function requestedRange(
+  range: string | undefined,
+  ifRange: string | undefined,
+  info: ObjectInfo,
+): ByteRange | 'unsatisfiable' | null {
+  if (range === undefined || !isCurrent(ifRange, info)) return null;
+  const match = /^bytes=\s*([0-9]{0,15})-([0-9]{0,15})\s*$/i.exec(range);
+  const [, first = '', last = ''] = match ?? [];
+  if (first === '' && last === '') return null;
+  const { size } = info;
+  if (first === '') return within(size - Math.min(Number(last), size), size, size);
+  if (last === '') return within(Number(first), size, size);
+  if (Number(last) < Number(first)) return null;
+  return within(Number(first), Number(last) + 1, size);
+}
+
+function within(start: number, end: number, size: number): ByteRange | 'unsatisfiable' {
+  return start < size ? { start, end: Math.min(end, size) } : 'unsatisfiable';
+}
+
+/** Whether what an `If-Range` names, if there is one, is what there is. */
+function isCurrent(ifRange: string | undefined, info: ObjectInfo): boolean {
+  return ifRange === undefined || ifRange === etagOf(info);
+}
+
+function weak(etag: string): string {
+  return etag.replace(/^W\//, '');
+}

@@ -1,0 +1,125 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+
+import { NicheError, isNicheError, messageOf, quote, toError } from '../../core/errors.ts';
+import type { ObjectReader } from '../../core/storage/http.ts';
+import { answer, answerFailure } from './answer.ts';
+
+interface ServeOptions {
+  /** The cache's public root. */
+  readonly reader: ObjectReader;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Told of each request once it is over. */
+  readonly onRequest?: (access: Access) => void;
+}
+
+/** What became of one request. */
+export interface Access {
+  readonly client: string;
+  readonly method: string;
+  readonly url: string;
+  readonly status: number;
+  readonly durationMs: number;
+  /** Whether the client got the whole answer. */
+  readonly complete: boolean;
+  /** What went wrong on our side. */
+  readonly error: Error | null;
+}
+
+/** A cache that is being served. */
+export interface CacheServer {
+  /** Without a slash at its end. */
+  readonly url: string;
+  /** The IP address that it listens on. */
+  readonly address: string;
+  /** Takes nothing more, and resolves once what is under way has been answered. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves a cache over HTTP.
+ *
+ * @throws NicheError `usage` when nothing can listen there
+ */
+export async function serveCache(options: ServeOptions): Promise<CacheServer> {
+  const { host, port } = options;
+  /** Requests under way on each connection. */
+  const connections = new Map<Socket, number>();
+  let isClosing = false;
+
+  const server = createServer((request, response) => {
+    const { socket } = request;
+    connections.set(socket, (connections.get(socket) ?? 0) + 1);
+    response.once('close', () => {
+      const left = (connections.get(socket) ?? 1) - 1;
+      if (connections.has(socket)) connections.set(socket, left);
+      if (isClosing && left === 0) socket.destroySoon();
+    });
+    void handle(options, request, response);
+  });
+  server.on('connection', (socket) => {
+    connections.set(socket, 0);
+    socket.once('close', () => connections.delete(socket));
+  });
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => {
+      reject(
+        new NicheError(
+          'usage',
+          `cannot listen on ${quote(host)}, port ${port}: ${messageOf(cause)}`,
+          { cause, hint: 'choose another with --port; 0 takes a free one' },
+        ),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+  // It listens on a TCP port, so its address is no pipe's name.
+  const { address, family, port: bound } = server.address() as AddressInfo;
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    address,
+    close: () =>
+      new Promise((resolve) => {
+        isClosing = true;
+        server.close(() => {
+          resolve();
+        });
+        // Node counts a connection that has yet to send its first request as busy.
+        for (const [socket, requests] of connections) if (requests === 0) socket.destroy();
+      }),
+  };
+}
+
+async function handle(
+  { reader, onRequest }: ServeOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const startedAt = Date.now();
+  const gone = new AbortController();
+  response.once('close', () => {
+    gone.abort();
+  });
+  let error: Error | null = null;
+  try {
+    await answer(reader, request, response, gone.signal);
+  } catch (thrown) {
+    // A client that has gone is no failure of ours; what storage throws is, whatever came first.
+    const isOurs = isNicheError(thrown) ? thrown.code !== 'aborted' : !gone.signal.aborted;
+    error = isOurs ? toError(thrown) : null;
+    await answerFailure(response, thrown);
+  }
+  onRequest?.({
+    client: request.socket.remoteAddress ?? 'gone',
+    method: request.method ?? '',
+    url: request.url ?? '',
+    status: response.statusCode,
+    durationMs: Date.now() - startedAt,
+    complete: response.writableFinished,
+    error,
+  });
+}

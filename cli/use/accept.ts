@@ -1,0 +1,182 @@
+import type { CacheConfig } from '../../core/cache/config.ts';
+import { cacheInfoKey, narInfoKey, parseNarInfoKey } from '../../core/cache/layout.ts';
+import { readText } from '../../core/cache/objects.ts';
+import { isNicheError, messageOf } from '../../core/errors.ts';
+import { maxNarInfoBytes } from '../../core/limits.ts';
+import { parseCacheInfo } from '../../core/nix/cache-info.ts';
+import { fingerprint } from '../../core/nix/fingerprint.ts';
+import { parsePublicKey, verifyFingerprint } from '../../core/nix/keys.ts';
+import { parseNarInfo } from '../../core/nix/narinfo.ts';
+import { parseStorePath, storeHash } from '../../core/nix/store-path.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import type { ObjectReader } from '../../core/storage/http.ts';
+import { isKey } from '../../core/storage/keys.ts';
+import type { CacheEntry } from './nix-conf.ts';
+import { hasUrl } from './reader-nix.ts';
+import type { ReaderNix } from './reader-nix.ts';
+
+/** Why Nix would not take a path from the cache. */
+export interface Obstacle {
+  readonly code:
+    | 'substituter-missing'
+    | 'key-missing'
+    | 'store-dir'
+    | 'cache-info'
+    | 'path-missing'
+    | 'narinfo'
+    | 'unsigned'
+    | 'wrong-signature'
+    | 'nar-missing';
+  readonly message: string;
+}
+
+export interface Verdict {
+  /** Null when no path was looked at, or there is no Nix to judge by. */
+  readonly accepted: boolean | null;
+  /** The store path that was looked at. */
+  readonly path: string | null;
+  readonly obstacles: readonly Obstacle[];
+}
+
+export interface AcceptInput {
+  /** The cache's public root. */
+  readonly reader: ObjectReader | Bucket;
+  readonly config: CacheConfig;
+  readonly entry: CacheEntry;
+  readonly nix: ReaderNix | null;
+  /** The store path to look at; else the first one, where the cache can be listed. */
+  readonly storePath: string | undefined;
+}
+
+/** Whether `obstacle` only says that the cache is not in use yet. */
+export function isConfiguration({ code }: Obstacle): boolean {
+  return code === 'substituter-missing' || code === 'key-missing';
+}
+
+/**
+ * Looks at one path of the cache as Nix would, and says whether Nix will accept it.
+ *
+ * @throws NicheError `malformed-store-path` for such a `storePath`, and what storage throws
+ */
+export async function checkAcceptance(input: AcceptInput): Promise<Verdict> {
+  const { reader, config, nix, storePath } = input;
+  const hash =
+    storePath === undefined
+      ? await firstStoreHash(reader)
+      : storeHash(parseStorePath(storePath, config.storeDir).path);
+  const [ofCache, looked] = await Promise.all([
+    cacheObstacles(input),
+    hash === null ? null : lookAtPath(input, hash),
+  ]);
+  const obstacles = [...configurationObstacles(input), ...ofCache, ...(looked?.obstacles ?? [])];
+  const canTell = nix !== null && looked !== null;
+  return {
+    accepted: obstacles.length > 0 ? (nix ? false : null) : canTell ? true : null,
+    path: looked?.path ?? storePath ?? null,
+    obstacles,
+  };
+}
+
+function configurationObstacles({ nix, entry }: AcceptInput): Obstacle[] {
+  if (!nix) return [];
+  const obstacles: Obstacle[] = [];
+  if (!hasUrl(nix.substituters, entry.substituter)) {
+    obstacles.push({
+      code: 'substituter-missing',
+      message: `${entry.substituter} is not among Nix's substituters`,
+    });
+  }
+  const missing = entry.publicKeys.filter((key) => !nix.publicKeys.includes(key));
+  if (missing.length > 0) {
+    obstacles.push({
+      code: 'key-missing',
+      message: `Nix does not trust ${missing.join(' and ')}`,
+    });
+  }
+  return obstacles;
+}
+
+async function cacheObstacles({ reader, config, nix }: AcceptInput): Promise<Obstacle[]> {
+  const text = await readText(reader, cacheInfoKey);
+  if (text === null) return [{ code: 'cache-info', message: `${cacheInfoKey} is missing` }];
+  try {
+    const { storeDir } = parseCacheInfo(text);
+    const expected = nix?.storeDir ?? config.storeDir;
+    return storeDir === expected
+      ? []
+      : [
+          {
+            code: 'store-dir',
+            message: `the cache is for the store ${storeDir}, expected ${expected}`,
+          },
+        ];
+  } catch (error) {
+    if (isNicheError(error)) return [{ code: 'cache-info', message: messageOf(error) }];
+    throw error;
+  }
+}
+
+async function lookAtPath(
+  { reader, config, entry, nix, storePath }: AcceptInput,
+  hash: string,
+): Promise<Omit<Verdict, 'accepted'>> {
+  const path = storePath ?? null;
+  const key = narInfoKey(hash);
+  const stop = (code: Obstacle['code'], message: string) => ({
+    path,
+    obstacles: [{ code, message }],
+  });
+  const text = await readText(reader, key, maxNarInfoBytes);
+  if (text === null) return stop('path-missing', `the cache does not have ${path ?? key}`);
+  let info;
+  try {
+    info = parseNarInfo(text, config.storeDir);
+  } catch (error) {
+    if (isNicheError(error)) return stop('narinfo', `${key}: ${messageOf(error)}`);
+    throw error;
+  }
+  if (storeHash(info.path) !== hash || (path !== null && info.path !== path)) {
+    return stop('narinfo', `${key} is about ${info.path}, expected ${path ?? hash}`);
+  }
+  const obstacles: Obstacle[] = [];
+  const keys = [...entry.publicKeys, ...(nix?.publicKeys ?? [])].flatMap(readKey);
+  const signed = fingerprint(info, config.storeDir);
+  // Nix believes a content address without a signature.
+  if (
+    info.ca === null &&
+    !info.signatures.some((signature) => verifyFingerprint(signed, signature, keys))
+  ) {
+    const names = info.signatures.map((signature) => signature.split(':')[0]).join(', ');
+    obstacles.push(
+      info.signatures.length === 0
+        ? { code: 'unsigned', message: `${info.path} has no signature` }
+        : {
+            code: 'wrong-signature',
+            message: `${info.path} has no valid signature by ${entry.publicKeys.join(' or ')}, only by: ${names}`,
+          },
+    );
+  }
+  if (isKey(info.url) && (await reader.head(info.url)) === null) {
+    obstacles.push({ code: 'nar-missing', message: `${info.path}: ${info.url} is missing` });
+  }
+  return { path: info.path, obstacles };
+}
+
+/** The first path that a listing has; null over HTTP, which has no listing, and for an empty cache. */
+async function firstStoreHash(reader: ObjectReader | Bucket): Promise<string | null> {
+  if (!('list' in reader)) return null;
+  for await (const { key } of reader.list('')) {
+    const hash = parseNarInfoKey(key);
+    if (hash !== null) return hash;
+  }
+  return null;
+}
+
+/** Nix's own settings may hold what is no key; Nix would complain itself. */
+function readKey(text: string): ReturnType<typeof parsePublicKey>[] {
+  try {
+    return [parsePublicKey(text)];
+  } catch {
+    return [];
+  }
+}

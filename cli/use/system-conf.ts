@@ -1,0 +1,72 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+
+import { nonEmpty } from '../nix/environment.ts';
+import type { Environment } from '../nix/environment.ts';
+import { linkTarget } from './conf-file.ts';
+import type { CacheEntry } from './nix-conf.ts';
+import { confLines } from './nix-conf.ts';
+
+/** How this machine's own nix.conf is changed. */
+export interface SystemConf {
+  /** The file that an administrator edits. */
+  readonly path: string;
+  /** Whether it is generated, as on NixOS: then nobody edits it. */
+  readonly isManaged: boolean;
+  /** What makes the daemon read it anew, where that is known. */
+  readonly restart: string | null;
+}
+
+/** @param platform as `process.platform` */
+export async function describeSystem(env: Environment, platform: string): Promise<SystemConf> {
+  const folder = nonEmpty(env['NIX_CONF_DIR']) ?? '/etc/nix';
+  const main = path.join(folder, 'nix.conf');
+  const isManaged = (await linkTarget(main)) !== null;
+  const text = await readFile(main, 'latin1').catch(() => '');
+  // Some installers keep nix.conf for themselves and leave a second file to people.
+  const hasCustom = /^!?include nix\.custom\.conf\s*$/m.test(text);
+  return {
+    path: hasCustom ? path.join(folder, 'nix.custom.conf') : main,
+    isManaged,
+    restart: restartCommand(platform),
+  };
+}
+
+/** The commands by which an administrator gives the cache to every user. */
+export function systemCommands(system: SystemConf, entry: CacheEntry): string[] {
+  return appendCommands(system, confLines(entry));
+}
+
+/** The commands by which an administrator lets each user choose the cache. */
+export function permitCommands(system: SystemConf, entry: CacheEntry): string[] {
+  return appendCommands(
+    system,
+    confLines(entry).map((line) =>
+      line.replace(/^extra-substituters/, 'extra-trusted-substituters'),
+    ),
+  );
+}
+
+function appendCommands({ path: file, restart }: SystemConf, lines: readonly string[]): string[] {
+  // The file's last line may have no newline.
+  const printed = [`'\\n${'%s\\n'.repeat(lines.length)}'`, ...lines.map(shellWord)].join(' ');
+  return [
+    `printf ${printed} | sudo tee -a ${shellWord(file)} >/dev/null`,
+    ...(restart === null ? [] : [restart]),
+  ];
+}
+
+function restartCommand(platform: string): string | null {
+  if (platform === 'darwin') {
+    const determinate = 'systems.determinate.nix-daemon';
+    const isDeterminate = existsSync(`/Library/LaunchDaemons/${determinate}.plist`);
+    const service = isDeterminate ? determinate : 'org.nixos.nix-daemon';
+    return `sudo launchctl kickstart -k system/${service}`;
+  }
+  return existsSync('/run/systemd/system') ? 'sudo systemctl restart nix-daemon.service' : null;
+}
+
+function shellWord(text: string): string {
+  return /^[A-Za-z0-9_/.:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

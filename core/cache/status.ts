@@ -1,0 +1,242 @@
+import { mapConcurrent } from '../concurrency.ts';
+import { isRejection } from '../errors.ts';
+import type { RejectionCode } from '../errors.ts';
+import { storeHash } from '../nix/store-path.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { parseManifestKey, stagingPrefix, uploadPrefix } from './layout.ts';
+import type { BatchId, Waiting } from './layout.ts';
+import { readManifest } from './manifest.ts';
+import { createPendingPaths } from './pending.ts';
+import type { PendingPaths } from './pending.ts';
+import { isStronger, listAllReceipts, listReceipts, readReceipt } from './receipts.ts';
+import type { ListedReceipt, Receipt } from './receipts.ts';
+import { uploadTime } from './upload-id.ts';
+
+/** Staged for longer than this, a batch makes one ask whether a publisher runs, in milliseconds. */
+export const staleStagedMs = 15 * 60 * 1000;
+/** Rejections of this long are told of, in milliseconds. */
+export const rejectedWithinMs = 24 * 60 * 60 * 1000;
+/** Of what is many, so much is named. */
+const maxNamed = 100;
+const readsAtOnce = 8;
+
+/** A batch that no publisher has handled yet. */
+export interface StagedBatch extends BatchId {
+  /** ISO 8601. */
+  readonly stagedAt: string;
+}
+
+/** What became of one upload so far. Times are ISO 8601. */
+export interface UploadStatus {
+  readonly upload: string;
+  readonly startedAt: string;
+  /** The strongest receipt of each path, or of a batch that was refused whole. */
+  readonly receipts: readonly UploadReceipt[];
+  /** Batches not handled yet; `paths` is null when their manifest cannot be read. */
+  readonly staged: readonly (StagedBatch & { readonly paths: readonly string[] | null })[];
+}
+
+export interface UploadReceipt extends Receipt {
+  /** The store hash, or the batch's number when a whole batch was refused. */
+  readonly subject: string;
+}
+
+/**
+ * What is known of the upload; null when nothing is.
+ *
+ * @throws what storage throws
+ */
+export async function readUploadStatus(
+  bucket: Bucket,
+  upload: string,
+  storeDir: string,
+): Promise<UploadStatus | null> {
+  // Staging first: what is handled meanwhile then has its receipt.
+  const batches = await listStaged(bucket, uploadPrefix(upload));
+  const staged = await mapConcurrent(batches, readsAtOnce, async (batch) => {
+    return { ...batch, paths: await stagedPaths(bucket, batch, storeDir) };
+  });
+  const listed = [...(await listReceipts(bucket, upload))];
+  const receipts = await mapConcurrent(listed, readsAtOnce, async ([subject, status]) => {
+    const receipt = await readReceipt(bucket, upload, subject, status);
+    return receipt && { subject, ...receipt };
+  });
+  if (staged.length === 0 && receipts.length === 0) return null;
+  return {
+    upload,
+    startedAt: uploadTime(upload).toISOString(),
+    receipts: receipts.filter((receipt) => receipt !== null),
+    staged,
+  };
+}
+
+/** How a cache fares. Times are ISO 8601. */
+export interface CacheStatus {
+  /** When the last path was published, as far as receipts are kept. */
+  readonly lastPublished: string | null;
+  readonly staged: {
+    readonly batches: number;
+    /** Those staged longer than {@link staleStagedMs}, oldest first. */
+    readonly stale: readonly StagedBatch[];
+  };
+  readonly waiting: {
+    readonly paths: number;
+    readonly references: number;
+    /** At most 100, those that most paths wait for first. */
+    readonly missing: readonly MissingReference[];
+  };
+  /** Within {@link rejectedWithinMs}. */
+  readonly rejected: {
+    readonly count: number;
+    /** At most 100, newest first. */
+    readonly latest: readonly RejectedPath[];
+  };
+}
+
+/** A reference that paths wait for. */
+export interface MissingReference {
+  readonly hash: string;
+  /** The full store path; null when whoever waits for it has just gone. */
+  readonly path: string | null;
+  /** How many paths wait for it. */
+  readonly waiters: number;
+  /** One of them, and since when it waits. */
+  readonly first: { readonly path: string; readonly since: string } | null;
+}
+
+export interface RejectedPath {
+  readonly upload: string;
+  /** The full store path; null when a whole batch was refused. */
+  readonly path: string | null;
+  readonly code: RejectionCode;
+  readonly message: string;
+  readonly at: string;
+}
+
+/**
+ * What happens in the cache, from the lists of its private root.
+ *
+ * @throws what storage throws
+ */
+export async function readCacheStatus(
+  bucket: Bucket,
+  now: Date = new Date(),
+): Promise<CacheStatus> {
+  const staged = await listStaged(bucket, stagingPrefix);
+  const staleBefore = new Date(now.getTime() - staleStagedMs).toISOString();
+  const stale = staged.filter(({ stagedAt }) => stagedAt < staleBefore);
+  const { lastPublished, rejected } = await surveyReceipts(bucket, now);
+  return {
+    lastPublished: lastPublished?.toISOString() ?? null,
+    staged: {
+      batches: staged.length,
+      stale: stale.sort((one, other) => (one.stagedAt < other.stagedAt ? -1 : 1)),
+    },
+    waiting: await surveyWaiting(bucket),
+    rejected: {
+      count: rejected.length,
+      latest: await readRejected(bucket, rejected.slice(0, maxNamed)),
+    },
+  };
+}
+
+async function listStaged(bucket: Bucket, prefix: string): Promise<StagedBatch[]> {
+  const staged: StagedBatch[] = [];
+  for await (const { key, modified } of bucket.list(prefix)) {
+    const id = parseManifestKey(key);
+    if (id) staged.push({ ...id, stagedAt: modified.toISOString() });
+  }
+  return staged.sort((one, other) =>
+    one.upload === other.upload ? one.batch - other.batch : one.upload < other.upload ? -1 : 1,
+  );
+}
+
+async function stagedPaths(
+  bucket: Bucket,
+  id: BatchId,
+  storeDir: string,
+): Promise<string[] | null> {
+  try {
+    const manifest = await readManifest(bucket, id, storeDir);
+    return manifest?.paths.map(({ path }) => path) ?? null;
+  } catch (error) {
+    // The publisher will say so in a receipt.
+    if (isRejection(error)) return null;
+    throw error;
+  }
+}
+
+async function surveyReceipts(
+  bucket: Bucket,
+  now: Date,
+): Promise<{ lastPublished: Date | null; rejected: ListedReceipt[] }> {
+  const since = now.getTime() - rejectedWithinMs;
+  const rejected: ListedReceipt[] = [];
+  let lastPublished: Date | null = null;
+  let strongest: ListedReceipt | undefined;
+  const settle = (): void => {
+    if (strongest?.status !== 'rejected' || strongest.modified.getTime() < since) return;
+    rejected.push(strongest);
+  };
+  for await (const receipt of listAllReceipts(bucket)) {
+    const { upload, subject, status, modified } = receipt;
+    if (status === 'published' && modified > (lastPublished ?? 0)) lastPublished = modified;
+    if (strongest?.upload !== upload || strongest.subject !== subject) {
+      settle();
+      strongest = receipt;
+    } else if (isStronger(status, strongest.status)) {
+      strongest = receipt;
+    }
+  }
+  settle();
+  rejected.sort((one, other) => other.modified.getTime() - one.modified.getTime());
+  return { lastPublished, rejected };
+}
+
+async function readRejected(
+  bucket: Bucket,
+  listed: readonly ListedReceipt[],
+): Promise<RejectedPath[]> {
+  const read = await mapConcurrent(listed, readsAtOnce, async ({ upload, subject, status }) => {
+    const receipt = await readReceipt(bucket, upload, subject, status);
+    if (!receipt) return null;
+    const { path = null, code = 'failed', message = '', at } = receipt;
+    return { upload, path, code, message, at };
+  });
+  return read.filter((rejected) => rejected !== null);
+}
+
+async function surveyWaiting(bucket: Bucket): Promise<CacheStatus['waiting']> {
+  const pending = createPendingPaths(bucket);
+  const waiters = new Map<string, { readonly hashes: Set<string>; readonly first: Waiting }>();
+  const paths = new Set<string>();
+  for await (const waiting of pending.waiting()) {
+    const known = waiters.get(waiting.reference) ?? { hashes: new Set<string>(), first: waiting };
+    known.hashes.add(waiting.storeHash);
+    waiters.set(waiting.reference, known);
+    paths.add(waiting.storeHash);
+  }
+  const most = [...waiters.values()]
+    .sort((one, other) => other.hashes.size - one.hashes.size)
+    .slice(0, maxNamed);
+  const missing = await mapConcurrent(most, readsAtOnce, ({ first, hashes }) =>
+    nameMissing(pending, first, hashes.size),
+  );
+  return { paths: paths.size, references: waiters.size, missing };
+}
+
+/** A marker knows hashes only; the record of who waits knows the names. */
+async function nameMissing(
+  pending: PendingPaths,
+  { reference, storeHash: waiter, upload }: Waiting,
+  waiters: number,
+): Promise<MissingReference> {
+  const record = await pending.read(waiter, upload);
+  const path = record?.info.references.find((candidate) => storeHash(candidate) === reference);
+  return {
+    hash: reference,
+    path: path ?? null,
+    waiters,
+    first: record && { path: record.info.path, since: record.since },
+  };
+}

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { formatPublicKey, parseSecretKey } from '../../../core/nix/keys.ts';
+import { runNiche } from '../../support/cli.ts';
+import { temporaryFileBucket } from '../../support/file-bucket.ts';
+import { makeTestCache, testPublicKey, testSecretKey } from '../../support/test-cache.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'niche-key-'));
+const { bucket, close } = await temporaryFileBucket();
+await makeTestCache(bucket);
+const testKeyFile = join(folder, 'test.secret');
+await writeFile(testKeyFile, `${testSecretKey}\n`);
+after(async () => {
+  await close();
+  await rm(folder, { recursive: true });
+});
+
+test('a key is made in Nix’s format, for its owner only, and never replaced', async () => {
+  const file = join(folder, 'new/acme-2.secret');
+  const args = ['key', 'generate', '--name', 'acme-2', '--secret-key-file', 'new/acme-2.secret'];
+  const run = await runNiche(args, { cwd: folder });
+  assert.deepEqual([run.status, run.stderr], [0, '']);
+  const text = await readFile(file, 'utf8');
+  assert.match(text, /^acme-2:[A-Za-z0-9+/]{86}==\n$/);
+  const publicKey = formatPublicKey(parseSecretKey(text).publicKey);
+  assert.equal(
+    run.stdout,
+    `public key: ${publicKey}\nsecret key: ${file} (keep a copy, it cannot be made again)\n`,
+  );
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.equal((await stat(join(folder, 'new'))).mode & 0o777, 0o700);
+
+  assert.deepEqual(await runNiche(args, { cwd: folder }), {
+    status: 1,
+    stdout: '',
+    stderr: `niche: ${file} is there already and was left as it is\nniche: name another file with --secret-key-file\n`,
+  });
+  assert.equal(await readFile(file, 'utf8'), text);
+});
+
+test('a key’s usual place is the user’s configuration', async () => {
+  const env = { XDG_CONFIG_HOME: join(folder, 'config') };
+  const run = await runNiche(['key', 'generate', '--name', 'acme-3', '--json'], { env });
+  assert.deepEqual([run.status, run.stderr], [0, '']);
+  const file = join(folder, 'config/niche/keys/acme-3.secret');
+  const publicKey = formatPublicKey(parseSecretKey(await readFile(file, 'utf8')).publicKey);
+  assert.deepEqual(JSON.parse(run.stdout), { publicKey, secretKeyFile: file });
+});
+
+test('names that no key or file can have', async () => {
+  const env = { XDG_CONFIG_HOME: join(folder, 'none') };
+  const cases: readonly (readonly [string, string])[] = [
+    ['a:b', 'generating a key: expected a name without colons or white space, got "a:b"'],
+    ['', 'generating a key: expected a name without colons or white space, got ""'],
+    ['../a', 'the key’s name "../a" makes no file name'],
+    ['..', 'the key’s name ".." makes no file name'],
+  ];
+  for (const [name, message] of cases) {
+    const run = await runNiche(['key', 'generate', '--name', name], { env });
+    assert.deepEqual([run.status, run.stdout], [1, '']);
+    assert.equal(run.stderr.split('\n')[0], `niche: ${message}`);
+  }
+  assert.ok(!(await readdir(folder)).includes('none'));
+  const { status, stderr } = await runNiche(['key', 'generate']);
+  assert.equal(status, 1);
+  assert.match(stderr, /required option '--name <name>' not specified/);
+});
+
+test('the public key of a secret key, from a file or stdin', async () => {
+  const shown = { status: 0, stdout: `${testPublicKey}\n`, stderr: '' };
+  assert.deepEqual(await runNiche(['key', 'show', 'test.secret'], { cwd: folder }), shown);
+  assert.deepEqual(await runNiche(['key', 'show'], { input: `${testSecretKey}\n` }), shown);
+  assert.deepEqual(await runNiche(['key', 'show', '-'], { input: testSecretKey }), shown);
+  const { stdout } = await runNiche(['key', 'show', '--json', testKeyFile]);
+  assert.deepEqual(JSON.parse(stdout), { publicKey: testPublicKey });
+});
+
+test('whether it is one of the cache’s', async () => {
+  assert.deepEqual(await runNiche(['key', 'show', '-u', bucket.url, testKeyFile]), {
+    status: 0,
+    stdout: `${testPublicKey}\n`,
+    stderr: 'niche: it is a key of the cache test\n',
+  });
+  const file = join(folder, 'other.secret');
+  const made = await runNiche(['key', 'generate', '--name', 'test-1', '--secret-key-file', file]);
+  const publicKey = /^public key: (.*)$/m.exec(made.stdout)?.[1] ?? '';
+  const run = await runNiche(['key', 'show', '-u', bucket.url, '--json', file]);
+  assert.deepEqual(
+    [run.status, run.stderr, JSON.parse(run.stdout)],
+    [
+      1,
+      `niche: it is no key of the cache test, which has ${testPublicKey}\n`,
+      { publicKey, cache: 'test', isCacheKey: false },
+    ],
+  );
+});
+
+test('a secret is never shown, whatever is wrong with it', async () => {
+  const secret = testSecretKey.slice('test-1:'.length);
+  const other = `${testSecretKey.slice(0, -10)}AAAAAAAA==`;
+  const inputs = [secret, testSecretKey.slice(0, -4), other, `${testSecretKey}\n${testSecretKey}`];
+  const file = join(folder, 'bad.secret');
+  for (const input of inputs) {
+    await writeFile(file, input);
+    for (const args of [
+      ['key', 'show'],
+      ['key', 'show', file],
+    ]) {
+      const env = { NICHE_DEBUG: '1' };
+      const { status, stdout, stderr } = await runNiche(args, { input, env });
+      assert.deepEqual([status, stdout], [1, '']);
+      assert.match(stderr, /reading (?:a|the) secret key/);
+      assert.ok(!stderr.includes(secret.slice(0, 12)) && !stderr.includes(secret.slice(-14, -2)));
+    }
+  }
+  assert.deepEqual(await runNiche(['key', 'show', join(folder, 'gone')]), {
+    status: 1,
+    stdout: '',
+    stderr: `niche: there is no key file ${join(folder, 'gone')}\n`,
+  });
+});

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { narInfoKey } from '../../../core/cache/layout.ts';
+import { fingerprint } from '../../../core/nix/fingerprint.ts';
+import { generateSecretKey, signFingerprint } from '../../../core/nix/keys.ts';
+import { parseNarInfo } from '../../../core/nix/narinfo.ts';
+import { readObject } from '../../support/bytes.ts';
+import { runNiche } from '../../support/cli.ts';
+import { temporaryFileBucket } from '../../support/file-bucket.ts';
+import { serveFolder } from '../../support/static-server.ts';
+import { makeTestCache, testPath, testPublicKey } from '../../support/test-cache.ts';
+
+const { bucket, directory, close } = await temporaryFileBucket();
+const upstream = { reader: bucket, publicKey: testPublicKey, url: 'https://up.example' };
+const cache = await makeTestCache(bucket, { upstreams: [upstream] });
+const server = await serveFolder(directory);
+after(async () => {
+  await server.close();
+  await close();
+});
+const lib = await testPath('lib');
+const app = await testPath('app', [lib], Buffer.alloc(2000, 'x'));
+await cache.publish(lib, app);
+
+test('a cache', async () => {
+  assert.deepEqual(await runNiche(['show', '-u', server.url]), {
+    status: 0,
+    stdout: `name:        test
+read here:   ${server.url}
+substituter: ${bucket.url}
+storage:     ${bucket.url}
+private:     ${bucket.url}
+store:       /nix/store
+public keys: ${testPublicKey}
+compression: zstd, level 3
+upstreams:   https://up.example (${testPublicKey})
+limits:      NARs up to 64.0 GiB
+             unclaimed references: warn
+             missing references: rejected after 7 days
+priority:    41
+`,
+    stderr: '',
+  });
+  const { stdout } = await runNiche(['show', '--json'], { env: { NICHE_CACHE_URL: bucket.url } });
+  assert.deepEqual(JSON.parse(stdout), { url: bucket.url, ...cache.config, priority: 41 });
+});
+
+test('a path', async () => {
+  const info = parseNarInfo(String(await readObject(bucket, narInfoKey(app.hash))));
+  const shown = `path:       ${app.path}
+deriver:    unknown
+NAR:        2.3 KiB (${app.info.narSize} bytes)
+            ${app.info.narHash}
+file:       ${info.fileSize} bytes, zstd
+            ${info.fileHash}
+            ${info.url}
+references: ${lib.path}
+signatures: test-1: verifies, a key of the cache
+`;
+  for (const name of [app.path, app.hash]) {
+    const run = await runNiche(['show', '-u', bucket.url, name]);
+    assert.deepEqual(run, { status: 0, stdout: shown, stderr: '' });
+  }
+  const { stdout } = await runNiche(['show', '-u', bucket.url, '--json', app.path]);
+  const [signature] = info.signatures;
+  assert.deepEqual(JSON.parse(stdout), {
+    ...info,
+    signatures: [{ signature, keyName: 'test-1', verdict: 'cache' }],
+  });
+});
+
+test('signatures that do not verify', async () => {
+  const text = String(await readObject(bucket, narInfoKey(lib.hash)));
+  const signed = (name: string): string =>
+    `Sig: ${signFingerprint(fingerprint(lib.info), generateSecretKey(name))}\n`;
+  const changed = `${text.replace(/^Sig: .*\n/m, '')}${signed('test-1')}${signed('other-1')}Sig: what\n`;
+  await bucket.put(narInfoKey(lib.hash), Buffer.from(changed));
+  const { status, stdout } = await runNiche(['show', '-u', bucket.url, lib.hash]);
+  assert.equal(status, 0);
+  assert.equal(
+    stdout.slice(stdout.indexOf('references')),
+    `references: none
+signatures: other-1: by a key that is not known here
+            test-1: does not verify
+            a malformed one: does not verify
+`,
+  );
+});
+
+test('what is not there', async () => {
+  const missing = await testPath('missing');
+  const cases: readonly (readonly [string, string])[] = [
+    [missing.path, `${missing.path} is not in the cache test at ${bucket.url}`],
+    [
+      `${app.path}-2`,
+      `${app.path}-2 is not in the cache test at ${bucket.url}: it has ${app.path} in its stead`,
+    ],
+    ['what', 'expected a path in /nix/store or the hash of one, got "what"'],
+  ];
+  for (const [name, message] of cases) {
+    const run = await runNiche(['show', '-u', bucket.url, name]);
+    assert.deepEqual(run, { status: 1, stdout: '', stderr: `niche: ${message}\n` });
+  }
+});

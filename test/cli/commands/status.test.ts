@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { runNiche } from '../../support/cli.ts';
+import { temporaryFileBucket } from '../../support/file-bucket.ts';
+import { makeTestCache, testPath } from '../../support/test-cache.ts';
+
+const { bucket, directory, close } = await temporaryFileBucket();
+after(close);
+const cache = await makeTestCache(bucket);
+const lib = await testPath('lib');
+const gone = await testPath('gone');
+const app = await testPath('app', [lib]);
+const waiter = await testPath('waiter', [gone]);
+const lone = await testPath('lone');
+const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
+const untrue = `the NAR of ${lone.path} does not mention 1 of its 1 claimed references: ${lib.path}`;
+
+/** The output, its times made alike. */
+function timeless(text: string): string {
+  return text
+    .replace(/\b\d+ (?:s|min|h|days)\b/g, '<age>')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '<time>');
+}
+
+test('a new cache', async () => {
+  assert.deepEqual(await runNiche(['status', '-u', directory]), {
+    status: 0,
+    stdout: `test at ${bucket.url}
+last publish: nothing in the last 30 days
+staged: nothing
+waiting: nothing
+rejected in the last day: nothing
+`,
+    stderr: '',
+  });
+});
+
+test('a cache and an upload', async () => {
+  const upload = await cache.publish(lib, app, waiter, liar);
+  const staged = await cache.stage(await testPath('one'), await testPath('two'));
+  const old = new Date(Date.now() - 3 * 60 * 60 * 1000);
+  await utimes(join(directory, 'staging', staged, '0.json'), old, old);
+
+  const whole = await runNiche(['status', '-u', bucket.url]);
+  assert.deepEqual([whole.status, whole.stderr], [0, '']);
+  assert.equal(
+    timeless(whole.stdout),
+    `test at ${bucket.url}
+last publish: <age> ago (<time>)
+staged: 1 batch
+  1 for more than <age>, the oldest <age> ago: is a publisher running?
+  publish what is staged with: niche worker --once ${bucket.url}
+waiting: 1 path for 1 reference
+  ${gone.path}
+    1 path waiting, since <age>: ${waiter.path}
+rejected in the last day: 1
+  ${lone.path} (unproven-reference)
+    ${untrue}
+    <age> ago, upload ${upload}
+`,
+  );
+  assert.match(whole.stdout, /1 for more than 15 min, the oldest 3 h ago/);
+
+  const one = await runNiche(['status', upload], { env: { NICHE_CACHE_URL: bucket.url } });
+  assert.deepEqual([one.status, one.stderr], [76, '']);
+  const lines = timeless(one.stdout).split('\n');
+  assert.deepEqual(lines.slice(0, 7), [
+    `upload ${upload}, begun <age> ago`,
+    '1 rejected, 1 waiting, 2 published',
+    `rejected: ${lone.path} (unproven-reference)`,
+    `  ${untrue}`,
+    `waiting: ${waiter.path}`,
+    '  missing 1 reference:',
+    `    ${gone.path}`,
+  ]);
+  assert.deepEqual(lines.slice(7).sort(), [
+    '',
+    ...[`published: ${lib.path}`, `published: ${app.path}`].sort(),
+  ]);
+
+  const open = await runNiche(['status', '-u', bucket.url, staged]);
+  assert.deepEqual([open.status, open.stderr], [75, '']);
+  assert.equal(
+    timeless(open.stdout),
+    `upload ${staged}, begun <age> ago\n1 batch staged\nstaged <age> ago: batch 0: 2 paths\n`,
+  );
+});
+
+test('an upload that is settled', async () => {
+  const upload = await cache.publish(lib);
+  const run = await runNiche(['status', '-u', bucket.url, upload]);
+  assert.deepEqual([run.status, run.stderr], [0, '']);
+  assert.equal(
+    timeless(run.stdout),
+    `upload ${upload}, begun <age> ago\n1 already there\nalready there: ${lib.path}\n`,
+  );
+  const json = await runNiche(['status', '-u', bucket.url, '--json', upload]);
+  const found = JSON.parse(json.stdout) as { receipts: { path: string; status: string }[] };
+  assert.deepEqual(
+    found.receipts.map(({ path, status }) => [path, status]),
+    [[lib.path, 'exists']],
+  );
+  const whole = await runNiche(['status', '-u', bucket.url, '--json']);
+  assert.equal(whole.stdout.split('\n').length, 2);
+  assert.deepEqual(Object.keys(JSON.parse(whole.stdout) as object), [
+    'lastPublished',
+    'staged',
+    'waiting',
+    'rejected',
+  ]);
+});
+
+test('what is many is cut', async () => {
+  const paths = await Promise.all(
+    Array.from({ length: 25 }, (_, index) => testPath(`many-${index}`, [gone])),
+  );
+  const upload = await cache.publish(...paths);
+  const { stdout } = await runNiche(['status', '-u', bucket.url, upload]);
+  const lines = stdout.trimEnd().split('\n');
+  assert.equal(lines[1], '25 waiting');
+  assert.equal(lines.filter((line) => line.startsWith('waiting: ')).length, 20);
+  assert.equal(lines.at(-1), '  … and 5 more (see --json)');
+});
+
+test('an upload that nobody knows', async () => {
+  const id = '01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10';
+  assert.deepEqual(await runNiche(['status', '-u', bucket.url, id]), {
+    status: 1,
+    stdout: '',
+    stderr: `niche: nothing is known of the upload ${id} at ${bucket.url}: it has staged nothing, or its receipts are gone after 30 days\n`,
+  });
+  assert.deepEqual(await runNiche(['status', '-u', bucket.url, '../x']), {
+    status: 1,
+    stdout: '',
+    stderr: 'niche: expected an upload’s id, a UUID, got "../x"\n',
+  });
+});

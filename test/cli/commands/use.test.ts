@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, test } from 'node:test';
+import type { TestContext } from 'node:test';
+
+import { serveCache } from '../../../cli/serve/server.ts';
+import { snippetFor } from '../../../cli/use/snippets.ts';
+import { formatConfig } from '../../../core/cache/config.ts';
+import { formatPublicKey, generateSecretKey } from '../../../core/nix/keys.ts';
+import { runNiche } from '../../support/cli.ts';
+import type { Ran } from '../../support/cli.ts';
+import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
+
+const hasNix = spawnSync('nix', ['--version']).status === 0;
+const skip = hasNix ? false : 'no nix on PATH';
+
+interface Home {
+  readonly conf: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly use: (...args: string[]) => Promise<Ran>;
+}
+
+/** A user of their own, and a Nix that nothing else on this machine configures. */
+async function makeHome(t: TestContext, more: Record<string, string> = {}): Promise<Home> {
+  const home = await temporaryFolder(t);
+  const conf = join(home, '.config/nix/nix.conf');
+  const env = {
+    HOME: home,
+    XDG_CONFIG_HOME: undefined,
+    XDG_CONFIG_DIRS: join(home, 'none'),
+    NIX_USER_CONF_FILES: undefined,
+    NIX_CONFIG: undefined,
+    NIX_CONF_DIR: join(home, 'etc'),
+    NIX_REMOTE: join(home, 'root'),
+    ...more,
+  };
+  return { conf, env, use: (...args) => runNiche(['use', ...args], { env }) };
+}
+
+const otherKey = formatPublicKey(generateSecretKey('other-1').publicKey);
+
+describe('niche use', { timeout: 120_000 }, () => {
+  test('writes, is content, and removes', { skip }, async (t) => {
+    const cache = await makeSmallCache(t);
+    const { conf, use } = await makeHome(t);
+    const former = '# mine\nsandbox = false';
+    await mkdir(dirname(conf), { recursive: true });
+    await writeFile(conf, former, { mode: 0o600 });
+
+    const told = await use(cache.url, '--json');
+    assert.equal(told.status, 0, told.stderr);
+    const advice = JSON.parse(told.stdout) as Record<string, unknown>;
+    assert.equal(advice['placement'], 'user');
+    assert.equal(advice['file'], conf);
+    assert.equal(advice['accepted'], false);
+    assert.equal(await readFile(conf, 'utf8'), former);
+
+    const written = await use(cache.url, '--write', '--json');
+    assert.equal(written.status, 0, written.stderr);
+    const done = JSON.parse(written.stdout) as { accepted: boolean; written: object };
+    assert.equal(done.accepted, true);
+    assert.deepEqual(done.written, { file: conf, change: 'added', before: null });
+    const text = await readFile(conf, 'utf8');
+    assert.equal(
+      text,
+      `${former}\n# niche: small begin\nextra-substituters = ${cache.url}\nextra-trusted-public-keys = ${cache.publicKey}\n# niche: small end`,
+    );
+    assert.equal((await stat(conf)).mode & 0o777, 0o600);
+
+    const again = await use(cache.url, '--write');
+    assert.equal(again.status, 0, again.stderr);
+    assert.match(again.stdout, /has it already\n/);
+    assert.match(again.stdout, /Nix accepts it/);
+    assert.equal(await readFile(conf, 'utf8'), text);
+
+    const rotated = { ...cache.config, publicKeys: [cache.publicKey, otherKey] };
+    await cache.bucket.put('niche.json', Buffer.from(formatConfig(rotated)));
+    assert.match((await use(cache.url, '--write')).stdout, /updated in /);
+    assert.ok((await readFile(conf, 'utf8')).includes(` ${otherKey}\n`));
+
+    await cache.bucket.delete(['niche.json']);
+    const removed = await use(`${cache.url}/`, '--remove');
+    assert.equal(removed.status, 0, removed.stderr);
+    assert.equal(await readFile(conf, 'utf8'), former);
+    assert.match((await use(cache.url, '--remove')).stdout, /nothing to remove/);
+  });
+
+  test('leaves a link as it is, and says what to do', { skip }, async (t) => {
+    const cache = await makeSmallCache(t);
+    const { conf, use } = await makeHome(t);
+    await mkdir(dirname(conf), { recursive: true });
+    const target = join(dirname(conf), 'generated');
+    await writeFile(target, 'sandbox = false\n');
+    await symlink(target, conf);
+    const { status, stderr } = await use(cache.url, '--write');
+    assert.equal(status, 1);
+    assert.match(stderr, /is a symbolic link to .*, as Home Manager makes them/);
+    assert.ok(stderr.includes(`extra-trusted-public-keys = [ "${cache.publicKey}" ];`));
+    assert.equal(await readFile(target, 'utf8'), 'sandbox = false\n');
+  });
+
+  test('a system’s own setting needs nothing more', { skip }, async (t) => {
+    const cache = await makeSmallCache(t);
+    const NIX_CONFIG = `substituters = ${cache.url}\ntrusted-public-keys = ${cache.publicKey}`;
+    const { conf, use } = await makeHome(t, { NIX_CONFIG });
+    const { status, stdout, stderr } = await use(cache.url, '--write');
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /Nix uses it already: there is nothing to do/);
+    await assert.rejects(readFile(conf), { code: 'ENOENT' });
+  });
+
+  test('without Nix it says what nix.conf takes', async (t) => {
+    const cache = await makeSmallCache(t);
+    const { use } = await makeHome(t, { PATH: '/nowhere' });
+    const { status, stdout, stderr } = await use(cache.url);
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /There is no Nix on this machine/);
+    assert.ok(stdout.includes(`\n  extra-substituters = ${cache.url}\n`));
+    assert.ok(stdout.includes(`\n  extra-trusted-public-keys = ${cache.publicKey}\n`));
+    assert.ok(stdout.includes(`The signature of ${cache.storePath} is valid.`));
+  });
+
+  test('--for prints the snippet alone', async (t) => {
+    const cache = await makeSmallCache(t);
+    const { use } = await makeHome(t, { PATH: '/nowhere' });
+    for (const kind of ['flake', 'gitlab'] as const) {
+      const { status, stdout, stderr } = await use(cache.url, '--for', kind);
+      assert.equal(status, 0);
+      assert.match(stderr, /niche: for /);
+      const { url: substituter, publicKey } = cache;
+      const entry = { name: 'small', substituter, publicKeys: [publicKey] };
+      assert.equal(stdout, snippetFor(kind, entry));
+    }
+    const { stdout } = await use(cache.url, '--for', 'nixos', '--json');
+    const answer = JSON.parse(stdout) as Record<string, unknown>;
+    assert.deepEqual([answer['for'], answer['url']], ['nixos', cache.url]);
+  });
+
+  test('over HTTP keys are pinned, or warned of', async (t) => {
+    const cache = await makeSmallCache(t);
+    const server = await serveCache({ reader: cache.bucket, host: '127.0.0.1', port: 0 });
+    t.after(() => server.close());
+    const { use } = await makeHome(t, { PATH: '/nowhere' });
+
+    const open = await use(server.url);
+    assert.equal(open.status, 0);
+    assert.match(open.stderr, /plain HTTP can be trusted only if compared/);
+    assert.ok(open.stdout.includes(`extra-substituters = ${server.url}\n`));
+    assert.match(open.stdout, /No path was looked at: name one/);
+
+    for (const args of [
+      [`${server.url}#${cache.publicKey}`, '--path', cache.storePath],
+      [server.url, '--public-key', cache.publicKey, '--path', cache.storePath],
+    ]) {
+      const pinned = await use(...args);
+      assert.equal(pinned.status, 0);
+      assert.equal(pinned.stderr, '');
+      assert.match(pinned.stdout, /The signature of .* is valid/);
+    }
+    const wrong = await use(server.url, '--public-key', otherKey);
+    assert.equal(wrong.status, 1);
+    assert.equal(wrong.stdout, '');
+    assert.match(wrong.stderr, /does not have the key that was given/);
+
+    const rotated = { ...cache.config, publicKeys: [cache.publicKey, otherKey] };
+    await cache.bucket.put('niche.json', Buffer.from(formatConfig(rotated)));
+    const one = await use(`${server.url}#${cache.publicKey}`, '--json');
+    const { publicKeys, warnings } = JSON.parse(one.stdout) as Record<string, string[]>;
+    assert.deepEqual(publicKeys, [cache.publicKey]);
+    assert.equal(warnings!.length, 1);
+    assert.ok(warnings![0]!.includes(otherKey));
+  });
+
+  test('what is wrong with a cache is an exit status', async (t) => {
+    const cache = await makeSmallCache(t, { signatures: [] });
+    const { use } = await makeHome(t, { PATH: '/nowhere' });
+    const { status, stdout } = await use(cache.url);
+    assert.equal(status, 1);
+    assert.match(stdout, /has no signature/);
+  });
+
+  test('refuses what it cannot use', async (t) => {
+    const cache = await makeSmallCache(t);
+    const { use } = await makeHome(t, { PATH: '/nowhere' });
+    const hostile = { ...cache.config, publicKeys: [`evil#${otherKey}`] };
+    const evil = await makeSmallCache(t);
+    await evil.bucket.put('niche.json', Buffer.from(JSON.stringify(hostile)));
+    for (const [args, message] of [
+      [[], /which cache\? none was named/],
+      [[cache.directory, '--public-key', 'no key'], /expected <name>:<base64/],
+      [[`${cache.url}#no-key`], /expected <name>:<base64/],
+      [[cache.url, '--path', '/etc/passwd'], /\/etc\/passwd/],
+      [[cache.url, '--for', 'windows'], /Allowed choices are nixos, flake/],
+      [[cache.url, '--write', '--remove'], /cannot be used with/],
+      [[evil.url], /nix\.conf cannot carry/],
+    ] as const) {
+      const { status, stdout, stderr } = await use(...args);
+      assert.equal(status, 1, args.join(' '));
+      assert.equal(stdout, '');
+      assert.match(stderr, message);
+    }
+  });
+});

@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { formatConfig } from '../../../core/cache/config.ts';
+import { narInfoKey } from '../../../core/cache/layout.ts';
+import { parseNarInfo } from '../../../core/nix/narinfo.ts';
+import { readObject } from '../../support/bytes.ts';
+import { runNiche } from '../../support/cli.ts';
+import { temporaryFileBucket } from '../../support/file-bucket.ts';
+import { serveFolder } from '../../support/static-server.ts';
+import { makeTestCache, testPath, testPublicKey } from '../../support/test-cache.ts';
+
+const { bucket, directory, close } = await temporaryFileBucket();
+const cache = await makeTestCache(bucket);
+const lib = await testPath('lib');
+const app = await testPath('app', [lib]);
+const damaged = await testPath('damaged', [], Buffer.alloc(3000, 'x'));
+await cache.publish(lib, app, damaged);
+const damagedNar = parseNarInfo(String(await readObject(bucket, narInfoKey(damaged.hash)))).url;
+const good = await readObject(bucket, damagedNar);
+assert.ok(good);
+const server = await serveFolder(directory);
+const dead = await serveFolder(directory);
+await dead.close();
+after(async () => {
+  await server.close();
+  await close();
+});
+
+const otherKey = 'other-1:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=';
+const notAudited =
+  'not checked: the audit of the signatures, and what is blocked; only who can read the private root can\n';
+
+test('a good cache', async () => {
+  assert.deepEqual(await runNiche(['verify', '-u', bucket.url]), {
+    status: 0,
+    stdout: '3 paths of test verified (3.8 KiB): nothing wrong\n',
+    stderr: '',
+  });
+  const json = await runNiche(['verify', '--json'], { env: { NICHE_CACHE_URL: bucket.url } });
+  assert.deepEqual(
+    [json.status, json.stderr, JSON.parse(json.stdout)],
+    [
+      0,
+      '',
+      {
+        kind: 'summary',
+        paths: 3,
+        narBytes: lib.info.narSize + app.info.narSize + damaged.info.narSize,
+        audited: true,
+        wrong: 0,
+        unchecked: 0,
+        warnings: 0,
+      },
+    ],
+  );
+});
+
+test('named paths, in each way to name them', async () => {
+  for (const name of [lib.path, lib.path.slice('/nix/store/'.length), lib.hash]) {
+    const run = await runNiche(['verify', '-u', directory, name]);
+    assert.deepEqual(run, {
+      status: 0,
+      stdout: '1 path of test verified (288 B): nothing wrong\n',
+      stderr: '',
+    });
+  }
+  const closure = await runNiche(['verify', '-u', directory, '--closure', app.path]);
+  assert.equal(closure.stdout, '2 paths of test verified (624 B): nothing wrong\n');
+});
+
+test('over HTTP the audit is not checked, and paths must be named', async () => {
+  const run = await runNiche(['verify', '-u', server.url, '--closure', app.hash]);
+  assert.deepEqual(run, {
+    status: 0,
+    stdout: `2 paths of test verified (624 B): nothing wrong\n${notAudited}`,
+    stderr: '',
+  });
+  assert.deepEqual(await runNiche(['verify', '-u', server.url]), {
+    status: 1,
+    stdout: '',
+    stderr: `niche: which paths? ${server.url} cannot be listed over HTTP
+niche: name the paths, with --closure for all that they refer to
+`,
+  });
+});
+
+test('what is wrong is told, path by path', async (t) => {
+  await writeFile(join(directory, damagedNar), good.subarray(0, 60));
+  t.after(() => writeFile(join(directory, damagedNar), good));
+  const run = await runNiche(['verify', '-u', bucket.url]);
+  assert.deepEqual([run.status, run.stderr], [76, '']);
+  const lines = run.stdout.split('\n');
+  assert.equal(lines.length, 4);
+  assert.match(
+    lines[0] ?? '',
+    new RegExp(
+      `^wrong: ${damaged.path}: ${damagedNar} does not decompress as zstd: .* \\(damaged-file\\)$`,
+    ),
+  );
+  assert.deepEqual(lines.slice(1), [
+    `wrong: ${damaged.path}: ${damagedNar}: expected ${good.length} bytes, got 60 (file-size-mismatch)`,
+    '3 paths of test verified (3.8 KiB): 1 wrong',
+    '',
+  ]);
+  const json = await runNiche(['verify', '-u', server.url, '--json', damaged.hash]);
+  assert.equal(json.status, 76);
+  const records = json.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    records.map(({ kind, code, subject }) => [kind, code, subject]),
+    [
+      ['wrong', 'damaged-file', damaged.path],
+      ['wrong', 'file-size-mismatch', damaged.path],
+      ['summary', undefined, undefined],
+    ],
+  );
+  assert.deepEqual([records[2]?.['wrong'], records[2]?.['audited']], [1, false]);
+});
+
+test('a path that is not there, a warning', async (t) => {
+  const listing = `${lib.hash}.ls`;
+  const text = await readObject(bucket, listing);
+  assert.ok(text);
+  await rm(join(directory, listing));
+  t.after(() => writeFile(join(directory, listing), text));
+  const missing = await testPath('missing');
+  const run = await runNiche(['verify', '-u', bucket.url, lib.path, missing.path]);
+  assert.deepEqual([run.status, run.stderr], [76, '']);
+  assert.deepEqual(run.stdout.split('\n').sort(), [
+    '',
+    '2 paths of test verified (288 B): 1 wrong, 1 warning',
+    `warning: ${lib.path}: its listing ${listing} is missing (missing-listing)`,
+    `wrong: ${missing.path}: ${missing.hash}.narinfo is missing (missing-narinfo)`,
+  ]);
+});
+
+test('pinned keys', async () => {
+  const bad = await runNiche(['verify', '-u', bucket.url, '--public-key', otherKey, lib.path]);
+  assert.deepEqual([bad.status, bad.stderr], [76, '']);
+  assert.equal(
+    bad.stdout.split('\n')[0],
+    `wrong: ${lib.path}: expected a signature that verifies under ${otherKey}, got "test-1" (unsigned)`,
+  );
+  const both = ['--public-key', otherKey, '--public-key', testPublicKey];
+  const run = await runNiche(['verify', '-u', bucket.url, ...both, lib.path]);
+  assert.equal(run.status, 0);
+  const malformed = await runNiche(['verify', '-u', bucket.url, '--public-key', 'what']);
+  assert.equal(malformed.status, 1);
+  assert.equal(malformed.stdout, '');
+  assert.match(malformed.stderr, /reading the public key "what": expected <name>:<base64 of 32/);
+});
+
+test('an upstream that is down is not held against the cache', async (t) => {
+  const other = await temporaryFileBucket();
+  t.after(other.close);
+  const reader = bucket;
+  const up = { reader, publicKey: testPublicKey, url: bucket.url };
+  const user = await makeTestCache(other.bucket, { upstreams: [up] });
+  await user.publish(app);
+  const upstream = await runNiche(['verify', '-u', other.directory]);
+  // Here its reference is in the upstream; then the upstream is gone.
+  assert.deepEqual([upstream.status, upstream.stderr], [0, '']);
+  const config = { ...user.config, upstreams: [{ url: dead.url, publicKey: testPublicKey }] };
+  await writeFile(join(other.directory, 'niche.json'), formatConfig(config));
+  const run = await runNiche(['verify', '-u', other.directory]);
+  assert.deepEqual([run.status, run.stderr], [1, '']);
+  const [line = '', ...rest] = run.stdout.split('\n');
+  assert.match(
+    line,
+    new RegExp(
+      `^could not check: ${app.path}: the upstream ${dead.url} does not say whether it has ${lib.hash}: .* \\(upstream-unavailable\\)$`,
+    ),
+  );
+  assert.deepEqual(rest, [
+    '1 path of test verified (336 B): nothing wrong, 1 could not be checked',
+    '',
+  ]);
+});
+
+test('what cannot be checked at all', async () => {
+  const cases: readonly (readonly [readonly string[], RegExp])[] = [
+    [[], /^niche: which cache\? none was named\nniche: give its URL with -u URL, or set NICHE_/],
+    [
+      ['-u', bucket.url, 'hello'],
+      /^niche: expected a path in \/nix\/store or the hash of one, got "hello"\n$/,
+    ],
+    [
+      ['-u', bucket.url, '/gnu/store/x'],
+      /^niche: expected a path in \/nix\/store or the hash of one, got "\/gnu\/store\/x"\n$/,
+    ],
+    [
+      ['-u', `${bucket.url}/nar`],
+      /^niche: there is no cache at file:\S+\/nar: niche.json is missing\n/,
+    ],
+    [
+      ['-u', `${bucket.url}-2`],
+      /^niche: opening the bucket file:\S+-2 failed: expected a directory/,
+    ],
+    [['-u', dead.url, lib.path], /^niche: cannot read http:\S+\/niche.json: /],
+  ];
+  for (const [args, stderr] of cases) {
+    const run = await runNiche(['verify', ...args]);
+    assert.deepEqual([run.status, run.stdout], [1, '']);
+    assert.match(run.stderr, stderr);
+  }
+});
+
+test('help', async () => {
+  const { status, stdout, stderr } = await runNiche(['verify', '--help']);
+  assert.deepEqual([status, stderr], [0, '']);
+  assert.match(stdout, /^Usage: niche verify \[options\] \[path\.\.\.\]\n/);
+  assert.match(stdout, /\nExamples:\n {2}niche verify -u file:\/\/\/srv\/cache\n/);
+});

@@ -1,0 +1,252 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createPendingPaths } from '../../../core/cache/pending.ts';
+import { writeReceipt } from '../../../core/cache/receipts.ts';
+import type { Receipt } from '../../../core/cache/receipts.ts';
+import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../../core/cache/status.ts';
+import { newUploadId } from '../../../core/cache/upload-id.ts';
+import { isNicheError } from '../../../core/errors.ts';
+import { faultyBucket } from '../../support/faulty-bucket.ts';
+import { memoryBucket } from '../../support/memory-bucket.ts';
+import { makeTestCache, testPath } from '../../support/test-cache.ts';
+import type { TestCache } from '../../support/test-cache.ts';
+
+const minuteMs = 60_000;
+const hourMs = 60 * minuteMs;
+const began = Date.parse('2026-03-01T12:00:00.000Z');
+
+/** A cache whose clock is `clock.now`, in milliseconds. */
+async function clockedCache(): Promise<{ cache: TestCache; clock: { now: number } }> {
+  const clock = { now: began };
+  const now = (): Date => new Date(clock.now);
+  return { cache: await makeTestCache(memoryBucket({ now }), { now }), clock };
+}
+
+const at = (ms: number): string => new Date(ms).toISOString();
+const storeDir = '/nix/store';
+
+test('an upload: published, there already, rejected, waiting', async () => {
+  const { cache, clock } = await clockedCache();
+  const [lib, gone, lone] = await Promise.all(
+    ['lib', 'gone', 'lone'].map((name) => testPath(name)),
+  );
+  assert.ok(lib && gone && lone);
+  const waiter = await testPath('waiter', [gone]);
+  const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
+  await cache.publish(lib);
+  clock.now += minuteMs;
+  const app = await testPath('app', [lib]);
+  const upload = await cache.publish(lib, app, waiter, liar);
+  const found = await readUploadStatus(cache.private, upload, storeDir);
+  assert.ok(found);
+  assert.deepEqual([found.upload, found.startedAt, found.staged], [upload, at(clock.now), []]);
+  const bySubject = new Map(found.receipts.map((receipt) => [receipt.subject, receipt]));
+  assert.equal(bySubject.size, 4);
+  const time = { at: at(clock.now) };
+  assert.deepEqual(bySubject.get(lib.hash), {
+    subject: lib.hash,
+    path: lib.path,
+    status: 'exists',
+    ...time,
+  });
+  assert.deepEqual(bySubject.get(app.hash), {
+    subject: app.hash,
+    path: app.path,
+    status: 'published',
+    ...time,
+  });
+  assert.deepEqual(bySubject.get(waiter.hash), {
+    subject: waiter.hash,
+    path: waiter.path,
+    status: 'waiting',
+    missing: [gone.path],
+    ...time,
+  });
+  assert.deepEqual(
+    [bySubject.get(lone.hash)?.status, bySubject.get(lone.hash)?.code],
+    ['rejected', 'unproven-reference'],
+  );
+});
+
+test('an upload of which nothing is handled, or nothing known', async () => {
+  const { cache, clock } = await clockedCache();
+  const [one, two] = [await testPath('one'), await testPath('two')];
+  const upload = await cache.stage(one, two);
+  assert.deepEqual(await readUploadStatus(cache.private, upload, storeDir), {
+    upload,
+    startedAt: at(clock.now),
+    receipts: [],
+    staged: [{ upload, batch: 0, stagedAt: at(clock.now), paths: [one.path, two.path] }],
+  });
+  await cache.private.put(`staging/${upload}/10.json`, Buffer.from('{'));
+  const found = await readUploadStatus(cache.private, upload, storeDir);
+  assert.deepEqual(
+    found?.staged.map(({ batch, paths }) => [batch, paths?.length ?? null]),
+    [
+      [0, 2],
+      [10, null],
+    ],
+  );
+  assert.equal(await readUploadStatus(cache.private, newUploadId(), storeDir), null);
+});
+
+test('a batch that was refused whole', async () => {
+  const { cache, clock } = await clockedCache();
+  const upload = newUploadId(new Date(clock.now));
+  await cache.private.put(`staging/${upload}/0.json`, Buffer.from('{'));
+  await cache.publish();
+  const found = await readUploadStatus(cache.private, upload, storeDir);
+  assert.deepEqual(
+    found?.receipts.map(({ subject, path, code }) => [subject, path, code]),
+    [['0', undefined, 'malformed-manifest']],
+  );
+  const { rejected } = await readCacheStatus(cache.private, new Date(clock.now));
+  assert.deepEqual(
+    rejected.latest.map(({ path, code }) => [path, code]),
+    [[null, 'malformed-manifest']],
+  );
+});
+
+test('a new cache', async () => {
+  const { cache, clock } = await clockedCache();
+  assert.deepEqual(await readCacheStatus(cache.private, new Date(clock.now)), {
+    lastPublished: null,
+    staged: { batches: 0, stale: [] },
+    waiting: { paths: 0, references: 0, missing: [] },
+    rejected: { count: 0, latest: [] },
+  });
+});
+
+test('when the cache last published', async () => {
+  const { cache, clock } = await clockedCache();
+  await cache.publish(await testPath('one'));
+  clock.now += hourMs;
+  await cache.publish(await testPath('two'));
+  clock.now += hourMs;
+  // That it exists already is no publishing.
+  await cache.publish(await testPath('one'));
+  const { lastPublished } = await readCacheStatus(cache.private, new Date(clock.now));
+  assert.equal(lastPublished, at(began + hourMs));
+});
+
+test('what is staged and not published is stale after 15 minutes', async () => {
+  const { cache, clock } = await clockedCache();
+  const first = await cache.stage(await testPath('one'));
+  clock.now += minuteMs;
+  const second = await cache.stage(await testPath('two'));
+  const atAge = async (ms: number): Promise<unknown> =>
+    (await readCacheStatus(cache.private, new Date(began + ms))).staged;
+  assert.deepEqual(await atAge(staleStagedMs), { batches: 2, stale: [] });
+  const oldest = { upload: first, batch: 0, stagedAt: at(began) };
+  assert.deepEqual(await atAge(staleStagedMs + 1), { batches: 2, stale: [oldest] });
+  assert.deepEqual(await atAge(hourMs), {
+    batches: 2,
+    stale: [oldest, { upload: second, batch: 0, stagedAt: at(clock.now) }],
+  });
+});
+
+test('who waits for which reference, the most wanted first', async () => {
+  const { cache, clock } = await clockedCache();
+  const [wanted, rare] = [await testPath('wanted'), await testPath('rare')];
+  const first = await testPath('first', [wanted]);
+  await cache.publish(first);
+  clock.now += minuteMs;
+  const second = await testPath('second', [wanted]);
+  const third = await testPath('third', [rare]);
+  await cache.publish(second, third);
+  await cache.publish(second);
+  const { waiting } = await readCacheStatus(cache.private, new Date(clock.now));
+  assert.deepEqual([waiting.paths, waiting.references], [3, 2]);
+  const [most, least] = waiting.missing;
+  assert.deepEqual([most?.hash, most?.path, most?.waiters], [wanted.hash, wanted.path, 2]);
+  assert.ok([first.path, second.path].includes(most?.first?.path ?? ''));
+  assert.deepEqual(least, {
+    hash: rare.hash,
+    path: rare.path,
+    waiters: 1,
+    first: { path: third.path, since: at(clock.now) },
+  });
+});
+
+test('a marker whose record is gone is counted without names', async () => {
+  const { cache } = await clockedCache();
+  const [reference, waiter] = [await testPath('reference'), await testPath('waiter')];
+  const upload = newUploadId();
+  await createPendingPaths(cache.private).mark({
+    reference: reference.hash,
+    storeHash: waiter.hash,
+    upload,
+  });
+  const { waiting } = await readCacheStatus(cache.private);
+  assert.deepEqual(waiting, {
+    paths: 1,
+    references: 1,
+    missing: [{ hash: reference.hash, path: null, waiters: 1, first: null }],
+  });
+});
+
+test('what was rejected in the last day, and was not published after all', async () => {
+  const { cache, clock } = await clockedCache();
+  const upload = newUploadId(new Date(clock.now));
+  const reject = async (name: string): Promise<string> => {
+    const { path, hash } = await testPath(name);
+    const receipt: Receipt = {
+      path,
+      status: 'rejected',
+      code: 'malformed-nar',
+      message: `${name} is no NAR`,
+      at: at(clock.now),
+    };
+    await writeReceipt(cache.private, upload, hash, receipt);
+    return path;
+  };
+  await reject('old');
+  clock.now += 24 * hourMs;
+  await reject('retried');
+  const retried = await testPath('retried');
+  await writeReceipt(cache.private, upload, retried.hash, {
+    path: retried.path,
+    status: 'published',
+    at: at(clock.now),
+  });
+  await reject('one');
+  clock.now += minuteMs;
+  const two = await reject('two');
+  const { rejected } = await readCacheStatus(cache.private, new Date(clock.now));
+  assert.equal(rejected.count, 2);
+  assert.deepEqual(rejected.latest[0], {
+    upload,
+    path: two,
+    code: 'malformed-nar',
+    message: 'two is no NAR',
+    at: at(clock.now),
+  });
+});
+
+test('of many, a hundred are named', async () => {
+  const { cache } = await clockedCache();
+  const upload = newUploadId();
+  const pending = createPendingPaths(cache.private);
+  for (let index = 0; index < 120; index += 1) {
+    const { path, hash } = await testPath(`path-${index}`);
+    await writeReceipt(cache.private, upload, hash, {
+      path,
+      status: 'rejected',
+      code: 'failed',
+      message: 'no',
+      at: at(began),
+    });
+    await pending.mark({ reference: hash, storeHash: hash, upload });
+  }
+  const { rejected, waiting } = await readCacheStatus(cache.private, new Date(began));
+  assert.deepEqual([rejected.count, rejected.latest.length], [120, 100]);
+  assert.deepEqual([waiting.references, waiting.missing.length], [120, 100]);
+});
+
+test('storage that fails is not a cache that rests', async () => {
+  const { cache } = await clockedCache();
+  for (const prefix of ['staging/', 'receipts/', 'waiting/']) {
+    const bucket = faultyBucket(cache.private, (_, key) => (key === prefix ? 'denied' : undefined));
+    await assert.rejects(readCacheStatus(bucket), (error) => isNicheError(error, 'storage-denied'));
+  }
+});

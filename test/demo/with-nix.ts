@@ -1,0 +1,115 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { formatPublicKey, generateSecretKey } from '../../core/nix/keys.ts';
+import { createNixLab, type NixLab, type NixVersion } from '../support/nix-lab.ts';
+import { execute } from '../support/nix-lab-execute.ts';
+import { run, say, serve, step } from './show.ts';
+
+const defaultNix = `# Four packages; \`docs\` does not build.
+let
+  package = name: deps: script: derivation {
+    inherit name deps;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-euc" script ];
+    PATH = "/usr/bin:/bin:/run/current-system/sw/bin";
+  };
+in rec {
+  hello = package "hello" [ ] "echo hello > $out";
+  world = package "world" [ ] "echo world > $out";
+  app = package "app" [ hello world ] "echo $deps > $out";
+  docs = package "docs" [ hello ] "sleep 2; echo 'chapter 3 is missing' >&2; exit 1";
+}
+`;
+
+/** The demo on two machines, each with a Nix store of its own in a temporary folder. */
+export async function demoWithNix(
+  nix: NixVersion,
+  folder: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const cache = pathToFileURL(join(folder, 'cache')).href;
+  const closing: (() => Promise<void>)[] = [];
+  try {
+    const builder = await createNixLab({ nix });
+    closing.push(() => builder.close());
+    const at = { env: builder.env, cwd: builder.work };
+    await writeFile(join(builder.work, 'default.nix'), defaultNix);
+
+    const publicKey = await step(
+      'A cache is a directory (a cloud bucket in later releases) with a name and a signing key.',
+      async () => {
+        const args = ['init', cache, '--name', 'demo', '--no-upstream'];
+        const printed = await run({ command: 'niche', args, ...at }, signal);
+        return /^public key: (.*)$/m.exec(printed)?.[1] ?? '';
+      },
+    );
+
+    await step(
+      'niche build is nix build, and uploads each path as soon as it is built. Here `docs` fails, so nix and niche exit with 1.',
+      () => {
+        const args = ['build', '-u', cache, '--', '-f', 'default.nix', 'app', 'docs'];
+        const keepGoing = ['--keep-going', '--no-link'];
+        return run({ command: 'niche', args: [...args, ...keepGoing], ...at, status: 1 }, signal);
+      },
+    );
+
+    await step('What did build is in the cache all the same: each path checked and signed.', () =>
+      run({ command: 'niche', args: ['verify', '-u', cache], ...at }, signal),
+    );
+
+    const server = await step(
+      'The cache is plain files, so any web server will do. niche has one for this machine.',
+      () => serve(cache, at, signal),
+    );
+    closing.push(() => server.stop());
+
+    const app = await builder.output('nix-instantiate', [
+      ...['--eval', '--json', '-A', 'app.outPath', 'default.nix'],
+    ]);
+    const storePath = JSON.parse(app) as string;
+    const realise = (key: string): string[] => [
+      ...['--realise', storePath, '--option', 'substituters', server.url],
+      ...['--option', 'trusted-public-keys', key],
+    ];
+
+    const reader = await emptyMachine(builder);
+    if (reader !== builder) closing.push(() => reader.close());
+    const onReader = { command: 'nix-store', env: reader.env, cwd: reader.work };
+    const otherKey = formatPublicKey(generateSecretKey('other-1').publicKey);
+    await step(
+      'Another machine, with an empty store, that trusts another key: Nix takes nothing.',
+      () => run({ ...onReader, args: realise(otherKey), status: 1 }, signal),
+    );
+    await step(
+      'The same machine, trusting the cache’s key: Nix installs `app` with all it needs and builds nothing.',
+      async () => {
+        await run({ ...onReader, args: realise(publicKey) }, signal);
+        const references = await readFile(reader.realPath(storePath), 'utf8');
+        say(`${storePath} says: ${references.trim()}`);
+      },
+    );
+    await step('Nix finds every byte as it was signed.', () =>
+      run({ ...onReader, args: ['--verify', '--check-contents'] }, signal),
+    );
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+/**
+ * A machine whose store is empty, and has the store folder that `machine` has. Where that folder is
+ * in the machine's own, the machine itself is emptied.
+ */
+async function emptyMachine(machine: NixLab): Promise<NixLab> {
+  if (machine.kind === 'chroot') return createNixLab({ nix: machine.nix, kind: 'chroot' });
+  const { env } = machine;
+  for (const name of ['store', 'var', 'home/.cache']) {
+    const folder = join(machine.folder, name);
+    await execute('chmod', ['-R', 'u+rwX', folder], { env });
+    await rm(folder, { recursive: true, force: true });
+  }
+  return machine;
+}

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { packTree } from '../../cli/nix/pack-tree.ts';
+import { openCache } from '../../core/cache/open-cache.ts';
+import { createStager } from '../../core/cache/staging.ts';
+import { newUploadId } from '../../core/cache/upload-id.ts';
+import { formatContentAddress } from '../../core/nix/content-address.ts';
+import type { ContentAddress } from '../../core/nix/content-address.ts';
+import { formatHash } from '../../core/nix/hash.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
+import { computeCaPath } from '../../core/nix/store-path.ts';
+import { run, say, serve, step } from './show.ts';
+import type { Env } from './show.ts';
+
+/** The demo where there is no Nix: niche packs a directory itself, as a content-addressed path. */
+export async function demoWithoutNix(folder: string, signal: AbortSignal): Promise<void> {
+  const cache = pathToFileURL(join(folder, 'cache')).href;
+  const env: Env = { PATH: '/usr/bin:/bin', HOME: join(folder, 'home') };
+  const at = { env, cwd: folder };
+  await mkdir(join(folder, 'home'));
+
+  await step(
+    'A cache is a directory (a cloud bucket in later releases) with a name and a signing key.',
+    () => {
+      const args = ['init', cache, '--name', 'demo', '--no-upstream'];
+      return run({ command: 'niche', args, ...at }, signal);
+    },
+  );
+
+  const path = await step(
+    'Nix would build store paths. Here a directory becomes one: its name is the hash of its contents.',
+    async () => {
+      const info = await stageDirectory(await makeDirectory(folder), cache);
+      say(`staged ${info.path} (${info.narSize} bytes)`);
+      return info.path;
+    },
+  );
+
+  await step(
+    'The publisher reads what was staged, checks every claim, compresses it, signs it and publishes it.',
+    () => run({ command: 'niche', args: ['worker', cache, '--once'], ...at }, signal),
+  );
+
+  const server = await step(
+    'The cache is plain files, so any web server will do. niche has one for this machine.',
+    () => serve(cache, at, signal),
+  );
+  try {
+    await step(
+      'Read back by HTTP as a suspicious client would: every byte, hash and signature.',
+      () => run({ command: 'niche', args: ['verify', '-u', server.url, path], ...at }, signal),
+    );
+  } finally {
+    await server.stop();
+  }
+}
+
+async function makeDirectory(folder: string): Promise<string> {
+  const directory = join(folder, 'greeting');
+  await mkdir(join(directory, 'bin'), { recursive: true });
+  await writeFile(join(directory, 'bin/hello'), '#!/bin/sh\necho hello\n', { mode: 0o755 });
+  await writeFile(join(directory, 'README'), 'Says hello.\n');
+  return directory;
+}
+
+/** Stages a directory as Nix's `fixed:r:sha256` path of its contents. */
+async function stageDirectory(directory: string, cacheUrl: string): Promise<PathInfo> {
+  const { config, private: bucket } = await openCache(cacheUrl);
+  const hash = createHash('sha256');
+  let narSize = 0;
+  for await (const chunk of packTree(directory)) {
+    hash.update(chunk);
+    narSize += chunk.length;
+  }
+  const narHash = { algorithm: 'sha256', digest: hash.digest() } as const;
+  const address: ContentAddress = { method: 'nar', hash: narHash };
+  const info: PathInfo = {
+    path: computeCaPath(address, 'greeting', [], false, config.storeDir),
+    narHash: formatHash(narHash, 'base32'),
+    narSize,
+    references: [],
+    deriver: null,
+    ca: formatContentAddress(address),
+    signatures: [],
+  };
+  const failures: unknown[] = [];
+  const stager = createStager({
+    bucket,
+    upload: newUploadId(),
+    storeDir: config.storeDir,
+    onStaged: () => undefined,
+    onFailed: (_, error) => failures.push(error),
+  });
+  stager.add({ info, openNar: () => packTree(directory) });
+  await stager.finish();
+  if (failures.length > 0) throw failures[0] as Error;
+  return info;
+}

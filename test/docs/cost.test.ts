@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { createSelector } from '../../cli/upload/select.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
+import type { BucketOperation } from '../support/memory-bucket.ts';
+import { makeTestCache, testPath } from '../support/test-cache.ts';
+
+for (const count of [1, 100]) {
+  test(`uploading ${count} small paths takes the requests that docs/cost.md says`, async () => {
+    const requests = new Map<BucketOperation, number>();
+    const bucket = memoryBucket({
+      before: (operation, key) => {
+        // A memory bucket tells of each key; the two encodings of a batch go in one request.
+        if (operation === 'delete' && key.endsWith('.nars.zst')) return;
+        requests.set(operation, (requests.get(operation) ?? 0) + 1);
+      },
+    });
+    const cache = await makeTestCache(bucket);
+    const reference = await testPath('reference');
+    await cache.publish(reference);
+    const paths = await Promise.all(
+      Array.from({ length: count }, (_, index) => testPath(`path-${index}`, [reference])),
+    );
+    requests.clear();
+
+    const selector = createSelector({ ...cache, reader: cache.public }, null);
+    const { wanted } = await selector.select(paths.map(({ info }) => info));
+    assert.equal(wanted.length, count);
+    await cache.publish(...paths);
+
+    const [batches, references] = [1, 1];
+    const of = (...operations: BucketOperation[]): number =>
+      operations.reduce((sum, operation) => sum + (requests.get(operation) ?? 0), 0);
+    assert.equal(of('get', 'head'), 3 * count + references + 2 * batches);
+    assert.equal(of('put'), 5 * count + 3 * batches);
+    // One more, by which the test finds what it has staged.
+    assert.equal(of('list'), count + 3 * batches + 1);
+    assert.equal(of('delete'), 4 * batches);
+  });
+}

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+
+import packageJson from '../../package.json' with { type: 'json' };
+import toolchainJson from '../../scripts/toolchain/package.json' with { type: 'json' };
+import { cliDocs, cliDocsFile } from '../../scripts/cli-docs.ts';
+
+const checkout = join(import.meta.dirname, '../..');
+const documents = [
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md'],
+  ...readdirSync(join(checkout, 'docs')).map((name) => `docs/${name}`),
+];
+
+function read(name: string): string {
+  return readFileSync(join(checkout, name), 'utf8');
+}
+
+/** The anchors that the headings of a Markdown text have, as GitHub makes them. */
+function anchors(markdown: string): string[] {
+  return [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+test('docs/cli.md is what the command line says of itself', () => {
+  assert.equal(readFileSync(cliDocsFile, 'utf8'), cliDocs(), 'run: npm run docs');
+});
+
+test('links between documents lead somewhere', () => {
+  for (const name of documents) {
+    for (const [, target = ''] of read(name).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
+      const [file = '', anchor] = target.split('#');
+      const linked = file === '' ? name : join(dirname(name), file);
+      assert.ok(existsSync(join(checkout, linked)), `${name} links to ${target}`);
+      if (anchor !== undefined) {
+        assert.ok(anchors(read(linked)).includes(anchor), `${name} links to ${target}`);
+      }
+    }
+  }
+});
+
+test('every npm script that a document names is there', () => {
+  const scripts: Readonly<Record<string, string>> = packageJson.scripts;
+  for (const name of documents) {
+    for (const [, script = ''] of read(name).matchAll(/npm run ([a-z0-9:]+)/g)) {
+      assert.ok(script in scripts, `${name} names npm run ${script}`);
+    }
+  }
+});
+
+test('every dependency has a line that says why', () => {
+  const text = read('docs/dependencies.md');
+  const names = [packageJson.devDependencies, toolchainJson.optionalDependencies].flatMap(
+    Object.keys,
+  );
+  for (const name of names) assert.match(text, new RegExp(`^\\| \\[.*${name}.*\\]`, 'm'));
+});

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { pathToFileURL } from 'node:url';
+
+import { runNiche } from '../support/cli.ts';
+import { graph } from '../support/nix-lab-graph.ts';
+import { createNixLab } from '../support/nix-lab.ts';
+import type { NixLab, NixVersion } from '../support/nix-lab.ts';
+import { temporaryFolder } from '../support/small-cache.ts';
+
+/** A cache in a directory, with a closure that another machine built. */
+export interface PublishedCache {
+  readonly directory: string;
+  readonly url: string;
+  readonly publicKey: string;
+  /** Refers to one more path. */
+  readonly storePath: string;
+}
+
+const parts = graph([
+  { name: 'lower', bytes: 3_000_000 },
+  { name: 'upper', deps: ['lower'] },
+]);
+
+/** A machine that could build the closure too. */
+export async function makeReader(t: TestContext, nix: NixVersion): Promise<NixLab> {
+  const lab = await createNixLab({ nix });
+  t.after(() => lab.close());
+  await writeFile(join(lab.work, 'default.nix'), parts);
+  return lab;
+}
+
+/** @returns null when the test was skipped and has to return */
+export async function publishCache(
+  t: TestContext,
+  nix: NixVersion,
+): Promise<PublishedCache | null> {
+  const maker = await makeReader(t, nix);
+  if (maker.kind !== 'chroot') {
+    t.skip('this user cannot build below /nix/store, and no two labs share another folder');
+    return null;
+  }
+  const directory = join(await temporaryFolder(t), 'cache');
+  const niche = { cwd: maker.work, env: maker.env };
+  const made = await runNiche(['init', directory, '--name', 'e2e', '--json'], niche);
+  assert.equal(made.status, 0, made.stderr);
+  const { publicKey } = JSON.parse(made.stdout) as { publicKey: string };
+  const storePath = await maker.output('nix-build', ['--no-out-link', '-A', 'upper']);
+  const pushed = await runNiche(['push', '-u', directory, storePath], niche);
+  assert.equal(pushed.status, 0, pushed.stderr);
+  return { directory, url: pathToFileURL(directory).href, publicKey, storePath };
+}

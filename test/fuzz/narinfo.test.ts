@@ -1,0 +1,17 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { requireNix } from '../support/nix-lab.ts';
+import { fuzzNarInfo } from './narinfo.ts';
+import { nixOracle } from './oracle.ts';
+
+test('damaged narinfos are refused, or read as they are printed', () => {
+  const { taken, refused, faults } = fuzzNarInfo({ count: 3000, seed: 1, oracle: null });
+  assert.deepEqual(faults, []);
+  assert.ok(taken > 100 && refused > 100, `${taken} taken, ${refused} refused`);
+});
+
+test('damaged narinfos that are taken, Nix takes too', (context) => {
+  if (!requireNix(context)) return;
+  const { faults } = fuzzNarInfo({ count: 40, seed: 2, oracle: nixOracle() });
+  assert.deepEqual(faults, []);
+});

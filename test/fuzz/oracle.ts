@@ -1,0 +1,30 @@
+import { spawnSync } from 'node:child_process';
+import type { SpawnSyncReturns } from 'node:child_process';
+import { join } from 'node:path';
+import { availableNix } from '../support/nix-lab.ts';
+
+/** Runs one of Nix's programs in `folder`, which is all that it may see of this user. */
+export type Oracle = (
+  folder: string,
+  tool: string,
+  args: readonly string[],
+  input?: Uint8Array,
+) => SpawnSyncReturns<Buffer>;
+
+/** The newest Nix of the test tools, to judge what niche judges; null when there is none. */
+export function nixOracle(): Oracle | null {
+  const newest = availableNix().at(-1);
+  if (!newest) return null;
+  return (folder, tool, args, input) =>
+    spawnSync(join(newest.bin, tool), args, {
+      input,
+      env: {
+        PATH: newest.bin,
+        HOME: folder,
+        USER: 'fuzz',
+        NIX_CONF_DIR: folder,
+        NIX_REMOTE: join(folder, 'root'),
+        NIX_CONFIG: 'experimental-features = nix-command\nsubstituters =\nbuild-users-group =',
+      },
+    });
+}

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { execFile, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+
+import packageJson from '../../package.json' with { type: 'json' };
+
+const exec = promisify(execFile);
+const checkout = join(import.meta.dirname, '../..');
+
+describe('the npm package, installed elsewhere', () => {
+  let folder = '';
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'niche package-'));
+    await exec('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: checkout });
+    await writeFile(join(folder, 'package.json'), '{}');
+    const tarball = join(folder, `niche-${packageJson.version}.tgz`);
+    // Whatever it depended on could not come: there is no registry.
+    await exec('npm', ['install', '--offline', '--no-audit', '--no-fund', tarball], {
+      cwd: folder,
+    });
+  });
+
+  after(() => rm(folder, { recursive: true, force: true }));
+
+  function niche(args: readonly string[], options: { node?: string; nodeArgs?: string[] } = {}) {
+    const { node = process.execPath, nodeArgs = [] } = options;
+    const command = join(folder, 'node_modules/.bin/niche');
+    return spawnSync(node, [...nodeArgs, command, ...args], {
+      cwd: folder,
+      env: { PATH: '/usr/bin:/bin', HOME: folder },
+      encoding: 'utf8',
+    });
+  }
+
+  it('brings itself and nothing else', async () => {
+    const modules = await readdir(join(folder, 'node_modules'));
+    assert.deepEqual(modules.filter((name) => !name.startsWith('.')).sort(), ['niche']);
+    const files = await readdir(join(folder, 'node_modules/niche'));
+    assert.ok(!files.includes('cli') && !files.includes('test'));
+  });
+
+  it('is a command on PATH', () => {
+    const { status, stdout } = spawnSync('niche', ['--version'], {
+      env: {
+        PATH: [join(folder, 'node_modules/.bin'), dirname(process.execPath)].join(delimiter),
+      },
+      encoding: 'utf8',
+    });
+    assert.deepEqual([status, stdout], [0, `niche ${packageJson.version}\n`]);
+  });
+
+  it('has help', () => {
+    const { status, stdout } = niche(['--help']);
+    assert.equal(status, 0);
+    assert.match(stdout, /^Usage: niche .*^ {2}build /ms);
+  });
+
+  it('makes a cache and refuses to make it twice', () => {
+    const args = ['init', join(folder, 'cache'), '--name', 'packed', '--no-upstream'];
+    assert.equal(niche(args).status, 0);
+    const again = niche(args);
+    assert.equal(again.status, 1);
+    assert.match(again.stderr, /^niche: there is a cache at file:.*already\n/);
+  });
+
+  it('fails with a sentence and a status', () => {
+    const { status, stdout, stderr } = niche(['worker', join(folder, 'nothing'), '--once']);
+    assert.equal(status, 1);
+    assert.equal(stdout, '');
+    assert.match(
+      stderr,
+      /^niche: opening the bucket file:[^\n]* expected a directory, got nothing there\n/,
+    );
+  });
+
+  it('says which Node it needs, on one that says it is older', async () => {
+    const pretend = join(folder, 'pretend.cjs');
+    const versions = '{ value: { ...process.versions, node: "23.9.0" } }';
+    await writeFile(pretend, `Object.defineProperty(process, 'versions', ${versions});`);
+    assertRefused(niche(['--version'], { nodeArgs: ['--require', pretend] }), '23.9.0');
+  });
+
+  it('says which Node it needs, on one that is older', (t) => {
+    const old = oldNode();
+    if (old === null) {
+      t.skip('no Node older than 24 is on PATH: install Debian’s `nodejs`');
+      return;
+    }
+    assertRefused(niche(['--version'], { node: old.file }), old.version);
+  });
+});
+
+function assertRefused(
+  { status, stdout, stderr }: { status: number | null; stdout: string; stderr: string },
+  version: string,
+): void {
+  assert.equal(status, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^niche needs Node 24 or newer, and \/.* is [0-9.]+\.\n$/);
+  assert.ok(stderr.includes(` is ${version}.`));
+}
+
+function oldNode(): { file: string; version: string } | null {
+  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+    const file = join(folder, 'node');
+    if (!existsSync(file)) continue;
+    const version = spawnSync(file, ['-p', 'process.versions.node'], { encoding: 'utf8' }).stdout;
+    if (Number.parseInt(version) < 24) return { file, version: version.trim() };
+  }
+  return null;
+}
