@@ -16,7 +16,7 @@ export interface BenchLab {
   readonly close: () => Promise<void>;
 }
 
-const main = join(import.meta.dirname, '../cli/main.ts');
+const main = join(import.meta.dirname, '../cli/start.ts');
 
 /** @throws Error without a Nix under the tools folder */
 export async function openBenchLab(): Promise<BenchLab> {

@@ -76,7 +76,8 @@ function outputTo(stream: NodeJS.WriteStream): Output {
   };
 }
 
-if (import.meta.main) {
+/** Runs this process's command line. */
+export async function runProcess(): Promise<void> {
   await run(process.argv.slice(2), {
     env: process.env,
     cwd: process.cwd(),
@@ -87,6 +88,9 @@ if (import.meta.main) {
     setExitStatus(status) {
       process.exitCode = status;
     },
-  }); // What an interrupted command leaves under way must not keep the process.
+  });
+  // What an interrupted command leaves under way must not keep the process.
   if (Number(process.exitCode) > 128) process.exit();
 }
+
+if (import.meta.main) await runProcess();
