@@ -16,7 +16,6 @@ import type { Result } from './result.ts';
 
 /** A tree of many small files and some large ones. */
 const tree = join(import.meta.dirname, '../node_modules');
-const maxBytes = 2 ** 28;
 
 /** How many bytes of a NAR each part of the publisher and the client takes in a second. */
 export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]> {
@@ -25,7 +24,6 @@ export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]
   const folder = quick ? join(tree, 'typescript') : tree;
   for await (const chunk of packTree(folder)) {
     bytes += chunk.length;
-    if (bytes > maxBytes) throw new Error(`${folder} is larger than expected: ${bytes} bytes`);
     chunks.push(Uint8Array.from(chunk));
   }
   const rounds = quick ? 1 : 5;
