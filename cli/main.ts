@@ -76,7 +76,8 @@ function outputTo(stream: NodeJS.WriteStream, onClosed: () => void): Output {
   };
 }
 
-if (import.meta.main) {
+/** Runs this process's command line. */
+export async function runProcess(): Promise<void> {
   const context: Context = {
     env: process.env,
     cwd: process.cwd(),
@@ -96,3 +97,5 @@ if (import.meta.main) {
   // What an interrupted command leaves under way must not keep the process.
   if (Number(process.exitCode) > 128) process.exit();
 }
+
+if (import.meta.main) await runProcess();

@@ -18,6 +18,8 @@ export interface Attempts {
 }
 
 export interface BatchAttempt {
+  /** Whether an earlier attempt at the batch died, so that each path is under a marker of its own. */
+  readonly isCareful: boolean;
   /**
    * Runs `attempt` on one path, under a marker of its own where an earlier attempt died.
    *
@@ -64,11 +66,12 @@ export function createAttempts(bucket: Bucket, options: AttemptsOptions): Attemp
   return {
     async run(id, attempt) {
       const prefix = `${attemptsPrefix}${id.upload}/${id.batch}/`;
-      const careful = (await dead(`${prefix}batch.`)) > 0;
+      const isCareful = (await dead(`${prefix}batch.`)) > 0;
       return marked(`${prefix}batch.${newId()}`, () =>
         attempt({
+          isCareful,
           async path(storeHash, attemptPath) {
-            if (!careful) return attemptPath();
+            if (!isCareful) return attemptPath();
             const pathPrefix = `${prefix}${storeHash}.`;
             if ((await dead(pathPrefix)) >= maxAttempts) return null;
             return marked(`${pathPrefix}${newId()}`, attemptPath);

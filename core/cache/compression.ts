@@ -1,27 +1,23 @@
 import { Readable, pipeline } from 'node:stream';
-import { promisify } from 'node:util';
-import { constants, createZstdDecompress, zstdCompress } from 'node:zlib';
+import { constants, createZstdDecompress } from 'node:zlib';
 
 import { maxZstdWindowLog } from '../limits.ts';
+import { compressFrame } from './compress-frame.ts';
 import type { Compression } from './config.ts';
 import { createFrameWalker, frameKindBytes } from './zstd-frames.ts';
 import type { FrameWalker } from './zstd-frames.ts';
 
 /**
  * Uncompressed bytes in a frame. Frames are independent, so they are compressed at once and a
- * reader may decompress them at once; Nix 2.35 writes frames of the same size.
+ * reader may decompress them at once. Some six are held at a time, inputs and outputs: with twice the
+ * size a publisher needs 280 MiB, not 222, and saves 0.7 % of what it stores.
  */
-export const frameBytes = 16 * 1024 * 1024;
-
-/** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
-const compressBound = (size: number): number => size + (size >> 8) + 1024;
+export const frameBytes = 8 * 1024 * 1024;
 
 const outputChunkBytes = 1024 * 1024;
 
 /** Each frame costs a decoder, so those that yield nothing must not be many. */
 const maxEmptyFrames = 64;
-
-const compressFrame = promisify(zstdCompress);
 
 /**
  * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time on the thread
@@ -37,18 +33,15 @@ export async function* compressZstd(
   },
 ): AsyncIterable<Uint8Array> {
   const capacity = Math.max(1, Math.min(frameBytes, options.totalBytes));
-  const inFlight: Promise<Buffer>[] = [];
+  const inFlight: Promise<Uint8Array>[] = [];
   const spare: Buffer[] = [];
   let frame: Buffer | null = null;
   let filled = 0;
 
   const submit = (buffer: Buffer, size: number): void => {
-    const compressed = compressFrame(buffer.subarray(0, size), {
-      params: { [constants.ZSTD_c_compressionLevel]: options.level },
-      pledgedSrcSize: size,
-      // One output buffer for the whole frame: each further one costs a trip to the thread pool.
-      chunkSize: compressBound(size),
-    }).finally(() => spare.push(buffer));
+    const compressed = compressFrame(buffer.subarray(0, size), options.level).finally(() =>
+      spare.push(buffer),
+    );
     // Awaited in turn below; until then a failure must not count as unhandled.
     compressed.catch(() => undefined);
     inFlight.push(compressed);

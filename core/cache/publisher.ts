@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
+import { mapConcurrent } from '../concurrency.ts';
 import { isNicheError, isRejection } from '../errors.ts';
 import type { NicheError, RejectionCode } from '../errors.ts';
 import { maxAttempts, maxLogBytes } from '../limits.ts';
@@ -67,6 +68,9 @@ export interface Publisher {
   readonly timeLimitMs: number;
 }
 
+/** Paths of a batch published at once: what each does most is wait for storage. */
+const pathsAtOnce = 16;
+
 export const defaultTimeLimitMs = 15 * 60 * 1000;
 
 export function createPublisher(options: PublisherOptions): Publisher {
@@ -124,8 +128,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const run = await begin();
       const openNar = openStagedNars(options.private, id, manifest);
       const logs = stagedLogs(options.private, id.upload, storeDir);
-      const published: Published[] = [];
-      for (const [index, claim] of manifest.paths.entries()) {
+      const begun = new Map<string, Promise<Published | null>>();
+
+      async function publishPath(claim: PathInfo, index: number): Promise<Published | null> {
         const concluded = await attempt.path(storeHash(claim.path), () =>
           paths.publish(run, {
             claim,
@@ -136,10 +141,23 @@ export function createPublisher(options: PublisherOptions): Publisher {
         );
         const outcome = concluded?.outcome ?? tooManyDeaths(claim);
         // Whoever handled the batch at the same time has taken its NARs away, the manifest first.
-        if (outcome.code === 'missing-nar' && !(await isStaged(id))) return published;
-        published.push(await report(id.upload, claim.path, outcome));
+        if (outcome.code === 'missing-nar' && !(await isStaged(id))) return null;
+        const published = await report(id.upload, claim.path, outcome);
         await concluded?.unpark();
+        return published;
       }
+
+      // What dies takes all that runs with it, so where something died only one path runs.
+      const atOnce = attempt.isCareful ? 1 : pathsAtOnce;
+      const results = await mapConcurrent(manifest.paths, atOnce, async (claim, index) => {
+        // Clients list references first; one that is listed later is missing like any other.
+        const before = [...claim.references, claim.path].flatMap((path) => begun.get(path) ?? []);
+        const work = Promise.all(before).then(() => publishPath(claim, index));
+        begun.set(claim.path, work);
+        return work;
+      });
+      const published = results.filter((result) => result !== null);
+      if (published.length < results.length) return published;
       await deleteBatch(id, logs.used());
       await attempt.forget();
       return published;

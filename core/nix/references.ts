@@ -29,8 +29,8 @@ export const maxCountedUnclaimed = 10_000;
 
 const hashCharacters = 32;
 const maxNameCharacters = 211;
-/** Candidates are told apart by this many characters first. */
-const keyCharacters = 4;
+/** Candidates are told apart by this many characters first: a table of 32 KiB for each scanner. */
+const keyCharacters = 3;
 const keyMask = 2 ** (5 * keyCharacters) - 1;
 
 const notDigit = 0xff;

@@ -1,4 +1,4 @@
-import type { BigIntStats } from 'node:fs';
+import { lstatSync, type BigIntStats, type Stats } from 'node:fs';
 import { lstat, stat } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -90,19 +90,21 @@ export async function locate(root: FileRoot, key: string): Promise<string> {
     );
   }
   await root.ready();
-  const segments = key.split('/');
-  const parents = segments.slice(1).map((_, index) => segments.slice(0, index + 1).join('/'));
-  await Promise.all(parents.map((parent) => refuseLink(root, parent)));
+  for (let slash = key.indexOf('/'); slash !== -1; slash = key.indexOf('/', slash + 1)) {
+    refuseLink(root, key.slice(0, slash));
+  }
   return join(root.path, key);
 }
 
-async function refuseLink(root: FileRoot, folder: string): Promise<void> {
+/** At once: it is one system call, and a trip to the thread pool takes ten times as long. */
+function refuseLink(root: FileRoot, folder: string): void {
+  let found: Stats | undefined;
   try {
-    const found = await lstat(join(root.path, folder));
-    if (found.isSymbolicLink()) throw notAFile(root, folder);
+    found = lstatSync(join(root.path, folder), { throwIfNoEntry: false });
   } catch (error) {
     if (!isAbsence(error)) throw fileError(error, `opening ${quote(folder)} in ${root.url}`);
   }
+  if (found?.isSymbolicLink() === true) throw notAFile(root, folder);
 }
 
 /**

@@ -26,7 +26,7 @@ async function checkoutFor(context: TestContext) {
   await mkdir(join(directory, 'bin'));
   await copyFile(launcher, join(checkout, 'cli/niche'));
   await writeFile(
-    join(checkout, 'cli/main.ts'),
+    join(checkout, 'cli/start.ts'),
     `const told: string[] = process.argv.slice(2);
     console.log(JSON.stringify({ told, folder: process.cwd(), node: process.execPath }));
     process.exitCode = 7;`,

@@ -1,0 +1,53 @@
+import type { Cost } from './measure.ts';
+import { spread } from './result.ts';
+import type { Comparison, Side } from './result.ts';
+
+/** One of the two things that are compared. */
+export interface Contestant {
+  /** What runs, with its version. */
+  readonly label: string;
+  run(): Promise<Cost>;
+  /** How much the last run stored, in bytes. */
+  readonly storedBytes?: () => Promise<number>;
+}
+
+const mib = 2 ** 20;
+
+/** Runs A B A B …, so that what else the machine does falls on both alike. */
+export async function compare(
+  name: string,
+  ours: Contestant,
+  peer: Contestant,
+  rounds: number,
+): Promise<Comparison> {
+  const pairs: { ours: Cost; peer: Cost }[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    pairs.push({ ours: await ours.run(), peer: await peer.run() });
+  }
+  const stored = [await ours.storedBytes?.(), await peer.storedBytes?.()] as const;
+  const [ourBytes, peerBytes] = stored;
+  return {
+    kind: 'comparison',
+    name,
+    ours: side(
+      ours.label,
+      pairs.map((pair) => pair.ours),
+    ),
+    peer: side(
+      peer.label,
+      pairs.map((pair) => pair.peer),
+    ),
+    speed: spread(pairs.map((pair) => pair.peer.wallSeconds / pair.ours.wallSeconds)),
+    cpu: spread(pairs.map((pair) => pair.peer.cpuSeconds / pair.ours.cpuSeconds)),
+    ...(ourBytes !== undefined && peerBytes !== undefined ? { size: ourBytes / peerBytes } : {}),
+  };
+}
+
+function side(label: string, costs: readonly Cost[]): Side {
+  return {
+    label,
+    wallSeconds: spread(costs.map(({ wallSeconds }) => wallSeconds)),
+    cpuSeconds: spread(costs.map(({ cpuSeconds }) => cpuSeconds)),
+    peakMib: Math.max(...costs.map(({ peakBytes }) => peakBytes)) / mib,
+  };
+}

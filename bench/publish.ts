@@ -1,0 +1,74 @@
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+import { makeCache } from './lab.ts';
+import type { BenchLab } from './lab.ts';
+import { measure } from './measure.ts';
+import { compare } from './pair.ts';
+import type { Contestant } from './pair.ts';
+import type { Result } from './result.ts';
+
+const run = promisify(execFile);
+
+/**
+ * Publishing `paths` into a directory, by our publisher alone and from end to end, beside
+ * `nix copy`, which compresses with the same level.
+ */
+export async function comparePublishing(
+  bench: BenchLab,
+  what: string,
+  paths: readonly string[],
+  rounds: number,
+): Promise<Result[]> {
+  const { lab, cacheFolder } = bench;
+  const peerFolder = join(lab.folder, 'nix-copy');
+  const stagedFolder = join(lab.folder, 'staged');
+
+  await makeCache(bench);
+  await measure(bench.niche('push', '-u', cacheFolder, '--no-publish', ...paths));
+  await run('cp', ['-al', cacheFolder, stagedFolder]);
+
+  const storedBytes = (folder: string) => async (): Promise<number> => {
+    const sizes = await Promise.all(
+      (await readdir(join(folder, 'nar'))).map((name) => stat(join(folder, 'nar', name))),
+    );
+    return sizes.reduce((sum, { size }) => sum + size, 0);
+  };
+  const peer: Contestant = {
+    label: `nix copy ${lab.nix.version}`,
+    async run() {
+      await rm(peerFolder, { recursive: true, force: true });
+      await mkdir(peerFolder);
+      const url = `file://${peerFolder}?compression=zstd&compression-level=3`;
+      return measure(bench.nix('copy', '--to', url, ...paths));
+    },
+    storedBytes: storedBytes(peerFolder),
+  };
+  const publisher: Contestant = {
+    label: 'niche worker --once',
+    async run() {
+      await rm(cacheFolder, { recursive: true, force: true });
+      await run('cp', ['-al', stagedFolder, cacheFolder]);
+      return measure(bench.niche('worker', '--once', cacheFolder));
+    },
+    storedBytes: storedBytes(cacheFolder),
+  };
+  const push: Contestant = {
+    label: 'niche push',
+    async run() {
+      await makeCache(bench);
+      return measure(bench.niche('push', '-u', cacheFolder, ...paths));
+    },
+    storedBytes: storedBytes(cacheFolder),
+  };
+  const results = [
+    await compare(`${what}: the publisher alone`, publisher, peer, rounds),
+    await compare(`${what}: end to end`, push, peer, rounds),
+  ];
+  await Promise.all(
+    [peerFolder, stagedFolder].map((folder) => rm(folder, { recursive: true, force: true })),
+  );
+  return results;
+}
