@@ -61,7 +61,8 @@ function runNpm(args) {
   const isNpm = path.basename(given).startsWith('npm-cli');
   const [command, ...first] = isNpm ? [process.execPath, given] : ['npm'];
   return new Promise((resolve) => {
-    const child = spawn(command, [...first, ...args], {
+    // Asked for here: `npm run --silent` would silence this npm too, and with it why it fails.
+    const child = spawn(command, [...first, ...args, '--loglevel=error'], {
       cwd: checkout,
       stdio: ['ignore', 'pipe', 'pipe'],
     });

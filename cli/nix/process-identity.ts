@@ -26,7 +26,9 @@ function startOf(pid: number): string {
     if (process.platform === 'linux') {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       // proc(5): field 2, the name in parentheses, may hold anything; the start is field 22.
-      return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+      const [state = '', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      // A zombie has ended, whether or not its parent has heard of it.
+      return 'ZX'.includes(state) ? '' : (fields[18] ?? '');
     }
     return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], {
       encoding: 'utf8',

@@ -118,7 +118,14 @@ describe('the disk', { skip: nix ? false : 'no Nix: run `npm run setup:test`' },
   });
 
   for (const [how, remove] of [
-    ['gone', (directory: string) => rm(directory, { recursive: true })],
+    [
+      'gone',
+      async (directory: string) => {
+        // At once, or what is still being written would keep it from being removed.
+        await rename(directory, `${directory}.away`);
+        await rm(`${directory}.away`, { recursive: true });
+      },
+    ],
     ['moved', (directory: string) => rename(directory, `${directory}.away`)],
   ] as const) {
     test(`a directory ${how} under a build: the build goes on, then niche says so`, async () => {

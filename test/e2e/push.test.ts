@@ -121,7 +121,7 @@ for (const nix of versions) {
 
       const unknown = await push([`${machine.storeDir}/${'0'.repeat(32)}-nothing`]);
       assert.equal(unknown.status, 76, unknown.stderr);
-      assert.match(unknown.stderr, /-nothing is not in this store/m);
+      assert.match(unknown.stderr, /-nothing is not in the store /m);
       const line = await push([], `not a path\n`);
       assert.equal(line.status, 76);
       assert.match(
