@@ -197,7 +197,10 @@ test('an upstream that is down is not held against the cache', async (t) => {
 
 test('what cannot be checked at all', async () => {
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
-    [[], /^niche: which cache\? none was named\nniche: give its URL \(--help shows how\), or set NICHE_/],
+    [
+      [],
+      /^niche: which cache\? none was named\nniche: give its URL \(--help shows how\), or set NICHE_/,
+    ],
     [
       ['-u', bucket.url, 'hello'],
       /^niche: expected a path in \/nix\/store or the hash of one, got "hello"\n$/,
