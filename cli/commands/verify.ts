@@ -92,7 +92,8 @@ async function verify(
     },
     onProgress(done) {
       progress.state(
-        `${count(done.paths, 'path')} verified (${formatBytes(done.narBytes)}), ${subjects.wrong.size} wrong`,
+        () =>
+          `${count(done.paths, 'path')} verified (${formatBytes(done.narBytes)}), ${subjects.wrong.size} wrong`,
       );
     },
   });

@@ -2,8 +2,11 @@ import type { Output } from '../context.ts';
 
 /** Tells a person how far things are: one line that is redrawn, where the terminal is ours. */
 export interface Progress {
-  /** Shows `text` as the state now. Whoever reads a log gets a line of it now and then. */
-  state(text: string): void;
+  /**
+   * Shows the state now, which is asked for only if it is time to show it again. Whoever reads a log
+   * gets a line of it now and then.
+   */
+  state(text: () => string): void;
   /** Prints a line that stays. */
   line(text: string): void;
   /** Prints a line for whoever looks for a fault (`NICHE_DEBUG`), with the time. */
@@ -43,11 +46,11 @@ export function createProgress(output: Output, options: ProgressOptions): Progre
       if (now - last < (live ? drawIntervalMs : logIntervalMs)) return;
       last = now;
       if (!live) {
-        output.write(`niche: ${text}\n`);
+        output.write(`niche: ${text()}\n`);
         return;
       }
       clear();
-      drawn = `niche: ${text}`.slice(0, Math.max(0, output.columns - 1));
+      drawn = `niche: ${text()}`.slice(0, Math.max(0, output.columns - 1));
       output.write(drawn);
     },
     line(text) {

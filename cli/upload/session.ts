@@ -7,6 +7,7 @@ import type { Published } from '../../core/cache/publisher.ts';
 import { listReceipts, readReceipt } from '../../core/cache/receipts.ts';
 import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
+import { maxBatchNarBytes } from '../../core/limits.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import { readBuildLog } from '../nix/logs.ts';
@@ -99,18 +100,18 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   }
 
   function showState(): void {
-    const all = results.all();
-    const published = all.filter(({ status }) => status === 'published').length;
-    const open = results.unsettled().length;
-    progress.state(`${published} published, ${open} staged`);
+    progress.state(() => {
+      const published = results.all().filter(({ status }) => status === 'published').length;
+      return `${published} published, ${results.unsettled().length} staged`;
+    });
   }
 
   function stage(infos: readonly PathInfo[]): void {
     for (const info of infos) local.set(info.path, info);
     // The largest first: it takes longest. The small ones share batches, references first.
     const bySize = [...infos].sort((one, other) => other.narSize - one.narSize);
-    const large = bySize.filter(({ narSize }) => narSize > largeNarBytes);
-    const small = infos.filter(({ narSize }) => narSize <= largeNarBytes);
+    const large = bySize.filter(({ narSize }) => narSize > maxBatchNarBytes);
+    const small = infos.filter(({ narSize }) => narSize <= maxBatchNarBytes);
     for (const info of [...large, ...referencesFirst(small)]) {
       const { deriver } = info;
       stager.add({
@@ -218,9 +219,6 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     },
   };
 }
-
-/** Larger NARs are batches of their own, see `createStager`. */
-const largeNarBytes = 8 * 1024 * 1024;
 
 /** What has come of `source` since the last group was taken: one question to nix for many paths. */
 async function* grouped(source: AsyncIterable<string>): AsyncIterable<string[]> {
