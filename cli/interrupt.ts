@@ -1,5 +1,7 @@
 import { constants } from 'node:os';
 
+import { stopSignals } from './nix/run.ts';
+
 /** Signals that ask niche to stop, while it may still have work under way. */
 export interface Interrupt {
   /** Aborted when niche is to abandon its work. */
@@ -10,8 +12,6 @@ export interface Interrupt {
   arm(): void;
   close(): void;
 }
-
-const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * Listens for signals until `close`.

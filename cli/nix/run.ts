@@ -15,7 +15,8 @@ export interface RunOptions {
   readonly onSignal?: (signal: NodeJS.Signals) => void;
 }
 
-const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** What asks a program to stop, from a terminal or from whoever started it. */
+export const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
  * Runs a command that owns the terminal, and gives its exit status: 128 and the signal's number

@@ -8,7 +8,7 @@ import { createNarParser } from '../nix/nar-parser.ts';
 import type { NarHandler } from '../nix/nar-parser.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { createReferenceScanner } from '../nix/references.ts';
-import { parseStorePath, storeHash } from '../nix/store-path.ts';
+import { storeHash } from '../nix/store-path.ts';
 import { createCaCheck } from './ca-check.ts';
 
 /** What one pass over a NAR proves, beyond that the claim about it is true. */
@@ -61,7 +61,7 @@ export function createNarCheck(
       );
     }
     if (ca) ca.verify();
-    else verifyReferences(claim, scanner.found(), storeDir);
+    else verifyReferences(claim, scanner.found());
     const { count, first } = scanner.unclaimed();
     if (count > 0 && options.unclaimed === 'reject') {
       throw new NicheError(
@@ -88,10 +88,10 @@ export function createNarCheck(
   };
 }
 
-function verifyReferences(claim: PathInfo, found: ReadonlySet<string>, storeDir: string): void {
+function verifyReferences(claim: PathInfo, found: ReadonlySet<string>): void {
   const unproven = claim.references.filter((reference) => !found.has(storeHash(reference)));
   if (unproven.length === 0) return;
-  const named = unproven.slice(0, 5).map((reference) => parseStorePath(reference, storeDir).path);
+  const named = unproven.slice(0, 5);
   throw new NicheError(
     'unproven-reference',
     `the NAR of ${claim.path} does not mention ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,

@@ -7,7 +7,7 @@ import { locateStore } from '../../../cli/nix/store-location.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 const at = (storeUrl: string): { logical: string; real: string } =>
-  locateStore({ storeUrl, defaultStoreDir: '/nix/store', env: { HOME: '/no' }, cwd: '/work' });
+  locateStore({ storeUrl, defaultStoreDir: '/nix/store', env: { HOME: '/no' }, cwd: '/here' });
 
 test('where the paths of each kind of store lie', () => {
   const logical = '/nix/store';
@@ -15,7 +15,7 @@ test('where the paths of each kind of store lie', () => {
     assert.deepEqual(at(url), { logical, real: '/nix/store' }, url);
   }
   assert.deepEqual(at('/mnt'), { logical, real: '/mnt/nix/store' });
-  assert.deepEqual(at('./root'), { logical, real: '/work/root/nix/store' });
+  assert.deepEqual(at('./root'), { logical, real: '/here/root/nix/store' });
   assert.deepEqual(at('local?root=/a%20b'), { logical, real: '/a b/nix/store' });
   assert.deepEqual(at('local:///mnt?x=1'), { logical, real: '/mnt/nix/store' });
   assert.deepEqual(at('unix:///s?root=/mnt'), { logical, real: '/mnt/nix/store' });
