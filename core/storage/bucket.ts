@@ -16,8 +16,26 @@ export interface Bucket {
   get(key: string, options?: GetOptions): Promise<StoredObject | null>;
   /** Stores `body` whole: nothing is visible under `key` before all of it is. */
   put(key: string, body: Uint8Array, options?: PutOptions): Promise<PutOutcome>;
+  /**
+   * Stores `body` in place of the object whose etag is `etag`, and only of that one.
+   *
+   * @returns `changed`, with nothing written, when another object is there by now, or none
+   */
+  replace(
+    key: string,
+    body: Uint8Array,
+    etag: string,
+    options?: ObjectOptions,
+  ): Promise<ReplaceOutcome>;
   /** Begins an object of unknown length. What is never committed is never visible. */
   upload(key: string, options?: ObjectOptions): Promise<Upload>;
+  /**
+   * Goes on with an upload that was begun, maybe by a process that is gone, and never ended.
+   *
+   * @param token its {@link Upload.token}
+   * @returns null when nothing of it is left; absent where a storage cannot go on with uploads
+   */
+  resumeUpload?(key: string, token: string, options?: ObjectOptions): Promise<ResumedUpload | null>;
   /** Every object whose key starts with `prefix`, in byte order of the keys. */
   list(prefix: string, options?: RequestOptions): AsyncIterable<ObjectInfo>;
   /** Deletes what is there of `keys`; a key that is missing is no failure. */
@@ -35,6 +53,8 @@ export interface BucketCapabilities {
   readonly conditionalPut: boolean;
   /** `Upload.commit` honours `ifAbsent` atomically. */
   readonly conditionalComplete: boolean;
+  /** `replace` is atomic: of writers that replace one etag exactly one succeeds. */
+  readonly conditionalReplace: boolean;
 }
 
 export interface ObjectInfo {
@@ -79,8 +99,13 @@ export interface PutOptions extends ObjectOptions {
 /** `exists`: something was there already and was left as it was (only with `ifAbsent`). */
 export type PutOutcome = 'created' | 'exists';
 
+/** `changed`: the object was no longer the one to be replaced, and was left as it was. */
+export type ReplaceOutcome = 'replaced' | 'changed';
+
 /** An object being written, one call at a time. Exactly one of `commit` and `abort` ends it. */
 export interface Upload {
+  /** Names what is stored so far for {@link Bucket.resumeUpload}; no secret. */
+  readonly token?: string | undefined;
   /**
    * Takes the next bytes; resolves when more may come, so awaiting it bounds memory. The chunk is
    * the caller's again then, to fill anew.
@@ -90,4 +115,10 @@ export interface Upload {
   commit(options?: { readonly ifAbsent?: boolean | undefined }): Promise<PutOutcome>;
   /** Leaves nothing readable; safe at any time, and does nothing after a `commit` that succeeded. */
   abort(): Promise<void>;
+}
+
+export interface ResumedUpload {
+  readonly upload: Upload;
+  /** How many of the object's first bytes the storage has: what is written next comes after them. */
+  readonly storedBytes: number;
 }

@@ -7,6 +7,7 @@ import {
   open,
   readdir,
   rename,
+  rmdir,
   unlink,
   type FileHandle,
 } from 'node:fs/promises';
@@ -172,7 +173,8 @@ export async function sweepTemporaries(root: FileRoot, olderThan: Date): Promise
       const path = join(folder, name);
       const found = await lstat(path).catch(nullIfMissing);
       if (found === null || found.mtime >= olderThan) continue;
-      await removeIfThere(path);
+      // The lock of a replacement whose process died is a folder.
+      await (found.isDirectory() ? rmdir(path) : removeIfThere(path));
       removed += 1;
     }
   } catch (error) {

@@ -9,6 +9,7 @@ import { fileError, isErrno } from './file-errors.ts';
 import { listFiles } from './file-list.ts';
 import { readBody } from './file-read.ts';
 import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './file-root.ts';
+import { replaceFile } from './file-replace.ts';
 import { createTemporary, discard, publish, sweepTemporaries, writeAll } from './file-temporary.ts';
 import { uploadFile } from './file-upload.ts';
 import { assertKey } from './keys.ts';
@@ -30,13 +31,17 @@ export function openFileBucket(directory: string): Bucket {
   const root = fileRoot(directory);
   return {
     url: root.url,
-    capabilities: { conditionalPut: true, conditionalComplete: true },
+    capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
     async head(key, options) {
       throwIfAborted(options?.signal, `looking for ${quote(key)} in ${root.url}`);
       return statObject(root, key, await locate(root, key));
     },
     get: (key, options) => getFile(root, key, options),
     put: (key, body, options) => putFile(root, key, body, options),
+    async replace(key, body, etag, options) {
+      throwIfAborted(options?.signal, `replacing ${quote(key)} in ${root.url}`);
+      return replaceFile(root, key, await locate(root, key), body, etag, options);
+    },
     async upload(key, options) {
       throwIfAborted(options?.signal, `writing ${quote(key)} in ${root.url}`);
       return uploadFile(root, key, await locate(root, key), options?.signal);

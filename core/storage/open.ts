@@ -1,9 +1,11 @@
 import { fileURLToPath } from 'node:url';
 import { NicheError, quote } from '../errors.ts';
 import type { Bucket } from './bucket.ts';
+import type { OpenOptions } from './credentials.ts';
 import { openFileBucket } from './file.ts';
 
-type Opener = (url: URL) => Bucket;
+/** @param options what no URL should hold */
+type Opener = (url: URL, options: OpenOptions) => Bucket;
 
 /** What each scheme opens; a driver is registered here and nowhere else. */
 const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([['file:', openFileUrl]]);
@@ -13,7 +15,7 @@ const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([['file:', 
  *
  * @throws NicheError `invalid-url`
  */
-export function openBucket(url: string): Bucket {
+export function openBucket(url: string, options: OpenOptions = {}): Bucket {
   const parsed = URL.parse(url);
   const opener = parsed === null ? undefined : openers.get(parsed.protocol);
   // The parser takes `file:some/path` for an absolute one.
@@ -25,7 +27,7 @@ export function openBucket(url: string): Bucket {
       { hint: 'for a directory write file:///absolute/path' },
     );
   }
-  return opener(parsed);
+  return opener(parsed, options);
 }
 
 function openFileUrl(url: URL): Bucket {

@@ -49,6 +49,28 @@ export function bucketConformance(name: string, open: () => Promise<OpenedBucket
       assert.deepEqual(await readObject(bucket, 'empty'), Buffer.alloc(0));
     });
 
+    on('replaces an object only while it is the one that was read', async (bucket) => {
+      assert.equal(await bucket.replace('x', Buffer.from('early'), '"none"'), 'changed');
+      await bucket.put('x', Buffer.from('one'));
+      const { etag } = (await bucket.head('x'))!;
+      assert.equal(await bucket.replace('x', Buffer.from('two'), etag), 'replaced');
+      assert.equal(await bucket.replace('x', Buffer.from('three'), etag), 'changed');
+      assert.equal((await readObject(bucket, 'x'))?.toString(), 'two');
+      assert.deepEqual(await listKeys(bucket, ''), ['x']);
+    });
+
+    on('lets one of many replace an object', async (bucket) => {
+      if (!bucket.capabilities.conditionalReplace) return;
+      await bucket.put('x', Buffer.from('first'));
+      const { etag } = (await bucket.head('x'))!;
+      const outcomes = await Promise.all(
+        writers.map((writer) => bucket.replace('x', Buffer.from(`by ${writer}`), etag)),
+      );
+      const winners = writers.filter((writer) => outcomes[writer] === 'replaced');
+      assert.equal(winners.length, 1);
+      assert.equal((await readObject(bucket, 'x'))?.toString(), `by ${winners[0]}`);
+    });
+
     on('holds a large object, whole and by upload in any chunking', async (bucket) => {
       const bytes = patternBytes(7 * mib + 1);
       await bucket.put('large', bytes);

@@ -42,6 +42,10 @@ export function faultyBucket(bucket: Bucket, choose: FaultChooser): Bucket {
       await pass('put', key, options);
       return bucket.put(key, body, options);
     },
+    async replace(key, body, etag, options) {
+      await pass('replace', key, options);
+      return bucket.replace(key, body, etag, options);
+    },
     async upload(key, options) {
       await pass('upload', key, options);
       const upload = await bucket.upload(key, options);

@@ -13,7 +13,7 @@ import { clipRange } from '../../core/storage/range.ts';
 
 /** What a bucket is asked to do; `write`, `commit` and `abort` are an upload's. */
 export type BucketOperation =
-  'head' | 'get' | 'put' | 'upload' | 'write' | 'commit' | 'abort' | 'list' | 'delete';
+  'head' | 'get' | 'put' | 'replace' | 'upload' | 'write' | 'commit' | 'abort' | 'list' | 'delete';
 
 interface MemoryObject {
   readonly bytes: Uint8Array;
@@ -97,7 +97,11 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
 
   return {
     url,
-    capabilities: options.capabilities ?? { conditionalPut: true, conditionalComplete: true },
+    capabilities: options.capabilities ?? {
+      conditionalPut: true,
+      conditionalComplete: true,
+      conditionalReplace: true,
+    },
 
     async head(key, request) {
       assertKey(key);
@@ -121,6 +125,16 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
       return step('put', key, request.signal, () => {
         assertDigest(key, bytes, request.sha256);
         return storeObject(key, bytes, request.ifAbsent, request);
+      });
+    },
+
+    async replace(key, body, etag, request = {}) {
+      assertKey(key);
+      const bytes = Uint8Array.from(body);
+      return step('replace', key, request.signal, () => {
+        if (store.objects.get(key)?.etag !== etag) return 'changed';
+        storeObject(key, bytes, false, request);
+        return 'replaced';
       });
     },
 

@@ -120,7 +120,11 @@ describe('the NARs of a cache', () => {
   }
 
   it('have names of their own where storage cannot complete only if absent', async () => {
-    const capabilities = { conditionalPut: true, conditionalComplete: false };
+    const capabilities = {
+      conditionalPut: true,
+      conditionalComplete: false,
+      conditionalReplace: true,
+    };
     const bucket = memoryBucket({ capabilities });
     const nars = storeIn(bucket);
     const one = await nars.store(large.info, open(large));

@@ -1,0 +1,104 @@
+import { hash } from 'node:crypto';
+import { mkdir, rename, rmdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NicheError, quote } from '../errors.ts';
+import { throwIfAborted } from './aborted.ts';
+import type { ObjectOptions, ReplaceOutcome } from './bucket.ts';
+import { fileError, isErrno } from './file-errors.ts';
+import { statObject, temporaryFolder, type FileRoot } from './file-root.ts';
+import { createTemporary, discard, publish, writeAll } from './file-temporary.ts';
+
+/** A lock older than this, in milliseconds, was left by a process that died. */
+const lockLifetimeMs = 30_000;
+
+/** Between two looks at a lock that another process holds, in milliseconds. */
+const lockPollMs = 20;
+
+/**
+ * {@link Bucket.replace} for a directory. File systems have no "rename if unchanged", so those who
+ * replace one key take turns, by a lock among the temporary files.
+ *
+ * @param path the file of `key`
+ */
+export async function replaceFile(
+  root: FileRoot,
+  key: string,
+  path: string,
+  body: Uint8Array,
+  etag: string,
+  options: ObjectOptions | undefined,
+): Promise<ReplaceOutcome> {
+  const action = `replacing ${quote(key)} in ${root.url}`;
+  try {
+    const temporary = await createTemporary(root);
+    try {
+      await writeAll(temporary.handle, body);
+      const lock = await takeLock(root, key, action, options?.signal);
+      try {
+        if ((await statObject(root, key, path))?.etag === etag) {
+          await publish(root, temporary, key, path, false);
+          return 'replaced';
+        }
+      } finally {
+        await removeFolder(lock);
+      }
+      await discard(temporary);
+      return 'changed';
+    } catch (error) {
+      // The first failure is the one to tell; a sweep removes what is left.
+      await discard(temporary).catch(() => undefined);
+      throw error;
+    }
+  } catch (error) {
+    throw fileError(error, action);
+  }
+}
+
+/** The lock's path: a folder, since making one is atomic. */
+async function takeLock(
+  root: FileRoot,
+  key: string,
+  action: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const name = hash('sha256', key, 'hex').slice(0, 32);
+  const lock = join(root.path, temporaryFolder, `replace-${name}`);
+  const giveUpAt = Date.now() + 2 * lockLifetimeMs;
+  for (;;) {
+    throwIfAborted(signal, action);
+    try {
+      await mkdir(lock);
+      return lock;
+    } catch (error) {
+      if (!isErrno(error, 'EEXIST')) throw error;
+    }
+    if (Date.now() > giveUpAt) {
+      throw new NicheError('storage-unavailable', `${action} failed: others keep replacing it`);
+    }
+    if (await isStale(lock)) {
+      // Of several that find it stale, one moves it away; the others find nothing to move.
+      const aside = `${lock}.${process.pid}.${Date.now()}`;
+      await rename(lock, aside).then(() => removeFolder(aside), ignoreMissing);
+    } else {
+      await sleep(lockPollMs);
+    }
+  }
+}
+
+async function isStale(lock: string): Promise<boolean> {
+  try {
+    return Date.now() - (await stat(lock)).mtimeMs > lockLifetimeMs;
+  } catch (error) {
+    ignoreMissing(error);
+    return false;
+  }
+}
+
+async function removeFolder(lock: string): Promise<void> {
+  await rmdir(lock).catch(ignoreMissing);
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!isErrno(error, 'ENOENT')) throw error;
+}
