@@ -28,6 +28,11 @@ export type NicheErrorCode =
   | 'newer-version'
   | 'wrong-key'
   | 'upstream-unavailable'
+  // a publisher whose time is limited, and the keys it signs with
+  | 'out-of-time'
+  | 'signer-denied'
+  | 'signer-unavailable'
+  | 'invalid-signer'
   // the command line and the nix under it
   | 'usage'
   | 'nix-missing'

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 
 import type { PathInfo } from '../nix/path-info.ts';
+import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { auditPrefix } from './layout.ts';
 import { createObject, readText } from './objects.ts';
@@ -20,11 +21,43 @@ export interface AuditRecord {
   /** Store paths that the contents mention and the client did not claim. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
   readonly signatures: readonly string[];
-  /** `<key name>:<base64>` of each key that made one of `signatures`. */
-  readonly signers: readonly string[];
+  /** Who made each of `signatures`, in their order. */
+  readonly signers: readonly AuditedSigner[];
   readonly upload: string;
+  /** Null where the publisher was told by nobody: a worker that lists what is staged. */
+  readonly origin: Origin | null;
   /** The release that checked and signed. */
   readonly publisher: string;
+}
+
+export interface AuditedSigner {
+  /** `<key name>:<base64>`. */
+  readonly publicKey: string;
+  /** The key as its KMS names it; absent where the publisher held the key itself. */
+  readonly keyId?: string;
+  /** The KMS's request, as its own log has it. */
+  readonly requestId?: string;
+}
+
+/** How the publisher came to know of a batch, and who the storage says staged it. */
+export interface Origin {
+  /** `event`: the storage told of the upload; `sweep`: found later, when who staged it is not known. */
+  readonly via: 'event' | 'sweep';
+  /** Who uploaded the manifest, as the storage names its callers. */
+  readonly principal?: string | undefined;
+  /** From where. */
+  readonly sourceAddress?: string | undefined;
+  /** When, ISO 8601. */
+  readonly at?: string | undefined;
+}
+
+export function auditedSigner(signer: Signer, requestId: string | undefined): AuditedSigner {
+  const { publicKey, keyId } = signer;
+  return {
+    publicKey,
+    ...(keyId === undefined ? {} : { keyId }),
+    ...(requestId === undefined ? {} : { requestId }),
+  };
 }
 
 /** Stores one record under a name that nothing else has. */

@@ -3,6 +3,7 @@ import type { NarListing } from '../nix/listing.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import type { Origin } from './audit.ts';
 import {
   parseWaitingKey,
   pendingKey,
@@ -23,6 +24,8 @@ export interface Candidate {
   readonly nar: StoredNar;
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
   readonly upload: string;
+  /** Absent in records of a release that did not know it. */
+  readonly origin?: Origin | null;
 }
 
 /** A candidate that waits for references. The publisher wrote it, so it is believed. */

@@ -8,7 +8,8 @@ import type { PathInfo } from '../nix/path-info.ts';
 import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import { auditedPath, writeAudit } from './audit.ts';
+import { auditedPath, auditedSigner, writeAudit } from './audit.ts';
+import type { AuditedSigner, Origin } from './audit.ts';
 import type { CacheConfig } from './config.ts';
 import { blockedKey, listingKey, logKey, narInfoKey } from './layout.ts';
 import type { Waiting } from './layout.ts';
@@ -35,6 +36,8 @@ export interface PathPublisherOptions {
   readonly wake: (waiting: Waiting) => Promise<void>;
   /** The release, for the audit. */
   readonly version: string;
+  /** The largest NAR that this publisher's time limit allows, in bytes. */
+  readonly maxNarBytes: number;
   readonly now: () => Date;
 }
 
@@ -49,6 +52,7 @@ export interface Run {
 export interface StagedPath {
   readonly claim: PathInfo;
   readonly upload: string;
+  readonly origin: Origin | null;
   readonly openNar: () => AsyncIterable<Uint8Array>;
   readonly readLog: () => Promise<Uint8Array | null>;
 }
@@ -124,12 +128,13 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   }
 
   async function sign(candidate: Candidate): Promise<NarInfo> {
-    const { info, nar, unclaimed, upload } = candidate;
+    const { info, nar, unclaimed, upload, origin = null } = candidate;
     const text = fingerprint(info, storeDir);
     const usable = usableSigners(signers, info, storeDir);
     const signatures: string[] = [];
+    const audited: AuditedSigner[] = [];
     for (const signer of usable) {
-      const signature = await signer.sign(text);
+      const { signature, requestId } = await signer.sign(text);
       if (!verifyFingerprint(text, signature, publicKeys)) {
         throw new NicheError(
           'wrong-key',
@@ -137,6 +142,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
         );
       }
       signatures.push(signature);
+      audited.push(auditedSigner(signer, requestId));
     }
     await writeAudit(options.private, {
       version: 1,
@@ -144,8 +150,9 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       ...auditedPath(info),
       unclaimed,
       signatures,
-      signers: usable.map(({ publicKey }) => publicKey),
+      signers: audited,
       upload,
+      origin,
       publisher: version,
     });
     return { ...info, ...nar, signatures: [...signatures, ...info.signatures], extra: [] };
@@ -226,8 +233,8 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
 
   /** The candidate that a staged path makes; its outcome, where that is known already. */
   async function examine(run: Run, staged: StagedPath): Promise<Outcome | Examined> {
-    const { claim, upload, openNar, readLog } = staged;
-    assertPublishable(claim, config, signers);
+    const { claim, upload, origin, openNar, readLog } = staged;
+    assertPublishable(claim, options);
     if ((await settle(run, claim)) === 'exists') {
       await complete(claim, async () => lackingAttachments(claim, await readLog()));
       return { status: 'exists' };
@@ -235,7 +242,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const { listing, unclaimed, ...nar } = await nars.store(claim, openNar);
     const info = { ...claim, signatures: upstreams.verified(claim) };
     const attachments = attachmentsOf(listing, await readLog());
-    return { candidate: { info, nar, unclaimed, upload }, attachments };
+    return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   }
 
   return {
@@ -245,9 +252,9 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       return finish(run, examined.candidate, examined.attachments, null);
     },
 
-    async resume(run, { info, nar, unclaimed, upload }, reference) {
+    async resume(run, { info, nar, unclaimed, upload, origin = null }, reference) {
       const attachments = await pending.attachments(storeHash(info.path), upload);
-      return finish(run, { info, nar, unclaimed, upload }, attachments, reference);
+      return finish(run, { info, nar, unclaimed, upload, origin }, attachments, reference);
     },
   };
 }
@@ -260,7 +267,16 @@ interface Examined {
 const neverParked = (): Promise<void> => Promise.resolve();
 
 /** @throws NicheError `too-large`, `unsignable`: what is known before a byte is read */
-function assertPublishable(claim: PathInfo, config: CacheConfig, signers: readonly Signer[]): void {
+function assertPublishable(
+  claim: PathInfo,
+  { config, signers, ...options }: PathPublisherOptions,
+): void {
+  if (claim.narSize > options.maxNarBytes) {
+    throw new NicheError(
+      'too-large',
+      `the NAR of ${claim.path} is too large for the time that this publisher has: expected at most ${options.maxNarBytes} bytes, got ${claim.narSize}`,
+    );
+  }
   const { maxNarBytes } = config.limits;
   if (claim.narSize > maxNarBytes) {
     throw new NicheError(

@@ -9,6 +9,7 @@ import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { createAttempts } from './attempts.ts';
+import type { Origin } from './audit.ts';
 import { readBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey, uploadPrefix } from './layout.ts';
@@ -25,6 +26,7 @@ import type { Run } from './publish-path.ts';
 import { rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
+import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
 import type { Upstreams } from './upstreams.ts';
 
 export interface PublisherOptions {
@@ -39,6 +41,8 @@ export interface PublisherOptions {
   readonly version: string;
   /** The longest that one call of `publish` may take, in milliseconds. @default 15 minutes */
   readonly timeLimitMs?: number;
+  /** NAR bytes a second that this publisher is counted on to publish. @default unbounded */
+  readonly bytesPerSecond?: number;
   /** zstd frames compressed at once. @default 2 */
   readonly parallelism?: number;
   readonly now?: () => Date;
@@ -58,14 +62,26 @@ export interface Published {
  * throws; then nothing is lost, and a later call goes on.
  */
 export interface Publisher {
-  /** Publishes a batch; nothing happens when its manifest is gone, for then it is handled. */
-  publish(id: BatchId): Promise<Published[]>;
+  /**
+   * Publishes a batch; nothing happens when its manifest is gone, for then it is handled.
+   *
+   * @throws NicheError `out-of-time` when the time left allows no more of its paths
+   */
+  publish(id: BatchId, call?: PublishCall): Promise<Published[]>;
   /** Goes on with a path whose reference has come; null when it no longer waits. */
   resume(waiting: Waiting): Promise<Published | null>;
   /** Gives up on a path that has waited too long. */
   giveUp(waiting: Waiting): Promise<Published | null>;
   readonly pending: PendingPaths;
   readonly timeLimitMs: number;
+}
+
+/** What is known of one call of {@link Publisher.publish}. */
+export interface PublishCall {
+  /** How the batch came to be known, for the audit. */
+  readonly origin?: Origin | undefined;
+  /** Until the process may be ended, in milliseconds. @default the publisher's time limit, from now */
+  readonly timeLeftMs?: (() => number) | undefined;
 }
 
 /** Paths of a batch published at once: what each does most is wait for storage. */
@@ -75,6 +91,7 @@ export const defaultTimeLimitMs = 15 * 60 * 1000;
 
 export function createPublisher(options: PublisherOptions): Publisher {
   const { config, upstreams, now = () => new Date(), timeLimitMs = defaultTimeLimitMs } = options;
+  const { bytesPerSecond = Infinity } = options;
   const { storeDir } = config;
   const pending = createPendingPaths(options.private);
   const attempts = createAttempts(options.private, {
@@ -87,7 +104,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
     config,
     parallelism: options.parallelism ?? 2,
   });
-  const paths = createPathPublisher({ ...options, nars, pending, now });
+  const maxNarBytes = maxBytesWithin(timeLimitMs, bytesPerSecond);
+  const paths = createPathPublisher({ ...options, nars, pending, now, maxNarBytes });
 
   async function begin(): Promise<Run> {
     const blocked = await readBlocked(options.private);
@@ -123,7 +141,12 @@ export function createPublisher(options: PublisherOptions): Publisher {
     return (await options.private.head(manifestKey(id))) !== null;
   }
 
-  async function publishBatch(id: BatchId, manifest: Manifest): Promise<Published[]> {
+  async function publishBatch(
+    id: BatchId,
+    manifest: Manifest,
+    { origin, timeLeftMs }: PublishCall,
+  ): Promise<Published[]> {
+    const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
     return attempts.run(id, async (attempt) => {
       const run = await begin();
       const openNar = openStagedNars(options.private, id, manifest);
@@ -131,10 +154,12 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const begun = new Map<string, Promise<Published | null>>();
 
       async function publishPath(claim: PathInfo, index: number): Promise<Published | null> {
+        budget.begin(claim);
         const concluded = await attempt.path(storeHash(claim.path), () =>
           paths.publish(run, {
             claim,
             upload: id.upload,
+            origin: origin ?? null,
             openNar: () => openNar(index),
             readLog: () => logs.read(claim),
           }),
@@ -168,7 +193,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     pending,
     timeLimitMs,
 
-    async publish(id) {
+    async publish(id, call = {}) {
       let manifest: Manifest | null;
       try {
         manifest = await readManifest(options.private, id, storeDir);
@@ -176,7 +201,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
         if (isRejection(error)) return [await refuseBatch(id, error)];
         throw error;
       }
-      return manifest ? publishBatch(id, manifest) : [];
+      return manifest ? publishBatch(id, manifest, call) : [];
     },
 
     async resume(waiting) {

@@ -89,7 +89,10 @@ async function sweepStaging(
     if (id && isStale(object)) stale.push(id);
   }
   const published: Published[] = [];
-  for (const id of stale) published.push(...((await attempt(() => publisher.publish(id))) ?? []));
+  for (const id of stale)
+    published.push(
+      ...((await attempt(() => publisher.publish(id, { origin: { via: 'sweep' } }))) ?? []),
+    );
   return published;
 }
 

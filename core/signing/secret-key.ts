@@ -12,6 +12,6 @@ export function secretKeySigner(secretKey: string): Signer {
   return {
     keyName: parsed.name,
     publicKey: formatPublicKey(parsed.publicKey),
-    sign: (fingerprint) => Promise.resolve(signFingerprint(fingerprint, parsed)),
+    sign: (fingerprint) => Promise.resolve({ signature: signFingerprint(fingerprint, parsed) }),
   };
 }

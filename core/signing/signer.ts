@@ -9,6 +9,15 @@ export interface Signer {
   readonly publicKey: string;
   /** The longest fingerprint it signs, in bytes; unbounded when absent. */
   readonly maxBytes?: number;
-  /** Returns `<key name>:<base64>`, a pure Ed25519 signature over the fingerprint's UTF-8 bytes. */
-  sign(fingerprint: string): Promise<string>;
+  /** Where a key lies that this process does not hold, as a KMS names it; for the audit. */
+  readonly keyId?: string;
+  /** A pure Ed25519 signature over the fingerprint's UTF-8 bytes. */
+  sign(fingerprint: string): Promise<Signed>;
+}
+
+export interface Signed {
+  /** `<key name>:<base64>`. */
+  readonly signature: string;
+  /** By which the KMS's own log knows the request; for the audit. */
+  readonly requestId?: string;
 }

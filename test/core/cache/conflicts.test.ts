@@ -130,7 +130,7 @@ describe('signing', () => {
     await check(cache);
     const audit = await auditRecords(cache);
     const signers = audit.find(({ path }) => path === hello.info.path)?.signers;
-    assert.deepEqual(signers, [testSigner('test-1', 1).publicKey]);
+    assert.deepEqual(signers, [{ publicKey: testSigner('test-1', 1).publicKey }]);
   });
 
   const good = testSigner('test-1');
@@ -138,10 +138,16 @@ describe('signing', () => {
     ['signs something else', { ...good, sign: () => good.sign('something else') }],
     ['is another key of the same name', { ...testSigner('test-1', 5) }],
     ['has no published key', testSigner('unknown-1', 6)],
-    ['returns no signature', { ...good, sign: () => Promise.resolve('test-1:AAAA') }],
+    [
+      'returns no signature',
+      { ...good, sign: () => Promise.resolve({ signature: 'test-1:AAAA' }) },
+    ],
     [
       'brings a line of its own',
-      { ...good, sign: async (text) => `${await good.sign(text)}\nStorePath: x` },
+      {
+        ...good,
+        sign: async (text) => ({ signature: `${(await good.sign(text)).signature}\nStorePath: x` }),
+      },
     ],
   ];
   for (const [about, signer] of liars) {

@@ -58,7 +58,8 @@ describe('the audit', () => {
     const record: AuditRecord = {
       ...{ version: 1, at: '2026-01-02T03:04:05.678Z', path, narHash, narSize, references },
       unclaimed: { count: 0, first: [] },
-      ...{ signatures: ['a:b'], signers: ['a:c'], upload, publisher: 'test' },
+      ...{ signatures: ['a:b'], signers: [{ publicKey: 'a:c' }], origin: null },
+      ...{ upload, publisher: 'test' },
     };
     await Promise.all([writeAudit(bucket, record), writeAudit(bucket, record)]);
     const keys = await listKeys(bucket);
