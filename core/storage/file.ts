@@ -1,10 +1,10 @@
-import { hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { lstat, open, rmdir, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { NicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import type { Bucket, GetOptions, PutOptions, PutOutcome, StoredObject } from './bucket.ts';
+import { assertDigest } from './digest.ts';
 import { fileError, isErrno } from './file-errors.ts';
 import { listFiles } from './file-list.ts';
 import { readBody } from './file-read.ts';
@@ -111,17 +111,6 @@ async function putFile(
     }
   } catch (error) {
     throw fileError(error, action);
-  }
-}
-
-function assertDigest(body: Uint8Array, expected: Uint8Array, action: string): void {
-  const got = hash('sha256', body, 'hex');
-  const wanted = Buffer.from(expected).toString('hex');
-  if (got !== wanted) {
-    throw new NicheError(
-      'storage-integrity',
-      `${action} failed: expected bytes whose SHA-256 is ${wanted}, got ${got}`,
-    );
   }
 }
 

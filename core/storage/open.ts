@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { NicheError, quote } from '../errors.ts';
+import { openAzureBucket } from './azure.ts';
 import type { Bucket } from './bucket.ts';
 import type { OpenOptions } from './credentials.ts';
 import { openFileBucket } from './file.ts';
@@ -8,7 +9,10 @@ import { openFileBucket } from './file.ts';
 type Opener = (url: URL, options: OpenOptions) => Bucket;
 
 /** What each scheme opens; a driver is registered here and nowhere else. */
-const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([['file:', openFileUrl]]);
+const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([
+  ['file:', openFileUrl],
+  ['azure:', (url, options) => openAzureBucket(url.href, options)],
+]);
 
 /**
  * The bucket at `url`, as `file:///srv/cache`. Nothing is looked at before the first request.

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { debianMirror, openDebianSuite, type DebianSuite } from './debian.ts';
 import { installedNix, nixFolder, type NixVersion } from './nix-installed.ts';
-import { finishSetup, type ToolReport } from './tools.ts';
+import type { ToolReport } from './tools.ts';
 
 const exec = promisify(execFile);
 
@@ -145,8 +145,4 @@ function explain(error: unknown): string {
     .find((line) => line.startsWith('E: '))
     ?.slice(3);
   return `${complaint ?? message ?? String(error)}; run this again when the archive is in reach`;
-}
-
-if (import.meta.main) {
-  finishSetup(await setupNix());
 }

@@ -1,0 +1,8 @@
+/** What the driver takes of the SDK, in a module of its own so that all of it is loaded at once. */
+export {
+  AnonymousCredential,
+  BlobServiceClient,
+  newPipeline,
+  RestError,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob';

@@ -1,0 +1,19 @@
+import { hash } from 'node:crypto';
+import { NicheError } from '../errors.ts';
+
+/**
+ * Refuses a body that is not the one that was declared.
+ *
+ * @param action names what fails, as in `writing "nar/…" in file:///…`
+ * @throws NicheError `storage-integrity`
+ */
+export function assertDigest(body: Uint8Array, expected: Uint8Array, action: string): void {
+  const got = hash('sha256', body, 'hex');
+  const wanted = Buffer.from(expected).toString('hex');
+  if (got !== wanted) {
+    throw new NicheError(
+      'storage-integrity',
+      `${action} failed: expected bytes whose SHA-256 is ${wanted}, got ${got}`,
+    );
+  }
+}

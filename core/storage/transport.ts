@@ -1,0 +1,105 @@
+import http, { type Agent, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { Readable } from 'node:stream';
+
+export interface HttpRequest {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | string | AsyncIterable<Uint8Array> | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** @default Node's own, which keeps connections and knows of proxies where it is told to */
+  readonly agent?: Agent | undefined;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Read it to its end or destroy it, else the connection stays open. */
+  readonly body: Readable;
+}
+
+/** Sends one request, for an SDK whose own transport cannot bound it. */
+export type Transport = (request: HttpRequest) => Promise<HttpAnswer>;
+
+/** Nothing was sent or received for too long. */
+export class IdleTimeoutError extends Error {
+  override readonly name = 'IdleTimeoutError';
+  readonly code = 'ETIMEDOUT';
+}
+
+/**
+ * A transport of which each request, from the connection to the body's last chunk, ends when
+ * nothing has moved for `idleTimeoutMs`, in either direction. A reader who takes that long over
+ * what has come is no reason.
+ */
+export function createTransport(idleTimeoutMs: number): Transport {
+  return (request) =>
+    new Promise((resolve, reject) => {
+      const { method, url, headers, body, signal, agent } = request;
+      let answer: IncomingMessage | undefined;
+      const isSecure = url.startsWith('https:');
+      const outgoing = (isSecure ? https : http).request(url, {
+        method,
+        headers: { ...headers },
+        ...(agent === undefined ? {} : { agent }),
+        ...(signal === undefined ? {} : { signal }),
+      });
+
+      outgoing.on('socket', (socket) => {
+        const onTimeout = (): void => {
+          if (answer !== undefined && answer.readableLength > 0) {
+            // The reader is away; a timer that has fired does not start anew by itself.
+            socket.setTimeout(idleTimeoutMs);
+            return;
+          }
+          const error = new IdleTimeoutError(`nothing came for ${idleTimeoutMs} ms`);
+          answer?.destroy(error);
+          outgoing.destroy(error);
+        };
+        socket.setTimeout(idleTimeoutMs);
+        socket.on('timeout', onTimeout);
+        // It may serve another request next.
+        outgoing.on('close', () => socket.off('timeout', onTimeout));
+      });
+      outgoing.on('error', reject);
+      outgoing.on('response', (message) => {
+        answer = message;
+        resolve({
+          status: message.statusCode ?? 0,
+          headers: plainHeaders(message),
+          body: message,
+        });
+      });
+
+      if (body === undefined || typeof body === 'string' || body instanceof Uint8Array) {
+        outgoing.end(body);
+        return;
+      }
+      const source = Readable.from(body, { objectMode: false });
+      source.on('error', (error) => outgoing.destroy(error));
+      outgoing.on('close', () => source.destroy());
+      source.pipe(outgoing);
+    });
+}
+
+function plainHeaders({ headers }: IncomingMessage): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [
+      name,
+      Array.isArray(value) ? value.join(', ') : (value ?? ''),
+    ]),
+  );
+}
+
+/** The answer's body as text; what comes beyond `maxBytes` is left out, and the connection closed. */
+export async function readAnswer(body: Readable, maxBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > maxBytes) break;
+  }
+  return Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8');
+}

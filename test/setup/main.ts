@@ -1,0 +1,7 @@
+/** Gets every server and tool that tests use and that is not there yet. */
+import { setupNix } from './nix.ts';
+import { setupAzurite, setupFakeGcs } from './storage-servers.ts';
+import { finishSetup } from './tools.ts';
+
+const reports = await Promise.all([setupNix(), setupAzurite(), setupFakeGcs()]);
+finishSetup(reports.flat());

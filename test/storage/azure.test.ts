@@ -1,0 +1,30 @@
+import { after, describe, it } from 'node:test';
+import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
+import { bucketConformance } from './conformance.ts';
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
+
+const why = whyNoAzurite();
+if (why !== null) it('Azure on Azurite', { skip: why }, () => undefined);
+else describe('Azure on Azurite', onAzurite);
+
+function onAzurite(): void {
+  let starting: Promise<Azurite> | undefined;
+  after(async () => (await starting)?.stop());
+
+  async function started(): Promise<Azurite> {
+    starting ??= startAzurite();
+    return starting;
+  }
+
+  async function opened(options: AzureOptions = {}) {
+    const server = await started();
+    const container = await server.createContainer();
+    const bucket = openAzureBucket(server.url(container), {
+      credentials: server.credentials,
+      ...options,
+    });
+    return { server, container, bucket, close: () => Promise.resolve() };
+  }
+
+  bucketConformance('Azure on Azurite', opened);
+}

@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface ServerProcess {
+  /** `http://127.0.0.1:<port>` */
+  readonly origin: string;
+  /** Ends it, and removes its folder. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a server of its own, with an empty folder, on a port that was free a moment ago, and waits
+ * until it answers HTTP.
+ *
+ * @param name for the folder
+ */
+export async function startServerProcess(
+  name: string,
+  command: (port: number, folder: string) => readonly [string, ...string[]],
+): Promise<ServerProcess> {
+  const folder = await mkdtemp(join(tmpdir(), `niche-${name}-`));
+  const port = await freePort();
+  const [program, ...args] = command(port, folder);
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const exited = once(child, 'exit');
+  // A test runner that is killed in its turn must not leave it behind.
+  const kill = (): boolean => child.kill('SIGKILL');
+  process.once('exit', kill);
+  const stop = async (): Promise<void> => {
+    process.off('exit', kill);
+    kill();
+    await exited;
+    await rm(folder, { recursive: true, force: true });
+  };
+  const origin = `http://127.0.0.1:${port}`;
+  for (let attempt = 0; attempt < 600; attempt += 1) {
+    if (child.exitCode !== null) break;
+    const answer = await fetch(origin).catch(() => null);
+    if (answer !== null) {
+      await answer.body?.cancel();
+      return { origin, stop };
+    }
+    await sleep(50);
+  }
+  await stop();
+  throw new Error(`${name} does not answer at ${origin}`);
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
