@@ -11,6 +11,8 @@ export type NicheErrorCode =
   | 'malformed-path-info'
   | 'malformed-derivation'
   | 'malformed-cache-info'
+  // what buckets say
+  | 'malformed-event'
   // staging and publishing; these are also the codes of a receipt
   | RejectionCode
   | 'oversized'
