@@ -27,7 +27,7 @@ export const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
  */
 export async function runForeground(options: RunOptions): Promise<number> {
   const { command, args, env, cwd, onStart, onSignal } = options;
-  const child = spawn(command, args, { env, cwd, stdio: 'inherit' });
+  // Before the command: it may run, and someone may want it to stop, before `spawn` returns.
   const handlers = stopSignals.map((signal) => {
     const handler = (): void => {
       onSignal?.(signal);
@@ -36,6 +36,7 @@ export async function runForeground(options: RunOptions): Promise<number> {
     process.on(signal, handler);
     return [signal, handler] as const;
   });
+  const child = spawn(command, args, { env, cwd, stdio: 'inherit' });
   try {
     return await new Promise<number>((resolve, reject) => {
       child.once('spawn', () => {
