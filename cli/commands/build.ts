@@ -1,10 +1,8 @@
 import { Option } from 'commander';
 import type { Command } from 'commander';
 
-import type { CacheConfig } from '../../core/cache/config.ts';
-import { openCache } from '../../core/cache/open-cache.ts';
 import { isNicheError } from '../../core/errors.ts';
-import { cacheUrl, isCacheNamed } from '../cache-url.ts';
+import { assertKeysSure, isCacheNamed, keysOf, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { chosenStore } from '../nix/build-arguments.ts';
@@ -14,6 +12,8 @@ import type { Nix } from '../nix/nix.ts';
 import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
 import { ownCacheConfig } from '../nix/own-cache.ts';
+import type { OwnCache } from '../nix/own-cache.ts';
+import { openNamedCache } from '../open-cache.ts';
 import { runForeground } from '../nix/run.ts';
 import type { Progress } from '../ui/progress.ts';
 import { finishUpload } from '../upload/finish.ts';
@@ -100,7 +100,8 @@ async function runBuild(
   const progress = startProgress(context, false);
   const { env, cwd } = context;
   const prepared = await prepare(args, flags, context, progress);
-  const config = prepared && flags.substitute ? ownCacheConfig(prepared.nix, prepared.config) : [];
+  const config =
+    prepared && flags.substitute ? ownCacheConfig(prepared.nix, prepared.ownCache) : [];
   if (!prepared?.upload) {
     const nixConfig = appendNixConfig(env['NIX_CONFIG'], [nixCommandFeature, ...config]);
     const buildEnv = { ...env, NIX_CONFIG: nixConfig };
@@ -155,7 +156,7 @@ async function runBuild(
 
 interface Prepared {
   readonly nix: Nix;
-  readonly config: CacheConfig;
+  readonly ownCache: OwnCache;
   /** Null when the build is not uploaded; it takes paths from the cache all the same. */
   readonly upload: OpenUpload | null;
 }
@@ -176,12 +177,14 @@ async function prepare(
       return null;
     };
   if (flags.upload === 'off' && !isCacheNamed(flags.cacheUrl, context)) return null;
+  const named = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
   const storeUrl = chosenStore(args);
   const opened = await Promise.all([
-    openCache(cacheUrl(flags.cacheUrl, context)),
+    openNamedCache(named),
     openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
   ])
     .then(([cache, nix]) => {
+      assertKeysSure(named, cache.config);
       assertSameStore(cache, nix);
       return { cache, nix };
     })
@@ -192,7 +195,9 @@ async function prepare(
     flags.upload === 'off'
       ? null
       : await openUpload(cache, flags, context).catch(tolerate('uploading'));
-  return { nix, config: cache.config, upload };
+  const { substituter } = cache.config;
+  const ownCache = { substituter, publicKeys: keysOf(named, cache.config) };
+  return { nix, ownCache, upload };
 }
 
 async function* pathsOf(noticed: AsyncIterable<NoticedPath>): AsyncIterable<string> {

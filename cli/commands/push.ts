@@ -4,15 +4,15 @@ import { createInterface } from 'node:readline';
 
 import type { Command } from 'commander';
 
-import { openCache } from '../../core/cache/open-cache.ts';
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
-import { cacheUrl } from '../cache-url.ts';
+import { assertKeysSure, nameCache } from '../cache-url.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
+import { openNamedCache } from '../open-cache.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
 import { describeSetup, startProgress } from '../upload/setup.ts';
@@ -52,10 +52,12 @@ Examples:
 
 async function push(args: readonly string[], flags: PushFlags, context: Context): Promise<void> {
   const startedAt = Date.now();
+  const named = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
   const [cache, nix] = await Promise.all([
-    openCache(cacheUrl(flags.cacheUrl, context)),
+    openNamedCache(named),
     openNix({ env: context.env, cwd: context.cwd }),
   ]);
+  assertKeysSure(named, cache.config);
   assertSameStore(cache, nix);
   const upload = await openUpload(cache, flags, context);
   const progress = startProgress(context, true);

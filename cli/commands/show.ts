@@ -10,7 +10,7 @@ import { judgeSignatures } from '../../core/cache/signatures.ts';
 import type { JudgedSignature, SignatureVerdict } from '../../core/cache/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
-import { cacheUrl } from '../cache-url.ts';
+import { keysOf, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { formatBytes, formatExactBytes } from '../ui/format.ts';
@@ -45,7 +45,9 @@ Examples:
 }
 
 async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
-  const cache = await openCacheReader(cacheUrl(flags.cacheUrl, context));
+  const named = nameCache(flags.cacheUrl, [], context);
+  const cache = await openCacheReader(named.url);
+  keysOf(named, cache.config);
   const [document, lines] =
     path === undefined ? await showCache(cache) : await showPath(cache, path);
   context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : layOut(lines));

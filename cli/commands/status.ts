@@ -2,13 +2,13 @@ import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
 import { isUploadId } from '../../core/cache/layout.ts';
-import { openCache } from '../../core/cache/open-cache.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts.ts';
 import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../core/cache/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status.ts';
 import { receiptDays } from '../../core/cache/sweep.ts';
-import { cacheUrl } from '../cache-url.ts';
+import { nameCache } from '../cache-url.ts';
+import { openNamedCache } from '../open-cache.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { count, formatAge } from '../ui/format.ts';
@@ -52,7 +52,7 @@ async function status(
   flags: StatusFlags,
   context: Context,
 ): Promise<void> {
-  const cache = await openCache(cacheUrl(flags.cacheUrl, context));
+  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context));
   const now = new Date();
   if (upload === undefined) {
     const found = await readCacheStatus(cache.private, now);

@@ -6,12 +6,13 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open-cache.ts';
 import { NicheError } from '../../core/errors.ts';
 import { openBucket } from '../../core/storage/open.ts';
+import { assertKeysSure, isLocalUrl, isPlainHttp, isWebUrl, nameCache } from '../cache-url.ts';
+import type { NamedCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { checkAcceptance, isConfiguration } from '../use/accept.ts';
 import { commandsOf, describeAdvice } from '../use/advice.ts';
 import type { Advice, Placement } from '../use/advice.ts';
-import { entryFor, isLocalUrl, isPlainHttp, nameCache } from '../use/choose-keys.ts';
-import type { NamedCache } from '../use/choose-keys.ts';
+import { entryFor } from '../use/choose-keys.ts';
 import { userConfPath } from '../use/conf-file.ts';
 import { confLines } from '../use/nix-conf.ts';
 import type { CacheEntry } from '../use/nix-conf.ts';
@@ -22,7 +23,7 @@ import type { SnippetKind } from '../use/snippets.ts';
 import { describeSystem, permitCommands } from '../use/system-conf.ts';
 import { isWritten, removeUse, writeUse } from '../use/write.ts';
 import type { Written } from '../use/write.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption, addPublicKey } from '../upload/options.ts';
 
 interface UseFlags {
   readonly cacheUrl?: string;
@@ -49,7 +50,7 @@ export function addUse(program: Command, context: Context): void {
         '--public-key <key>',
         'the key that the cache must have, to be given where it could be swapped on the way; repeatable',
       )
-        .argParser((key: string, before: readonly string[]) => [...before, key])
+        .argParser(addPublicKey)
         .default([], 'those that the cache names'),
     )
     .addOption(
@@ -85,7 +86,7 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
     await remove(named, flags, context);
     return;
   }
-  const reader = /^https?:/i.test(named.url) ? openReader(named.url) : openBucket(named.url);
+  const reader = isWebUrl(named.url) ? openReader(named.url) : openBucket(named.url);
   const config = await readConfig(reader);
   const entry = entryFor(named, config);
   const warnings = warningsFor(named, entry, config, flags.for);
@@ -99,7 +100,8 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
   const system = await describeSystem(context.env, process.platform);
   const placement = placementOf(entry, nix);
   const before = { entry, placement, nix, system, userFile: userConfPath(context.env) };
-  const written = flags.write ? await write(before, named, context) : null;
+  if (flags.write) assertKeysSure(named, config);
+  const written = flags.write ? await write(before, context) : null;
   // Nix itself says what came of it.
   const now = written ? await openReaderNix(context) : nix;
   const verdict = await checkAcceptance({ reader, config, entry, nix: now, storePath: flags.path });
@@ -121,19 +123,9 @@ function placementOf(entry: CacheEntry, nix: ReaderNix | null): Placement {
 
 async function write(
   advice: Omit<Advice, 'written' | 'verdict'>,
-  { url, pinned }: NamedCache,
   { env }: Context,
 ): Promise<Written | null> {
   const { entry, placement, nix, system } = advice;
-  if (isPlainHttp(url) && !isLocalUrl(url) && pinned.length === 0) {
-    throw new NicheError(
-      'usage',
-      `whoever stands between here and ${url} could have swapped its public keys: expected one to compare them with`,
-      {
-        hint: `ask whoever runs the cache for its key, and give it with --public-key; the cache names ${entry.publicKeys.join(' ')}`,
-      },
-    );
-  }
   if (placement === 'system') {
     const commands = commandsOf({ ...advice, written: null, verdict: noVerdict });
     throw new NicheError(

@@ -1,19 +1,17 @@
-import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError } from '../../core/errors.ts';
 import type { Finding, FindingKind } from '../../core/cache/finding.ts';
 import { openCache, openCacheReader } from '../../core/cache/open-cache.ts';
 import type { OpenCache, ReadableCache } from '../../core/cache/open-cache.ts';
 import { verifyCache } from '../../core/cache/verify.ts';
 import type { Selection, VerifyReport } from '../../core/cache/verify.ts';
-import { parsePublicKey } from '../../core/nix/keys.ts';
-import { cacheUrl } from '../cache-url.ts';
+import { isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption, addPublicKey } from '../upload/options.ts';
 import { startProgress } from '../upload/setup.ts';
 
 interface VerifyFlags {
@@ -61,11 +59,11 @@ async function verify(
   flags: VerifyFlags,
   context: Context,
 ): Promise<void> {
-  const url = cacheUrl(flags.cacheUrl, context);
+  const { url, pinned } = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
   const cache = await open(url);
   const { config } = cache;
   const progress = startProgress(context, true);
-  if (flags.publicKey === undefined && isPlainHttp(url)) {
+  if (pinned.length === 0 && isPlainHttp(url) && !isLocalUrl(url)) {
     progress.line(
       `warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key`,
     );
@@ -83,7 +81,7 @@ async function verify(
     reader: cache.reader,
     private: isOpen(cache) ? cache.private : null,
     storeDir: config.storeDir,
-    publicKeys: flags.publicKey ?? config.publicKeys,
+    publicKeys: pinned.length > 0 ? pinned : config.publicKeys,
     upstreams: cache.upstreams,
     selection: selectionOf(paths, flags.closure, cache),
     onFinding(finding) {
@@ -115,12 +113,6 @@ async function open(url: string): Promise<ReadableCache | OpenCache> {
 
 function isOpen(cache: ReadableCache | OpenCache): cache is OpenCache {
   return 'private' in cache;
-}
-
-function isPlainHttp(url: string): boolean {
-  const parsed = URL.parse(url);
-  const isHere = /^(?:localhost|127\.[0-9.]+|\[::1\])$/.test(parsed?.hostname ?? '');
-  return parsed?.protocol === 'http:' && !isHere;
 }
 
 function selectionOf(
@@ -162,13 +154,4 @@ function summarize(
     ? ''
     : '\nnot checked: the audit of the signatures, and what is blocked; only who can read the private root can';
   return `${count(paths, 'path')} of ${cache.config.name} verified (${formatBytes(narBytes)}): ${parts.join(', ')}${audit}`;
-}
-
-function addPublicKey(text: string, before: readonly string[] = []): readonly string[] {
-  try {
-    parsePublicKey(text);
-  } catch (error) {
-    throw new InvalidArgumentError(messageOf(error));
-  }
-  return [...before, text];
 }

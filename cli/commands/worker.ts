@@ -4,9 +4,9 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 
 import { isNicheError, messageOf } from '../../core/errors.ts';
-import { openCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
-import { cacheUrl } from '../cache-url.ts';
+import { nameCache } from '../cache-url.ts';
+import { openNamedCache } from '../open-cache.ts';
 import type { Context } from '../context.ts';
 import { stopSignal } from '../stop-signal.ts';
 import { count } from '../ui/format.ts';
@@ -52,7 +52,7 @@ Examples:
 }
 
 async function work(url: string | undefined, flags: WorkerFlags, context: Context): Promise<void> {
-  const cache = await openCache(cacheUrl(url, context));
+  const cache = await openNamedCache(nameCache(url, [], context));
   const open = await openPublisher(cache, flags.secretKeyFile, context);
   const tally = { published: 0, rejected: 0 };
   const publisher = open((published) => {

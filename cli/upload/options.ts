@@ -11,6 +11,7 @@ import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { fileError } from '../../core/storage/file-errors.ts';
+import { parsePublicKey } from '../../core/nix/keys.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Context } from '../context.ts';
 import type { Nix } from '../nix/nix.ts';
@@ -23,6 +24,7 @@ import type { UploadOptions } from './session.ts';
 /** The options that every command which uploads has. */
 export interface UploadFlags {
   readonly cacheUrl?: string;
+  readonly publicKey?: readonly string[];
   readonly exclude?: RegExp;
   readonly logs: boolean;
   readonly publish: boolean;
@@ -33,11 +35,21 @@ export interface UploadFlags {
 
 const defaultWaitMs = 120_000;
 
+/** One more value of `--public-key`. */
+export function addPublicKey(text: string, before: readonly string[] = []): readonly string[] {
+  try {
+    parsePublicKey(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+  return [...before, text];
+}
+
 /** Adds `-u` to a command. */
 export function addCacheOption(command: Command): Command {
   return command.option(
     '-u, --cache-url <url>',
-    'the cache; else the one that NICHE_CACHE_URL names',
+    'the cache, as URL or URL#KEY; else the one that NICHE_CACHE_URL names',
   );
 }
 
@@ -51,6 +63,11 @@ export function addSecretKeyOption(command: Command): Command {
 export function addUploadOptions(command: Command): Command {
   addSecretKeyOption(addCacheOption(command));
   return command
+    .option(
+      '--public-key <key>',
+      'the key that the cache must have, to be given where it could be swapped on the way; repeatable',
+      addPublicKey,
+    )
     .addOption(
       new Option(
         '--exclude <regex>',

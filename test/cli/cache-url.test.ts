@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+
+import { assertKeysSure, keysOf, nameCache, normalizeCacheUrl } from '../../cli/cache-url.ts';
+import type { Context } from '../../cli/context.ts';
+import { refuses } from '../support/refuses.ts';
+
+const one = 'acme-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
+const other = 'acme-2:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
+
+const context = (env: Record<string, string> = {}): Context => ({
+  env,
+  cwd: '/work',
+  version: '0',
+  stdout: { write: () => undefined, isTty: false, columns: 80 },
+  stderr: { write: () => undefined, isTty: false, columns: 80 },
+  stdin: process.stdin,
+  setExitStatus: () => undefined,
+});
+
+describe('how a cache is named', () => {
+  for (const [text, url] of [
+    ['/srv/cache', 'file:///srv/cache'],
+    ['./cache', 'file:///work/cache'],
+    ['file:///srv/cache/', 'file:///srv/cache'],
+    ['cache.acme.example', 'https://cache.acme.example'],
+    ['acme.s3.amazonaws.com/p/', 'https://acme.s3.amazonaws.com/p'],
+    ['minio.example:9000/acme', 'https://minio.example:9000/acme'],
+    ['localhost:9000/acme', 'https://localhost:9000/acme'],
+    ['127.0.0.1:9000', 'https://127.0.0.1:9000'],
+    ['http://127.0.0.1:9000/acme/', 'http://127.0.0.1:9000/acme'],
+    ['s3://acme?region=eu-central-1', 's3://acme?region=eu-central-1'],
+    ['gs://acme/', 'gs://acme'],
+  ] as const) {
+    test(`${text} is ${url}`, () => {
+      assert.equal(normalizeCacheUrl(text, '/work'), url);
+    });
+  }
+
+  test('with keys, behind a # and as options, each once', () => {
+    const { url, pinned } = nameCache(`https://acme.example/#${one}`, [other, one], context());
+    assert.equal(url, 'https://acme.example');
+    assert.deepEqual(pinned, [one, other]);
+    const encoded = nameCache(`acme.example#${encodeURIComponent(one)}`, [], context());
+    assert.deepEqual(encoded.pinned, [one]);
+  });
+
+  test('by the variable, keys and all', () => {
+    const named = nameCache(undefined, [], context({ NICHE_CACHE_URL: `acme.example/p#${one}` }));
+    assert.deepEqual(named, { url: 'https://acme.example/p', pinned: [one] });
+  });
+
+  test('what cannot be meant is refused', () => {
+    refuses('usage', () => nameCache(undefined, [], context()));
+    refuses('usage', () => nameCache('acme', [], context()));
+    refuses('malformed-key', () => nameCache('https://acme.example#nokey', [], context()));
+    refuses('malformed-key', () => nameCache('https://acme.example#%zz', [], context()));
+    refuses('malformed-key', () => nameCache('https://acme.example', ['nokey'], context()));
+    refuses('invalid-url', () => nameCache('acme.s3.amazonaws.com/acme', [], context()));
+    refuses('invalid-url', () => nameCache('https://s3.amazonaws.com', [], context()));
+  });
+});
+
+describe('the keys of a named cache', () => {
+  const config = { publicKeys: [one, other] };
+
+  test('are those that were pinned, else all', () => {
+    assert.deepEqual(keysOf({ url: 'https://a.example', pinned: [] }, config), [one, other]);
+    assert.deepEqual(keysOf({ url: 'https://a.example', pinned: [other] }, config), [other]);
+    refuses('wrong-key', () =>
+      keysOf({ url: 'https://a.example', pinned: [one] }, { publicKeys: [other] }),
+    );
+  });
+
+  test('are refused where they came over plain HTTP and none is pinned', () => {
+    refuses('usage', () => {
+      assertKeysSure({ url: 'http://a.example', pinned: [] }, config);
+    });
+    for (const named of [
+      { url: 'http://a.example', pinned: [one] },
+      { url: 'https://a.example', pinned: [] },
+      { url: 'http://127.0.0.1:5000', pinned: [] },
+      { url: 'http://localhost', pinned: [] },
+      { url: 's3://acme', pinned: [] },
+    ]) {
+      assertKeysSure(named, config);
+    }
+  });
+});
