@@ -1,0 +1,51 @@
+// Who acts: the function, and CI, which proves itself with its own platform's token.
+
+param name string
+param location string
+param githubSubjects string[]
+param gitlabSubjects string[]
+param gitlabUrl string
+
+resource publisher 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: '${name}-publisher'
+  location: location
+}
+
+resource uploader 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: '${name}-uploader'
+  location: location
+}
+
+// Azure takes changes to one identity only one after the other.
+@batchSize(1)
+resource github 'Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials@2023-01-31' = [
+  for subject in githubSubjects: {
+    parent: uploader
+    name: 'github-${uniqueString(subject)}'
+    properties: {
+      issuer: 'https://token.actions.githubusercontent.com'
+      subject: subject
+      audiences: ['api://AzureADTokenExchange']
+    }
+  }
+]
+
+@batchSize(1)
+resource gitlab 'Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials@2023-01-31' = [
+  for subject in gitlabSubjects: {
+    parent: uploader
+    name: 'gitlab-${uniqueString(subject)}'
+    properties: {
+      issuer: gitlabUrl
+      subject: subject
+      audiences: ['api://AzureADTokenExchange']
+    }
+    dependsOn: [github]
+  }
+]
+
+output publisherId string = publisher.id
+output publisherClient string = publisher.properties.clientId
+output publisherPrincipal string = publisher.properties.principalId
+output uploaderClient string = uploader.properties.clientId
+output uploaderPrincipal string = uploader.properties.principalId

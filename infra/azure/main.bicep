@@ -1,0 +1,214 @@
+// One Nix cache: storage, a function that publishes, a key, identities, alerts.
+// az deployment group create --resource-group GROUP --template-file main.bicep --parameters main.bicepparam
+targetScope = 'resourceGroup'
+
+@description('The cache\'s name: the first part of every resource\'s name.')
+@minLength(3)
+@maxLength(11)
+param name string
+
+@description('Where everything lies.')
+param location string = resourceGroup().location
+
+@description('The storage account of the cache: 3 to 24 lower-case letters and digits, in the world\'s one name space.')
+@minLength(3)
+@maxLength(24)
+param accountName string = take('${toLower(replace(name, '-', ''))}${uniqueString(resourceGroup().id)}', 24)
+
+@description('The container that Nix reads.')
+param publicContainer string = 'cache'
+
+@description('The container of staging, receipts and the audit.')
+param privateContainer string = 'cache-private'
+
+@description('What every key begins with in both containers, as \'team/\'; empty for none.')
+param prefix string = ''
+
+@description('Whether everyone may read the cache. A private one is read through niche serve, or with the identities in readers.')
+param publicRead bool = true
+
+@description('Whether shared access signatures of the account\'s key work. Uploaders outside of a federation need them.')
+param allowSharedKey bool = true
+
+@description('Copies of the data: within a zone, across zones, or across regions.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
+param redundancy string = 'Standard_ZRS'
+
+@description('Object ids of groups that may read a private cache.')
+param readers string[] = []
+
+@description('Object ids of groups that may read the audit records and the log of the key\'s use.')
+param auditors string[] = []
+
+@description('Subjects of GitHub\'s tokens that may upload, as \'repo:acme/app:ref:refs/heads/main\' or \'repo:acme/app:environment:release\'.')
+param githubSubjects string[] = []
+
+@description('Subjects of GitLab\'s tokens that may upload, as \'project_path:acme/app:ref_type:branch:ref:main\'.')
+param gitlabSubjects string[] = []
+
+@description('The GitLab instance; Azure must reach its /.well-known/openid-configuration.')
+param gitlabUrl string = 'https://gitlab.com'
+
+@description('What signs, as NICHE_SIGNERS has it. The secret key of niche.signing.json, unless told otherwise.')
+param signers string = 'secret'
+
+@description('Memory of one instance, in MiB.')
+@allowed([512, 2048, 4096])
+param instanceMemory int = 2048
+
+@description('Instances at once, at most: each publishes one batch at a time.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstances int = 40
+
+@description('When what was dropped is picked up, as the timer trigger writes it: with seconds.')
+param sweepSchedule string = '0 */15 * * * *'
+
+@description('Audit records are kept this long, in days; 0 for ever.')
+@minValue(0)
+param auditDays int = 0
+
+@description('Logs are kept this long, in days.')
+@minValue(30)
+@maxValue(730)
+param logDays int = 90
+
+@description('debug, info, warn or error.')
+@allowed(['debug', 'info', 'warn', 'error'])
+param logLevel string = 'info'
+
+@description('Resource ids of action groups that alerts go to.')
+param actionGroups string[] = []
+
+module storage 'storage.bicep' = {
+  name: '${name}-storage'
+  params: {
+    location: location
+    accountName: accountName
+    publicContainer: publicContainer
+    privateContainer: privateContainer
+    prefix: prefix
+    publicRead: publicRead
+    allowSharedKey: allowSharedKey
+    redundancy: redundancy
+    auditDays: auditDays
+  }
+}
+
+module logs 'logs.bicep' = {
+  name: '${name}-logs'
+  params: {
+    name: name
+    location: location
+    logDays: logDays
+  }
+}
+
+module vault 'vault.bicep' = {
+  name: '${name}-vault'
+  params: {
+    name: name
+    location: location
+    workspaceId: logs.outputs.workspaceId
+  }
+}
+
+module identities 'identities.bicep' = {
+  name: '${name}-identities'
+  params: {
+    name: name
+    location: location
+    githubSubjects: githubSubjects
+    gitlabSubjects: gitlabSubjects
+    gitlabUrl: gitlabUrl
+  }
+}
+
+module roles 'roles.bicep' = {
+  name: '${name}-roles'
+  params: {
+    name: name
+    accountName: storage.outputs.accountName
+    publicContainer: publicContainer
+    privateContainer: privateContainer
+    prefix: prefix
+    workQueue: storage.outputs.workQueue
+    poisonQueue: storage.outputs.poisonQueue
+    vaultName: vault.outputs.vaultName
+    keyName: vault.outputs.keyName
+    workspaceName: logs.outputs.workspaceName
+    publisherPrincipal: identities.outputs.publisherPrincipal
+    uploaderPrincipal: identities.outputs.uploaderPrincipal
+    readers: readers
+    auditors: auditors
+  }
+}
+
+module function 'function.bicep' = {
+  name: '${name}-function'
+  params: {
+    name: name
+    location: location
+    publisherId: identities.outputs.publisherId
+    publisherClient: identities.outputs.publisherClient
+    publisherPrincipal: identities.outputs.publisherPrincipal
+    insightsName: logs.outputs.insightsName
+    instanceMemory: instanceMemory
+    maximumInstances: maximumInstances
+    settings: {
+      NICHE_CACHE_URL: 'azure://${accountName}/${publicContainer}/${prefix}'
+      NICHE_PRIVATE_URL: 'azure://${accountName}/${privateContainer}/${prefix}'
+      NICHE_SIGNERS: signers
+      NICHE_WORK_QUEUE: storage.outputs.workQueue
+      NICHE_SWEEP_SCHEDULE: sweepSchedule
+      NICHE_LOG_LEVEL: logLevel
+      NICHE_QUEUE__queueServiceUri: storage.outputs.queueEndpoint
+    }
+  }
+  dependsOn: [roles]
+}
+
+module events 'events.bicep' = {
+  name: '${name}-events'
+  params: {
+    name: name
+    location: location
+    accountName: storage.outputs.accountName
+    privateContainer: privateContainer
+    prefix: prefix
+    workQueue: storage.outputs.workQueue
+    deadContainer: storage.outputs.deadContainer
+  }
+}
+
+module alerts 'alerts.bicep' = {
+  name: '${name}-alerts'
+  params: {
+    name: name
+    location: location
+    insightsId: logs.outputs.insightsId
+    topicId: events.outputs.topicId
+    actionGroups: actionGroups
+  }
+}
+
+@description('What niche takes with -u to make or administer the cache.')
+output cacheUrl string = 'azure://${accountName}/${publicContainer}/${prefix}'
+
+@description('The private root, for niche init.')
+output privateUrl string = 'azure://${accountName}/${privateContainer}/${prefix}'
+
+@description('What Nix reads, if the cache is public.')
+output substituter string = '${storage.outputs.blobEndpoint}${publicContainer}${prefix == '' ? '' : '/${prefix}'}'
+
+@description('The Key Vault key that wraps niche.signing.json, as SOPS names it.')
+output keyUrl string = vault.outputs.keyUrl
+
+@description('The app that the bundle is deployed to.')
+output functionApp string = function.outputs.appName
+
+@description('The client id that CI logs in with.')
+output uploaderClient string = identities.outputs.uploaderClient
+
+@description('The tenant that CI logs in to.')
+output tenant string = tenant().tenantId

@@ -1,0 +1,6 @@
+using 'main.bicep'
+
+param name = 'niche'
+param githubSubjects = []
+param gitlabSubjects = []
+param auditors = []

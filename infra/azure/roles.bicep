@@ -1,0 +1,221 @@
+// Who may do what, each on as little as can be named.
+
+param name string
+param accountName string
+param publicContainer string
+param privateContainer string
+param prefix string
+param workQueue string
+param poisonQueue string
+param vaultName string
+param keyName string
+param workspaceName string
+param publisherPrincipal string
+param uploaderPrincipal string
+param readers string[]
+param auditors string[]
+
+var roleIds = {
+  storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  storageBlobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
+  storageQueueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+  keyVaultCryptoUser: '12338af0-0e69-4776-bea7-57ae8d297424'
+  logAnalyticsReader: '73c42c96-874c-492b-b04d-ab87d138a893'
+}
+
+resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+  name: accountName
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' existing = {
+  parent: account
+  name: 'default'
+}
+
+resource public 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
+  parent: blobs
+  name: publicContainer
+}
+
+resource private 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
+  parent: blobs
+  name: privateContainer
+}
+
+resource queues 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' existing = {
+  parent: account
+  name: 'default'
+}
+
+resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' existing = {
+  parent: queues
+  name: workQueue
+}
+
+resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' existing = {
+  parent: queues
+  name: poisonQueue
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+  name: vaultName
+}
+
+resource key 'Microsoft.KeyVault/vaults/keys@2023-07-01' existing = {
+  parent: vault
+  name: keyName
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+  name: workspaceName
+}
+
+// The publisher: all of both containers, the queue of work, and the key that opens its own.
+
+resource publisherPublic 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: public
+  name: guid(public.id, publisherPrincipal, roleIds.storageBlobDataContributor)
+  properties: {
+    principalId: publisherPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataContributor)
+  }
+}
+
+resource publisherPrivate 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: private
+  name: guid(private.id, publisherPrincipal, roleIds.storageBlobDataContributor)
+  properties: {
+    principalId: publisherPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataContributor)
+  }
+}
+
+resource publisherWork 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: work
+  name: guid(work.id, publisherPrincipal, roleIds.storageQueueDataContributor)
+  properties: {
+    principalId: publisherPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageQueueDataContributor)
+  }
+}
+
+resource publisherPoison 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: poison
+  name: guid(poison.id, publisherPrincipal, roleIds.storageQueueDataContributor)
+  properties: {
+    principalId: publisherPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageQueueDataContributor)
+  }
+}
+
+resource publisherKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: key
+  name: guid(key.id, publisherPrincipal, roleIds.keyVaultCryptoUser)
+  properties: {
+    principalId: publisherPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.keyVaultCryptoUser)
+  }
+}
+
+// CI: writes below staging/, reads and lists below receipts/, deletes nothing. Azure has no right to
+// send the blocks of a new blob that is not also the right to replace one; so a name that cannot be
+// guessed and cannot be listed, the upload's id, is what keeps one upload from another's.
+
+var uploads = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs'
+
+resource uploaderRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(resourceGroup().id, name, 'uploader')
+  properties: {
+    roleName: '${name} uploader (${uniqueString(resourceGroup().id)})'
+    description: 'Stages for the Nix cache ${name}, and reads what became of it.'
+    type: 'CustomRole'
+    assignableScopes: [resourceGroup().id]
+    permissions: [
+      {
+        actions: []
+        notActions: []
+        dataActions: ['${uploads}/read', '${uploads}/write', '${uploads}/add/action']
+        notDataActions: []
+      }
+    ]
+  }
+}
+
+resource uploaderPrivate 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: private
+  name: guid(private.id, uploaderPrincipal, 'uploader')
+  properties: {
+    principalId: uploaderPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: uploaderRole.id
+    conditionVersion: '2.0'
+    condition: join([
+      '((!(ActionMatches{\'${uploads}/write\'}) AND !(ActionMatches{\'${uploads}/add/action\'}))'
+      'OR (@Resource[${uploads}:path] StringLike \'${prefix}staging/*\'))'
+      'AND ((!(ActionMatches{\'${uploads}/read\'} AND NOT SubOperationMatches{\'Blob.List\'}))'
+      'OR (@Resource[${uploads}:path] StringLike \'${prefix}receipts/*\'))'
+      'AND ((!(ActionMatches{\'${uploads}/read\'} AND SubOperationMatches{\'Blob.List\'}))'
+      'OR (@Request[${uploads}:prefix] StringLike \'${prefix}receipts/*\'))'
+    ], ' ')
+  }
+}
+
+resource uploaderPublic 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: public
+  name: guid(public.id, uploaderPrincipal, roleIds.storageBlobDataReader)
+  properties: {
+    principalId: uploaderPrincipal
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataReader)
+  }
+}
+
+resource reading 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for reader in readers: {
+    scope: public
+    name: guid(public.id, reader, roleIds.storageBlobDataReader)
+    properties: {
+      principalId: reader
+      principalType: 'Group'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataReader)
+    }
+  }
+]
+
+// Auditors: the audit records, and the log of the key's use.
+
+resource auditing 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for auditor in auditors: {
+    scope: private
+    name: guid(private.id, auditor, roleIds.storageBlobDataReader)
+    properties: {
+      principalId: auditor
+      principalType: 'Group'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataReader)
+      conditionVersion: '2.0'
+      condition: join([
+        '((!(ActionMatches{\'${uploads}/read\'} AND NOT SubOperationMatches{\'Blob.List\'}))'
+        'OR (@Resource[${uploads}:path] StringLike \'${prefix}audit/*\'))'
+        'AND ((!(ActionMatches{\'${uploads}/read\'} AND SubOperationMatches{\'Blob.List\'}))'
+        'OR (@Request[${uploads}:prefix] StringLike \'${prefix}audit/*\'))'
+      ], ' ')
+    }
+  }
+]
+
+resource auditingLogs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for auditor in auditors: {
+    scope: workspace
+    name: guid(workspace.id, auditor, roleIds.logAnalyticsReader)
+    properties: {
+      principalId: auditor
+      principalType: 'Group'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.logAnalyticsReader)
+    }
+  }
+]

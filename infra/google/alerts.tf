@@ -1,0 +1,117 @@
+# Counted from the log: the functions write one record for each path.
+resource "google_logging_metric" "paths" {
+  name        = "${var.name}/paths"
+  description = "Paths by what became of them"
+  filter      = "${local.function_logs} AND jsonPayload.event=\"path\""
+
+  label_extractors = {
+    status = "EXTRACT(jsonPayload.status)"
+    code   = "EXTRACT(jsonPayload.code)"
+  }
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+
+    labels {
+      key        = "status"
+      value_type = "STRING"
+    }
+    labels {
+      key        = "code"
+      value_type = "STRING"
+    }
+  }
+}
+
+resource "google_logging_metric" "errors" {
+  name        = "${var.name}/errors"
+  description = "What the functions could not do"
+  filter      = "${local.function_logs} AND severity>=ERROR"
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+  }
+}
+
+locals {
+  function_logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=(\"${var.name}-publish\" OR \"${var.name}-sweep\")"
+}
+
+resource "google_monitoring_alert_policy" "errors" {
+  display_name          = "${var.name}: the publisher fails"
+  combiner              = "OR"
+  notification_channels = var.alert_channels
+
+  conditions {
+    display_name = "errors in the log"
+
+    condition_threshold {
+      filter          = "resource.type = \"cloud_run_revision\" AND metric.type = \"logging.googleapis.com/user/${google_logging_metric.errors.name}\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 5
+      duration        = "0s"
+
+      aggregations {
+        alignment_period     = "900s"
+        per_series_aligner   = "ALIGN_SUM"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    content = "Look for severity>=ERROR in the logs of ${var.name}-publish and ${var.name}-sweep. What failed stays staged, and the sweep tries it again."
+  }
+}
+
+resource "google_monitoring_alert_policy" "dead" {
+  display_name          = "${var.name}: wake-ups are dropped"
+  combiner              = "OR"
+  notification_channels = var.alert_channels
+
+  conditions {
+    display_name = "messages among the dead"
+
+    condition_threshold {
+      filter          = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.dead.name}\" AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+    }
+  }
+
+  documentation {
+    content = "A wake-up failed five times. The sweep resumes its path all the same; the logs of ${var.name}-publish say why it failed."
+  }
+}
+
+resource "google_monitoring_alert_policy" "sweep" {
+  display_name          = "${var.name}: the sweep does not run"
+  combiner              = "OR"
+  notification_channels = var.alert_channels
+
+  conditions {
+    display_name = "no answer of the sweep"
+
+    condition_absent {
+      filter   = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"${google_cloudfunctions2_function.sweep.name}\" AND metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"2xx\""
+      duration = "7200s"
+
+      aggregations {
+        alignment_period   = "900s"
+        per_series_aligner = "ALIGN_SUM"
+      }
+    }
+  }
+
+  documentation {
+    content = "For two hours the sweep has not ended well. See the job ${var.name}-sweep of Cloud Scheduler and the logs of the function."
+  }
+}

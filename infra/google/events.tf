@@ -1,0 +1,114 @@
+# The bucket's own events pass through Pub/Sub, in the name of Cloud Storage.
+resource "google_project_iam_member" "storage_publishes" {
+  project = var.project
+  role    = "roles/pubsub.publisher"
+  member  = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+}
+
+resource "google_project_iam_member" "invoker_receives" {
+  project = var.project
+  role    = "roles/eventarc.eventReceiver"
+  member  = google_service_account.invoker.member
+}
+
+# A path whose reference was published is resumed by a message.
+resource "google_pubsub_topic" "wake" {
+  name                       = "${var.name}-wake"
+  message_retention_duration = "86400s"
+
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_topic_iam_member" "publisher_wakes" {
+  topic  = google_pubsub_topic.wake.id
+  role   = "roles/pubsub.publisher"
+  member = google_service_account.publisher.member
+}
+
+resource "google_pubsub_subscription" "wake" {
+  name                       = "${var.name}-wake"
+  topic                      = google_pubsub_topic.wake.id
+  ack_deadline_seconds       = 600
+  message_retention_duration = "86400s"
+
+  expiration_policy {
+    ttl = ""
+  }
+
+  push_config {
+    # The framework reads the topic's name from the path.
+    push_endpoint = "${google_cloudfunctions2_function.publish.service_config[0].uri}/${google_pubsub_topic.wake.id}"
+
+    oidc_token {
+      service_account_email = google_service_account.invoker.email
+      audience              = google_cloudfunctions2_function.publish.service_config[0].uri
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead.id
+    max_delivery_attempts = 5
+  }
+
+  depends_on = [google_pubsub_topic_iam_member.service_buries]
+}
+
+# What could not be delivered; the sweep resumes those paths all the same.
+resource "google_pubsub_topic" "dead" {
+  name = "${var.name}-wake-dead"
+
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_subscription" "dead" {
+  name                       = "${var.name}-wake-dead"
+  topic                      = google_pubsub_topic.dead.id
+  message_retention_duration = "604800s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+resource "google_pubsub_topic_iam_member" "service_buries" {
+  topic  = google_pubsub_topic.dead.id
+  role   = "roles/pubsub.publisher"
+  member = local.pubsub_service
+}
+
+resource "google_pubsub_subscription_iam_member" "service_acknowledges" {
+  subscription = google_pubsub_subscription.wake.id
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_service
+}
+
+locals {
+  pubsub_service = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+resource "google_cloud_scheduler_job" "sweep" {
+  name             = "${var.name}-sweep"
+  region           = var.region
+  schedule         = var.sweep_schedule
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "${local.sweep_seconds}s"
+
+  retry_config {
+    retry_count = 1
+  }
+
+  http_target {
+    http_method = "POST"
+    uri         = google_cloudfunctions2_function.sweep.service_config[0].uri
+
+    oidc_token {
+      service_account_email = google_service_account.invoker.email
+      audience              = google_cloudfunctions2_function.sweep.service_config[0].uri
+    }
+  }
+}

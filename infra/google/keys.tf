@@ -1,0 +1,66 @@
+resource "google_kms_key_ring" "this" {
+  name     = var.name
+  location = var.region
+
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_kms_crypto_key" "signing" {
+  name     = "signing"
+  key_ring = google_kms_key_ring.this.id
+  purpose  = "ASYMMETRIC_SIGN"
+
+  version_template {
+    algorithm        = "EC_SIGN_ED25519"
+    protection_level = var.key_protection
+  }
+
+  # Readers trust this key: whoever destroys it ends the cache.
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+# Recipient of the two encrypted documents: niche.signing.json, where a signer is a secret key, and
+# niche.private.json, where an uploader has a Google identity.
+resource "google_kms_crypto_key" "documents" {
+  name            = "documents"
+  key_ring        = google_kms_key_ring.this.id
+  purpose         = "ENCRYPT_DECRYPT"
+  rotation_period = "7776000s"
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "google_kms_crypto_key_iam_member" "publisher_signs" {
+  crypto_key_id = google_kms_crypto_key.signing.id
+  role          = "roles/cloudkms.signer"
+  member        = google_service_account.publisher.member
+}
+
+resource "google_kms_crypto_key_iam_member" "publisher_reads_public_key" {
+  crypto_key_id = google_kms_crypto_key.signing.id
+  role          = "roles/cloudkms.publicKeyViewer"
+  member        = google_service_account.publisher.member
+}
+
+resource "google_kms_crypto_key_iam_member" "publisher_decrypts" {
+  crypto_key_id = google_kms_crypto_key.documents.id
+  role          = "roles/cloudkms.cryptoKeyDecrypter"
+  member        = google_service_account.publisher.member
+}
+
+# Each use of a key is written down: who, when, which version.
+resource "google_project_iam_audit_config" "keys" {
+  project = var.project
+  service = "cloudkms.googleapis.com"
+
+  audit_log_config {
+    log_type = "DATA_READ"
+  }
+  audit_log_config {
+    log_type = "DATA_WRITE"
+  }
+}

@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { convertFiles } from '@cdktn/hcl2json';
+import type { BlockSchema } from './provider-schema.ts';
+
+const folder = join(import.meta.dirname, '../../infra/google');
+const fixtures = join(import.meta.dirname, '../fixtures/terraform');
+
+/** What HashiCorp's own parser reads: blocks are arrays, expressions are strings with `${…}`. */
+interface Module {
+  readonly resource: Readonly<Record<string, Readonly<Record<string, readonly Block[]>>>>;
+  readonly data: Readonly<Record<string, Readonly<Record<string, readonly Block[]>>>>;
+  readonly variable: Readonly<Record<string, readonly Block[]>>;
+  readonly output: Readonly<Record<string, readonly Block[]>>;
+  readonly locals: readonly Block[];
+}
+type Block = Readonly<Record<string, unknown>>;
+
+/** Arguments that every resource takes from Terraform itself. */
+const metaArguments = ['count', 'depends_on', 'for_each', 'lifecycle', 'provider'];
+
+/** Roles, and the page of Google's documentation that lists them. */
+const documentedRoles: Readonly<Record<string, string>> = {
+  'roles/artifactregistry.writer': 'artifact-registry/docs/access-control',
+  'roles/cloudkms.cryptoKeyDecrypter': 'kms/docs/reference/permissions-and-roles',
+  'roles/cloudkms.publicKeyViewer': 'kms/docs/reference/permissions-and-roles',
+  'roles/cloudkms.signer': 'kms/docs/reference/permissions-and-roles',
+  'roles/eventarc.eventReceiver': 'eventarc/docs/access-control',
+  'roles/iam.workloadIdentityUser': 'iam/docs/workload-identity-federation',
+  'roles/logging.logWriter': 'logging/docs/access-control',
+  'roles/logging.privateLogViewer': 'logging/docs/access-control',
+  'roles/pubsub.publisher': 'pubsub/docs/access-control',
+  'roles/pubsub.subscriber': 'pubsub/docs/access-control',
+  'roles/run.invoker': 'run/docs/reference/iam/roles',
+  'roles/storage.legacyObjectReader': 'storage/docs/access-control/iam-roles',
+  'roles/storage.objectCreator': 'storage/docs/access-control/iam-roles',
+  'roles/storage.objectUser': 'storage/docs/access-control/iam-roles',
+  'roles/storage.objectViewer': 'storage/docs/access-control/iam-roles',
+};
+
+/** Other names that Google's services give, and the page that lists them. */
+const documentedNames: Readonly<Record<string, string>> = {
+  'google.cloud.storage.object.v1.finalized': 'eventarc/standard/docs/reference/supported-events',
+  RETRY_POLICY_RETRY: 'functions/docs/reference/rest/v2/projects.locations.functions',
+  ALLOW_INTERNAL_ONLY: 'functions/docs/reference/rest/v2/projects.locations.functions',
+  nodejs24: 'functions/docs/runtime-support',
+  EC_SIGN_ED25519: 'kms/docs/reference/rest/v1/CryptoKeyVersionAlgorithm',
+  ASYMMETRIC_SIGN: 'kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys',
+  ENCRYPT_DECRYPT: 'kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys',
+  AbortIncompleteMultipartUpload: 'storage/docs/lifecycle',
+  Delete: 'storage/docs/lifecycle',
+};
+
+describe('infra/google', () => {
+  let module: Module;
+  let schema: Readonly<Record<string, BlockSchema>>;
+  let text: string;
+
+  before(async () => {
+    module = (await convertFiles(folder)) as unknown as Module;
+    schema = JSON.parse(await readFile(join(fixtures, 'google.json'), 'utf8')) as typeof schema;
+    text = JSON.stringify(module);
+  });
+
+  const resources = (): [string, string, Block][] =>
+    Object.entries(module.resource).flatMap(([type, named]) =>
+      Object.entries(named).flatMap(([name, blocks]) =>
+        blocks.map((block): [string, string, Block] => [type, name, block]),
+      ),
+    );
+
+  it('gives each resource the arguments that the provider takes, and those that it must have', () => {
+    for (const [type, name, block] of resources()) {
+      const known = schema[type];
+      assert.ok(known, `${type} is not in the provider's schema`);
+      checkBlock(block, known, `${type}.${name}`);
+    }
+    for (const [type, named] of Object.entries(module.data)) {
+      if (!type.startsWith('google_')) continue;
+      for (const [name, [block]] of Object.entries(named)) {
+        checkBlock(block!, schema[`data.${type}`]!, `data.${type}.${name}`);
+      }
+    }
+  });
+
+  it('refers only to what is there', () => {
+    const locals = new Set(module.locals.flatMap((block) => Object.keys(block)));
+    const used = { variables: new Set<string>(), locals: new Set<string>() };
+    for (const [, name = ''] of text.matchAll(/\bvar\.(\w+)/g)) {
+      assert.ok(name in module.variable, `var.${name} is not declared`);
+      used.variables.add(name);
+    }
+    for (const [, name = ''] of text.matchAll(/\blocal\.(\w+)/g)) {
+      assert.ok(locals.has(name), `local.${name} is not declared`);
+      used.locals.add(name);
+    }
+    for (const [, isData, type = '', name = ''] of text.matchAll(
+      /(?<![\w.])(data\.)?((?:google|archive)_\w+)\.(\w+)/g,
+    )) {
+      const declared = isData === undefined ? module.resource[type] : module.data[type];
+      assert.ok(declared && name in declared, `${type}.${name} is not declared`);
+    }
+    assert.deepEqual([...used.variables].sort(), Object.keys(module.variable).sort());
+    assert.deepEqual([...used.locals].sort(), [...locals].sort());
+  });
+
+  it('says of each variable and output what it is, and asks for the project alone', () => {
+    const asked: string[] = [];
+    for (const [name, [block]] of Object.entries(module.variable)) {
+      assert.match(String(block?.['description']), /^[A-Z].*[.:"]$/s, `variable ${name}`);
+      assert.ok(block && 'type' in block, `variable ${name} has no type`);
+      if (!('default' in block)) asked.push(name);
+    }
+    for (const [name, [block]] of Object.entries(module.output)) {
+      assert.match(String(block?.['description']), /^[A-Z].*\.$/, `output ${name}`);
+    }
+    assert.deepEqual(asked, ['project']);
+  });
+
+  it('names only roles and kinds of event that are documented', () => {
+    const roles = new Set(text.match(/roles\/[A-Za-z.]+/g));
+    assert.deepEqual([...roles].sort(), Object.keys(documentedRoles));
+    const values = new Set<string>();
+    const named = [
+      'event_type',
+      'retry_policy',
+      'ingress_settings',
+      'runtime',
+      'algorithm',
+      'purpose',
+    ];
+    for (const [, , block] of resources()) collect(block, [...named, 'action'], values);
+    assert.deepEqual([...values].sort(), Object.keys(documentedNames).sort());
+  });
+
+  it('gives the publisher alone the key, and nobody a role of the whole project that writes', () => {
+    const signers = Object.values(module.resource['google_kms_crypto_key_iam_member']!)
+      .flat()
+      .filter(({ role }) => role === 'roles/cloudkms.signer');
+    assert.deepEqual(
+      signers.map(({ member }) => member),
+      ['${google_service_account.publisher.member}'],
+    );
+    const ofProject = Object.values(module.resource['google_project_iam_member']!).flat();
+    for (const { role } of ofProject) {
+      assert.doesNotMatch(String(role), /storage|cloudkms|owner|editor|admin/i);
+    }
+  });
+
+  it('lets an uploader create below staging/ and read below receipts/, in conditions', () => {
+    const members = Object.values(module.resource['google_storage_bucket_iam_member']!).flat();
+    const uploader = members.filter(
+      ({ member, bucket }) =>
+        member === '${google_service_account.uploader.member}' &&
+        bucket === '${google_storage_bucket.private.name}',
+    );
+    const conditions = uploader.map(({ role, condition }) => [
+      role,
+      (condition as Block[])[0]!['title'],
+    ]);
+    assert.deepEqual(conditions, [
+      ['roles/storage.objectViewer', 'receipts'],
+      ['roles/storage.objectCreator', 'staging'],
+    ]);
+  });
+
+  it('keeps federation to the repositories that are named', () => {
+    const providers = module.resource['google_iam_workload_identity_pool_provider']!;
+    for (const [name, [provider]] of Object.entries(providers)) {
+      assert.match(String(provider!['attribute_condition']), /assertion\.\w+ in /, name);
+    }
+  });
+});
+
+function checkBlock(block: Block, schema: BlockSchema, where: string): void {
+  const { dynamic = {}, ...given } = block as Block & {
+    dynamic?: Record<string, readonly Block[]>;
+  };
+  for (const [name, value] of Object.entries(given)) {
+    if (metaArguments.includes(name)) continue;
+    const known = schema[name];
+    assert.ok(known, `${where}: the provider takes no ${name}`);
+    if (known.block === undefined || !Array.isArray(value)) continue;
+    for (const inner of value as readonly Block[])
+      checkBlock(inner, known.block, `${where}.${name}`);
+  }
+  for (const [name, blocks] of Object.entries(dynamic)) {
+    for (const { content } of blocks) {
+      const known = schema[name]?.block;
+      assert.ok(known, `${where}: the provider takes no block ${name}`);
+      for (const inner of content as readonly Block[]) checkBlock(inner, known, `${where}.${name}`);
+    }
+  }
+  for (const [name, { optional }] of Object.entries(schema)) {
+    assert.ok(optional || name in given || name in dynamic, `${where}: ${name} is missing`);
+  }
+}
+
+/** Every plain value of the arguments `names`, however deep; of a block `action` its `type`. */
+function collect(value: unknown, names: readonly string[], found: Set<string>): void {
+  if (Array.isArray(value)) for (const each of value) collect(each, names, found);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return;
+  for (const [name, inner] of Object.entries(value)) {
+    if (names.includes(name) && typeof inner === 'string') found.add(inner);
+    else if (name === 'action') collectTypes(inner, found);
+    else collect(inner, names, found);
+  }
+}
+
+function collectTypes(actions: unknown, found: Set<string>): void {
+  for (const { type } of actions as { type: string }[]) found.add(type);
+}
