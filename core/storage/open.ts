@@ -4,6 +4,8 @@ import { openAzureBucket } from './azure.ts';
 import type { Bucket } from './bucket.ts';
 import type { OpenOptions } from './credentials.ts';
 import { openFileBucket } from './file.ts';
+import { openS3Bucket } from './s3.ts';
+import { parseS3Url } from './s3-url.ts';
 
 /** @param options what no URL should hold */
 type Opener = (url: URL, options: OpenOptions) => Bucket;
@@ -12,6 +14,7 @@ type Opener = (url: URL, options: OpenOptions) => Bucket;
 const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([
   ['file:', openFileUrl],
   ['azure:', (url, options) => openAzureBucket(url.href, options)],
+  ['s3:', (url, options) => openS3Bucket(parseS3Url(url.href), options)],
 ]);
 
 /**

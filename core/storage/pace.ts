@@ -31,7 +31,8 @@ export interface PaceOptions {
 /** Sends requests to one storage no faster than it takes them. */
 export interface Pace {
   /**
-   * Runs `attempt`, again where `explain` says that it may help.
+   * Runs `attempt`, again where `explain` says that it may help. An attempt must not wait for
+   * another `run`: each would hold the place that the other needs.
    *
    * @param action what is being done, as in "reading", for the message of an abort
    * @throws the `error` of the last failure; `aborted`

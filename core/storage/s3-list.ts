@@ -1,0 +1,241 @@
+import { hash } from 'node:crypto';
+import { NicheError, quote } from '../errors.ts';
+import { throwIfAborted } from './aborted.ts';
+import type { ObjectInfo, RequestOptions } from './bucket.ts';
+import { assertPrefix, isKey } from './keys.ts';
+import { isS3Error } from './s3-errors.ts';
+import { wholeSecond } from './s3-read.ts';
+import type { S3Session } from './s3-session.ts';
+
+/** The most that one request deletes. */
+const deletesAtOnce = 1000;
+
+/** {@link Bucket.list}, a page a request. What others keep there under no key of ours is left out. */
+export async function* listObjects(
+  session: S3Session,
+  prefix: string,
+  options?: RequestOptions,
+): AsyncGenerator<ObjectInfo, void, undefined> {
+  assertPrefix(prefix);
+  const { signal } = options ?? {};
+  const { prefix: root } = session.location;
+  const action = `listing ${session.url}`;
+  let token: string | undefined;
+  do {
+    throwIfAborted(signal, action);
+    const page = await session.run({
+      action,
+      signal,
+      attempt: async ({ sdk, client, until }) => {
+        const command = new sdk.ListObjectsV2Command({
+          Bucket: session.bucket,
+          Prefix: root + prefix,
+          ...(token === undefined ? {} : { ContinuationToken: token }),
+        });
+        return client.send(command, until);
+      },
+    });
+    for (const { Key = '', Size, LastModified, ETag } of page.Contents ?? []) {
+      const key = Key.slice(root.length);
+      if (!isKey(key)) continue;
+      yield { key, size: Size ?? 0, modified: wholeSecond(LastModified), etag: ETag ?? '' };
+    }
+    const next = page.NextContinuationToken;
+    if (page.IsTruncated === true && (next === undefined || next === token)) {
+      // To end here would pass for a whole listing.
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: the storage says that there is more and not where it goes on`,
+      );
+    }
+    token = page.IsTruncated === true ? next : undefined;
+  } while (token !== undefined);
+}
+
+/** {@link Bucket.delete}, a thousand keys a request. */
+export async function deleteObjects(
+  session: S3Session,
+  keys: readonly string[],
+  options?: RequestOptions,
+): Promise<void> {
+  const { signal } = options ?? {};
+  const all = keys.map((key) => session.at(key));
+  for (let next = 0; next < all.length; next += deletesAtOnce) {
+    let left = all.slice(next, next + deletesAtOnce);
+    await session.run({
+      action: `deleting ${describe(left, session.location.prefix)} in ${session.url}`,
+      signal,
+      attempt: async ({ sdk, client, until }) => {
+        const command = new sdk.DeleteObjectsCommand({
+          Bucket: session.bucket,
+          Delete: { Objects: left.map((Key) => ({ Key })), Quiet: true },
+        });
+        if (!session.provider.checksums) addContentMd5(command);
+        const { Errors = [] } = await client.send(command, until);
+        const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey');
+        const [first] = failed;
+        if (first === undefined) return;
+        // The rest is gone; a retry is for these alone.
+        left = failed.flatMap(({ Key }) => (Key === undefined ? [] : [Key]));
+        throw Object.assign(new Error(first.Message), { name: first.Code ?? 'InternalError' });
+      },
+    });
+  }
+}
+
+function describe(keys: readonly string[], prefix: string): string {
+  const first = quote((keys[0] ?? '').slice(prefix.length));
+  return keys.length === 1 ? first : `${first} and ${keys.length - 1} more`;
+}
+
+/** What of a command's middleware is used; its own type is bound to the command's. */
+interface WithBody {
+  readonly middlewareStack: {
+    add(
+      middleware: (next: (args: never) => unknown) => (args: never) => unknown,
+      options: {
+        readonly step: 'build';
+        readonly name: string;
+        readonly priority: 'low';
+      },
+    ): void;
+  };
+}
+
+/** The integrity header of before, for servers that demand one and do not know the newer ones. */
+function addContentMd5(command: object): void {
+  (command as WithBody).middlewareStack.add(
+    (next) => (args) => {
+      const { request } = args as {
+        request: { headers: Record<string, string>; body: string | Uint8Array };
+      };
+      const others = Object.entries(request.headers).filter(
+        ([name]) => !/^x-amz-(?:sdk-)?checksum-/i.test(name),
+      );
+      request.headers = {
+        ...Object.fromEntries(others),
+        'content-md5': hash('md5', request.body, 'base64'),
+      };
+      return next(args);
+    },
+    { step: 'build', name: 'nicheMd5', priority: 'low' },
+  );
+}
+
+/** {@link Bucket.sweepUploads}. */
+export async function sweepS3Uploads(session: S3Session, olderThan: Date): Promise<number> {
+  const action = `removing unfinished uploads in ${session.url}`;
+  let removed = 0;
+  let marker: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } = {};
+  for (;;) {
+    const page = await session.run({
+      action,
+      attempt: async ({ sdk, client }) =>
+        client.send(
+          new sdk.ListMultipartUploadsCommand({
+            Bucket: session.bucket,
+            Prefix: session.location.prefix,
+            ...marker,
+          }),
+        ),
+    });
+    for (const { Key = '', UploadId, Initiated } of page.Uploads ?? []) {
+      if (UploadId === undefined || Initiated === undefined || Initiated >= olderThan) continue;
+      if (await isStillWritten(session, Key, UploadId, olderThan)) continue;
+      await abortUpload(session, Key, UploadId, action);
+      removed += 1;
+    }
+    const next = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
+    if (page.IsTruncated !== true) return removed;
+    if (next.KeyMarker === marker.KeyMarker && next.UploadIdMarker === marker.UploadIdMarker) {
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: the storage says that there is more and not where it goes on`,
+      );
+    }
+    marker = next;
+  }
+}
+
+/** Whether a part came after `time`. */
+async function isStillWritten(
+  session: S3Session,
+  Key: string,
+  UploadId: string,
+  time: Date,
+): Promise<boolean> {
+  const parts = await listParts(session, Key, UploadId);
+  return parts?.some(({ modified }) => modified >= time) ?? false;
+}
+
+export interface S3Part {
+  readonly number: number;
+  readonly size: number;
+  readonly etag: string;
+  /** Base64, where the storage keeps it. */
+  readonly sha256: string | undefined;
+  readonly modified: Date;
+}
+
+/** The parts that a storage has of an upload, in order; null when it has no such upload. */
+export async function listParts(
+  session: S3Session,
+  Key: string,
+  UploadId: string,
+  signal?: AbortSignal,
+): Promise<S3Part[] | null> {
+  const parts: S3Part[] = [];
+  for (;;) {
+    const last = parts.at(-1)?.number;
+    const page = await session.run({
+      action: `looking for what is stored of ${quote(Key)} in ${session.url}`,
+      signal,
+      attempt: async ({ sdk, client, until }) => {
+        const command = new sdk.ListPartsCommand({
+          Bucket: session.bucket,
+          Key,
+          UploadId,
+          ...(last === undefined ? {} : { PartNumberMarker: String(last) }),
+        });
+        try {
+          return await client.send(command, until);
+        } catch (error) {
+          if (isS3Error(error, 'NoSuchUpload')) return null;
+          throw error;
+        }
+      },
+    });
+    if (page === null) return null;
+    for (const part of page.Parts ?? []) {
+      parts.push({
+        number: part.PartNumber ?? 0,
+        size: part.Size ?? 0,
+        etag: part.ETag ?? '',
+        sha256: part.ChecksumSHA256,
+        modified: part.LastModified ?? new Date(0),
+      });
+    }
+    // Where a page brings nothing new there is no more to come.
+    if (page.IsTruncated !== true || parts.at(-1)?.number === last) return parts;
+  }
+}
+
+export async function abortUpload(
+  session: S3Session,
+  Key: string,
+  UploadId: string,
+  action: string,
+): Promise<void> {
+  await session.run({
+    action,
+    attempt: async ({ sdk, client }) => {
+      try {
+        await client.send(
+          new sdk.AbortMultipartUploadCommand({ Bucket: session.bucket, Key, UploadId }),
+        );
+      } catch (error) {
+        if (!isS3Error(error, 'NoSuchUpload', 404)) throw error;
+      }
+    },
+  });
+}

@@ -1,0 +1,149 @@
+import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import { NicheError } from '../errors.ts';
+import type { StorageCredentials } from './credentials.ts';
+import { assertKey } from './keys.ts';
+import { createPace, type PaceOptions } from './pace.ts';
+import { explainS3Error } from './s3-errors.ts';
+import { s3Providers, unconditional, type S3Provider } from './s3-providers.ts';
+import type * as Sdk from './s3-sdk.ts';
+import { formatS3Url, s3Endpoint, s3Region, type S3Location } from './s3-url.ts';
+
+export interface S3Options {
+  /** @default what the SDK's own chain finds */
+  readonly credentials?: StorageCredentials | undefined;
+  /** Else one is made on first use; its own retries should be off. */
+  readonly client?: S3Client | undefined;
+  readonly pace?: PaceOptions | undefined;
+  /** For a connection to be made, in milliseconds. @default 10,000 */
+  readonly connectTimeoutMs?: number | undefined;
+  /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+/** The SDK with a client of it. */
+interface S3Api {
+  readonly sdk: typeof Sdk;
+  readonly client: S3Client;
+}
+
+interface S3Attempt extends S3Api {
+  /** Goes with each command, so that it ends with the caller's signal. */
+  readonly until: { readonly abortSignal?: AbortSignal };
+}
+
+interface S3Request<T> {
+  /** What is done, on what: `reading "nar/…" in s3://…`. */
+  readonly action: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly attempt: (api: S3Attempt) => Promise<T>;
+}
+
+/** One bucket, or a prefix of one, as the parts of the driver see it. */
+export interface S3Session {
+  readonly url: string;
+  readonly location: S3Location;
+  readonly bucket: string;
+  /** The preset, with what the URL says about it. */
+  readonly provider: S3Provider;
+  /**
+   * The object's whole key.
+   *
+   * @throws NicheError `invalid-key`
+   */
+  at(key: string): string;
+  /** Sends requests no faster than the storage takes them, again where that may help. */
+  run<T>(request: S3Request<T>): Promise<T>;
+}
+
+const defaultConnectTimeoutMs = 10_000;
+const defaultIdleTimeoutMs = 30_000;
+
+/** @throws NicheError `usage` for another kind of storage's credentials */
+export function createS3Session(location: S3Location, options: S3Options): S3Session {
+  const kind = options.credentials?.kind;
+  if (kind !== undefined && kind !== 's3' && kind !== 'anonymous') {
+    throw new NicheError(
+      'usage',
+      `opening an S3 bucket: expected S3 credentials, got ${kind} ones`,
+    );
+  }
+  const preset = s3Providers[location.provider];
+  const pace = createPace(options.pace);
+  let api: Promise<S3Api> | undefined;
+
+  async function load(): Promise<S3Api> {
+    const sdk = await import('./s3-sdk.ts');
+    return { sdk, client: options.client ?? new sdk.S3Client(clientConfig(location, options)) };
+  }
+
+  return {
+    url: formatS3Url(location),
+    location,
+    bucket: location.bucket,
+    provider:
+      location.conditional === 'no'
+        ? { ...preset, capabilities: unconditional }
+        : location.conditional === 'yes'
+          ? { ...preset, capabilities: s3Providers.other.capabilities }
+          : preset,
+    at(key) {
+      assertKey(key);
+      return location.prefix + key;
+    },
+    run({ action, signal, attempt }) {
+      const until = signal === undefined ? {} : { abortSignal: signal };
+      return pace.run({
+        action,
+        signal,
+        attempt: async () => attempt({ ...(await (api ??= load())), until }),
+        explain: (error) => explainS3Error(error, action, location),
+      });
+    },
+  };
+}
+
+function clientConfig(location: S3Location, options: S3Options): S3ClientConfig {
+  const region = s3Region(location);
+  const endpoint = s3Endpoint(location);
+  const agent = { keepAlive: true, maxSockets: Infinity };
+  return {
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
+    ...(location.profile === undefined ? {} : { profile: location.profile }),
+    ...identity(options.credentials),
+    // Retries are ours: they cut the concurrency too.
+    maxAttempts: 1,
+    retryMode: 'standard',
+    // Checksums that nobody asked for break servers that do not know them.
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    // It would cost a round trip for each large body.
+    expectContinueHeader: false,
+    requestHandler: {
+      connectionTimeout: options.connectTimeoutMs ?? defaultConnectTimeoutMs,
+      socketTimeout: options.idleTimeoutMs ?? defaultIdleTimeoutMs,
+      httpAgent: agent,
+      httpsAgent: agent,
+    },
+  };
+}
+
+function identity(credentials: StorageCredentials | undefined): Partial<S3ClientConfig> {
+  if (credentials?.kind === 's3') {
+    const { accessKeyId, secretAccessKey, sessionToken } = credentials;
+    return {
+      credentials: {
+        accessKeyId,
+        secretAccessKey,
+        ...(sessionToken === undefined ? {} : { sessionToken }),
+      },
+    };
+  }
+  if (credentials?.kind === 'anonymous') {
+    return {
+      credentials: { accessKeyId: '', secretAccessKey: '' },
+      signer: { sign: (request) => Promise.resolve(request) },
+    };
+  }
+  return {};
+}

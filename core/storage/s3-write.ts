@@ -1,0 +1,138 @@
+import { hash, randomBytes } from 'node:crypto';
+import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
+import { isNicheError, quote } from '../errors.ts';
+import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from './bucket.ts';
+import { isS3Error, mayHaveHappened } from './s3-errors.ts';
+import { headObject } from './s3-read.ts';
+import type { S3Session } from './s3-session.ts';
+
+/** Names whoever wrote an object, so that a writer whose answer was lost knows its own. */
+export const writerField = 'niche-writer';
+
+export function newWriter(): string {
+  return randomBytes(8).toString('hex');
+}
+
+/** {@link Bucket.put}. */
+export async function putObject(
+  session: S3Session,
+  key: string,
+  body: Uint8Array,
+  options: PutOptions = {},
+): Promise<PutOutcome> {
+  const condition = options.ifAbsent === true ? { IfNoneMatch: '*' } : {};
+  const { capabilities } = session.provider;
+  if (options.ifAbsent === true && !capabilities.conditionalPut) {
+    if ((await headObject(session, key, options)) !== null) return 'exists';
+    await write(session, key, body, options, {});
+    return 'created';
+  }
+  return (await write(session, key, body, options, condition)) ? 'created' : 'exists';
+}
+
+/** {@link Bucket.replace}. */
+export async function replaceObject(
+  session: S3Session,
+  key: string,
+  body: Uint8Array,
+  etag: string,
+  options: ObjectOptions = {},
+): Promise<ReplaceOutcome> {
+  if (!session.provider.capabilities.conditionalReplace) {
+    if ((await headObject(session, key, options))?.info.etag !== etag) return 'changed';
+    await write(session, key, body, options, {});
+    return 'replaced';
+  }
+  return (await write(session, key, body, options, { IfMatch: etag })) ? 'replaced' : 'changed';
+}
+
+/** @returns false when the condition did not hold */
+async function write(
+  session: S3Session,
+  key: string,
+  body: Uint8Array,
+  options: PutOptions,
+  condition: Pick<PutObjectCommandInput, 'IfNoneMatch' | 'IfMatch'>,
+): Promise<boolean> {
+  const { signal } = options;
+  const Key = session.at(key);
+  const isConditional = Object.keys(condition).length > 0;
+  const writer = newWriter();
+  const digest = options.sha256 ?? hash('sha256', body, 'buffer');
+  const earlier = { mayBeThere: false };
+  const isWritten = await session.run({
+    action: `writing ${quote(key)} in ${session.url}`,
+    signal,
+    attempt: async ({ sdk, client, until }) => {
+      const command = new sdk.PutObjectCommand({
+        Bucket: session.bucket,
+        Key,
+        Body: body,
+        ...condition,
+        ...objectHeaders(options),
+        ...(isConditional ? { Metadata: { [writerField]: writer } } : {}),
+        ...(session.provider.checksums ? { ChecksumSHA256: base64(digest) } : {}),
+      });
+      signDigest(command, digest);
+      try {
+        await client.send(command, until);
+        return true;
+      } catch (error) {
+        const isRefused =
+          isS3Error(error, 412) || ('IfMatch' in condition && isS3Error(error, 404));
+        if (isConditional && isRefused) return false;
+        earlier.mayBeThere ||= mayHaveHappened(error);
+        throw error;
+      }
+    },
+  });
+  // An earlier attempt whose answer was lost may be what stood in the way of the last one.
+  return isWritten || (earlier.mayBeThere && (await isOurs(session, key, writer)));
+}
+
+/** Whether the object under `key` was written by `writer`; false for whoever may not ask. */
+export async function isOurs(session: S3Session, key: string, writer: string): Promise<boolean> {
+  try {
+    return (await headObject(session, key))?.metadata[writerField] === writer;
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return false;
+    throw error;
+  }
+}
+
+export function objectHeaders({
+  contentType,
+  cacheControl,
+}: ObjectOptions): Pick<PutObjectCommandInput, 'ContentType' | 'CacheControl'> {
+  return {
+    ...(contentType === undefined ? {} : { ContentType: contentType }),
+    ...(cacheControl === undefined ? {} : { CacheControl: cacheControl }),
+  };
+}
+
+/** What of a command's middleware is used; its own type is bound to the command's. */
+interface Signable {
+  readonly middlewareStack: {
+    add(
+      middleware: (next: (args: never) => unknown) => (args: never) => unknown,
+      options: { readonly step: 'build'; readonly name: string },
+    ): void;
+  };
+}
+
+/** Signs `digest` as the body's SHA-256, so that every server checks it, and it is made only once. */
+export function signDigest(command: object, digest: Uint8Array): void {
+  const { middlewareStack } = command as Signable;
+  middlewareStack.add(
+    (next) => (args) => {
+      const { request } = args as { request: { headers: Record<string, string> } };
+      request.headers['x-amz-content-sha256'] = Buffer.from(digest).toString('hex');
+      return next(args);
+    },
+    { step: 'build', name: 'nicheDigest' },
+  );
+}
+
+export function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('base64');
+}

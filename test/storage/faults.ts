@@ -1,0 +1,263 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
+import {
+  firstFaults,
+  startFaultProxy,
+  type Answer,
+  type Fault,
+  type FaultProxy,
+} from '../support/fault-proxy.ts';
+import { inParallel } from '../support/parallel.ts';
+
+/** A driver before a real server, in whose way the proxy puts itself. */
+export interface FaultSubject {
+  /** Where the server is, `http://127.0.0.1:<port>`. */
+  readonly origin: string;
+  /**
+   * An empty bucket, through the server at `through`, with at most 3 attempts at a request and
+   * backoff from some 10 ms.
+   *
+   * @param idleMs how long a request may be without a sign of life
+   */
+  readonly open: (through: string, idleMs: number) => Promise<Bucket>;
+  /** As this kind of server says it. */
+  readonly denied: Answer;
+  readonly throttled: Answer;
+  readonly down: Answer;
+  /** A path of the server's that has to do with the object `key`. */
+  readonly isAbout: (path: string, key: string) => boolean;
+  /** More than the driver sends in one request, in bytes. */
+  readonly largeBytes: number;
+}
+
+const shortIdleMs = 500;
+
+interface Scene {
+  readonly bucket: Bucket;
+  readonly proxy: FaultProxy;
+  readonly subject: FaultSubject;
+}
+
+/** The faults that a driver has to tell apart from “missing”, and to survive; run it on every one. */
+export function storageFaults(name: string, start: () => Promise<FaultSubject>): void {
+  /** @param idleMs short only where something hangs: a server may be slow */
+  function on(title: string, run: (scene: Scene) => Promise<void>, idleMs = 20_000): void {
+    it(title, { timeout: 120_000 }, async (t) => {
+      const subject = await start();
+      const proxy = await startFaultProxy(subject.origin);
+      t.after(() => proxy.stop());
+      const bucket = await subject.open(proxy.url, idleMs);
+      await run({ bucket, proxy, subject });
+    });
+  }
+
+  const unavailable = { code: 'storage-unavailable' };
+
+  /** Every operation, on an object that is there and on one that is not. */
+  async function failEach(bucket: Bucket, expected: { code: string }): Promise<void> {
+    for (const key of ['there', 'missing']) {
+      await assert.rejects(bucket.head(key), expected, `head ${key}`);
+      await assert.rejects(bucket.get(key), expected, `get ${key}`);
+      await assert.rejects(bucket.put(key, Buffer.from('y')), expected, `put ${key}`);
+      const body = Buffer.from('z');
+      await assert.rejects(bucket.put(key, body, { ifAbsent: true }), expected, `create ${key}`);
+      await assert.rejects(bucket.replace(key, body, '"x"'), expected, `replace ${key}`);
+    }
+    await assert.rejects(listKeys(bucket), expected, 'list');
+    await assert.rejects(bucket.delete(['there']), expected, 'delete');
+    const upload = await bucket.upload('uploaded').catch((error: unknown) => {
+      assert.equal((error as { code?: string }).code, expected.code);
+      return null;
+    });
+    if (upload === null) return;
+    await assert.rejects(async () => {
+      await upload.write(Buffer.from('x'));
+      await upload.commit();
+    }, expected);
+    await upload.abort().catch(() => undefined);
+  }
+
+  /** Every operation works, whatever goes wrong with the first requests of each. */
+  async function surviveEach({ bucket, proxy }: Scene, count: number, fault: Fault): Promise<void> {
+    async function troubled<T>(work: () => Promise<T>): Promise<T> {
+      proxy.inject(firstFaults(count, fault));
+      return work();
+    }
+    assert.equal((await troubled(() => bucket.head('there')))?.size, 5);
+    assert.equal(await troubled(() => bucket.head('missing')), null);
+    assert.equal(String(await troubled(() => readObject(bucket, 'there'))), 'there');
+    assert.equal(await troubled(() => bucket.get('missing')), null);
+    assert.equal(await troubled(() => bucket.put('new', Buffer.from('n'))), 'created');
+    const create = { ifAbsent: true };
+    assert.equal(await troubled(() => bucket.put('fresh', Buffer.from('f'), create)), 'created');
+    assert.equal(await troubled(() => bucket.put('there', Buffer.from('f'), create)), 'exists');
+    assert.deepEqual(await troubled(() => listKeys(bucket)), ['fresh', 'new', 'there']);
+    await troubled(() => bucket.delete(['fresh', 'new']));
+    proxy.inject(() => null);
+    assert.deepEqual(await listKeys(bucket), ['there']);
+  }
+
+  async function withObject(bucket: Bucket): Promise<void> {
+    await bucket.put('there', Buffer.from('there'));
+  }
+
+  describe(`${name}: behind a faulty link`, () => {
+    on('is denied, which is not “missing”, and asks once', async ({ bucket, proxy, subject }) => {
+      await withObject(bucket);
+      proxy.inject(() => ({ kind: 'answer', ...subject.denied }));
+      await failEach(bucket, { code: 'storage-denied' });
+      const asked = proxy.requests.length;
+      await assert.rejects(bucket.get('there'), { code: 'storage-denied' });
+      assert.equal(proxy.requests.length, asked + 1);
+    });
+
+    on('outlasts a server that asks for fewer requests', async (scene) => {
+      await withObject(scene.bucket);
+      // More often than it retries what fails.
+      await surviveEach(scene, 5, { kind: 'answer', ...scene.subject.throttled });
+      await surviveEach(scene, 5, { kind: 'answer', ...scene.subject.throttled, status: 429 });
+    });
+
+    on('outlasts a server that is down for a moment, or resets', async (scene) => {
+      await withObject(scene.bucket);
+      await surviveEach(scene, 2, { kind: 'answer', ...scene.subject.down });
+      await surviveEach(scene, 2, { kind: 'reset' });
+    });
+
+    on('gives up on a server that stays down, or resets', async ({ bucket, proxy, subject }) => {
+      await withObject(bucket);
+      for (const fault of [{ kind: 'answer', ...subject.down }, { kind: 'reset' }] as const) {
+        proxy.inject(() => fault);
+        await failEach(bucket, unavailable);
+      }
+    });
+
+    on(
+      'gives up on a server that never answers',
+      async ({ bucket, proxy }) => {
+        await withObject(bucket);
+        proxy.inject(() => ({ kind: 'hang' }));
+        await assert.rejects(bucket.head('there'), unavailable);
+        await assert.rejects(bucket.get('missing'), unavailable);
+        await assert.rejects(bucket.put('x', Buffer.from('x'), { ifAbsent: true }), unavailable);
+        await assert.rejects(listKeys(bucket), unavailable);
+        await assert.rejects(bucket.delete(['there']), unavailable);
+        proxy.inject(firstFaults(1, { kind: 'hang' }));
+        assert.equal((await bucket.head('there'))?.size, 5);
+      },
+      shortIdleMs,
+    );
+
+    on(
+      'reads a body whole that breaks off, or stops, midway',
+      async ({ bucket, proxy }) => {
+        const bytes = patternBytes(3 * 2 ** 20 + 7);
+        await bucket.put('there', bytes);
+        const isRead = ({ method }: { method: string }): boolean => method === 'GET';
+        for (const then of ['reset', 'hang'] as const) {
+          proxy.inject(firstFaults(2, { kind: 'half', then }, isRead));
+          assert.ok(bytes.equals((await readObject(bucket, 'there'))!), then);
+          proxy.inject(firstFaults(1, { kind: 'half', then }, isRead));
+          const range = { start: 1000, end: 2_000_000 };
+          const part = await readObject(bucket, 'there', { range });
+          assert.ok(bytes.subarray(1000, 2_000_000).equals(part!), then);
+        }
+        const found = await bucket.get('there');
+        proxy.inject(() => ({ kind: 'reset' }));
+        assert.ok(found !== null);
+      },
+      shortIdleMs,
+    );
+
+    on('says so when a body cannot be read to its end', async ({ bucket, proxy, subject }) => {
+      await bucket.put('there', patternBytes(2 ** 20));
+      let reads = 0;
+      proxy.inject(({ method, path }) => {
+        if (method !== 'GET' || !subject.isAbout(path, 'there')) return null;
+        reads += 1;
+        return reads === 1 ? { kind: 'half', then: 'reset' } : { kind: 'reset' };
+      });
+      await assert.rejects(readObject(bucket, 'there'), unavailable);
+    });
+
+    on('never takes half a listing for a whole one', async ({ bucket, proxy }) => {
+      const keys = Array.from({ length: 40 }, (_, index) => `k${String(index).padStart(3, '0')}`);
+      await inParallel(8, keys, (key) => bucket.put(key, Buffer.from(key)));
+      proxy.inject(firstFaults(1, { kind: 'half', then: 'reset' }));
+      assert.deepEqual(await listKeys(bucket), keys);
+      proxy.inject(() => ({ kind: 'half', then: 'reset' }));
+      await assert.rejects(listKeys(bucket), unavailable);
+    });
+
+    on('knows its own object when the answer to its creation was lost', async (scene) => {
+      const { bucket, proxy, subject } = scene;
+      if (!bucket.capabilities.conditionalPut) return;
+      const isWrite = ({ method, path }: { method: string; path: string }): boolean =>
+        /^(?:PUT|POST)$/.test(method) && subject.isAbout(path, 'own');
+      proxy.inject(firstFaults(1, { kind: 'lost' }, isWrite));
+      const create = { ifAbsent: true };
+      assert.equal(await bucket.put('own', Buffer.from('mine'), create), 'created');
+      proxy.inject(firstFaults(1, { kind: 'reset' }, isWrite));
+      assert.equal(await bucket.put('own', Buffer.from('mine'), create), 'exists');
+      if (!bucket.capabilities.conditionalReplace) return;
+      const { etag } = (await bucket.head('own'))!;
+      proxy.inject(firstFaults(1, { kind: 'lost' }, isWrite));
+      assert.equal(await bucket.replace('own', Buffer.from('next'), etag), 'replaced');
+      assert.equal(await bucket.replace('own', Buffer.from('last'), etag), 'changed');
+      assert.equal(String(await readObject(bucket, 'own')), 'next');
+    });
+
+    on('uploads a large object whose answers are lost, one after the other', async (scene) => {
+      const { bucket, proxy, subject } = scene;
+      const bytes = patternBytes(subject.largeBytes);
+      const lost = new Set<string>();
+      proxy.inject(({ method, path }) => {
+        const request = `${method} ${path}`;
+        if (method === 'GET' || method === 'HEAD' || lost.has(request)) return null;
+        lost.add(request);
+        return { kind: 'lost' };
+      });
+      const upload = await bucket.upload('large');
+      await upload.write(bytes);
+      assert.equal(await upload.commit({ ifAbsent: true }), 'created');
+      proxy.inject(() => null);
+      assert.ok(bytes.equals((await readObject(bucket, 'large'))!));
+    });
+
+    on('shows nothing of an upload that fails midway', async ({ bucket, proxy }) => {
+      const upload = await bucket.upload('large');
+      await upload.write(patternBytes(1000));
+      proxy.inject(() => ({ kind: 'reset' }));
+      await assert.rejects(upload.commit(), unavailable);
+      proxy.inject(() => null);
+      await upload.abort();
+      assert.deepEqual(await listKeys(bucket), []);
+      assert.equal((await bucket.sweepUploads?.(new Date(Date.now() + 3_600_000))) ?? 0, 0);
+    });
+
+    on('ends at once when its caller gives up', async ({ bucket, proxy }) => {
+      await withObject(bucket);
+      proxy.inject(() => ({ kind: 'hang' }));
+      const controller = new AbortController();
+      const { signal } = controller;
+      const waiting = [
+        bucket.head('there', { signal }),
+        bucket.get('there', { signal }),
+        bucket.put('x', Buffer.from('x'), { signal }),
+      ];
+      setTimeout(() => {
+        controller.abort();
+      }, 50);
+      for (const each of waiting) await assert.rejects(each, { code: 'aborted' });
+    });
+
+    on('slows down until a limited server takes everything', async ({ bucket, proxy, subject }) => {
+      proxy.limit(100, subject.throttled);
+      const keys = Array.from({ length: 300 }, (_, index) => `many/${index}`);
+      await inParallel(64, keys, (key) => bucket.put(key, Buffer.from(key), { ifAbsent: true }));
+      assert.deepEqual(await listKeys(bucket), [...keys].sort());
+    });
+  });
+}
