@@ -15,6 +15,7 @@ import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
 import type { Context, Output } from './context.ts';
 import { describeError } from './ui/describe-error.ts';
+import { sizeThreadPool } from './thread-pool.ts';
 
 /** The command line, ready to parse. */
 export function createProgram(context: Context): Command {
@@ -78,6 +79,7 @@ function outputTo(stream: NodeJS.WriteStream, onClosed: () => void): Output {
 
 /** Runs this process's command line. */
 export async function runProcess(): Promise<void> {
+  sizeThreadPool();
   const context: Context = {
     env: process.env,
     cwd: process.cwd(),

@@ -60,12 +60,16 @@ export function auditedSigner(signer: Signer, requestId: string | undefined): Au
   };
 }
 
-/** Stores one record under a name that nothing else has. */
-export async function writeAudit(bucket: Bucket, record: AuditRecord): Promise<void> {
-  const [day = '', time = ''] = record.at.split('T');
+/**
+ * Stores the records, a line each, as one object under a name that nothing else has.
+ *
+ * @param records at least one; the object has the time of the first
+ */
+export async function writeAudit(bucket: Bucket, records: readonly AuditRecord[]): Promise<void> {
+  const [day = '', time = ''] = (records[0]?.at ?? '').split('T');
   const id = randomBytes(8).toString('hex');
   const key = `${auditPrefix}${day.replaceAll('-', '/')}/${time.replaceAll(':', '-')}-${id}.jsonl`;
-  await createObject(bucket, key, `${JSON.stringify(record)}\n`);
+  await createObject(bucket, key, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
 }
 
 /** Every record, oldest first. */

@@ -1,4 +1,4 @@
-import { constants, createZstdCompress } from 'node:zlib';
+import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib';
 
 /**
  * zstd's own parameters for a level, where others suit this machine's caches better; each level
@@ -20,11 +20,18 @@ const smallInputBytes = 256 * 1024;
 /** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
+/** Up to this size, in bytes, compressing takes no longer than a stream's way to the thread pool. */
+const atOnceBytes = 64 * 1024;
+
 /**
- * Compresses `input` as one frame, on the thread pool, in one call. zlib's own `zstdCompress` feeds
+ * Compresses `input` as one frame, on the thread pool unless it is very small, in one call. zlib's own `zstdCompress` feeds
  * the input and ends the frame in two, and so has zstd copy all of it through a window.
  */
 export function compressFrame(input: Uint8Array, level: number): Promise<Uint8Array> {
+  if (input.length <= atOnceBytes) {
+    const params = { [constants.ZSTD_c_compressionLevel]: level };
+    return Promise.resolve(zstdCompressSync(input, { params, pledgedSrcSize: input.length }));
+  }
   const encoder = createZstdCompress({
     params: {
       [constants.ZSTD_c_compressionLevel]: level,

@@ -99,9 +99,8 @@ export function parseManifest(text: string, storeDir: string): Manifest {
     );
   }
   const paths = result.data.paths.map((claim, index) => canonicalClaim(claim, index, storeDir));
-  const twice = paths.find((claim, index) =>
-    paths.some((other, i) => i < index && other.path === claim.path),
-  );
+  const seen = new Set<string>();
+  const twice = paths.find(({ path }) => seen.size === seen.add(path).size);
   if (twice) {
     throw new NicheError(
       'malformed-manifest',

@@ -64,3 +64,15 @@ export async function createObject(
 ): Promise<PutOutcome> {
   return writeObject(bucket, key, body, { ifAbsent: true });
 }
+
+/**
+ * {@link createObject} for what no promise depends on: a loss of power may take it, or leave it
+ * damaged.
+ */
+export async function createCourtesy(
+  bucket: Bucket,
+  key: string,
+  body: Uint8Array | string,
+): Promise<PutOutcome> {
+  return writeObject(bucket, key, body, { ifAbsent: true, durable: false });
+}

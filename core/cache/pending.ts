@@ -1,3 +1,4 @@
+import { mapConcurrent } from '../concurrency.ts';
 import { formatListing } from '../nix/listing.ts';
 import type { NarListing } from '../nix/listing.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -62,13 +63,26 @@ export interface PendingPaths {
   /** Forgets the record once its path is final. */
   forget(storeHash: string, upload: string): Promise<void>;
   unmark(waiting: Waiting): Promise<void>;
-  /** Who waits for `reference`, or every marker when none is named. */
-  waiting(reference?: string): AsyncIterable<Waiting>;
+  /** Every marker. */
+  waiting(): AsyncIterable<Waiting>;
+  /** Who waits for one of these references, in one LIST as long as not very many wait for anything. */
+  waitingFor(references: readonly string[]): Promise<Waiting[]>;
 }
+
+/** As many as one LIST may bring: beyond, it is cheaper to ask for each reference. */
+const maxMarkersListed = 1000;
+const listsAtOnce = 16;
 
 export function createPendingPaths(bucket: Bucket): PendingPaths {
   async function mark(waiting: Waiting): Promise<void> {
     await writeObject(bucket, waitingKey(waiting), '');
+  }
+
+  async function* markers(prefix: string): AsyncIterable<Waiting> {
+    for await (const { key } of bucket.list(prefix)) {
+      const waiting = parseWaitingKey(key);
+      if (waiting) yield waiting;
+    }
   }
 
   return {
@@ -100,12 +114,24 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
     async unmark(waiting) {
       await bucket.delete([waitingKey(waiting)]);
     },
-    async *waiting(reference) {
-      const prefix = reference === undefined ? waitingPrefix : waitingForPrefix(reference);
-      for await (const { key } of bucket.list(prefix)) {
-        const waiting = parseWaitingKey(key);
-        if (waiting) yield waiting;
+    waiting: () => markers(waitingPrefix),
+    async waitingFor(references) {
+      if (references.length > 1) {
+        const wanted = new Set(references);
+        const found: Waiting[] = [];
+        let seen = 0;
+        for await (const waiting of markers(waitingPrefix)) {
+          if (wanted.has(waiting.reference)) found.push(waiting);
+          seen += 1;
+          if (seen === maxMarkersListed) break;
+        }
+        if (seen < maxMarkersListed) return found;
       }
+      const found: Waiting[] = [];
+      await mapConcurrent(references, listsAtOnce, async (reference) => {
+        for await (const waiting of markers(waitingForPrefix(reference))) found.push(waiting);
+      });
+      return found;
     },
   };
 }

@@ -18,6 +18,8 @@ export interface Presence {
    * what was not found always is.
    */
   missing(references: readonly string[]): Promise<string[]>;
+  /** Takes note of a path whose narinfo this publisher has just read or created here. */
+  note(path: string): void;
 }
 
 /** The narinfo of `storeHash` in the cache, null when there is none. */
@@ -54,6 +56,7 @@ export function createPresence(options: {
       for (const [index, path] of unknown.entries()) if (found[index]) present.add(path);
       return unknown.filter((path) => !present.has(path));
     },
+    note: (path) => present.add(path),
   };
 }
 

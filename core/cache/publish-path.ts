@@ -1,20 +1,18 @@
+import { mapConcurrent } from '../concurrency.ts';
 import { NicheError, isNicheError } from '../errors.ts';
-import { fingerprint } from '../nix/fingerprint.ts';
 import { formatListing } from '../nix/listing.ts';
-import { parsePublicKey, verifyFingerprint } from '../nix/keys.ts';
 import { formatNarInfo } from '../nix/narinfo.ts';
-import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
-import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import { auditedPath, auditedSigner, writeAudit } from './audit.ts';
-import type { AuditedSigner, Origin } from './audit.ts';
+import type { Origin } from './audit.ts';
+import { readBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
-import { blockedKey, listingKey, logKey, narInfoKey } from './layout.ts';
+import { listingKey, logKey, narInfoKey } from './layout.ts';
 import type { Waiting } from './layout.ts';
 import type { NarStore } from './nar-store.ts';
-import { createObject } from './objects.ts';
+import type { Notary } from './notary.ts';
+import { createCourtesy, createObject } from './objects.ts';
 import { attachmentsOf } from './pending.ts';
 import type { Attachments, Candidate, PendingPaths, PendingRecord } from './pending.ts';
 import { findNarInfo, isSame } from './presence.ts';
@@ -23,19 +21,17 @@ import { isFinal, unlessRejected } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import type { Upstreams } from './upstreams.ts';
 
-/** What publishing a path works on. */
+/** What publishing paths works on. */
 export interface PathPublisherOptions {
   readonly public: Bucket;
   readonly private: Bucket;
   readonly config: CacheConfig;
-  readonly signers: readonly Signer[];
   readonly upstreams: Upstreams;
   readonly nars: NarStore;
+  readonly notary: Notary;
   readonly pending: PendingPaths;
   /** Tells whoever resumes paths that the reference of a waiting one is published. */
   readonly wake: (waiting: Waiting) => Promise<void>;
-  /** The release, for the audit. */
-  readonly version: string;
   /** The largest NAR that this publisher's time limit allows, in bytes. */
   readonly maxNarBytes: number;
   readonly now: () => Date;
@@ -68,20 +64,30 @@ export interface Concluded {
 }
 
 /**
- * Takes one path from its claim to its narinfo. Every method may be run again, after a crash at any
- * point or at once with itself: what is done already is found done. They throw what storage,
+ * Takes paths from their claims to their narinfos. Every method may be run again, after a crash at
+ * any point or at once with itself: what is done already is found done. They throw what storage,
  * upstreams and signers throw.
+ *
+ * Paths that come together go through each step together, since what serves all of them then costs
+ * one request: the audit record, and the looks for what is blocked and for who waits.
  */
 export interface PathPublisher {
-  publish(run: Run, staged: StagedPath): Promise<Concluded>;
+  /**
+   * @param batch references before what refers to them: one that comes later is missing like any
+   *   other
+   * @returns what became of each, in their order
+   */
+  publish(run: Run, batch: readonly StagedPath[]): Promise<Concluded[]>;
   /** Goes on with a path that waited for the store hash `reference`. */
   resume(run: Run, record: PendingRecord, reference: string): Promise<Concluded>;
 }
 
+/** Paths worked on at once: what each does most is wait for storage. */
+const pathsAtOnce = 64;
+
 export function createPathPublisher(options: PathPublisherOptions): PathPublisher {
-  const { config, signers, upstreams, nars, pending, wake, version, now } = options;
+  const { config, upstreams, nars, notary, pending, wake, now } = options;
   const { storeDir } = config;
-  const publicKeys = config.publicKeys.map(parsePublicKey);
 
   /** What can be said of a path without its NAR; null when it is to be published. */
   async function settle(run: Run, claim: PathInfo): Promise<'exists' | null> {
@@ -89,26 +95,24 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     if (run.blocked.has(hash)) throw blocked(claim);
     const here = await findNarInfo(options.public, hash, storeDir);
     if (here && !isSame(here, claim)) throw conflict('conflict', claim, here, 'this cache');
-    if (here) return 'exists';
+    if (here) {
+      run.presence.note(claim.path);
+      return 'exists';
+    }
     const there = await upstreams.find(hash);
     if (there && !isSame(there, claim))
       throw conflict('upstream-conflict', claim, there, 'an upstream');
     return null;
   }
 
-  /** Writes what may be missing beside a narinfo that is there, and wakes who waits for it. */
-  async function complete(
-    claim: PathInfo,
-    readAttachments: () => Promise<Attachments>,
-  ): Promise<void> {
+  /** Writes what belongs beside a narinfo that is there. */
+  async function attach(claim: PathInfo, { listing, log }: Attachments): Promise<void> {
     const hash = storeHash(claim.path);
-    const { listing, log } = await readAttachments();
-    if (listing !== null) await createObject(options.public, listingKey(hash), listing);
+    if (listing !== null) await createCourtesy(options.public, listingKey(hash), listing);
     if (log !== null && claim.deriver !== null) {
       const drvName = storeBaseName(parseStorePath(claim.deriver, storeDir));
-      await createObject(options.public, logKey(drvName), log);
+      await createCourtesy(options.public, logKey(drvName), log);
     }
-    for await (const waiting of pending.waiting(hash)) await wake(waiting);
   }
 
   /** The attachments of a path that is published, as far as they are not published too. */
@@ -127,49 +131,36 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     }
   }
 
-  async function sign(candidate: Candidate): Promise<NarInfo> {
-    const { info, nar, unclaimed, upload, origin = null } = candidate;
-    const text = fingerprint(info, storeDir);
-    const usable = usableSigners(signers, info, storeDir);
-    const signatures: string[] = [];
-    const audited: AuditedSigner[] = [];
-    for (const signer of usable) {
-      const { signature, requestId } = await signer.sign(text);
-      if (!verifyFingerprint(text, signature, publicKeys)) {
-        throw new NicheError(
-          'wrong-key',
-          `the signature of the key ${signer.keyName} does not verify: expected one of the cache's public keys ${config.publicKeys.join(' ')}, got a signature for ${signer.publicKey}`,
-        );
-      }
-      signatures.push(signature);
-      audited.push(auditedSigner(signer, requestId));
-    }
-    await writeAudit(options.private, {
-      version: 1,
-      at: now().toISOString(),
-      ...auditedPath(info),
-      unclaimed,
-      signatures,
-      signers: audited,
-      upload,
-      origin,
-      publisher: version,
-    });
-    return { ...info, ...nar, signatures: [...signatures, ...info.signatures], extra: [] };
+  /**
+   * Signs those of the candidates that no administrator has withdrawn, maybe while their NARs were
+   * read, and writes the audit.
+   *
+   * @returns their narinfos' text, by path
+   */
+  async function authorize(candidates: readonly Candidate[]): Promise<Map<string, string>> {
+    const withdrawn = await readBlocked(options.private);
+    const allowed = candidates.filter(({ info }) => !withdrawn.has(storeHash(info.path)));
+    if (allowed.length === 0) return new Map();
+    const signed = await notary.sign(allowed);
+    return new Map(signed.map((info) => [info.path, formatNarInfo(info, storeDir)]));
   }
 
-  /** Signs the candidate and creates its narinfo, unless another publisher did so first. */
-  async function create(run: Run, candidate: Candidate): Promise<'published' | 'exists'> {
-    const { info } = candidate;
-    const hash = storeHash(info.path);
-    // An administrator may have withdrawn the path while its NAR was read.
-    if ((await options.private.head(blockedKey(hash))) !== null) throw blocked(info);
-    const narInfo = formatNarInfo(await sign(candidate), storeDir);
-    if ((await createObject(options.public, narInfoKey(hash), narInfo)) === 'created') {
+  /** Creates the candidate's narinfo, unless another publisher did so first. */
+  async function create(
+    run: Run,
+    candidate: Candidate,
+    authorized: ReadonlyMap<string, string>,
+  ): Promise<'published' | 'exists'> {
+    const { path } = candidate.info;
+    const narInfo = authorized.get(path) ?? (await authorize([candidate])).get(path);
+    if (narInfo === undefined) throw blocked(candidate.info);
+    const key = narInfoKey(storeHash(path));
+    if ((await createObject(options.public, key, narInfo)) === 'created') {
+      run.presence.note(path);
       return 'published';
     }
     // Whoever won the race may have published something else.
-    await settle(run, info);
+    await settle(run, candidate.info);
     return 'exists';
   }
 
@@ -183,6 +174,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     candidate: Candidate,
     attachments: Attachments,
     parkedFor: string | null,
+    authorized: ReadonlyMap<string, string>,
   ): Promise<Concluded> {
     const { info, upload } = candidate;
     const hash = storeHash(info.path);
@@ -224,8 +216,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const outcome = await unlessRejected<Outcome>(async () => {
       const state = await untilPresent();
       if (typeof state === 'object') return state;
-      const status = state === 'exists' ? state : await create(run, candidate);
-      await complete(info, () => Promise.resolve(attachments));
+      const status = state === 'exists' ? state : await create(run, candidate, authorized);
       return { status, ...warnings };
     });
     return { outcome, unpark: isFinal(outcome.status) ? unpark : neverParked };
@@ -234,27 +225,96 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   /** The candidate that a staged path makes; its outcome, where that is known already. */
   async function examine(run: Run, staged: StagedPath): Promise<Outcome | Examined> {
     const { claim, upload, origin, openNar, readLog } = staged;
-    assertPublishable(claim, options);
-    if ((await settle(run, claim)) === 'exists') {
-      await complete(claim, async () => lackingAttachments(claim, await readLog()));
-      return { status: 'exists' };
-    }
+    assertSize(claim, options);
+    notary.assertSignable(claim);
+    if ((await settle(run, claim)) === 'exists') return { status: 'exists' };
     const { listing, unclaimed, ...nar } = await nars.store(claim, openNar);
     const info = { ...claim, signatures: upstreams.verified(claim) };
     const attachments = attachmentsOf(listing, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   }
 
+  /** Authorizes at once all those of a batch that nothing but the others of it may keep waiting. */
+  async function authorizeReady(
+    run: Run,
+    examined: readonly (Outcome | Examined)[],
+  ): Promise<Map<string, string>> {
+    const candidates = examined.flatMap((each) => ('candidate' in each ? [each.candidate] : []));
+    const inBatch = new Set(candidates.map(({ info }) => info.path));
+    const elsewhere = new Set(candidates.flatMap(({ info }) => info.references));
+    const missing = new Set(
+      await run.presence.missing([...elsewhere].filter((path) => !inBatch.has(path))),
+    );
+    const ready = new Set<string>();
+    const isReady = ({ info: { path, references } }: Candidate): boolean =>
+      references.every((reference) =>
+        inBatch.has(reference)
+          ? reference === path || ready.has(reference)
+          : !missing.has(reference),
+      );
+    for (const candidate of candidates) if (isReady(candidate)) ready.add(candidate.info.path);
+    return authorize(candidates.filter(({ info }) => ready.has(info.path)));
+  }
+
+  /** Creates narinfos, each after those of the batch that it refers to. */
+  async function finishAll(
+    run: Run,
+    examined: readonly (Outcome | Examined)[],
+    authorized: ReadonlyMap<string, string>,
+  ): Promise<Concluded[]> {
+    const begun = new Map<string, Promise<Concluded>>();
+    return mapConcurrent(examined, pathsAtOnce, async (each) => {
+      if ('status' in each) return { outcome: each, unpark: neverParked };
+      const { candidate, attachments } = each;
+      const { path, references } = candidate.info;
+      const before = references.flatMap((reference) => begun.get(reference) ?? []);
+      const work = Promise.all(before).then(() =>
+        finish(run, candidate, attachments, null, authorized),
+      );
+      begun.set(path, work);
+      return work;
+    });
+  }
+
+  /** Wakes who waits for these paths, which are published. */
+  async function wakeFor(claims: readonly PathInfo[]): Promise<void> {
+    if (claims.length === 0) return;
+    const hashes = claims.map(({ path }) => storeHash(path));
+    for (const waiting of await pending.waitingFor(hashes)) await wake(waiting);
+  }
+
   return {
-    async publish(run, staged) {
-      const examined = await unlessRejected(() => examine(run, staged));
-      if ('status' in examined) return { outcome: examined, unpark: neverParked };
-      return finish(run, examined.candidate, examined.attachments, null);
+    async publish(run, batch) {
+      const examined = await mapConcurrent(batch, pathsAtOnce, (staged) =>
+        unlessRejected(() => examine(run, staged)),
+      );
+      const authorized = await authorizeReady(run, examined);
+      const concluded = await finishAll(run, examined, authorized);
+      const published = batch.filter((_, index) => isPublished(concluded[index]));
+      await mapConcurrent([...batch.entries()], pathsAtOnce, async ([index, staged]) => {
+        if (!isPublished(concluded[index])) return;
+        const { claim, readLog } = staged;
+        const found = examined[index];
+        await attach(
+          claim,
+          found && 'candidate' in found
+            ? found.attachments
+            : await lackingAttachments(claim, await readLog()),
+        );
+      });
+      await wakeFor(published.map(({ claim }) => claim));
+      return concluded;
     },
 
     async resume(run, { info, nar, unclaimed, upload, origin = null }, reference) {
       const attachments = await pending.attachments(storeHash(info.path), upload);
-      return finish(run, { info, nar, unclaimed, upload, origin }, attachments, reference);
+      const candidate = { info, nar, unclaimed, upload, origin };
+      const concluded = await finish(run, candidate, attachments, reference, new Map());
+      if (isPublished(concluded)) {
+        await attach(info, attachments);
+        await wakeFor([info]);
+      }
+      return concluded;
     },
   };
 }
@@ -266,11 +326,13 @@ interface Examined {
 
 const neverParked = (): Promise<void> => Promise.resolve();
 
-/** @throws NicheError `too-large`, `unsignable`: what is known before a byte is read */
-function assertPublishable(
-  claim: PathInfo,
-  { config, signers, ...options }: PathPublisherOptions,
-): void {
+function isPublished(concluded: Concluded | undefined): boolean {
+  const status = concluded?.outcome.status;
+  return status === 'published' || status === 'exists';
+}
+
+/** @throws NicheError `too-large`: known before a byte is read */
+function assertSize(claim: PathInfo, { config, ...options }: PathPublisherOptions): void {
   if (claim.narSize > options.maxNarBytes) {
     throw new NicheError(
       'too-large',
@@ -284,17 +346,6 @@ function assertPublishable(
       `the NAR of ${claim.path} is too large for this cache: expected at most ${maxNarBytes} bytes, got ${claim.narSize}`,
     );
   }
-  if (usableSigners(signers, claim, config.storeDir).length === 0) {
-    throw new NicheError(
-      'unsignable',
-      `no key of this cache signs a fingerprint of ${Buffer.byteLength(fingerprint(claim, config.storeDir))} bytes, which ${claim.path} with its ${claim.references.length} references has`,
-    );
-  }
-}
-
-function usableSigners(signers: readonly Signer[], info: PathInfo, storeDir: string): Signer[] {
-  const bytes = Buffer.byteLength(fingerprint(info, storeDir));
-  return signers.filter(({ maxBytes = Infinity }) => bytes <= maxBytes);
 }
 
 function warningsOf({ unclaimed }: Candidate): Pick<Outcome, 'warnings'> {

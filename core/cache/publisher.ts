@@ -9,6 +9,7 @@ import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { createAttempts } from './attempts.ts';
+import type { BatchAttempt } from './attempts.ts';
 import type { Origin } from './audit.ts';
 import { readBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
@@ -17,16 +18,18 @@ import type { BatchId, Waiting } from './layout.ts';
 import { readManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { createNarStore } from './nar-store.ts';
+import { createNotary } from './notary.ts';
 import { readObject } from './objects.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
 import { createPresence } from './presence.ts';
 import { createPathPublisher } from './publish-path.ts';
-import type { Run } from './publish-path.ts';
+import type { Concluded, Run, StagedPath } from './publish-path.ts';
 import { rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
+import type { TimeBudget } from './time-budget.ts';
 import type { Upstreams } from './upstreams.ts';
 
 export interface PublisherOptions {
@@ -84,8 +87,7 @@ export interface PublishCall {
   readonly timeLeftMs?: (() => number) | undefined;
 }
 
-/** Paths of a batch published at once: what each does most is wait for storage. */
-const pathsAtOnce = 16;
+const receiptsAtOnce = 64;
 
 export const defaultTimeLimitMs = 15 * 60 * 1000;
 
@@ -104,8 +106,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
     config,
     parallelism: options.parallelism ?? 2,
   });
+  const notary = createNotary({ ...options, bucket: options.private, now });
   const maxNarBytes = maxBytesWithin(timeLimitMs, bytesPerSecond);
-  const paths = createPathPublisher({ ...options, nars, pending, now, maxNarBytes });
+  const paths = createPathPublisher({ ...options, nars, notary, pending, now, maxNarBytes });
 
   async function begin(): Promise<Run> {
     const blocked = await readBlocked(options.private);
@@ -151,42 +154,55 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const run = await begin();
       const openNar = openStagedNars(options.private, id, manifest);
       const logs = stagedLogs(options.private, id.upload, storeDir);
-      const begun = new Map<string, Promise<Published | null>>();
+      const batch = manifest.paths.map((claim, index): StagedPath => ({
+        claim,
+        upload: id.upload,
+        origin: origin ?? null,
+        openNar: () => openNar(index),
+        readLog: () => logs.read(claim),
+      }));
 
-      async function publishPath(claim: PathInfo, index: number): Promise<Published | null> {
-        budget.begin(claim);
-        const concluded = await attempt.path(storeHash(claim.path), () =>
-          paths.publish(run, {
-            claim,
-            upload: id.upload,
-            origin: origin ?? null,
-            openNar: () => openNar(index),
-            readLog: () => logs.read(claim),
-          }),
-        );
-        const outcome = concluded?.outcome ?? tooManyDeaths(claim);
+      /** Null for each path whose NAR was taken away meanwhile. */
+      async function publishPaths(group: readonly StagedPath[]): Promise<(Published | null)[]> {
+        const concluded = await concludeAll(run, attempt, group);
         // Whoever handled the batch at the same time has taken its NARs away, the manifest first.
-        if (outcome.code === 'missing-nar' && !(await isStaged(id))) return null;
-        const published = await report(id.upload, claim.path, outcome);
-        await concluded?.unpark();
-        return published;
+        const lacksNar = concluded.some(({ outcome }) => outcome.code === 'missing-nar');
+        const isGone = lacksNar && !(await isStaged(id));
+        return mapConcurrent(concluded, receiptsAtOnce, async (each, index) => {
+          const path = group[index]?.claim.path ?? '';
+          if (isGone && each.outcome.code === 'missing-nar') return null;
+          const receipt = await report(id.upload, path, each.outcome);
+          await each.unpark();
+          return receipt;
+        });
       }
 
-      // What dies takes all that runs with it, so where something died only one path runs.
-      const atOnce = attempt.isCareful ? 1 : pathsAtOnce;
-      const results = await mapConcurrent(manifest.paths, atOnce, async (claim, index) => {
-        // Clients list references first; one that is listed later is missing like any other.
-        const before = [...claim.references, claim.path].flatMap((path) => begun.get(path) ?? []);
-        const work = Promise.all(before).then(() => publishPath(claim, index));
-        begun.set(claim.path, work);
-        return work;
-      });
+      // Where something died each path is a group: what dies takes all that runs with it.
+      const groups = attempt.isCareful ? batch.map((staged) => [staged]) : [batch];
+      const results: (Published | null)[] = [];
+      for (const group of groups) {
+        const { affordable, stopped } = within(budget, group);
+        if (affordable.length > 0) results.push(...(await publishPaths(affordable)));
+        if (stopped) throw stopped;
+      }
       const published = results.filter((result) => result !== null);
       if (published.length < results.length) return published;
       await deleteBatch(id, logs.used());
       await attempt.forget();
       return published;
     });
+  }
+
+  async function concludeAll(
+    run: Run,
+    attempt: BatchAttempt,
+    group: readonly StagedPath[],
+  ): Promise<Concluded[]> {
+    const [first] = group;
+    if (!attempt.isCareful || !first) return paths.publish(run, group);
+    const { path } = first.claim;
+    const concluded = await attempt.path(storeHash(path), () => paths.publish(run, group));
+    return concluded ?? [{ outcome: tooManyDeaths(path), unpark: () => Promise.resolve() }];
   }
 
   return {
@@ -236,11 +252,29 @@ export function createPublisher(options: PublisherOptions): Publisher {
   };
 }
 
-function tooManyDeaths(claim: PathInfo): Outcome {
+/** The first paths of the group, as many as the time left suffices for; and why no more. */
+function within(
+  budget: TimeBudget,
+  group: readonly StagedPath[],
+): { affordable: readonly StagedPath[]; stopped?: NicheError } {
+  let bytes = 0;
+  for (const [index, { claim }] of group.entries()) {
+    bytes += claim.narSize;
+    try {
+      budget.begin({ ...claim, narSize: bytes });
+    } catch (error) {
+      if (!isNicheError(error, 'out-of-time')) throw error;
+      return { affordable: group.slice(0, index), stopped: error };
+    }
+  }
+  return { affordable: group };
+}
+
+function tooManyDeaths(path: string): Outcome {
   return {
     status: 'rejected',
     code: 'failed',
-    message: `the publisher died ${maxAttempts} times at ${claim.path} and does not try again`,
+    message: `the publisher died ${maxAttempts} times at ${path} and does not try again`,
   };
 }
 

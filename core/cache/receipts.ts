@@ -3,7 +3,7 @@ import type { NicheError, RejectionCode } from '../errors.ts';
 import { maxNamedMissing } from '../limits.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { receiptPrefix, receiptsPrefix } from './layout.ts';
-import { createObject, readText } from './objects.ts';
+import { createCourtesy, readText } from './objects.ts';
 
 /** What became of a staged path, weakest first: the strongest receipt is the one that holds. */
 const statuses = ['waiting', 'rejected', 'exists', 'published'] as const;
@@ -62,7 +62,7 @@ export async function writeReceipt(
   const body = receipt.missing
     ? { ...receipt, missing: receipt.missing.slice(0, maxNamedMissing) }
     : receipt;
-  await createObject(
+  await createCourtesy(
     bucket,
     `${receiptPrefix(upload)}${subject}.${receipt.status}.json`,
     JSON.stringify(body),
@@ -117,6 +117,7 @@ export async function readReceipt(
   status: ReceiptStatus,
 ): Promise<Receipt | null> {
   const text = await readText(bucket, `${receiptPrefix(upload)}${subject}.${status}.json`);
-  // Only the publisher writes receipts, so their shape needs no second check.
-  return text === null ? null : (JSON.parse(text) as Receipt);
+  // Only the publisher writes receipts, so their shape needs no second check; but a loss of power may
+  // have left one empty.
+  return text === null || text === '' ? null : (JSON.parse(text) as Receipt);
 }

@@ -72,6 +72,7 @@ export function createUpstreams(upstreams: readonly OpenUpstream[], storeDir: st
       return null;
     },
     verified(info) {
+      if (info.signatures.length === 0 || opened.length === 0) return [];
       const keys = opened.map(({ publicKey }) => publicKey);
       const text = fingerprint(info, storeDir);
       return info.signatures.filter((signature) => verifyFingerprint(text, signature, keys));

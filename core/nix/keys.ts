@@ -1,4 +1,5 @@
-import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
+import { promisify } from 'node:util';
 import nacl from 'tweetnacl';
 import { NicheError, quote } from '../errors.ts';
 import { decodeBase64, encodeBase64 } from './base64.ts';
@@ -120,6 +121,29 @@ export function signFingerprint(fingerprint: string, secretKey: SecretKey): stri
   return formatSignature({ name: secretKey.name, signature });
 }
 
+const verifyLater = promisify(
+  (data: Buffer, key: KeyObject, signature: Uint8Array, done: VerifyCallback): void => {
+    verify(null, data, key, signature, done);
+  },
+);
+type VerifyCallback = (error: Error | null, isValid: boolean) => void;
+
+/** {@link verifyFingerprint}, on the thread pool: for whoever has many to verify. */
+export async function verifyFingerprintLater(
+  fingerprint: string,
+  signature: string,
+  publicKeys: readonly PublicKey[],
+): Promise<boolean> {
+  const named = parseNamed(signature, nacl.sign.signatureLength);
+  if (named === null) return false;
+  const data = Buffer.from(fingerprint);
+  for (const key of publicKeys) {
+    if (key.name !== named.name) continue;
+    if (await verifyLater(data, publicKeyObject(key), named.bytes)) return true;
+  }
+  return false;
+}
+
 /**
  * Whether `signature` is by one of `publicKeys`, found by its name, over `fingerprint`. A malformed
  * signature is by none. Verified by node:crypto, which like Nix's libsodium refuses a signature
@@ -134,21 +158,34 @@ export function verifyFingerprint(
   return (
     named !== null &&
     publicKeys.some(
-      ({ name, key }) =>
-        name === named.name && verify(null, Buffer.from(fingerprint), keyObject(key), named.bytes),
+      (key) =>
+        key.name === named.name &&
+        verify(null, Buffer.from(fingerprint), publicKeyObject(key), named.bytes),
     )
   );
 }
 
-function privateKeyObject({ key, publicKey }: SecretKey): ReturnType<typeof createPrivateKey> {
-  const d = Buffer.from(key.subarray(0, seedBytes)).toString('base64url');
-  const x = Buffer.from(publicKey.key).toString('base64url');
-  return createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d, x }, format: 'jwk' });
+/** Reading a key takes longer than signing with it, so each is read once. */
+const privateKeyObjects = new WeakMap<SecretKey, KeyObject>();
+const publicKeyObjects = new WeakMap<PublicKey, KeyObject>();
+
+function privateKeyObject(secretKey: SecretKey): KeyObject {
+  const known = privateKeyObjects.get(secretKey);
+  if (known) return known;
+  const d = Buffer.from(secretKey.key.subarray(0, seedBytes)).toString('base64url');
+  const x = Buffer.from(secretKey.publicKey.key).toString('base64url');
+  const read = createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d, x }, format: 'jwk' });
+  privateKeyObjects.set(secretKey, read);
+  return read;
 }
 
-function keyObject(key: Uint8Array): ReturnType<typeof createPublicKey> {
-  const x = Buffer.from(key).toString('base64url');
-  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+function publicKeyObject(publicKey: PublicKey): KeyObject {
+  const known = publicKeyObjects.get(publicKey);
+  if (known) return known;
+  const x = Buffer.from(publicKey.key).toString('base64url');
+  const read = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  publicKeyObjects.set(publicKey, read);
+  return read;
 }
 
 function secretKeyOf(name: string, seed: Uint8Array): SecretKey {

@@ -94,6 +94,11 @@ export interface PutOptions extends ObjectOptions {
   readonly ifAbsent?: boolean | undefined;
   /** The body's SHA-256, checked by the storage on arrival where it can. */
   readonly sha256?: Uint8Array | undefined;
+  /**
+   * `false` for what may be missing or damaged after a loss of power of the storage itself, where
+   * making sure costs time: no promise depends on the object. @default true
+   */
+  readonly durable?: boolean | undefined;
 }
 
 /** `exists`: something was there already and was left as it was (only with `ifAbsent`). */

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { mkdir, rename, rmdir, stat } from 'node:fs/promises';
+import { mkdirSync, renameSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NicheError, quote } from '../errors.ts';
@@ -7,7 +7,7 @@ import { throwIfAborted } from './aborted.ts';
 import type { ObjectOptions, ReplaceOutcome } from './bucket.ts';
 import { fileError, isErrno } from './file-errors.ts';
 import { statObject, temporaryFolder, type FileRoot } from './file-root.ts';
-import { createTemporary, discard, publish, writeAll } from './file-temporary.ts';
+import { discard, discardQuietly, publish, writeTemporary } from './file-temporary.ts';
 
 /** A lock older than this, in milliseconds, was left by a process that died. */
 const lockLifetimeMs = 30_000;
@@ -31,23 +31,21 @@ export async function replaceFile(
 ): Promise<ReplaceOutcome> {
   const action = `replacing ${quote(key)} in ${root.url}`;
   try {
-    const temporary = await createTemporary(root);
+    const temporary = await writeTemporary(root, body);
     try {
-      await writeAll(temporary.handle, body);
       const lock = await takeLock(root, key, action, options?.signal);
       try {
-        if ((await statObject(root, key, path))?.etag === etag) {
+        if (statObject(root, key, path)?.etag === etag) {
           await publish(root, temporary, key, path, false);
           return 'replaced';
         }
       } finally {
-        await removeFolder(lock);
+        removeFolder(lock);
       }
-      await discard(temporary);
+      discard(temporary);
       return 'changed';
     } catch (error) {
-      // The first failure is the one to tell; a sweep removes what is left.
-      await discard(temporary).catch(() => undefined);
+      discardQuietly(temporary);
       throw error;
     }
   } catch (error) {
@@ -68,7 +66,7 @@ async function takeLock(
   for (;;) {
     throwIfAborted(signal, action);
     try {
-      await mkdir(lock);
+      mkdirSync(lock);
       return lock;
     } catch (error) {
       if (!isErrno(error, 'EEXIST')) throw error;
@@ -76,27 +74,36 @@ async function takeLock(
     if (Date.now() > giveUpAt) {
       throw new NicheError('storage-unavailable', `${action} failed: others keep replacing it`);
     }
-    if (await isStale(lock)) {
+    if (isStale(lock)) {
       // Of several that find it stale, one moves it away; the others find nothing to move.
       const aside = `${lock}.${process.pid}.${Date.now()}`;
-      await rename(lock, aside).then(() => removeFolder(aside), ignoreMissing);
+      try {
+        renameSync(lock, aside);
+        removeFolder(aside);
+      } catch (error) {
+        ignoreMissing(error);
+      }
     } else {
       await sleep(lockPollMs);
     }
   }
 }
 
-async function isStale(lock: string): Promise<boolean> {
+function isStale(lock: string): boolean {
   try {
-    return Date.now() - (await stat(lock)).mtimeMs > lockLifetimeMs;
+    return Date.now() - statSync(lock).mtimeMs > lockLifetimeMs;
   } catch (error) {
     ignoreMissing(error);
     return false;
   }
 }
 
-async function removeFolder(lock: string): Promise<void> {
-  await rmdir(lock).catch(ignoreMissing);
+function removeFolder(lock: string): void {
+  try {
+    rmdirSync(lock);
+  } catch (error) {
+    ignoreMissing(error);
+  }
 }
 
 function ignoreMissing(error: unknown): void {

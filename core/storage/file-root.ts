@@ -1,5 +1,4 @@
-import { lstatSync, type BigIntStats, type Stats } from 'node:fs';
-import { lstat, stat } from 'node:fs/promises';
+import { lstatSync, statSync, type BigIntStats, type Stats } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { NicheError, quote } from '../errors.ts';
@@ -13,7 +12,13 @@ export const temporaryFolder = '.niche-tmp';
 /** At the root of a file system `lost+found` is the kernel's, and readable by root alone. */
 const reserved: ReadonlySet<string> = new Set([temporaryFolder, 'lost+found']);
 
-/** The directory that holds a bucket. */
+/**
+ * The directory that holds a bucket.
+ *
+ * What is one system call on names alone is made at once, here and in the whole driver: a trip to the
+ * thread pool takes ten times as long as the call. What moves many bytes or waits for the disk goes
+ * to the pool.
+ */
 export interface FileRoot {
   readonly path: string;
   readonly url: string;
@@ -23,9 +28,9 @@ export interface FileRoot {
    *
    * @throws NicheError `storage-unavailable` unless it is there, on the file system it was on
    */
-  check(): Promise<void>;
+  check(): void;
   /** Begins an operation: the first one checks, so that later checks know the file system. */
-  ready(): Promise<void>;
+  ready(): void;
 }
 
 /** @throws NicheError `invalid-url` for a path that is not absolute */
@@ -40,12 +45,18 @@ export function fileRoot(directory: string): FileRoot {
   const { href: url } = pathToFileURL(path);
   let device: bigint | undefined;
 
-  async function check(): Promise<void> {
-    const found = await stat(path, { bigint: true }).catch((error: unknown) => {
-      if (isErrno(error, 'ENOENT', 'ENOTDIR')) return null;
+  function look(): BigIntStats | undefined {
+    try {
+      return statSync(path, { bigint: true });
+    } catch (error) {
+      if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw fileError(error, `opening the bucket ${url}`);
-    });
-    if (!found?.isDirectory()) {
+    }
+  }
+
+  function check(): void {
+    const found = look();
+    if (found?.isDirectory() !== true) {
       throw new NicheError(
         'storage-unavailable',
         `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
@@ -65,8 +76,8 @@ export function fileRoot(directory: string): FileRoot {
     path,
     url,
     check,
-    async ready() {
-      if (device === undefined) await check();
+    ready() {
+      if (device === undefined) check();
     },
   };
 }
@@ -81,7 +92,7 @@ export function isReserved(key: string): boolean {
  *
  * @throws NicheError `invalid-key`; `storage-denied` where a symbolic link would be followed
  */
-export async function locate(root: FileRoot, key: string): Promise<string> {
+export function locate(root: FileRoot, key: string): string {
   assertKey(key);
   if (isReserved(key)) {
     throw new NicheError(
@@ -89,14 +100,13 @@ export async function locate(root: FileRoot, key: string): Promise<string> {
       `refusing the object key ${quote(key)}: that folder of ${root.url} holds no objects`,
     );
   }
-  await root.ready();
+  root.ready();
   for (let slash = key.indexOf('/'); slash !== -1; slash = key.indexOf('/', slash + 1)) {
     refuseLink(root, key.slice(0, slash));
   }
   return join(root.path, key);
 }
 
-/** At once: it is one system call, and a trip to the thread pool takes ten times as long. */
 function refuseLink(root: FileRoot, folder: string): void {
   let found: Stats | undefined;
   try {
@@ -124,17 +134,12 @@ export function objectInfo(root: FileRoot, key: string, found: BigIntStats): Obj
 }
 
 /** The object under `key`, whose file is `path`; `null` means missing, and the root is there. */
-export async function statObject(
-  root: FileRoot,
-  key: string,
-  path: string,
-): Promise<ObjectInfo | null> {
+export function statObject(root: FileRoot, key: string, path: string): ObjectInfo | null {
   try {
-    const found = await lstat(path, { bigint: true });
-    return objectInfo(root, key, found);
+    return objectInfo(root, key, lstatSync(path, { bigint: true }));
   } catch (error) {
     if (!isAbsence(error)) throw fileError(error, `looking for ${quote(key)} in ${root.url}`);
-    await root.check();
+    root.check();
     return null;
   }
 }

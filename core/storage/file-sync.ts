@@ -1,6 +1,11 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, constants, fdatasync, fsync, openSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { isErrno } from './file-errors.ts';
+
+const fsyncLater = promisify(fsync);
+
+/** Puts what was written to an open file on the disk. Many at once share the disk's work. */
+export const syncFile = promisify(fdatasync);
 
 const running = new Map<string, Promise<void>>();
 const queued = new Map<string, Promise<void>>();
@@ -32,8 +37,12 @@ function begin(path: string): Promise<void> {
 
 async function syncNow(path: string): Promise<void> {
   try {
-    await using folder = await open(path, constants.O_RDONLY);
-    await folder.sync();
+    const folder = openSync(path, constants.O_RDONLY);
+    try {
+      await fsyncLater(folder);
+    } finally {
+      closeSync(folder);
+    }
   } catch (error) {
     // Deleted again; a folder one may write but not read; a file system that syncs no folders.
     if (!isErrno(error, 'ENOENT', 'EACCES', 'EINVAL', 'ENOTSUP')) throw error;

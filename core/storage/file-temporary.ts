@@ -1,30 +1,40 @@
 import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
 import {
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  rename,
-  rmdir,
-  unlink,
-  type FileHandle,
-} from 'node:fs/promises';
+  closeSync,
+  constants,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+  write,
+  writeSync,
+  type BigIntStats,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { NicheError, quote } from '../errors.ts';
 import type { PutOutcome } from './bucket.ts';
 import { fileError, isErrno } from './file-errors.ts';
 import { objectInfo, temporaryFolder, type FileRoot } from './file-root.ts';
-import { syncFolder } from './file-sync.ts';
+import { syncFile, syncFolder } from './file-sync.ts';
 
 /** Others may delete an emptied folder between its creation and the link, over and over. */
 const maxPublishAttempts = 100;
 
+/** Bytes up to here are written at once: copying them takes no longer than a trip to the pool. */
+export const smallBytes = 256 * 1024;
+
+const writeLater = promisify(write);
+
 /** A file that no key leads to yet. */
-interface Temporary {
+export interface Temporary {
   readonly path: string;
-  readonly handle: FileHandle;
+  /** Its descriptor; null once it is closed. */
+  fd: number | null;
 }
 
 export async function createTemporary(root: FileRoot): Promise<Temporary> {
@@ -32,26 +42,66 @@ export async function createTemporary(root: FileRoot): Promise<Temporary> {
   const path = join(folder, `${process.pid}-${randomUUID()}`);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
   try {
-    return { path, handle: await open(path, flags, 0o666) };
+    return { path, fd: openSync(path, flags, 0o666) };
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error;
   }
-  await root.check();
+  root.check();
   await makeFolder(folder);
-  return { path, handle: await open(path, flags, 0o666) };
+  return { path, fd: openSync(path, flags, 0o666) };
 }
 
-export async function writeAll(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+export async function writeAll(temporary: Temporary, bytes: Uint8Array): Promise<void> {
+  const fd = descriptor(temporary);
   for (let written = 0; written < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, written);
-    written += bytesWritten;
+    if (bytes.length <= smallBytes) written += writeSync(fd, bytes, written);
+    else written += (await writeLater(fd, bytes, written)).bytesWritten;
   }
 }
 
+/** A new one with these contents; nothing is left of it after a failure. */
+export async function writeTemporary(root: FileRoot, bytes: Uint8Array): Promise<Temporary> {
+  const temporary = await createTemporary(root);
+  try {
+    await writeAll(temporary, bytes);
+    return temporary;
+  } catch (error) {
+    discardQuietly(temporary);
+    throw error;
+  }
+}
+
+/** Puts on the disk what was written to it. */
+export function syncTemporary(temporary: Temporary): Promise<void> {
+  return syncFile(descriptor(temporary));
+}
+
 /** Closes and removes it, if it is still there. */
-export async function discard({ handle, path }: Temporary): Promise<void> {
-  await handle.close();
-  await removeIfThere(path);
+export function discard(temporary: Temporary): void {
+  close(temporary);
+  removeIfThere(temporary.path);
+}
+
+/** {@link discard} after a failure, which is the one to tell; a sweep removes what is left. */
+export function discardQuietly(temporary: Temporary): void {
+  try {
+    discard(temporary);
+  } catch {
+    // As said.
+  }
+}
+
+function descriptor({ fd, path }: Temporary): number {
+  if (fd === null) throw new NicheError('internal', `${path} is closed`);
+  return fd;
+}
+
+function close(temporary: Temporary): void {
+  const { fd } = temporary;
+  if (fd === null) return;
+  // Whatever closing says, the descriptor is gone and may be another file's by the next time.
+  temporary.fd = null;
+  closeSync(fd);
 }
 
 /**
@@ -66,25 +116,41 @@ export async function publish(
   path: string,
   ifAbsent: boolean,
 ): Promise<PutOutcome> {
-  await temporary.handle.sync();
-  await temporary.handle.close();
+  await syncTemporary(temporary);
+  const outcome = await reveal(root, temporary, key, path, ifAbsent);
+  await syncFolder(dirname(path));
+  return outcome;
+}
+
+/**
+ * {@link publish} without a word to the disk: the file before and the folder after are the caller's
+ * to sync; the folder also when the object existed, as whoever made it may not have come to this yet.
+ */
+export async function reveal(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+  ifAbsent: boolean,
+): Promise<PutOutcome> {
+  close(temporary);
   for (let attempt = 1; attempt <= maxPublishAttempts; attempt += 1) {
     try {
-      await (ifAbsent ? link(temporary.path, path) : rename(temporary.path, path));
+      if (ifAbsent) linkSync(temporary.path, path);
+      else renameSync(temporary.path, path);
     } catch (error) {
       if (ifAbsent && isErrno(error, 'EEXIST')) {
-        const outcome = await settle(root, temporary, key, path);
+        const outcome = settle(root, temporary, key, path);
         if (outcome === null) continue;
-        await removeIfThere(temporary.path);
+        removeIfThere(temporary.path);
         return outcome;
       }
       if (!isErrno(error, 'ENOENT')) throw error;
       await makeParents(root, key);
-      await assertStillThere(root, temporary, key);
+      assertStillThere(root, temporary, key);
       continue;
     }
-    await syncFolder(dirname(path));
-    if (ifAbsent) await removeIfThere(temporary.path);
+    if (ifAbsent) removeIfThere(temporary.path);
     return 'created';
   }
   throw new NicheError(
@@ -93,9 +159,9 @@ export async function publish(
   );
 }
 
-async function assertStillThere(root: FileRoot, { path }: Temporary, key: string): Promise<void> {
+function assertStillThere(root: FileRoot, { path }: Temporary, key: string): void {
   try {
-    await lstat(path);
+    lstatSync(path);
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error;
     throw new NicheError(
@@ -107,15 +173,13 @@ async function assertStillThere(root: FileRoot, { path }: Temporary, key: string
 }
 
 /** Whose the object is for which a link failed; `null` if it is gone again. */
-async function settle(
+function settle(
   root: FileRoot,
   temporary: Temporary,
   key: string,
   path: string,
-): Promise<PutOutcome | null> {
-  const [ours, theirs] = await Promise.all(
-    [temporary.path, path].map((file) => lstat(file, { bigint: true }).catch(nullIfMissing)),
-  );
+): PutOutcome | null {
+  const [ours, theirs] = [temporary.path, path].map(statIfThere);
   if (!theirs) return null;
   if (objectInfo(root, key, theirs) === null) {
     throw new NicheError(
@@ -123,20 +187,17 @@ async function settle(
       `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
     );
   }
-  // Whoever made it may not have come to this yet, and a caller relies on what exists.
-  await syncFolder(dirname(path));
   // A file server may repeat a link whose answer was lost, and then find its own.
   return ours?.ino === theirs.ino ? 'created' : 'exists';
 }
 
-function nullIfMissing(error: unknown): null {
-  if (isErrno(error, 'ENOENT')) return null;
-  throw error;
+function statIfThere(path: string): BigIntStats | undefined {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false });
 }
 
 /** Never makes the root itself: what is gone stays gone. */
 async function makeParents(root: FileRoot, key: string): Promise<void> {
-  await root.check();
+  root.check();
   const segments = key.split('/');
   for (let depth = 1; depth < segments.length; depth += 1) {
     try {
@@ -151,7 +212,7 @@ async function makeParents(root: FileRoot, key: string): Promise<void> {
 
 async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path);
+    mkdirSync(path);
   } catch (error) {
     if (isErrno(error, 'EEXIST')) return;
     throw error;
@@ -164,17 +225,18 @@ async function makeFolder(path: string): Promise<void> {
  *
  * @returns how many
  */
-export async function sweepTemporaries(root: FileRoot, olderThan: Date): Promise<number> {
-  await root.check();
+export function sweepTemporaries(root: FileRoot, olderThan: Date): number {
+  root.check();
   const folder = join(root.path, temporaryFolder);
   let removed = 0;
   try {
-    for (const name of await readdir(folder)) {
+    for (const name of readdirSync(folder)) {
       const path = join(folder, name);
-      const found = await lstat(path).catch(nullIfMissing);
-      if (found === null || found.mtime >= olderThan) continue;
+      const found = statIfThere(path);
+      if (!found || found.mtime >= olderThan) continue;
       // The lock of a replacement whose process died is a folder.
-      await (found.isDirectory() ? rmdir(path) : removeIfThere(path));
+      if (found.isDirectory()) rmdirSync(path);
+      else removeIfThere(path);
       removed += 1;
     }
   } catch (error) {
@@ -185,9 +247,9 @@ export async function sweepTemporaries(root: FileRoot, olderThan: Date): Promise
   return removed;
 }
 
-async function removeIfThere(path: string): Promise<void> {
+function removeIfThere(path: string): void {
   try {
-    await unlink(path);
+    unlinkSync(path);
   } catch (error) {
     if (!isErrno(error, 'ENOENT')) throw error;
   }

@@ -3,7 +3,7 @@ import { throwIfAborted } from './aborted.ts';
 import type { Upload } from './bucket.ts';
 import { fileError } from './file-errors.ts';
 import type { FileRoot } from './file-root.ts';
-import { createTemporary, discard, publish, writeAll } from './file-temporary.ts';
+import { createTemporary, discard, publish, syncTemporary, writeAll } from './file-temporary.ts';
 
 const mib = 2 ** 20;
 
@@ -31,7 +31,6 @@ export async function uploadFile(
   const temporary = await createTemporary(root).catch((error: unknown) => {
     throw fileError(error, action);
   });
-  const { handle } = temporary;
   let gathered: Uint8Array | undefined;
   let gatheredLength = 0;
   let unsynced = 0;
@@ -48,12 +47,11 @@ export async function uploadFile(
   }
 
   async function store(bytes: Uint8Array): Promise<void> {
-    await writeAll(handle, bytes);
+    await writeAll(temporary, bytes);
     unsynced += bytes.length;
     if (unsynced < syncEveryBytes || syncing !== undefined) return;
     unsynced = 0;
-    syncing = handle
-      .datasync()
+    syncing = syncTemporary(temporary)
       .catch((error: unknown) => {
         // The kernel reports a lost write once, so it has to be remembered here.
         failure ??= error;
@@ -97,7 +95,8 @@ export async function uploadFile(
         await syncing;
         if (failure !== undefined) throw fileError(failure, action);
         throwIfAborted(signal, action);
-        const outcome = await publish(root, temporary, key, path, options?.ifAbsent === true);
+        const ifAbsent = options?.ifAbsent === true;
+        const outcome = await publish(root, temporary, key, path, ifAbsent);
         state = 'ended';
         return outcome;
       } catch (error) {
@@ -109,9 +108,11 @@ export async function uploadFile(
       if (state === 'ended') return;
       state = 'ended';
       await syncing;
-      await discard(temporary).catch((error: unknown) => {
+      try {
+        discard(temporary);
+      } catch (error) {
         throw fileError(error, `giving up ${action}`);
-      });
+      }
     },
   };
 }

@@ -1,19 +1,28 @@
-import { constants } from 'node:fs';
-import { lstat, open, rmdir, unlink, type FileHandle } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, lstatSync, openSync, rmdirSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import type { Bucket, GetOptions, PutOptions, PutOutcome, StoredObject } from './bucket.ts';
 import { assertDigest } from './digest.ts';
 import { fileError, isErrno } from './file-errors.ts';
+import { putTogether } from './file-group.ts';
 import { listFiles } from './file-list.ts';
 import { readBody } from './file-read.ts';
 import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './file-root.ts';
 import { replaceFile } from './file-replace.ts';
-import { createTemporary, discard, publish, sweepTemporaries, writeAll } from './file-temporary.ts';
+import {
+  discardQuietly,
+  publish,
+  smallBytes,
+  sweepTemporaries,
+  writeTemporary,
+} from './file-temporary.ts';
 import { uploadFile } from './file-upload.ts';
 import { assertKey } from './keys.ts';
 import { clipRange } from './range.ts';
+
+/* eslint-disable @typescript-eslint/require-await -- a failure is to reject, though the call is made at once */
 
 /** Deletions under way together; more only queue for the thread pool. */
 const deletesAtOnce = 16;
@@ -22,7 +31,7 @@ const deletesAtOnce = 16;
  * A bucket in a directory, which has to exist: each object is the file of its key, with no metadata
  * beside it (`contentType` and `cacheControl` are not kept). Any number of processes may share it.
  * It needs a file system with hard links; symbolic links below the directory are refused. What is
- * published is on the disk when the call returns.
+ * published is on the disk when the call returns, unless `durable` is false.
  *
  * @param directory an absolute path
  * @throws NicheError `invalid-url` for a path that is not absolute
@@ -34,17 +43,19 @@ export function openFileBucket(directory: string): Bucket {
     capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
     async head(key, options) {
       throwIfAborted(options?.signal, `looking for ${quote(key)} in ${root.url}`);
-      return statObject(root, key, await locate(root, key));
+      return statObject(root, key, locate(root, key));
     },
-    get: (key, options) => getFile(root, key, options),
+    async get(key, options) {
+      return getFile(root, key, options);
+    },
     put: (key, body, options) => putFile(root, key, body, options),
     async replace(key, body, etag, options) {
       throwIfAborted(options?.signal, `replacing ${quote(key)} in ${root.url}`);
-      return replaceFile(root, key, await locate(root, key), body, etag, options);
+      return replaceFile(root, key, locate(root, key), body, etag, options);
     },
     async upload(key, options) {
       throwIfAborted(options?.signal, `writing ${quote(key)} in ${root.url}`);
-      return uploadFile(root, key, await locate(root, key), options?.signal);
+      return uploadFile(root, key, locate(root, key), options?.signal);
     },
     list: (prefix, options) => listFiles(root, prefix, options),
     async delete(keys, options) {
@@ -54,36 +65,40 @@ export function openFileBucket(directory: string): Bucket {
         const batch = keys.slice(next, next + deletesAtOnce);
         await Promise.all(batch.map((key) => deleteFile(root, key)));
       }
-      await root.check();
+      root.check();
     },
-    sweepUploads: (olderThan) => sweepTemporaries(root, olderThan),
+    async sweepUploads(olderThan) {
+      return sweepTemporaries(root, olderThan);
+    },
   };
 }
 
-async function getFile(
+function getFile(
   root: FileRoot,
   key: string,
   options: GetOptions | undefined,
-): Promise<StoredObject | null> {
+): StoredObject | null {
   const action = `reading ${quote(key)} in ${root.url}`;
   throwIfAborted(options?.signal, action);
-  const path = await locate(root, key);
-  let handle: FileHandle | undefined;
+  const path = locate(root, key);
   try {
     // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    handle = await open(path, flags);
-    const info = objectInfo(root, key, await handle.stat({ bigint: true }));
-    if (info !== null) {
-      const range = clipRange(options?.range, info.size);
-      return { info, body: readBody(handle, range, action, options?.signal) };
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const info = objectInfo(root, key, fstatSync(fd, { bigint: true }));
+      if (info !== null) {
+        const range = clipRange(options?.range, info.size);
+        return { info, body: readBody(fd, range, action, options?.signal) };
+      }
+    } catch (error) {
+      closeSync(fd);
+      throw error;
     }
-    await handle.close();
+    closeSync(fd);
   } catch (error) {
-    await handle?.close();
     if (!isAbsence(error)) throw fileError(error, action);
   }
-  await root.check();
+  root.check();
   return null;
 }
 
@@ -95,18 +110,21 @@ async function putFile(
 ): Promise<PutOutcome> {
   const action = `writing ${quote(key)} in ${root.url}`;
   throwIfAborted(options?.signal, action);
-  const path = await locate(root, key);
+  const path = locate(root, key);
   if (options?.sha256 !== undefined) assertDigest(body, options.sha256, action);
-  const ifAbsent = options?.ifAbsent === true;
+  const { ifAbsent = false, durable = true } = options ?? {};
   try {
-    const temporary = await createTemporary(root);
+    if (body.length <= smallBytes) {
+      const outcome = await putTogether(root, { key, path, body, ifAbsent, durable });
+      throwIfAborted(options?.signal, action);
+      return outcome;
+    }
+    const temporary = await writeTemporary(root, body);
     try {
-      await writeAll(temporary.handle, body);
       throwIfAborted(options?.signal, action);
       return await publish(root, temporary, key, path, ifAbsent);
     } catch (error) {
-      // The first failure is the one to tell; a sweep removes what is left.
-      await discard(temporary).catch(() => undefined);
+      discardQuietly(temporary);
       throw error;
     }
   } catch (error) {
@@ -115,31 +133,32 @@ async function putFile(
 }
 
 async function deleteFile(root: FileRoot, key: string): Promise<void> {
-  const path = await locate(root, key);
+  const path = locate(root, key);
   try {
+    // On the pool: to free a large file's blocks takes a while.
     await unlink(path);
   } catch (error) {
     // A folder is no object; EPERM is how some systems answer for one.
     if (isAbsence(error) || isErrno(error, 'EISDIR')) return;
-    if (isErrno(error, 'EPERM') && (await isFolderOrGone(path))) return;
+    if (isErrno(error, 'EPERM') && isFolderOrGone(path)) return;
     throw fileError(error, `deleting ${quote(key)} in ${root.url}`);
   }
-  await pruneFolders(root, dirname(path));
+  pruneFolders(root, dirname(path));
 }
 
-async function isFolderOrGone(path: string): Promise<boolean> {
+function isFolderOrGone(path: string): boolean {
   try {
-    return (await lstat(path)).isDirectory();
+    return lstatSync(path).isDirectory();
   } catch (error) {
     return isAbsence(error);
   }
 }
 
 /** Removes folders that have become empty; a writer that loses its folder makes it again. */
-async function pruneFolders(root: FileRoot, folder: string): Promise<void> {
+function pruneFolders(root: FileRoot, folder: string): void {
   for (let path = folder; path !== root.path; path = dirname(path)) {
     try {
-      await rmdir(path);
+      rmdirSync(path);
     } catch {
       // Not empty, or not ours to remove: the object is gone, which is what was asked.
       return;

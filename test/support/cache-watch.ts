@@ -46,11 +46,10 @@ export function watchInvariants(
     for (const [key, { bytes }] of cache.privateStore.objects) {
       if (!key.startsWith('audit/') || auditKeys.has(key)) continue;
       auditKeys.add(key);
-      const record = JSON.parse(Buffer.from(bytes).toString()) as {
-        path: string;
-        signatures: string[];
-      };
-      for (const signature of record.signatures) audited.add(`${record.path} ${signature}`);
+      for (const line of Buffer.from(bytes).toString().trimEnd().split('\n')) {
+        const record = JSON.parse(line) as { path: string; signatures: string[] };
+        for (const signature of record.signatures) audited.add(`${record.path} ${signature}`);
+      }
     }
   }
 

@@ -4,6 +4,7 @@ import type { Publisher } from '../../../core/cache/publisher.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
+import { listKeys } from '../../support/bytes.ts';
 import { checkInvariants } from '../../support/cache-invariants.ts';
 import { createTestCache, testSigner } from '../../support/cache-kit.ts';
 import type { TestCache } from '../../support/cache-kit.ts';
@@ -198,6 +199,18 @@ describe('I5 fails', () => {
 });
 
 describe('I6 fails', () => {
+  it('when the one record of a batch leaves a path out', async () => {
+    const cache = createTestCache(none);
+    const short = withPut(cache.private, isAudit, (key, body, options) => {
+      const [first = ''] = Buffer.from(body).toString().split('\n');
+      return cache.private.put(key, Buffer.from(`${first}\n`), options);
+    });
+    const id = await cache.stage([a, b]);
+    await cache.publish(id, cache.publisher({ private: short }));
+    assert.equal((await listKeys(cache.private, 'audit/')).length, 1);
+    await assert.rejects(check(cache), broken('I6'));
+  });
+
   it('when the audit record is written after the narinfo, and the publisher dies between', async () => {
     const cache = createTestCache(none);
     const watch = watchInvariants(cache);

@@ -52,7 +52,7 @@ describe('receipts', () => {
 });
 
 describe('the audit', () => {
-  it('has every record under a name of its own, by day', async () => {
+  it('has the records of each batch under a name of its own, by day', async () => {
     const bucket = memoryBucket();
     const { path, narHash, narSize, references } = hello.info;
     const record: AuditRecord = {
@@ -61,13 +61,14 @@ describe('the audit', () => {
       ...{ signatures: ['a:b'], signers: [{ publicKey: 'a:c' }], origin: null },
       ...{ upload, publisher: 'test' },
     };
-    await Promise.all([writeAudit(bucket, record), writeAudit(bucket, record)]);
+    const other = { ...record, path: `${path}-2` };
+    await Promise.all([writeAudit(bucket, [record]), writeAudit(bucket, [record, other])]);
     const keys = await listKeys(bucket);
     assert.equal(keys.length, 2);
     for (const key of keys) {
       assert.match(key, /^audit\/2026\/01\/02\/03-04-05\.678Z-[0-9a-f]{16}\.jsonl$/);
     }
-    assert.deepEqual(await auditRecords({ private: bucket }), [record, record]);
+    assert.deepEqual(await auditRecords({ private: bucket }), [record, record, other]);
   });
 });
 
@@ -94,15 +95,37 @@ describe('what waits', () => {
     assert.deepEqual(await pending.read(hash, upload), { version: 1, ...candidate, since: 'then' });
     assert.deepEqual(await pending.attachments(hash, upload), attachments);
     assert.equal(await pending.read(hash, other), null);
-    for (const reference of [waiting.reference, undefined]) {
-      const found = [];
-      for await (const each of pending.waiting(reference)) found.push(each);
-      assert.deepEqual(found, [waiting]);
+    const found = [];
+    for await (const each of pending.waiting()) found.push(each);
+    assert.deepEqual(found, [waiting]);
+    for (const references of [[waiting.reference], [hash, waiting.reference]]) {
+      assert.deepEqual(await pending.waitingFor(references), [waiting]);
     }
+    assert.deepEqual(await pending.waitingFor([hash]), []);
     await pending.unmark(waiting);
     await pending.forget(hash, upload);
     assert.deepEqual(await listKeys(bucket), []);
     assert.deepEqual(await pending.attachments(hash, upload), { listing: null, log: null });
+  });
+
+  it('is found among very many too, and by one LIST among few', async () => {
+    const lists: string[] = [];
+    const bucket = memoryBucket({
+      before: (operation, key) => operation === 'list' && lists.push(key),
+    });
+    const pending = createPendingPaths(bucket);
+    const references = 'abcd'.split('').map((digit) => digit.repeat(32));
+    const [a = '', b = '', c = '', d = ''] = references;
+    const wanted = { reference: d, storeHash: hash, upload };
+    await pending.mark(wanted);
+    assert.deepEqual(await pending.waitingFor([c, d]), [wanted]);
+    assert.deepEqual(lists.splice(0), ['waiting/']);
+    for (let index = 0; index < 1000; index += 1) {
+      const storeHash = String(index).padStart(32, '0');
+      await pending.mark({ reference: index % 2 === 0 ? a : b, storeHash, upload });
+    }
+    assert.deepEqual(await pending.waitingFor([c, d]), [wanted]);
+    assert.deepEqual(lists, ['waiting/', `waiting/${c}/`, `waiting/${d}/`]);
   });
 
   it('has its record before its marker, and nothing beside it that it does not need', async () => {

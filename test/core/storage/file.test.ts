@@ -66,6 +66,31 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await unfinishedIn(directory), []);
   });
 
+  it('stores what comes at once each by itself', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('file', body);
+    const outcomes = await Promise.allSettled([
+      bucket.put('one', body, { ifAbsent: true }),
+      bucket.put('one', Buffer.from('other'), { ifAbsent: true }),
+      bucket.put('file/below', body),
+      bucket.put('nar/two', body, { durable: false }),
+      bucket.put('nar/three', body),
+      bucket.put('nar/empty', new Uint8Array()),
+    ]);
+    const shown = outcomes.map((outcome) =>
+      outcome.status === 'fulfilled'
+        ? outcome.value
+        : (outcome.reason as NodeJS.ErrnoException).code,
+    );
+    assert.deepEqual(shown, [
+      ...['created', 'exists', 'invalid-key'],
+      ...['created', 'created', 'created'],
+    ]);
+    assert.deepEqual(await readObject(bucket, 'one'), body);
+    assert.deepEqual(await readObject(bucket, 'nar/empty'), Buffer.alloc(0));
+    assert.deepEqual(await unfinishedIn(directory), []);
+  });
+
   it('sweeps unfinished uploads by their age', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.upload('old');
