@@ -45,7 +45,7 @@ const importDirection = Object.entries(forbidden).map(([folder, others]) => ({
 }));
 
 export default defineConfig(
-  { ignores: ['node_modules/', 'dist/', '.tools/', 'test/fixtures/'] },
+  { ignores: ['node_modules/', 'dist/', 'infra/aws/functions/', '.tools/', 'test/fixtures/'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],

@@ -1,9 +1,10 @@
 /** Bundles the command line into `dist/`, which is what the npm and the Nix package consist of. */
-import { chmod, copyFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { build } from 'esbuild';
-import type { Metafile } from 'esbuild';
+
+import { thirdPartyLicenses } from './licenses.ts';
 
 const checkout = join(import.meta.dirname, '..');
 const dist = join(checkout, 'dist');
@@ -30,21 +31,4 @@ const { metafile } = await build({
 const launcher = join(dist, 'niche.cjs');
 await copyFile(join(checkout, 'scripts/launcher.cjs'), launcher);
 await chmod(launcher, 0o755);
-await writeFile(join(dist, 'third-party-licenses.txt'), await licenses(metafile));
-
-/** The licences of what the bundle contains; they ask to be passed on with it. */
-async function licenses({ inputs }: Metafile): Promise<string> {
-  const names = Object.keys(inputs).flatMap(
-    (file) => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1] ?? [],
-  );
-  const sections = [...new Set(names)].sort().map(async (name) => {
-    const folder = join(checkout, 'node_modules', name);
-    const { version, license } = JSON.parse(
-      await readFile(join(folder, 'package.json'), 'utf8'),
-    ) as { version: string; license: string };
-    const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
-    const text = file === undefined ? '' : `\n${await readFile(join(folder, file), 'utf8')}`;
-    return `${name} ${version}: ${license}\n${text}`;
-  });
-  return (await Promise.all(sections)).join('\n---\n\n');
-}
+await writeFile(join(dist, 'third-party-licenses.txt'), await thirdPartyLicenses([metafile]));

@@ -55,6 +55,8 @@ export interface PublisherOptions {
 export interface Published {
   /** Null for a batch that was refused whole. */
   readonly path: string | null;
+  /** In bytes; null for a batch that was refused whole. */
+  readonly narSize: number | null;
   readonly upload: string;
   readonly outcome: Outcome;
 }
@@ -116,10 +118,11 @@ export function createPublisher(options: PublisherOptions): Publisher {
     return { presence, blocked };
   }
 
-  async function report(upload: string, path: string, outcome: Outcome): Promise<Published> {
+  async function report(upload: string, info: PathInfo, outcome: Outcome): Promise<Published> {
+    const { path, narSize } = info;
     const receipt = { path, ...outcome, at: now().toISOString() };
     await writeReceipt(options.private, upload, storeHash(path), receipt);
-    return { path, upload, outcome };
+    return { path, narSize, upload, outcome };
   }
 
   async function refuseBatch(
@@ -130,7 +133,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     const at = now().toISOString();
     await writeReceipt(options.private, id.upload, String(id.batch), { ...outcome, at });
     await deleteBatch(id, []);
-    return { path: null, upload: id.upload, outcome };
+    return { path: null, narSize: null, upload: id.upload, outcome };
   }
 
   /** The manifest first: without it, what is left is only waste, and a repeated event ends at once. */
@@ -168,10 +171,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
         // Whoever handled the batch at the same time has taken its NARs away, the manifest first.
         const lacksNar = concluded.some(({ outcome }) => outcome.code === 'missing-nar');
         const isGone = lacksNar && !(await isStaged(id));
-        return mapConcurrent(concluded, receiptsAtOnce, async (each, index) => {
-          const path = group[index]?.claim.path ?? '';
-          if (isGone && each.outcome.code === 'missing-nar') return null;
-          const receipt = await report(id.upload, path, each.outcome);
+        return mapConcurrent(group, receiptsAtOnce, async ({ claim }, index) => {
+          const each = concluded[index];
+          if (!each || (isGone && each.outcome.code === 'missing-nar')) return null;
+          const receipt = await report(id.upload, claim, each.outcome);
           await each.unpark();
           return receipt;
         });
@@ -228,7 +231,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       }
       const run = await begin();
       const { outcome, unpark } = await paths.resume(run, record, waiting.reference);
-      const published = await report(waiting.upload, record.info.path, outcome);
+      const published = await report(waiting.upload, record.info, outcome);
       await unpark();
       return published;
     },
@@ -239,7 +242,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const { references, path } = record.info;
       const { presence } = await begin();
       const missing = await presence.missing(references.filter((reference) => reference !== path));
-      const published = await report(waiting.upload, path, {
+      const published = await report(waiting.upload, record.info, {
         status: 'rejected',
         code: 'missing-references',
         message: `${path} has waited since ${record.since} for references that never came`,

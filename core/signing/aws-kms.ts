@@ -4,6 +4,7 @@ import { NicheError, messageOf } from '../errors.ts';
 import { formatPublicKey, formatSignature, parsePublicKey } from '../nix/keys.ts';
 import { createPace } from '../storage/pace.ts';
 import type { Failure, Pace } from '../storage/pace.ts';
+import type * as SdkModule from './aws-kms-sdk.ts';
 import type { Signer } from './signer.ts';
 
 /** The most that AWS KMS signs as it is, in bytes. */
@@ -54,7 +55,7 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
   let opened: Promise<Sdk> | undefined;
 
   async function open(): Promise<Sdk> {
-    const sdk = await import('@aws-sdk/client-kms');
+    const sdk = await import('./aws-kms-sdk.ts');
     // Retries are the pace's: the SDK's own would multiply them.
     const client = options.client ?? new sdk.KMSClient({ ...options.config, maxAttempts: 1 });
     return { ...sdk, client };
@@ -149,7 +150,7 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
   };
 }
 
-type Sdk = typeof import('@aws-sdk/client-kms') & { readonly client: KMSClient };
+type Sdk = typeof SdkModule & { readonly client: KMSClient };
 
 /** What precedes the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410, section 4). */
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex');

@@ -1,9 +1,9 @@
 import { NicheError, quote } from '../errors.ts';
 
-/** A key in a cloud's KMS, as settings and `niche init --signer` name it. */
+/** A key in a KMS, as settings and `niche init --signer` name it. */
 export interface SignerSpec {
-  readonly kind: 'aws-kms' | 'gcp-kms';
-  /** The key as its cloud names it: an ARN, an id or `alias/…`; or a resource name. */
+  readonly kind: 'aws-kms';
+  /** The key as its KMS names it: an ARN, an id or `alias/…`. */
   readonly key: string;
   /** What the key is called in signatures; null where the one who asks chooses. */
   readonly name: string | null;
@@ -13,12 +13,9 @@ const grammars: Readonly<Record<SignerSpec['kind'], RegExp>> = {
   // An ARN of a key or an alias, a key's id (also of a multi-region key), or an alias.
   'aws-kms':
     /^(?:arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(?:key\/[A-Za-z0-9-]+|alias\/[A-Za-z0-9/_-]+)|alias\/[A-Za-z0-9/_-]+|[A-Za-z0-9-]{36})$/,
-  'gcp-kms':
-    /^projects\/[^/]+\/locations\/[^/]+\/keyRings\/[^/]+\/cryptoKeys\/[^/]+\/cryptoKeyVersions\/[0-9]+$/,
 };
 
-const expected =
-  'expected aws-kms:<key ARN, id or alias/…> or gcp-kms:<resource name of a key version>, then perhaps ?name=<key name>';
+const expected = 'expected aws-kms:<key ARN, id or alias/…>, then perhaps ?name=<key name>';
 
 /**
  * Reads `aws-kms:alias/niche?name=acme-1`.

@@ -10,7 +10,9 @@ import { cliDocs, cliDocsFile } from '../../scripts/cli-docs.ts';
 const checkout = join(import.meta.dirname, '../..');
 const documents = [
   ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md'],
-  ...readdirSync(join(checkout, 'docs')).map((name) => `docs/${name}`),
+  ...readdirSync(join(checkout, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
 ];
 
 function read(name: string): string {

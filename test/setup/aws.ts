@@ -1,5 +1,5 @@
 import { setupPythonTool, type PythonTool } from './python.ts';
-import { finishSetup } from './tools.ts';
+import type { ToolReport } from './tools.ts';
 
 /** Stands for AWS in tests: CloudFormation, S3, SQS, Lambda, KMS, IAM. */
 export const ministack: PythonTool = {
@@ -12,6 +12,6 @@ export const ministack: PythonTool = {
 /** Checks CloudFormation templates. */
 export const cfnLint: PythonTool = { name: 'cfn-lint', version: '1.58.0' };
 
-if (import.meta.main) {
-  finishSetup([await setupPythonTool(ministack), await setupPythonTool(cfnLint)]);
+export async function setupAws(): Promise<ToolReport[]> {
+  return [await setupPythonTool(ministack), await setupPythonTool(cfnLint)];
 }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -77,6 +78,10 @@ async function start(command: string, { iam = true }: MinistackOptions): Promise
       MINISTACK_ACCOUNT_ID: accountId,
       AWS_DEFAULT_REGION: region,
       AUTH: String(iam),
+      PYTHONPATH: join(import.meta.dirname, 'ministack'),
+      PYTHONDONTWRITEBYTECODE: '1',
+      // Else it listens on a port of its own, everywhere.
+      IOT_MTLS_ENABLED: '0',
       LOG_LEVEL: 'INFO',
     },
   });
@@ -84,7 +89,7 @@ async function start(command: string, { iam = true }: MinistackOptions): Promise
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => (output += text));
   }
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const ended = once(child, 'close');
   const { pid = 0 } = child;
 
   async function close(): Promise<void> {

@@ -1,0 +1,5 @@
+/** The entry of the `publish` function. */
+import { createPublishHandler } from './publish-handler.ts';
+import { lambdaRuntime } from './runtime.ts';
+
+export const handler = createPublishHandler(lambdaRuntime());

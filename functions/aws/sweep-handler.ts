@@ -1,0 +1,22 @@
+import { isNicheError } from '../../core/errors.ts';
+import { describeFailure } from '../shared/log.ts';
+import { runSweep } from '../shared/run.ts';
+import type { AwsRuntime, LambdaContext } from './runtime.ts';
+
+/** Finishes what was dropped; called by a schedule, whatever its event says. */
+export function createSweepHandler(
+  runtime: () => AwsRuntime,
+): (event: unknown, context: LambdaContext) => Promise<void> {
+  return async (_event, context) => {
+    const { deployment, ...current } = runtime();
+    await current.invoke(context, async (log, counter) => {
+      try {
+        await runSweep(deployment, { log, counter });
+      } catch (error) {
+        log.error('failed', describeFailure(error));
+        counter.failed(isNicheError(error) ? error.code : 'internal');
+        throw error;
+      }
+    });
+  };
+}

@@ -1,0 +1,5 @@
+/** The entry of the `sweep` function. */
+import { lambdaRuntime } from './runtime.ts';
+import { createSweepHandler } from './sweep-handler.ts';
+
+export const handler = createSweepHandler(lambdaRuntime());

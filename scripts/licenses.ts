@@ -1,0 +1,25 @@
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Metafile } from 'esbuild';
+
+const checkout = join(import.meta.dirname, '..');
+
+/** The licences of what the bundles contain; they ask to be passed on with them. */
+export async function thirdPartyLicenses(metafiles: readonly Metafile[]): Promise<string> {
+  const folders = metafiles.flatMap(({ inputs }) =>
+    Object.keys(inputs).flatMap(
+      (file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0] ?? [],
+    ),
+  );
+  const sections = [...new Set(folders)].sort().map(async (folder) => {
+    const path = join(checkout, folder);
+    const { name, version, license } = JSON.parse(
+      await readFile(join(path, 'package.json'), 'utf8'),
+    ) as { name: string; version: string; license: string };
+    const file = (await readdir(path)).find((entry) => /^licen[cs]e/i.test(entry));
+    const text = file === undefined ? '' : `\n${await readFile(join(path, file), 'utf8')}`;
+    return `${name} ${version}: ${license}\n${text}`;
+  });
+  return (await Promise.all(sections)).join('\n---\n\n');
+}

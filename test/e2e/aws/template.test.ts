@@ -1,0 +1,382 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { cfnLint } from '../../setup/aws.ts';
+import { pythonCommand } from '../../setup/python.ts';
+import { inCi } from '../../setup/tools.ts';
+import { packageDeployment } from '../../support/aws-deployment.ts';
+import type { PackagedDeployment } from '../../support/aws-deployment.ts';
+import { resolveTemplate } from '../../support/aws-template.ts';
+import type { ResolvedTemplate } from '../../support/aws-template.ts';
+import { isAllowed } from '../../support/iam-policy.ts';
+import type { PolicyDocument, Statement } from '../../support/iam-policy.ts';
+
+const exec = promisify(execFile);
+const account = '123456789012';
+const key = `arn:aws:kms:eu-central-1:${account}:key/1234abcd-12ab-34cd-56ef-1234567890ab`;
+
+/** Everything that can be set is set. */
+const everything = {
+  name: 'acme',
+  region: 'eu-north-1',
+  reads: 'cloudfront',
+  domain: 'cache.example.org',
+  certificate: `arn:aws:acm:us-east-1:${account}:certificate/1234abcd-12ab-34cd-56ef-1234567890ab`,
+  publicBucket: 'team-public',
+  publicPrefix: 'nix/',
+  privateBucket: 'team-private',
+  privatePrefix: 'nix/',
+  key,
+  keyName: 'acme-2',
+  moreSigners: `aws-kms:${key}?name=acme-1`,
+  moreKeys: key,
+  githubRepository: 'acme/nix',
+  githubRef: '*',
+  gitlabProject: 'acme/nix',
+  createGithubProvider: 'yes',
+  createGitlabProvider: 'yes',
+  uploaders: `arn:aws:iam::${account}:role/ci,arn:aws:iam::${account}:role/cd`,
+  auditors: `arn:aws:iam::${account}:role/audit`,
+  memory: 1769,
+  timeLimit: 600,
+  visibility: 660,
+  concurrency: 2,
+  alarmTopic: `arn:aws:sns:eu-north-1:${account}:alarms`,
+};
+
+describe('the AWS deployment, as it is packaged', () => {
+  let folder: string;
+  let main: PackagedDeployment;
+  let pr: PackagedDeployment;
+  let whole: PackagedDeployment;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'niche-template-'));
+    const uploaders = `arn:aws:iam::${account}:role/ci`;
+    const auditors = `arn:aws:iam::${account}:role/audit`;
+    main = await packageDeployment(folder, 'main', {
+      uploaders,
+      auditors,
+      githubRepository: 'acme/nix',
+      gitlabProject: 'acme/nix',
+    });
+    pr = await packageDeployment(folder, 'pr', { githubRepository: 'acme/nix', githubRef: '*' });
+    whole = await packageDeployment(folder, 'all', everything);
+  });
+  after(async () => rm(folder, { recursive: true, force: true }));
+
+  it('passes cfn-lint, with the defaults and with everything set', async (t) => {
+    const command = pythonCommand(cfnLint);
+    if (command === null) {
+      const message = 'no cfn-lint under the tools folder: run `npm run setup:test`';
+      if (inCi()) throw new Error(message);
+      t.skip(message);
+      return;
+    }
+    for (const { folder: packaged } of [main, pr, whole]) {
+      const file = join(packaged, 'cloudformation-template-update-stack.json');
+      // osls adds a DependsOn of the role; and a certificate that is not set is never referred to.
+      await exec(command, ['--template', file, '--ignore-checks', 'W3005', 'W1030']);
+    }
+  });
+
+  it('has one small file a function, without source maps', async () => {
+    for (const name of ['publish', 'sweep']) {
+      const zip = await exec('python3', ['-m', 'zipfile', '-l', join(main.folder, `${name}.zip`)]);
+      const files = zip.stdout.trim().split('\n').slice(1);
+      assert.equal(files.length, 1, zip.stdout);
+      assert.match(files[0] ?? '', new RegExp(`^infra/aws/functions/${name}\\.mjs `));
+      const bundle = join(import.meta.dirname, `../../../infra/aws/functions/${name}.mjs`);
+      assert.ok((await stat(bundle)).size <= 1024 * 1024);
+      assert.doesNotMatch(await readFile(bundle, 'utf8'), /sourceMappingURL/);
+    }
+  });
+
+  it('lets each role do what it must, and nothing else', () => {
+    const template = resolveTemplate(main.template);
+    for (const [role, verdict, action, resource, context] of table('niche-main', '')) {
+      const policies = [...policiesOf(template, role), ...resourcePolicies(template, resource)];
+      const principal = `arn:aws:iam::${account}:role/niche-main-${role}`;
+      const request = {
+        action,
+        resource,
+        context: { 'aws:SecureTransport': 'true', 'aws:PrincipalArn': principal, ...context },
+      };
+      assert.equal(
+        isAllowed(request, policies),
+        verdict === 'may',
+        `${role} ${verdict} ${action} ${resource} ${JSON.stringify(context ?? {})}`,
+      );
+    }
+  });
+
+  it('keeps to the prefixes of buckets that are shared', () => {
+    const template = resolveTemplate(whole.template);
+    const [priv, pub] = ['arn:aws:s3:::team-private', 'arn:aws:s3:::team-public'];
+    const rows: [string, boolean, string, string][] = [
+      ['publisher', true, 's3:GetObject', `${priv}/nix/staging/u/0.json`],
+      ['publisher', false, 's3:GetObject', `${priv}/staging/u/0.json`],
+      ['publisher', true, 's3:PutObject', `${pub}/nix/abc.narinfo`],
+      ['publisher', false, 's3:PutObject', `${pub}/abc.narinfo`],
+      ['publisher', false, 's3:PutObject', `${pub}/other/nar/abc`],
+      ['uploader', false, 's3:GetObject', `${priv}/receipts/u/x.json`],
+      ['auditor', false, 's3:GetObject', `${priv}/audit/x.jsonl`],
+    ];
+    for (const [role, expected, action, resource] of rows) {
+      const allowed = isAllowed({ action, resource }, policiesOf(template, role));
+      assert.equal(allowed, expected, `${role} ${action} ${resource}`);
+    }
+    assert.ok(!template.resources.has('PublicBucket') && !template.resources.has('PrivateBucket'));
+    assert.ok(!template.resources.has('SigningKey'));
+    assert.equal(template.resources.get('StagedRule')?.Type, 'AWS::Events::Rule');
+    assert.equal(template.outputs.get('CacheUrl'), 'https://cache.example.org');
+    assert.equal(template.outputs.get('Signer'), `aws-kms:${key}?name=acme-2`);
+  });
+
+  it('trusts the jobs that it is told of, and no others', () => {
+    const hub = 'token.actions.githubusercontent.com';
+    const lab = 'gitlab.com';
+    const rows: [PackagedDeployment, boolean, string, Record<string, string>][] = [
+      [main, true, hub, { aud: 'sts.amazonaws.com', sub: 'repo:acme/nix:ref:refs/heads/main' }],
+      [main, false, hub, { aud: 'sts.amazonaws.com', sub: 'repo:acme/nix:pull_request' }],
+      [main, false, hub, { aud: 'sts.amazonaws.com', sub: 'repo:evil/nix:ref:refs/heads/main' }],
+      [main, false, hub, { aud: 'other', sub: 'repo:acme/nix:ref:refs/heads/main' }],
+      [main, false, hub, { sub: 'repo:acme/nix:ref:refs/heads/main' }],
+      [pr, true, hub, { aud: 'sts.amazonaws.com', sub: 'repo:acme/nix:pull_request' }],
+      [pr, false, hub, { aud: 'sts.amazonaws.com', sub: 'repo:acme/nix-evil:pull_request' }],
+      [
+        main,
+        true,
+        lab,
+        { aud: 'https://gitlab.com', sub: 'project_path:acme/nix:ref_type:branch:ref:main' },
+      ],
+      [
+        main,
+        false,
+        lab,
+        { aud: 'https://gitlab.com', sub: 'project_path:acme/nix:ref_type:branch:ref:x' },
+      ],
+      [
+        pr,
+        false,
+        lab,
+        { aud: 'https://gitlab.com', sub: 'project_path:acme/nix:ref_type:branch:ref:main' },
+      ],
+    ];
+    for (const [packaged, expected, host, claims] of rows) {
+      const trust = trustOf(resolveTemplate(packaged.template), 'UploaderRole').filter(
+        ({ Principal }) => JSON.stringify(Principal).includes(`oidc-provider/${host}`),
+      );
+      const context = Object.fromEntries(
+        Object.entries(claims).map(([claim, value]) => [`${host}:${claim}`, value]),
+      );
+      const request = { action: 'sts:AssumeRoleWithWebIdentity', resource: '*', context };
+      assert.equal(isAllowed(request, [{ Statement: trust }]), expected, JSON.stringify(claims));
+    }
+  });
+
+  it('keeps the trust of two deployments apart', () => {
+    const [one, other] = [resolveTemplate(main.template), resolveTemplate(pr.template)];
+    for (const role of ['publisher', 'uploader']) {
+      for (const action of ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:ListBucket']) {
+        for (const place of ['', '/staging/u/0.json', '/receipts/u/x', '/nar/x', '/x.narinfo']) {
+          for (const bucket of ['public', 'private']) {
+            const resource = `arn:aws:s3:::niche-main-${bucket}-${account}${place}`;
+            const context = { 's3:if-none-match': '*', 's3:ObjectCreationOperation': 'true' };
+            assert.ok(!isAllowed({ action, resource, context }, policiesOf(other, role)));
+          }
+        }
+      }
+    }
+    const principal = `arn:aws:iam::${account}:role/niche-pr-publisher`;
+    const mainKey = one.resources.get('SigningKey')?.Properties['KeyPolicy'] as PolicyDocument;
+    const request = {
+      action: 'kms:Sign',
+      resource: '*',
+      context: { 'aws:PrincipalArn': principal },
+    };
+    assert.ok(!isAllowed(request, [mainKey]));
+  });
+
+  it('opens the bucket only as it is told', () => {
+    const read = {
+      action: 's3:GetObject',
+      resource: `arn:aws:s3:::niche-main-public-${account}/x.narinfo`,
+      context: { 'aws:SecureTransport': 'true' },
+    };
+    assert.ok(isAllowed(read, resourcePolicies(resolveTemplate(main.template), read.resource)));
+    for (const action of [
+      's3:ListBucket',
+      's3:PutObject',
+      's3:DeleteObject',
+      's3:GetBucketPolicy',
+    ]) {
+      const policies = resourcePolicies(resolveTemplate(main.template), read.resource);
+      assert.ok(!isAllowed({ ...read, action }, policies), action);
+    }
+    const secret = `arn:aws:s3:::niche-main-private-${account}/staging/u/0.nars`;
+    const policies = resourcePolicies(resolveTemplate(main.template), secret);
+    assert.ok(!isAllowed({ ...read, resource: secret }, policies));
+  });
+
+  it('keeps buckets and keys when it is removed', () => {
+    for (const [name, { Type, DeletionPolicy }] of resolveTemplate(main.template).resources) {
+      const isKept = /^AWS::(?:S3::Bucket|KMS::Key)$/.test(Type) && !name.startsWith('Serverless');
+      if (isKept) assert.equal(DeletionPolicy, 'RetainExceptOnCreate', name);
+    }
+  });
+
+  it('gives a message at least the time that an invocation has', () => {
+    for (const { template } of [main, whole]) {
+      const { resources } = resolveTemplate(template);
+      const visible = Number(resources.get('Queue')?.Properties['VisibilityTimeout']);
+      const limit = Number(resources.get('PublishLambdaFunction')?.Properties['Timeout']);
+      assert.ok(visible > limit);
+    }
+  });
+});
+
+type Row = [
+  role: string,
+  verdict: 'may' | 'may not',
+  action: string,
+  resource: string,
+  context?: Record<string, string>,
+];
+
+function table(id: string, prefix: string): Row[] {
+  const pub = `arn:aws:s3:::${id}-public-${account}`;
+  const priv = `arn:aws:s3:::${id}-private-${account}`;
+  const at = (bucket: string, name: string): string => `${bucket}/${prefix}${name}`;
+  const queue = `arn:aws:sqs:eu-central-1:${account}:${id}`;
+  const signing = `arn:aws:kms:eu-central-1:${account}:key/SigningKey`;
+  const create = { 's3:if-none-match': '*', 's3:ObjectCreationOperation': 'true' };
+  const replace = { 's3:ObjectCreationOperation': 'true' };
+  const part = { 's3:ObjectCreationOperation': 'false' };
+  const upload = '0198c0de-0000-7000-8000-000000000001';
+  const asNix = { 'kms:SigningAlgorithm': 'ED25519_SHA_512', 'kms:MessageType': 'RAW' };
+  return [
+    ['publisher', 'may', 's3:GetObject', at(pub, 'niche.json')],
+    ['publisher', 'may', 's3:PutObject', at(pub, 'abc.narinfo'), create],
+    ['publisher', 'may', 's3:PutObject', at(pub, 'abc.ls'), create],
+    ['publisher', 'may', 's3:PutObject', at(pub, 'nar/abc.nar.zst'), create],
+    ['publisher', 'may', 's3:PutObject', at(pub, 'log/abc.drv'), create],
+    ['publisher', 'may', 's3:AbortMultipartUpload', at(pub, 'nar/abc.nar.zst')],
+    ['publisher', 'may', 's3:ListBucket', pub],
+    ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.json'), create],
+    ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.private.json'), create],
+    ['publisher', 'may not', 's3:PutObject', at(pub, 'nix-cache-info'), create],
+    ...['abc.narinfo', 'abc.ls', 'nar/abc.nar.zst', 'niche.json'].map((name): Row => [
+      'publisher',
+      'may not',
+      's3:DeleteObject',
+      at(pub, name),
+    ]),
+    ['publisher', 'may not', 's3:PutBucketPolicy', pub],
+    ['publisher', 'may', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
+    ['publisher', 'may', 's3:DeleteObject', at(priv, `staging/${upload}/0.json`)],
+    ['publisher', 'may not', 's3:PutObject', at(priv, `staging/${upload}/0.json`), create],
+    ...['pending', 'waiting', 'attempts', 'receipts'].flatMap((name): Row[] => [
+      ['publisher', 'may', 's3:PutObject', at(priv, `${name}/x`), create],
+      ['publisher', 'may', 's3:DeleteObject', at(priv, `${name}/x`)],
+    ]),
+    ['publisher', 'may', 's3:GetObject', at(priv, 'blocked/abc')],
+    ['publisher', 'may not', 's3:PutObject', at(priv, 'blocked/abc'), create],
+    ['publisher', 'may not', 's3:DeleteObject', at(priv, 'blocked/abc')],
+    ['publisher', 'may', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), create],
+    ['publisher', 'may not', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), replace],
+    ['publisher', 'may not', 's3:DeleteObject', at(priv, 'audit/2026/x.jsonl')],
+    ['publisher', 'may not', 's3:PutObject', at(priv, 'niche.signing.json'), create],
+    ['publisher', 'may', 'kms:Sign', signing, asNix],
+    ['publisher', 'may not', 'kms:Sign', signing, { ...asNix, 'kms:MessageType': 'DIGEST' }],
+    ['publisher', 'may not', 'kms:ScheduleKeyDeletion', signing],
+    ['publisher', 'may not', 'kms:PutKeyPolicy', signing],
+    ['publisher', 'may', 'sqs:SendMessage', queue],
+    ['publisher', 'may', 'sqs:ReceiveMessage', queue],
+    ['publisher', 'may not', 'sqs:PurgeQueue', queue],
+    ['publisher', 'may not', 'iam:PassRole', '*'],
+
+    ['uploader', 'may', 's3:PutObject', at(priv, `staging/${upload}/0.nars`), create],
+    ['uploader', 'may', 's3:PutObject', at(priv, `staging/${upload}/0.nars`), part],
+    ['uploader', 'may', 's3:AbortMultipartUpload', at(priv, `staging/${upload}/0.nars`)],
+    ['uploader', 'may', 's3:ListMultipartUploadParts', at(priv, `staging/${upload}/0.nars`)],
+    ['uploader', 'may', 's3:GetObject', at(priv, `receipts/${upload}/x.published.json`)],
+    ['uploader', 'may', 's3:ListBucket', priv, { 's3:prefix': `${prefix}receipts/${upload}/` }],
+    ['uploader', 'may', 's3:GetObject', at(pub, 'abc.narinfo')],
+    ['uploader', 'may not', 's3:PutObject', at(priv, `staging/${upload}/0.nars`), replace],
+    ['uploader', 'may not', 's3:PutObject', at(priv, `staging/${upload}/0.nars`)],
+    ['uploader', 'may not', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
+    ['uploader', 'may not', 's3:DeleteObject', at(priv, `staging/${upload}/0.nars`)],
+    ['uploader', 'may not', 's3:ListBucket', priv],
+    ['uploader', 'may not', 's3:ListBucket', priv, { 's3:prefix': `${prefix}staging/` }],
+    ['uploader', 'may not', 's3:ListBucket', priv, { 's3:prefix': `${prefix}receipts/` }],
+    ['uploader', 'may not', 's3:ListBucket', pub],
+    ...['receipts', 'pending', 'waiting', 'attempts', 'blocked', 'audit'].map((name): Row => [
+      'uploader',
+      'may not',
+      's3:PutObject',
+      at(priv, `${name}/x`),
+      create,
+    ]),
+    ['uploader', 'may not', 's3:GetObject', at(priv, 'niche.signing.json')],
+    ['uploader', 'may not', 's3:GetObject', at(priv, 'audit/2026/x.jsonl')],
+    ['uploader', 'may not', 's3:PutObject', at(pub, 'abc.narinfo'), create],
+    ['uploader', 'may not', 's3:PutObject', at(pub, 'nar/abc.nar.zst'), create],
+    ['uploader', 'may not', 'kms:Sign', signing, asNix],
+    ['uploader', 'may not', 'sqs:SendMessage', queue],
+
+    ['auditor', 'may', 's3:GetObject', at(priv, 'audit/2026/x.jsonl')],
+    ['auditor', 'may', 's3:ListBucket', priv, { 's3:prefix': `${prefix}audit/2026/` }],
+    ['auditor', 'may', 's3:GetObject', at(priv, 'blocked/abc')],
+    ['auditor', 'may', 'kms:GetPublicKey', signing],
+    ['auditor', 'may', 'cloudtrail:LookupEvents', '*'],
+    ['auditor', 'may not', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), create],
+    ['auditor', 'may not', 's3:DeleteObject', at(priv, 'audit/2026/x.jsonl')],
+    ['auditor', 'may not', 's3:GetObject', at(priv, 'niche.signing.json')],
+    ['auditor', 'may not', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
+    ['auditor', 'may not', 'kms:Sign', signing, asNix],
+  ];
+}
+
+function roleOf(template: ResolvedTemplate, role: string): Readonly<Record<string, unknown>> {
+  const name = `${role[0]?.toUpperCase()}${role.slice(1)}Role`;
+  const found = template.resources.get(name)?.Properties;
+  assert.ok(found, name);
+  return found;
+}
+
+function policiesOf(template: ResolvedTemplate, role: string): PolicyDocument[] {
+  const { Policies } = roleOf(template, role) as {
+    Policies: readonly { PolicyDocument: PolicyDocument }[];
+  };
+  return Policies.map(({ PolicyDocument }) => PolicyDocument);
+}
+
+function trustOf(template: ResolvedTemplate, name: string): readonly Statement[] {
+  const { AssumeRolePolicyDocument } = template.resources.get(name)!.Properties as {
+    AssumeRolePolicyDocument: PolicyDocument;
+  };
+  return AssumeRolePolicyDocument.Statement;
+}
+
+/** The policies of the bucket or the key that `resource` is, or is in; of a key, what denies. */
+function resourcePolicies(template: ResolvedTemplate, resource: string): PolicyDocument[] {
+  const bucket = /^arn:aws:s3:::([^/]+)/.exec(resource)?.[1];
+  const all = [...template.resources.values()];
+  if (bucket !== undefined) {
+    return all
+      .filter(
+        ({ Type, Properties }) =>
+          Type === 'AWS::S3::BucketPolicy' && Properties['Bucket'] === bucket,
+      )
+      .map(({ Properties }) => Properties['PolicyDocument'] as PolicyDocument);
+  }
+  if (!resource.startsWith('arn:aws:kms:')) return [];
+  return all
+    .filter(({ Type }) => Type === 'AWS::KMS::Key')
+    .map(({ Properties }) => Properties['KeyPolicy'] as PolicyDocument)
+    .map(({ Statement }) => ({ Statement: Statement.filter(({ Effect }) => Effect === 'Deny') }));
+}

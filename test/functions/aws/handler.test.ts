@@ -1,0 +1,312 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { formatConfig } from '../../../core/cache/config.ts';
+import { manifestKey, stagingPrefix } from '../../../core/cache/layout.ts';
+import type { BatchId } from '../../../core/cache/layout.ts';
+import { NicheError } from '../../../core/errors.ts';
+import type { AwsKms } from '../../../core/signing/aws-kms.ts';
+import { createPublishHandler } from '../../../functions/aws/publish-handler.ts';
+import type { SqsQueue } from '../../../functions/aws/queue.ts';
+import { createAwsRuntime } from '../../../functions/aws/runtime.ts';
+import { createSweepHandler } from '../../../functions/aws/sweep-handler.ts';
+import { taskMessage } from '../../../functions/shared/task.ts';
+import type { Task } from '../../../functions/shared/task.ts';
+import { listKeys } from '../../support/bytes.ts';
+import { checkInvariants } from '../../support/cache-invariants.ts';
+import { auditRecords, createTestCache, testSigner } from '../../support/cache-kit.ts';
+import type { TestCache } from '../../support/cache-kit.ts';
+import { testPath } from '../../support/cache-paths.ts';
+
+interface Line {
+  readonly level?: string;
+  readonly message?: string;
+  readonly path?: string;
+  readonly upload?: string;
+  readonly code?: string;
+  readonly _aws?: unknown;
+  readonly [metric: string]: unknown;
+}
+
+/** Both functions on a cache in memory, with a queue that nobody empties. */
+async function deployed(options: {
+  readonly sign?: () => Promise<never>;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cache?: TestCache;
+}) {
+  const cache = options.cache ?? createTestCache();
+  await cache.public.put('niche.json', Buffer.from(formatConfig(cache.config)));
+  const lines: Line[] = [];
+  const sent: Task[] = [];
+  const putOff: number[] = [];
+  let length = 0;
+  const queue: SqsQueue = {
+    send: (task) => Promise.resolve(void sent.push(task)),
+    isEmpty: () => Promise.resolve(length === 0),
+    retrySoon: (_handle, count) => Promise.resolve(void putOff.push(count)),
+  };
+  const good = testSigner('test-1');
+  const awsKms = {
+    signer: () => ({ ...good, keyId: 'arn:key', sign: options.sign ?? signed }),
+  } as unknown as AwsKms;
+  async function signed(text: string) {
+    return { ...(await good.sign(text)), requestId: 'request-1' };
+  }
+  const env = {
+    NICHE_CACHE: 'niche-test',
+    NICHE_PUBLIC: 's3://public?region=x',
+    NICHE_PRIVATE: 's3://private/nix?region=x',
+    NICHE_SIGNERS: 'aws-kms:alias/test?name=test-1',
+    NICHE_TIME_LIMIT_SECONDS: '900',
+    NICHE_QUEUE_URL: 'https://sqs.example/1/niche-test',
+    AWS_LAMBDA_FUNCTION_NAME: 'niche-test-publish',
+    ...options.env,
+  };
+  const runtime = createAwsRuntime(env, (line) => void lines.push(JSON.parse(line) as Line), {
+    queue,
+    buckets: cache,
+    signing: { awsKms },
+  });
+  const context = { awsRequestId: 'r-1', getRemainingTimeInMillis: () => 900_000 };
+  const publish = createPublishHandler(() => runtime);
+  return {
+    cache,
+    lines,
+    sent,
+    putOff,
+    metric: (name: string) =>
+      lines.filter((line) => line._aws !== undefined && name in line && !('Code' in line)).at(-1)?.[
+        name
+      ],
+    fill: (messages: number) => (length = messages),
+    invoke: (event: unknown, left = 900_000) =>
+      publish(event, { ...context, getRemainingTimeInMillis: () => left }),
+    sweep: () => createSweepHandler(() => runtime)({}, context),
+  };
+}
+
+function s3Event(id: BatchId, more: object = {}): object {
+  const key = encodeURIComponent(`nix/${manifestKey(id)}`).replaceAll('%2F', '/');
+  return {
+    Records: [
+      {
+        eventVersion: '2.1',
+        eventSource: 'aws:s3',
+        eventName: 'ObjectCreated:Put',
+        eventTime: '2026-01-01T00:00:01.000Z',
+        userIdentity: { principalId: 'AWS:AROAEXAMPLE:ci' },
+        requestParameters: { sourceIPAddress: '192.0.2.7' },
+        s3: { bucket: { name: 'private' }, object: { key, size: 1 } },
+        ...more,
+      },
+    ],
+  };
+}
+
+function sqs(...bodies: readonly (object | string)[]): object {
+  return {
+    Records: bodies.map((body, index) => ({
+      messageId: `m-${index}`,
+      receiptHandle: `h-${index}`,
+      body: typeof body === 'string' ? body : JSON.stringify(body),
+      attributes: { ApproximateReceiveCount: '3' },
+      eventSource: 'aws:sqs',
+    })),
+  };
+}
+
+describe('the publish function', () => {
+  const eventBridge = (id: BatchId): object => ({
+    version: '0',
+    source: 'aws.s3',
+    'detail-type': 'Object Created',
+    time: '2026-01-01T00:00:01Z',
+    detail: {
+      bucket: { name: 'private' },
+      object: { key: `nix/${manifestKey(id)}`, size: 1 },
+      requester: '123456789012',
+      'source-ip-address': '192.0.2.7',
+      reason: 'PutObject',
+    },
+  });
+  const shapes: [string, (id: BatchId) => object, string][] = [
+    ['S3, through SQS', (id) => sqs(s3Event(id)), 'AWS:AROAEXAMPLE:ci'],
+    ['S3 itself', s3Event, 'AWS:AROAEXAMPLE:ci'],
+    ['EventBridge, through SQS', (id) => sqs(eventBridge(id)), '123456789012'],
+    ['EventBridge itself', eventBridge, '123456789012'],
+  ];
+  for (const [from, shape, principal] of shapes) {
+    it(`publishes what an event of ${from} tells of`, async () => {
+      const { cache, invoke, lines, metric } = await deployed({});
+      const [library, tool] = [await testPath('library'), await testPath('tool')];
+      const id = await cache.stage([library, tool]);
+      assert.deepEqual(await invoke(shape(id)), { batchItemFailures: [] });
+      assert.deepEqual(
+        lines
+          .filter(({ message }) => message === 'published')
+          .map(({ path, upload, level }) => [path, upload, level]),
+        [library, tool].map(({ info }) => [info.path, id.upload, 'info']),
+      );
+      assert.deepEqual(
+        [metric('Published'), metric('NarBytes'), metric('Rejected')],
+        [2, library.nar.length + tool.nar.length, 0],
+      );
+      const [record] = await auditRecords(cache);
+      assert.ok(record);
+      const { origin } = record;
+      assert.deepEqual([origin?.principal, origin?.sourceAddress], [principal, '192.0.2.7']);
+      assert.deepEqual(
+        record.signers.map(({ keyId, requestId }) => [keyId, requestId]),
+        [['arn:key', 'request-1']],
+      );
+      assert.match(record.publisher, /^niche \S+ \(niche-test-publish:\$LATEST\)$/);
+      await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+    });
+  }
+
+  it('takes duplicates, S3’s test event, and events of what is none of its business', async () => {
+    const { cache, invoke, lines } = await deployed({});
+    const id = await cache.stage([await testPath('hello')]);
+    const test = { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: 'private' };
+    const elsewhere = s3Event(id, { s3: { bucket: { name: 'other' }, object: { key: 'x+%2B' } } });
+    const deleted = s3Event(id, { eventName: 'ObjectRemoved:Delete' });
+    const none = { batchItemFailures: [] };
+    assert.deepEqual(await invoke(sqs(test, elsewhere, deleted, s3Event(id), s3Event(id))), none);
+    assert.deepEqual(await invoke(sqs(s3Event(id))), none);
+    assert.deepEqual(
+      lines.flatMap(({ message }) => message ?? []),
+      [
+        'ignored: no manifest of this cache',
+        'ignored: no manifest of this cache',
+        'published',
+        'handled already',
+        'handled already',
+      ],
+    );
+    assert.equal(lines[0]?.['key'], 'x +');
+  });
+
+  it('keeps messages that it cannot read, and those alone', async () => {
+    const { cache, invoke, lines, metric, putOff } = await deployed({});
+    const id = await cache.stage([await testPath('hello')]);
+    const event = sqs('no JSON', s3Event(id), { niche: 1, resume: 'x' }, { some: 'thing' });
+    assert.deepEqual(await invoke(event), {
+      batchItemFailures: ['m-0', 'm-2', 'm-3'].map((itemIdentifier) => ({ itemIdentifier })),
+    });
+    assert.deepEqual([metric('Malformed'), metric('Published')], [3, 1]);
+    const failures = lines.filter(({ level }) => level === 'error');
+    assert.deepEqual(new Set(failures.map(({ code }) => code)), new Set(['malformed-event']));
+    assert.deepEqual(putOff, [3, 3, 3]);
+    await assert.rejects(invoke({ some: 'thing' }), { code: 'malformed-event' });
+    await assert.rejects(invoke({ Records: [{ eventSource: 'aws:sqs' }] }), {
+      code: 'malformed-event',
+    });
+  });
+
+  it('keeps what a signer that is down fails, and tries again soon', async () => {
+    const down = new NicheError('signer-unavailable', 'KMS throttles');
+    const { cache, invoke, metric, putOff } = await deployed({ sign: () => Promise.reject(down) });
+    const id = await cache.stage([await testPath('hello')]);
+    const { batchItemFailures } = await invoke(sqs(s3Event(id)));
+    assert.deepEqual(batchItemFailures, [{ itemIdentifier: 'm-0' }]);
+    assert.deepEqual([metric('Failed'), metric('Published'), putOff], [1, 0, [3]]);
+    assert.equal((await listKeys(cache.private, stagingPrefix)).length, 2);
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+  });
+
+  it('does not hurry to repeat what may still be dying, and counts it as a death', async () => {
+    const { cache, invoke, lines, putOff } = await deployed({
+      sign: () => Promise.reject(new TypeError('a bug')),
+    });
+    const id = await cache.stage([await testPath('hello')]);
+    for (let call = 0; call < 7; call += 1) {
+      await invoke(sqs(s3Event(id)));
+      cache.advance(901_000);
+    }
+    assert.deepEqual(putOff, []);
+    const [path] = lines.filter(({ message }) => message === 'rejected');
+    assert.equal(path?.code, 'failed');
+    assert.deepEqual(await listKeys(cache.private, stagingPrefix), []);
+  });
+
+  it('counts what it rejects by code', async () => {
+    const { cache, invoke, lines } = await deployed({ env: { NICHE_BYTES_PER_SECOND: '0.1' } });
+    const id = await cache.stage([await testPath('large')]);
+    await invoke(sqs(s3Event(id)));
+    assert.deepEqual(
+      lines
+        .filter((line) => 'Code' in line)
+        .map(({ Cache, Code, Rejected }) => [Cache, Code, Rejected]),
+      [['niche-test', 'too-large', 1]],
+    );
+  });
+
+  it('hands on what its time is not enough for', async () => {
+    const { cache, invoke, sent } = await deployed({ env: { NICHE_BYTES_PER_SECOND: '1' } });
+    const id = await cache.stage([await testPath('first'), await testPath('second')]);
+    await invoke(sqs(s3Event(id)), 1_000);
+    const origin = {
+      via: 'event',
+      principal: 'AWS:AROAEXAMPLE:ci',
+      sourceAddress: '192.0.2.7',
+      at: '2026-01-01T00:00:01.000Z',
+    };
+    assert.deepEqual(sent, [{ kind: 'publish', id, origin }]);
+    await invoke(sqs(taskMessage(sent[0]!)));
+    assert.deepEqual(await listKeys(cache.private, stagingPrefix), []);
+    assert.deepEqual(
+      (await auditRecords(cache)).map((record) => record.origin),
+      [origin, origin],
+    );
+  });
+
+  it('wakes by the queue what waited', async () => {
+    const { cache, invoke, sent, lines } = await deployed({});
+    const library = await testPath('library');
+    const tool = await testPath('tool', { references: [library] });
+    await invoke(sqs(s3Event(await cache.stage([tool]))));
+    assert.equal(lines.find(({ message }) => message === 'waiting')?.['missing'], 1);
+    await invoke(sqs(s3Event(await cache.stage([library]))));
+    assert.equal(sent.length, 1);
+    await invoke(sqs(taskMessage(sent[0]!), taskMessage(sent[0]!)));
+    assert.equal(lines.filter(({ message }) => message === 'published').length, 2);
+  });
+
+  it('says which settings are wrong, without doing anything', async () => {
+    await assert.rejects(deployed({ env: { NICHE_QUEUE_URL: 'no' } }), {
+      code: 'malformed-config',
+    });
+  });
+});
+
+describe('the sweep function', () => {
+  it('hands stale batches to the queue, while nothing waits in it', async () => {
+    const { cache, sweep, sent, fill, lines } = await deployed({});
+    const id = await cache.stage([await testPath('hello')]);
+    fill(3);
+    await sweep();
+    fill(0);
+    assert.deepEqual(sent, []);
+    await sweep();
+    assert.deepEqual(sent, [{ kind: 'publish', id, origin: { via: 'sweep' } }]);
+    assert.equal(lines.filter(({ message }) => message === 'swept').length, 2);
+  });
+
+  it('resumes what waits for a reference that has come', async () => {
+    const { cache, invoke, sweep, sent, metric } = await deployed({});
+    const library = await testPath('library');
+    const tool = await testPath('tool', { references: [library] });
+    await invoke(sqs(s3Event(await cache.stage([tool]))));
+    await invoke(sqs(s3Event(await cache.stage([library]))));
+    assert.equal(sent.length, 1); // and is lost
+    await sweep();
+    assert.equal(metric('Published'), 1);
+    assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
+  });
+
+  it('fails when storage does, having said so', async () => {
+    const { cache, lines, sweep } = await deployed({});
+    await cache.public.delete(['niche.json']);
+    await assert.rejects(sweep(), { code: 'not-a-cache' });
+    assert.equal(lines.find(({ level }) => level === 'error')?.code, 'not-a-cache');
+  });
+});

@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import {
+  isTaskMessage,
+  readTaskMessage,
+  taskMessage,
+  taskOfEvent,
+} from '../../../functions/shared/task.ts';
+import type { Task } from '../../../functions/shared/task.ts';
+import { refuses } from '../../support/refuses.ts';
+
+const upload = '0198c0de-0000-7000-8000-000000000001';
+const hash = (letter: string): string => letter.repeat(32);
+
+describe('a task', () => {
+  it('survives the queue', () => {
+    const text = fc.option(fc.string({ maxLength: 60 }), { nil: undefined });
+    const publish = fc.record({
+      kind: fc.constant('publish' as const),
+      id: fc.record({ upload: fc.constant(upload), batch: fc.nat(999_999_999) }),
+      origin: fc.record({
+        via: fc.constantFrom('event' as const, 'sweep' as const),
+        principal: text,
+        sourceAddress: text,
+        at: text,
+      }),
+    });
+    const resume = fc.constant({
+      kind: 'resume' as const,
+      waiting: { reference: hash('a'), storeHash: hash('b'), upload },
+    });
+    fc.assert(
+      fc.property(fc.oneof(publish, resume), (task: Task) => {
+        const document: unknown = JSON.parse(JSON.stringify(taskMessage(task)));
+        assert.ok(isTaskMessage(document));
+        assert.deepEqual(
+          JSON.parse(JSON.stringify(readTaskMessage(document))),
+          JSON.parse(JSON.stringify(task)),
+        );
+      }),
+    );
+  });
+
+  const malformed: unknown[] = [
+    { niche: 1 },
+    { niche: 2, resume: `waiting/${hash('a')}/${hash('b')}.${upload}` },
+    { niche: 1, resume: `waiting/${hash('a')}/../${upload}` },
+    { niche: 1, resume: `pending/${hash('a')}/${upload}.json` },
+    { niche: 1, publish: { upload, batch: -1, via: 'event' } },
+    { niche: 1, publish: { upload: '../x', batch: 0, via: 'event' } },
+    { niche: 1, publish: { upload, batch: 0, via: 'me' } },
+    { niche: 1, publish: { upload, batch: 0, via: 'event', more: 1 } },
+    {
+      niche: 1,
+      publish: { upload, batch: 0, via: 'event' },
+      resume: `waiting/${hash('a')}/${hash('b')}.${upload}`,
+    },
+  ];
+  for (const document of malformed) {
+    it(`is not made of ${JSON.stringify(document).slice(0, 90)}`, () => {
+      refuses('malformed-event', () => readTaskMessage(document));
+    });
+  }
+
+  it('comes of a manifest of this cache, and of nothing else', () => {
+    const root = { bucket: 'private', prefix: 'nix/' };
+    const event = { bucket: 'private', key: `nix/staging/${upload}/3.json`, principal: 'AWS:x' };
+    assert.deepEqual(taskOfEvent(event, root), {
+      kind: 'publish',
+      id: { upload, batch: 3 },
+      origin: { via: 'event', principal: 'AWS:x', sourceAddress: undefined, at: undefined },
+    });
+    const others = [
+      { ...event, bucket: 'other' },
+      ...[
+        `staging/${upload}/3.json`,
+        `nix/nix/staging/${upload}/3.json`,
+        `nix/staging/${upload}/03.json`,
+        `nix/staging/${upload}/3.json\n`,
+        `nix/staging/${upload.toUpperCase()}/3.json`,
+        `nix/staging/../receipts/${upload}/3.json`,
+        `nix/staging/${upload}/3.nars`,
+        `nix/receipts/${upload}/3.json`,
+        `xnix/staging/${upload}/3.json`,
+      ].map((key) => ({ ...event, key })),
+    ];
+    for (const other of others) assert.equal(taskOfEvent(other, root), null, other.key);
+  });
+});
