@@ -35,6 +35,15 @@ export type NicheErrorCode =
   | 'signer-denied'
   | 'signer-unavailable'
   | 'invalid-signer'
+  // secret documents, and who can read them
+  | 'malformed-secrets'
+  | 'altered-secrets'
+  | 'no-identity'
+  | 'identity-failed'
+  | 'unusable-recipient'
+  | 'unsafe-recipients'
+  | 'changed-meanwhile'
+  | 'key-in-use'
   // the command line and the nix under it
   | 'usage'
   | 'nix-missing'

@@ -2,6 +2,7 @@
 import { setupAws } from './aws.ts';
 import { setupNix } from './nix.ts';
 import { setupS3Servers } from './s3.ts';
+import { setupSops } from './sops.ts';
 import { setupAzurite, setupFakeGcs } from './storage-servers.ts';
 import { finishSetup } from './tools.ts';
 
@@ -11,5 +12,6 @@ const reports = await Promise.all([
   setupFakeGcs(),
   setupS3Servers(),
   setupAws(),
+  setupSops(),
 ]);
 finishSetup(reports.flat());

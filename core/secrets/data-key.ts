@@ -1,0 +1,133 @@
+import { randomBytes } from 'node:crypto';
+
+import { NicheError, isNicheError, messageOf } from '../errors.ts';
+import { describeRecipient } from './recipient.ts';
+import type { Identity, KeyGroup, Keyring, Recipient, WrappedKey } from './recipient.ts';
+import { combineSecret, splitSecret } from './shamir.ts';
+
+/** In bytes. */
+const dataKeyBytes = 32;
+
+export interface KeyGroups {
+  readonly groups: readonly KeyGroup[];
+  /** How many groups are needed; 0 stands for all of them. */
+  readonly threshold: number;
+}
+
+/** A new data key, encrypted for every member of every group. */
+export async function createDataKey(
+  recipients: readonly (readonly Recipient[])[],
+  threshold: number,
+  keyring: Pick<Keyring, 'wrap'>,
+  createdAt: string,
+): Promise<{ dataKey: Uint8Array; groups: KeyGroup[] }> {
+  const dataKey = randomBytes(dataKeyBytes);
+  const parts =
+    recipients.length === 1
+      ? [dataKey]
+      : splitSecret(dataKey, recipients.length, threshold === 0 ? recipients.length : threshold);
+  const groups: WrappedKey[][] = [];
+  for (const [index, group] of recipients.entries()) {
+    const keys: WrappedKey[] = [];
+    for (const recipient of group) {
+      keys.push(await wrapFor(recipient, parts[index] ?? dataKey, keyring, createdAt));
+    }
+    groups.push(keys);
+  }
+  return { dataKey, groups };
+}
+
+/** @throws NicheError `unusable-recipient` */
+export async function wrapFor(
+  recipient: Recipient,
+  dataKey: Uint8Array,
+  keyring: Pick<Keyring, 'wrap'>,
+  createdAt: string,
+): Promise<WrappedKey> {
+  const wrapped = await keyring.wrap(recipient, dataKey);
+  return { recipient, wrapped, ...(recipient.kind === 'age' ? {} : { createdAt }) };
+}
+
+/**
+ * Decrypts a document's data key with whatever identity is at hand.
+ *
+ * @throws NicheError `identity-failed` when an identity is a recipient's and could not decrypt,
+ *   `no-identity` when none is; both say for whom the document is encrypted and what was tried
+ */
+export async function openDataKey(
+  { groups, threshold }: KeyGroups,
+  identities: readonly Identity[],
+  where: string,
+): Promise<Uint8Array> {
+  const failures: NicheError[] = [];
+  const parts: Uint8Array[] = [];
+  const needed = groups.length === 1 ? 1 : threshold === 0 ? groups.length : threshold;
+  for (const group of groups) {
+    if (parts.length === needed) break;
+    const part = await openGroup(group, identities, failures);
+    if (part) parts.push(part);
+  }
+  if (parts.length < needed)
+    throw cannotOpen(groups, needed, parts.length, identities, failures, where);
+  const dataKey = groups.length === 1 ? parts[0] : combineSecret(parts);
+  if (dataKey?.length !== dataKeyBytes) {
+    throw new NicheError(
+      'altered-secrets',
+      `${where}: expected a data key of ${dataKeyBytes} bytes, got ${dataKey?.length ?? 0}`,
+    );
+  }
+  return dataKey;
+}
+
+async function openGroup(
+  group: KeyGroup,
+  identities: readonly Identity[],
+  failures: NicheError[],
+): Promise<Uint8Array | null> {
+  for (const identity of identities) {
+    for (const key of group.filter(({ recipient }) => recipient.kind === identity.kind)) {
+      try {
+        const part = await identity.unwrap(key);
+        if (part) return part;
+      } catch (error) {
+        if (!isNicheError(error, 'identity-failed')) throw error;
+        failures.push(error);
+      }
+    }
+  }
+  return null;
+}
+
+function cannotOpen(
+  groups: readonly KeyGroup[],
+  needed: number,
+  opened: number,
+  identities: readonly Identity[],
+  failures: readonly NicheError[],
+  where: string,
+): NicheError {
+  const recipients = groups
+    .map((group) => group.map(({ recipient }) => describeRecipient(recipient)).join(', '))
+    .join('; ');
+  const quorum =
+    groups.length === 1
+      ? ''
+      : ` (${needed} of ${groups.length} groups are needed, ${opened} opened)`;
+  const tried = identities.flatMap((identity) => identity.tried()).join('; ') || 'nothing';
+  const failed = failures.map((failure) => messageOf(failure)).join('; ');
+  if (failures.length > 0) {
+    const hint = failures.find((failure) => failure.hint !== undefined)?.hint;
+    return new NicheError(
+      'identity-failed',
+      `cannot decrypt ${where}, which is encrypted for ${recipients}${quorum}: ${failed}; tried ${tried}`,
+      { cause: failures[0], ...(hint === undefined ? {} : { hint }) },
+    );
+  }
+  return new NicheError(
+    'no-identity',
+    `no identity on this machine decrypts ${where}: it is encrypted for ${recipients}${quorum}; tried ${tried}`,
+    {
+      hint: 'give one of these identities (SOPS_AGE_KEY, SOPS_AGE_KEY_FILE, a key in gpg, cloud credentials), or ask an administrator of the cache for: niche config add-recipient',
+    },
+  );
+}

@@ -1,0 +1,74 @@
+import { NicheError, messageOf, quote } from '../errors.ts';
+
+/** Which values of a SOPS document are encrypted; at most one of these is set. */
+export interface EncryptionRules {
+  readonly unencrypted_suffix?: string | undefined;
+  readonly encrypted_suffix?: string | undefined;
+  readonly unencrypted_regex?: string | undefined;
+  readonly encrypted_regex?: string | undefined;
+  readonly unencrypted_comment_regex?: string | undefined;
+  readonly encrypted_comment_regex?: string | undefined;
+}
+
+/** The rule of a document that states none, as SOPS has it. */
+export const defaultRules: EncryptionRules = { unencrypted_suffix: '_unencrypted' };
+
+/** In characters; the expression comes from a document and is tried on every name. */
+const maxRegexCharacters = 1_024;
+
+/**
+ * Says of a path, the names of the objects that lead to a value, whether the value is encrypted.
+ *
+ * @throws NicheError `malformed-secrets` for more than one rule, or an expression that is none
+ */
+export function encryptionRule(
+  rules: EncryptionRules,
+  where: string,
+): (path: readonly string[]) => boolean {
+  const set = Object.entries(rules).filter(([, value]) => (value ?? '') !== '') as [
+    keyof EncryptionRules,
+    string,
+  ][];
+  const [rule] = set.length === 0 ? Object.entries(defaultRules) : set;
+  if (set.length > 1 || !rule) {
+    throw new NicheError(
+      'malformed-secrets',
+      `${where} has more than one rule of what is encrypted: ${set.map(([name]) => name).join(', ')}`,
+    );
+  }
+  const [name, value] = rule as [keyof EncryptionRules, string];
+  switch (name) {
+    case 'unencrypted_suffix':
+      return (path) => !path.some((part) => part.endsWith(value));
+    case 'encrypted_suffix':
+      return (path) => path.some((part) => part.endsWith(value));
+    case 'unencrypted_regex': {
+      const regex = compile(value, where);
+      return (path) => !path.some((part) => regex.test(part));
+    }
+    case 'encrypted_regex': {
+      const regex = compile(value, where);
+      return (path) => path.some((part) => regex.test(part));
+    }
+    // JSON has no comments.
+    case 'unencrypted_comment_regex':
+      return () => true;
+    case 'encrypted_comment_regex':
+      return () => false;
+  }
+}
+
+/** SOPS's are Go's: the same but for flags at the front, as `(?i)`. */
+function compile(text: string, where: string): RegExp {
+  const [, flags = '', rest = text] = /^\(\?([ims]+)\)(.*)$/s.exec(text) ?? [];
+  try {
+    if (text.length > maxRegexCharacters) throw new Error(`over ${maxRegexCharacters} characters`);
+    return new RegExp(rest, `${flags}u`);
+  } catch (cause) {
+    throw new NicheError(
+      'malformed-secrets',
+      `${where} has a rule that is no regular expression, ${quote(text)}: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+}
