@@ -1,5 +1,3 @@
-import { BlockList, isIP } from 'node:net';
-
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
@@ -8,6 +6,7 @@ import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { cacheUrl } from '../cache-url.ts';
 import { isDebugging } from '../context.ts';
 import type { Context } from '../context.ts';
+import { isLoopback } from '../loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
 import { stopSignal } from '../stop-signal.ts';
@@ -99,14 +98,6 @@ function accessLine({ client, method, url, status, durationMs, ...rest }: Access
   const cut = rest.complete ? '' : ', broken off';
   const why = rest.error ? `: ${messageOf(rest.error)}` : '';
   return `niche: ${client} ${method} ${quote(url)} ${status}${cut} (${durationMs} ms)${why}\n`;
-}
-
-const loopback = new BlockList();
-loopback.addSubnet('127.0.0.0', 8);
-loopback.addAddress('::1', 'ipv6');
-
-function isLoopback(address: string): boolean {
-  return loopback.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
 
 function parsePort(text: string): number {

@@ -1,4 +1,5 @@
 import { toError } from '../errors.ts';
+import type { Origin } from './audit.ts';
 import { parseManifestKey, stagingPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
 import { createPublisher } from './publisher.ts';
@@ -15,36 +16,54 @@ const batchesAtOnce = 2;
  */
 export interface LocalPublisher {
   /** Takes a batch; returns at once. */
-  submit(id: BatchId): void;
-  /** Takes every batch that is staged now; returns how many. */
-  submitStaged(): Promise<number>;
+  submit(id: BatchId, origin?: Origin): void;
+  /**
+   * Takes every batch that is staged now and that `accept` does not leave out.
+   *
+   * @returns how many
+   */
+  submitStaged(accept?: (id: BatchId) => boolean): Promise<number>;
   /**
    * Waits until everything submitted is handled.
    *
-   * @throws the first failure of storage, an upstream or a signer; what failed stays staged
+   * @throws the first failure of storage, an upstream or a signer, unless `onEnded` hears of them;
+   *   what failed stays staged
    */
   idle(): Promise<void>;
   /** Finishes what others dropped. */
   sweep(staleMs?: number): Promise<SweepReport>;
+  /** Begins nothing more: what is not under way yet stays staged. */
+  stop(): void;
+  load(): PublisherLoad;
+}
+
+/** What a publisher has to do, in tasks: a batch each, or a path that is resumed. */
+export interface PublisherLoad {
+  readonly queued: number;
+  readonly running: number;
 }
 
 export type LocalPublisherOptions = Omit<PublisherOptions, 'wake'> & {
   /** Hears what became of each path. */
   readonly onPublished?: (published: Published) => void;
+  /** Hears how each batch ended, and each path that was resumed (then `id` is null). */
+  readonly onEnded?: ((id: BatchId | null, failure: Error | null) => void) | undefined;
 };
 
 export function createLocalPublisher(options: LocalPublisherOptions): LocalPublisher {
   const { onPublished = () => undefined } = options;
-  const queue: (() => Promise<void>)[] = [];
+  const queue: { readonly id: BatchId | null; readonly run: () => Promise<void> }[] = [];
   const failures: Error[] = [];
   const queued = new Set<string>();
+  const underWay = new Set<string>();
   let running = 0;
+  const stopping = new AbortController();
   let waiters: (() => void)[] = [];
 
   const publisher: Publisher = createPublisher({
     ...options,
     wake(waiting) {
-      enqueue(`${waiting.storeHash}.${waiting.upload}`, () => resume(waiting));
+      enqueue(`${waiting.storeHash}.${waiting.upload}`, null, () => resume(waiting));
       return Promise.resolve();
     },
   });
@@ -54,17 +73,22 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     if (published) onPublished(published);
   }
 
-  async function publish(id: BatchId): Promise<void> {
-    for (const published of await publisher.publish(id)) onPublished(published);
+  async function publish(id: BatchId, origin: Origin | undefined): Promise<void> {
+    for (const published of await publisher.publish(id, { origin })) onPublished(published);
   }
 
-  function enqueue(name: string, task: () => Promise<void>): void {
-    // What is queued and not begun yet will see all that a second of its kind would.
-    if (queued.has(name)) return;
+  function enqueue(name: string, id: BatchId | null, task: () => Promise<void>): void {
+    // What is queued and not begun yet will see all that a second of its kind would. A batch stays
+    // as it is, so nor does one that is under way need a second.
+    if (stopping.signal.aborted || queued.has(name) || (id !== null && underWay.has(name))) return;
     queued.add(name);
-    queue.push(() => {
-      queued.delete(name);
-      return task();
+    queue.push({
+      id,
+      async run() {
+        queued.delete(name);
+        underWay.add(name);
+        await task().finally(() => underWay.delete(name));
+      },
     });
     pump();
   }
@@ -74,8 +98,15 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       const task = queue.shift();
       if (!task) break;
       running += 1;
-      void task()
-        .catch((error: unknown) => failures.push(toError(error)))
+      void task
+        .run()
+        .then(
+          () => options.onEnded?.(task.id, null),
+          (error: unknown) => {
+            if (options.onEnded) options.onEnded(task.id, toError(error));
+            else failures.push(toError(error));
+          },
+        )
         .finally(() => {
           running -= 1;
           pump();
@@ -95,18 +126,24 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     if (failure) throw failure;
   }
 
-  function submit(id: BatchId): void {
-    enqueue(`${id.upload}/${id.batch}`, () => publish(id));
+  function submit(id: BatchId, origin?: Origin): void {
+    enqueue(`${id.upload}/${id.batch}`, id, () => publish(id, origin));
   }
 
   return {
     submit,
     idle,
-    async submitStaged() {
+    load: () => ({ queued: queue.length, running }),
+    stop() {
+      stopping.abort();
+      queued.clear();
+      queue.splice(0);
+    },
+    async submitStaged(accept = () => true) {
       let count = 0;
       for await (const { key } of options.private.list(stagingPrefix)) {
         const id = parseManifestKey(key);
-        if (!id) continue;
+        if (!id || !accept(id)) continue;
         submit(id);
         count += 1;
       }
@@ -119,6 +156,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
         publisher,
         waitingDays: options.config.limits.waitingDays,
         staleMs,
+        signal: stopping.signal,
         ...(options.now ? { now: options.now } : {}),
       });
       for (const published of report.published) onPublished(published);

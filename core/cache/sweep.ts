@@ -29,6 +29,8 @@ export interface SweepOptions {
   readonly waitingDays: number;
   /** Which staged batches the sweep publishes: those older than this, in milliseconds. */
   readonly staleMs: number;
+  /** Once it is aborted no more batches and paths are begun. */
+  readonly signal?: AbortSignal;
   readonly now?: () => Date;
 }
 
@@ -49,6 +51,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
   const failures: Error[] = [];
   const attempt: Attempt = async (work) => {
+    if (options.signal?.aborted === true) return null;
     try {
       return await work();
     } catch (error) {

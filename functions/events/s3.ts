@@ -97,6 +97,7 @@ const shapes: readonly Shape[] = [
 ];
 
 const text = z.string().min(1).max(4096);
+const name = z.string().max(4096).optional();
 const size = z.number().int().nonnegative();
 
 /**
@@ -108,10 +109,8 @@ const records = z.object({
       z.object({
         eventName: text,
         eventTime: text.optional(),
-        userIdentity: z.object({ principalId: z.string().max(4096).optional() }).optional(),
-        requestParameters: z
-          .object({ sourceIPAddress: z.string().max(4096).optional() })
-          .optional(),
+        userIdentity: z.object({ principalId: name, PrincipalId: name }).optional(),
+        requestParameters: z.object({ sourceIPAddress: name }).optional(),
         s3: z.object({
           bucket: z.object({ name: text }),
           object: z.object({ key: text, size: size.optional() }),
@@ -122,7 +121,7 @@ const records = z.object({
     .max(maxRecords),
 });
 
-/** AWS's own, and those of MinIO, Ceph and Wasabi, which follow it: the key is form-encoded. */
+/** AWS's own, and those of MinIO, Ceph and versitygw, which follow it: the key is form-encoded. */
 function fromRecords(document: unknown): S3Event[] {
   return checked(records, document).Records.map((record) => ({
     bucket: record.s3.bucket.name,
@@ -130,7 +129,8 @@ function fromRecords(document: unknown): S3Event[] {
     eventName: record.eventName,
     ...defined({
       size: record.s3.object.size,
-      principal: record.userIdentity?.principalId,
+      // versitygw writes it with a capital.
+      principal: record.userIdentity?.principalId ?? record.userIdentity?.PrincipalId,
       sourceAddress: record.requestParameters?.sourceIPAddress,
       time: record.eventTime,
     }),
@@ -152,8 +152,8 @@ const eventBridge = z.object({
   detail: z.object({
     bucket: z.object({ name: text }),
     object: z.object({ key: text, size: size.optional() }),
-    requester: z.string().max(4096).optional(),
-    'source-ip-address': z.string().max(4096).optional(),
+    requester: name,
+    'source-ip-address': name,
   }),
 });
 

@@ -32,7 +32,8 @@ describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
     await machine.nicheDoes(told.split(' '));
     const idle = await machine.nicheDoes(['worker', cache.url, '--once', '--json']);
     assert.equal(idle.stdout, '');
-    assert.equal(idle.stderr, 'niche: 0 paths published, 0 rejected\n');
+    const { event, published, rejected } = JSON.parse(idle.stderr) as Record<string, unknown>;
+    assert.deepEqual([event, published, rejected], ['stopped', 0, 0]);
   });
 
   test('two at once on 200 staged paths do no harm', async (t) => {
@@ -56,7 +57,7 @@ describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
     const workers = await Promise.all(
       [1, 2].map(() => machine.nicheDoes(['worker', cache.url, '--once', '--json'])),
     );
-    for (const { stderr } of workers) assert.match(stderr, / 0 rejected\n$/);
+    for (const { stderr } of workers) assert.match(stderr, /"rejected":0\}\n$/);
     const outcomes = workers
       .flatMap(({ stdout }) => stdout.split('\n').slice(0, -1))
       .map((line) => JSON.parse(line) as { path: string; status: string });

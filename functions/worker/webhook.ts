@@ -1,0 +1,176 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+import type { Origin } from '../../core/cache/audit.ts';
+import type { BatchId } from '../../core/cache/layout.ts';
+import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
+import { isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
+import { batchOf, originOf } from '../events/trigger.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
+import type { Health } from './worker.ts';
+
+export interface WebhookOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Senders show it as `Authorization: Bearer …`. */
+  readonly token?: string | undefined;
+  /** With which B2 signs what it sends. Without this and a token, everyone is heard. */
+  readonly b2Secret?: string | undefined;
+  /** Events of anything else are passed over; null hears none, and the server tells of health alone. */
+  readonly root: TriggerRoot | null;
+  readonly onBatch: (id: BatchId, origin: Origin) => void;
+  readonly health: () => Health;
+  /** Hears why a notification was refused. */
+  readonly onRefused: (error: NicheError) => void;
+}
+
+/** The server that a bucket's notifications come to. */
+export interface Webhook {
+  /** Without a slash at its end. */
+  readonly url: string;
+  /** The IP address that it listens on. */
+  readonly address: string;
+  /** Takes nothing more. */
+  close(): Promise<void>;
+}
+
+/** How long a sender may take over one notification, in milliseconds. */
+const requestTimeoutMs = 30_000;
+const maxConnections = 256;
+
+/**
+ * Listens for notifications: `POST` to any path, and `GET /healthz`. A notification is answered as
+ * soon as it is understood, long before anything is published: senders wait only seconds.
+ *
+ * @throws NicheError `usage` when nothing can listen there
+ */
+export async function listenForEvents(options: WebhookOptions): Promise<Webhook> {
+  const { host, port } = options;
+  const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
+    handle(options, request).then(
+      (answer) => {
+        send(response, answer);
+      },
+      // The sender has gone in the middle of what it said.
+      () => response.destroy(),
+    );
+  });
+  server.maxConnections = maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => {
+      reject(
+        new NicheError(
+          'usage',
+          `cannot listen on ${quote(host)}, port ${port}: ${messageOf(cause)}`,
+          { cause, hint: 'choose another address with --listen; port 0 takes a free one' },
+        ),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+  // It listens on a TCP port, so its address is no pipe's name.
+  const { address, family, port: bound } = server.address() as AddressInfo;
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    address,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => {
+          resolve();
+        });
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: object;
+  readonly allow?: string;
+}
+
+async function handle(options: WebhookOptions, request: IncomingMessage): Promise<Answer> {
+  const path = (request.url ?? '').replace(/\?.*$/s, '');
+  if (path === '/healthz') return healthAnswer(options, request);
+  if (request.method !== 'POST') {
+    return { status: 405, body: { error: 'only POST' }, allow: 'POST' };
+  }
+  const body = await readBody(request);
+  if (body === null) {
+    return { status: 413, body: { error: `expected at most ${maxEventBytes} bytes` } };
+  }
+  if (!isFromBucket(options, request, body)) {
+    return { status: 401, body: { error: 'expected the bearer token, or a signature of B2' } };
+  }
+  try {
+    const events = parseS3Events(body);
+    const { root } = options;
+    let batches = 0;
+    for (const event of events) {
+      const id = root && batchOf(event, root);
+      if (id === null) continue;
+      options.onBatch(id, originOf(event));
+      batches += 1;
+    }
+    return { status: 200, body: { events: events.length, batches } };
+  } catch (error) {
+    if (!isNicheError(error, 'malformed-event')) throw error;
+    options.onRefused(error);
+    return { status: 400, body: { error: error.message } };
+  }
+}
+
+function healthAnswer({ health }: WebhookOptions, { method }: IncomingMessage): Answer {
+  if (method !== 'GET' && method !== 'HEAD') {
+    return { status: 405, body: { error: 'only GET and HEAD' }, allow: 'GET, HEAD' };
+  }
+  const body = health();
+  return { status: body.ok ? 200 : 503, body };
+}
+
+/** @returns null when there is more than a notification may have */
+async function readBody(request: IncomingMessage): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxEventBytes) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function isFromBucket(
+  { token, b2Secret }: WebhookOptions,
+  { headers }: IncomingMessage,
+  body: Buffer,
+): boolean {
+  if (token === undefined && b2Secret === undefined) return true;
+  const signature = headers['x-bz-event-notification-signature']?.toString();
+  if (b2Secret !== undefined && isSignedByB2(body, signature, b2Secret)) return true;
+  // MinIO and others send what was configured as it stands, with or without the scheme.
+  const shown = (headers.authorization ?? '').replace(/^Bearer +/i, '');
+  return token !== undefined && isSame(shown, token);
+}
+
+/** In a time that tells nothing of where two texts differ. */
+function isSame(one: string, other: string): boolean {
+  const [first, second] = [one, other].map((text) => createHash('sha256').update(text).digest());
+  return first !== undefined && second !== undefined && timingSafeEqual(first, second);
+}
+
+function send(response: ServerResponse, { status, body, allow }: Answer): void {
+  const text = Buffer.from(`${JSON.stringify(body)}\n`);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': text.length,
+    'cache-control': 'no-store',
+    ...(allow === undefined ? {} : { allow }),
+    // What the sender may still be sending is nothing to wait for.
+    ...(status === 413 ? { connection: 'close' } : {}),
+  });
+  response.end(text);
+}

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { createConnection } from 'node:net';
+import { once } from 'node:events';
+import { describe, test } from 'node:test';
+import type { TestContext } from 'node:test';
+
+import { listenForEvents } from '../../../functions/worker/webhook.ts';
+import type { WebhookOptions } from '../../../functions/worker/webhook.ts';
+import type { Health } from '../../../functions/worker/worker.ts';
+import { maxEventBytes } from '../../../functions/events/s3.ts';
+import { batchOf, triggerRootOf } from '../../../functions/events/trigger.ts';
+
+const upload = '01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10';
+const healthy: Health = {
+  ok: true,
+  lastSuccess: '2026-01-01T00:00:00.000Z',
+  lastFailure: null,
+  queued: 2,
+  running: 1,
+};
+
+async function start(t: TestContext, options: Partial<WebhookOptions> = {}) {
+  const heard: unknown[] = [];
+  const refused: string[] = [];
+  const webhook = await listenForEvents({
+    host: '127.0.0.1',
+    port: 0,
+    root: { bucket: 'acme', prefix: 'p/' },
+    onBatch: (id, origin) => heard.push([id, origin]),
+    health: () => healthy,
+    onRefused: (error) => refused.push(error.code),
+    ...options,
+  });
+  t.after(() => webhook.close());
+  const post = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) =>
+    fetch(`${webhook.url}/hook`, { method: 'POST', body, headers });
+  return { webhook, heard, refused, post };
+}
+
+const event = (key: string, bucket = 'acme', eventName = 's3:ObjectCreated:Put'): string =>
+  JSON.stringify({
+    Records: [
+      {
+        eventName,
+        eventTime: '2026-01-01T00:00:00Z',
+        userIdentity: { principalId: 'ci' },
+        requestParameters: { sourceIPAddress: '192.0.2.1' },
+        s3: { bucket: { name: bucket }, object: { key, size: 3 } },
+      },
+    ],
+  });
+
+describe('notifications over HTTP', () => {
+  test('a new manifest is taken, with who staged it', async (t) => {
+    const { heard, post } = await start(t);
+    const answer = await post(event(`p%2Fstaging%2F${upload}%2F7.json`));
+    assert.equal(answer.status, 200);
+    assert.deepEqual(await answer.json(), { events: 1, batches: 1 });
+    assert.deepEqual(heard, [
+      [
+        { upload, batch: 7 },
+        {
+          via: 'event',
+          principal: 'ci',
+          sourceAddress: '192.0.2.1',
+          at: '2026-01-01T00:00:00Z',
+        },
+      ],
+    ]);
+  });
+
+  test('whatever else happens in the bucket is passed over', async (t) => {
+    const { heard, post } = await start(t);
+    for (const body of [
+      event(`p/staging/${upload}/7.nars`),
+      event(`staging/${upload}/7.json`),
+      event(`p/staging/${upload}/7.json/x`),
+      event(`q/p/staging/${upload}/7.json`),
+      event(`p/staging/${upload}/7.json`, 'other'),
+      event(`p/staging/${upload}/7.json`, 'acme', 's3:ObjectRemoved:Delete'),
+      JSON.stringify({ Event: 's3:TestEvent', Bucket: 'acme' }),
+    ]) {
+      const answer = await post(body);
+      assert.equal(answer.status, 200);
+      assert.equal(((await answer.json()) as { batches: number }).batches, 0);
+    }
+    assert.deepEqual(heard, []);
+  });
+
+  test('what is no notification is refused, and told of', async (t) => {
+    const { refused, post, webhook } = await start(t);
+    assert.equal((await post('{"hello":1}')).status, 400);
+    assert.deepEqual(refused, ['malformed-event']);
+    assert.equal((await post(Buffer.alloc(maxEventBytes + 1))).status, 413);
+    const got = await fetch(`${webhook.url}/hook`);
+    assert.equal(got.status, 405);
+    assert.equal(got.headers.get('allow'), 'POST');
+  });
+
+  test('senders show the token', async (t) => {
+    const { heard, post } = await start(t, { token: 'secret token' });
+    const body = event(`p/staging/${upload}/0.json`);
+    for (const authorization of ['', 'Bearer wrong', 'secret', 'Bearer secret token2']) {
+      assert.equal((await post(body, { authorization })).status, 401);
+    }
+    assert.deepEqual(heard, []);
+    assert.equal((await post(body, { authorization: 'Bearer secret token' })).status, 200);
+    assert.equal((await post(body, { authorization: 'secret token' })).status, 200);
+    assert.equal(heard.length, 2);
+  });
+
+  test('B2 signs', async (t) => {
+    const { heard, post } = await start(t, { b2Secret: 'shared' });
+    const body = JSON.stringify({
+      events: [
+        {
+          eventType: 'b2:ObjectCreated:Upload',
+          bucketName: 'acme',
+          objectName: `p/staging/${upload}/0.json`,
+        },
+      ],
+    });
+    const hex = createHmac('sha256', 'shared').update(body).digest('hex');
+    const header = 'x-bz-event-notification-signature';
+    assert.equal((await post(body)).status, 401);
+    assert.equal((await post(`${body} `, { [header]: `v1=${hex}` })).status, 401);
+    assert.equal((await post(body, { [header]: `v1=${hex}` })).status, 200);
+    assert.equal(heard.length, 1);
+  });
+
+  test('health needs no secret, and is bad news when nothing goes well', async (t) => {
+    let health = healthy;
+    const { webhook } = await start(t, { token: 'secret', health: () => health });
+    const good = await fetch(`${webhook.url}/healthz`);
+    assert.equal(good.status, 200);
+    assert.deepEqual(await good.json(), healthy);
+    health = { ...healthy, ok: false, lastFailure: 'storage-unavailable' };
+    assert.equal((await fetch(`${webhook.url}/healthz`, { method: 'HEAD' })).status, 503);
+    assert.equal((await fetch(`${webhook.url}/healthz`, { method: 'POST' })).status, 405);
+  });
+
+  test('a sender that goes away in the middle does no harm', async (t) => {
+    const { webhook, heard } = await start(t);
+    const socket = createConnection(Number(new URL(webhook.url).port), '127.0.0.1');
+    await once(socket, 'connect');
+    socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{');
+    socket.destroy();
+    await once(socket, 'close');
+    assert.equal((await fetch(`${webhook.url}/healthz`)).status, 200);
+    assert.deepEqual(heard, []);
+  });
+
+  test('a taken port is told of', async (t) => {
+    const { webhook } = await start(t);
+    const port = Number(new URL(webhook.url).port);
+    await assert.rejects(start(t, { port }), { code: 'usage' });
+  });
+});
+
+test('the root of which notifications tell', () => {
+  assert.deepEqual(triggerRootOf('s3://acme?region=x'), { bucket: 'acme', prefix: '' });
+  assert.deepEqual(triggerRootOf('s3://acme/a/b/'), { bucket: 'acme', prefix: 'a/b/' });
+  assert.equal(triggerRootOf('file:///srv/cache'), null);
+  const created = { bucket: 'acme', key: `staging/${upload}/0.json`, eventName: 'PutObject' };
+  assert.deepEqual(batchOf(created, { bucket: 'acme', prefix: '' }), { upload, batch: 0 });
+});

@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { createLocalPublisher } from '../../../core/cache/local-publisher.ts';
+import type { Published } from '../../../core/cache/publisher.ts';
+import { NicheError } from '../../../core/errors.ts';
+import { createWorker } from '../../../functions/worker/worker.ts';
+import type { Worker, WorkerEvent, WorkerOptions } from '../../../functions/worker/worker.ts';
+import { auditRecords, createTestCache } from '../../support/cache-kit.ts';
+import type { TestCache } from '../../support/cache-kit.ts';
+import { testPath } from '../../support/cache-paths.ts';
+import { memoryBucket } from '../../support/memory-bucket.ts';
+import type { BucketHooks } from '../../support/memory-bucket.ts';
+
+interface Running {
+  readonly worker: Worker;
+  readonly published: Published[];
+  readonly events: WorkerEvent[];
+  readonly stop: () => Promise<void>;
+}
+
+function start(
+  cache: TestCache,
+  hooks: BucketHooks = {},
+  options: Partial<WorkerOptions> = {},
+): Running {
+  const published: Published[] = [];
+  const events: WorkerEvent[] = [];
+  const worker = createWorker({
+    open: (onEnded) =>
+      createLocalPublisher({
+        public: memoryBucket({ store: cache.publicStore, now: cache.now, ...hooks }),
+        private: memoryBucket({ store: cache.privateStore, now: cache.now, ...hooks }),
+        config: cache.config,
+        signers: cache.signers,
+        upstreams: cache.upstreams,
+        version: 'test',
+        now: cache.now,
+        onPublished: (one) => published.push(one),
+        onEnded,
+      }),
+    intervalMs: 5,
+    sweepIntervalMs: 60_000,
+    graceMs: 10_000,
+    onEvent: (event) => events.push(event),
+    ...options,
+  });
+  const controller = new AbortController();
+  const ended = worker.run(controller.signal);
+  return {
+    worker,
+    published,
+    events,
+    stop() {
+      controller.abort();
+      return ended;
+    },
+  };
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await sleep(2);
+}
+
+const staged = (cache: TestCache): string[] =>
+  [...cache.privateStore.objects.keys()].filter((key) => key.startsWith('staging/'));
+
+describe('a worker', { timeout: 60_000 }, () => {
+  test('publishes what is staged before and while it runs', async () => {
+    const cache = createTestCache();
+    const [first, second] = [await testPath('first'), await testPath('second')];
+    await cache.stage([first]);
+    const { published, stop, worker } = start(cache);
+    await until(() => published.length === 1);
+    await cache.stage([second]);
+    await until(() => published.length === 2);
+    await until(() => worker.health().running === 0);
+    await stop();
+    assert.deepEqual(
+      published.map(({ path, outcome }) => [path, outcome.status]),
+      [first, second].map(({ info }) => [info.path, 'published']),
+    );
+    assert.deepEqual(staged(cache), []);
+  });
+
+  test('a notification is heard between two looks, and is in the audit', async () => {
+    const cache = createTestCache();
+    const { worker, published, stop } = start(cache, {}, { intervalMs: 3_600_000 });
+    await until(() => worker.health().lastSuccess !== null);
+    const id = await cache.stage([await testPath('told')]);
+    const origin = { via: 'event', principal: 'ci' } as const;
+    worker.submit(id, origin);
+    worker.submit(id, origin);
+    await until(() => published.length === 1);
+    await stop();
+    const records = await auditRecords(cache);
+    assert.deepEqual(
+      records.map((record) => record.origin),
+      [origin],
+    );
+  });
+
+  test('outlives an outage, tells of it once, and of its end', async () => {
+    const cache = createTestCache();
+    let isDown = true;
+    let asked = 0;
+    const { published, events, stop, worker } = start(cache, {
+      before(operation) {
+        if (!isDown || operation !== 'list') return;
+        asked += 1;
+        throw new NicheError('storage-unavailable', 'down');
+      },
+    });
+    await until(() => asked > 20);
+    const failing = worker.health();
+    assert.equal(failing.ok, true, 'an outage of a moment is no reason for a restart');
+    assert.equal(failing.lastSuccess, null);
+    assert.equal(failing.lastFailure, 'storage-unavailable');
+    await cache.stage([await testPath('later')]);
+    isDown = false;
+    await until(() => published.length === 1);
+    await stop();
+    const told = events.filter(({ event }) => event === 'failed' || event === 'recovered');
+    assert.deepEqual(
+      told
+        .filter((event) => 'action' in event && event.action === 'listing what is staged')
+        .map(({ event }) => event),
+      ['failed', 'recovered'],
+    );
+  });
+
+  test('a batch that fails is left alone for a while; others go on', async () => {
+    const cache = createTestCache();
+    const poor = await testPath('poor');
+    const id = await cache.stage([poor]);
+    let tries = 0;
+    const { published, events, stop } = start(cache, {
+      before(operation, key) {
+        if (operation !== 'get' || !key.startsWith(`staging/${id.upload}/`)) return;
+        tries += 1;
+        throw new NicheError('storage-denied', 'not this one');
+      },
+    });
+    await until(() => tries > 0);
+    for (let number = 0; number < 20; number += 1) {
+      await cache.stage([await testPath(`fine-${number}`)]);
+      await until(() => published.length === number + 1);
+    }
+    await stop();
+    assert.ok(tries < 5, `${tries} tries`);
+    assert.equal(events.filter(({ event }) => event === 'failed').length, 1);
+    assert.notDeepEqual(staged(cache), [], 'it stays staged');
+  });
+
+  test('once told to stop it finishes what is under way and begins nothing', async () => {
+    const cache = createTestCache();
+    for (let number = 0; number < 10; number += 1) {
+      await cache.stage([await testPath(`path-${number}`)]);
+    }
+    const gate = Promise.withResolvers<undefined>();
+    let isHeld = false;
+    const { published, stop, worker, events } = start(cache, {
+      async before(operation, key) {
+        if (operation !== 'put' || !key.endsWith('.narinfo')) return;
+        isHeld = true;
+        await gate.promise;
+      },
+    });
+    await until(() => isHeld && worker.health().running === 2);
+    assert.equal(worker.health().queued, 8);
+    const stopped = stop();
+    await sleep(20);
+    gate.resolve(undefined);
+    await stopped;
+    assert.equal(published.length, 2);
+    assert.equal(staged(cache).filter((key) => key.endsWith('.json')).length, 8);
+    assert.deepEqual(
+      [...cache.privateStore.objects.keys()].filter((key) => key.startsWith('attempts/')),
+      [],
+    );
+    assert.ok(!events.some(({ event }) => event === 'abandoned'));
+  });
+
+  test('what takes too long to finish is abandoned, and told of', async () => {
+    const cache = createTestCache();
+    await cache.stage([await testPath('stuck')]);
+    const never = Promise.withResolvers<undefined>();
+    let isHeld = false;
+    const { stop, events } = start(
+      cache,
+      {
+        async before(operation, key) {
+          if (operation !== 'put' || !key.endsWith('.narinfo')) return;
+          isHeld = true;
+          await never.promise;
+        },
+      },
+      { graceMs: 20 },
+    );
+    await until(() => isHeld);
+    // What holds the event loop open in a process is its storage; here nothing is.
+    const keepAlive = setInterval(() => undefined, 10);
+    await stop();
+    clearInterval(keepAlive);
+    assert.deepEqual(events.at(-1), { event: 'abandoned', running: 1 });
+  });
+
+  test('several at once publish everything, once visible', async () => {
+    const cache = createTestCache();
+    const paths = await Promise.all(
+      Array.from({ length: 30 }, (_, number) => testPath(`many-${number}`)),
+    );
+    for (const path of paths) await cache.stage([path]);
+    const workers = [start(cache), start(cache), start(cache)];
+    await until(() => staged(cache).length === 0);
+    await Promise.all(workers.map(({ stop }) => stop()));
+    const outcomes = workers.flatMap(({ published }) => published);
+    const done = outcomes.filter(({ outcome }) => outcome.status === 'published');
+    assert.deepEqual(
+      done.map(({ path }) => path).sort(),
+      paths.map(({ info }) => info.path).sort(),
+    );
+    assert.ok(outcomes.every(({ outcome }) => /^(?:published|exists)$/.test(outcome.status)));
+    assert.deepEqual(
+      workers.flatMap(({ events }) => events).filter(({ event }) => event === 'failed'),
+      [],
+    );
+  });
+});
