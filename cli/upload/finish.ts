@@ -8,7 +8,7 @@ import type { Progress } from '../ui/progress.ts';
 import { messageOf } from '../../core/errors.ts';
 import { printProblems, writeReport } from './options.ts';
 import type { UploadFlags } from './options.ts';
-import { exitStatusOf, summarize } from './results.ts';
+import { describeLookups, exitStatusOf, summarize } from './results.ts';
 import type { UploadSession } from './session.ts';
 
 export interface FinishOptions {
@@ -45,11 +45,14 @@ export async function finishUpload(
   progress.end();
   const results = session.results.all();
   printProblems(results, progress);
+  const lookups = session.lookups();
   progress.line(`${summarize(results)} in ${formatDuration(Date.now() - startedAt)}`);
+  const asked = describeLookups(lookups);
+  if (asked !== null) progress.line(asked);
   tellWhatIsLeft(session, options);
   if (flags.report !== undefined) {
     try {
-      await writeReport(flags.report, results);
+      await writeReport(flags.report, results, lookups);
     } catch (error) {
       progress.line(messageOf(error));
       status ||= 1;
@@ -83,7 +86,7 @@ function tellWhatIsLeft(
   const open = count(session.results.unsettled().length, 'path');
   // Without -u the variable that named the cache names it for the next command too.
   const cache = flags.cacheUrl === undefined ? '' : `-u ${flags.cacheUrl} `;
-  const see = `see: niche status ${cache}${session.id}`;
+  const see = `see: niche status ${cache}${session.openUpload()}`;
   if (interrupt.signal.aborted) {
     const left = session.unfinished().length;
     const what = left > 0 ? `: ${count(left, 'path')} not published yet` : '';

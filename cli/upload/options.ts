@@ -9,6 +9,7 @@ import type { Command } from 'commander';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
+import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { fileError } from '../../core/storage/file-errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
@@ -18,8 +19,9 @@ import type { Nix } from '../nix/nix.ts';
 import { findSecretKeys } from '../secret-keys.ts';
 import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
+import { openLocalRecord } from './local-record.ts';
 import type { PathResult } from './results.ts';
-import type { UploadOptions } from './session.ts';
+import type { OpenPublisher, UploadOptions } from './session.ts';
 
 /** The options that every command which uploads has. */
 export interface UploadFlags {
@@ -86,7 +88,10 @@ export function addUploadOptions(command: Command): Command {
 }
 
 /** What an upload to a cache needs besides nix. */
-export type OpenUpload = Pick<UploadOptions, 'cache' | 'publisher' | 'exclude' | 'logs' | 'waitMs'>;
+export type OpenUpload = Pick<
+  UploadOptions,
+  'cache' | 'record' | 'publisher' | 'exclude' | 'logs' | 'waitMs'
+>;
 
 /** @throws NicheError `wrong-key` where this machine is to publish and cannot sign */
 export async function openUpload(
@@ -99,6 +104,7 @@ export async function openUpload(
   if (flags.report !== undefined) await writeReport(flags.report, []);
   return {
     cache,
+    record: await openLocalRecord(cache, context.env),
     publisher: flags.publish ? await openPublisher(cache, flags.secretKeyFile, context) : null,
     exclude: flags.exclude ?? null,
     logs: flags.logs,
@@ -125,11 +131,12 @@ export async function openPublisher(
   cache: OpenCache,
   secretKeyFile: string | undefined,
   context: Context,
-): Promise<NonNullable<UploadOptions['publisher']>> {
+): Promise<OpenPublisher> {
   const secretKeys = await findSecretKeys(context.env, cache.config.publicKeys, secretKeyFile);
   const signers = secretKeys.map(secretKeySigner);
-  return (onPublished) =>
-    createLocalPublisher({ ...cache, signers, version: `niche ${context.version}`, onPublished });
+  const version = `niche ${context.version}`;
+  return (onPublished, onEnded) =>
+    createLocalPublisher({ ...cache, signers, version, onPublished, onEnded });
 }
 
 /** @throws NicheError `usage` when the cache is for another store folder than this nix has */
@@ -153,11 +160,20 @@ export function printProblems(results: readonly PathResult[], progress: Progress
   }
 }
 
-/** @throws NicheError `storage-denied` when the file cannot be written */
-export async function writeReport(file: string, results: readonly PathResult[]): Promise<void> {
+/**
+ * A record for each path, and one of what it cost to find out what the cache lacks.
+ *
+ * @throws NicheError `storage-denied` when the file cannot be written
+ */
+export async function writeReport(
+  file: string,
+  results: readonly PathResult[],
+  lookups?: LookupCounts,
+): Promise<void> {
   try {
     const stream = createWriteStream(file);
     for (const result of results) stream.write(`${JSON.stringify(result)}\n`);
+    if (lookups) stream.write(`${JSON.stringify({ lookups })}\n`);
     stream.end();
     await finished(stream);
   } catch (cause) {

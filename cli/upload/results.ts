@@ -2,6 +2,7 @@ import type { RejectionCode } from '../../core/errors.ts';
 import { messageOf, isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import type { Outcome } from '../../core/cache/receipts.ts';
+import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';
 import { count, formatBytes } from '../ui/format.ts';
 import type { Skip } from './select.ts';
@@ -78,6 +79,20 @@ export function exitStatusOf(results: readonly PathResult[]): number {
   }
   const isOpen = results.some(({ status }) => status === 'staged' || status === 'waiting');
   return isOpen ? statusNotPublished : 0;
+}
+
+/** One line for a person: what it cost to find out what the cache lacks; null for nothing. */
+export function describeLookups(counts: LookupCounts): string | null {
+  const { known, lookups, listings, upstream } = counts;
+  const requests = lookups + listings + upstream;
+  if (requests === 0) return null;
+  const parts = [
+    ...(listings > 0 ? [count(listings, 'page of a listing', 'pages of a listing')] : []),
+    ...(lookups > 0 ? [`${count(lookups, 'look-up')} in the cache`] : []),
+    ...(upstream > 0 ? [`${upstream} in upstreams`] : []),
+    ...(known > 0 ? [`${count(known, 'path')} known before`] : []),
+  ];
+  return `asked what is there with ${count(requests, 'request')}: ${parts.join(', ')}`;
 }
 
 /** One line for a person: how many paths became what. */

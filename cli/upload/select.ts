@@ -1,8 +1,5 @@
-import { mapConcurrent } from '../../core/concurrency.ts';
-import type { OpenCache } from '../../core/cache/open-cache.ts';
-import { findNarInfo, isSame } from '../../core/cache/presence.ts';
+import type { Lookups } from '../../core/cache/whereabouts.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
-import { storeHash } from '../../core/nix/store-path.ts';
 
 /** Why a path need not be staged, or must not be. */
 export type Skip = 'present' | 'upstream' | 'excluded' | 'conflict';
@@ -13,8 +10,6 @@ export interface Selection {
   readonly skipped: readonly { readonly info: PathInfo; readonly why: Skip }[];
 }
 
-const lookupsAtOnce = 16;
-
 /** Decides which paths of this machine the cache lacks. It remembers what it has excluded. */
 export interface Selector {
   /** @throws what storage and upstreams throw */
@@ -22,7 +17,7 @@ export interface Selector {
 }
 
 /** @param exclude paths that match stay out, and so does whatever refers to them */
-export function createSelector(cache: OpenCache, exclude: RegExp | null): Selector {
+export function createSelector(lookups: Lookups, exclude: RegExp | null): Selector {
   const excluded = new Set<string>();
 
   function isExcluded(info: PathInfo): boolean {
@@ -33,26 +28,18 @@ export function createSelector(cache: OpenCache, exclude: RegExp | null): Select
     return isOut;
   }
 
-  async function whyNot(info: PathInfo): Promise<Skip | null> {
-    if (excluded.has(info.path)) return 'excluded';
-    // A signature of an upstream's key says that the upstream has it; no request is needed.
-    if (cache.upstreams.verified(info).length > 0) return 'upstream';
-    const hash = storeHash(info.path);
-    const here = await findNarInfo(cache.public, hash, cache.config.storeDir);
-    if (here) return isSame(here, info) ? 'present' : 'conflict';
-    const there = await cache.upstreams.find(hash);
-    return there && isSame(there, info) ? 'upstream' : null;
-  }
-
   return {
     async select(infos) {
-      const ordered = referencesFirst(infos);
-      for (const info of ordered) isExcluded(info);
-      const reasons = await mapConcurrent(ordered, lookupsAtOnce, whyNot);
       const wanted: PathInfo[] = [];
       const skipped: { info: PathInfo; why: Skip }[] = [];
-      for (const [index, info] of ordered.entries()) {
-        const why = reasons[index] ?? null;
+      const candidates: PathInfo[] = [];
+      for (const info of referencesFirst(infos)) {
+        if (isExcluded(info)) skipped.push({ info, why: 'excluded' });
+        else candidates.push(info);
+      }
+      const places = await lookups.find(candidates);
+      for (const [index, info] of candidates.entries()) {
+        const why = places[index] ?? null;
         if (why === null) wanted.push(info);
         else skipped.push({ info, why });
       }

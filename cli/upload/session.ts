@@ -1,12 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { NicheError, isNicheError, messageOf, toError } from '../../core/errors.ts';
-import type { LocalPublisher } from '../../core/cache/local-publisher.ts';
+import type { LocalPublisher, LocalPublisherOptions } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
-import { listReceipts, readReceipt } from '../../core/cache/receipts.ts';
+import type { BatchId } from '../../core/cache/layout.ts';
+import { isFinal, listReceipts, readReceipt } from '../../core/cache/receipts.ts';
+import type { Outcome } from '../../core/cache/receipts.ts';
 import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
+import { createLookups } from '../../core/cache/whereabouts.ts';
+import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import { maxBatchNarBytes } from '../../core/limits.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
@@ -16,11 +20,21 @@ import { packTree } from '../nix/pack-tree.ts';
 import { queryPathInfos } from '../nix/query.ts';
 import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
+import { createEarlierUploads } from './earlier.ts';
+import type { LocalRecord } from './local-record.ts';
 import { createResults } from './results.ts';
 import type { PathResult, Results } from './results.ts';
 import { createSelector, referencesFirst } from './select.ts';
 
+/** Opens a publisher in this process. */
+export type OpenPublisher = (
+  onPublished: (published: Published) => void,
+  onEnded?: LocalPublisherOptions['onEnded'],
+) => LocalPublisher;
+
 export interface UploadOptions {
+  /** What this machine remembers of the cache. */
+  readonly record: LocalRecord;
   readonly nix: Nix;
   readonly cache: OpenCache;
   readonly exclude: RegExp | null;
@@ -32,7 +46,7 @@ export interface UploadOptions {
   /** How long no receipt may come before waiting ends, in milliseconds. */
   readonly waitMs: number;
   /** Publishes in this process what is staged; null where another publisher does. */
-  readonly publisher: ((onPublished: (published: Published) => void) => LocalPublisher) | null;
+  readonly publisher: OpenPublisher | null;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
@@ -41,6 +55,10 @@ export interface UploadOptions {
 export interface UploadSession {
   readonly id: string;
   readonly results: Results;
+  /** The upload to ask about what is not published yet: this one, or an earlier one's rest. */
+  openUpload(): string;
+  /** What it has cost to find out what the cache lacks. */
+  lookups(): LookupCounts;
   /** Uploads what `paths` names, as it comes; resolves when it has ended and all is staged. */
   take(paths: AsyncIterable<string>): Promise<void>;
   /** The paths that are to be published and are not yet, as far as they are known. */
@@ -60,14 +78,18 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const { nix, cache, progress } = options;
   const id = newUploadId();
   const results = createResults();
-  const selector = createSelector(cache, options.exclude);
+  const { known: knownPaths, journal } = options.record;
+  const lookups = createLookups(cache, knownPaths);
+  const selector = createSelector(lookups, options.exclude);
+  const earlier = createEarlierUploads(cache.private, journal);
   const known = new Set<string>();
   const local = new Map<string, PathInfo>();
-  const batches = new Map<string, readonly PathInfo[]>();
+  /** Where each path is staged: in a batch of this upload, or of one that was killed. */
+  const batches = new Map<string, BatchId>();
 
   const publisher = options.publisher?.(({ path, upload, outcome }) => {
-    if (upload !== id || path === null) return;
-    results.settled(path, outcome);
+    if (path === null || batches.get(path)?.upload !== upload) return;
+    settled(path, outcome);
     progress.detail(`${outcome.status} ${path}`);
     showState();
   });
@@ -78,9 +100,12 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     upload: id,
     storeDir: cache.config.storeDir,
     signal: options.signal,
+    journal,
     onStaged(batch, infos) {
-      batches.set(String(batch.batch), infos);
-      for (const info of infos) results.staged(info);
+      for (const info of infos) {
+        batches.set(info.path, batch);
+        results.staged(info);
+      }
       progress.detail(`staged batch ${batch.batch} with ${count(infos.length, 'path')}`);
       publisher?.submit(batch);
       showState();
@@ -90,6 +115,16 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       if (options.signal?.aborted !== true) tellFailed(info, error);
     },
   });
+
+  function settled(path: string, outcome: Outcome): void {
+    results.settled(path, outcome);
+    // Readers miss them, whatever was seen before.
+    knownPaths.forget(outcome.missing ?? []);
+    const info = local.get(path);
+    if (!info || !isFinal(outcome.status)) return;
+    journal.forgetStaged([info]);
+    if (outcome.status !== 'rejected') knownPaths.note([info], 'present');
+  }
 
   function tellFailed(info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown): void {
     results.failed(info, error);
@@ -142,7 +177,18 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       results.skipped(info, why);
       progress.detail(`not staged (${why}): ${info.path}`);
     }
-    stage(wanted);
+    const { staged, unstaged } = await earlier.find(wanted);
+    for (const { info, batch } of staged) takeUp(info, batch);
+    stage(unstaged);
+  }
+
+  /** What a run that was killed has staged is not staged twice. */
+  function takeUp(info: PathInfo, batch: BatchId): void {
+    local.set(info.path, info);
+    batches.set(info.path, batch);
+    results.staged(info);
+    progress.detail(`staged before, in upload ${batch.upload}: ${info.path}`);
+    publisher?.submit(batch);
   }
 
   /** Stages what the publisher waits for and this machine has, whatever an upstream said of it. */
@@ -161,20 +207,23 @@ export function createUploadSession(options: UploadOptions): UploadSession {
 
   /** Reads the receipts of what has none yet; true when something changed. */
   async function readReceipts(): Promise<boolean> {
-    const receipts = await listReceipts(cache.private, id);
     let changed = false;
-    const unsettled = results.unsettled().map((path) => [path, storeHash(path)] as const);
-    // A batch that was refused whole has a receipt under its number.
-    const refused = [...batches].flatMap(([batch, infos]) =>
-      receipts.has(batch) ? infos.map(({ path }) => [path, batch] as const) : [],
-    );
-    for (const [path, subject] of [...unsettled, ...refused]) {
-      const status = receipts.get(subject);
-      if (!status || status === results.get(path)?.status) continue;
-      const receipt = await readReceipt(cache.private, id, subject, status);
-      if (!receipt) continue;
-      results.settled(path, receipt);
-      changed = true;
+    const open = [...results.unsettled()].flatMap((path) => {
+      const batch = batches.get(path);
+      return batch ? [{ path, batch }] : [];
+    });
+    for (const upload of new Set(open.map(({ batch }) => batch.upload))) {
+      const receipts = await listReceipts(cache.private, upload);
+      for (const { path, batch } of open.filter((one) => one.batch.upload === upload)) {
+        // A batch that was refused whole has a receipt under its number.
+        const subject = [storeHash(path), String(batch.batch)].find((one) => receipts.has(one));
+        const status = subject === undefined ? undefined : receipts.get(subject);
+        if (subject === undefined || !status || status === results.get(path)?.status) continue;
+        const receipt = await readReceipt(cache.private, upload, subject, status);
+        if (!receipt) continue;
+        settled(path, receipt);
+        changed = true;
+      }
     }
     return changed;
   }
@@ -191,9 +240,21 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     }
   }
 
+  /** Of what nobody has spoken in all the time that was waited: the next run stages it anew. */
+  function forgetUnheard(): void {
+    if (options.waitMs === 0 || options.signal?.aborted === true) return;
+    const unheard = results.unsettled().filter((path) => results.get(path)?.status === 'staged');
+    journal.forgetStaged(unheard.flatMap((path) => local.get(path) ?? []));
+  }
+
   return {
     id,
     results,
+    openUpload() {
+      const uploads = results.unsettled().map((path) => batches.get(path)?.upload ?? id);
+      return uploads.includes(id) ? id : (uploads[0] ?? id);
+    },
+    lookups: () => lookups.counts(),
     async take(paths) {
       for await (const group of grouped(paths)) await consider(group);
       await stager.finish();
@@ -215,6 +276,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
         await publisher.idle();
         await publisher.sweep();
       }
+      forgetUnheard();
       return results.all();
     },
   };

@@ -5,9 +5,10 @@ import { maxBatchNarBytes, maxBatchPaths, maxLogBytes, maxManifestBytes } from '
 import { formatHash } from '../nix/hash.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { parseStorePath, storeBaseName } from '../nix/store-path.ts';
-import type { Bucket } from '../storage/bucket.ts';
+import type { Bucket, Upload } from '../storage/bucket.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey } from './layout.ts';
 import type { BatchId } from './layout.ts';
+import type { UploadJournal } from './upload-journal.ts';
 import { formatManifest } from './manifest.ts';
 import { createObject, writeObject } from './objects.ts';
 
@@ -42,6 +43,8 @@ export interface StagerOptions {
   /** Batches that are being staged at once. @default 4 */
   readonly batchesAtOnce?: number;
   readonly signal?: AbortSignal | undefined;
+  /** What a run that was killed has left of large NARs is gone on with. */
+  readonly journal?: UploadJournal | undefined;
   /** Hears of each batch once its manifest is stored. */
   readonly onStaged: (id: BatchId, paths: readonly PathInfo[]) => void;
   /** Hears of each path that could not be staged; the others go on. */
@@ -52,7 +55,7 @@ export interface StagerOptions {
 const manifestOverheadBytes = 64;
 
 export function createStager(options: StagerOptions): Stager {
-  const { bucket, upload, storeDir, lingerMs = 1000, batchesAtOnce = 4 } = options;
+  const { bucket, upload, storeDir, journal, lingerMs = 1000, batchesAtOnce = 4 } = options;
   const queue: { id: BatchId; paths: LocalPath[] }[] = [];
   const stagedLogs = new Set<string>();
   let company: LocalPath[] = [];
@@ -126,19 +129,22 @@ export function createStager(options: StagerOptions): Stager {
     if (running === 0 && queue.length === 0) settled.resolve(undefined);
   }
 
-  async function stage(id: BatchId, paths: readonly LocalPath[]): Promise<void> {
+  async function stage(next: BatchId, paths: readonly LocalPath[]): Promise<void> {
     options.signal?.throwIfAborted();
     const [only] = paths;
-    const staged =
-      only && paths.length === 1 && only.info.narSize > maxBatchNarBytes
-        ? await stageLarge(id, only)
-        : await stageSmall(id, paths);
+    const isLarge = only && paths.length === 1 && only.info.narSize > maxBatchNarBytes;
+    const { id, staged } = isLarge
+      ? await stageLarge(next, only)
+      : { id: next, staged: await stageSmall(next, paths) };
     if (staged.length === 0) return;
-    for (const path of staged) await stageLog(path);
+    for (const path of staged) await stageLog(id.upload, path);
     const infos = staged.map(({ info }) => info);
+    journal?.noteStaged(id, infos, false);
     await writeObject(bucket, manifestKey(id), formatManifest({ encoding: 'none', paths: infos }), {
       ifAbsent: true,
     });
+    journal?.noteStaged(id, infos, true);
+    if (isLarge) journal?.forgetUnfinished(only.info);
     options.onStaged(id, infos);
   }
 
@@ -164,22 +170,56 @@ export function createStager(options: StagerOptions): Stager {
     return staged;
   }
 
-  async function stageLarge(id: BatchId, path: LocalPath): Promise<LocalPath[]> {
-    const sink = await bucket.upload(stagedNarsKey(id, 'none'), { signal: options.signal });
+  /** @returns the batch that it became: an earlier one, where that was gone on with */
+  async function stageLarge(
+    next: BatchId,
+    path: LocalPath,
+  ): Promise<{ readonly id: BatchId; readonly staged: LocalPath[] }> {
+    const { id, sink, storedBytes } = await openSink(next, path.info);
+    const progress = { isNoted: false };
+    const note = (): void => {
+      if (progress.isNoted || sink.token === undefined) return;
+      journal?.noteUnfinished(path.info, { id, token: sink.token });
+      progress.isNoted = true;
+    };
+    const giveUp = async (): Promise<void> => {
+      journal?.forgetUnfinished(path.info);
+      await sink.abort();
+    };
     try {
       const isWhole = await packed(path, async (nar) => {
-        for await (const chunk of nar) await sink.write(chunk);
+        for await (const chunk of without(nar, storedBytes)) {
+          await sink.write(chunk);
+          note();
+        }
       });
       if (!isWhole) {
-        await sink.abort();
-        return [];
+        await giveUp();
+        return { id, staged: [] };
       }
       await sink.commit({ ifAbsent: true });
-      return [path];
+      return { id, staged: [path] };
     } catch (error) {
-      await sink.abort();
+      // What the next run can go on with is left as it is; a sweep takes it away in time.
+      const canGoOn =
+        journal && progress.isNoted && isNicheError(error, 'aborted', 'storage-unavailable');
+      if (!canGoOn) await giveUp();
       throw error;
     }
+  }
+
+  async function openSink(next: BatchId, info: PathInfo): Promise<OpenSink> {
+    const left = bucket.resumeUpload ? (journal?.claim(info) ?? null) : null;
+    if (left) {
+      const key = stagedNarsKey(left.id, 'none');
+      const resumed = await bucket.resumeUpload?.(key, left.token, { signal: options.signal });
+      if (resumed) {
+        return { id: left.id, sink: resumed.upload, storedBytes: resumed.storedBytes };
+      }
+      journal?.forgetUnfinished(info);
+    }
+    const key = stagedNarsKey(next, 'none');
+    return { id: next, sink: await bucket.upload(key, { signal: options.signal }), storedBytes: 0 };
   }
 
   /** Feeds the path's NAR to `take`; false, once reported, when it is not what its info says. */
@@ -199,9 +239,9 @@ export function createStager(options: StagerOptions): Stager {
     }
   }
 
-  async function stageLog({ info, readLog }: LocalPath): Promise<void> {
+  async function stageLog(uploadId: string, { info, readLog }: LocalPath): Promise<void> {
     if (!readLog || info.deriver === null) return;
-    const key = stagedLogKey(upload, storeBaseName(parseStorePath(info.deriver, storeDir)));
+    const key = stagedLogKey(uploadId, storeBaseName(parseStorePath(info.deriver, storeDir)));
     if (stagedLogs.has(key)) return;
     stagedLogs.add(key);
     const log = await readLog();
@@ -219,6 +259,26 @@ export function createStager(options: StagerOptions): Stager {
       if (failure) throw failure;
     },
   };
+}
+
+interface OpenSink {
+  readonly id: BatchId;
+  readonly sink: Upload;
+  /** How many of the NAR's first bytes an earlier run has stored. */
+  readonly storedBytes: number;
+}
+
+/** What comes after the first `skip` bytes; those are read all the same. */
+async function* without(
+  source: AsyncIterable<Uint8Array>,
+  skip: number,
+): AsyncIterable<Uint8Array> {
+  let left = skip;
+  for await (const chunk of source) {
+    const rest = chunk.subarray(left);
+    left = Math.max(0, left - chunk.length);
+    if (rest.length > 0) yield rest;
+  }
 }
 
 /** The path's NAR, as long as it is the one that Nix registered. */

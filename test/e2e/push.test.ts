@@ -80,6 +80,8 @@ for (const nix of versions) {
       assert.match(excluding.stderr, /^niche: 2 paths published \(.*\), 2 excluded in /m);
       assert.deepEqual(await cache.names(), ['apart', 'lower']);
       const lines = (await readFile(report, 'utf8')).trimEnd().split('\n');
+      const { lookups } = JSON.parse(lines.pop() ?? '') as { lookups: Record<string, number> };
+      assert.deepEqual(lookups, { known: 0, lookups: 2, listings: 0, upstream: 0 });
       const reported = lines.map((line) => JSON.parse(line) as Reported);
       assert.deepEqual(
         reported.map(({ path, status, code }) => [nameOf(path), status, code ?? '']).sort(),

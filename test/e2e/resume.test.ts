@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { assertSound, sweepIn, unfinishedIn } from '../support/cache-check.ts';
@@ -53,6 +54,19 @@ describe('kill -9', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, 
     await assertSound(cache.directory);
   }
 
+  /** What the manifests that are staged name, each as often as it is named. */
+  async function stagedPaths(cache: LabCache): Promise<string[]> {
+    const files = (await unfinishedIn(cache.directory)).filter((key) =>
+      /^staging\/.*\.json$/.test(key),
+    );
+    const manifests = await Promise.all(
+      files.map((file) => readFile(join(cache.directory, file), 'utf8')),
+    );
+    return manifests.flatMap((text) =>
+      (JSON.parse(text) as { paths: { path: string }[] }).paths.map(({ path }) => path),
+    );
+  }
+
   /** Whatever was left can be swept, and nothing is published but what was meant to be. */
   async function assertSweepable(cache: LabCache): Promise<void> {
     const unpublished = (await unfinishedIn(cache.directory)).filter((key) =>
@@ -74,6 +88,30 @@ describe('kill -9', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, 
       await assertSweepable(cache);
     });
   }
+
+  test('of a push that only stages: the next one stages what is missing, and nothing twice', async () => {
+    const cache = await newCache();
+    const push = ['push', '-u', cache.url, '--no-publish', all];
+    const counted = (what: string): RegExp =>
+      new RegExp(`^niche: ${closure.length} paths ${what} `, 'm');
+    await killAt(cache, /^staging\/.*\/0\.json$/, lab.start(push));
+    const again = await lab.run([...push, '--report', '/dev/null']);
+    assert.equal(again.status, 0, again.stderr);
+    assert.match(again.stderr, counted('staged in'));
+    const staged = await stagedPaths(cache);
+    assert.deepEqual(staged.sort(), closure, 'each path once');
+    const third = await lab.run(push);
+    assert.match(third.stderr, counted('staged in'));
+    assert.deepEqual((await stagedPaths(cache)).sort(), closure);
+    const published = await lab.run(['push', '-u', cache.url, all]);
+    assert.equal(published.status, 0, published.stderr);
+    assert.match(published.stderr, counted('published'));
+    assert.deepEqual(await assertSound(cache.directory), closure);
+    await assertSweepable(cache);
+    const known = await lab.run(['push', '-u', cache.url, all]);
+    assert.match(known.stderr, counted('already there in'));
+    assert.doesNotMatch(known.stderr, /request/, 'all of it was known');
+  });
 
   test('of a push: a run for something else publishes what it had staged', async () => {
     const cache = await newCache();

@@ -7,6 +7,7 @@ import type {
   ObjectInfo,
   ObjectOptions,
   PutOutcome,
+  Upload,
 } from '../../core/storage/bucket.ts';
 import { assertKey, assertPrefix } from '../../core/storage/keys.ts';
 import { clipRange } from '../../core/storage/range.ts';
@@ -26,6 +27,8 @@ interface MemoryObject {
 /** The contents, which several buckets, each one process's view, may share. */
 export interface MemoryStore {
   readonly objects: Map<string, MemoryObject>;
+  /** The chunks of uploads that were begun and not ended, by their tokens. */
+  readonly uploads: Map<string, Uint8Array[]>;
   writes: number;
 }
 
@@ -44,6 +47,8 @@ interface MemoryBucketOptions extends BucketHooks {
   readonly url?: string | undefined;
   /** @default both are conditional */
   readonly capabilities?: BucketCapabilities | undefined;
+  /** Whether uploads can be gone on with. @default false */
+  readonly resumable?: boolean | undefined;
   /** For `modified`; @default the real clock */
   readonly now?: (() => Date) | undefined;
   /** Of a body's chunks, in bytes. @default 65536 */
@@ -51,7 +56,7 @@ interface MemoryBucketOptions extends BucketHooks {
 }
 
 export function memoryStore(): MemoryStore {
-  return { objects: new Map(), writes: 0 };
+  return { objects: new Map(), uploads: new Map(), writes: 0 };
 }
 
 /**
@@ -93,6 +98,33 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
       cacheControl,
     });
     return 'created';
+  }
+
+  function writerOf(key: string, token: string, request: ObjectOptions): Upload {
+    const chunksOf = (): Uint8Array[] => {
+      const chunks = store.uploads.get(token);
+      if (chunks) return chunks;
+      throw new NicheError('internal', `the upload of ${quote(key)} has ended`);
+    };
+    return {
+      token: options.resumable === true ? token : undefined,
+      async write(chunk) {
+        chunksOf();
+        const bytes = Uint8Array.from(chunk);
+        await step('write', key, request.signal, () => chunksOf().push(bytes));
+      },
+      async commit(commit) {
+        const chunks = chunksOf();
+        store.uploads.delete(token);
+        return step('commit', key, request.signal, () =>
+          storeObject(key, Buffer.concat(chunks), commit?.ifAbsent, request),
+        );
+      },
+      async abort() {
+        store.uploads.delete(token);
+        await step('abort', key, undefined, () => undefined);
+      },
+    };
   }
 
   return {
@@ -140,31 +172,24 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
 
     async upload(key, request = {}) {
       assertKey(key);
-      const chunks: Uint8Array[] = [];
-      let isEnded = false;
-      function assertOpen(): void {
-        if (isEnded) throw new NicheError('internal', `the upload of ${quote(key)} has ended`);
-      }
       await step('upload', key, request.signal, () => undefined);
-      return {
-        async write(chunk) {
-          assertOpen();
-          const bytes = Uint8Array.from(chunk);
-          await step('write', key, request.signal, () => chunks.push(bytes));
-        },
-        async commit(commit) {
-          assertOpen();
-          isEnded = true;
-          return step('commit', key, request.signal, () =>
-            storeObject(key, Buffer.concat(chunks), commit?.ifAbsent, request),
-          );
-        },
-        async abort() {
-          isEnded = true;
-          await step('abort', key, undefined, () => undefined);
-        },
-      };
+      const token = `upload-${(store.writes += 1)}`;
+      store.uploads.set(token, []);
+      return writerOf(key, token, request);
     },
+
+    ...(options.resumable === true
+      ? {
+          async resumeUpload(key: string, token: string, request: ObjectOptions = {}) {
+            return step('upload', key, request.signal, () => {
+              const chunks = store.uploads.get(token);
+              if (chunks === undefined) return null;
+              const storedBytes = chunks.reduce((sum, { length }) => sum + length, 0);
+              return { upload: writerOf(key, token, request), storedBytes };
+            });
+          },
+        }
+      : {}),
 
     async *list(prefix, request) {
       assertPrefix(prefix);

@@ -1,0 +1,68 @@
+import type { BatchId } from '../../core/cache/layout.ts';
+import { manifestKey } from '../../core/cache/layout.ts';
+import { listReceipts } from '../../core/cache/receipts.ts';
+import type { ReceiptStatus } from '../../core/cache/receipts.ts';
+import type { StagedPath, UploadJournal } from '../../core/cache/upload-journal.ts';
+import { isNicheError } from '../../core/errors.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
+import { storeHash } from '../../core/nix/store-path.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+
+/** What earlier runs on this machine have staged, and nobody has published yet. */
+export interface EarlierUploads {
+  find(infos: readonly PathInfo[]): Promise<{
+    readonly staged: readonly { readonly info: PathInfo; readonly batch: BatchId }[];
+    /** The rest, in its order. */
+    readonly unstaged: readonly PathInfo[];
+  }>;
+}
+
+export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): EarlierUploads {
+  const receipts = new Map<string, Promise<ReadonlyMap<string, ReceiptStatus> | null>>();
+  const manifests = new Map<string, Promise<boolean | null>>();
+
+  /** Null where this upload's credential may not read what was said of another. */
+  function receiptsOf(upload: string): Promise<ReadonlyMap<string, ReceiptStatus> | null> {
+    const found = receipts.get(upload) ?? unlessDenied(() => listReceipts(bucket, upload), null);
+    receipts.set(upload, found);
+    return found;
+  }
+
+  /** Null where this client may not look: then the journal is believed, as far as it is sure. */
+  function isThere(batch: BatchId): Promise<boolean | null> {
+    const key = manifestKey(batch);
+    const found =
+      manifests.get(key) ?? unlessDenied(async () => (await bucket.head(key)) !== null, null);
+    manifests.set(key, found);
+    return found;
+  }
+
+  async function isOpen({ path }: PathInfo, { batch, isSure }: StagedPath): Promise<boolean> {
+    const said = await receiptsOf(batch.upload);
+    if (said === null) return false;
+    const status = said.get(storeHash(path)) ?? said.get(String(batch.batch));
+    return status === 'waiting' || (status === undefined && ((await isThere(batch)) ?? isSure));
+  }
+
+  return {
+    async find(infos) {
+      const staged: { info: PathInfo; batch: BatchId }[] = [];
+      const unstaged: PathInfo[] = [];
+      for (const info of infos) {
+        const before = journal.staged(info);
+        if (before && (await isOpen(info, before))) staged.push({ info, batch: before.batch });
+        else unstaged.push(info);
+      }
+      return { staged, unstaged };
+    },
+  };
+}
+
+async function unlessDenied<T, D>(work: () => Promise<T>, denied: D): Promise<T | D> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return denied;
+    throw error;
+  }
+}

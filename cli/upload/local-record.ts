@@ -1,0 +1,36 @@
+import path from 'node:path';
+
+import { cacheIdentity, createKnownPaths } from '../../core/cache/known-paths.ts';
+import type { KnownPaths } from '../../core/cache/known-paths.ts';
+import { openLocalDatabase } from '../../core/cache/local-database.ts';
+import type { OpenCache } from '../../core/cache/open-cache.ts';
+import { createUploadJournal } from '../../core/cache/upload-journal.ts';
+import type { UploadJournal } from '../../core/cache/upload-journal.ts';
+import { homeOf, nonEmpty } from '../nix/environment.ts';
+import type { Environment } from '../nix/environment.ts';
+import { identifyProcess, isAlive } from '../nix/process-identity.ts';
+import type { ProcessIdentity } from '../nix/process-identity.ts';
+
+/** What this machine remembers of one cache. */
+export interface LocalRecord {
+  readonly known: KnownPaths;
+  readonly journal: UploadJournal;
+  close(): void;
+}
+
+/** Opens the record in niche's folder of the user's cache, a file for each cache. */
+export async function openLocalRecord(cache: OpenCache, env: Environment): Promise<LocalRecord> {
+  const cacheHome = nonEmpty(env['XDG_CACHE_HOME']) ?? path.join(homeOf(env), '.cache');
+  const name = cacheIdentity(cache.public.url, cache.config);
+  const database = await openLocalDatabase(path.join(cacheHome, 'niche/caches', `${name}.sqlite`));
+  return {
+    known: createKnownPaths(database),
+    journal: createUploadJournal(database, {
+      self: JSON.stringify(identifyProcess(process.pid)),
+      hasEnded: (owner) => isAlive(JSON.parse(owner) as ProcessIdentity) === false,
+    }),
+    close() {
+      database.close();
+    },
+  };
+}
