@@ -13,6 +13,7 @@ export type NicheErrorCode =
   | 'malformed-cache-info'
   // what buckets say
   | 'malformed-event'
+  | 'caller-denied'
   // staging and publishing; these are also the codes of a receipt
   | RejectionCode
   | 'oversized'

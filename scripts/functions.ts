@@ -1,25 +1,25 @@
 /**
  * Bundles the functions that a deployment uploads, each into one file, and lists in the docs what
  * they consist of.
+ *
+ * usage: node scripts/functions.ts [--docs] [aws|azure|google …]
  */
-import { gzipSync } from 'node:zlib';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { build } from 'esbuild';
-import type { Metafile, Plugin } from 'esbuild';
+import type { Plugin } from 'esbuild';
 import { format, resolveConfig } from 'prettier';
 
+import { sizesTable } from './bundle-sizes.ts';
+import type { Bundle } from './bundle-sizes.ts';
+import { functionTargets } from './function-targets.ts';
+import type { FunctionTarget } from './function-targets.ts';
 import { thirdPartyLicenses } from './licenses.ts';
 
 const checkout = join(import.meta.dirname, '..');
-/** Beside what names them in the deployment: a team commits the folder whole. */
-const out = join(checkout, 'infra/aws/functions');
 /** Source maps are for whoever reads a stack trace; deployed, they would only slow a cold start. */
 const maps = join(checkout, 'dist/maps');
-const sizesFile = join(checkout, 'docs/deploy/aws-bundle.md');
-
-const names = ['publish', 'sweep'] as const;
 
 /**
  * `{ z }` is an object with all of zod in it, of which nothing falls away; as a namespace it is the
@@ -38,91 +38,71 @@ const zodNamespace: Plugin = {
   },
 };
 
-await rm(out, { recursive: true, force: true });
-await mkdir(out, { recursive: true });
-await mkdir(maps, { recursive: true });
-const bundles = await Promise.all(names.map(async (name) => ({ name, ...(await bundle(name)) })));
-await writeFile(
-  join(out, 'third-party-licenses.txt'),
-  await thirdPartyLicenses(bundles.map(({ metafile }) => metafile)),
-);
-if (process.argv.includes('--docs')) await writeFile(sizesFile, await sizes());
+const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+const withDocs = process.argv.includes('--docs');
+for (const target of functionTargets) {
+  if (chosen.length === 0 || chosen.includes(target.cloud)) await make(target);
+}
 
-async function bundle(name: string): Promise<{ metafile: Metafile; bytes: Buffer }> {
-  const file = join(out, `${name}.mjs`);
+async function make(target: FunctionTarget): Promise<void> {
+  const { cloud, entries, beside } = target;
+  const folder = join(checkout, target.folder);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  await mkdir(join(maps, cloud), { recursive: true });
+  const bundles = await Promise.all(entries.map((name) => bundle(target, name)));
+  const licenses = await thirdPartyLicenses(bundles.map(({ metafile }) => metafile));
+  await writeFile(join(folder, 'third-party-licenses.txt'), licenses);
+  for (const [name, contents] of Object.entries(beside)) {
+    if (typeof contents === 'string') await copyFile(join(checkout, contents), join(folder, name));
+    else await writeFile(join(folder, name), `${JSON.stringify(contents, null, 2)}\n`);
+  }
+  if (withDocs) await writeSizes(cloud, bundles);
+}
+
+async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
+  const { cloud, folder, format: kind } = target;
+  const output = `${name}.${kind === 'esm' ? 'mjs' : 'cjs'}`;
+  const file = join(checkout, folder, output);
   const { metafile } = await build({
     absWorkingDir: checkout,
-    entryPoints: [`functions/aws/${name}.ts`],
+    entryPoints: [`functions/${cloud}/${name}.ts`],
     outfile: file,
     bundle: true,
     minify: true,
     sourcemap: 'external',
-    metafile: true,
     platform: 'node',
-    format: 'esm',
+    format: kind,
     target: 'node24',
-    // The SDK’s own modules, of which what is not used falls away; its CommonJS is in one piece.
+    // The SDKs' own modules, of which what is not used falls away; their CommonJS is in one piece.
     mainFields: ['module', 'main'],
     conditions: ['module', 'import', 'node'],
-    alias: {
-      // In Lambda, credentials are in the environment: single sign-on, profiles and instance
-      // metadata would be a third of the bundle.
-      '@aws-sdk/credential-provider-node': './functions/aws/environment-credentials.ts',
-    },
-    // Storages and keys of other clouds are never opened here.
-    external: ['@azure/*', '@google-cloud/*', '@aws-sdk/credential-providers', 'age-encryption'],
     plugins: [zodNamespace],
-    banner: {
-      js: "import{createRequire}from'node:module';const require=createRequire(import.meta.url);",
-    },
+    ...(kind === 'esm'
+      ? {
+          banner: {
+            js: "import{createRequire}from'node:module';const require=createRequire(import.meta.url);",
+          },
+        }
+      : {}),
     logLevel: 'warning',
+    ...target.build,
+    metafile: true,
   });
-  await rename(`${file}.map`, join(maps, `${name}.mjs.map`));
-  return { metafile, bytes: await readFile(file) };
+  await rename(`${file}.map`, join(maps, cloud, `${output}.map`));
+  return { name, metafile, bytes: await readFile(file) };
 }
 
-/** What the bundles consist of, as a page of the docs. */
-async function sizes(): Promise<string> {
-  const rows = new Map<string, number[]>();
-  bundles.forEach(({ metafile }, index) => {
-    const bundled = Object.values(metafile.outputs).find(({ entryPoint }) => entryPoint);
-    for (const [file, { bytesInOutput }] of Object.entries(bundled?.inputs ?? {})) {
-      const part = partOf(file);
-      const row = rows.get(part) ?? names.map(() => 0);
-      row[index] = (row[index] ?? 0) + bytesInOutput;
-      rows.set(part, row);
-    }
-  });
-  const largest = [...rows].sort(([, [one = 0]], [, [other = 0]]) => other - one);
-  const shown = largest.filter(([, [bytes = 0]]) => bytes >= 4096);
-  const rest = names.map((_, index) =>
-    largest
-      .filter((row) => !shown.includes(row))
-      .reduce((sum, [, row]) => sum + (row[index] ?? 0), 0),
-  );
-  const kib = (bytes: number): string => `${(bytes / 1024).toFixed(0)} KiB`;
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-  const table = [
-    line(['what', ...names]),
-    line(['---', ...names.map(() => '--:')]),
-    ...shown.map(([part, row]) => line([part, ...row.map(kib)])),
-    line([`${largest.length - shown.length} smaller ones`, ...rest.map(kib)]),
-    line(['**all**', ...bundles.map(({ bytes }) => `**${kib(bytes.length)}**`)]),
-    line(['compressed', ...bundles.map(({ bytes }) => kib(gzipSync(bytes).length))]),
-  ].join('\n');
-  const page = `# What the AWS functions consist of
+/** What the bundles of a cloud consist of, as a page of the docs. */
+async function writeSizes(cloud: string, bundles: readonly Bundle[]): Promise<void> {
+  const file = join(checkout, `docs/deploy/${cloud}-bundle.md`);
+  const names: Record<string, string> = { aws: 'AWS', azure: 'Azure', google: 'Google Cloud' };
+  const page = `# What the ${names[cloud] ?? cloud} functions consist of
 
 Written by \`npm run functions:docs\`. Minified; source maps are kept apart, in \`dist/maps\`.
 
-${table}
+${sizesTable(bundles)}
 `;
-  const style = await resolveConfig(sizesFile);
-  return format(page, { ...style, parser: 'markdown' });
-}
-
-function partOf(file: string): string {
-  const [, name] = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file) ?? [];
-  if (name !== undefined) return name;
-  const [top, second = ''] = file.split('/');
-  return `niche: ${top === 'core' ? `core/${second}` : (top ?? '')}`;
+  const style = await resolveConfig(file);
+  await writeFile(file, await format(page, { ...style, parser: 'markdown' }));
 }

@@ -1,9 +1,10 @@
 import { NicheError, quote } from '../errors.ts';
 
-/** A key in a KMS, as settings and `niche init --signer` name it. */
+/** A key that signs, as settings and `niche init --signer` name it. */
 export interface SignerSpec {
-  readonly kind: 'aws-kms';
-  /** The key as its KMS names it: an ARN, an id or `alias/…`. */
+  /** `secret-key`: one of the cache's `niche.signing.json`, decrypted by the publisher. */
+  readonly kind: 'aws-kms' | 'gcp-kms' | 'secret-key';
+  /** The key as its KMS names it: an ARN, an id or `alias/…`; a resource name. Else its name. */
   readonly key: string;
   /** What the key is called in signatures; null where the one who asks chooses. */
   readonly name: string | null;
@@ -13,9 +14,13 @@ const grammars: Readonly<Record<SignerSpec['kind'], RegExp>> = {
   // An ARN of a key or an alias, a key's id (also of a multi-region key), or an alias.
   'aws-kms':
     /^(?:arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(?:key\/[A-Za-z0-9-]+|alias\/[A-Za-z0-9/_-]+)|alias\/[A-Za-z0-9/_-]+|[A-Za-z0-9-]{36})$/,
+  'gcp-kms':
+    /^projects\/[^/\s]+\/locations\/[^/\s]+\/keyRings\/[^/\s]+\/cryptoKeys\/[^/\s]+\/cryptoKeyVersions\/[0-9]+$/,
+  'secret-key': /^[^:\s\p{Cc}]+$/u,
 };
 
-const expected = 'expected aws-kms:<key ARN, id or alias/…>, then perhaps ?name=<key name>';
+const expected =
+  'expected aws-kms:<key ARN, id or alias/…> or gcp-kms:<resource name of a key version>, then perhaps ?name=<key name>; or secret-key:<key name>';
 
 /**
  * Reads `aws-kms:alias/niche?name=acme-1`.
@@ -30,10 +35,15 @@ export function parseSignerSpec(text: string): SignerSpec {
   const name = parameters.get('name');
   const isKnown = [...parameters.keys()].join() === (name === null ? '' : 'name');
   if (!isKnown || (name !== null && !/^[^:\s\p{Cc}]+$/u.test(name))) throw refusal(text);
+  if (kind === 'secret-key') {
+    if (name !== null) throw refusal(text);
+    return { kind, key, name: key };
+  }
   return { kind: kind as SignerSpec['kind'], key, name };
 }
 
 export function formatSignerSpec({ kind, key, name }: SignerSpec): string {
+  if (kind === 'secret-key') return `${kind}:${key}`;
   return `${kind}:${key}${name === null ? '' : `?${new URLSearchParams({ name }).toString()}`}`;
 }
 

@@ -1,6 +1,7 @@
 import { isNicheError } from '../../core/errors.ts';
 import { describeFailure } from '../shared/log.ts';
 import type { Log } from '../shared/log.ts';
+import { note, noting } from '../shared/noting.ts';
 import { runTask } from '../shared/run.ts';
 import type { Counter } from '../shared/tally.ts';
 import { parseBody, queueMessages, readTasks } from './events.ts';
@@ -64,19 +65,4 @@ export function createPublishHandler(
       return { batchItemFailures: failed.map((itemIdentifier) => ({ itemIdentifier })) };
     });
   };
-}
-
-async function noting<T>(log: Log, counter: Counter, work: () => T | Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    note(error, log, counter);
-    throw error;
-  }
-}
-
-function note(error: unknown, log: Log, counter: Counter): void {
-  log.error('failed', describeFailure(error));
-  if (isNicheError(error, 'malformed-event')) counter.malformed();
-  else counter.failed(isNicheError(error) ? error.code : 'internal');
 }

@@ -57,7 +57,12 @@ export function createAwsRuntime(
       version: `niche ${packageJson.version} (${name}:${version})`,
     }),
     async invoke(context, work) {
-      const log = createLog(write, { cache: settings.NICHE_CACHE, request: context.awsRequestId });
+      const log = createLog(
+        (record) => {
+          write(JSON.stringify(record));
+        },
+        { cache: settings.NICHE_CACHE, request: context.awsRequestId },
+      );
       const counter = createCounter();
       try {
         return await work(log, counter);

@@ -1,5 +1,4 @@
-import { isNicheError } from '../../core/errors.ts';
-import { describeFailure } from '../shared/log.ts';
+import { noting } from '../shared/noting.ts';
 import { runSweep } from '../shared/run.ts';
 import type { AwsRuntime, LambdaContext } from './runtime.ts';
 
@@ -10,13 +9,7 @@ export function createSweepHandler(
   return async (_event, context) => {
     const { deployment, ...current } = runtime();
     await current.invoke(context, async (log, counter) => {
-      try {
-        await runSweep(deployment, { log, counter });
-      } catch (error) {
-        log.error('failed', describeFailure(error));
-        counter.failed(isNicheError(error) ? error.code : 'internal');
-        throw error;
-      }
+      await noting(log, counter, () => runSweep(deployment, { log, counter }));
     });
   };
 }

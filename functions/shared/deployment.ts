@@ -23,6 +23,7 @@ export interface Deployment {
   readonly public: Bucket;
   readonly private: Bucket;
   readonly queue: TaskQueue;
+  readonly now: () => Date;
   /** The cache as its `niche.json` has it now, give or take a minute. */
   cache(): Promise<DeployedCache>;
 }
@@ -48,7 +49,7 @@ const configMaxAgeMs = 60_000;
 
 /** Nothing is opened or asked for before it is used: what an invocation does not need costs nothing. */
 export function createDeployment(options: DeploymentOptions): Deployment {
-  const { settings, queue, version } = options;
+  const { settings, queue, version, now = () => new Date() } = options;
   const buckets = options.buckets ?? {
     public: openBucket(settings.NICHE_PUBLIC),
     private: openBucket(settings.NICHE_PRIVATE),
@@ -73,7 +74,7 @@ export function createDeployment(options: DeploymentOptions): Deployment {
       wake: (waiting) => queue.send({ kind: 'resume', waiting }),
       timeLimitMs: settings.NICHE_TIME_LIMIT_SECONDS * 1000,
       bytesPerSecond: settings.NICHE_BYTES_PER_SECOND,
-      ...(options.now ? { now: options.now } : {}),
+      now,
     });
     return { config, publisher };
   }
@@ -81,6 +82,7 @@ export function createDeployment(options: DeploymentOptions): Deployment {
   return {
     ...buckets,
     queue,
+    now,
     cache() {
       if (current && performance.now() - current.readAt < configMaxAgeMs) return current.cache;
       const cache = open();

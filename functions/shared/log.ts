@@ -11,17 +11,22 @@ export interface Log {
   with(fields: object): Log;
 }
 
-/**
- * A log of JSON lines.
- *
- * @param write takes a line without its end
- */
-export function createLog(write: (line: string) => void, fields: object = {}): Log {
+/** One fact as it is logged; each cloud writes it down in its own form. */
+export interface LogRecord {
+  readonly level: Level;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly message: string;
+  readonly [field: string]: unknown;
+}
+
+/** A log whose records go to `write`. */
+export function createLog(write: (record: LogRecord) => void, fields: object = {}): Log {
   const line =
     (level: Level) =>
     (message: string, more: object = {}): void => {
       const at = new Date().toISOString();
-      write(JSON.stringify({ level, at, message, ...fields, ...more }));
+      write({ level, at, message, ...fields, ...more });
     };
   return {
     info: line('info'),

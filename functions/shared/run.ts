@@ -60,6 +60,7 @@ export async function runSweep(
     private: deployment.private,
     waitingDays: config.limits.waitingDays,
     staleMs: 2 * publisher.timeLimitMs,
+    now: deployment.now,
     publisher: {
       ...publisher,
       async publish(id) {

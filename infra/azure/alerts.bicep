@@ -18,7 +18,7 @@ var queries = [
   {
     name: 'poison'
     description: 'A message failed five times and was put aside. The sweep goes on with its batch.'
-    query: 'traces | extend record = parse_json(message) | where tostring(record.event) == "poison"'
+    query: 'traces | extend record = parse_json(message) | where tostring(record.message) == "poison"'
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT15M'

@@ -50,7 +50,7 @@ param gitlabSubjects string[] = []
 param gitlabUrl string = 'https://gitlab.com'
 
 @description('What signs, as NICHE_SIGNERS has it. The secret key of niche.signing.json, unless told otherwise.')
-param signers string = 'secret'
+param signers string = 'secret-key:${name}-1'
 
 @description('Memory of one instance, in MiB.')
 @allowed([512, 2048, 4096])
@@ -72,10 +72,6 @@ param auditDays int = 0
 @minValue(30)
 @maxValue(730)
 param logDays int = 90
-
-@description('debug, info, warn or error.')
-@allowed(['debug', 'info', 'warn', 'error'])
-param logLevel string = 'info'
 
 @description('Resource ids of action groups that alerts go to.')
 param actionGroups string[] = []
@@ -156,12 +152,13 @@ module function 'function.bicep' = {
     instanceMemory: instanceMemory
     maximumInstances: maximumInstances
     settings: {
-      NICHE_CACHE_URL: 'azure://${accountName}/${publicContainer}/${prefix}'
-      NICHE_PRIVATE_URL: 'azure://${accountName}/${privateContainer}/${prefix}'
+      NICHE_PUBLIC: 'azure://${accountName}/${publicContainer}/${prefix}'
+      NICHE_PRIVATE: 'azure://${accountName}/${privateContainer}/${prefix}'
       NICHE_SIGNERS: signers
       NICHE_WORK_QUEUE: storage.outputs.workQueue
       NICHE_SWEEP_SCHEDULE: sweepSchedule
-      NICHE_LOG_LEVEL: logLevel
+      // host.json's functionTimeout: an attempt older than this has died.
+      NICHE_TIME_LIMIT_SECONDS: '1800'
       NICHE_QUEUE__queueServiceUri: storage.outputs.queueEndpoint
     }
   }

@@ -2,10 +2,10 @@
 resource "google_logging_metric" "paths" {
   name        = "${var.name}/paths"
   description = "Paths by what became of them"
-  filter      = "${local.function_logs} AND jsonPayload.event=\"path\""
+  filter      = "${local.function_logs} AND jsonPayload.upload:* AND jsonPayload.message=(\"published\" OR \"exists\" OR \"waiting\" OR \"rejected\")"
 
   label_extractors = {
-    status = "EXTRACT(jsonPayload.status)"
+    status = "EXTRACT(jsonPayload.message)"
     code   = "EXTRACT(jsonPayload.code)"
   }
 

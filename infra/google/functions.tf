@@ -4,12 +4,13 @@ locals {
   sweep_seconds   = 1800
 
   environment = {
-    NICHE_CACHE_URL    = local.public_url
-    NICHE_PRIVATE_URL  = local.private_url
+    NICHE_PUBLIC       = local.public_url
+    NICHE_PRIVATE      = local.private_url
     NICHE_SIGNERS      = join(" ", concat([local.signer], var.more_signers))
     NICHE_WAKE_TOPIC   = google_pubsub_topic.wake.id
-    NICHE_LOG_LEVEL    = var.log_level
     NICHE_SWEEP_CALLER = google_service_account.invoker.email
+    # An attempt older than this has died: the longest that an event is worked on.
+    NICHE_TIME_LIMIT_SECONDS = local.publish_seconds
   }
 
   signer = "gcp-kms:${google_kms_crypto_key.signing.id}/cryptoKeyVersions/${var.key_version}?name=${local.key_name}"
@@ -88,7 +89,7 @@ resource "google_cloudfunctions2_function" "publish" {
     max_instance_request_concurrency = 1
     ingress_settings                 = "ALLOW_INTERNAL_ONLY"
     service_account_email            = google_service_account.publisher.email
-    environment_variables            = merge(local.environment, { NICHE_TIME_LIMIT_SECONDS = local.publish_seconds })
+    environment_variables            = local.environment
   }
 
   # Eventarc knows no prefix of a name: the function lets go of what is no manifest.
@@ -138,7 +139,7 @@ resource "google_cloudfunctions2_function" "sweep" {
     max_instance_request_concurrency = 1
     ingress_settings                 = "ALLOW_INTERNAL_ONLY"
     service_account_email            = google_service_account.publisher.email
-    environment_variables            = merge(local.environment, { NICHE_TIME_LIMIT_SECONDS = local.publish_seconds })
+    environment_variables            = local.environment
   }
 
   depends_on = [google_project_iam_member.builder, google_storage_bucket_iam_member.builder]

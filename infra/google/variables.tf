@@ -150,12 +150,6 @@ variable "alert_channels" {
   default     = []
 }
 
-variable "log_level" {
-  description = "How much is logged: debug, info, warn or error."
-  type        = string
-  default     = "info"
-}
-
 locals {
   public_bucket  = var.public_bucket != "" ? var.public_bucket : "${var.project}-${var.name}"
   private_bucket = var.private_bucket != "" ? var.private_bucket : "${var.project}-${var.name}-private"

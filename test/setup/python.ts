@@ -21,6 +21,11 @@ export function pythonCommand(tool: PythonTool): string | null {
   return existsSync(marker(tool)) ? join(folder(tool), 'bin', tool.name) : null;
 }
 
+/** The Python that has the tool, for one that is a library; null while it is not installed. */
+export function pythonOf(tool: PythonTool): string | null {
+  return existsSync(marker(tool)) ? join(folder(tool), 'bin/python') : null;
+}
+
 /** Installs the tool into an environment of its own, unless it is there already. */
 export async function setupPythonTool(tool: PythonTool): Promise<ToolReport> {
   const { name, version, extras = [] } = tool;

@@ -5,6 +5,9 @@ import { refuses } from '../../support/refuses.ts';
 
 const arn = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 
+const version =
+  'projects/acme/locations/global/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/12';
+
 describe('a signer spec', () => {
   const good: [string, string, string, string | null][] = [
     [`aws-kms:${arn}`, 'aws-kms', arn, null],
@@ -12,6 +15,9 @@ describe('a signer spec', () => {
     ['aws-kms:alias/niche/acme?name=a', 'aws-kms', 'alias/niche/acme', 'a'],
     ['aws-kms:arn:aws-cn:kms:cn-north-1:123456789012:alias/x', 'aws-kms', '', null],
     ['aws-kms:1234abcd-12ab-34cd-56ef-1234567890ab', 'aws-kms', '', null],
+    [`gcp-kms:${version}?name=acme-1`, 'gcp-kms', version, 'acme-1'],
+    [`gcp-kms:${version}`, 'gcp-kms', version, null],
+    ['secret-key:acme-1', 'secret-key', 'acme-1', 'acme-1'],
     ['aws-kms:mrk-1234abcd12ab34cd56ef1234567890ab', 'aws-kms', '', null],
   ];
   for (const [text, kind, key, name] of good) {
@@ -26,6 +32,8 @@ describe('a signer spec', () => {
 
   const bad = [
     ...['', 'acme-1', 'aws-kms:', 'aws-kms:alias/', 'aws-kms:alias/a b', `azure-kv:${arn}`, arn],
+    ...['secret-key:', 'secret-key:a?name=a', 'secret-key:a:b', 'secret-key:a b'],
+    ...[`gcp-kms:${version}/x`, `gcp-kms:${version.replace('12', 'latest')}`, 'gcp-kms:projects/p'],
     ...['aws-kms:projects/p', `kms:${arn}`, 'constructor:x'],
     ...[`aws-kms:${arn}?name=`, `aws-kms:${arn}?name=a:b`, `aws-kms:${arn}?name=a%0Ab`],
     ...[`aws-kms:${arn}?region=x`, `aws-kms:${arn}?name=a&name=b`, `aws-kms:${arn}\n`],

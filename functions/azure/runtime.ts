@@ -1,0 +1,59 @@
+import type { InvocationContext } from '@azure/functions';
+
+import packageJson from '../../package.json' with { type: 'json' };
+import { createDeployment } from '../shared/deployment.ts';
+import type { Deployment } from '../shared/deployment.ts';
+import { createLog } from '../shared/log.ts';
+import type { Log } from '../shared/log.ts';
+import type { Environment } from '../shared/settings.ts';
+import { createCounter, tallyRecord } from '../shared/tally.ts';
+import type { Counter } from '../shared/tally.ts';
+import type { PrivateRoot } from '../shared/task.ts';
+import { openStorageQueue } from './queue.ts';
+import { privateRoot, readAzureSettings } from './settings.ts';
+
+/** As much of the runtime's context as is used: its log belongs to the invocation. */
+export type Context = Pick<InvocationContext, 'invocationId' | 'triggerMetadata'> &
+  Record<'info' | 'warn' | 'error', (line: string) => void>;
+
+/** What the functions are on Azure, made once for all invocations of a process. */
+export interface AzureRuntime {
+  readonly deployment: Deployment;
+  readonly root: PrivateRoot;
+  /** Runs an invocation; afterwards what it counted is logged, however it ended. */
+  invoke<T>(
+    context: Context,
+    fields: object,
+    work: (log: Log, counter: Counter) => Promise<T>,
+  ): Promise<T>;
+}
+
+/** @throws NicheError `malformed-config` */
+export function createAzureRuntime(env: Environment): AzureRuntime {
+  const settings = readAzureSettings(env);
+  const app = env['WEBSITE_SITE_NAME'] ?? 'local';
+  return {
+    root: privateRoot(settings),
+    deployment: createDeployment({
+      settings,
+      queue: openStorageQueue({
+        name: settings.NICHE_WORK_QUEUE,
+        connectionString: settings.NICHE_QUEUE,
+        serviceUrl: settings.NICHE_QUEUE__queueServiceUri,
+      }),
+      version: `niche ${packageJson.version} (${app})`,
+    }),
+    async invoke(context, fields, work) {
+      // Application Insights keeps the level and the invocation; the record is the message.
+      const log = createLog(({ level, ...record }) => {
+        context[level](JSON.stringify(record));
+      }, fields);
+      const counter = createCounter();
+      try {
+        return await work(log, counter);
+      } finally {
+        log.info('done', tallyRecord(counter.tally()));
+      }
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import packageJson from '../../package.json' with { type: 'json' };
+import { createDeployment } from '../shared/deployment.ts';
+import type { Deployment } from '../shared/deployment.ts';
+import { createLog } from '../shared/log.ts';
+import type { Level, Log, LogRecord } from '../shared/log.ts';
+import type { Environment } from '../shared/settings.ts';
+import { createCounter, tallyRecord } from '../shared/tally.ts';
+import type { Counter } from '../shared/tally.ts';
+import type { PrivateRoot } from '../shared/task.ts';
+import { createCallerCheck } from './caller.ts';
+import type { CallerCheck } from './caller.ts';
+import { privateRoot, readGoogleSettings } from './settings.ts';
+import { openTopic } from './topic.ts';
+
+/** What a function is on Google Cloud, made once for all invocations of a process. */
+export interface GoogleRuntime {
+  readonly deployment: Deployment;
+  readonly root: PrivateRoot;
+  readonly checkCaller: CallerCheck;
+  /** Runs an invocation; afterwards what it counted is logged, however it ended. */
+  invoke<T>(fields: object, work: (log: Log, counter: Counter) => Promise<T>): Promise<T>;
+}
+
+const severities: Readonly<Record<Level, string>> = {
+  info: 'INFO',
+  warn: 'WARNING',
+  error: 'ERROR',
+};
+
+/**
+ * A record as Cloud Logging takes it from standard output: the severity and the time by its names.
+ *
+ * @see https://cloud.google.com/logging/docs/structured-logging
+ */
+export function structuredLine({ level, at, ...fields }: LogRecord): string {
+  return JSON.stringify({ severity: severities[level], time: at, ...fields });
+}
+
+/**
+ * @param write takes a line of the log
+ * @throws NicheError `malformed-config`
+ */
+export function createGoogleRuntime(
+  env: Environment,
+  write: (line: string) => void,
+): GoogleRuntime {
+  const settings = readGoogleSettings(env);
+  const service = env['K_SERVICE'] ?? 'local';
+  const revision = env['K_REVISION'] ?? 'none';
+  return {
+    root: privateRoot(settings),
+    checkCaller: createCallerCheck({
+      email: settings.NICHE_SWEEP_CALLER,
+      certificates: settings.NICHE_SWEEP_CERTIFICATES,
+    }),
+    deployment: createDeployment({
+      settings,
+      queue: openTopic(settings.NICHE_WAKE_TOPIC, { emulator: settings.PUBSUB_EMULATOR_HOST }),
+      version: `niche ${packageJson.version} (${service}:${revision})`,
+    }),
+    async invoke(fields, work) {
+      const log = createLog((record) => {
+        write(structuredLine(record));
+      }, fields);
+      const counter = createCounter();
+      try {
+        return await work(log, counter);
+      } finally {
+        log.info('done', tallyRecord(counter.tally()));
+      }
+    },
+  };
+}

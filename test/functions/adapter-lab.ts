@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { formatConfig } from '../../core/cache/config.ts';
+import { configKey, manifestKey } from '../../core/cache/layout.ts';
+import type { BatchId } from '../../core/cache/layout.ts';
+import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
+import { createDeployment } from '../../functions/shared/deployment.ts';
+import type { Deployment, TaskQueue } from '../../functions/shared/deployment.ts';
+import type { LogRecord } from '../../functions/shared/log.ts';
+import type { PrivateRoot } from '../../functions/shared/task.ts';
+import { taskMessage } from '../../functions/shared/task.ts';
+import { createTestCache, testSigner } from '../support/cache-kit.ts';
+import type { TestCache } from '../support/cache-kit.ts';
+import { watchInvariants } from '../support/cache-watch.ts';
+import type { Watch } from '../support/cache-watch.ts';
+import { chainHooks } from '../support/cache-scenario.ts';
+import { memoryBucket } from '../support/memory-bucket.ts';
+import type { BucketHooks } from '../support/memory-bucket.ts';
+
+/** What the cloud brings to a function: of an object, of the function's own queue, or nonsense. */
+export type Delivery =
+  | { readonly kind: 'object'; readonly bucket: string; readonly key: string }
+  | { readonly kind: 'message'; readonly body: object }
+  | { readonly kind: 'nonsense' };
+
+/** Whether the cloud takes it for handled, or brings it again. */
+export type Verdict = 'done' | 'again';
+
+/** One cloud's functions, in this process, as the suite drives them. */
+export interface Adapter {
+  readonly name: string;
+  readonly root: PrivateRoot;
+  /** Whether what cannot be read is kept, until it is put aside. */
+  readonly keepsNonsense: boolean;
+  /** A process of the cloud that has just started. */
+  start(options: AdapterOptions): AdapterProcess;
+  /** A line of its log in niche's own form; null for what is none, as metrics are. */
+  readRecord(line: string): LogRecord | null;
+}
+
+export interface AdapterOptions {
+  readonly deployment: Deployment;
+  readonly write: (line: string) => void;
+  /** Of each invocation, in milliseconds. */
+  readonly timeLimitMs: number;
+}
+
+export interface AdapterProcess {
+  publish(delivery: Delivery): Promise<Verdict>;
+  sweep(): Promise<Verdict>;
+}
+
+/** The time limit of the lab's functions, in seconds. */
+export const timeLimitSeconds = 60;
+
+/** A cache in memory, with one cloud's functions in front of it. */
+export interface AdapterLab {
+  readonly adapter: Adapter;
+  readonly cache: TestCache;
+  readonly watch: Watch;
+  /** Messages that functions have sent, and nobody has been brought yet. */
+  readonly queue: object[];
+  /** Records of all that was logged. */
+  readonly records: LogRecord[];
+  /** What tells of a batch's manifest. */
+  event(id: BatchId): Delivery;
+  process(options?: ProcessOptions): AdapterProcess;
+  /** Brings what is in the queue, and what that puts there, to `process`. */
+  drain(process?: AdapterProcess): Promise<void>;
+}
+
+export interface ProcessOptions {
+  readonly hooks?: BucketHooks;
+  /** Of one invocation. @default {@link timeLimitSeconds} */
+  readonly limitSeconds?: number;
+  /** Whether its messages are lost. */
+  readonly isMute?: boolean;
+}
+
+export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
+  const cache = createTestCache({ config: { compression: { kind: 'none', level: 3 } } });
+  const watch = watchInvariants(cache);
+  const queue: object[] = [];
+  const records: LogRecord[] = [];
+  await cache.public.put(configKey, Buffer.from(formatConfig(cache.config)));
+
+  const lab: AdapterLab = {
+    adapter,
+    cache,
+    watch,
+    queue,
+    records,
+    event: (id) => ({
+      kind: 'object',
+      bucket: adapter.root.bucket,
+      key: `${adapter.root.prefix}${manifestKey(id)}`,
+    }),
+    process({ hooks = {}, limitSeconds = timeLimitSeconds, isMute = false } = {}) {
+      const seen = { now: cache.now, ...chainHooks(watch, hooks) };
+      const taskQueue: TaskQueue = {
+        send(task) {
+          if (!isMute) queue.push(taskMessage(task));
+          return Promise.resolve();
+        },
+        isEmpty: () => Promise.resolve(queue.length === 0),
+      };
+      return adapter.start({
+        timeLimitMs: limitSeconds * 1000,
+        deployment: createDeployment({
+          settings: {
+            NICHE_PUBLIC: 'memory:///public',
+            NICHE_PRIVATE: 'memory:///private',
+            NICHE_SIGNERS: [parseSignerSpec('aws-kms:alias/test?name=test-1')],
+            NICHE_TIME_LIMIT_SECONDS: limitSeconds,
+            NICHE_BYTES_PER_SECOND: 20_000_000,
+          },
+          buckets: {
+            public: memoryBucket({ store: cache.publicStore, url: 'memory:///public', ...seen }),
+            private: memoryBucket({ store: cache.privateStore, url: 'memory:///private', ...seen }),
+          },
+          queue: taskQueue,
+          version: 'niche test',
+          signing: { awsKms: inMemoryKms },
+          now: cache.now,
+        }),
+        write(line) {
+          const record = adapter.readRecord(line);
+          if (record) records.push(record);
+        },
+      });
+    },
+    async drain(process = lab.process()) {
+      for (let body = queue.shift(); body; body = queue.shift()) {
+        const verdict = await process.publish({ kind: 'message', body });
+        if (verdict === 'again') queue.push(body);
+      }
+    },
+  };
+  return lab;
+}
+
+const inMemoryKms = {
+  signer: () => testSigner('test-1'),
+  publicKey: () => assert.fail('no key is asked for'),
+  createKey: () => assert.fail('no key is made'),
+};
