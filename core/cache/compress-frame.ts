@@ -43,12 +43,22 @@ export function compressFrame(input: Uint8Array, level: number): Promise<Uint8Ar
     flush: constants.ZSTD_e_end,
   });
   return new Promise((resolve, reject) => {
-    encoder.once('data', (frame: Uint8Array) => {
-      resolve(frame);
+    encoder.once('data', (frame: Uint8Array<ArrayBuffer>) => {
       // Ending it would append an empty frame.
       encoder.destroy();
+      resolve(compact(frame));
     });
     encoder.once('error', reject);
     encoder.write(input);
   });
+}
+
+/**
+ * The bytes in a buffer of their own size. That of the encoder has room for what does not compress; it is
+ * given back at once, since waiting for the garbage collector has it run for every few frames.
+ */
+function compact(bytes: Uint8Array<ArrayBuffer>): Uint8Array {
+  const copy = Uint8Array.from(bytes);
+  if (bytes.buffer.byteLength > bytes.byteLength) bytes.buffer.transfer(0);
+  return copy;
 }

@@ -154,7 +154,7 @@ function bufferedSink(bucket: Bucket, key: string): Upload {
   const chunks: Uint8Array[] = [];
   return {
     write(chunk) {
-      chunks.push(chunk);
+      chunks.push(Uint8Array.from(chunk));
       return Promise.resolve();
     },
     commit: (options) => writeObject(bucket, key, Buffer.concat(chunks), options),

@@ -7,7 +7,7 @@ import type { Manifest } from './manifest.ts';
 
 /**
  * Opens the raw NAR of the batch's path number `index`. It may turn out shorter than the manifest
- * says, never longer.
+ * says, never longer. Its chunks are lent: done with when the next is asked for.
  *
  * @throws NicheError `missing-nar` when the object is not there, `malformed-nar` when it is not zstd
  *   though the manifest says so, and what the bucket throws
@@ -23,13 +23,17 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
   const total = sizes.reduce((sum, size) => sum + size, 0);
   const key = stagedNarsKey(id, manifest.encoding);
 
-  async function* stream(): AsyncIterable<Uint8Array> {
-    const range = manifest.encoding === 'none' ? { start: 0, end: total } : undefined;
-    const object = await bucket.get(key, { range });
+  async function* stream(lend: boolean): AsyncIterable<Uint8Array> {
+    const isRaw = manifest.encoding === 'none';
+    // A decoder keeps chunks for a while.
+    const object = await bucket.get(
+      key,
+      isRaw ? { range: { start: 0, end: total }, lend } : undefined,
+    );
     if (!object) {
       throw new NicheError('missing-nar', `the manifest's NARs were not staged: ${key} is missing`);
     }
-    const raw = manifest.encoding === 'zstd' ? decoded(object.body, key) : object.body;
+    const raw = isRaw ? object.body : decoded(object.body, key);
     let left = total;
     for await (const chunk of raw) {
       yield chunk.subarray(0, left);
@@ -40,11 +44,11 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
 
   async function readAll(): Promise<Buffer> {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of stream()) chunks.push(chunk);
+    for await (const chunk of stream(false)) chunks.push(chunk);
     return Buffer.concat(chunks);
   }
 
-  if (sizes.length === 1) return stream;
+  if (sizes.length === 1) return () => stream(true);
   let all: Promise<Buffer> | undefined;
   return async function* section(index) {
     all ??= readAll();

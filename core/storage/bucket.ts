@@ -82,6 +82,11 @@ export interface GetOptions extends RequestOptions {
    * the object's end is left out; nothing may be left.
    */
   readonly range?: { readonly start: number; readonly end?: number } | undefined;
+  /**
+   * Chunks are only lent: the reader is done with each when it asks for the next, and the storage may
+   * then fill it anew, which spares the memory for each to be made and collected. A storage need not.
+   */
+  readonly lend?: boolean | undefined;
 }
 
 export interface ObjectOptions extends RequestOptions {

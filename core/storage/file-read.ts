@@ -2,6 +2,7 @@ import { closeSync, read as readCallback, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { NicheError } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
+import type { GetOptions } from './bucket.ts';
 import { fileError } from './file-errors.ts';
 import type { ByteRange } from './range.ts';
 
@@ -24,10 +25,10 @@ export function readBody(
   fd: number,
   range: ByteRange,
   action: string,
-  signal: AbortSignal | undefined,
+  { signal, lend = false }: Pick<GetOptions, 'signal' | 'lend'> = {},
 ): AsyncIterable<Uint8Array> {
   const size = range.end - range.start;
-  if (size > smallBytes) return chunksOf(fd, range, action, signal);
+  if (size > smallBytes) return chunksOf(fd, range, action, signal, lend);
   const bytes = new Uint8Array(size);
   for (let filled = 0; filled < size;) {
     const bytesRead = readSync(fd, bytes, filled, size - filled, range.start + filled);
@@ -48,43 +49,62 @@ async function* oneChunk(
   if (bytes.length > 0) yield bytes;
 }
 
-/** It is no generator, as the `return` of one that was never begun would close nothing. */
+/**
+ * Reads one chunk ahead of its reader. It is no generator, as the `return` of one that was never
+ * begun would close nothing.
+ */
 function chunksOf(
   fd: number,
   { start, end }: ByteRange,
   action: string,
   signal: AbortSignal | undefined,
+  lend: boolean,
 ): AsyncIterable<Uint8Array> {
   let position = start;
   let isDone = false;
-  let reading: Promise<unknown> | undefined;
+  let ahead: Promise<Uint8Array> | undefined;
+  /** Where chunks are lent: the buffers that the reader does not have. */
+  const spare: Uint8Array[] = [];
+  let lent: Uint8Array | undefined;
 
   async function finish(): Promise<{ done: true; value: undefined }> {
     if (!isDone) {
       isDone = true;
       // A descriptor that is closed under a read may be another file's by then.
-      await reading?.catch(() => undefined);
+      await ahead?.catch(() => undefined);
       closeSync(fd);
     }
     return { done: true, value: undefined };
   }
 
   async function readChunk(): Promise<Uint8Array> {
-    throwIfAborted(signal, action);
-    const chunk = new Uint8Array(Math.min(chunkBytes, end - position));
-    const read = readLater(fd, chunk, 0, chunk.length, position);
-    reading = read;
-    const { bytesRead } = await read;
+    const buffer = spare.pop() ?? new Uint8Array(Math.min(chunkBytes, end - position));
+    const length = Math.min(buffer.length, end - position);
+    const { bytesRead } = await readLater(fd, buffer, 0, length, position);
     if (bytesRead === 0) throw cut(action, end, position);
     position += bytesRead;
-    return chunk.subarray(0, bytesRead);
+    return buffer.subarray(0, bytesRead);
+  }
+
+  async function nextChunk(): Promise<Uint8Array> {
+    throwIfAborted(signal, action);
+    if (lent) spare.push(new Uint8Array(lent.buffer));
+    const chunk = await (ahead ?? readChunk());
+    ahead = undefined;
+    if (lend) lent = chunk;
+    if (position < end) {
+      ahead = readChunk();
+      // Awaited with the next chunk; until then a failure must not count as unhandled.
+      ahead.catch(() => undefined);
+    }
+    return chunk;
   }
 
   const iterator: AsyncIterator<Uint8Array, undefined, undefined> = {
     async next() {
-      if (isDone || position >= end) return finish();
+      if (isDone || (position >= end && !ahead)) return finish();
       try {
-        return { done: false, value: await readChunk() };
+        return { done: false, value: await nextChunk() };
       } catch (error) {
         await finish();
         throw fileError(error, action);

@@ -88,7 +88,7 @@ function getFile(
       const info = objectInfo(root, key, fstatSync(fd, { bigint: true }));
       if (info !== null) {
         const range = clipRange(options?.range, info.size);
-        return { info, body: readBody(fd, range, action, options?.signal) };
+        return { info, body: readBody(fd, range, action, options) };
       }
     } catch (error) {
       closeSync(fd);

@@ -130,6 +130,24 @@ describe('a bucket in a directory: its files', () => {
     await assertClosed();
   });
 
+  it('lends its chunks where asked to, and gives them away else', async (context) => {
+    const { bucket } = await opened(context);
+    const bytes = patternBytes(5 * 2 ** 20 + 1000);
+    await bucket.put('object', bytes);
+    for (const lend of [true, false]) {
+      const range = { start: 7, end: bytes.length - 7 };
+      const found = await bucket.get('object', { lend, range });
+      const buffers = new Set<ArrayBufferLike>();
+      const copies: Uint8Array[] = [];
+      for await (const chunk of found!.body) {
+        buffers.add(chunk.buffer);
+        copies.push(Uint8Array.from(chunk));
+      }
+      assert.deepEqual(Buffer.concat(copies), Buffer.from(bytes.subarray(range.start, range.end)));
+      assert.equal(buffers.size, lend ? 2 : 6);
+    }
+  });
+
   it('notices a file that is cut while it is read', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('object', patternBytes(3 * 2 ** 20));
