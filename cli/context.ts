@@ -2,7 +2,10 @@ import type { Environment } from './nix/environment.ts';
 
 /** What a command is given of the process around it. */
 export interface Context {
+  /** Without what only niche itself may know: whatever niche runs is given this one. */
   readonly env: Environment;
+  /** What was taken out of the environment. */
+  readonly secrets: Environment;
   readonly cwd: string;
   readonly version: string;
   /** Where what was asked for goes. */

@@ -10,6 +10,7 @@ import { createKeyring } from '../core/secrets/keyring.ts';
 import type { Keyring } from '../core/secrets/recipient.ts';
 import { parseSshPrivateKey } from '../core/secrets/ssh-key.ts';
 import type { SshPrivateKey } from '../core/secrets/ssh-key.ts';
+import type { Context } from './context.ts';
 import { homeOf, nonEmpty } from './nix/environment.ts';
 import type { Environment } from './nix/environment.ts';
 import { splitWords } from './split-words.ts';
@@ -18,21 +19,36 @@ import { splitWords } from './split-words.ts';
  * The identities of whoever runs niche, found where `sops` finds them (getsops.io/docs, “Encrypting
  * using age”). Nothing is read or run before a document asks for an identity of that kind.
  *
+ * @param env what gpg and the commands that print a key are given as well
+ * @param secrets where `SOPS_AGE_KEY` is, which they are not given
  * @param platform as `process.platform`
  */
-export function openKeyring(env: Environment, platform = process.platform): Keyring {
+export function openKeyring(
+  env: Environment,
+  secrets: Environment = env,
+  platform = process.platform,
+): Keyring {
   const found = new Map<string, Promise<AgeKeys>>();
   return createKeyring({
     age: ageIdentity((recipient) => {
       // Only a command is told the recipient; all else is read once.
       const usesCommand = ageCommands.some((name) => nonEmpty(env[name]) !== undefined);
       const key = usesCommand ? recipient : '';
-      const keys = found.get(key) ?? findAgeKeys(env, recipient, platform);
+      const keys = found.get(key) ?? findAgeKeys({ env, secrets, recipient, platform });
       found.set(key, keys);
       return keys;
     }),
     gpg: { program: nonEmpty(env['SOPS_GPG_EXEC']), env },
   });
+}
+
+const keyrings = new WeakMap<Context, Keyring>();
+
+/** The keyring of whoever runs this command; its keys are looked for once. */
+export function keyringOf(context: Context): Keyring {
+  const keyring = keyrings.get(context) ?? openKeyring(context.env, context.secrets);
+  keyrings.set(context, keyring);
+  return keyring;
 }
 
 const ageCommands = ['SOPS_AGE_KEY_CMD', 'SOPS_AGE_SSH_PRIVATE_KEY_CMD'];
@@ -48,15 +64,18 @@ interface Place {
   readonly read: () => Found | Promise<Found>;
 }
 
-async function findAgeKeys(
-  env: Environment,
-  recipient: string,
-  platform: NodeJS.Platform,
-): Promise<AgeKeys> {
+interface Search {
+  readonly env: Environment;
+  readonly secrets: Environment;
+  readonly recipient: string;
+  readonly platform: NodeJS.Platform;
+}
+
+async function findAgeKeys(search: Search): Promise<AgeKeys> {
   const secretKeys: string[] = [];
   const sshKeys: SshPrivateKey[] = [];
   const tried: string[] = [];
-  for (const { name, kind, severalALine = false, read } of places(env, recipient, platform)) {
+  for (const { name, kind, severalALine = false, read } of places(search)) {
     const found = await read();
     if ('problem' in found) {
       tried.push(`${name}: ${found.problem}`);
@@ -93,10 +112,15 @@ function readSsh(text: string): Keys {
 }
 
 /** In the order in which `sops` looks. */
-function places(env: Environment, recipient: string, platform: NodeJS.Platform): Place[] {
+function places({ env, secrets, recipient, platform }: Search): Place[] {
   const home = homeOf(env);
-  const given = (name: string, kind: Place['kind'], read: (value: string) => Place['read']) => {
-    const value = nonEmpty(env[name]);
+  const given = (
+    name: string,
+    kind: Place['kind'],
+    read: (value: string) => Place['read'],
+    variables = env,
+  ): Place => {
+    const value = nonEmpty(variables[name]);
     const isSet = value !== undefined;
     return { name, kind, read: isSet ? read(value) : () => ({ problem: 'not set' }) };
   };
@@ -112,7 +136,7 @@ function places(env: Environment, recipient: string, platform: NodeJS.Platform):
     given('SOPS_AGE_SSH_PRIVATE_KEY_CMD', 'ssh', command),
     ssh('id_ed25519'),
     ssh('id_rsa'),
-    { ...given('SOPS_AGE_KEY', 'age', (text) => () => ({ text })), severalALine: true },
+    { ...given('SOPS_AGE_KEY', 'age', (text) => () => ({ text }), secrets), severalALine: true },
     given('SOPS_AGE_KEY_FILE', 'age', file),
     given('SOPS_AGE_KEY_CMD', 'age', command),
     { name: ageFile, kind: 'age', read: file(ageFile) },

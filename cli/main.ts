@@ -14,6 +14,7 @@ import { addUse } from './commands/use.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
 import type { Context, Output } from './context.ts';
+import { takeSecrets } from './secret-variables.ts';
 import { describeError } from './ui/describe-error.ts';
 import { sizeThreadPool } from './thread-pool.ts';
 
@@ -81,6 +82,7 @@ function outputTo(stream: NodeJS.WriteStream, onClosed: () => void): Output {
 export async function runProcess(): Promise<void> {
   sizeThreadPool();
   const context: Context = {
+    secrets: takeSecrets(process.env),
     env: process.env,
     cwd: process.cwd(),
     version: packageJson.version,

@@ -1,7 +1,10 @@
 import { openCache } from '../core/cache/open-cache.ts';
-import type { OpenCache } from '../core/cache/open-cache.ts';
+import type { CacheAccess, OpenCache } from '../core/cache/open-cache.ts';
+import { hasAmbientCredentials } from './ambient.ts';
 import { keysOf } from './cache-url.ts';
 import type { NamedCache } from './cache-url.ts';
+import type { Context } from './context.ts';
+import { keyringOf } from './identities.ts';
 
 /**
  * Opens the cache that the user named.
@@ -9,8 +12,16 @@ import type { NamedCache } from './cache-url.ts';
  * @throws NicheError `wrong-key` when it does not name a key that was pinned, and what
  *   {@link openCache} throws
  */
-export async function openNamedCache(named: NamedCache): Promise<OpenCache> {
-  const cache = await openCache(named.url);
+export async function openNamedCache(named: NamedCache, context: Context): Promise<OpenCache> {
+  const cache = await openCache(named.url, accessOf(context));
   keysOf(named, cache.config);
   return cache;
+}
+
+/** What this machine and its user have to open caches with. */
+export function accessOf(context: Context): CacheAccess {
+  return {
+    hasCredentials: (storageUrl) => hasAmbientCredentials(storageUrl, context.env),
+    identities: keyringOf(context).identities,
+  };
 }

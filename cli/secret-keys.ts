@@ -1,9 +1,15 @@
 import { mkdir, open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 
+import type { OpenCache } from '../core/cache/open-cache.ts';
+import { openSigningSecret } from '../core/cache/signing-secret.ts';
 import { NicheError, messageOf } from '../core/errors.ts';
 import { formatPublicKey, parseSecretKey } from '../core/nix/keys.ts';
 import { isErrno } from '../core/storage/file-errors.ts';
+import { secretKeySigner } from '../core/signing/secret-key.ts';
+import type { Signer } from '../core/signing/signer.ts';
+import type { Context } from './context.ts';
+import { keyringOf } from './identities.ts';
 import { homeOf, nonEmpty } from './nix/environment.ts';
 import type { Environment } from './nix/environment.ts';
 
@@ -70,21 +76,44 @@ export async function writeSecretKeyFile(file: string, secretKey: string): Promi
 }
 
 /**
- * The secret key that this machine signs the cache's paths with: the one in `file`, else in
- * `NICHE_SECRET_KEY_FILE`, else those in the user's configuration that the cache names.
+ * What this machine signs the cache's paths with: the key in `file`, else in `NICHE_SECRET_KEY_FILE`,
+ * else those in the user's configuration that the cache names, else those that the cache itself has,
+ * encrypted, if this machine is one of those that may read them.
  *
- * @throws NicheError `wrong-key` when there is none, or it is not one of `publicKeys`
+ * @throws NicheError `wrong-key` when there is none, or it is not one of the cache's; what
+ *   {@link openSigningSecret} throws
  */
-export async function findSecretKeys(
-  env: Environment,
-  publicKeys: readonly string[],
+export async function findSigners(
+  { config, private: root }: Pick<OpenCache, 'config' | 'private'>,
   file: string | undefined,
-): Promise<string[]> {
-  const named = file ?? nonEmpty(env['NICHE_SECRET_KEY_FILE']);
+  context: Context,
+): Promise<Signer[]> {
+  const { publicKeys } = config;
+  const named = file ?? nonEmpty(context.env['NICHE_SECRET_KEY_FILE']);
   const files =
     named === undefined
-      ? publicKeys.map((key) => defaultSecretKeyFile(env, key.split(':')[0] ?? ''))
+      ? publicKeys.map((key) => defaultSecretKeyFile(context.env, key.split(':')[0] ?? ''))
       : [named];
+  const found = await readSecretKeys(files, publicKeys);
+  if (found.length > 0) return found.map(secretKeySigner);
+  if (named === undefined) {
+    const { identities } = keyringOf(context);
+    const signers = await openSigningSecret(root, publicKeys, identities);
+    if (signers) return signers;
+  }
+  throw new NicheError(
+    'wrong-key',
+    `there is no secret key to sign with: ${files.join(' and ')} ${files.length === 1 ? 'is' : 'are'} missing`,
+    {
+      hint: 'name the file with --secret-key-file, or use --no-publish where a `niche worker` publishes',
+    },
+  );
+}
+
+async function readSecretKeys(
+  files: readonly string[],
+  publicKeys: readonly string[],
+): Promise<string[]> {
   const found: string[] = [];
   for (const candidate of files) {
     const secretKey = await readSecretKeyFile(candidate);
@@ -98,12 +127,5 @@ export async function findSecretKeys(
     }
     found.push(secretKey);
   }
-  if (found.length > 0) return found;
-  throw new NicheError(
-    'wrong-key',
-    `there is no secret key to sign with: ${files.join(' and ')} ${files.length === 1 ? 'is' : 'are'} missing`,
-    {
-      hint: 'name the file with --secret-key-file, or use --no-publish where a `niche worker` publishes',
-    },
-  );
+  return found;
 }

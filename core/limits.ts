@@ -32,6 +32,8 @@ export const maxNamedUnclaimed = 20;
 export const maxNarInfoBytes = 4 * mib;
 /** niche's own small JSON documents (config, receipts, audit records), in bytes. */
 export const maxDocumentBytes = 8 * mib;
+/** A secret document, in bytes: some hundreds of recipients. */
+export const maxSecretDocumentBytes = mib;
 /** Attempts at which a publisher may die on one path before the path is rejected. */
 export const maxAttempts = 5;
 /** A `.drv` file, in bytes; structured attributes make some of several MiB. */

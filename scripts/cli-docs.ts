@@ -43,6 +43,7 @@ export function cliDocs(): string {
   };
   const program = createProgram({
     env: {},
+  secrets: {},
     cwd: '/',
     version: packageJson.version,
     stdout: stream,

@@ -180,7 +180,7 @@ async function prepare(
   const named = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
   const storeUrl = chosenStore(args);
   const opened = await Promise.all([
-    openNamedCache(named),
+    openNamedCache(named, context),
     openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
   ])
     .then(([cache, nix]) => {

@@ -9,6 +9,10 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
+import { signingDocument } from '../../core/cache/secret-config.ts';
+import { createSecrets } from '../../core/cache/write-secret.ts';
+import { describeRecipient } from '../../core/secrets/recipient.ts';
+import type { Recipient } from '../../core/secrets/recipient.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -21,10 +25,14 @@ import { fileError, isErrno } from '../../core/storage/file-errors.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
+import { addRecipientOptions, recipientsOf, signingFlags } from '../init/recipients.ts';
+import type { RecipientFlags } from '../init/recipients.ts';
+import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
+import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { openNix } from '../nix/nix.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 
-interface InitFlags {
+interface InitFlags extends RecipientFlags, SecretFlags {
   readonly name: string;
   readonly keyName?: string;
   readonly secretKeyFile?: string;
@@ -41,7 +49,7 @@ const nixosCache = {
 };
 
 export function addInit(program: Command, context: Context): void {
-  program
+  const command = program
     .command('init')
     .summary('make a cache')
     .description(
@@ -66,12 +74,30 @@ export function addInit(program: Command, context: Context): void {
       '--store-dir <dir>',
       'the store that the cache is for (default: this Nix’s, else /nix/store)',
     )
-    .option('--json', 'print the result as JSON', false)
+    .option('--json', 'print the result as JSON', false);
+  addRecipientOptions(command, '', 'clients: they can then stage without any other configuration');
+  addRecipientOptions(
+    command,
+    'signing-',
+    'the publisher, or recovery: they can read the signing key',
+  );
+  command
+    .option(
+      '--upload-credentials <file>',
+      'JSON of the credentials that clients get, "-" for stdin (default: NICHE_UPLOAD_CREDENTIALS)',
+    )
+    .option('--upload-role <arn>', 'the AWS role that clients with an AWS identity assume')
+    .option(
+      '--unsafe-share-signing-key',
+      'let clients read the signing key, so that they publish by themselves',
+      false,
+    )
     .addHelpText(
       'after',
       `
 Examples:
   niche init file:///srv/cache --name acme
+  niche init file:///srv/cache --name acme --age age1… --pgp 7FB8…57C0 --signing-age age1…
   niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…`,
     )
     .action(async (url: string, flags: InitFlags) => {
@@ -82,8 +108,15 @@ Examples:
 async function init(url: string, flags: InitFlags, context: Context): Promise<void> {
   const storage = normalizeCacheUrl(url, context.cwd);
   const keyName = flags.keyName ?? `${flags.name}-1`;
-  const file = flags.secretKeyFile ?? defaultSecretKeyFile(context.env, keyName);
-  const existing = await readSecretKeyFile(file);
+  const readers = {
+    clients: await recipientsOf(flags, flags.name),
+    publishers: await recipientsOf(signingFlags(flags), flags.name),
+  };
+  // A key that the cache keeps, encrypted, needs no file.
+  const file =
+    flags.secretKeyFile ??
+    (readers.publishers.length > 0 ? null : defaultSecretKeyFile(context.env, keyName));
+  const existing = file === null ? null : await readSecretKeyFile(file);
   const secretKey = existing ?? formatSecretKey(generateSecretKey(keyName));
   const publicKey = formatPublicKey(parseSecretKey(secretKey).publicKey);
   const nix = await localNix(context);
@@ -102,27 +135,51 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
     'the new cache’s configuration',
   );
   const bucket = openBucket(storage);
+  const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
   await makeDirectory(storage);
   // Before the key is made: one that belongs to no cache would be taken for one that matters.
   await assertNoCache(bucket);
   // Then the key: a cache without its key could never be published to.
-  if (existing === null) await writeSecretKeyFile(file, secretKey);
+  if (file !== null && existing === null) await writeSecretKeyFile(file, secretKey);
+  await createSecrets({ public: bucket, private: openBucket(config.private) }, secrets);
   await initCache(bucket, config);
 
+  const advice = uploadAdvice(config, secrets);
   if (flags.json) {
-    context.stdout.write(`${JSON.stringify({ url: storage, publicKey, secretKeyFile: file })}\n`);
+    context.stdout.write(
+      `${JSON.stringify({ url: storage, publicKey, ...(file === null ? {} : { secretKeyFile: file }), ...describeReaders(readers) })}\n`,
+    );
     return;
   }
   context.stdout.write(`made the cache ${config.name} at ${storage}
 public key: ${publicKey}
-secret key: ${file}${existing === null ? ' (new: keep a copy, it cannot be made again)' : ''}
+secret key: ${describeKey(file, existing === null, readers)}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
+clients:    ${readers.clients.map(describeRecipient).join(', ') || 'whoever has credentials of their own'}
 
-Next, for whoever reads the cache:
+${advice === null ? '' : `${advice}\n\n`}Next, for whoever reads the cache:
   niche use ${storage}
 Next, for whoever builds (CI):
   niche build -u ${storage} -- .#default
 `);
+}
+
+function describeKey(file: string | null, isNew: boolean, { publishers }: Readers): string {
+  const encrypted =
+    publishers.length === 0
+      ? ''
+      : `in ${signingDocument.key}, for ${publishers.map(describeRecipient).join(', ')}`;
+  if (file === null) return encrypted;
+  const remark = isNew ? ' (new: keep a copy, it cannot be made again)' : '';
+  return `${file}${remark}${encrypted === '' ? '' : `; also ${encrypted}`}`;
+}
+
+function describeReaders({ clients, publishers }: Readers): object {
+  const list = (recipients: readonly Recipient[]): string[] => recipients.map(describeRecipient);
+  return {
+    ...(clients.length === 0 ? {} : { clients: list(clients) }),
+    ...(publishers.length === 0 ? {} : { publishers: list(publishers) }),
+  };
 }
 
 /** What this machine's nix says, where there is one. */

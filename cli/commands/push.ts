@@ -54,7 +54,7 @@ async function push(args: readonly string[], flags: PushFlags, context: Context)
   const startedAt = Date.now();
   const named = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
   const [cache, nix] = await Promise.all([
-    openNamedCache(named),
+    openNamedCache(named, context),
     openNix({ env: context.env, cwd: context.cwd }),
   ]);
   assertKeysSure(named, cache.config);

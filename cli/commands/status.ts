@@ -52,7 +52,7 @@ async function status(
   flags: StatusFlags,
   context: Context,
 ): Promise<void> {
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context));
+  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
   const now = new Date();
   if (upload === undefined) {
     const found = await readCacheStatus(cache.private, now);

@@ -101,7 +101,7 @@ Examples:
 
 async function work(url: string | undefined, flags: WorkerFlags, context: Context): Promise<void> {
   const log = createWorkerLog(context, flags.json);
-  const cache = await openNamedCache(nameCache(url, [], context));
+  const cache = await openNamedCache(nameCache(url, [], context), context);
   const open = await openPublisher(cache, flags.secretKeyFile, context);
   const tally = { published: 0, rejected: 0 };
   const openHere: typeof open = (_, onEnded) =>

@@ -73,7 +73,7 @@ async function complete(session: UploadSession, taking: Promise<void>): Promise<
 function statusOf(session: UploadSession, flags: UploadFlags): number {
   const results = session.results.all();
   // Where another publishes and nobody waits for it, staging was all that was asked for.
-  const waits = flags.publish || flags.wait !== undefined;
+  const waits = flags.publish !== false || flags.wait !== undefined;
   return exitStatusOf(
     waits ? results : results.filter(({ status }) => status === 'rejected' || status === 'failed'),
   );
@@ -93,7 +93,7 @@ function tellWhatIsLeft(
     progress.line(`interrupted${what}; run the same command again to finish`);
   } else if (session.results.unsettled().length > 0) {
     progress.line(
-      flags.publish
+      flags.publish !== false
         ? `${open} not published yet; ${see}`
         : `a worker is to publish ${open}; ${see}`,
     );

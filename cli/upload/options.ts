@@ -13,10 +13,10 @@ import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { fileError } from '../../core/storage/file-errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
-import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Context } from '../context.ts';
+import { nonEmpty } from '../nix/environment.ts';
 import type { Nix } from '../nix/nix.ts';
-import { findSecretKeys } from '../secret-keys.ts';
+import { findSigners } from '../secret-keys.ts';
 import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import { openLocalRecord } from './local-record.ts';
@@ -29,7 +29,7 @@ export interface UploadFlags {
   readonly publicKey?: readonly string[];
   readonly exclude?: RegExp;
   readonly logs: boolean;
-  readonly publish: boolean;
+  readonly publish: 'local' | false | undefined;
   readonly secretKeyFile?: string;
   readonly wait?: number;
   readonly report?: string;
@@ -77,7 +77,13 @@ export function addUploadOptions(command: Command): Command {
       ).argParser(parseRegex),
     )
     .option('--no-logs', 'do not upload build logs')
-    .option('--no-publish', 'only stage: a `niche worker` or a cloud function publishes')
+    .addOption(
+      new Option(
+        '--publish <where>',
+        'local: publish in this process, with a key that it can read (default in a directory; elsewhere a cloud function or a `niche worker` publishes)',
+      ).choices(['local']),
+    )
+    .option('--no-publish', 'only stage, and do not wait for it to be published')
     .addOption(
       new Option(
         '--wait <duration>',
@@ -105,11 +111,24 @@ export async function openUpload(
   return {
     cache,
     record: await openLocalRecord(cache, context.env),
-    publisher: flags.publish ? await openPublisher(cache, flags.secretKeyFile, context) : null,
+    publisher: publishesHere(cache, flags, context)
+      ? await openPublisher(cache, flags.secretKeyFile, context)
+      : null,
     exclude: flags.exclude ?? null,
     logs: flags.logs,
-    waitMs: flags.wait ?? (flags.publish ? defaultWaitMs : 0),
+    waitMs: flags.wait ?? (flags.publish === false ? 0 : defaultWaitMs),
   };
+}
+
+/** A directory has no function that would publish; elsewhere one does, unless a key is named here. */
+function publishesHere(
+  { private: root }: OpenCache,
+  { publish, secretKeyFile }: UploadFlags,
+  { env }: Context,
+): boolean {
+  if (publish !== undefined) return publish === 'local';
+  const file = secretKeyFile ?? nonEmpty(env['NICHE_SECRET_KEY_FILE']);
+  return file !== undefined || root.url.startsWith('file:');
 }
 
 /** @throws NicheError `storage-denied` where nothing could be staged: better now than after a build */
@@ -132,8 +151,7 @@ export async function openPublisher(
   secretKeyFile: string | undefined,
   context: Context,
 ): Promise<OpenPublisher> {
-  const secretKeys = await findSecretKeys(context.env, cache.config.publicKeys, secretKeyFile);
-  const signers = secretKeys.map(secretKeySigner);
+  const signers = await findSigners(cache, secretKeyFile, context);
   const version = `niche ${context.version}`;
   return (onPublished, onEnded) =>
     createLocalPublisher({ ...cache, signers, version, onPublished, onEnded });

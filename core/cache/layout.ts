@@ -6,6 +6,8 @@
 export const cacheInfoKey = 'nix-cache-info';
 export const configKey = 'niche.json';
 export const privateConfigKey = 'niche.private.json';
+/** In the private root. */
+export const signingKey = 'niche.signing.json';
 
 export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
 export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
@@ -118,6 +120,6 @@ export function contentTypeOf(key: string): string {
 /** The `Cache-Control` under which the object is stored and served. */
 export function cacheControlOf(key: string): string | undefined {
   if (key.startsWith('nar/') || key.endsWith('.ls')) return 'public, max-age=31536000, immutable';
-  if (key === configKey || key === privateConfigKey) return 'no-cache';
+  if (key === configKey || key === privateConfigKey || key === signingKey) return 'no-cache';
   return undefined;
 }

@@ -1,6 +1,6 @@
 import { NicheError } from '../errors.ts';
 import { maxDocumentBytes } from '../limits.ts';
-import type { Bucket, PutOptions, PutOutcome } from '../storage/bucket.ts';
+import type { Bucket, ObjectInfo, PutOptions, PutOutcome } from '../storage/bucket.ts';
 import type { ObjectReader } from '../storage/http.ts';
 import { cacheControlOf, contentTypeOf } from './layout.ts';
 
@@ -16,6 +16,16 @@ export async function readObject(
   maxBytes = maxDocumentBytes,
   signal?: AbortSignal,
 ): Promise<Buffer | null> {
+  return (await readObjectInfo(bucket, key, maxBytes, signal))?.body ?? null;
+}
+
+/** {@link readObject}, with what its storage says of it. */
+export async function readObjectInfo(
+  bucket: ObjectReader,
+  key: string,
+  maxBytes = maxDocumentBytes,
+  signal?: AbortSignal,
+): Promise<{ readonly body: Buffer; readonly info: ObjectInfo } | null> {
   const object = await bucket.get(key, { signal });
   if (!object) return null;
   const chunks: Uint8Array[] = [];
@@ -30,7 +40,7 @@ export async function readObject(
     }
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks, size);
+  return { body: Buffer.concat(chunks, size), info: object.info };
 }
 
 /** {@link readObject}, as UTF-8 text. */

@@ -1,10 +1,17 @@
-import { NicheError } from '../errors.ts';
+import { NicheError, isNicheError } from '../errors.ts';
+import type { OpenDocument } from '../secrets/document.ts';
+import type { Identity } from '../secrets/recipient.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http.ts';
 import type { ObjectReader } from '../storage/http.ts';
 import { openBucket } from '../storage/open.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
+import { receiptPrefix } from './layout.ts';
+import { openSecret, privateDocument, readSecret } from './secret-config.ts';
+import type { PrivateConfig } from './secret-config.ts';
+import { newUploadId } from './upload-id.ts';
 import { createUpstreams } from './upstreams.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -22,9 +29,24 @@ export interface OpenCache extends ReadableCache {
   readonly private: Bucket;
 }
 
+/** What this machine has that may open a storage. */
+export interface CacheAccess {
+  /**
+   * Whether this machine seems to have credentials of its own for a storage, such as an AWS profile.
+   * They are tried first.
+   */
+  readonly hasCredentials: (storageUrl: string) => boolean;
+  /** What decrypts `niche.private.json` where it has none, or none that will do. */
+  readonly identities: readonly Identity[];
+}
+
+/** A machine whose own credentials have to do. */
+const ownCredentials: CacheAccess = { hasCredentials: () => true, identities: [] };
+
 /** Opens what `url` names for reading: HTTP, or a storage of its own. */
-export function openReader(url: string): ObjectReader {
-  return isHttp(url) ? openHttpReader(url) : openBucket(url);
+export function openReader(url: string, { hasCredentials } = ownCredentials): ObjectReader {
+  if (isHttp(url)) return openHttpReader(url);
+  return openBucket(url, hasCredentials(url) ? {} : { credentials: { kind: 'anonymous' } });
 }
 
 /**
@@ -32,12 +54,15 @@ export function openReader(url: string): ObjectReader {
  *
  * @throws NicheError `invalid-url`, what {@link readConfig} throws, and what storage throws
  */
-export async function openCacheReader(url: string): Promise<ReadableCache> {
-  const reader = openReader(url);
+export async function openCacheReader(
+  url: string,
+  access: CacheAccess = ownCredentials,
+): Promise<ReadableCache> {
+  const reader = openReader(url, access);
   const config = await readConfig(reader);
   const upstreams = createUpstreams(
     config.upstreams.map((upstream) => ({
-      reader: openReader(upstream.url),
+      reader: openReader(upstream.url, access),
       publicKey: upstream.publicKey,
     })),
     config.storeDir,
@@ -46,14 +71,21 @@ export async function openCacheReader(url: string): Promise<ReadableCache> {
 }
 
 /**
- * {@link openCacheReader}, with the storage that its configuration names.
+ * {@link openCacheReader}, with the storage that its configuration names: opened with this machine's
+ * own credentials where they will do, else with those that the cache itself has, encrypted. What was
+ * encrypted together stays together: these open no other storage than the one that they came with.
  *
- * @throws NicheError `usage` when a configuration that came over HTTP names a directory
+ * @throws NicheError `usage` when a configuration that came over HTTP names a directory; what
+ *   {@link openSecret} throws, as `no-identity`, and `storage-denied` when nothing opens the storage
  */
-export async function openCache(url: string): Promise<OpenCache> {
-  const cache = await openCacheReader(url);
+export async function openCache(
+  url: string,
+  access: CacheAccess = ownCredentials,
+): Promise<OpenCache> {
+  const cache = await openCacheReader(url, access);
   const { config } = cache;
-  if (isHttp(url) && [config.storage, config.private].some((root) => root.startsWith('file:'))) {
+  const isDirectory = [config.storage, config.private].some((root) => root.startsWith('file:'));
+  if (isHttp(url) && isDirectory) {
     // A document from elsewhere must not choose which directory of this machine is written to.
     throw new NicheError(
       'usage',
@@ -61,10 +93,69 @@ export async function openCache(url: string): Promise<OpenCache> {
       { hint: 'on the machine that has the directory, name it with -u file:///…' },
     );
   }
-  // A directory may be mounted elsewhere on this machine: there, what the user named holds.
-  const publicRoot = openBucket(isHttp(url) ? config.storage : url);
-  const privateRoot = config.private === config.storage ? publicRoot : openBucket(config.private);
-  return { ...cache, public: publicRoot, private: privateRoot };
+  if (isDirectory) {
+    // A directory may be mounted elsewhere on this machine: there, what the user named holds.
+    const publicRoot = openBucket(url);
+    const isOne = config.private === config.storage;
+    return {
+      ...cache,
+      public: publicRoot,
+      private: isOne ? publicRoot : openBucket(config.private),
+    };
+  }
+  return { ...cache, ...(await openRoots(cache, access)) };
+}
+
+type Roots = Pick<OpenCache, 'public' | 'private'>;
+
+async function openRoots({ config, reader }: ReadableCache, access: CacheAccess): Promise<Roots> {
+  const own = bucketsOf(config);
+  const mayTryOwn = access.hasCredentials(config.private);
+  if (mayTryOwn && (await mayStage(own.private))) return own;
+  const secret = await readSecret(reader, privateDocument);
+  // The storage's SDK may still find what this machine does not seem to have.
+  if (!secret) return own;
+  const { value, document } = await openSecret(secret, privateDocument, access.identities);
+  // The storages that the document names, whatever niche.json says: whoever can change that one
+  // must not have the credentials sent elsewhere.
+  return bucketsOf(value, clientCredentials(value, document));
+}
+
+function bucketsOf(
+  { storage, private: root }: Pick<CacheConfig, 'storage' | 'private'>,
+  credentials?: StorageCredentials,
+): Roots {
+  const publicRoot = openBucket(storage, { credentials });
+  return {
+    public: publicRoot,
+    private: root === storage ? publicRoot : openBucket(root, { credentials }),
+  };
+}
+
+/** A role where an identity of that cloud opened the document: it can assume it by itself. */
+function clientCredentials(
+  { credentials, role }: PrivateConfig,
+  { openedBy }: OpenDocument,
+): StorageCredentials | undefined {
+  const isOfCloud = openedBy.includes('aws-kms');
+  if (role !== undefined && (isOfCloud || credentials === undefined)) {
+    return { kind: 's3-role', role };
+  }
+  return credentials;
+}
+
+/**
+ * Whether a client's credentials are accepted: it may list the receipts of an upload, also of one
+ * that there is not. Another cloud account's would be refused.
+ */
+async function mayStage(root: Bucket): Promise<boolean> {
+  try {
+    await root.list(receiptPrefix(newUploadId()))[Symbol.asyncIterator]().next();
+    return true;
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return false;
+    throw error;
+  }
 }
 
 function isHttp(url: string): boolean {

@@ -2,7 +2,14 @@ import { randomBytes } from 'node:crypto';
 
 import { NicheError, isNicheError, messageOf } from '../errors.ts';
 import { describeRecipient } from './recipient.ts';
-import type { Identity, KeyGroup, Keyring, Recipient, WrappedKey } from './recipient.ts';
+import type {
+  Identity,
+  KeyGroup,
+  Keyring,
+  Recipient,
+  RecipientKind,
+  WrappedKey,
+} from './recipient.ts';
 import { combineSecret, splitSecret } from './shamir.ts';
 
 /** In bytes. */
@@ -48,6 +55,12 @@ export async function wrapFor(
   return { recipient, wrapped, ...(recipient.kind === 'age' ? {} : { createdAt }) };
 }
 
+export interface OpenedDataKey {
+  readonly dataKey: Uint8Array;
+  /** What opened it: an identity of this kind for each group that was needed. */
+  readonly kinds: readonly RecipientKind[];
+}
+
 /**
  * Decrypts a document's data key with whatever identity is at hand.
  *
@@ -58,14 +71,17 @@ export async function openDataKey(
   { groups, threshold }: KeyGroups,
   identities: readonly Identity[],
   where: string,
-): Promise<Uint8Array> {
+): Promise<OpenedDataKey> {
   const failures: NicheError[] = [];
   const parts: Uint8Array[] = [];
+  const kinds: RecipientKind[] = [];
   const needed = groups.length === 1 ? 1 : threshold === 0 ? groups.length : threshold;
   for (const group of groups) {
     if (parts.length === needed) break;
     const part = await openGroup(group, identities, failures);
-    if (part) parts.push(part);
+    if (!part) continue;
+    parts.push(part.bytes);
+    kinds.push(part.kind);
   }
   if (parts.length < needed)
     throw cannotOpen(groups, needed, parts.length, identities, failures, where);
@@ -76,19 +92,19 @@ export async function openDataKey(
       `${where}: expected a data key of ${dataKeyBytes} bytes, got ${dataKey?.length ?? 0}`,
     );
   }
-  return dataKey;
+  return { dataKey, kinds };
 }
 
 async function openGroup(
   group: KeyGroup,
   identities: readonly Identity[],
   failures: NicheError[],
-): Promise<Uint8Array | null> {
+): Promise<{ bytes: Uint8Array; kind: RecipientKind } | null> {
   for (const identity of identities) {
     for (const key of group.filter(({ recipient }) => recipient.kind === identity.kind)) {
       try {
         const part = await identity.unwrap(key);
-        if (part) return part;
+        if (part) return { bytes: part, kind: identity.kind };
       } catch (error) {
         if (!isNicheError(error, 'identity-failed')) throw error;
         failures.push(error);

@@ -7,7 +7,7 @@ import type { SecretMap, TreeRules } from './encrypted-tree.ts';
 import { formatJson, parseJsonMap } from './json-tree.ts';
 import { formatMetadata, metadataName, readMetadata, sopsVersion } from './metadata.ts';
 import type { Metadata } from './metadata.ts';
-import type { Identity, Keyring, Recipient } from './recipient.ts';
+import type { Identity, Keyring, Recipient, RecipientKind } from './recipient.ts';
 import { defaultRules, encryptionRule } from './rules.ts';
 import { decryptLeaf, encryptLeaf } from './sops-value.ts';
 
@@ -17,6 +17,8 @@ export interface OpenDocument {
   readonly metadata: Metadata;
   /** 32 bytes. */
   readonly dataKey: Uint8Array;
+  /** The kinds of identities that opened it. */
+  readonly openedBy: readonly RecipientKind[];
 }
 
 /**
@@ -43,11 +45,11 @@ export async function decryptDocument(
   const document = parseJsonMap(text, where);
   const metadata = readMetadata(document, where);
   const rules = treeRules(metadata, where);
-  const dataKey = await openDataKey(metadata, identities, where);
+  const { dataKey, kinds } = await openDataKey(metadata, identities, where);
   const encrypted = new Map([...document].filter(([name]) => name !== metadataName));
   const { tree, mac } = decryptTree(encrypted, dataKey, rules, where);
   assertMac(mac, metadata, dataKey, where);
-  return { tree, metadata, dataKey };
+  return { tree, metadata, dataKey, openedBy: kinds };
 }
 
 /** @throws NicheError `altered-secrets` */
@@ -108,12 +110,12 @@ export async function encryptDocument(
 }
 
 /** A document with other values, under the data key and for the recipients that it had. */
-export function rewriteDocument(document: OpenDocument, now: Date): string {
+export function rewriteDocument(document: Omit<OpenDocument, 'openedBy'>, now: Date): string {
   const metadata = { ...document.metadata, lastModified: formatTime(now), version: sopsVersion };
   return writeDocument({ ...document, metadata });
 }
 
-function writeDocument({ tree, metadata, dataKey }: OpenDocument): string {
+function writeDocument({ tree, metadata, dataKey }: Omit<OpenDocument, 'openedBy'>): string {
   const rules = treeRules(metadata, 'the document');
   const encrypted = encryptTree(tree, dataKey, rules);
   const mac = encryptLeaf(encrypted.mac, dataKey, metadata.lastModified);

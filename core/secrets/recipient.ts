@@ -115,6 +115,16 @@ export function recipientId(recipient: Recipient): string {
   }
 }
 
+/** Whether both are the same key: an SSH key's comment says nothing, nor does a role. */
 export function isSameRecipient(one: Recipient, other: Recipient): boolean {
-  return describeRecipient(one) === describeRecipient(other);
+  return comparable(one) === comparable(other);
+}
+
+function comparable(recipient: Recipient): string {
+  if (recipient.kind === 'aws-kms') return recipient.arn;
+  if (recipient.kind === 'azure-kv') return `${recipient.vaultUrl}/keys/${recipient.name}`;
+  const [type = '', key] = recipientId(recipient).split(/\s+/);
+  return recipient.kind === 'age' && key !== undefined
+    ? `${type} ${key}`
+    : describeRecipient(recipient);
 }

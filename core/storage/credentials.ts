@@ -2,13 +2,21 @@
  * What opens a storage. A driver that is given none asks its SDK's own default chain; one that is
  * given another storage's refuses. Secrets: in no message, and in no `url` of a bucket.
  */
-export type StorageCredentials = S3Credentials | AzureCredentials | GoogleCredentials | Anonymous;
+export type StorageCredentials =
+  S3Credentials | S3Role | AzureCredentials | GoogleCredentials | Anonymous;
 
 export interface S3Credentials {
   readonly kind: 's3';
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   readonly sessionToken?: string | undefined;
+}
+
+/** A role that this machine's own AWS credentials assume, anew whenever a session ends. */
+export interface S3Role {
+  readonly kind: 's3-role';
+  /** `arn:aws:iam::…:role/…` */
+  readonly role: string;
 }
 
 /** Exactly one of these. */

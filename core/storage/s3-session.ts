@@ -1,3 +1,4 @@
+import type { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NicheError } from '../errors.ts';
 import type { StorageCredentials } from './credentials.ts';
@@ -61,7 +62,7 @@ const defaultIdleTimeoutMs = 30_000;
 /** @throws NicheError `usage` for another kind of storage's credentials */
 export function createS3Session(location: S3Location, options: S3Options): S3Session {
   const kind = options.credentials?.kind;
-  if (kind !== undefined && kind !== 's3' && kind !== 'anonymous') {
+  if (kind !== undefined && kind !== 's3' && kind !== 's3-role' && kind !== 'anonymous') {
     throw new NicheError(
       'usage',
       `opening an S3 bucket: expected S3 credentials, got ${kind} ones`,
@@ -110,7 +111,7 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
     ...(location.profile === undefined ? {} : { profile: location.profile }),
-    ...identity(options.credentials),
+    ...identity(options.credentials, region),
     // Retries are ours: they cut the concurrency too.
     maxAttempts: 1,
     retryMode: 'standard',
@@ -128,7 +129,10 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
   };
 }
 
-function identity(credentials: StorageCredentials | undefined): Partial<S3ClientConfig> {
+function identity(
+  credentials: StorageCredentials | undefined,
+  region: string | undefined,
+): Partial<S3ClientConfig> {
   if (credentials?.kind === 's3') {
     const { accessKeyId, secretAccessKey, sessionToken } = credentials;
     return {
@@ -139,6 +143,7 @@ function identity(credentials: StorageCredentials | undefined): Partial<S3Client
       },
     };
   }
+  if (credentials?.kind === 's3-role') return { credentials: assumeRole(credentials.role, region) };
   if (credentials?.kind === 'anonymous') {
     return {
       credentials: { accessKeyId: '', secretAccessKey: '' },
@@ -146,4 +151,21 @@ function identity(credentials: StorageCredentials | undefined): Partial<S3Client
     };
   }
   return {};
+}
+
+/** The SDK asks again whenever a session is about to end. */
+function assumeRole(
+  role: string,
+  region: string | undefined,
+): ReturnType<typeof fromTemporaryCredentials> {
+  let provider: Promise<ReturnType<typeof fromTemporaryCredentials>> | undefined;
+  return async () => {
+    provider ??= import('@aws-sdk/credential-providers').then((sdk) =>
+      sdk.fromTemporaryCredentials({
+        params: { RoleArn: role, RoleSessionName: 'niche' },
+        ...(region === undefined ? {} : { clientConfig: { region } }),
+      }),
+    );
+    return (await provider)();
+  };
 }

@@ -10,6 +10,7 @@ const other = 'acme-2:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
 
 const context = (env: Record<string, string> = {}): Context => ({
   env,
+  secrets: {},
   cwd: '/work',
   version: '0',
   stdout: { write: () => undefined, isTty: false, columns: 80 },

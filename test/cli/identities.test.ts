@@ -23,7 +23,7 @@ test('an age key is found wherever sops finds it', async (t) => {
   const recipients = [[{ kind: 'age', recipient } as const]];
   const document = await encryptDocument({ tree, now, recipients }, lab.keyring());
   const opens = async (env: Record<string, string>, platform?: NodeJS.Platform): Promise<void> => {
-    const { identities } = openKeyring({ ...lab.env, ...env }, platform);
+    const { identities } = openKeyring({ ...lab.env, ...env }, undefined, platform);
     assert.deepEqual((await decryptDocument(document, identities, 'it')).tree, tree);
   };
   const keyFile = `# a comment\n\n${other.secretKey}\n${secretKey}\n`;

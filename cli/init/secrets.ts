@@ -1,0 +1,125 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { text as readAll } from 'node:stream/consumers';
+
+import type { CacheConfig } from '../../core/cache/config.ts';
+import { secretConfigVersion, storageCredentials } from '../../core/cache/secret-config.ts';
+import type { PrivateConfig } from '../../core/cache/secret-config.ts';
+import { assertApart, encryptSecret } from '../../core/cache/write-secret.ts';
+import type { SecretDocuments } from '../../core/cache/write-secret.ts';
+import { NicheError, messageOf } from '../../core/errors.ts';
+import { describeFields } from '../../core/secrets/metadata.ts';
+import type { Recipient } from '../../core/secrets/recipient.ts';
+import type { Context } from '../context.ts';
+import { keyringOf } from '../identities.ts';
+import { nonEmpty } from '../nix/environment.ts';
+
+export interface SecretFlags {
+  readonly uploadCredentials?: string;
+  readonly uploadRole?: string;
+  readonly unsafeShareSigningKey: boolean;
+}
+
+/** Who may read which of a new cache's secret documents. */
+export interface Readers {
+  readonly clients: readonly Recipient[];
+  readonly publishers: readonly Recipient[];
+}
+
+export interface NewSecrets extends SecretDocuments {
+  /** Whether clients are given what opens the storage. */
+  readonly hasCredentials: boolean;
+}
+
+/**
+ * Encrypts the secret documents of a new cache: now, before anything is made, since a recipient may
+ * turn out to be unusable.
+ *
+ * @param secretKey to sign with; it goes into a document if there is someone to read it
+ * @throws NicheError `unsafe-recipients`, `unusable-recipient`, `malformed-secrets`
+ */
+export async function encryptSecrets(
+  { clients, publishers }: Readers,
+  config: CacheConfig,
+  secretKey: string,
+  flags: SecretFlags,
+  context: Context,
+): Promise<NewSecrets> {
+  if (!flags.unsafeShareSigningKey) assertApart(clients, publishers);
+  const keyring = keyringOf(context);
+  const version = secretConfigVersion;
+  const signing =
+    publishers.length === 0
+      ? undefined
+      : await encryptSecret({ version, secretKeys: [secretKey] }, publishers, keyring);
+  if (clients.length === 0) return { signing, hasCredentials: false };
+  const credentials = await readCredentials(flags.uploadCredentials, context);
+  const value: PrivateConfig = {
+    version,
+    storage: config.storage,
+    private: config.private,
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(flags.uploadRole === undefined ? {} : { role: flags.uploadRole }),
+  };
+  const hasCredentials = credentials !== undefined || flags.uploadRole !== undefined;
+  return { signing, private: await encryptSecret(value, clients, keyring), hasCredentials };
+}
+
+/** Where the credentials of clients are, when no file is named. */
+const uploadCredentialsVariable = 'NICHE_UPLOAD_CREDENTIALS';
+
+/**
+ * Those of clients, as JSON: from a file, stdin (`-`) or the environment. Never the administrator's
+ * own, which could do far more.
+ *
+ * @throws NicheError `malformed-secrets`, without what was read
+ */
+export async function readCredentials(
+  file: string | undefined,
+  context: Context,
+): Promise<PrivateConfig['credentials']> {
+  const variable = nonEmpty(context.secrets[uploadCredentialsVariable]);
+  if (file === undefined && variable === undefined) return undefined;
+  const where = file ?? uploadCredentialsVariable;
+  const text = file === undefined ? (variable ?? '') : await readText(file, context);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new NicheError('malformed-secrets', `the upload credentials in ${where} are not JSON`, {
+      hint: credentialsForm,
+    });
+  }
+  const result = storageCredentials.safeParse(json);
+  if (result.success) return result.data;
+  throw new NicheError(
+    'malformed-secrets',
+    `the upload credentials in ${where}: ${describeFields(result.error)}`,
+    { hint: credentialsForm },
+  );
+}
+
+const credentialsForm =
+  'expected {"kind":"s3","accessKeyId":…,"secretAccessKey":…}, {"kind":"azure","sas":…} or {"kind":"google","serviceAccount":…}';
+
+async function readText(file: string, { cwd, stdin }: Context): Promise<string> {
+  if (file === '-') return readAll(stdin);
+  try {
+    return await readFile(path.resolve(cwd, file), 'utf8');
+  } catch (cause) {
+    throw new NicheError('storage-denied', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** What clients' credentials should be allowed, in words; null where nothing has to be said. */
+export function uploadAdvice(
+  config: CacheConfig,
+  { hasCredentials, ...documents }: NewSecrets,
+): string | null {
+  if (documents.private === undefined || hasCredentials) return null;
+  if (config.private.startsWith('file:')) return null;
+  return `no credentials for clients were given: they need their own for ${config.private}. To put
+some into niche.private.json: niche config edit, or init with --upload-credentials. They should be
+allowed to create objects under staging/, never to overwrite or delete, and to list and get
+receipts/; nothing else.`;
+}

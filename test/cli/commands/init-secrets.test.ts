@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { parseSecretKey } from '../../../core/nix/keys.ts';
+import { runNiche } from '../../support/cli.ts';
+import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
+
+test(
+  'init with recipients: two documents, each for its own, no key in a file',
+  needSops(),
+  async (t) => {
+    const lab = await openSopsLab(t);
+    const [client, publisher] = [await makeAgeKey(), await makeAgeKey()];
+    const fingerprint = await lab.makePgpKey('client');
+    const cache = join(lab.folder, 'cache');
+    const credentials = { kind: 's3', accessKeyId: 'AKIA', secretAccessKey: 'hush' };
+    const made = await runNiche(
+      [
+        ...['init', cache, '--name', 'acme', '--no-upstream', '--json'],
+        ...['--age', client.recipient, '--pgp', fingerprint],
+        ...['--signing-age', publisher.recipient, '--upload-credentials', '-'],
+      ],
+      { env: lab.env, input: JSON.stringify(credentials) },
+    );
+    assert.equal(made.status, 0, made.stderr);
+    const { publicKey, clients, publishers } = JSON.parse(made.stdout) as Record<string, unknown>;
+    assert.deepEqual(clients, [`age:${client.recipient}`, `pgp:${fingerprint}`]);
+    assert.deepEqual(publishers, [`age:${publisher.recipient}`]);
+    assert.equal(existsSync(join(lab.env['HOME'] ?? '', '.config')), false, 'no key in the home');
+
+    const document = (name: string): string => readFileSync(join(cache, name), 'utf8');
+    const url = `file://${cache}`;
+    for (const env of [{ SOPS_AGE_KEY: client.secretKey }, {}]) {
+      assert.deepEqual(await lab.sopsDecrypt(document('niche.private.json'), env), {
+        version: 1,
+        storage: url,
+        private: url,
+        credentials,
+      });
+    }
+    const asPublisher = { SOPS_AGE_KEY: publisher.secretKey };
+    const signing = (await lab.sopsDecrypt(document('niche.signing.json'), asPublisher)) as {
+      secretKeys: string[];
+    };
+    const [secretKey = ''] = signing.secretKeys;
+    assert.equal(parseSecretKey(secretKey).name, 'acme-1');
+    assert.ok(String(publicKey).startsWith('acme-1:'));
+    // A client cannot read the signing key, its own gpg key included.
+    await assert.rejects(
+      lab.sopsDecrypt(document('niche.signing.json'), { SOPS_AGE_KEY: client.secretKey }),
+    );
+    for (const output of [made.stdout, made.stderr]) {
+      assert.doesNotMatch(output, /hush|AGE-SECRET/);
+      assert.ok(!output.includes(secretKey.slice(7)));
+    }
+
+    // The publisher signs with it, and nobody else can.
+    const worker = ['worker', url, '--once'];
+    const published = await runNiche(worker, { env: { ...lab.env, ...asPublisher } });
+    assert.equal(published.status, 0, published.stderr);
+    const refused = await runNiche(worker, { env: { ...lab.env, SOPS_AGE_KEY: client.secretKey } });
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /no identity on this machine decrypts niche\.signing\.json/);
+  },
+);
+
+test('init refuses a signing key that clients could read, unless told', async (t) => {
+  const lab = await openSopsLab(t);
+  const { recipient } = await makeAgeKey();
+  const cache = join(lab.folder, 'cache');
+  const args = [
+    ...['init', cache, '--name', 'acme', '--no-upstream'],
+    ...['--age', recipient, '--signing-age', recipient],
+  ];
+  const refused = await runNiche(args, { env: lab.env });
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /would read the signing key/);
+  assert.match(refused.stderr, /--unsafe-share-signing-key/);
+  assert.equal(existsSync(cache), false, 'nothing was made');
+
+  const made = await runNiche([...args, '--unsafe-share-signing-key'], { env: lab.env });
+  assert.equal(made.status, 0, made.stderr);
+});
+
+test('init makes nothing when a recipient or the credentials are unusable', async (t) => {
+  const lab = await openSopsLab(t);
+  const { recipient, secretKey } = await makeAgeKey();
+  const cache = join(lab.folder, 'cache');
+  const bad = join(lab.folder, 'credentials.json');
+  await writeFile(bad, '{"kind":"s3","accessKeyId":"AKIA","secretAccesKey":"hush"}');
+  for (const [args, said] of [
+    [['--age', secretKey], /got a secret key/],
+    [['--pgp', 'A'.repeat(40)], /does not have its public key/],
+    [['--aws-kms', 'alias/niche'], /arn:aws:kms:/],
+    [['--age', recipient, '--upload-credentials', bad], /secretAccessKey/],
+    [['--age', recipient, '--upload-credentials', `${bad}.no`], /cannot read/],
+  ] as const) {
+    const init = ['init', cache, '--name', 'acme', '--no-upstream', ...args];
+    const { status, stderr } = await runNiche(init, { env: lab.env });
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, said);
+    assert.doesNotMatch(stderr, /hush|AGE-SECRET/);
+    assert.deepEqual(await readdir(lab.folder), ['credentials.json', 'home']);
+  }
+});
