@@ -75,7 +75,7 @@ function begin(
   storedParts: number,
 ): Upload {
   const action = `writing ${quote(key)} in ${session.url}`;
-  return partedUpload(blockSink(session, key, options, writer, storedParts), {
+  return partedUpload(blockSink(session, key, options, writer), {
     action,
     partBytes: blockBytes,
     partsAtOnce: blocksAtOnce,
@@ -89,12 +89,10 @@ function blockSink(
   key: string,
   options: ObjectOptions,
   writer: string,
-  storedParts: number,
 ): PartSink {
   const { signal } = options;
   const name = session.at(key);
   const action = `writing ${quote(key)} in ${session.url}`;
-  let hasBlocks = storedParts > 0;
 
   async function putPart(index: number, bytes: Uint8Array): Promise<void> {
     await session.run({
@@ -108,7 +106,6 @@ function blockSink(
         });
       },
     });
-    hasBlocks = true;
   }
 
   /** Azure drops all other uncommitted blocks of the blob, whosever they are. */
@@ -157,7 +154,7 @@ function blockSink(
   }
 
   return {
-    token: () => (hasBlocks ? writer : undefined),
+    token: () => writer,
     putPart,
     putWhole: (bytes, ifAbsent) => putBlob(session, key, bytes, { ...options, ifAbsent }),
     async complete(index, last, ifAbsent) {

@@ -6,6 +6,7 @@ import type { OpenOptions } from './credentials.ts';
 import { openFileBucket } from './file.ts';
 import { openS3Bucket } from './s3.ts';
 import { parseS3Url } from './s3-url.ts';
+import { openGoogleBucket } from './google.ts';
 
 /** @param options what no URL should hold */
 type Opener = (url: URL, options: OpenOptions) => Bucket;
@@ -15,6 +16,7 @@ const openers: ReadonlyMap<string, Opener> = new Map<string, Opener>([
   ['file:', openFileUrl],
   ['azure:', (url, options) => openAzureBucket(url.href, options)],
   ['s3:', (url, options) => openS3Bucket(parseS3Url(url.href), options)],
+  ['gs:', (url, options) => openGoogleBucket(url.href, options)],
 ]);
 
 /**

@@ -1,5 +1,7 @@
 import { after, describe, it } from 'node:test';
+import { blockBytes } from '../../core/storage/azure-upload.ts';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
+import { partedUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
 
@@ -27,4 +29,13 @@ function onAzurite(): void {
   }
 
   bucketConformance('Azure on Azurite', opened);
+
+  partedUploads('Azure on Azurite', {
+    partBytes: blockBytes,
+    async open() {
+      const { server, container, bucket } = await opened();
+      const { credentials } = server;
+      return [bucket, openAzureBucket(server.url(container), { credentials })];
+    },
+  });
 }

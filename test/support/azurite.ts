@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import type { AzureCredentials } from '../../core/storage/credentials.ts';
-import { azuriteScript } from '../setup/storage-servers.ts';
+import { azuriteScript } from '../setup/azurite.ts';
 import { inCi } from '../setup/tools.ts';
 import { startServerProcess } from './server-process.ts';
 

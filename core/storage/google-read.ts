@@ -1,0 +1,267 @@
+import type { Readable } from 'node:stream';
+import { z } from 'zod';
+import { mapConcurrent } from '../concurrency.ts';
+import { NicheError, quote } from '../errors.ts';
+import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
+import { explainGoogleError, isGoogleError } from './google-errors.ts';
+import { discardBody, readJson, type GoogleSession } from './google-session.ts';
+import { assertPrefix } from './keys.ts';
+import { clipRange, type ByteRange } from './range.ts';
+import { emptyBody, resumedBody } from './resumed-body.ts';
+import type { HttpAnswer } from './transport.ts';
+
+/** Objects on a page of a listing; Google's own limit. */
+const pageSize = 1000;
+const deletesAtOnce = 16;
+
+/** An object, with what the driver itself has written beside it. */
+export interface DescribedObject {
+  readonly info: ObjectInfo;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Numbers of 64 bits come as strings. */
+const resource = z.looseObject({
+  name: z.string(),
+  size: z.coerce.number().default(0),
+  updated: z.iso.datetime({ offset: true }),
+  generation: z.coerce.string(),
+  metadata: z.record(z.string(), z.string()).default({}),
+});
+
+const page = z.looseObject({
+  items: z.array(resource).default([]),
+  nextPageToken: z.string().optional(),
+});
+
+/** The path of an object in the JSON API. */
+export function objectPath({ location }: GoogleSession, name: string): string {
+  return `${bucketPath(location.bucket)}/o/${encodeURIComponent(name)}`;
+}
+
+export function bucketPath(bucket: string): string {
+  return `/storage/v1/b/${encodeURIComponent(bucket)}`;
+}
+
+/** {@link Bucket.head}, with the object's metadata. */
+export async function headObject(
+  session: GoogleSession,
+  key: string,
+  options?: RequestOptions,
+): Promise<DescribedObject | null> {
+  const { signal } = options ?? {};
+  const name = session.at(key);
+  const action = `looking for ${quote(key)} in ${session.url}`;
+  const found = await session.run<DescribedObject | Error>({
+    action,
+    signal,
+    attempt: async (send) => {
+      try {
+        const fields = 'name,size,updated,generation,metadata';
+        const answer = await send({
+          method: 'GET',
+          at: objectPath(session, name),
+          query: { fields },
+        });
+        return describe(session, resource.parse(await readJson(answer)));
+      } catch (error) {
+        if (isGoogleError(error, 404)) return error as Error;
+        throw error;
+      }
+    },
+  });
+  return notMissing(session, found, action, signal);
+}
+
+/** {@link Bucket.get}: a body that breaks off is gone on with where it broke. */
+export async function getObject(
+  session: GoogleSession,
+  key: string,
+  options: GetOptions = {},
+): Promise<StoredObject | null> {
+  const { signal, range } = options;
+  const action = `reading ${quote(key)} in ${session.url}`;
+  const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
+  const isEmpty = asked.start === asked.end;
+  const answered = isEmpty ? 'beyond' : await download(session, key, asked, { signal });
+  // HTTP knows no empty range, and of an empty object no range at all.
+  if (answered === 'beyond') {
+    const found = await headObject(session, key, options);
+    return found === null ? null : { info: found.info, body: emptyBody };
+  }
+  const found = await notMissing(session, answered, action, signal);
+  if (found === null) return null;
+  const { info, stream } = found;
+  const body = resumedBody({
+    action,
+    range: clipRange(range, info.size),
+    first: stream,
+    signal,
+    reopen: async (rest) => {
+      const again = await download(session, key, rest, { signal, generation: info.etag });
+      if (again !== 'beyond' && !(again instanceof Error)) return again.stream;
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: its body broke off, and the object was replaced or deleted meanwhile`,
+      );
+    },
+  });
+  return { info, body };
+}
+
+interface Found {
+  readonly info: ObjectInfo;
+  readonly stream: Readable;
+}
+
+/**
+ * @param generation reads this version of the object, and no other
+ * @returns `beyond` when the range begins after the object's end; the answer when it is missing
+ */
+async function download(
+  session: GoogleSession,
+  key: string,
+  { start, end }: ByteRange,
+  { signal, generation }: { signal: AbortSignal | undefined; generation?: string },
+): Promise<Found | 'beyond' | Error> {
+  const name = session.at(key);
+  const isWhole = start === 0 && end === Number.MAX_SAFE_INTEGER;
+  const last = end === Number.MAX_SAFE_INTEGER ? '' : end - 1;
+  return session.run<Found | 'beyond' | Error>({
+    action: `reading ${quote(key)} in ${session.url}`,
+    signal,
+    attempt: async (send) => {
+      try {
+        const answer = await send({
+          method: 'GET',
+          at: objectPath(session, name),
+          query: { alt: 'media', generation },
+          headers: isWhole ? {} : { range: `bytes=${start}-${last}` },
+        });
+        return { info: infoOfAnswer(key, answer), stream: answer.body };
+      } catch (error) {
+        if (isGoogleError(error, 416)) return 'beyond';
+        if (isGoogleError(error, 404)) return error as Error;
+        throw error;
+      }
+    },
+  });
+}
+
+/** {@link Bucket.list}. */
+export async function* listObjects(
+  session: GoogleSession,
+  prefix: string,
+  options: RequestOptions = {},
+): AsyncIterable<ObjectInfo> {
+  assertPrefix(prefix);
+  const { signal } = options;
+  let pageToken: string | undefined;
+  do {
+    const { items, nextPageToken } = await session.run({
+      action: `listing ${quote(prefix)} in ${session.url}`,
+      signal,
+      attempt: async (send) => {
+        const answer = await send({
+          method: 'GET',
+          at: `${bucketPath(session.location.bucket)}/o`,
+          query: {
+            prefix: session.location.prefix + prefix,
+            maxResults: String(pageSize),
+            fields: 'nextPageToken,items(name,size,updated,generation)',
+            pageToken,
+          },
+        });
+        return page.parse(await readJson(answer));
+      },
+    });
+    for (const item of items) yield describe(session, item).info;
+    pageToken = nextPageToken;
+  } while (pageToken !== undefined && pageToken !== '');
+}
+
+/** {@link Bucket.delete}: a request each, which Google does not charge for. */
+export async function deleteObjects(
+  session: GoogleSession,
+  keys: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const names = keys.map((key) => session.at(key));
+  const action = `deleting in ${session.url}`;
+  const answers = await mapConcurrent(names, deletesAtOnce, (name) =>
+    session.run({
+      action,
+      signal,
+      attempt: async (send) => {
+        try {
+          await discardBody(await send({ method: 'DELETE', at: objectPath(session, name) }));
+          return null;
+        } catch (error) {
+          if (isGoogleError(error, 404)) return error as Error;
+          throw error;
+        }
+      },
+    }),
+  );
+  const missing = answers.find((answer) => answer !== null);
+  if (missing !== undefined) await notMissing(session, missing, action, signal);
+}
+
+/** Buckets that have answered; asked for each session once. */
+const seenBuckets = new WeakSet<GoogleSession>();
+
+/**
+ * A missing bucket is answered as a missing object is.
+ *
+ * @returns null for an object that is missing in a bucket that is there
+ * @throws NicheError `storage-unavailable` when there is no bucket
+ */
+async function notMissing<T>(
+  session: GoogleSession,
+  found: T,
+  action: string,
+  signal: AbortSignal | undefined,
+): Promise<Exclude<T, Error> | null> {
+  if (!(found instanceof Error)) return found as Exclude<T, Error>;
+  const isClear = /no such object/i.test(found.message);
+  if (isClear || seenBuckets.has(session)) return null;
+  const isThere = await session.run({
+    action,
+    signal,
+    attempt: async (send) => {
+      const at = `${bucketPath(session.location.bucket)}/o`;
+      const query = { maxResults: '1', fields: 'nextPageToken' };
+      // Whoever may not list may still read.
+      const answer = await send({ method: 'GET', at, query, also: [401, 403, 404] });
+      await discardBody(answer);
+      return answer.status !== 404;
+    },
+  });
+  if (!isThere) throw explainGoogleError(found, action).error;
+  seenBuckets.add(session);
+  return null;
+}
+
+function describe(
+  { location }: GoogleSession,
+  { name, size, updated, generation, metadata }: z.infer<typeof resource>,
+): DescribedObject {
+  const key = name.slice(location.prefix.length);
+  return { info: { key, size, modified: wholeSecond(updated), etag: generation }, metadata };
+}
+
+function infoOfAnswer(key: string, { headers }: HttpAnswer): ObjectInfo {
+  const total = /\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1];
+  return {
+    key,
+    size: Number(total ?? headers['content-length'] ?? 0),
+    modified: wholeSecond(headers['last-modified'] ?? ''),
+    etag: headers['x-goog-generation'] ?? '',
+  };
+}
+
+/** A listing tells the time more exactly than a header does, where one and the same is wanted. */
+function wholeSecond(text: string): Date {
+  const ms = Date.parse(text);
+  return new Date(Number.isFinite(ms) ? Math.floor(ms / 1000) * 1000 : 0);
+}

@@ -1,0 +1,44 @@
+import { after, describe, it } from 'node:test';
+import { openGoogleBucket } from '../../core/storage/google.ts';
+import { partBytes } from '../../core/storage/google-upload.ts';
+import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
+import { storageFaults } from './faults.ts';
+
+const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
+
+const why = whyNoFakeGcs();
+if (why !== null) it('Google behind a faulty link', { skip: why }, () => undefined);
+else describe('Google behind a faulty link', behindFaults);
+
+function behindFaults(): void {
+  let starting: Promise<FakeGcs> | undefined;
+  after(async () => (await starting)?.stop());
+
+  storageFaults('Google on fake-gcs-server', async () => {
+    starting ??= startFakeGcs();
+    const server = await starting;
+    return {
+      origin: server.origin,
+      async open(through, idleTimeoutMs) {
+        const url = server.url(await server.createBucket(), through);
+        return openGoogleBucket(url, { credentials: { kind: 'anonymous' }, idleTimeoutMs, pace });
+      },
+      denied: answer(403, 'forbidden'),
+      throttled: answer(503, 'backendError', { 'retry-after': '0' }),
+      down: answer(500, 'internalError'),
+      isAbout: (path, key) => {
+        const { pathname, searchParams } = new URL(path, 'http://localhost');
+        return pathname.endsWith(`/${key}`) || searchParams.get('name') === key;
+      },
+      largeBytes: 2 * partBytes + 5,
+    };
+  });
+}
+
+function answer(code: number, reason: string, headers: Record<string, string> = {}) {
+  return {
+    status: code,
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify({ error: { code, message: reason, errors: [{ reason }] } }),
+  };
+}

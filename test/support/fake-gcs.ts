@@ -1,0 +1,55 @@
+import { fakeGcs } from '../setup/fake-gcs.ts';
+import { goProgram } from '../setup/go.ts';
+import { inCi } from '../setup/tools.ts';
+import { startResumableUploads } from './resumable-uploads.ts';
+import { startServerProcess } from './server-process.ts';
+
+/** A real fake-gcs-server, on 127.0.0.1, whose objects are in memory. */
+export interface FakeGcs {
+  /** `http://127.0.0.1:<port>` */
+  readonly origin: string;
+  /** `gs://bucket?endpoint=…`, through `origin` where a proxy stands before it. */
+  url(bucket: string, origin?: string): string;
+  /** Makes an empty bucket. @returns its name */
+  createBucket(name?: string): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** Why a test of Google is skipped here, null where it can run. In CI there is no such excuse. */
+export function whyNoFakeGcs(): string | null {
+  if (goProgram(fakeGcs) !== null) return null;
+  const message = 'no fake-gcs-server under the tools folder: run `npm run setup:test`';
+  if (inCi()) throw new Error(message);
+  return message;
+}
+
+/** Starts a server; whoever starts it stops it. */
+export async function startFakeGcs(): Promise<FakeGcs> {
+  const server = await startServerProcess('fake-gcs', (port) => [
+    goProgram(fakeGcs) ?? '',
+    ...['-scheme', 'http', '-host', '127.0.0.1', '-port', String(port), '-backend', 'memory'],
+    // Reading by `/bucket/object`, as on Google's own public address, goes by the host's name.
+    ...['-public-host', '127.0.0.1', '-log-level', 'error'],
+  ]);
+  const uploads = await startResumableUploads(server.origin);
+  const { origin } = uploads;
+  let buckets = 0;
+  return {
+    origin,
+    url: (bucket, through = origin) => `gs://${bucket}?endpoint=${through}`,
+    async createBucket(wanted) {
+      buckets += 1;
+      const name = wanted ?? `bucket-${buckets}`;
+      const response = await fetch(`${origin}/storage/v1/b?project=test`, {
+        method: 'POST',
+        body: JSON.stringify({ name }),
+      });
+      if (!response.ok) throw new Error(`creating ${name}: ${await response.text()}`);
+      return name;
+    },
+    async stop() {
+      await uploads.stop();
+      await server.stop();
+    },
+  };
+}
