@@ -40,6 +40,8 @@ export interface Webhook {
 /** How long a sender may take over one notification, in milliseconds. */
 const requestTimeoutMs = 30_000;
 const maxConnections = 256;
+/** Longer than proxies and senders keep a connection: a request must not cross with its end. */
+const keepAliveTimeoutMs = 75_000;
 
 /**
  * Listens for notifications: `POST` to any path, and `GET /healthz`. A notification is answered as
@@ -49,7 +51,8 @@ const maxConnections = 256;
  */
 export async function listenForEvents(options: WebhookOptions): Promise<Webhook> {
   const { host, port } = options;
-  const server = createServer({ requestTimeout: requestTimeoutMs }, (request, response) => {
+  const timeouts = { requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs };
+  const server = createServer(timeouts, (request, response) => {
     handle(options, request).then(
       (answer) => {
         send(response, answer);
