@@ -1,9 +1,11 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
+import { deniedIsAbsent } from '../../core/cache/absent-objects.ts';
 import { openCacheReader } from '../../core/cache/open-cache.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import { cacheUrl } from '../cache-url.ts';
+import { storageUrlOf } from '../../core/storage/public-url.ts';
+import { isWebUrl, keysOf, nameCache } from '../cache-url.ts';
 import { isDebugging } from '../context.ts';
 import type { Context } from '../context.ts';
 import { isLoopback } from '../loopback.ts';
@@ -29,7 +31,7 @@ export function addServe(program: Command, context: Context): void {
       .command('serve')
       .summary('serve a cache over HTTP to this machine')
       .description(
-        'Serves what readers need of a cache over HTTP, read-only, and prints the URL that it listens on. Ctrl-C or SIGTERM ends it once what is under way has been answered.',
+        'Serves what readers need of a cache over HTTP, read-only, and prints the URL that it listens on: so any Nix reads a private bucket, with the credentials that this machine has. Ctrl-C or SIGTERM ends it once what is under way has been answered.',
       )
       .argument('[url]', 'the cache’s storage; else -u, else the one that NICHE_CACHE_URL names'),
   )
@@ -47,6 +49,7 @@ export function addServe(program: Command, context: Context): void {
 Examples:
   niche serve file:///srv/cache
   niche serve -u ./cache --port 0 --log
+  niche serve s3://acme?region=eu-central-1
   nix-build --option substituters http://127.0.0.1:${defaultPort} --option trusted-public-keys acme-1:…`,
     )
     .action(async (url: string | undefined, flags: ServeFlags) => {
@@ -55,19 +58,14 @@ Examples:
 }
 
 async function serve(url: string | undefined, flags: ServeFlags, context: Context): Promise<void> {
-  const source = cacheUrl(url ?? flags.cacheUrl, context);
-  if (/^https?:/i.test(source)) {
-    throw new NicheError(
-      'usage',
-      `${source} is served over HTTP already: expected the cache's storage, as file:///srv/cache`,
-      { hint: `readers can use it as it is: niche use ${source}` },
-    );
-  }
+  const named = nameCache(url ?? flags.cacheUrl, [], context);
+  const source = storageOf(named.url);
   const stop = stopSignal();
   const { reader, config } = await openCacheReader(source);
+  keysOf(named, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
-    reader,
+    reader: deniedIsAbsent(reader),
     host: flags.host,
     port: flags.port,
     onRequest: (access) => {
@@ -92,6 +90,22 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
     });
   }
   await server.close();
+}
+
+/**
+ * What is served: a storage by its own URL, or by one that it is known by, as
+ * `https://acme.s3.amazonaws.com`.
+ *
+ * @throws NicheError `usage` for a server of which the storage is not known
+ */
+function storageOf(url: string): string {
+  const storage = isWebUrl(url) ? storageUrlOf(url) : url;
+  if (storage !== null) return storage;
+  throw new NicheError(
+    'usage',
+    `${url} is served over HTTP already: expected the cache's storage, as file:///srv/cache or s3://bucket`,
+    { hint: `readers can use it as it is: niche use ${url}` },
+  );
 }
 
 function accessLine({ client, method, url, status, durationMs, ...rest }: Access): string {

@@ -12,6 +12,8 @@ interface ServeOptions {
   readonly host: string;
   /** 0 takes a free one. */
   readonly port: number;
+  /** Requests answered at once; more wait. @default 64 */
+  readonly concurrency?: number;
   /** Told of each request once it is over. */
   readonly onRequest?: (access: Access) => void;
 }
@@ -45,7 +47,8 @@ export interface CacheServer {
  * @throws NicheError `usage` when nothing can listen there
  */
 export async function serveCache(options: ServeOptions): Promise<CacheServer> {
-  const { host, port } = options;
+  const { host, port, concurrency = 64 } = options;
+  const gate = createGate(concurrency);
   /** Requests under way on each connection. */
   const connections = new Map<Socket, number>();
   let isClosing = false;
@@ -58,7 +61,7 @@ export async function serveCache(options: ServeOptions): Promise<CacheServer> {
       if (connections.has(socket)) connections.set(socket, left);
       if (isClosing && left === 0) socket.destroySoon();
     });
-    void handle(options, request, response);
+    void handle(options, gate, request, response);
   });
   server.on('connection', (socket) => {
     connections.set(socket, 0);
@@ -94,8 +97,32 @@ export async function serveCache(options: ServeOptions): Promise<CacheServer> {
   };
 }
 
+/** Lets so many in at once; the others wait in their order. */
+interface Gate {
+  enter(): Promise<void>;
+  leave(): void;
+}
+
+function createGate(places: number): Gate {
+  const waiting: (() => void)[] = [];
+  let free = places;
+  return {
+    async enter() {
+      if (free > 0) free -= 1;
+      // Whoever leaves hands over its place.
+      else await new Promise<void>((resolve) => waiting.push(resolve));
+    },
+    leave() {
+      const next = waiting.shift();
+      if (next) next();
+      else free += 1;
+    },
+  };
+}
+
 async function handle(
   { reader, onRequest }: ServeOptions,
+  gate: Gate,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -105,6 +132,7 @@ async function handle(
     gone.abort();
   });
   let error: Error | null = null;
+  await gate.enter();
   try {
     await answer(reader, request, response, gone.signal);
   } catch (thrown) {
@@ -112,6 +140,8 @@ async function handle(
     const isOurs = isNicheError(thrown) ? thrown.code !== 'aborted' : !gone.signal.aborted;
     error = isOurs ? toError(thrown) : null;
     await answerFailure(response, thrown);
+  } finally {
+    gate.leave();
   }
   onRequest?.({
     client: request.socket.remoteAddress ?? 'gone',

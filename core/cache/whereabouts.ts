@@ -3,8 +3,9 @@ import { isNicheError } from '../errors.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
+import { deniedIsAbsent } from './absent-objects.ts';
 import type { KnownPaths } from './known-paths.ts';
-import { cacheInfoKey, narInfoKey, parseNarInfoKey } from './layout.ts';
+import { narInfoKey, parseNarInfoKey } from './layout.ts';
 import type { OpenCache } from './open-cache.ts';
 import { findNarInfo, isSame } from './presence.ts';
 
@@ -45,22 +46,11 @@ const lookupsPerPage = 100;
 export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   const { upstreams, config } = cache;
   const counts = { known: 0, lookups: 0, listings: 0, upstream: 0 };
-  let readable: Promise<boolean> | undefined;
+  const reader = deniedIsAbsent(cache.public);
 
-  /** S3 answers 403 for an absent key to whoever may not list. */
-  async function findHere(hash: string): Promise<NarInfo | null> {
+  function findHere(hash: string): Promise<NarInfo | null> {
     counts.lookups += 1;
-    try {
-      return await findNarInfo(cache.public, hash, config.storeDir);
-    } catch (error) {
-      if (!isNicheError(error, 'storage-denied')) throw error;
-      readable ??= cache.public.head(cacheInfoKey).then(
-        (info) => info !== null,
-        () => false,
-      );
-      if (await readable) return null;
-      throw error;
-    }
+    return findNarInfo(reader, hash, config.storeDir);
   }
 
   async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<Whereabouts> {

@@ -430,4 +430,32 @@ describe('clients that go, and the end', { timeout: 30_000 }, () => {
       return true;
     });
   });
+
+  test('so many requests are answered at once; the others wait', async (t) => {
+    const { bucket, narKey } = await makeSmallCache(t);
+    let running = 0;
+    let most = 0;
+    const counting: ObjectReader = {
+      ...bucket,
+      async get(key, options) {
+        running += 1;
+        most = Math.max(most, running);
+        await delay(20);
+        running -= 1;
+        return bucket.get(key, options);
+      },
+    };
+    const server = await serveCache({
+      reader: counting,
+      host: '127.0.0.1',
+      port: 0,
+      concurrency: 3,
+    });
+    t.after(() => server.close());
+    const answers = await Promise.all(
+      Array.from({ length: 12 }, () => ask(server.url, `/${narKey}`)),
+    );
+    assert.ok(answers.every(({ status }) => status === 200));
+    assert.equal(most, 3);
+  });
 });
