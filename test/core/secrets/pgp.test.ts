@@ -108,7 +108,10 @@ test('no gpg, a key that it does not have, and a message that is damaged', async
     /not installed/,
   );
 
-  const damaged = document.replace(/(BEGIN PGP MESSAGE-----\\n\\n.{30})./, '$1A');
+  const damaged = document.replace(
+    /(BEGIN PGP MESSAGE-----\\n\\n.{30})(.)/,
+    (_, before: string, character: string) => `${before}${character === 'A' ? 'B' : 'A'}`,
+  );
   assert.notEqual(damaged, document);
   await refused(
     decryptDocument(damaged, lab.keyring().identities, 'it'),
