@@ -46,9 +46,12 @@ export async function openBenchLab(): Promise<BenchLab> {
   return bench;
 }
 
-/** Makes our cache anew, empty. */
+/** Makes our cache anew, empty; and forgets what this machine remembers of the one before. */
 export async function makeCache({ lab, cacheFolder, niche }: BenchLab): Promise<void> {
-  await rm(cacheFolder, { recursive: true, force: true });
+  const remembered = join(lab.env['XDG_CACHE_HOME'] ?? '', 'niche/caches');
+  for (const folder of [cacheFolder, remembered]) {
+    await rm(folder, { recursive: true, force: true });
+  }
   await mkdir(cacheFolder);
   const { command, args } = niche('init', cacheFolder, '--name', 'bench', '--no-upstream');
   await lab.output(command, args);

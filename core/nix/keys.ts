@@ -188,9 +188,18 @@ function publicKeyObject(publicKey: PublicKey): KeyObject {
   return read;
 }
 
+/** What comes before the 32 bytes of an Ed25519 seed in PKCS #8 (RFC 8410, section 7). */
+const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex');
+
+/** tweetnacl would take some ten milliseconds, each time a key is read. */
 function secretKeyOf(name: string, seed: Uint8Array): SecretKey {
-  const pair = nacl.sign.keyPair.fromSeed(seed);
-  return { name, key: pair.secretKey, publicKey: { name, key: pair.publicKey } };
+  const der = Buffer.concat([pkcs8Prefix, seed]);
+  const { x = '' } = createPublicKey(
+    createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }),
+  ).export({ format: 'jwk' });
+  const publicKey = new Uint8Array(Buffer.from(x, 'base64url'));
+  const key = new Uint8Array(Buffer.concat([seed, publicKey]));
+  return { name, key, publicKey: { name, key: publicKey } };
 }
 
 function parseNamed(text: string, size: number): { name: string; bytes: Uint8Array } | null {
