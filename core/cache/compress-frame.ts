@@ -30,7 +30,9 @@ const atOnceBytes = 64 * 1024;
 export function compressFrame(input: Uint8Array, level: number): Promise<Uint8Array> {
   if (input.length <= atOnceBytes) {
     const params = { [constants.ZSTD_c_compressionLevel]: level };
-    return Promise.resolve(zstdCompressSync(input, { params, pledgedSrcSize: input.length }));
+    const { length } = input;
+    const room = { pledgedSrcSize: length, chunkSize: compressBound(length) };
+    return Promise.resolve(zstdCompressSync(input, { params, ...room }));
   }
   const encoder = createZstdCompress({
     params: {

@@ -33,6 +33,9 @@ const maxNameCharacters = 211;
 const keyCharacters = 3;
 const keyMask = 2 ** (5 * keyCharacters) - 1;
 
+/** The table of those that look for nothing. */
+const noKeys = new Uint8Array(keyMask + 1);
+
 const notDigit = 0xff;
 /** The value of each byte as a digit of Nix's base32. */
 const digits = new Uint8Array(256).fill(notDigit);
@@ -48,7 +51,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const candidates = new Set(options.candidates);
   const prefix = Buffer.from(`${options.storeDir}/`);
   /** Which first characters any candidate has: spares the others a look-up by text. */
-  const keys = new Uint8Array(keyMask + 1);
+  const keys = candidates.size === 0 ? noKeys : new Uint8Array(keyMask + 1);
   for (const candidate of candidates) keys[keyAt(Buffer.from(candidate), 0)] = 1;
 
   const found = new Set<string>();
