@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 
+import { environmentCredentials } from './credentials.ts';
 import { homeOf, nonEmpty } from './nix/environment.ts';
 import type { Environment } from './nix/environment.ts';
 
@@ -42,6 +43,7 @@ export function hasAmbientCredentials(storageUrl: string, env: Environment): boo
   const url = URL.parse(storageUrl);
   if (url === null || url.protocol === 'file:') return true;
   if (url.searchParams.has('profile')) return true;
+  if (environmentCredentials(storageUrl, env) !== undefined) return true;
   const { variables = [], files = [] } = traces[url.protocol] ?? {};
   return (
     variables.some((name) => nonEmpty(env[name]) !== undefined) ||

@@ -1,6 +1,7 @@
 import { openCache } from '../core/cache/open-cache.ts';
 import type { CacheAccess, OpenCache } from '../core/cache/open-cache.ts';
 import { hasAmbientCredentials } from './ambient.ts';
+import { environmentCredentials } from './credentials.ts';
 import { keysOf } from './cache-url.ts';
 import type { NamedCache } from './cache-url.ts';
 import type { Context } from './context.ts';
@@ -22,6 +23,16 @@ export async function openNamedCache(named: NamedCache, context: Context): Promi
 export function accessOf(context: Context): CacheAccess {
   return {
     hasCredentials: (storageUrl) => hasAmbientCredentials(storageUrl, context.env),
+    credentialsFor: (storageUrl) => environmentCredentials(storageUrl, context.env),
     identities: keyringOf(context).identities,
+  };
+}
+
+/** What this machine has for storages that the user names: its SDKs may look further than niche can. */
+export function ownAccess({ env }: Context): CacheAccess {
+  return {
+    hasCredentials: () => true,
+    credentialsFor: (storageUrl) => environmentCredentials(storageUrl, env),
+    identities: [],
   };
 }

@@ -14,6 +14,7 @@ import {
 import { isErrno } from '../../core/storage/file-errors.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
+import { ownAccess } from '../open-cache.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 
 interface GenerateFlags {
@@ -114,7 +115,10 @@ async function show(file: string | undefined, flags: ShowFlags, context: Context
     context.stdout.write(flags.json ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`);
     return;
   }
-  const { config } = await openCacheReader(normalizeCacheUrl(flags.cacheUrl, context.cwd));
+  const { config } = await openCacheReader(
+    normalizeCacheUrl(flags.cacheUrl, context.cwd),
+    ownAccess(context),
+  );
   const isCacheKey = config.publicKeys.includes(publicKey);
   context.stdout.write(
     flags.json

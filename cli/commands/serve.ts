@@ -8,6 +8,7 @@ import { storageUrlOf } from '../../core/storage/public-url.ts';
 import { isWebUrl, keysOf, nameCache } from '../cache-url.ts';
 import { isDebugging } from '../context.ts';
 import type { Context } from '../context.ts';
+import { ownAccess } from '../open-cache.ts';
 import { isLoopback } from '../loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
@@ -61,7 +62,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
   const named = nameCache(url ?? flags.cacheUrl, [], context);
   const source = storageOf(named.url);
   const stop = stopSignal();
-  const { reader, config } = await openCacheReader(source);
+  const { reader, config } = await openCacheReader(source, ownAccess(context));
   keysOf(named, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({

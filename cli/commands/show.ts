@@ -12,6 +12,7 @@ import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
 import { keysOf, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
+import { ownAccess } from '../open-cache.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { formatBytes, formatExactBytes } from '../ui/format.ts';
 import { addCacheOption } from '../upload/options.ts';
@@ -46,7 +47,7 @@ Examples:
 
 async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
   const named = nameCache(flags.cacheUrl, [], context);
-  const cache = await openCacheReader(named.url);
+  const cache = await openCacheReader(named.url, ownAccess(context));
   keysOf(named, cache.config);
   const [document, lines] =
     path === undefined ? await showCache(cache) : await showPath(cache, path);

@@ -5,10 +5,10 @@ import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open-cache.ts';
 import { NicheError } from '../../core/errors.ts';
-import { openBucket } from '../../core/storage/open.ts';
-import { assertKeysSure, isLocalUrl, isPlainHttp, isWebUrl, nameCache } from '../cache-url.ts';
+import { assertKeysSure, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import type { NamedCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
+import { ownAccess } from '../open-cache.ts';
 import { checkAcceptance, isConfiguration } from '../use/accept.ts';
 import { commandsOf, describeAdvice } from '../use/advice.ts';
 import type { Advice, Placement } from '../use/advice.ts';
@@ -86,7 +86,7 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
     await remove(named, flags, context);
     return;
   }
-  const reader = isWebUrl(named.url) ? openReader(named.url) : openBucket(named.url);
+  const reader = openReader(named.url, ownAccess(context));
   const config = await readConfig(reader);
   const entry = entryFor(named, config);
   const warnings = warningsFor(named, entry, config, flags.for);
@@ -155,7 +155,7 @@ async function remove(named: NamedCache, flags: UseFlags, context: Context): Pro
     byUrl ??
     (/^(?:https?|file):/i.test(named.url)
       ? null
-      : await removeUse(context.env, await isBlockOf(named.url)));
+      : await removeUse(context.env, await isBlockOf(named.url, context)));
   const file = removed?.file ?? userConfPath(context.env);
   if (flags.json) {
     const change = removed ? 'removed' : 'unchanged';
@@ -169,8 +169,11 @@ async function remove(named: NamedCache, flags: UseFlags, context: Context): Pro
   );
 }
 
-async function isBlockOf(url: string): Promise<(block: { name: string }) => boolean> {
-  const config = await readConfig(openReader(url));
+async function isBlockOf(
+  url: string,
+  context: Context,
+): Promise<(block: { name: string }) => boolean> {
+  const config = await readConfig(openReader(url, ownAccess(context)));
   return ({ name }) => name === config.name;
 }
 

@@ -9,6 +9,7 @@ import type { Selection, VerifyReport } from '../../core/cache/verify.ts';
 import { isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
+import { ownAccess } from '../open-cache.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
 import { addCacheOption, addPublicKey } from '../upload/options.ts';
@@ -60,7 +61,7 @@ async function verify(
   context: Context,
 ): Promise<void> {
   const { url, pinned } = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
-  const cache = await open(url);
+  const cache = await open(url, context);
   const { config } = cache;
   const progress = startProgress(context, true);
   if (pinned.length === 0 && isPlainHttp(url) && !isLocalUrl(url)) {
@@ -107,8 +108,9 @@ async function verify(
 }
 
 /** Over HTTP a cache has no private root: what its niche.json names may be anywhere. */
-async function open(url: string): Promise<ReadableCache | OpenCache> {
-  return /^https?:/.test(url) ? openCacheReader(url) : openCache(url);
+async function open(url: string, context: Context): Promise<ReadableCache | OpenCache> {
+  const access = ownAccess(context);
+  return /^https?:/.test(url) ? openCacheReader(url, access) : openCache(url, access);
 }
 
 function isOpen(cache: ReadableCache | OpenCache): cache is OpenCache {

@@ -36,6 +36,8 @@ export interface CacheAccess {
    * They are tried first.
    */
   readonly hasCredentials: (storageUrl: string) => boolean;
+  /** What was found for a storage whose SDK would not find it by itself. @default nothing */
+  readonly credentialsFor?: (storageUrl: string) => StorageCredentials | undefined;
   /** What decrypts `niche.private.json` where it has none, or none that will do. */
   readonly identities: readonly Identity[];
 }
@@ -44,9 +46,12 @@ export interface CacheAccess {
 const ownCredentials: CacheAccess = { hasCredentials: () => true, identities: [] };
 
 /** Opens what `url` names for reading: HTTP, or a storage of its own. */
-export function openReader(url: string, { hasCredentials } = ownCredentials): ObjectReader {
+export function openReader(url: string, access: CacheAccess = ownCredentials): ObjectReader {
   if (isHttp(url)) return openHttpReader(url);
-  return openBucket(url, hasCredentials(url) ? {} : { credentials: { kind: 'anonymous' } });
+  const credentials = access.hasCredentials(url)
+    ? access.credentialsFor?.(url)
+    : ({ kind: 'anonymous' } as const);
+  return openBucket(url, { credentials });
 }
 
 /**
@@ -95,12 +100,14 @@ export async function openCache(
   }
   if (isDirectory) {
     // A directory may be mounted elsewhere on this machine: there, what the user named holds.
-    const publicRoot = openBucket(url);
+    const publicRoot = openBucket(url, { credentials: access.credentialsFor?.(url) });
     const isOne = config.private === config.storage;
     return {
       ...cache,
       public: publicRoot,
-      private: isOne ? publicRoot : openBucket(config.private),
+      private: isOne
+        ? publicRoot
+        : openBucket(config.private, { credentials: access.credentialsFor?.(config.private) }),
     };
   }
   return { ...cache, ...(await openRoots(cache, access)) };
@@ -109,7 +116,7 @@ export async function openCache(
 type Roots = Pick<OpenCache, 'public' | 'private'>;
 
 async function openRoots({ config, reader }: ReadableCache, access: CacheAccess): Promise<Roots> {
-  const own = bucketsOf(config);
+  const own = bucketsOf(config, (root) => access.credentialsFor?.(root));
   const mayTryOwn = access.hasCredentials(config.private);
   if (mayTryOwn && (await mayStage(own.private))) return own;
   const secret = await readSecret(reader, privateDocument);
@@ -118,18 +125,32 @@ async function openRoots({ config, reader }: ReadableCache, access: CacheAccess)
   const { value, document } = await openSecret(secret, privateDocument, access.identities);
   // The storages that the document names, whatever niche.json says: whoever can change that one
   // must not have the credentials sent elsewhere.
-  return bucketsOf(value, clientCredentials(value, document));
+  const credentials = clientCredentials(value, document);
+  return bucketsOf(value, (root) => (opens(credentials, root, value) ? credentials : anonymous));
 }
 
 function bucketsOf(
   { storage, private: root }: Pick<CacheConfig, 'storage' | 'private'>,
-  credentials?: StorageCredentials,
+  credentialsFor: (root: string) => StorageCredentials | undefined,
 ): Roots {
-  const publicRoot = openBucket(storage, { credentials });
+  const publicRoot = openBucket(storage, { credentials: credentialsFor(storage) });
   return {
     public: publicRoot,
-    private: root === storage ? publicRoot : openBucket(root, { credentials }),
+    private:
+      root === storage ? publicRoot : openBucket(root, { credentials: credentialsFor(root) }),
   };
+}
+
+const anonymous: StorageCredentials = { kind: 'anonymous' };
+
+/** A client's signature is for the private root alone: Azure refuses it at any other container. */
+function opens(
+  credentials: StorageCredentials | undefined,
+  root: string,
+  { private: privateRoot }: Pick<CacheConfig, 'private'>,
+): boolean {
+  const isSignature = credentials?.kind === 'azure' && credentials.sas !== undefined;
+  return !isSignature || root === privateRoot;
 }
 
 /** A role where an identity of that cloud opened the document: it can assume it by itself. */

@@ -219,7 +219,8 @@ export function createStager(options: StagerOptions): Stager {
       journal?.forgetUnfinished(info);
     }
     const key = stagedNarsKey(next, 'none');
-    return { id: next, sink: await bucket.upload(key, { signal: options.signal }), storedBytes: 0 };
+    const sink = await bucket.upload(key, { size: info.narSize, signal: options.signal });
+    return { id: next, sink, storedBytes: 0 };
   }
 
   /** Feeds the path's NAR to `take`; false, once reported, when it is not what its info says. */

@@ -45,6 +45,8 @@ interface AzureRequest<T> {
 export interface AzureSession {
   readonly url: string;
   readonly location: AzureLocation;
+  /** Whether blobs may be written in blocks; a signature that only creates takes one request. */
+  readonly mayUseBlocks: boolean;
   /**
    * The blob's whole name.
    *
@@ -79,6 +81,7 @@ export function createAzureSession(location: AzureLocation, options: AzureOption
   return {
     url,
     location,
+    mayUseBlocks: access.kind !== 'sas' || mayWrite(access.sas),
     at(key) {
       assertKey(key);
       return location.prefix + key;
@@ -160,6 +163,12 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
       };
     },
   };
+}
+
+/** Of a stored access policy's signature nothing is known here. */
+function mayWrite(sas: string): boolean {
+  const permissions = new URLSearchParams(sas).get('sp');
+  return permissions === null || permissions.includes('w');
 }
 
 function bodyOf(body: unknown): Uint8Array | string | AsyncIterable<Uint8Array> | undefined {

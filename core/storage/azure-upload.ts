@@ -3,6 +3,7 @@ import { throwIfAborted } from './aborted.ts';
 import { isAzureError, mayHaveReachedAzure } from './azure-errors.ts';
 import { abortable, headBlob } from './azure-read.ts';
 import type { AzureSession } from './azure-session.ts';
+import { onePutSink } from './azure-one-put.ts';
 import {
   headersOf,
   isOurs,
@@ -23,6 +24,7 @@ const blocksAtOnce = 3;
 export function uploadBlob(session: AzureSession, key: string, options: ObjectOptions): Upload {
   session.at(key);
   throwIfAborted(options.signal, `writing ${quote(key)} in ${session.url}`);
+  if (!session.mayUseBlocks) return uploadAtOnce(session, key, options);
   return begin(session, key, options, newWriter(), 0);
 }
 
@@ -65,6 +67,17 @@ export async function resumeBlob(
     upload: begin(session, key, options, token, blocks),
     storedBytes: blocks * blockBytes,
   };
+}
+
+/** With a signature that may create and not write; nobody else's blob is ever replaced. */
+function uploadAtOnce(session: AzureSession, key: string, options: ObjectOptions): Upload {
+  const action = `writing ${quote(key)} in ${session.url}`;
+  return partedUpload(onePutSink(session, key, options), {
+    action,
+    partBytes: blockBytes,
+    partsAtOnce: 1,
+    signal: options.signal,
+  });
 }
 
 function begin(

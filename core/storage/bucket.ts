@@ -92,6 +92,11 @@ export interface GetOptions extends RequestOptions {
 export interface ObjectOptions extends RequestOptions {
   readonly contentType?: string | undefined;
   readonly cacheControl?: string | undefined;
+  /**
+   * Of an upload, in bytes, where it is known before: with credentials that may only create, some
+   * storages take an object in one request alone, which has to say it.
+   */
+  readonly size?: number | undefined;
 }
 
 export interface PutOptions extends ObjectOptions {

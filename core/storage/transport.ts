@@ -31,7 +31,7 @@ export class IdleTimeoutError extends Error {
 /**
  * A transport of which each request, from the connection to the body's last chunk, ends when
  * nothing has moved for `idleTimeoutMs`, in either direction. A reader who takes that long over
- * what has come is no reason.
+ * what has come is no reason, and neither is a source that has nothing to send yet.
  */
 export function createTransport(idleTimeoutMs: number): Transport {
   return (request) =>
@@ -48,8 +48,10 @@ export function createTransport(idleTimeoutMs: number): Transport {
 
       outgoing.on('socket', (socket) => {
         const onTimeout = (): void => {
-          if (answer !== undefined && answer.readableLength > 0) {
-            // The reader is away; a timer that has fired does not start anew by itself.
+          const isReaderAway = answer !== undefined && answer.readableLength > 0;
+          const isSourceAway = !outgoing.writableEnded && outgoing.writableLength === 0;
+          if (isReaderAway || isSourceAway) {
+            // A timer that has fired does not start anew by itself.
             socket.setTimeout(idleTimeoutMs);
             return;
           }

@@ -20,12 +20,20 @@ function onAzurite(): void {
 
   async function opened(options: AzureOptions = {}) {
     const server = await started();
-    const container = await server.createContainer();
+    const container = await server.createContainer('blob');
     const bucket = openAzureBucket(server.url(container), {
       credentials: server.credentials,
       ...options,
     });
-    return { server, container, bucket, close: () => Promise.resolve() };
+    return {
+      server,
+      container,
+      bucket,
+      close: () => Promise.resolve(),
+      partBytes: blockBytes,
+      publicUrl: `${server.origin}/${server.account}/${container}`,
+      again: () => openAzureBucket(server.url(container), { credentials: server.credentials }),
+    };
   }
 
   bucketConformance('Azure on Azurite', opened);
@@ -33,9 +41,8 @@ function onAzurite(): void {
   partedUploads('Azure on Azurite', {
     partBytes: blockBytes,
     async open() {
-      const { server, container, bucket } = await opened();
-      const { credentials } = server;
-      return [bucket, openAzureBucket(server.url(container), { credentials })];
+      const { bucket, again } = await opened();
+      return [bucket, again()];
     },
   });
 }

@@ -34,6 +34,9 @@ export function partedUploads(name: string, { open, partBytes }: CloudSubject): 
       const [ours, theirs] = await open();
       const first = await ours.upload('object');
       await first.write(patternBytes(partBytes + 10, 1));
+      // A part that came after the other's end would not be dropped.
+      const token = await tokenOf(first);
+      while ((await ours.resumeUpload!('object', token)) === null);
       const second = await theirs.upload('object');
       await second.write(patternBytes(partBytes + 10, 2));
       assert.equal(await second.commit(), 'created');

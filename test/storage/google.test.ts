@@ -25,7 +25,15 @@ function onFakeGcs(): void {
       credentials: { kind: 'anonymous' },
       ...options,
     });
-    return { server, name, bucket, close: () => Promise.resolve() };
+    return {
+      server,
+      name,
+      bucket,
+      close: () => Promise.resolve(),
+      partBytes,
+      publicUrl: server.publicUrl(name),
+      again: () => openGoogleBucket(server.url(name), { credentials: { kind: 'anonymous' } }),
+    };
   }
 
   bucketConformance('Google on fake-gcs-server', opened);
@@ -33,9 +41,8 @@ function onFakeGcs(): void {
   partedUploads('Google on fake-gcs-server', {
     partBytes,
     async open() {
-      const { server, name, bucket } = await opened();
-      const credentials = { kind: 'anonymous' } as const;
-      return [bucket, openGoogleBucket(server.url(name), { credentials })];
+      const { bucket, again } = await opened();
+      return [bucket, again()];
     },
   });
 }

@@ -10,6 +10,8 @@ export interface FakeGcs {
   readonly origin: string;
   /** `gs://bucket?endpoint=…`, through `origin` where a proxy stands before it. */
   url(bucket: string, origin?: string): string;
+  /** Where everyone reads the bucket's objects. */
+  publicUrl(bucket: string): string;
   /** Makes an empty bucket. @returns its name */
   createBucket(name?: string): Promise<string>;
   stop(): Promise<void>;
@@ -37,6 +39,7 @@ export async function startFakeGcs(): Promise<FakeGcs> {
   return {
     origin,
     url: (bucket, through = origin) => `gs://${bucket}?endpoint=${through}`,
+    publicUrl: (bucket) => `${origin}/${bucket}`,
     async createBucket(wanted) {
       buckets += 1;
       const name = wanted ?? `bucket-${buckets}`;

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { ContainerSASPermissions } from '@azure/storage-blob';
+import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
+import { blockBytes } from '../../core/storage/azure-upload.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
+import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+
+const why = whyNoAzurite();
+if (why !== null) it('access to Azure', { skip: why }, () => undefined);
+else describe('access to Azure', access);
+
+const denied = { code: 'storage-denied' };
+const ifAbsent = { ifAbsent: true };
+
+function access(): void {
+  let starting: Promise<Azurite> | undefined;
+  after(async () => (await starting)?.stop());
+
+  /** A container, and how it is opened with one credential or another. */
+  async function opened(publicly?: 'blob') {
+    starting ??= startAzurite();
+    const server = await starting;
+    const container = await server.createContainer(publicly);
+    const open = (options: AzureOptions): Bucket => openAzureBucket(server.url(container), options);
+    return {
+      server,
+      container,
+      open,
+      owner: open({ credentials: server.credentials }),
+      /** @param permissions as in a signature's `sp` */
+      withSas: async (permissions: string): Promise<Bucket> => {
+        const url = await server.admin.getContainerClient(container).generateSasUrl({
+          permissions: ContainerSASPermissions.parse(permissions),
+          expiresOn: new Date(Date.now() + 3_600_000),
+        });
+        return open({ credentials: { kind: 'azure', sas: new URL(url).search } });
+      },
+    };
+  }
+
+  it('stages with a signature that may only create', async () => {
+    const { owner, withSas } = await opened();
+    const uploader = await withSas('c');
+    const small = Buffer.from('small');
+    assert.equal(await uploader.put('staging/0.nars', small, ifAbsent), 'created');
+    const large = patternBytes(2 * blockBytes + 17);
+    const upload = await uploader.upload('staging/1.nars', { size: large.length });
+    for (let start = 0; start < large.length; start += 3_000_000) {
+      await upload.write(large.subarray(start, start + 3_000_000));
+    }
+    assert.equal(await owner.head('staging/1.nars'), null);
+    assert.equal(await upload.commit(ifAbsent), 'created');
+    assert.ok(large.equals((await readObject(owner, 'staging/1.nars'))!));
+    await assert.rejects(uploader.get('staging/0.nars'), denied);
+    await assert.rejects(listKeys(uploader), denied);
+    await assert.rejects(uploader.delete(['staging/0.nars']), denied);
+    assert.equal(String(await readObject(owner, 'staging/0.nars')), 'small');
+  });
+
+  it('leaves nothing of a large upload in one request that ends early', async () => {
+    const { owner, withSas } = await opened();
+    const uploader = await withSas('c');
+    const upload = await uploader.upload('object', { size: 3 * blockBytes });
+    await upload.write(patternBytes(blockBytes + 1));
+    await upload.abort();
+    assert.equal(await owner.head('object'), null);
+    const unsized = await uploader.upload('object');
+    await assert.rejects(async () => {
+      await unsized.write(patternBytes(2 * blockBytes + 1));
+      await unsized.commit(ifAbsent);
+    }, denied);
+    await unsized.abort();
+    assert.deepEqual(await listKeys(owner), []);
+  });
+
+  it('takes a key, a signature, a connection string, or nothing where all may read', async () => {
+    const { server, owner, open, withSas } = await opened('blob');
+    await owner.put('object', Buffer.from('bytes'));
+    const connectionString = server.connectionString();
+    for (const bucket of [
+      await withSas('r'),
+      open({ credentials: { kind: 'azure', connectionString } }),
+      open({ credentials: { kind: 'anonymous' } }),
+      // No token of this machine's goes to a server that is not Azure's.
+      open({}),
+    ]) {
+      assert.equal(String(await readObject(bucket, 'object')), 'bytes');
+      assert.equal(await bucket.head('nothing'), null);
+    }
+    const reader = open({ credentials: { kind: 'anonymous' } });
+    await assert.rejects(reader.put('object', Buffer.from('other')), denied);
+    await assert.rejects(listKeys(reader), denied);
+  });
+
+  it('tells what is denied from what is missing', async () => {
+    const { server, owner, open } = await opened();
+    await owner.put('object', Buffer.from('bytes'));
+    for (const credentials of [
+      { kind: 'anonymous' },
+      { kind: 'azure', accountKey: Buffer.from('wrong').toString('base64') },
+      { kind: 'azure', sas: 'sv=2024-05-04&sp=r&sr=c&se=2020-01-01T00:00:00Z&sig=x' },
+    ] as const) {
+      const bucket = open({ credentials });
+      await assert.rejects(bucket.head('object'), denied);
+      await assert.rejects(bucket.get('nothing'), denied);
+      await assert.rejects(listKeys(bucket), denied);
+    }
+    const nowhere = openAzureBucket(server.url('no-such-container'), {
+      credentials: server.credentials,
+    });
+    for (const attempt of [
+      () => nowhere.head('x'),
+      () => nowhere.get('x'),
+      () => nowhere.put('x', Buffer.from('x'), ifAbsent),
+      () => listKeys(nowhere),
+      () => nowhere.delete(['x', 'y']),
+    ]) {
+      await assert.rejects(attempt, { code: 'storage-unavailable', message: /no such container/ });
+    }
+  });
+
+  it('refuses credentials of another storage, or of another account', async () => {
+    const { server, open } = await opened();
+    const s3 = { kind: 's3', accessKeyId: 'a', secretAccessKey: 'b' } as const;
+    const elsewhere = server.connectionString('http://127.0.0.1:9');
+    const both = { kind: 'azure', accountKey: 'a', sas: 'b' } as const;
+    for (const credentials of [
+      s3,
+      both,
+      { kind: 'azure' } as const,
+      { kind: 'azure', connectionString: elsewhere } as const,
+      { kind: 'azure', connectionString: 'AccountName=x' } as const,
+    ]) {
+      assert.throws(() => open({ credentials }), { code: 'usage' });
+    }
+  });
+
+  it('says in one line what is wrong, and what to do, and no secret', async () => {
+    const { server, container, owner } = await opened();
+    await owner.put('object', Buffer.from('bytes'));
+    const proxy = await startFaultProxy(server.origin);
+    const { credentials } = server;
+    const options = { credentials, pace: { maxAttempts: 2, firstBackoffMs: 1 } };
+    const yesterday = new Date(Date.now() - 86_400_000).toUTCString();
+    const skewed = openAzureBucket(server.url(container, proxy.url), options);
+    proxy.inject(() => ({ kind: 'answer', status: 403, headers: { date: yesterday } }));
+    const encrypted = openAzureBucket(
+      server.url(container).replace('endpoint=http:', 'endpoint=https:'),
+      options,
+    );
+    const closed = openAzureBucket(server.url(container, 'http://127.0.0.1:9'), options);
+    for (const [bucket, code, hint] of [
+      [skewed, 'storage-denied', /clock/],
+      [encrypted, 'storage-unavailable', /endpoint=http/],
+      [closed, 'storage-unavailable', /running/],
+    ] as const) {
+      await assert.rejects(bucket.head('object'), (error: Error & { hint?: string }) => {
+        assert.equal((error as { code?: string }).code, code);
+        assert.match(error.hint ?? '', hint);
+        assert.doesNotMatch(error.message, /\n|sig=/);
+        assert.ok(!error.message.includes(credentials.accountKey ?? ''));
+        return true;
+      });
+    }
+    await proxy.stop();
+  });
+}
