@@ -262,7 +262,13 @@ export async function resumeUpload(
   if (stored === null) return null;
   // Parts went out several at a time, so one may be missing in between: what follows is sent anew.
   const size = stored[0]?.size ?? partBytes;
-  const whole = stored.findIndex((part, index) => part.number !== index + 1 || part.size !== size);
+  // A part whose checksum is not told cannot be completed with.
+  const whole = stored.findIndex(
+    (part, index) =>
+      part.number !== index + 1 ||
+      part.size !== size ||
+      (session.provider.checksums && part.sha256 === undefined),
+  );
   const parts = (whole === -1 ? stored : stored.slice(0, whole)).map((part) => ({
     PartNumber: part.number,
     ETag: part.etag,

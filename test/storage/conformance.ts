@@ -9,6 +9,14 @@ interface OpenedBucket {
   /** Empty, and nobody else's. */
   readonly bucket: Bucket;
   readonly close: () => Promise<void>;
+  /** Of an upload, in bytes, where the driver stores it in parts. @default 4 MiB */
+  readonly partBytes?: number;
+  /** Where everyone may read its objects by plain HTTP, without a slash at the end. */
+  readonly publicUrl?: string;
+  /** The same bucket as another process opens it. */
+  readonly again?: () => Bucket;
+  /** Set where the server does not tell enough of stored parts for another process to use them. */
+  readonly forgetsParts?: boolean;
 }
 
 const mib = 2 ** 20;
@@ -36,11 +44,11 @@ const refusedKeys = [
 /** Chooses from what the bucket says it can do; run it on every driver. */
 export function bucketConformance(name: string, open: () => Promise<OpenedBucket>): void {
   /** A case with a bucket of its own. */
-  function on(title: string, run: (bucket: Bucket) => Promise<void>): void {
+  function on(title: string, run: (bucket: Bucket, opened: OpenedBucket) => Promise<void>): void {
     it(title, async (context) => {
-      const { bucket, close } = await open();
-      context.after(close);
-      await run(bucket);
+      const opened = await open();
+      context.after(opened.close);
+      await run(opened.bucket, opened);
     });
   }
 
@@ -80,6 +88,41 @@ export function bucketConformance(name: string, open: () => Promise<OpenedBucket
       assert.ok(bytes.equals((await readObject(bucket, 'large'))!));
       assert.ok(bytes.equals((await readObject(bucket, 'odd'))!));
       assert.equal((await bucket.head('odd'))?.size, bytes.length);
+    });
+
+    on('holds objects of about one part and two', async (bucket, { partBytes = 4 * mib }) => {
+      for (const size of [-1, 0, 1, partBytes, partBytes + 1].map((more) => partBytes + more)) {
+        const bytes = patternBytes(size);
+        const upload = await bucket.upload('object');
+        await upload.write(bytes);
+        assert.equal(await upload.commit(), 'created', String(size));
+        assert.equal((await bucket.head('object'))?.size, size);
+        assert.ok(bytes.equals((await readObject(bucket, 'object'))!), String(size));
+      }
+    });
+
+    on('is read by plain HTTP as it was stored', async (bucket, { publicUrl, partBytes }) => {
+      if (publicUrl === undefined) return;
+      const headers = { contentType: 'text/x-nix-narinfo', cacheControl: 'public, max-age=60' };
+      const small = Buffer.from('small');
+      const large = patternBytes((partBytes ?? mib) + 1);
+      await bucket.put('k+1/x?=.narinfo', small, { ...headers, ifAbsent: true });
+      const upload = await bucket.upload('large', headers);
+      await upload.write(large);
+      await upload.commit({ ifAbsent: true });
+      for (const [key, bytes] of [
+        ['k+1/x?=.narinfo', small],
+        ['large', large],
+      ] as const) {
+        const path = key.split('/').map(encodeURIComponent).join('/');
+        const response: Response = await fetch(`${publicUrl}/${path}`);
+        assert.equal(response.status, 200, key);
+        assert.equal(response.headers.get('content-type'), headers.contentType);
+        assert.equal(response.headers.get('cache-control'), headers.cacheControl);
+        assert.equal(response.headers.get('content-encoding'), null);
+        assert.ok(bytes.equals(Buffer.from(await response.arrayBuffer())));
+      }
+      assert.equal((await fetch(`${publicUrl}/nothing`)).ok, false);
     });
 
     on('answers null for what is missing, of any depth', async (bucket) => {
@@ -302,6 +345,44 @@ export function bucketConformance(name: string, open: () => Promise<OpenedBucket
       await abandoned.abort();
     });
 
+    on(
+      'leaves nothing of an upload whose source fails midway',
+      async (bucket, { partBytes = mib }) => {
+        const upload = await bucket.upload('object');
+        await upload.write(patternBytes(2 * partBytes + 1));
+        await upload.abort();
+        assert.equal(await bucket.head('object'), null);
+        assert.deepEqual(await listKeys(bucket), []);
+        assert.equal((await bucket.sweepUploads?.(new Date(Date.now() + 3_600_000))) ?? 0, 0);
+      },
+    );
+
+    on('goes on with an upload that another has left', async (bucket, opened) => {
+      const { again, partBytes = mib, forgetsParts = false } = opened;
+      if (bucket.resumeUpload === undefined || again === undefined) return;
+      const bytes = patternBytes(3 * partBytes + 1000);
+      const left = await bucket.upload('object', { contentType: 'application/x-nix-nar' });
+      await left.write(bytes.subarray(0, 2 * partBytes + 500));
+      const { token } = left;
+      assert.ok(token !== undefined);
+      const other = again();
+      let resumed = await other.resumeUpload!('object', token);
+      // The parts are on their way while the first process goes on.
+      const stored = forgetsParts ? 0 : 2 * partBytes;
+      for (let wait = 0; resumed?.storedBytes !== stored && wait < 100; wait += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        resumed = await other.resumeUpload!('object', token);
+      }
+      assert.equal(resumed?.storedBytes, stored);
+      assert.equal(resumed.upload.token, token);
+      await resumed.upload.write(bytes.subarray(resumed.storedBytes));
+      assert.equal(await resumed.upload.commit({ ifAbsent: true }), 'created');
+      assert.ok(bytes.equals((await readObject(bucket, 'object'))!));
+      assert.equal(await other.resumeUpload!('object', token), null);
+      assert.equal(await other.resumeUpload!('object', 'no token'), null);
+      assert.deepEqual(await listKeys(bucket), ['object']);
+    });
+
     on('refuses what comes after a commit', async (bucket) => {
       const upload = await bucket.upload('object');
       await upload.write(Buffer.from('all'));
@@ -334,6 +415,24 @@ export function bucketConformance(name: string, open: () => Promise<OpenedBucket
         await upload.write(body);
         return upload.commit({ ifAbsent: true });
       });
+    });
+
+    on('creates once of 16 racing commits in parts', async (bucket, { partBytes = mib }) => {
+      if (!bucket.capabilities.conditionalComplete) return;
+      const uploads = await Promise.all(
+        writers.map(async (writer) => {
+          const upload = await bucket.upload('race');
+          await upload.write(Buffer.alloc(partBytes + 1, writer));
+          return upload;
+        }),
+      );
+      const outcomes = await Promise.all(
+        uploads.map((upload) => upload.commit({ ifAbsent: true })),
+      );
+      assert.equal(outcomes.filter((outcome) => outcome === 'created').length, 1);
+      const winner = Buffer.alloc(partBytes + 1, outcomes.indexOf('created'));
+      assert.ok(winner.equals((await readObject(bucket, 'race'))!));
+      assert.equal((await bucket.sweepUploads?.(new Date(Date.now() + 3_600_000))) ?? 0, 0);
     });
 
     on('survives writers and deleters in one folder', async (bucket) => {

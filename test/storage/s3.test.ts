@@ -1,7 +1,7 @@
 import { after, describe, it } from 'node:test';
 import { openS3Bucket } from '../../core/storage/s3.ts';
 import { partBytes } from '../../core/storage/s3-upload.ts';
-import { parseS3Url } from '../../core/storage/s3-url.ts';
+import { parseS3Url, s3PublicUrl } from '../../core/storage/s3-url.ts';
 import type { S3Options } from '../../core/storage/s3-session.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { s3ServerNames, startS3Server, whyNoS3, type S3Server } from '../support/s3-servers.ts';
@@ -40,7 +40,15 @@ for (const name of s3ServerNames) {
       bucketConformance(`S3 on ${name} (${variant})`, async () => {
         const server = await started();
         const url = `${await server.emptyUrl()}${parameters}`;
-        return { bucket: open(server, url), close: () => Promise.resolve() };
+        return {
+          bucket: open(server, url),
+          close: () => Promise.resolve(),
+          partBytes,
+          // It lists parts without their checksums.
+          forgetsParts: name === 'seaweedfs' && variant === 'checksums',
+          publicUrl: s3PublicUrl(parseS3Url(url))!,
+          again: () => open(server, url),
+        };
       });
     }
 

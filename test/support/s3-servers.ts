@@ -32,7 +32,7 @@ export interface S3Server {
   url(bucket: string, endpoint?: string): string;
   /** Makes an empty bucket. @returns its name */
   createBucket(name?: string): Promise<string>;
-  /** The URL of a place that is empty and nobody else's: a prefix, as buckets are dear to some. */
+  /** The URL of a place that is empty and public: a prefix, as buckets are dear to some servers. */
   emptyUrl(endpoint?: string): Promise<string>;
   /** Replaces the bucket's policy. */
   setPolicy(bucket: string, statements: readonly object[]): Promise<void>;
@@ -192,6 +192,15 @@ export async function startS3Server(
     const Policy = JSON.stringify({ Version: '2012-10-17', Statement: statements });
     await admin.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy }));
   };
+  const publish = (bucket: string): Promise<void> =>
+    setPolicy(bucket, [
+      {
+        Effect: 'Allow',
+        Principal: '*',
+        Action: 's3:GetObject',
+        Resource: `arn:aws:s3:::${bucket}/*`,
+      },
+    ]);
   const url = (bucket: string, through = endpoint): string =>
     `s3://${bucket}?region=${region}&endpoint=${through}`;
   const createBucket = async (bucket = `bucket-${randomUUID().slice(0, 8)}`): Promise<string> => {
@@ -212,18 +221,14 @@ export async function startS3Server(
     async emptyUrl(through) {
       places += 1;
       const prefix = `place-${places}`;
-      return url(`${await (shared ??= createBucket())}/${prefix}`, through);
+      const bucket = await (shared ??= createBucket().then(async (made) => {
+        await publish(made);
+        return made;
+      }));
+      return url(`${bucket}/${prefix}`, through);
     },
     setPolicy,
-    publish: (bucket) =>
-      setPolicy(bucket, [
-        {
-          Effect: 'Allow',
-          Principal: '*',
-          Action: 's3:GetObject',
-          Resource: `arn:aws:s3:::${bucket}/*`,
-        },
-      ]),
+    publish,
     async addUser(user) {
       const secret = `${user}-secret`;
       await exec(program, [
