@@ -1,7 +1,3 @@
-import { mkdir } from 'node:fs/promises';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-
 import { InvalidArgumentError } from 'commander';
 import type { Command } from 'commander';
 
@@ -21,18 +17,19 @@ import {
   parseSecretKey,
 } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
-import { fileError, isErrno } from '../../core/storage/file-errors.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { addRecipientOptions, recipientsOf, signingFlags } from '../init/recipients.ts';
 import type { RecipientFlags } from '../init/recipients.ts';
+import { addRootOptions, makeDirectory, prepareRoots, whyUnreadable } from '../init/roots.ts';
+import type { RootFlags, Roots } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { openNix } from '../nix/nix.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 
-interface InitFlags extends RecipientFlags, SecretFlags {
+interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;
   readonly keyName?: string;
   readonly secretKeyFile?: string;
@@ -55,7 +52,7 @@ export function addInit(program: Command, context: Context): void {
     .description(
       'Makes a cache in a bucket: nix-cache-info, niche.json and a signing key. A cache that is there already is left as it is.',
     )
-    .argument('<url>', 'where the cache is to be: file:///some/dir')
+    .argument('<url>', 'where the cache is to be: file:///some/dir, s3://bucket')
     .requiredOption('--name <name>', 'the cache’s name, for people and for its key', parseName)
     .option('--key-name <name>', 'the signing key’s name (default: <name>-1)')
     .option(
@@ -75,6 +72,7 @@ export function addInit(program: Command, context: Context): void {
       'the store that the cache is for (default: this Nix’s, else /nix/store)',
     )
     .option('--json', 'print the result as JSON', false);
+  addRootOptions(command);
   addRecipientOptions(command, '', 'clients: they can then stage without any other configuration');
   addRecipientOptions(
     command,
@@ -97,6 +95,7 @@ export function addInit(program: Command, context: Context): void {
       `
 Examples:
   niche init file:///srv/cache --name acme
+  niche init 's3://acme?region=eu-central-1' --create --name acme
   niche init file:///srv/cache --name acme --age age1… --pgp 7FB8…57C0 --signing-age age1…
   niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…`,
     )
@@ -106,7 +105,6 @@ Examples:
 }
 
 async function init(url: string, flags: InitFlags, context: Context): Promise<void> {
-  const storage = normalizeCacheUrl(url, context.cwd);
   const keyName = flags.keyName ?? `${flags.name}-1`;
   const readers = {
     clients: await recipientsOf(flags, flags.name),
@@ -120,15 +118,15 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const secretKey = existing ?? formatSecretKey(generateSecretKey(keyName));
   const publicKey = formatPublicKey(parseSecretKey(secretKey).publicKey);
   const nix = await localNix(context);
+  const roots = await prepareRoots(normalizeCacheUrl(url, context.cwd), flags, context);
+  const { storage } = roots;
   const config: CacheConfig = parseConfig(
     JSON.stringify({
       version: configVersion,
       name: flags.name,
       storeDir: flags.storeDir ?? nix?.storeDir ?? defaultStoreDir,
       publicKeys: [publicKey],
-      substituter: storage,
-      storage,
-      private: storage,
+      ...roots,
       compression: { kind: flags.compression, level: flags.level },
       upstreams: upstreamsOf(flags, nix?.substituters ?? []),
     }),
@@ -136,32 +134,45 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   );
   const bucket = openBucket(storage);
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
-  await makeDirectory(storage);
+  if (storage.startsWith('file:')) await makeDirectory(storage);
   // Before the key is made: one that belongs to no cache would be taken for one that matters.
   await assertNoCache(bucket);
   // Then the key: a cache without its key could never be published to.
   if (file !== null && existing === null) await writeSecretKeyFile(file, secretKey);
   await createSecrets({ public: bucket, private: openBucket(config.private) }, secrets);
   await initCache(bucket, config);
+  const unreadable = await whyUnreadable(roots);
 
   const advice = uploadAdvice(config, secrets);
   if (flags.json) {
     context.stdout.write(
-      `${JSON.stringify({ url: storage, publicKey, ...(file === null ? {} : { secretKeyFile: file }), ...describeReaders(readers) })}\n`,
+      `${JSON.stringify({ url: storage, ...roots, publicKey, ...(file === null ? {} : { secretKeyFile: file }), ...describeReaders(readers) })}\n`,
     );
     return;
   }
+  // Over plain HTTP somebody in between could swap the key, so it goes with the URL.
+  const readAt = roots.substituter.startsWith('http:')
+    ? `${roots.substituter}#${publicKey}`
+    : roots.substituter;
   context.stdout.write(`made the cache ${config.name} at ${storage}
-public key: ${publicKey}
+${describeRoots(roots)}public key: ${publicKey}
 secret key: ${describeKey(file, existing === null, readers)}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
 clients:    ${readers.clients.map(describeRecipient).join(', ') || 'whoever has credentials of their own'}
 
-${advice === null ? '' : `${advice}\n\n`}Next, for whoever reads the cache:
-  niche use ${storage}
+${[unreadable, advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}Next, for whoever reads the cache:
+  niche use ${readAt}
 Next, for whoever builds (CI):
-  niche build -u ${storage} -- .#default
+  niche build -u ${/[?&]/.test(storage) ? `'${storage}'` : storage} -- .#default
 `);
+}
+
+function describeRoots({ storage, private: own, substituter }: Roots): string {
+  const lines = [
+    own === storage ? '' : `private:    ${own}\n`,
+    substituter === storage ? '' : `read at:    ${substituter}\n`,
+  ];
+  return lines.join('');
 }
 
 function describeKey(file: string | null, isNew: boolean, { publishers }: Readers): string {
@@ -201,28 +212,6 @@ function upstreamsOf(flags: InitFlags, substituters: readonly string[]): CacheCo
   if (Array.isArray(flags.upstream)) return flags.upstream;
   const usesNixosCache = substituters.some((url) => url.replace(/\/+$/, '') === nixosCache.url);
   return usesNixosCache ? [nixosCache] : [];
-}
-
-async function makeDirectory(storage: string): Promise<void> {
-  const directory = fileURLToPath(storage);
-  try {
-    await makeFolders(directory);
-  } catch (cause) {
-    throw fileError(cause, `making the directory ${directory}`);
-  }
-}
-
-/** As `mkdir` with `recursive`, which in Node never ends where no folder can be made, as in /proc. */
-async function makeFolders(folder: string): Promise<void> {
-  try {
-    await mkdir(folder);
-  } catch (error) {
-    if (isErrno(error, 'EEXIST')) return;
-    const parent = path.dirname(folder);
-    if (!isErrno(error, 'ENOENT') || parent === folder) throw error;
-    await makeFolders(parent);
-    await mkdir(folder);
-  }
 }
 
 function addUpstream(text: string, before: InitFlags['upstream'] | true): InitFlags['upstream'] {

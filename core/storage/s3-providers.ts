@@ -26,11 +26,17 @@ const conditional: BucketCapabilities = {
 };
 
 /** Of a provider that ignores or refuses `If-None-Match` and `If-Match`. */
-export const unconditional: BucketCapabilities = {
+const unconditional: BucketCapabilities = {
   conditionalPut: false,
   conditionalComplete: false,
   conditionalReplace: false,
 };
+
+/** Of one that heeds the conditions of a PUT, and drops those of a multipart's completion. */
+const conditionalPuts: BucketCapabilities = { ...conditional, conditionalComplete: false };
+
+/** What a URL may say of a server. */
+export const conditionals = { yes: conditional, put: conditionalPuts, no: unconditional };
 
 const policyAdvice =
   'give everyone s3:GetObject on it with a bucket policy, as docs/storage/s3.md shows';
@@ -59,8 +65,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     title: 'Ceph',
     region: 'us-east-1',
     checksums: false,
-    // Its gateway heeds conditions of a PUT, and drops those of a multipart's completion.
-    capabilities: { ...conditional, conditionalComplete: false },
+    capabilities: conditionalPuts,
     publicRead: 'policy',
     publicAdvice: policyAdvice,
     partsAtOnce: 4,

@@ -16,7 +16,6 @@ export {
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   ListPartsCommand,
-  PutBucketAclCommand,
   PutBucketPolicyCommand,
   PutObjectCommand,
   S3Client,

@@ -5,7 +5,7 @@ import type { StorageCredentials } from './credentials.ts';
 import { assertKey } from './keys.ts';
 import { createPace, type PaceOptions } from './pace.ts';
 import { explainS3Error } from './s3-errors.ts';
-import { s3Providers, unconditional, type S3Provider } from './s3-providers.ts';
+import { conditionals, s3Providers, type S3Provider } from './s3-providers.ts';
 import type * as Sdk from './s3-sdk.ts';
 import { formatS3Url, s3Endpoint, s3Region, type S3Location } from './s3-url.ts';
 
@@ -82,11 +82,9 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
     location,
     bucket: location.bucket,
     provider:
-      location.conditional === 'no'
-        ? { ...preset, capabilities: unconditional }
-        : location.conditional === 'yes'
-          ? { ...preset, capabilities: s3Providers.other.capabilities }
-          : preset,
+      location.conditional === undefined
+        ? preset
+        : { ...preset, capabilities: conditionals[location.conditional] },
     at(key) {
       assertKey(key);
       return location.prefix + key;

@@ -2,6 +2,9 @@ import { NicheError, quote } from '../errors.ts';
 import { isKey } from './keys.ts';
 import { isS3Provider, namedProviders, s3Providers, type S3ProviderName } from './s3-providers.ts';
 
+const conditions = ['yes', 'put', 'no'] as const;
+export type S3Conditional = (typeof conditions)[number];
+
 /** Where a bucket, or a prefix of one, is. */
 export interface S3Location {
   readonly bucket: string;
@@ -13,8 +16,8 @@ export interface S3Location {
   readonly endpoint?: string | undefined;
   /** A section of the AWS tools' own settings. */
   readonly profile?: string | undefined;
-  /** `no`: the server ignores or refuses conditional writes, whatever its preset says. */
-  readonly conditional?: 'yes' | 'no' | undefined;
+  /** Which conditional writes the server heeds, whatever its preset says: all, a PUT's alone, none. */
+  readonly conditional?: S3Conditional | undefined;
 }
 
 const form =
@@ -65,9 +68,10 @@ export function parseS3Url(text: string): S3Location {
   if (provider !== undefined && !isS3Provider(provider)) {
     throw invalid(`expected provider=${namedProviders.join('|')}, got ${quote(provider)}`);
   }
-  const conditional = query.get('conditional');
-  if (conditional !== undefined && conditional !== 'yes' && conditional !== 'no') {
-    throw invalid(`expected conditional=yes or conditional=no, got ${quote(conditional)}`);
+  const condition = query.get('conditional');
+  const conditional = conditions.find((each) => each === condition);
+  if (condition !== conditional) {
+    throw invalid(`expected conditional=${conditions.join('|')}, got ${quote(condition ?? '')}`);
   }
   const endpoint = endpointOf(query, bucket);
   const location: S3Location = {

@@ -1,0 +1,122 @@
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import type { Command } from 'commander';
+
+import type { CacheConfig } from '../../core/cache/config.ts';
+import { cacheInfoKey } from '../../core/cache/layout.ts';
+import { NicheError, messageOf } from '../../core/errors.ts';
+import { fileError, isErrno } from '../../core/storage/file-errors.ts';
+import { openBucket } from '../../core/storage/open.ts';
+import { probeConditions, storagePlace } from '../../core/storage/place.ts';
+import type { StoragePlace } from '../../core/storage/place.ts';
+import type { Context } from '../context.ts';
+
+export interface RootFlags {
+  readonly private?: string;
+  readonly substituter?: string;
+  readonly create: boolean;
+}
+
+/** Where a cache is, and where it is read. */
+export type Roots = Pick<CacheConfig, 'storage' | 'private' | 'substituter'>;
+
+/** For the new cache to answer as its readers will ask it, in milliseconds. */
+const readableWithinMs = 10_000;
+
+export function addRootOptions(command: Command): Command {
+  return command
+    .option(
+      '--private <url>',
+      'where uploads, receipts and the audit go (default: a bucket called <bucket>-private; a directory holds them itself)',
+    )
+    .option(
+      '--substituter <url>',
+      'where everyone reads the cache (default: the bucket’s own address)',
+    )
+    .option(
+      '--create',
+      'make the buckets that are missing, the public one readable for all',
+      false,
+    );
+}
+
+/**
+ * Where the new cache's roots are. Buckets are made where that was asked for, and tried where nobody
+ * knows what their server can do; a directory is not made yet.
+ *
+ * @throws NicheError `invalid-url`, `usage`, and what storage throws
+ */
+export async function prepareRoots(
+  url: string,
+  flags: RootFlags,
+  context: Context,
+): Promise<Roots> {
+  if (url.startsWith('file:')) {
+    const own = flags.private ?? url;
+    return { storage: url, private: own, substituter: flags.substituter ?? url };
+  }
+  const place = storagePlace(url);
+  const substituter = flags.substituter ?? place.publicUrl;
+  if (substituter === null) {
+    throw new NicheError(
+      'usage',
+      `where is ${place.url} read? its address cannot be told from the bucket’s name`,
+      { hint: place.publicAdvice },
+    );
+  }
+  const privatePlace = storagePlace(flags.private ?? place.privateUrl);
+  if (flags.create) {
+    const { notPublic } = await place.create(true);
+    await privatePlace.create(false);
+    if (notPublic !== undefined) context.stderr.write(`niche: ${notPublic}\n`);
+  }
+  return { storage: await tried(place), private: await tried(privatePlace), substituter };
+}
+
+async function tried(place: StoragePlace): Promise<string> {
+  if (place.isCertain) return place.url;
+  return place.withConditions(await probeConditions(openBucket(place.url)));
+}
+
+/** What keeps readers from the new cache, as far as this machine can tell; null for nothing. */
+export async function whyUnreadable({ storage, substituter }: Roots): Promise<string | null> {
+  if (storage.startsWith('file:') || !/^https?:/.test(substituter)) return null;
+  let why: string;
+  try {
+    const response = await fetch(`${substituter}/${cacheInfoKey}`, {
+      signal: AbortSignal.timeout(readableWithinMs),
+    });
+    await response.body?.cancel();
+    if (response.ok) return null;
+    why = `it answers ${response.status}`;
+  } catch (error) {
+    why = messageOf(error);
+  }
+  const { publicAdvice } = storagePlace(storage);
+  return `readers without credentials cannot read ${substituter} (${why}): ${publicAdvice}`;
+}
+
+/** Makes the directory of a `file:` URL, and those above it. */
+export async function makeDirectory(storage: string): Promise<void> {
+  const directory = fileURLToPath(storage);
+  try {
+    await makeFolders(directory);
+  } catch (cause) {
+    throw fileError(cause, `making the directory ${directory}`);
+  }
+}
+
+/** As `mkdir` with `recursive`, which in Node never ends where no folder can be made, as in /proc. */
+async function makeFolders(folder: string): Promise<void> {
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    const parent = path.dirname(folder);
+    if (!isErrno(error, 'ENOENT') || parent === folder) throw error;
+    await makeFolders(parent);
+    await mkdir(folder);
+  }
+}

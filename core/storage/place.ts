@@ -1,0 +1,91 @@
+import { randomUUID } from 'node:crypto';
+import { NicheError, isNicheError, quote } from '../errors.ts';
+import type { Bucket } from './bucket.ts';
+import type { OpenOptions } from './credentials.ts';
+import { s3Place } from './s3-place.ts';
+import { partBytes } from './s3-upload.ts';
+import { parseS3Url } from './s3-url.ts';
+
+/** What has to be known of a storage to put a new cache there. */
+export interface StoragePlace {
+  /** In one form. */
+  readonly url: string;
+  /** Where readers without credentials find it; null where only the provider's console tells. */
+  readonly publicUrl: string | null;
+  /** The place beside it that nobody else reads. */
+  readonly privateUrl: string;
+  /** How to let everyone read it by hand; a sentence without its full stop. */
+  readonly publicAdvice: string;
+  /** Whether it is known what it can do; else {@link probeConditions} finds out. */
+  readonly isCertain: boolean;
+  /** Its URL, saying so. */
+  withConditions(conditional: Conditional): string;
+  /** Makes the bucket if there is none, and lets everyone read it where the provider allows that. */
+  create(isPublic: boolean): Promise<CreatedPlace>;
+}
+
+export interface CreatedPlace {
+  readonly isNew: boolean;
+  /** Why it is not readable for everyone, where it should be. */
+  readonly notPublic?: string;
+}
+
+/** Which writes a storage makes conditional on what is there: all, single ones, none. */
+export type Conditional = 'yes' | 'put' | 'no';
+
+/**
+ * The place at `url`, as `s3://acme`.
+ *
+ * @throws NicheError `invalid-url`, also for kinds of storage in which niche makes no cache
+ */
+export function storagePlace(url: string, options: OpenOptions = {}): StoragePlace {
+  const place = places.find(({ scheme }) => url.startsWith(scheme));
+  if (place) return place.open(url, options);
+  throw new NicheError(
+    'invalid-url',
+    `making a cache: expected a storage’s URL, got ${quote(url)}`,
+    {
+      hint: `as file:///srv/cache, or one that begins with ${places.map(({ scheme }) => scheme).join(', ')}`,
+    },
+  );
+}
+
+const places: readonly {
+  readonly scheme: string;
+  readonly open: (url: string, options: OpenOptions) => StoragePlace;
+}[] = [{ scheme: 's3://', open: (url, options) => s3Place(parseS3Url(url), options) }];
+
+/**
+ * Finds out by trying which conditional writes a server honours: some ignore the condition, some
+ * refuse it. Leaves nothing.
+ */
+export async function probeConditions(bucket: Bucket): Promise<Conditional> {
+  const key = `niche-probe-${randomUUID()}`;
+  const create = { ifAbsent: true };
+  const body = Buffer.from('niche tries what this storage can do\n');
+  try {
+    await bucket.put(key, body);
+    const isHeeded = await isRefused(async () => bucket.put(key, body, create));
+    if (!isHeeded || (await bucket.replace(key, body, '"0"')) !== 'changed') return 'no';
+    const upload = await bucket.upload(key);
+    try {
+      await upload.write(Buffer.alloc(partBytes + 1));
+      return (await isRefused(async () => upload.commit(create))) ? 'yes' : 'put';
+    } finally {
+      await upload.abort();
+    }
+  } finally {
+    await bucket.delete([key]);
+  }
+}
+
+/** Whether what is there stands in the way of `write`; a server may also not know the condition. */
+async function isRefused(write: () => Promise<string>): Promise<boolean> {
+  try {
+    return (await write()) === 'exists';
+  } catch (error) {
+    const { $response } = ((error as Error).cause ?? {}) as { $response?: { statusCode?: number } };
+    if (isNicheError(error, 'storage-unavailable') && $response?.statusCode === 501) return false;
+    throw error;
+  }
+}
