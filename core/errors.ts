@@ -31,6 +31,7 @@ export type NicheErrorCode =
   | 'newer-version'
   | 'wrong-key'
   | 'upstream-unavailable'
+  | 'publisher-running'
   // a publisher whose time is limited, and the keys it signs with
   | 'out-of-time'
   | 'signer-denied'

@@ -112,9 +112,13 @@ async function work(url: string | undefined, flags: WorkerFlags, context: Contex
     }, onEnded);
   if (flags.once) {
     const publisher = openHere(() => undefined);
-    await publisher.submitStaged();
-    await publisher.idle();
-    await publisher.sweep();
+    try {
+      await publisher.submitStaged();
+      await publisher.idle();
+      await publisher.sweep();
+    } finally {
+      await publisher.close();
+    }
   } else {
     const worker = createWorker({
       open: (onEnded) => openHere(() => undefined, onEnded),

@@ -1,4 +1,5 @@
 import { constants, createWriteStream } from 'node:fs';
+import { hostname } from 'node:os';
 import { access } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +9,8 @@ import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
+import { needsLease, takeLease, weakerGuarantee } from '../../core/cache/publisher-lease.ts';
+import type { PublisherLease } from '../../core/cache/publisher-lease.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
@@ -142,9 +145,9 @@ async function assertWritable({ url }: Bucket): Promise<void> {
 }
 
 /**
- * A publisher in this process, with this machine's key.
+ * A publisher in this process, with this machine's key. Whoever uses it closes it.
  *
- * @throws NicheError `wrong-key`
+ * @throws NicheError `wrong-key`; `publisher-running` where only one process may publish
  */
 export async function openPublisher(
   cache: OpenCache,
@@ -152,9 +155,15 @@ export async function openPublisher(
   context: Context,
 ): Promise<OpenPublisher> {
   const signers = await findSigners(cache, secretKeyFile, context);
+  const lease = needsLease(cache) ? await takeOnlyLease(cache, context) : undefined;
   const version = `niche ${context.version}`;
   return (onPublished, onEnded) =>
-    createLocalPublisher({ ...cache, signers, version, onPublished, onEnded });
+    createLocalPublisher({ ...cache, signers, version, onPublished, onEnded, lease });
+}
+
+async function takeOnlyLease(cache: OpenCache, context: Context): Promise<PublisherLease> {
+  context.stderr.write(`niche: ${weakerGuarantee}\n`);
+  return takeLease(cache.private, { holder: `process ${process.pid} on ${hostname()}` });
 }
 
 /** @throws NicheError `usage` when the cache is for another store folder than this nix has */

@@ -275,6 +275,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
         await publisher.submitStaged();
         await publisher.idle();
         await publisher.sweep();
+        await publisher.close();
       }
       forgetUnheard();
       return results.all();

@@ -43,6 +43,8 @@ export const blockedPrefix = 'blocked/';
 export const blockedKey = (storeHash: string): string => `${blockedPrefix}${storeHash}`;
 export const auditPrefix = 'audit/';
 export const attemptsPrefix = 'attempts/';
+/** Leases, where only one process may publish. */
+export const publishersPrefix = 'publishers/';
 
 /** One batch of one upload. */
 export interface BatchId {

@@ -1,6 +1,7 @@
 import { toError } from '../errors.ts';
 import type { Origin } from './audit.ts';
 import { parseManifestKey, stagingPrefix } from './layout.ts';
+import type { PublisherLease } from './publisher-lease.ts';
 import type { BatchId, Waiting } from './layout.ts';
 import { createPublisher } from './publisher.ts';
 import type { Published, Publisher, PublisherOptions } from './publisher.ts';
@@ -35,6 +36,8 @@ export interface LocalPublisher {
   /** Begins nothing more: what is not under way yet stays staged. */
   stop(): void;
   load(): PublisherLoad;
+  /** Ends it, once idle: another process may publish then where only one may. */
+  close(): Promise<void>;
 }
 
 /** What a publisher has to do, in tasks: a batch each, or a path that is resumed. */
@@ -48,6 +51,8 @@ export type LocalPublisherOptions = Omit<PublisherOptions, 'wake'> & {
   readonly onPublished?: (published: Published) => void;
   /** Hears how each batch ended, and each path that was resumed (then `id` is null). */
   readonly onEnded?: ((id: BatchId | null, failure: Error | null) => void) | undefined;
+  /** Taken where the storage cannot keep two publishers apart. */
+  readonly lease?: PublisherLease | undefined;
 };
 
 export function createLocalPublisher(options: LocalPublisherOptions): LocalPublisher {
@@ -69,11 +74,13 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
   });
 
   async function resume(waiting: Waiting): Promise<void> {
+    options.lease?.assertHeld();
     const published = await publisher.resume(waiting);
     if (published) onPublished(published);
   }
 
   async function publish(id: BatchId, origin: Origin | undefined): Promise<void> {
+    options.lease?.assertHeld();
     for (const published of await publisher.publish(id, { origin })) onPublished(published);
   }
 
@@ -149,7 +156,9 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       }
       return count;
     },
+    close: async () => options.lease?.release(),
     async sweep(staleMs = 2 * publisher.timeLimitMs) {
+      options.lease?.assertHeld();
       const report = await sweep({
         private: options.private,
         public: options.public,

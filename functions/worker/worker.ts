@@ -141,7 +141,8 @@ export function createWorker(options: WorkerOptions): Worker {
       publisher.stop();
       const ended = Promise.all([publisher.idle(), sweeping]).then(() => true);
       const isOver = await Promise.race([ended, sleep(graceMs, false, { ref: false })]);
-      if (!isOver) onEvent({ event: 'abandoned', running: publisher.load().running });
+      if (isOver) await attempt('ending', () => publisher.close());
+      else onEvent({ event: 'abandoned', running: publisher.load().running });
     },
 
     health() {
