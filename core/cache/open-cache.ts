@@ -6,6 +6,7 @@ import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http.ts';
 import type { ObjectReader } from '../storage/http.ts';
 import { openBucket } from '../storage/open.ts';
+import { withProfileOf } from '../storage/s3-url.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { receiptPrefix } from './layout.ts';
@@ -110,13 +111,21 @@ export async function openCache(
         : openBucket(config.private, { credentials: access.credentialsFor?.(config.private) }),
     };
   }
-  return { ...cache, ...(await openRoots(cache, access)) };
+  return { ...cache, ...(await openRoots(cache, url, access)) };
 }
 
 type Roots = Pick<OpenCache, 'public' | 'private'>;
 
-async function openRoots({ config, reader }: ReadableCache, access: CacheAccess): Promise<Roots> {
-  const own = bucketsOf(config, (root) => access.credentialsFor?.(root));
+async function openRoots(
+  { config, reader }: ReadableCache,
+  named: string,
+  access: CacheAccess,
+): Promise<Roots> {
+  const roots = {
+    storage: withProfileOf(named, config.storage),
+    private: withProfileOf(named, config.private),
+  };
+  const own = bucketsOf(roots, (root) => access.credentialsFor?.(root));
   const mayTryOwn = access.hasCredentials(config.private);
   if (mayTryOwn && (await mayStage(own.private))) return own;
   const secret = await readSecret(reader, privateDocument);

@@ -104,6 +104,13 @@ export function formatS3Url(location: S3Location): string {
   return `s3://${bucket}${path}${query.length === 0 ? '' : `?${query.join('&')}`}`;
 }
 
+/** The S3 URL `url` with the profile that the user named in `named`, where both are S3's. */
+export function withProfileOf(named: string, url: string): string {
+  if (!named.startsWith('s3:') || !url.startsWith('s3:')) return url;
+  const { profile } = parseS3Url(named);
+  return profile === undefined ? url : formatS3Url({ ...parseS3Url(url), profile });
+}
+
 /** Where the server answers; undefined for AWS itself, where the SDK knows. */
 export function s3Endpoint(location: S3Location): string | undefined {
   if (location.endpoint !== undefined) return location.endpoint;
