@@ -1,9 +1,12 @@
+import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { isNicheError } from '../../core/errors.ts';
 import { openS3Bucket } from '../../core/storage/s3.ts';
 import { partBytes } from '../../core/storage/s3-upload.ts';
 import { parseS3Url, s3PublicUrl } from '../../core/storage/s3-url.ts';
 import type { S3Options } from '../../core/storage/s3-session.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
 import { s3ServerNames, startS3Server, whyNoS3, type S3Server } from '../support/s3-servers.ts';
 import { bucketConformance } from './conformance.ts';
 import { storageFaults } from './faults.ts';
@@ -51,6 +54,66 @@ for (const name of s3ServerNames) {
         };
       });
     }
+
+    it('takes 403 for “missing” of a narinfo alone, and only once the cache is readable', async (t) => {
+      const server = await started();
+      const proxy = await startFaultProxy(server.endpoint);
+      t.after(() => proxy.stop());
+      const bucket = open(server, await server.emptyUrl(proxy.url), { pace: quick });
+      const refusal = { status: 403, headers: xml, body: s3Error('AccessDenied') };
+      proxy.inject(({ path }) =>
+        /absent|niche\.json/.test(path) ? { kind: 'answer', ...refusal } : null,
+      );
+      const denied = { code: 'storage-denied' };
+      await assert.rejects(bucket.head('absent.narinfo'), denied);
+      await bucket.put('nix-cache-info', Buffer.from('StoreDir: /nix/store\n'));
+      assert.equal(await bucket.head('absent.narinfo'), null);
+      assert.equal(await bucket.get('absent.narinfo'), null);
+      await assert.rejects(bucket.head('niche.json'), denied);
+    });
+
+    it('says what is wrong with a bucket, a key, an endpoint or its scheme', async () => {
+      const server = await started();
+      const url = server.url(await server.createBucket());
+      const key = server.credentials;
+      for (const [where, credentials, code, message, hint] of [
+        [server.url('no-such-bucket'), key, 'storage-unavailable', /no such bucket/, /--create/],
+        [
+          url,
+          { ...key, accessKeyId: 'nobody' },
+          'storage-denied',
+          /does not know this access key|access denied/,
+          /AWS_ACCESS_KEY_ID|credentials/,
+        ],
+        [
+          url,
+          { ...key, secretAccessKey: 'wrong' },
+          'storage-denied',
+          /secret key does not belong|access denied/,
+          /AWS_SECRET_ACCESS_KEY|credentials/,
+        ],
+        [url.replace('http:', 'https:'), key, 'storage-unavailable', /SSL|TLS|EPROTO/i, /http:/],
+        [
+          's3://acme?endpoint=http://127.0.0.1:1',
+          key,
+          'storage-unavailable',
+          /ECONNREFUSED/,
+          /running/,
+        ],
+      ] as const) {
+        const bucket = open(server, where, { credentials, pace: quick });
+        for (const attempt of [() => bucket.get('x'), () => bucket.put('x', Buffer.from('x'))]) {
+          await assert.rejects(attempt, (error) => {
+            assert.ok(isNicheError(error, code), String(error));
+            assert.match(error.message, message);
+            assert.match(error.hint ?? '', hint);
+            assert.ok(!error.message.includes('\n'));
+            return true;
+          });
+        }
+        if (where.includes('no-such')) await assert.rejects(bucket.head('x'), { code });
+      }
+    });
 
     storageFaults(`S3 on ${name}`, async () => {
       const server = await started();

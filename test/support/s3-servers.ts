@@ -100,7 +100,12 @@ const kinds = {
         args: [
           ...['server', `-dir=${folder}`, '-ip=127.0.0.1', '-ip.bind=127.0.0.1'],
           ...['-filer', '-s3', `-s3.config=${identities}`, '-master.telemetry=false'],
-          ...['-volume.max=64', '-master.volumeSizeLimitMB=512', '-s3.iam=false'],
+          ...[
+            '-volume.max=64',
+            '-master.volumeSizeLimitMB=512',
+            '-s3.iam=false',
+            '-s3.autoCreateBucket=false',
+          ],
           ...names.map(
             (name, index) => `-${name}.port${index % 2 === 0 ? '' : '.grpc'}=${ports[index]!}`,
           ),
