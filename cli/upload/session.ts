@@ -264,18 +264,21 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       return [...unstaged, ...results.unsettled()];
     },
     async settle() {
-      do {
-        // What was staged before storage failed is published all the same.
-        await stager.finish().finally(() => publisher?.idle());
-        if (publisher) await readReceipts();
-        else await waitForReceipts();
-      } while (await stageMissing());
-      if (publisher) {
-        // What a killed run has left: nobody else may ever publish it.
-        await publisher.submitStaged();
-        await publisher.idle();
-        await publisher.sweep();
-        await publisher.close();
+      try {
+        do {
+          // What was staged before storage failed is published all the same.
+          await stager.finish().finally(() => publisher?.idle());
+          if (publisher) await readReceipts();
+          else await waitForReceipts();
+        } while (await stageMissing());
+        if (publisher) {
+          // What a killed run has left: nobody else may ever publish it.
+          await publisher.submitStaged();
+          await publisher.idle();
+          await publisher.sweep();
+        }
+      } finally {
+        await publisher?.close();
       }
       forgetUnheard();
       return results.all();
