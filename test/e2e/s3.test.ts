@@ -108,7 +108,10 @@ for (const name of s3ServerNames) {
       const made = await initCache(machine, server, `${server.url('acme')}&conditional=yes`);
       await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
       const upper = await machine.output('nix-build', ['--no-out-link', '-A', 'upper']);
-      const pushed = await machine.nicheDoes(['push', '-u', made.storage, upper], { env });
+      const pushed = await machine.nicheDoes(
+        ['push', '-u', made.storage, '--publish', 'local', upper],
+        { env },
+      );
       assert.match(pushed.stderr, /2 paths published/);
       const reader = await readerOf(t, made, machine);
       const s3 = `s3://acme?region=${server.region}&scheme=http&endpoint=${server.endpoint.slice('http://'.length)}`;
@@ -176,17 +179,19 @@ describe('a cache in S3 that is not as it should be', { concurrency: false }, ()
     t.after(() => worker.process.kill('SIGKILL'));
     const bucket = openS3Bucket(parseS3Url(made.private), { credentials: server.credentials });
     await until('the worker runs', async () => (await listKeys(bucket, 'publishers/')).length > 0);
-    const refused = await machine.niche(['push', '-u', made.storage, upper], { env });
+    const refused = await machine.niche(['push', '-u', made.storage, '--publish', 'local', upper], {
+      env,
+    });
     assert.equal(refused.status, 1);
     assert.match(refused.stderr, /another process publishes to s3:.*process [0-9]+ on /);
-    const args = ['push', '-u', made.storage, '--no-publish', '--wait', '60s', upper];
+    const args = ['push', '-u', made.storage, '--wait', '60s', upper];
     await machine.nicheDoes(args, { env });
     worker.interrupt('SIGTERM');
     const { stderr } = await worker.ended;
     assert.match(stderr, /does not write conditionally: only one process may publish/);
     assert.match(stderr, /2 paths published, 0 rejected/);
     assert.deepEqual(await listKeys(bucket, 'publishers/'), []);
-    await machine.nicheDoes(['push', '-u', made.storage, upper], { env });
+    await machine.nicheDoes(['push', '-u', made.storage, '--publish', 'local', upper], { env });
     await machine.nicheDoes(['verify', '-u', made.storage], { env });
   });
 
