@@ -43,11 +43,6 @@ export function nameCache(
   return { url, pinned: [...new Set(pinned)] };
 }
 
-/** The URL of {@link nameCache} alone. */
-export function cacheUrl(option: string | undefined, context: Context): string {
-  return nameCache(option, [], context).url;
-}
-
 /** Whether {@link nameCache} has an answer. */
 export function isCacheNamed(option: string | undefined, context: Context): boolean {
   return named(option, context) !== undefined;
