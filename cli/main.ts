@@ -4,9 +4,11 @@ import { Command, CommanderError } from 'commander';
 
 import packageJson from '../package.json' with { type: 'json' };
 import { addBuild, addExec } from './commands/build.ts';
+import { addConfig } from './commands/config.ts';
 import { addInit } from './commands/init.ts';
 import { addKey } from './commands/key.ts';
 import { addPush } from './commands/push.ts';
+import { addResign } from './commands/resign.ts';
 import { addServe } from './commands/serve.ts';
 import { addShow } from './commands/show.ts';
 import { addStatus } from './commands/status.ts';
@@ -45,6 +47,8 @@ export function createProgram(context: Context): Command {
   addServe(program, context);
   addWorker(program, context);
   addKey(program, context);
+  addResign(program, context);
+  addConfig(program, context);
   return program;
 }
 

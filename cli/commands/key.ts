@@ -5,6 +5,8 @@ import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
 import { openCacheReader } from '../../core/cache/open-cache.ts';
+import { dependents } from '../../core/cache/resign.ts';
+import { retireKey, rotateKey } from '../../core/cache/rotate-key.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -12,14 +14,22 @@ import {
   parseSecretKey,
 } from '../../core/nix/keys.ts';
 import { isErrno } from '../../core/storage/file-errors.ts';
-import { normalizeCacheUrl } from '../cache-url.ts';
+import { nameCache, normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
-import { ownAccess } from '../open-cache.ts';
+import { keyringOf } from '../identities.ts';
+import { openNamedCache, ownAccess } from '../open-cache.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
+import { addCacheOption } from '../upload/options.ts';
 
 interface GenerateFlags {
   readonly name: string;
   readonly secretKeyFile?: string;
+  readonly json: boolean;
+}
+
+interface RotateFlags {
+  readonly cacheUrl?: string;
+  readonly keyName?: string;
   readonly json: boolean;
 }
 
@@ -31,8 +41,8 @@ interface ShowFlags {
 export function addKey(program: Command, context: Context): void {
   const key = program
     .command('key')
-    .summary('make or show signing keys')
-    .description('Makes or shows signing keys in Nix’s own format.');
+    .summary('make, show, rotate or retire signing keys')
+    .description('Makes or shows signing keys in Nix’s own format, and changes those of a cache.');
   key
     .command('generate')
     .summary('make a signing key')
@@ -74,6 +84,100 @@ Examples:
     .action(async (file: string | undefined, flags: ShowFlags) => {
       await show(file, flags, context);
     });
+  addCacheOption(
+    key
+      .command('rotate')
+      .summary('make a new key beside the cache’s old one')
+      .description(
+        'Makes a signing key in niche.signing.json beside those that are there: from then on all of them sign. Takes an identity that may read that document, and credentials that may write it.',
+      ),
+  )
+    .option('--key-name <name>', 'the new key’s name (default: the newest one’s, counted up)')
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche key rotate -u s3://acme`,
+    )
+    .action(async (flags: RotateFlags) => rotate(flags, context));
+  addCacheOption(
+    key
+      .command('retire')
+      .summary('take a key out of the cache')
+      .description(
+        'Takes a key out of niche.json and niche.signing.json. It is refused while a published path would not verify without it: see niche resign.',
+      )
+      .argument('<name>', 'the key’s name, as acme-1, or the public key'),
+  )
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche key retire -u s3://acme acme-1`,
+    )
+    .action(async (name: string, flags: RotateFlags) => retire(name, flags, context));
+}
+
+async function rotate(flags: RotateFlags, context: Context): Promise<void> {
+  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const name = flags.keyName ?? nextName(cache.config.publicKeys);
+  const publicKey = await rotateKey(cache, name, keyringOf(context));
+  const u = flags.cacheUrl === undefined ? '' : ` -u ${flags.cacheUrl}`;
+  context.stdout.write(
+    flags.json
+      ? `${JSON.stringify({ publicKey })}\n`
+      : `new public key: ${publicKey}
+
+Next: restart a niche worker, so that it signs with both keys, and sign what is published:
+  niche resign${u}
+Then, for whoever reads the cache, so that they trust the new key as well:
+  niche use ${cache.config.substituter}
+`,
+  );
+}
+
+/** `acme-2` after `acme-1`. */
+function nextName(publicKeys: readonly string[]): string {
+  const newest = (publicKeys.at(-1) ?? '').split(':')[0] ?? '';
+  const [, stem = newest, number = '1'] = /^(.*)-(\d+)$/.exec(newest) ?? [];
+  return `${stem}-${Number(number) + 1}`;
+}
+
+/** How long Nix keeps a narinfo that it has read, in days: narinfo-cache-positive-ttl. */
+const narInfoDays = 30;
+
+async function retire(text: string, flags: RotateFlags, context: Context): Promise<void> {
+  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const { publicKeys, name } = cache.config;
+  const publicKey = publicKeys.find((key) => key === text || key.startsWith(`${text}:`));
+  if (publicKey === undefined || publicKeys.length === 1) {
+    const why = publicKey === undefined ? 'has no such key' : 'has no other key';
+    throw new NicheError('wrong-key', `the cache ${name} ${why}: ${publicKeys.join(' ')}`, {
+      hint: 'make another one with: niche key rotate',
+    });
+  }
+  const depending = await dependents(cache, publicKey);
+  if (depending.length > 0) {
+    const u = flags.cacheUrl === undefined ? '' : ` -u ${flags.cacheUrl}`;
+    throw new NicheError(
+      'key-in-use',
+      `${depending.join(', ')}${depending.length < 20 ? '' : ' …'} would not verify without ${publicKey}`,
+      { hint: `sign what is published with the other keys first: niche resign${u}` },
+    );
+  }
+  await retireKey(cache, publicKey, keyringOf(context));
+  const until = new Date(Date.now() + narInfoDays * 86_400_000).toISOString().slice(0, 10);
+  context.stdout.write(
+    flags.json
+      ? `${JSON.stringify({ publicKey, keepTrustedUntil: until })}\n`
+      : `retired ${publicKey}
+
+Until ${until} readers may still hold narinfos of before that carry its signature alone (Nix keeps
+them for ${narInfoDays} days): they should trust the old key until then, and the new one from now on.
+`,
+  );
 }
 
 async function generate(flags: GenerateFlags, context: Context): Promise<void> {

@@ -1,0 +1,87 @@
+import type { Command } from 'commander';
+
+import { resign } from '../../core/cache/resign.ts';
+import type { ResignTally } from '../../core/cache/resign.ts';
+import { nameCache } from '../cache-url.ts';
+import { statusNotPublished, statusRejected } from '../context.ts';
+import type { Context } from '../context.ts';
+import { listenForInterrupt } from '../interrupt.ts';
+import { openNamedCache } from '../open-cache.ts';
+import { findSigners } from '../secret-keys.ts';
+import { count } from '../ui/format.ts';
+import { addCacheOption, addSecretKeyOption } from '../upload/options.ts';
+import { startProgress } from '../upload/setup.ts';
+
+interface ResignFlags {
+  readonly cacheUrl?: string;
+  readonly secretKeyFile?: string;
+  readonly json: boolean;
+}
+
+export function addResign(program: Command, context: Context): void {
+  addSecretKeyOption(
+    addCacheOption(
+      program
+        .command('resign')
+        .summary('sign what is published with the cache’s new key too')
+        .description(
+          'Adds the signatures that published narinfos lack, touching nothing else in them; only what verifies under a key of the cache already is signed. It may be stopped and run again: it goes on with what is left.',
+        ),
+    ),
+  )
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche key rotate -u s3://acme
+  niche resign -u s3://acme`,
+    )
+    .action(async (flags: ResignFlags) => run(flags, context));
+}
+
+async function run(flags: ResignFlags, context: Context): Promise<void> {
+  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const signers = await findSigners(cache, flags.secretKeyFile, context);
+  const progress = startProgress(context, true);
+  const interrupt = listenForInterrupt(true);
+  try {
+    const tally = await resign({
+      ...cache,
+      signers,
+      version: `niche ${context.version}`,
+      signal: interrupt.signal,
+      onProgress(now) {
+        progress.state(() => describe(now));
+      },
+    });
+    progress.end();
+    for (const key of tally.unverified.slice(0, maxNamed)) {
+      progress.line(`${key} carries no signature of the cache that verifies: it was left as it is`);
+    }
+    if (flags.json) context.stdout.write(`${JSON.stringify(tally)}\n`);
+    else context.stdout.write(`${describe(tally)}\n`);
+    const isWhole = tally.changed === 0 && tally.unsignable === 0;
+    context.setExitStatus(
+      tally.unverified.length > 0 ? statusRejected : isWhole ? 0 : statusNotPublished,
+    );
+  } finally {
+    progress.end();
+    const status = interrupt.status();
+    if (status !== null) context.setExitStatus(status);
+    interrupt.close();
+  }
+}
+
+const maxNamed = 20;
+
+function describe({ signed, complete, unsignable, changed, unverified }: ResignTally): string {
+  const rest = [
+    unsignable > 0 ? `${unsignable} too long for the signer` : '',
+    changed > 0 ? `${changed} changed meanwhile: run it again` : '',
+    unverified.length > 0 ? `${unverified.length} not the cache’s` : '',
+  ].filter((part) => part !== '');
+  return [`signed ${count(signed, 'narinfo')}`, `${complete} had every signature`, ...rest].join(
+    ', ',
+  );
+}

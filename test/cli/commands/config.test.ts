@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { runNiche, startNiche } from '../../support/cli.ts';
+import type { Ran } from '../../support/cli.ts';
+import { makeAgeKey, openSopsLab } from '../../support/sops-lab.ts';
+import type { SopsLab } from '../../support/sops-lab.ts';
+
+interface Setting {
+  readonly lab: SopsLab;
+  readonly cache: string;
+  readonly client: { secretKey: string; recipient: string };
+  readonly publisher: { secretKey: string; recipient: string };
+  /** Runs a command as one who has the client's key, and the publisher's. */
+  readonly niche: (
+    args: readonly string[],
+    more?: { env?: Record<string, string>; input?: string },
+  ) => Promise<Ran>;
+  readonly document: (name?: string) => string;
+}
+
+async function setUp(t: TestContext): Promise<Setting> {
+  const lab = await openSopsLab(t);
+  const [client, publisher] = [await makeAgeKey(), await makeAgeKey()];
+  const cache = join(lab.folder, 'cache');
+  const runtime = join(lab.folder, 'run');
+  await mkdir(runtime, { mode: 0o700 });
+  const env = {
+    ...lab.env,
+    XDG_RUNTIME_DIR: runtime,
+    SOPS_AGE_KEY: `${client.secretKey} ${publisher.secretKey}`,
+  };
+  const niche: Setting['niche'] = (args, more = {}) =>
+    runNiche(args, { ...more, env: { ...env, ...more.env } });
+  const made = await niche(
+    [
+      ...['init', cache, '--name', 'acme', '--no-upstream', '--age', client.recipient],
+      ...['--signing-age', publisher.recipient, '--upload-credentials', '-'],
+    ],
+    { input: '{"kind":"s3","accessKeyId":"AKIA","secretAccessKey":"hush"}' },
+  );
+  assert.equal(made.status, 0, made.stderr);
+  const document = (name = 'niche.private.json'): string => readFileSync(join(cache, name), 'utf8');
+  return { lab, cache, client, publisher, niche, document };
+}
+
+/** An editor that runs `script` on the file. */
+async function editor({ lab }: Setting, script: string): Promise<Record<string, string>> {
+  const program = join(lab.folder, 'editor');
+  await writeFile(program, `#!/bin/sh\nset -e\n${script}\n`);
+  await chmod(program, 0o755);
+  return { EDITOR: program };
+}
+
+test('show: who can read it, and what it says without the secrets', async (t) => {
+  const { niche, cache, client } = await setUp(t);
+  const shown = await niche(['config', 'show', '-u', cache]);
+  assert.equal(shown.status, 0, shown.stderr);
+  assert.ok(shown.stdout.includes(`age:${client.recipient}`));
+  assert.match(shown.stdout, /AKIA/);
+  assert.doesNotMatch(shown.stdout, /hush/);
+  assert.match((await niche(['config', 'show', '-u', cache, '--reveal'])).stdout, /hush/);
+  const signing = await niche(['config', 'show', '--signing', '-u', cache]);
+  assert.match(signing.stdout, /acme-1:/);
+  const stranger = await niche(['config', 'show', '-u', cache], { env: { SOPS_AGE_KEY: '' } });
+  assert.equal(stranger.status, 0);
+  assert.match(stranger.stdout, /not for this machine/);
+});
+
+test('edit: what the editor leaves is encrypted for the same recipients, and gone in the clear', async (t) => {
+  const setting = await setUp(t);
+  const { niche, cache, lab, document, client } = setting;
+  const seen = join(lab.folder, 'seen');
+  const env = await editor(
+    setting,
+    `stat -c '%a %n' "$(dirname "$1")" > ${seen}; stat -c '%a' "$1" >> ${seen}; env >> ${seen}
+     sed -i s/hush/another/ "$1"`,
+  );
+  const before = document();
+  const edited = await niche(['config', 'edit', '-u', cache], { env });
+  assert.equal(edited.status, 0, edited.stderr);
+  assert.notEqual(document(), before);
+  const shown = await niche(['config', 'show', '-u', cache, '--reveal']);
+  assert.match(shown.stdout, /another/);
+  assert.ok(shown.stdout.includes(client.recipient));
+
+  const [folder = '', file = '', ...environment] = (await readFile(seen, 'utf8')).split('\n');
+  assert.ok(folder.startsWith(`700 ${join(lab.folder, 'run')}/niche-edit-`), folder);
+  assert.equal(file, '600');
+  assert.doesNotMatch(environment.join('\n'), /AGE-SECRET/);
+  assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
+});
+
+test('edit: what is not valid changes nothing, and is not shown', async (t) => {
+  const setting = await setUp(t);
+  const { niche, cache, lab, document } = setting;
+  const before = document();
+  for (const [script, said] of [
+    [`echo '{"hush' > "$1"`, /not JSON/],
+    [`sed -i s/secretAccessKey/secretAccesKey/ "$1"`, /secretAccessKey/],
+    [`sed -i 's/"version": 1/"version": 2/' "$1"`, /newer|version 2/],
+    ['exit 3', /ended with 3/],
+    ['true', /nothing was changed/],
+  ] as const) {
+    const env = await editor(setting, script);
+    const { status, stderr } = await niche(['config', 'edit', '-u', cache], { env });
+    assert.equal(status, script === 'true' ? 0 : 1, stderr);
+    assert.match(stderr, said);
+    assert.doesNotMatch(stderr, /hush/);
+    assert.equal(document(), before);
+    assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
+  }
+});
+
+test('edit: of two at once the second is told, and nothing is lost', async (t) => {
+  const setting = await setUp(t);
+  const { niche, cache, document } = setting;
+  const other = await makeAgeKey();
+  const env = await editor(
+    setting,
+    `${process.execPath} ${join(import.meta.dirname, '../../../cli/main.ts')} config add-recipient -u ${cache} --age ${other.recipient}
+     sed -i s/hush/lost/ "$1"`,
+  );
+  // The editor's environment has no key: that of the file is found by the inner niche.
+  const keys = join(setting.lab.folder, 'keys.txt');
+  await writeFile(keys, `${setting.client.secretKey}\n`);
+  const edited = await niche(['config', 'edit', '-u', cache], {
+    env: { ...env, SOPS_AGE_KEY_FILE: keys },
+  });
+  assert.equal(edited.status, 1, edited.stderr);
+  assert.match(edited.stderr, /changed by somebody else meanwhile/);
+  assert.ok(document().includes(other.recipient));
+  const shown = await niche(['config', 'show', '-u', cache, '--reveal']);
+  assert.match(shown.stdout, /hush/);
+});
+
+test('edit: a signal leaves nothing in the clear, and what a killed one left goes next time', async (t) => {
+  const setting = await setUp(t);
+  const { cache, lab, niche } = setting;
+  const run = join(lab.folder, 'run');
+  const env = {
+    ...lab.env,
+    ...(await editor(setting, 'echo editing; exec sleep 60')),
+    SOPS_AGE_KEY: setting.client.secretKey,
+    XDG_RUNTIME_DIR: run,
+  };
+  const start = async (): Promise<Awaited<ReturnType<typeof startNiche>>> =>
+    startNiche(['config', 'edit', '-u', cache], { env });
+  const stopped = await start();
+  assert.equal(readdirSync(run).length, 1);
+  await stopEditor(stopped.process.pid);
+  await stopped.stop('SIGTERM');
+  assert.deepEqual(readdirSync(run), []);
+
+  const killed = await start();
+  await stopEditor(killed.process.pid, async () => killed.stop('SIGKILL'));
+  assert.equal(readdirSync(run).length, 1);
+  await niche(['config', 'edit', '-u', cache], { env: await editor(setting, 'true') });
+  assert.deepEqual(readdirSync(run), []);
+});
+
+/** The editor of a niche that goes away keeps its output open. */
+async function stopEditor(pid: number | undefined, first?: () => Promise<unknown>): Promise<void> {
+  const children = readFileSync(`/proc/${pid ?? 0}/task/${pid ?? 0}/children`, 'utf8');
+  const ended = first?.();
+  if (ended) await sleep(100);
+  for (const child of children.trim().split(' ')) {
+    if (ended) process.kill(Number(child), 'SIGKILL');
+    else setTimeout(() => process.kill(Number(child), 'SIGKILL'), 200);
+  }
+  await ended;
+}
+
+test('recipients: added, removed under a new data key, kept apart from the signing key', async (t) => {
+  const setting = await setUp(t);
+  const { niche, cache, lab, document, publisher, client } = setting;
+  const other = await makeAgeKey();
+  const u = ['-u', cache];
+  const added = await niche(['config', 'add-recipient', ...u, '--age', other.recipient]);
+  assert.equal(added.status, 0, added.stderr);
+  const asOther = { SOPS_AGE_KEY: other.secretKey };
+  const shown = await niche(['config', 'show', ...u, '--reveal'], { env: asOther });
+  assert.match(shown.stdout, /hush/);
+
+  const value = (text: string): string => /"secretAccessKey": "([^"]+)"/.exec(text)?.[1] ?? '';
+  const before = document();
+  const removed = await niche(['config', 'remove-recipient', ...u, '--age', other.recipient]);
+  assert.equal(removed.status, 0, removed.stderr);
+  assert.match(removed.stderr, /make new ones/);
+  assert.notEqual(value(document()), value(before));
+  const now = await niche(['config', 'show', ...u, '--reveal'], { env: asOther });
+  assert.match(now.stdout, /not for this machine/);
+
+  for (const [args, said] of [
+    [['add-recipient', '--age', publisher.recipient], /would read the signing key/],
+    [['add-recipient', '--signing', '--age', client.recipient], /would read the signing key/],
+    [['add-recipient', '--age', client.recipient], /already/],
+    [['remove-recipient', '--age', other.recipient], /is not encrypted for/],
+    [['remove-recipient', '--age', client.recipient], /readable by nobody/],
+    [['add-recipient'], /which recipient/],
+  ] as const) {
+    const refused = await niche(['config', ...args, ...u]);
+    assert.equal(refused.status, 1, refused.stderr);
+    assert.match(refused.stderr, said);
+  }
+  assert.equal(existsSync(join(lab.folder, 'cache/niche.signing.json')), true);
+});
+
+test('download, then upload: what cannot be read or is not valid is not put there', async (t) => {
+  const { niche, cache, lab, document } = await setUp(t);
+  const file = join(lab.folder, 'niche.private.json');
+  const u = ['-u', cache];
+  assert.equal((await niche(['config', 'download', ...u, file])).status, 0);
+  assert.equal(await readFile(file, 'utf8'), document());
+  assert.equal(statSync(file).isFile(), true);
+  assert.equal((await niche(['config', 'upload', ...u, file])).status, 0);
+  const before = document();
+  await writeFile(file, before.replace(/data:./, 'data:A').replace(/data:A/, 'data:B'));
+  const refused = await niche(['config', 'upload', ...u, file]);
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /altered/);
+  const wrong = await niche(['config', 'upload', '--signing', ...u, '-'], { input: before });
+  assert.equal(wrong.status, 1);
+  assert.match(wrong.stderr, /secretKeys|storage/);
+  assert.equal(document(), before);
+});
