@@ -71,6 +71,8 @@ async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
     bundle: true,
     minify: true,
     sourcemap: 'external',
+    // They are in third-party-licenses.txt, whole.
+    legalComments: 'none',
     platform: 'node',
     format: kind,
     target: 'node24',

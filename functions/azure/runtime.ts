@@ -1,6 +1,9 @@
 import type { InvocationContext } from '@azure/functions';
 
 import packageJson from '../../package.json' with { type: 'json' };
+import { azureKvIdentity } from '../../core/secrets/azure-kv.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import { openBucket } from '../../core/storage/open.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';
 import { createLog } from '../shared/log.ts';
@@ -11,6 +14,7 @@ import type { Counter } from '../shared/tally.ts';
 import type { PrivateRoot } from '../shared/task.ts';
 import { openStorageQueue } from './queue.ts';
 import { privateRoot, readAzureSettings } from './settings.ts';
+import { vaultClients } from './vault.ts';
 
 /** As much of the runtime's context as is used: its log belongs to the invocation. */
 export type Context = Pick<InvocationContext, 'invocationId' | 'triggerMetadata'> &
@@ -32,10 +36,18 @@ export interface AzureRuntime {
 export function createAzureRuntime(env: Environment): AzureRuntime {
   const settings = readAzureSettings(env);
   const app = env['WEBSITE_SITE_NAME'] ?? 'local';
+  const connectionString = settings.AZURE_STORAGE_CONNECTION_STRING;
+  const open = (url: string): Bucket =>
+    openBucket(
+      url,
+      connectionString === undefined ? {} : { credentials: { kind: 'azure', connectionString } },
+    );
   return {
     root: privateRoot(settings),
     deployment: createDeployment({
       settings,
+      buckets: { public: open(settings.NICHE_PUBLIC), private: open(settings.NICHE_PRIVATE) },
+      identities: [azureKvIdentity(vaultClients(settings.NICHE_VAULT))],
       queue: openStorageQueue({
         name: settings.NICHE_WORK_QUEUE,
         connectionString: settings.NICHE_QUEUE,

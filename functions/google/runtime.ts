@@ -1,4 +1,6 @@
 import packageJson from '../../package.json' with { type: 'json' };
+import { gcpKmsIdentity } from '../../core/secrets/gcp-kms.ts';
+import { openGcpKms } from '../../core/signing/gcp-kms.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';
 import { createLog } from '../shared/log.ts';
@@ -9,6 +11,7 @@ import type { Counter } from '../shared/tally.ts';
 import type { PrivateRoot } from '../shared/task.ts';
 import { createCallerCheck } from './caller.ts';
 import type { CallerCheck } from './caller.ts';
+import { kmsClients } from './decrypt.ts';
 import { privateRoot, readGoogleSettings } from './settings.ts';
 import { openTopic } from './topic.ts';
 
@@ -55,6 +58,8 @@ export function createGoogleRuntime(
     }),
     deployment: createDeployment({
       settings,
+      signing: { gcpKms: openGcpKms({ endpoint: settings.NICHE_KMS_ENDPOINT }) },
+      identities: [gcpKmsIdentity(kmsClients(settings.NICHE_KMS_ENDPOINT))],
       queue: openTopic(settings.NICHE_WAKE_TOPIC, { emulator: settings.PUBSUB_EMULATOR_HOST }),
       version: `niche ${packageJson.version} (${service}:${revision})`,
     }),

@@ -16,6 +16,8 @@ const googleSettings = deploymentSettings.extend({
   /** The service account that alone may call the sweep. */
   NICHE_SWEEP_CALLER: z.email(),
   NICHE_SWEEP_CERTIFICATES: z.url().default(googleCertificates),
+  /** Where Cloud KMS is asked, for signatures and for the key of `niche.signing.json`. */
+  NICHE_KMS_ENDPOINT: z.url().default('https://cloudkms.googleapis.com'),
   /** Set where Pub/Sub is an emulator, as for Google's own clients: `host:port`, without credentials. */
   PUBSUB_EMULATOR_HOST: z.string().optional(),
 });

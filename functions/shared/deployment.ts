@@ -3,7 +3,9 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open-cache.ts';
 import { createPublisher } from '../../core/cache/publisher.ts';
 import type { Publisher } from '../../core/cache/publisher.ts';
+import { readSigningKey } from '../../core/cache/signing-keys.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';
+import type { Identity } from '../../core/secrets/recipient.ts';
 import { openSigner } from '../../core/signing/open.ts';
 import type { OpenSignerOptions } from '../../core/signing/open.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
@@ -39,6 +41,8 @@ export interface DeploymentOptions {
   /** The release and the function, for the audit. */
   readonly version: string;
   readonly signing?: OpenSignerOptions | undefined;
+  /** What decrypts `niche.signing.json`, for signers that are secret keys. @default nothing */
+  readonly identities?: readonly Identity[] | undefined;
   /** Ready buckets; else they are opened by the settings. */
   readonly buckets?: { readonly public: Bucket; readonly private: Bucket } | undefined;
   readonly now?: (() => Date) | undefined;
@@ -63,7 +67,10 @@ export function createDeployment(options: DeploymentOptions): Deployment {
       config.storeDir,
     );
     const signers = settings.NICHE_SIGNERS.map((spec) =>
-      openSigner(spec, config.publicKeys, options.signing),
+      openSigner(spec, config.publicKeys, {
+        secretKey: (name) => readSigningKey(buckets.private, options.identities ?? [], name),
+        ...options.signing,
+      }),
     );
     const publisher = createPublisher({
       ...buckets,

@@ -155,6 +155,7 @@ module function 'function.bicep' = {
       NICHE_PUBLIC: 'azure://${accountName}/${publicContainer}/${prefix}'
       NICHE_PRIVATE: 'azure://${accountName}/${privateContainer}/${prefix}'
       NICHE_SIGNERS: signers
+      NICHE_VAULT: vault.outputs.vaultUrl
       NICHE_WORK_QUEUE: storage.outputs.workQueue
       NICHE_SWEEP_SCHEDULE: sweepSchedule
       // host.json's functionTimeout: an attempt older than this has died.

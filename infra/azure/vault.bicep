@@ -47,5 +47,6 @@ resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 }
 
 output vaultName string = vault.name
+output vaultUrl string = 'https://${vault.name}${environment().suffixes.keyvaultDns}'
 output keyName string = key.name
 output keyUrl string = key.properties.keyUriWithVersion
