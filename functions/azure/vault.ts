@@ -50,19 +50,23 @@ export function vaultClients(vault: string | undefined): AzureKvClients {
       }
       return Buffer.from(answer.value, 'base64url');
     };
-    return {
-      async decrypt(parameters: unknown) {
-        const { algorithm, ciphertext } = parameters as Parameters;
+    const client: Operations = {
+      async decrypt({ algorithm, ciphertext }) {
         return { algorithm, result: await operation('decrypt', algorithm, ciphertext) };
       },
       encrypt: () => Promise.reject(new Error('the publisher encrypts nothing')),
-    } as Awaited<ReturnType<AzureKvClients>>;
+    };
+    return client as unknown as Awaited<ReturnType<AzureKvClients>>;
   };
 }
 
-interface Parameters {
-  readonly algorithm: string;
-  readonly ciphertext: Uint8Array;
+/** Of the SDK's client, what decrypting takes. */
+interface Operations {
+  decrypt(parameters: {
+    readonly algorithm: string;
+    readonly ciphertext: Uint8Array;
+  }): Promise<{ algorithm: string; result: Uint8Array }>;
+  encrypt(): Promise<never>;
 }
 
 /** `https://vault.azure.net` of `https://acme.vault.azure.net`, and so in Azure's other clouds. */

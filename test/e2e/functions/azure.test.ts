@@ -1,0 +1,256 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseConfig } from '../../../core/cache/config.ts';
+import { initCache } from '../../../core/cache/init.ts';
+import { manifestKey, narInfoKey, signingKey } from '../../../core/cache/layout.ts';
+import type { BatchId } from '../../../core/cache/layout.ts';
+import { signingTree } from '../../../core/cache/signing-keys.ts';
+import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import { wrapForAzureKv } from '../../../core/secrets/azure-kv.ts';
+import { encryptDocument } from '../../../core/secrets/document.ts';
+import type { Bucket } from '../../../core/storage/bucket.ts';
+import { openBucket } from '../../../core/storage/open.ts';
+import { startAzureAccount } from '../../support/azure-account.ts';
+import type { AzureAccount } from '../../support/azure-account.ts';
+import { startAzureHost } from '../../support/azure-host.ts';
+import type { AzureHost } from '../../support/azure-host.ts';
+import { whyNoAzurite } from '../../support/azurite.ts';
+import { listKeys } from '../../support/bytes.ts';
+import { auditRecords } from '../../support/cache-kit.ts';
+import { startKeyVault } from '../../support/key-vault.ts';
+import type { KeyVault } from '../../support/key-vault.ts';
+import { buildClosure, stageBackwards } from '../../support/nix-closure.ts';
+import { bundleFunctions } from '../../support/function-bundle.ts';
+import { availableNix, createNixLab } from '../../support/nix-lab.ts';
+import type { NixLab } from '../../support/nix-lab.ts';
+import { blobCreatedEvent } from '../../functions/azure-events.ts';
+
+const nix = availableNix().at(-1);
+const why =
+  whyNoAzurite() ?? (nix ? null : 'no Nix under the tools folder: run `npm run setup:test`');
+const prefix = 'team/';
+const work = 'cache-private-work';
+
+describe('the bundled Azure functions', { skip: why ?? false, timeout: 300_000 }, () => {
+  let folder: string;
+  let app: string;
+  let account: AzureAccount;
+  let vault: KeyVault;
+  let host: AzureHost;
+  let lab: NixLab;
+  let publicRoot: Bucket, privateRoot: Bucket;
+  const key = generateSecretKey('acme-1', Buffer.alloc(32, 5));
+  const publicKey = formatPublicKey(key.publicKey);
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'niche-azure-functions-'));
+    app = await bundleFunctions('azure', folder);
+    account = await startAzureAccount();
+    vault = await startKeyVault(folder);
+    lab = await createNixLab({ nix: nix! });
+    await account.blobs.createContainer('cache', { access: 'blob' });
+    await account.blobs.createContainer('cache-private');
+    for (const name of [work, `${work}-poison`]) await account.queues.createQueue(name);
+    const credentials = { kind: 'azure', connectionString: account.connectionString } as const;
+    const urls = ['cache', 'cache-private'].map((name) =>
+      account.url(name).replace('?', `/${prefix}?`),
+    );
+    [publicRoot, privateRoot] = urls.map((url) => openBucket(url, { credentials })) as [
+      Bucket,
+      Bucket,
+    ];
+    await initCache(
+      publicRoot,
+      parseConfig(
+        JSON.stringify({
+          version: 1,
+          name: 'acme',
+          storeDir: lab.storeDir,
+          publicKeys: [publicKey],
+          substituter: `${account.publicUrl('cache')}/team`,
+          storage: urls[0],
+          private: urls[1],
+        }),
+        'the configuration',
+      ),
+    );
+    host = await startAzureHost({
+      app,
+      queues: account.queues,
+      retrySeconds: 0,
+      settings: {
+        NICHE_PUBLIC: urls[0]!,
+        NICHE_PRIVATE: urls[1]!,
+        NICHE_SIGNERS: 'secret-key:acme-1',
+        NICHE_VAULT: vault.url,
+        NICHE_WORK_QUEUE: work,
+        NICHE_SWEEP_SCHEDULE: '0 */15 * * * *',
+        NICHE_TIME_LIMIT_SECONDS: '1800',
+        NICHE_QUEUE: account.connectionString,
+        AZURE_STORAGE_CONNECTION_STRING: account.connectionString,
+        ...vault.identity,
+      },
+    });
+  });
+  after(async () => {
+    await host.stop();
+    await Promise.all([account.stop(), vault.stop(), lab.close()]);
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  /** Puts the secret key where the publisher finds it, for the vault's key alone. */
+  async function writeSigningDocument(): Promise<void> {
+    const recipient = {
+      kind: 'azure-kv',
+      vaultUrl: vault.url,
+      name: vault.keyName,
+      version: vault.version,
+    } as const;
+    const text = await encryptDocument(
+      {
+        tree: signingTree(new Map([['acme-1', formatSecretKey(key)]])),
+        recipients: [[recipient]],
+        now: new Date(),
+      },
+      {
+        wrap: (_, dataKey) =>
+          wrapForAzureKv(
+            () =>
+              Promise.resolve({
+                encrypt: () => Promise.resolve({ result: vault.encrypt(dataKey) }),
+              } as never),
+            recipient,
+            dataKey,
+          ),
+      },
+    );
+    await privateRoot.put(signingKey, Buffer.from(text));
+  }
+
+  /** What Event Grid puts into the queue once a blob is there. */
+  async function tell(key: string, container = 'cache-private'): Promise<void> {
+    const event = blobCreatedEvent(account.name, container, key);
+    const text = Buffer.from(JSON.stringify(event)).toString('base64');
+    await account.queues.getQueueClient(work).sendMessage(text);
+  }
+
+  const tellOf = (id: BatchId): Promise<void> => tell(`${prefix}${manifestKey(id)}`);
+
+  /** Until the queue is empty. @returns what became of each message */
+  async function drain(limit = 50): Promise<string[]> {
+    const verdicts: string[] = [];
+    for (;;) {
+      const verdict = await host.dequeue('publish');
+      if (verdict === null) return verdicts;
+      verdicts.push(verdict);
+      assert.ok(verdicts.length < limit, 'the queue does not become empty');
+    }
+  }
+
+  it('are registered with the triggers that the deployment has', async () => {
+    const types = [...host.triggers].map(([name, { type }]) => [name, type]);
+    assert.deepEqual(types, [
+      ['publish', 'queueTrigger'],
+      ['poison', 'queueTrigger'],
+      ['sweep', 'timerTrigger'],
+    ]);
+    assert.equal(host.triggers.get('publish')?.['queueName'], '%NICHE_WORK_QUEUE%');
+    assert.equal(host.triggers.get('publish')?.['connection'], 'NICHE_QUEUE');
+    const settings = JSON.parse(await readFile(join(folder, 'host.json'), 'utf8')) as {
+      extensions: { queues: { maxDequeueCount: number } };
+    };
+    assert.equal(settings.extensions.queues.maxDequeueCount, 5);
+    assert.ok(existsSync(join(folder, 'package.json')));
+  });
+
+  it('publish what real Nix built, and real Nix substitutes it', async () => {
+    const parts = [
+      { name: 'lower' },
+      { name: 'middle', deps: ['lower'] },
+      { name: 'upper', deps: ['middle', 'lower'] },
+    ];
+    const closure = await buildClosure(lab, parts, 'upper');
+    assert.equal(closure.length, 3);
+    const ids = await stageBackwards(privateRoot, lab.storeDir, closure);
+
+    // Without the signing document nothing can be signed, and nothing is lost.
+    await tellOf(ids[2]!);
+    assert.equal(await host.dequeue('publish'), 'again');
+    assert.ok(host.logs.some(({ message }) => message.includes('"code":"wrong-key"')));
+    await writeSigningDocument();
+
+    // Out of order, one of them twice, with a worker that is killed in between.
+    await tellOf(ids[0]!);
+    await tellOf(ids[1]!);
+    await tellOf(ids[0]!);
+    await tell(`${prefix}receipts/whatever.json`);
+    await tell(`${prefix}staging/../${manifestKey(ids[0]!)}`);
+    const killed = host.dequeue('publish');
+    while ((await listKeys(privateRoot, 'attempts/')).length === 0) {
+      if ((await Promise.race([killed, sleep(5)])) !== undefined) break;
+    }
+    host.kill();
+    assert.match((await killed) ?? 'none', /^(?:lost|done)$/);
+    const verdicts = await drain();
+    assert.deepEqual([...new Set(verdicts)], ['done']);
+    for (const { info } of closure) {
+      assert.ok(await publicRoot.head(narInfoKey(storeHash(info.path))), info.path);
+    }
+    assert.deepEqual(await listKeys(privateRoot, 'staging/'), []);
+    assert.deepEqual(await listKeys(privateRoot, 'waiting/'), []);
+    const records = await auditRecords({ private: privateRoot });
+    assert.ok(records.length >= 3);
+    assert.ok(records.every(({ publisher }) => publisher.startsWith('niche ')));
+    assert.ok(vault.requests.includes('token https://vault.azure.net'));
+    assert.ok(vault.requests.some((request) => request.endsWith('/decrypt')));
+
+    const reader = await createNixLab({
+      nix: nix!,
+      trustedPublicKeys: [publicKey],
+      settings: { substituters: `${account.publicUrl('cache')}/team` },
+    });
+    try {
+      if (reader.storeDir === lab.storeDir) {
+        const upper = closure.find(({ info }) => info.path.endsWith('-upper'))!.info.path;
+        await reader.output('nix-store', ['--realise', upper]);
+        assert.ok(existsSync(reader.realPath(upper)));
+      }
+    } finally {
+      await reader.close();
+    }
+  });
+
+  it('put aside what cannot be read, and say so', async () => {
+    await account.queues
+      .getQueueClient(work)
+      .sendMessage(Buffer.from('nonsense').toString('base64'));
+    assert.deepEqual(await drain(), ['again', 'again', 'again', 'again', 'poison']);
+    const queue = account.queues.getQueueClient(`${work}-poison`);
+    assert.equal((await queue.getProperties()).approximateMessagesCount, 1);
+    assert.equal(await host.dequeue('poison'), 'done');
+    assert.ok(
+      host.logs.some(({ level, message }) => level === 'error' && message.includes('"poison"')),
+    );
+  });
+
+  it('sweep by the timer, and say how it went', async () => {
+    assert.equal(await host.fire('sweep'), null);
+    const said = host.logs.filter(({ message }) => message.includes('"message":"swept"'));
+    assert.equal(said.length, 1);
+  });
+
+  it('show no secret in their log', () => {
+    const all = host.logs.map(({ message }) => message).join('\n');
+    const secret = formatSecretKey(key).split(':')[1]!;
+    assert.ok(!all.includes(secret) && !all.includes(secret.slice(0, 40)));
+    assert.ok(!all.includes('AccountKey='));
+    const levels = new Set(host.logs.map(({ level }) => level));
+    assert.ok(!levels.has('stderr'), all);
+  });
+});

@@ -1,0 +1,18 @@
+import { execFile } from 'node:child_process';
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const checkout = join(import.meta.dirname, '../..');
+
+/**
+ * Makes the bundle as a release does and lays out in `folder` what is deployed.
+ *
+ * @returns the file that the cloud loads
+ */
+export async function bundleFunctions(cloud: 'azure' | 'google', folder: string): Promise<string> {
+  const script = join(checkout, 'scripts/functions.ts');
+  await promisify(execFile)(process.execPath, [script, cloud], { cwd: checkout });
+  await cp(join(checkout, 'infra', cloud, 'function'), folder, { recursive: true });
+  return join(folder, 'main.cjs');
+}
