@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { convertFiles } from '@cdktn/hcl2json';
+import { goProgram } from '../setup/go.ts';
+import { hclfmt } from '../setup/infra.ts';
+import { inCi } from '../setup/tools.ts';
 import type { BlockSchema } from './provider-schema.ts';
 
 const folder = join(import.meta.dirname, '../../infra/google');
@@ -164,6 +169,20 @@ describe('infra/google', () => {
       ['roles/storage.objectViewer', 'receipts'],
       ['roles/storage.objectCreator', 'staging'],
     ]);
+  });
+
+  it('is formatted as HashiCorp formats', async (t) => {
+    const program = goProgram(hclfmt);
+    if (program === null && !inCi()) {
+      t.skip('hclfmt is not installed: npm run setup:test');
+      return;
+    }
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.tf'));
+    for (const name of names) {
+      const file = join(folder, name);
+      const { stdout } = await promisify(execFile)(program ?? hclfmt.name, [file]);
+      assert.equal(stdout, await readFile(file, 'utf8'), name);
+    }
   });
 
   it('keeps federation to the repositories that are named', () => {

@@ -3,6 +3,7 @@ import { setupAws } from './aws.ts';
 import { setupAzurite } from './azurite.ts';
 import { fakeGcs } from './fake-gcs.ts';
 import { setupGoTool } from './go.ts';
+import { setupInfra } from './infra.ts';
 import { setupNix } from './nix.ts';
 import { setupS3Servers } from './s3.ts';
 import { setupSops } from './sops.ts';
@@ -15,5 +16,6 @@ const reports = await Promise.all([
   setupGoTool(fakeGcs),
   setupAws(),
   setupSops(),
+  setupInfra(),
 ]);
 finishSetup(reports.flat());

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { QueueServiceClient } from '@azure/storage-queue';
-import { azuriteScript } from '../setup/storage-servers.ts';
+import { azuriteScript } from '../setup/azurite.ts';
 import { startServerProcess } from './server-process.ts';
 
 /** A storage account with blobs and queues: a real Azurite, on 127.0.0.1. */

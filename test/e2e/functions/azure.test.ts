@@ -9,7 +9,7 @@ import { parseConfig } from '../../../core/cache/config.ts';
 import { initCache } from '../../../core/cache/init.ts';
 import { manifestKey, narInfoKey, signingKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
-import { signingTree } from '../../../core/cache/signing-keys.ts';
+import { secretTree } from '../../../core/cache/secret-config.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { wrapForAzureKv } from '../../../core/secrets/azure-kv.ts';
@@ -114,7 +114,7 @@ describe('the bundled Azure functions', { skip: why ?? false, timeout: 300_000 }
     } as const;
     const text = await encryptDocument(
       {
-        tree: signingTree(new Map([['acme-1', formatSecretKey(key)]])),
+        tree: secretTree({ version: 1, secretKeys: [formatSecretKey(key)] }),
         recipients: [[recipient]],
         now: new Date(),
       },
