@@ -3,8 +3,11 @@ import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 
 import packageJson from '../package.json' with { type: 'json' };
+import { addAudit } from './commands/audit.ts';
+import { addBlock } from './commands/block.ts';
 import { addBuild, addExec } from './commands/build.ts';
 import { addConfig } from './commands/config.ts';
+import { addInfra } from './commands/infra.ts';
 import { addInit } from './commands/init.ts';
 import { addKey } from './commands/key.ts';
 import { addPush } from './commands/push.ts';
@@ -43,6 +46,9 @@ export function createProgram(context: Context): Command {
   addShow(program, context);
   addStatus(program, context);
   addVerify(program, context);
+  addAudit(program, context);
+  addBlock(program, context);
+  addInfra(program, context);
   addUse(program, context);
   addServe(program, context);
   addWorker(program, context);

@@ -29,6 +29,7 @@ export type NicheErrorCode =
   | 'cache-exists'
   | 'malformed-config'
   | 'newer-version'
+  | 'malformed-audit'
   | 'wrong-key'
   | 'upstream-unavailable'
   | 'publisher-running'

@@ -43,7 +43,7 @@ export function cliDocs(): string {
   };
   const program = createProgram({
     env: {},
-  secrets: {},
+    secrets: {},
     cwd: '/',
     version: packageJson.version,
     stdout: stream,

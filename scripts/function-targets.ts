@@ -11,6 +11,11 @@ export interface FunctionTarget {
   readonly folder: string;
   readonly format: 'esm' | 'cjs';
   readonly build: BuildOptions;
+  /**
+   * Packages that are never loaded. `external` would not do for them: a static import in a module
+   * that is itself imported on first use comes to stand at an ES module's head.
+   */
+  readonly absent?: RegExp;
   /** More files of the folder, by their names; a path is copied, an object is written as JSON. */
   readonly beside: Readonly<Record<string, string | object>>;
 }
@@ -34,8 +39,9 @@ export const functionTargets: readonly FunctionTarget[] = [
         // metadata would be a third of the bundle.
         '@aws-sdk/credential-provider-node': './functions/aws/environment-credentials.ts',
       },
-      external: [...azure, ...google, '@aws-sdk/credential-providers', 'age-encryption'],
     },
+    absent:
+      /^(?:@azure\/|@google-cloud\/|google-auth-library$|@aws-sdk\/credential-providers$|age-encryption$)/,
     beside: {},
   },
   {

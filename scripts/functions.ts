@@ -38,6 +38,19 @@ const zodNamespace: Plugin = {
   },
 };
 
+/** Empty modules in place of what is never loaded. */
+function without(filter: RegExp): Plugin {
+  return {
+    name: 'without',
+    setup(build) {
+      build.onResolve({ filter }, ({ path }) => ({ path, namespace: 'without' }));
+      build.onLoad({ filter: /./, namespace: 'without' }, () => ({
+        contents: 'module.exports = {};',
+      }));
+    },
+  };
+}
+
 const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 const withDocs = process.argv.includes('--docs');
 for (const target of functionTargets) {
@@ -79,7 +92,7 @@ async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
     // The SDKs' own modules, of which what is not used falls away; their CommonJS is in one piece.
     mainFields: ['module', 'main'],
     conditions: ['module', 'import', 'node'],
-    plugins: [zodNamespace],
+    plugins: [zodNamespace, ...(target.absent ? [without(target.absent)] : [])],
     ...(kind === 'esm'
       ? {
           banner: {

@@ -1,22 +1,16 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
-import { signingDocument } from '../../core/cache/secret-config.ts';
 import { createSecrets } from '../../core/cache/write-secret.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
-import {
-  formatPublicKey,
-  formatSecretKey,
-  generateSecretKey,
-  parsePublicKey,
-  parseSecretKey,
-} from '../../core/nix/keys.ts';
+import { parsePublicKey } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
+import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
@@ -26,13 +20,15 @@ import { addRootOptions, makeDirectory, prepareRoots, whyUnreadable } from '../i
 import type { RootFlags, Roots } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
+import { chooseSigningKeys, parseSigner } from '../init/signing-key.ts';
 import { openNix } from '../nix/nix.ts';
-import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;
   readonly keyName?: string;
   readonly secretKeyFile?: string;
+  readonly signer?: SignerSpec;
+  readonly createKey: boolean;
   readonly upstream: { url: string; publicKey: string }[] | false;
   readonly compression: 'zstd' | 'none';
   readonly level: number;
@@ -59,6 +55,13 @@ export function addInit(program: Command, context: Context): void {
       '--secret-key-file <file>',
       'the signing key, made if it is missing (default: in the user’s configuration)',
     )
+    .addOption(
+      new Option(
+        '--signer <key>',
+        'sign with a key that never leaves its KMS: aws-kms:<ARN, id or alias/…> or gcp-kms:<key version>, perhaps with ?name=<key name>',
+      ).argParser(parseSigner),
+    )
+    .option('--create-key', 'make the key of AWS KMS that --signer names by its alias', false)
     .option(
       '--upstream <url=key>',
       'a cache whose paths need not be uploaded, and its public key; repeatable (default: cache.nixos.org if this Nix uses it)',
@@ -105,18 +108,12 @@ Examples:
 }
 
 async function init(url: string, flags: InitFlags, context: Context): Promise<void> {
-  const keyName = flags.keyName ?? `${flags.name}-1`;
   const readers = {
     clients: await recipientsOf(flags, flags.name),
     publishers: await recipientsOf(signingFlags(flags), flags.name),
   };
-  // A key that the cache keeps, encrypted, needs no file.
-  const file =
-    flags.secretKeyFile ??
-    (readers.publishers.length > 0 ? null : defaultSecretKeyFile(context.env, keyName));
-  const existing = file === null ? null : await readSecretKeyFile(file);
-  const secretKey = existing ?? formatSecretKey(generateSecretKey(keyName));
-  const publicKey = formatPublicKey(parseSecretKey(secretKey).publicKey);
+  const keys = await chooseSigningKeys(flags, readers, context);
+  const { publicKeys, secretKey } = keys;
   const nix = await localNix(context);
   const roots = await prepareRoots(normalizeCacheUrl(url, context.cwd), flags, context);
   const { storage } = roots;
@@ -125,7 +122,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
       version: configVersion,
       name: flags.name,
       storeDir: flags.storeDir ?? nix?.storeDir ?? defaultStoreDir,
-      publicKeys: [publicKey],
+      publicKeys,
       ...roots,
       compression: { kind: flags.compression, level: flags.level },
       upstreams: upstreamsOf(flags, nix?.substituters ?? []),
@@ -138,7 +135,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   // Before the key is made: one that belongs to no cache would be taken for one that matters.
   await assertNoCache(bucket);
   // Then the key: a cache without its key could never be published to.
-  if (file !== null && existing === null) await writeSecretKeyFile(file, secretKey);
+  await keys.keep();
   await createSecrets({ public: bucket, private: openBucket(config.private) }, secrets);
   await initCache(bucket, config);
   const unreadable = await whyUnreadable(roots);
@@ -146,17 +143,17 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const advice = uploadAdvice(config, secrets);
   if (flags.json) {
     context.stdout.write(
-      `${JSON.stringify({ url: storage, ...roots, publicKey, ...(file === null ? {} : { secretKeyFile: file }), ...describeReaders(readers) })}\n`,
+      `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers) })}\n`,
     );
     return;
   }
   // Over plain HTTP somebody in between could swap the key, so it goes with the URL.
   const readAt = roots.substituter.startsWith('http:')
-    ? `${roots.substituter}#${publicKey}`
+    ? `${roots.substituter}#${publicKeys[0] ?? ''}`
     : roots.substituter;
   context.stdout.write(`made the cache ${config.name} at ${storage}
-${describeRoots(roots)}public key: ${publicKey}
-secret key: ${describeKey(file, existing === null, readers)}
+${describeRoots(roots)}${publicKeys.map((key) => `public key: ${key}`).join('\n')}
+${keys.lines.join('\n')}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
 clients:    ${readers.clients.map(describeRecipient).join(', ') || 'whoever has credentials of their own'}
 
@@ -173,16 +170,6 @@ function describeRoots({ storage, private: own, substituter }: Roots): string {
     substituter === storage ? '' : `read at:    ${substituter}\n`,
   ];
   return lines.join('');
-}
-
-function describeKey(file: string | null, isNew: boolean, { publishers }: Readers): string {
-  const encrypted =
-    publishers.length === 0
-      ? ''
-      : `in ${signingDocument.key}, for ${publishers.map(describeRecipient).join(', ')}`;
-  if (file === null) return encrypted;
-  const remark = isNew ? ' (new: keep a copy, it cannot be made again)' : '';
-  return `${file}${remark}${encrypted === '' ? '' : `; also ${encrypted}`}`;
 }
 
 function describeReaders({ clients, publishers }: Readers): object {

@@ -13,10 +13,13 @@ import {
   generateSecretKey,
   parseSecretKey,
 } from '../../core/nix/keys.ts';
+import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
+import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import { isErrno } from '../../core/storage/file-errors.ts';
 import { nameCache, normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../identities.ts';
+import { parseSigner, publicKeyOf } from '../init/signing-key.ts';
 import { openNamedCache, ownAccess } from '../open-cache.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 import { addCacheOption } from '../upload/options.ts';
@@ -34,6 +37,7 @@ interface RotateFlags {
 }
 
 interface ShowFlags {
+  readonly signer?: SignerSpec;
   readonly cacheUrl?: string;
   readonly json: boolean;
 }
@@ -72,6 +76,11 @@ Examples:
       'Prints the public key that belongs to a secret key, never the secret. With -u it also says whether the key is one of the cache’s, and ends with status 1 when it is not.',
     )
     .argument('[file]', 'the secret key’s file; else it is read from stdin')
+    .option(
+      '--signer <key>',
+      'the key of a KMS instead: aws-kms:<ARN, id or alias/…>?name=<key name>',
+      parseSigner,
+    )
     .option('-u, --cache-url <url>', 'the cache whose key it should be')
     .option('--json', 'print the result as JSON', false)
     .addHelpText(
@@ -79,7 +88,8 @@ Examples:
       `
 Examples:
   niche key show ./acme-2.secret
-  niche key show -u file:///srv/cache < ./acme-2.secret`,
+  niche key show -u file:///srv/cache < ./acme-2.secret
+  niche key show --signer 'aws-kms:alias/acme?name=acme-1'`,
     )
     .action(async (file: string | undefined, flags: ShowFlags) => {
       await show(file, flags, context);
@@ -213,8 +223,9 @@ function secretKeyFileOf({ name, secretKeyFile }: GenerateFlags, context: Contex
 }
 
 async function show(file: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
-  const secretKey = parseSecretKey(await readSecretKey(file, context));
-  const publicKey = formatPublicKey(secretKey.publicKey);
+  const publicKey = flags.signer
+    ? await ofSigner(flags.signer, file)
+    : formatPublicKey(parseSecretKey(await readSecretKey(file, context)).publicKey);
   if (flags.cacheUrl === undefined) {
     context.stdout.write(flags.json ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`);
     return;
@@ -235,6 +246,18 @@ async function show(file: string | undefined, flags: ShowFlags, context: Context
       : `niche: it is no key of the cache ${config.name}, which has ${config.publicKeys.join(' and ')}\n`,
   );
   if (!isCacheKey) context.setExitStatus(1);
+}
+
+async function ofSigner(spec: SignerSpec, file: string | undefined): Promise<string> {
+  if (file !== undefined) {
+    throw new NicheError('usage', 'which key? expected a file or a --signer, got both');
+  }
+  if (spec.name === null) {
+    throw new NicheError('usage', 'what is the key called? a KMS does not know it', {
+      hint: `write --signer '${formatSignerSpec({ ...spec, name: 'acme-1' })}'`,
+    });
+  }
+  return publicKeyOf({ ...spec, name: spec.name });
 }
 
 async function readSecretKey(file: string | undefined, context: Context): Promise<string> {

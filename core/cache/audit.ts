@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 
+import { mapConcurrent } from '../concurrency.ts';
+import { NicheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
@@ -72,13 +74,54 @@ export async function writeAudit(bucket: Bucket, records: readonly AuditRecord[]
   await createObject(bucket, key, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
 }
 
-/** Every record, oldest first. */
-export async function* readAudit(bucket: Bucket): AsyncIterable<AuditRecord> {
-  for await (const { key } of bucket.list(auditPrefix)) {
-    const text = await readText(bucket, key);
-    for (const line of text?.split('\n') ?? []) {
-      if (line) yield JSON.parse(line) as AuditRecord;
+/** Objects of the audit that are read at once. */
+const objectsAtOnce = 16;
+
+/**
+ * The records, oldest first.
+ *
+ * @param since only those of this time and later; then nothing of an earlier day is listed
+ * @throws NicheError `malformed-audit` for an object that is none, and what the bucket throws
+ */
+export async function* readAudit(bucket: Bucket, since?: Date): AsyncIterable<AuditRecord> {
+  const from = since?.toISOString() ?? '';
+  let keys: string[] = [];
+  async function* flush(): AsyncIterable<AuditRecord> {
+    const texts = await mapConcurrent(keys, objectsAtOnce, (key) => readText(bucket, key));
+    for (const [index, text] of texts.entries()) {
+      for (const record of parseAudit(text ?? '', keys[index] ?? '')) {
+        if (record.at >= from) yield record;
+      }
     }
+    keys = [];
+  }
+  for (const prefix of since === undefined ? [auditPrefix] : dayPrefixes(since)) {
+    for await (const { key } of bucket.list(prefix)) {
+      keys.push(key);
+      if (keys.length >= 4 * objectsAtOnce) yield* flush();
+    }
+  }
+  yield* flush();
+}
+
+function* parseAudit(text: string, key: string): Iterable<AuditRecord> {
+  for (const line of text.split('\n')) {
+    if (line === '') continue;
+    try {
+      yield JSON.parse(line) as AuditRecord;
+    } catch (cause) {
+      throw new NicheError('malformed-audit', `the audit record ${key} is not JSON`, { cause });
+    }
+  }
+}
+
+const dayMs = 24 * 60 * 60 * 1000;
+
+/** The folders of the days from `since` until today, and until tomorrow for clocks that differ. */
+function* dayPrefixes(since: Date): Iterable<string> {
+  for (let time = since.getTime(); time < Date.now() + 2 * dayMs; time += dayMs) {
+    const day = new Date(time).toISOString().slice(0, 10);
+    yield `${auditPrefix}${day.replaceAll('-', '/')}/`;
   }
 }
 

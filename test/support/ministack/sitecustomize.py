@@ -2,13 +2,22 @@
 
 - the condition keys `s3:if-none-match` and `s3:ObjectCreationOperation`
   (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html)
+- `kms:SigningAlgorithm` and `kms:MessageType`
+  (https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html)
+- `aws:PrincipalArn` is a session's role, not the session
+  (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html)
 - every request counts as one over TLS, as niche's to AWS are: here they stay on this machine
 """
 
+import json
+import re
+
 from ministack.core import iam_actions, iam_evaluator
 
+_request_tag_context = iam_actions.request_tag_context
 _s3_service_context = iam_actions.s3_service_context
 _pin_request_origin = iam_evaluator.pin_request_origin
+_resolve_condition_key = iam_evaluator._resolve_condition_key
 
 
 def s3_service_context(iam_action, query_params=None, path="", headers=None):
@@ -23,9 +32,27 @@ def s3_service_context(iam_action, query_params=None, path="", headers=None):
     return context
 
 
+def request_tag_context(service, iam_action, body, *more):
+    context = dict(_request_tag_context(service, iam_action, body, *more))
+    if iam_action == "kms:Sign":
+        request = json.loads(body or b"{}")
+        for field in ("SigningAlgorithm", "MessageType"):
+            context[f"kms:{field}"] = request.get(field)
+    return context
+
+
 def pin_request_origin(source_ip, _secure_transport):
     _pin_request_origin(source_ip, True)
 
 
+def resolve_condition_key(key, context):
+    value = _resolve_condition_key(key, context)
+    if key.lower() == "aws:principalarn" and isinstance(value, str):
+        return re.sub(r":sts::(\d+):assumed-role/([^/]+)/.*", r":iam::\1:role/\2", value)
+    return value
+
+
 iam_actions.s3_service_context = s3_service_context
+iam_actions.request_tag_context = request_tag_context
 iam_evaluator.pin_request_origin = pin_request_origin
+iam_evaluator._resolve_condition_key = resolve_condition_key

@@ -1,0 +1,119 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+
+import { Argument } from 'commander';
+import type { Command } from 'commander';
+
+import { NicheError, messageOf } from '../../core/errors.ts';
+import type { Context } from '../context.ts';
+
+/** What a cloud's deployment consists of, in this package and in a team's repository alike. */
+interface Infrastructure {
+  /** Laid out once and then the team's: what it sets is in there. */
+  readonly settings: string;
+  /** Replaced by each release. */
+  readonly folder: string;
+  /** Made by `npm run build`; absent from a fresh checkout. */
+  readonly built: string;
+  readonly next: string;
+}
+
+const clouds: Readonly<Record<string, Infrastructure>> = {
+  aws: {
+    settings: 'serverless.yml',
+    folder: 'infra/aws',
+    built: 'infra/aws/functions/publish.mjs',
+    next: 'set what is yours under params in serverless.yml, then: npx osls deploy',
+  },
+};
+
+export function addInfra(program: Command, context: Context): void {
+  program
+    .command('infra')
+    .summary('lay out what deploys a cache to a cloud')
+    .description(
+      'Writes the files that deploy a cache’s functions into a folder, to be committed to a repository of yours. Run again with a newer release, it replaces all but the settings; then deploy again.',
+    )
+    .addArgument(new Argument('<cloud>', 'which cloud').choices(Object.keys(clouds)))
+    .argument('<dir>', 'where to; made if it is missing')
+    .option('--json', 'print the result as JSON', false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  niche infra aws ./cache
+  cd cache && npx osls deploy --stage main`,
+    )
+    .action(async (cloud: string, dir: string, { json }: { json: boolean }) => {
+      const infrastructure = clouds[cloud];
+      if (infrastructure)
+        await layOut(infrastructure, path.resolve(context.cwd, dir), json, context);
+    });
+}
+
+async function layOut(
+  { settings, folder, built, next }: Infrastructure,
+  target: string,
+  json: boolean,
+  context: Context,
+): Promise<void> {
+  const source = packageFolder();
+  if (!existsSync(path.join(source, built))) {
+    throw new NicheError('not-found', `the functions have not been bundled: ${built} is missing`, {
+      hint: 'in a checkout, run npm run functions',
+    });
+  }
+  try {
+    await mkdir(target, { recursive: true });
+    // What an earlier release had and this one has not must not be deployed.
+    await rm(path.join(target, folder), { recursive: true, force: true });
+    await cp(path.join(source, folder), path.join(target, folder), { recursive: true });
+    const kept = await keepSettings(path.join(source, settings), path.join(target, settings));
+    const files = await filesBelow(path.join(target, folder));
+    tell({ target, files: files + 1, kept, settings, next }, json, context);
+  } catch (cause) {
+    throw new NicheError('storage-denied', `writing to ${target}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Whether settings of the team's were there and are left; the release's own are put beside them. */
+async function keepSettings(source: string, target: string): Promise<boolean> {
+  const isKept = existsSync(target) && !(await readFile(target)).equals(await readFile(source));
+  await cp(source, isKept ? `${target}.new` : target);
+  return isKept;
+}
+
+async function filesBelow(folder: string): Promise<number> {
+  const names = await readdir(folder, { recursive: true });
+  const stats = await Promise.all(names.map((name) => stat(path.join(folder, name))));
+  return stats.filter((each) => each.isFile()).length;
+}
+
+function tell(
+  result: { target: string; files: number; kept: boolean; settings: string; next: string },
+  json: boolean,
+  { stdout }: Context,
+): void {
+  const { target, files, kept, settings, next } = result;
+  if (json) {
+    stdout.write(`${JSON.stringify({ directory: target, files, keptSettings: kept })}\n`);
+    return;
+  }
+  stdout.write(`${files} files in ${target}\n`);
+  if (kept) {
+    stdout.write(
+      `${settings} was there and is left as it is; this release’s is ${settings}.new: compare them\n`,
+    );
+  }
+  stdout.write(`Next: ${next}\n`);
+}
+
+/** The root of this package, from its sources or from its bundle. */
+function packageFolder(): string {
+  let folder = import.meta.dirname;
+  while (!existsSync(path.join(folder, 'serverless.yml')) && folder !== path.dirname(folder)) {
+    folder = path.dirname(folder);
+  }
+  return folder;
+}

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { appendFile, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
+import { runNiche } from '../../support/cli.ts';
+
+const checkout = join(import.meta.dirname, '../../..');
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'niche-infra-'));
+  await promisify(execFile)(process.execPath, ['scripts/functions.ts'], { cwd: checkout });
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+test('niche infra aws lays out what a team deploys, and later leaves its settings alone', async () => {
+  const team = join(folder, 'team/cache');
+  const first = await runNiche(['infra', 'aws', team]);
+  assert.equal(first.status, 0, first.stderr);
+  const files = await readdir(team, { recursive: true });
+  for (const file of ['serverless.yml', 'infra/aws/key.yml', 'infra/aws/functions/publish.mjs']) {
+    assert.ok(files.includes(file), file);
+  }
+  // Every part that serverless.yml includes is there.
+  const text = await readFile(join(team, 'serverless.yml'), 'utf8');
+  const parts = [...text.matchAll(/\$\{file\(([^)]+)\)\}/g)].map(([, part = '']) => part);
+  assert.ok(parts.length > 5);
+  for (const part of parts) assert.ok(files.includes(part), part);
+
+  await appendFile(join(team, 'serverless.yml'), '# ours\n');
+  await writeFile(join(team, 'infra/aws/old.yml'), 'of an earlier release');
+  const second = await runNiche(['infra', 'aws', team, '--json']);
+  assert.equal((JSON.parse(second.stdout) as { keptSettings: boolean }).keptSettings, true);
+  assert.match(await readFile(join(team, 'serverless.yml'), 'utf8'), /# ours$/m);
+  assert.equal(await readFile(join(team, 'serverless.yml.new'), 'utf8'), text);
+  assert.ok(!(await readdir(join(team, 'infra/aws'))).includes('old.yml'));
+});
+
+test('niche infra refuses a cloud that it does not know, and a folder that is a file', async () => {
+  assert.notEqual((await runNiche(['infra', 'vax', folder])).status, 0);
+  await writeFile(join(folder, 'file'), '');
+  const ran = await runNiche(['infra', 'aws', join(folder, 'file')]);
+  assert.equal(ran.status, 1);
+  assert.match(ran.stderr, /writing to /);
+});
