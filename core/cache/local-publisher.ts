@@ -33,7 +33,10 @@ export interface LocalPublisher {
   idle(): Promise<void>;
   /** Finishes what others dropped. */
   sweep(staleMs?: number): Promise<SweepReport>;
-  /** Begins nothing more: what is not under way yet stays staged. */
+  /**
+   * Begins no more batches: what is not under way yet stays staged. Whatever waited for a path that
+   * is under way is still resumed, which costs little: its NAR is stored already.
+   */
   stop(): void;
   load(): PublisherLoad;
   /** Ends it, once idle: another process may publish then where only one may. */
@@ -85,9 +88,10 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
   }
 
   function enqueue(name: string, id: BatchId | null, task: () => Promise<void>): void {
+    if (stopping.signal.aborted && id !== null) return;
     // What is queued and not begun yet will see all that a second of its kind would. A batch stays
     // as it is, so nor does one that is under way need a second.
-    if (stopping.signal.aborted || queued.has(name) || (id !== null && underWay.has(name))) return;
+    if (queued.has(name) || (id !== null && underWay.has(name))) return;
     queued.add(name);
     queue.push({
       id,
@@ -143,8 +147,8 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     load: () => ({ queued: queue.length, running }),
     stop() {
       stopping.abort();
-      queued.clear();
-      queue.splice(0);
+      const resumed = queue.filter(({ id }) => id === null);
+      queue.splice(0, queue.length, ...resumed);
     },
     async submitStaged(accept = () => true) {
       let count = 0;

@@ -69,7 +69,7 @@ describe('bad input', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }
         'file:///a%00b',
         /expected file:\/\/\/absolute\/path and nothing more; got "file:\/\/\/a%00b"/,
       ],
-      ['http://', /expected http:\/\/host\/path or https:\/\/host\/path, got "http:\/\/"/],
+      ['http://', /expected https:\/\/host\/path, got "http:\/\/"/],
       ['https://me:hunter2@host/', /got one with a user, a query or a fragment\n$/],
       [
         `file://${cache.directory}/missing`,

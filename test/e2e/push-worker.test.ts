@@ -70,7 +70,9 @@ describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
     const audited = new Set<string>();
     for (const [file, text] of await cache.snapshot()) {
       if (file.startsWith(join(cache.directory, 'audit/'))) {
-        audited.add((JSON.parse(text) as { path: string }).path);
+        for (const line of text.trimEnd().split('\n')) {
+          audited.add((JSON.parse(line) as { path: string }).path);
+        }
       }
     }
     assert.deepEqual([...audited].sort(), [...paths].sort());
