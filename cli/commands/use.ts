@@ -1,10 +1,13 @@
+import path from 'node:path';
+
 import { Option } from 'commander';
 import type { Command } from 'commander';
 
 import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open-cache.ts';
-import { NicheError } from '../../core/errors.ts';
+import { NicheError, quote } from '../../core/errors.ts';
+import { openHttpReader } from '../../core/storage/http.ts';
 import { assertKeysSure, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import type { NamedCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
@@ -14,6 +17,9 @@ import { commandsOf, describeAdvice } from '../use/advice.ts';
 import type { Advice, Placement } from '../use/advice.ts';
 import { entryFor } from '../use/choose-keys.ts';
 import { userConfPath } from '../use/conf-file.ts';
+import { isNixConfigValue } from '../nix/nix-config.ts';
+import { defaultNetrcFile, readLogin, removeNetrc, writeNetrc } from '../use/netrc.ts';
+import type { Login, NetrcWritten } from '../use/netrc.ts';
 import { confLines } from '../use/nix-conf.ts';
 import type { CacheEntry } from '../use/nix-conf.ts';
 import { hasUrl, openReaderNix } from '../use/reader-nix.ts';
@@ -32,6 +38,9 @@ interface UseFlags {
   readonly write: boolean;
   readonly remove: boolean;
   readonly path?: string;
+  readonly netrc?: string;
+  readonly login?: string;
+  readonly passwordFile?: string;
   readonly json: boolean;
 }
 
@@ -64,6 +73,12 @@ export function addUse(program: Command, context: Context): void {
         .default(false)
         .conflicts('write'),
     )
+    .option(
+      '--netrc <file>',
+      'for a cache that asks for a login: write it into this netrc first, and have Nix read it; with --remove, take it out again',
+    )
+    .option('--login <name>', 'the login; else NICHE_NETRC_LOGIN')
+    .option('--password-file <file>', 'the file that has the password; else NICHE_NETRC_PASSWORD')
     .option('--path <store path>', 'the store path by which to check the cache')
     .option('--json', 'print the result as JSON', false)
     .addHelpText(
@@ -73,6 +88,7 @@ Examples:
   niche use https://acme.example
   niche use 'http://build-box:5000#acme-1:…' --write
   niche use https://acme.example --for nixos
+  niche use https://acme.example --netrc ~/.config/nix/netrc --login ci --password-file token --write
   niche use https://acme.example --remove`,
     )
     .action(async (url: string | undefined, flags: UseFlags) => {
@@ -86,9 +102,14 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
     await remove(named, flags, context);
     return;
   }
-  const reader = openReader(named.url, ownAccess(context));
+  // First of all: what Nix was refused once it takes for missing, for an hour.
+  const netrc =
+    flags.netrc === undefined ? null : await useNetrc(named.url, flags.netrc, flags, context);
+  const reader = netrc
+    ? openHttpReader(named.url, { login: netrc.login })
+    : openReader(named.url, ownAccess(context));
   const config = await readConfig(reader);
-  const entry = entryFor(named, config);
+  const entry = { ...entryFor(named, config), netrcFile: netrc?.confFile };
   const warnings = warningsFor(named, entry, config, flags.for);
   for (const warning of warnings) context.stderr.write(`niche: warning: ${warning}\n`);
   if (flags.for !== undefined) {
@@ -105,12 +126,37 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
   // Nix itself says what came of it.
   const now = written ? await openReaderNix(context) : nix;
   const verdict = await checkAcceptance({ reader, config, entry, nix: now, storePath: flags.path });
-  const advice: Advice = { ...before, nix: now, written, verdict };
+  const advice: Advice = { ...before, nix: now, written, netrc: netrc?.written ?? null, verdict };
   context.stdout.write(
     flags.json ? `${JSON.stringify(asJson(advice, warnings))}\n` : describeAdvice(advice),
   );
   const isWrong = verdict.obstacles.some((obstacle) => flags.write || !isConfiguration(obstacle));
   if (isWrong) context.setExitStatus(1);
+}
+
+interface UsedNetrc {
+  readonly login: Login;
+  readonly written: NetrcWritten;
+  /** What nix.conf has to say; nothing where Nix looks there by itself. */
+  readonly confFile: string | undefined;
+}
+
+async function useNetrc(
+  url: string,
+  netrc: string,
+  flags: UseFlags,
+  { env, cwd }: Context,
+): Promise<UsedNetrc> {
+  const file = path.resolve(cwd, netrc);
+  if (!isNixConfigValue(file)) {
+    throw new NicheError('usage', `nix.conf cannot name ${quote(file)}: expected no white space`);
+  }
+  if (isPlainHttp(url) && !isLocalUrl(url)) {
+    throw new NicheError('usage', `a password would go to ${url} in the clear: expected https://…`);
+  }
+  const login = await readLogin(flags, env);
+  const written = await writeNetrc(file, url, login);
+  return { login, written, confFile: file === defaultNetrcFile ? undefined : file };
 }
 
 function placementOf(entry: CacheEntry, nix: ReaderNix | null): Placement {
@@ -122,12 +168,12 @@ function placementOf(entry: CacheEntry, nix: ReaderNix | null): Placement {
 }
 
 async function write(
-  advice: Omit<Advice, 'written' | 'verdict'>,
+  advice: Omit<Advice, 'written' | 'netrc' | 'verdict'>,
   { env }: Context,
 ): Promise<Written | null> {
   const { entry, placement, nix, system } = advice;
   if (placement === 'system') {
-    const commands = commandsOf({ ...advice, written: null, verdict: noVerdict });
+    const commands = commandsOf({ ...advice, written: null, netrc: null, verdict: noVerdict });
     throw new NicheError(
       'usage',
       'Nix would not take the cache from your nix.conf: you are not among its trusted-users',
@@ -140,7 +186,8 @@ async function write(
     );
   }
   // Configured elsewhere, it needs no second entry; what niche wrote itself is kept current.
-  if (placement === 'in-use' && !(await isWritten(env, entry.name))) return null;
+  const isComplete = placement === 'in-use' && entry.netrcFile === undefined;
+  if (isComplete && !(await isWritten(env, entry.name))) return null;
   // A daemon warns of keys from users whom it does not trust.
   const publicKeys = nix === null || nix.trusted ? entry.publicKeys : [];
   return writeUse(env, { ...entry, publicKeys });
@@ -149,6 +196,10 @@ async function write(
 const noVerdict = { accepted: null, path: null, obstacles: [] };
 
 async function remove(named: NamedCache, flags: UseFlags, context: Context): Promise<void> {
+  const netrc =
+    flags.netrc === undefined
+      ? null
+      : await removeNetrc(path.resolve(context.cwd, flags.netrc), named.url);
   const byUrl = await removeUse(context.env, ({ substituter }) => substituter === named.url);
   // A storage's block has the URL under which it is read, which the cache knows.
   const removed =
@@ -159,9 +210,10 @@ async function remove(named: NamedCache, flags: UseFlags, context: Context): Pro
   const file = removed?.file ?? userConfPath(context.env);
   if (flags.json) {
     const change = removed ? 'removed' : 'unchanged';
-    context.stdout.write(`${JSON.stringify({ url: named.url, file, change })}\n`);
+    context.stdout.write(`${JSON.stringify({ url: named.url, file, change, netrc })}\n`);
     return;
   }
+  if (netrc) context.stdout.write(`removed its line from ${netrc.file}\n`);
   context.stdout.write(
     removed
       ? `removed ${named.url} from ${removed.file}; the rest is as it was\n`
@@ -233,6 +285,7 @@ function asJson(advice: Advice, warnings: readonly string[]): object {
     commands,
     permitCommands: commands.length > 0 ? permitCommands(system, entry) : [],
     written,
+    netrc: advice.netrc,
     accepted: verdict.accepted,
     path: verdict.path,
     obstacles: verdict.obstacles,

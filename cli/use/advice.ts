@@ -1,4 +1,5 @@
 import type { Verdict } from './accept.ts';
+import type { NetrcWritten } from './netrc.ts';
 import type { CacheEntry } from './nix-conf.ts';
 import { confLines } from './nix-conf.ts';
 import type { ReaderNix } from './reader-nix.ts';
@@ -22,6 +23,8 @@ export interface Advice {
   readonly system: SystemConf;
   /** What `--write` did. */
   readonly written: Written | null;
+  /** What `--netrc` did. */
+  readonly netrc: NetrcWritten | null;
   readonly verdict: Verdict;
 }
 
@@ -38,11 +41,21 @@ export function describeAdvice(advice: Advice): string {
     `${entry.name} at ${entry.substituter}, signed by`,
     ...keys,
     '',
+    ...(advice.netrc ? describeNetrc(advice.netrc) : []),
     ...(advice.written ? describeWritten(advice.written) : describePlacement(advice)),
     '',
     ...describeVerdict(verdict, advice),
     '',
   ].join('\n');
+}
+
+function describeNetrc({ file, change }: NetrcWritten): string[] {
+  const done = change === 'unchanged' ? 'has the login already' : 'has the login now';
+  return [
+    `${file} ${done}. If Nix has asked the cache without it, it believes for an hour that paths are missing;`,
+    'once, run what you need with: --option narinfo-cache-negative-ttl 0',
+    '',
+  ];
 }
 
 function describeWritten({ file, change, before }: Written): string[] {

@@ -12,6 +12,8 @@ export interface CacheEntry {
   readonly substituter: string;
   /** Without any, the line of keys is left out. */
   readonly publicKeys: readonly string[];
+  /** Where the login is; absent where Nix looks by itself, or needs none. */
+  readonly netrcFile?: string | undefined;
 }
 
 export interface Block {
@@ -33,13 +35,18 @@ export interface Edit {
 
 const beginGrammar = /^# niche: ([A-Za-z0-9._-]+) begin( \(new file\))?\r?$/;
 const endGrammar = /^# niche: ([A-Za-z0-9._-]+) end\r?$/;
-const ownLine = /^(extra-substituters|extra-trusted-public-keys) = (.*?)\r?$/;
+const ownLine = /^(extra-substituters|extra-trusted-public-keys|netrc-file) = (.*?)\r?$/;
 
 /** The lines of nix.conf by which Nix uses the cache. */
-export function confLines({ substituter, publicKeys }: Omit<CacheEntry, 'name'>): string[] {
+export function confLines({
+  substituter,
+  publicKeys,
+  netrcFile,
+}: Omit<CacheEntry, 'name'>): string[] {
   return [
     `extra-substituters = ${substituter}`,
     ...(publicKeys.length > 0 ? [`extra-trusted-public-keys = ${publicKeys.join(' ')}`] : []),
+    ...(netrcFile === undefined ? [] : [`netrc-file = ${netrcFile}`]),
   ];
 }
 

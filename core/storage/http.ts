@@ -11,6 +11,8 @@ export type ObjectReader = Pick<Bucket, 'url' | 'head' | 'get'>;
 export interface HttpOptions {
   /** For the answer's headers, and then for each chunk, in milliseconds. @default 10,000 */
   readonly timeoutMs?: number;
+  /** What the server asks for; it goes to no other host. */
+  readonly login?: { readonly login: string; readonly password: string } | undefined;
   /** Tries after the first one has failed. @default 2 */
   readonly retries?: number;
 }
@@ -27,17 +29,19 @@ const maxRetryAfterMs = 5_000;
  * @throws NicheError `invalid-url`; its methods throw `storage-denied`, `storage-unavailable`
  */
 export function openHttpReader(baseUrl: string, options: HttpOptions = {}): ObjectReader {
-  const { timeoutMs = 10_000, retries = 2 } = options;
+  const { timeoutMs = 10_000, retries = 2, login } = options;
   assertHttpUrl(baseUrl);
   const url = baseUrl.replace(/\/+$/, '');
   let isReadable = false;
 
   async function request(method: string, key: string, init: GetOptions): Promise<Answer> {
-    const headers = init.range
+    const headers: Record<string, string> = init.range
       ? {
           range: `bytes=${init.range.start}-${init.range.end === undefined ? '' : init.range.end - 1}`,
         }
       : {};
+    // fetch leaves it out where a redirect leads to another host.
+    if (login) headers['authorization'] = basic(login);
     for (let attempt = 0; ; attempt += 1) {
       let failure: NicheError;
       let waitMs = firstBackoffMs * 2 ** attempt * (0.5 + Math.random());
@@ -79,6 +83,9 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
     throw new NicheError(
       'storage-denied',
       `${url}/${key} may not be read: it answered ${response.status}`,
+      response.status === 401
+        ? { hint: `it asks for a login: niche use ${url} --netrc FILE gives it to Nix` }
+        : {},
     );
   }
 
@@ -125,6 +132,10 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       return { info: objectInfo(key, answer.response), body: bodyOf(answer, key, init) };
     },
   };
+}
+
+function basic({ login, password }: { login: string; password: string }): string {
+  return `Basic ${Buffer.from(`${login}:${password}`).toString('base64')}`;
 }
 
 interface Answer {
