@@ -82,14 +82,15 @@ export function keysOf(
  */
 export function assertKeysSure(
   { url, pinned }: NamedCache,
-  { publicKeys }: Pick<CacheConfig, 'publicKeys'>,
+  config?: Pick<CacheConfig, 'publicKeys'>,
 ): void {
   if (!isPlainHttp(url) || isLocalUrl(url) || pinned.length > 0) return;
+  const named = config ? `; the cache names ${config.publicKeys.join(' ')}` : '';
   throw new NicheError(
     'usage',
     `whoever stands between here and ${url} could have swapped its public keys: expected one to compare them with`,
     {
-      hint: `ask whoever runs the cache for its key, and give it with --public-key or as ${url}#KEY; the cache names ${publicKeys.join(' ')}`,
+      hint: `ask whoever runs the cache for its key, and give it with --public-key or as ${url}#KEY${named}`,
     },
   );
 }

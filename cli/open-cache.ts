@@ -2,7 +2,7 @@ import { openCache } from '../core/cache/open-cache.ts';
 import type { CacheAccess, OpenCache } from '../core/cache/open-cache.ts';
 import { hasAmbientCredentials } from './ambient.ts';
 import { environmentCredentials } from './credentials.ts';
-import { keysOf } from './cache-url.ts';
+import { assertKeysSure, keysOf } from './cache-url.ts';
 import type { NamedCache } from './cache-url.ts';
 import type { Context } from './context.ts';
 import { keyringOf } from './identities.ts';
@@ -10,10 +10,13 @@ import { keyringOf } from './identities.ts';
 /**
  * Opens the cache that the user named.
  *
- * @throws NicheError `wrong-key` when it does not name a key that was pinned, and what
+ * @throws NicheError `usage` when its keys would come over plain HTTP and none is pinned; `wrong-key`
+ *   when it does not name a key that was pinned, and what
  *   {@link openCache} throws
  */
 export async function openNamedCache(named: NamedCache, context: Context): Promise<OpenCache> {
+  // Before anything: what came over plain HTTP must not choose where credentials are tried.
+  assertKeysSure(named);
   const cache = await openCache(named.url, accessOf(context));
   keysOf(named, cache.config);
   return cache;

@@ -2,7 +2,7 @@ import { Option } from 'commander';
 import type { Command } from 'commander';
 
 import { isNicheError } from '../../core/errors.ts';
-import { assertKeysSure, isCacheNamed, keysOf, nameCache } from '../cache-url.ts';
+import { isCacheNamed, keysOf, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { chosenStore } from '../nix/build-arguments.ts';
@@ -184,7 +184,6 @@ async function prepare(
     openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
   ])
     .then(([cache, nix]) => {
-      assertKeysSure(named, cache.config);
       assertSameStore(cache, nix);
       return { cache, nix };
     })

@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
-import { assertKeysSure, nameCache } from '../cache-url.ts';
+import { nameCache } from '../cache-url.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
@@ -57,7 +57,6 @@ async function push(args: readonly string[], flags: PushFlags, context: Context)
     openNamedCache(named, context),
     openNix({ env: context.env, cwd: context.cwd }),
   ]);
-  assertKeysSure(named, cache.config);
   assertSameStore(cache, nix);
   const upload = await openUpload(cache, flags, context);
   const progress = startProgress(context, true);

@@ -33,10 +33,19 @@ export function openBucket(url: string, options: OpenOptions = {}): Bucket {
     throw new NicheError(
       'invalid-url',
       `opening a bucket: expected a URL that begins with one of ${kinds}; got ${forPeople(parsed, url)}`,
-      { hint: 'for a directory write file:///absolute/path' },
+      { hint: hintFor(url) },
     );
   }
   return opener(parsed, options);
+}
+
+/** What was meant, where that can be told. */
+function hintFor(url: string): string {
+  const [, scheme = '', rest = ''] = /^([a-z0-9]+):\/?([^/].*)$/i.exec(url) ?? [];
+  const isKnown = scheme !== 'file' && openers.has(`${scheme}:`);
+  return isKnown && !/[@?#]/.test(url)
+    ? `write ${scheme}://${rest}`
+    : 'for a directory write file:///absolute/path';
 }
 
 function openFileUrl(url: URL): Bucket {

@@ -151,7 +151,7 @@ function placeOf(
   const bucket = ofHost ?? first;
   if (bucket === undefined) {
     throw refusal(
-      `the ${noun} is missing: ${origin} is the whole of ${hostname}`,
+      `the ${noun} is missing: ${origin} names the whole storage`,
       `write its name behind: ${origin}/<${noun}>`,
     );
   }
@@ -174,7 +174,10 @@ function segmentsOf({ pathname, origin }: URL, start: readonly string[]): string
     /^(?:nix-cache-info|niche(?:\.private)?\.json|.*\.narinfo)$/.test(file)
   ) {
     const cache = segments.slice(0, -1).join('/');
-    throw refusal(`expected the cache, got its file ${quote(file)}`, `write ${origin}/${cache}`);
+    throw refusal(
+      `expected the cache, got its file ${quote(file)}`,
+      `write ${origin}${cache === '' ? '' : `/${cache}`}`,
+    );
   }
   if (path !== '' && !isKey(path)) {
     throw refusal(`expected a path of plain segments, got ${quote(pathname)}`);
