@@ -32,7 +32,11 @@ export interface SopsLab {
   /** What the real `sops` decrypts of a JSON document. */
   sopsDecrypt(document: string, extra?: Readonly<Record<string, string>>): Promise<unknown>;
   /** What the real `sops` makes of a JSON text. */
-  sopsEncrypt(plain: string, args: readonly string[]): Promise<string>;
+  sopsEncrypt(
+    plain: string,
+    args: readonly string[],
+    extra?: Readonly<Record<string, string>>,
+  ): Promise<string>;
 }
 
 /** Skips a test, or in CI fails it, when there is no real `sops`. */
@@ -110,9 +114,9 @@ export async function openSopsLab(t: TestContext): Promise<SopsLab> {
       const name = await file(document);
       return JSON.parse(await sops(['decrypt', '--output-type', 'json', name], extra)) as unknown;
     },
-    async sopsEncrypt(plain, args) {
+    async sopsEncrypt(plain, args, extra = {}) {
       const name = await file(plain);
-      await sops(['encrypt', '--in-place', ...args, name]);
+      await sops(['encrypt', '--in-place', ...args, name], extra);
       return readFile(name, 'utf8');
     },
   };
