@@ -1,5 +1,5 @@
 import { mapConcurrent } from '../concurrency.ts';
-import { NicheError, isNicheError } from '../errors.ts';
+import { isNicheError } from '../errors.ts';
 import { formatListing } from '../nix/listing.ts';
 import { formatNarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -8,7 +8,7 @@ import type { Bucket } from '../storage/bucket.ts';
 import type { Origin } from './audit.ts';
 import { readBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
-import { listingKey, logKey, narInfoKey } from './layout.ts';
+import { contentTypeOf, listingKey, logKey, narInfoKey } from './layout.ts';
 import type { Waiting } from './layout.ts';
 import type { NarStore } from './nar-store.ts';
 import type { Notary } from './notary.ts';
@@ -18,6 +18,7 @@ import type { Attachments, Candidate, PendingPaths, PendingRecord } from './pend
 import { findNarInfo, isSame } from './presence.ts';
 import type { Presence } from './presence.ts';
 import { isFinal, unlessRejected } from './receipts.ts';
+import { assertSize, blocked, conflict } from './refusals.ts';
 import type { Outcome } from './receipts.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -145,13 +146,37 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     return new Map(signed.map((info) => [info.path, formatNarInfo(info, storeDir)]));
   }
 
+  /**
+   * Creates narinfos where the storage can in one go, up to the first that another publisher has
+   * created; the others are created one by one.
+   *
+   * @param authorized references before what refers to them
+   * @returns the paths whose narinfo was created
+   */
+  async function createTogether(
+    run: Run,
+    authorized: ReadonlyMap<string, string>,
+  ): Promise<ReadonlySet<string>> {
+    if (!options.public.createInOrder || authorized.size === 0) return new Set();
+    const paths = [...authorized.keys()];
+    const objects = [...authorized].map(([path, text]) => {
+      const key = narInfoKey(storeHash(path));
+      return { key, body: Buffer.from(text), contentType: contentTypeOf(key) };
+    });
+    const outcomes = await options.public.createInOrder(objects);
+    const created = paths.filter((_, index) => outcomes[index] === 'created');
+    for (const path of created) run.presence.note(path);
+    return new Set(created);
+  }
+
   /** Creates the candidate's narinfo, unless another publisher did so first. */
   async function create(
     run: Run,
     candidate: Candidate,
-    authorized: ReadonlyMap<string, string>,
+    { created, authorized }: Authorized,
   ): Promise<'published' | 'exists'> {
     const { path } = candidate.info;
+    if (created.has(path)) return 'published';
     const narInfo = authorized.get(path) ?? (await authorize([candidate])).get(path);
     if (narInfo === undefined) throw blocked(candidate.info);
     const key = narInfoKey(storeHash(path));
@@ -174,7 +199,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     candidate: Candidate,
     attachments: Attachments,
     parkedFor: string | null,
-    authorized: ReadonlyMap<string, string>,
+    authorized: Authorized,
   ): Promise<Concluded> {
     const { info, upload } = candidate;
     const hash = storeHash(info.path);
@@ -225,7 +250,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   /** The candidate that a staged path makes; its outcome, where that is known already. */
   async function examine(run: Run, staged: StagedPath): Promise<Outcome | Examined> {
     const { claim, upload, origin, openNar, readLog } = staged;
-    assertSize(claim, options);
+    assertSize(claim, options.maxNarBytes, config.limits.maxNarBytes);
     notary.assertSignable(claim);
     if ((await settle(run, claim)) === 'exists') return { status: 'exists' };
     const { listing, unclaimed, ...nar } = await nars.store(claim, openNar);
@@ -260,7 +285,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   async function finishAll(
     run: Run,
     examined: readonly (Outcome | Examined)[],
-    authorized: ReadonlyMap<string, string>,
+    authorized: Authorized,
   ): Promise<Concluded[]> {
     const begun = new Map<string, Promise<Concluded>>();
     return mapConcurrent(examined, pathsAtOnce, async (each) => {
@@ -289,7 +314,8 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
         unlessRejected(() => examine(run, staged)),
       );
       const authorized = await authorizeReady(run, examined);
-      const concluded = await finishAll(run, examined, authorized);
+      const created = await createTogether(run, authorized);
+      const concluded = await finishAll(run, examined, { authorized, created });
       const published = batch.filter((_, index) => isPublished(concluded[index]));
       await mapConcurrent([...batch.entries()], pathsAtOnce, async ([index, staged]) => {
         if (!isPublished(concluded[index])) return;
@@ -309,7 +335,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     async resume(run, { info, nar, unclaimed, upload, origin = null }, reference) {
       const attachments = await pending.attachments(storeHash(info.path), upload);
       const candidate = { info, nar, unclaimed, upload, origin };
-      const concluded = await finish(run, candidate, attachments, reference, new Map());
+      const concluded = await finish(run, candidate, attachments, reference, nothingAuthorized);
       if (isPublished(concluded)) {
         await attach(info, attachments);
         await wakeFor([info]);
@@ -324,28 +350,21 @@ interface Examined {
   readonly attachments: Attachments;
 }
 
+/** What a batch has got so far. */
+interface Authorized {
+  /** The text of each narinfo that is signed and audited, by path. */
+  readonly authorized: ReadonlyMap<string, string>;
+  /** The paths of those that are created already. */
+  readonly created: ReadonlySet<string>;
+}
+
+const nothingAuthorized: Authorized = { authorized: new Map(), created: new Set() };
+
 const neverParked = (): Promise<void> => Promise.resolve();
 
 function isPublished(concluded: Concluded | undefined): boolean {
   const status = concluded?.outcome.status;
   return status === 'published' || status === 'exists';
-}
-
-/** @throws NicheError `too-large`: known before a byte is read */
-function assertSize(claim: PathInfo, { config, ...options }: PathPublisherOptions): void {
-  if (claim.narSize > options.maxNarBytes) {
-    throw new NicheError(
-      'too-large',
-      `the NAR of ${claim.path} is too large for the time that this publisher has: expected at most ${options.maxNarBytes} bytes, got ${claim.narSize}`,
-    );
-  }
-  const { maxNarBytes } = config.limits;
-  if (claim.narSize > maxNarBytes) {
-    throw new NicheError(
-      'too-large',
-      `the NAR of ${claim.path} is too large for this cache: expected at most ${maxNarBytes} bytes, got ${claim.narSize}`,
-    );
-  }
 }
 
 function warningsOf({ unclaimed }: Candidate): Pick<Outcome, 'warnings'> {
@@ -356,30 +375,4 @@ function warningsOf({ unclaimed }: Candidate): Pick<Outcome, 'warnings'> {
       `the contents mention ${unclaimed.count} store paths that are not references: ${unclaimed.first.join(', ')}${more}`,
     ],
   };
-}
-
-function blocked(claim: PathInfo): NicheError {
-  return new NicheError('blocked', `an administrator has withdrawn ${claim.path} from this cache`);
-}
-
-function conflict(
-  code: 'conflict' | 'upstream-conflict',
-  claim: PathInfo,
-  found: PathInfo,
-  where: string,
-): NicheError {
-  const [what, expected, got] =
-    found.path !== claim.path
-      ? ['another name', found.path, claim.path]
-      : found.narHash !== claim.narHash || found.narSize !== claim.narSize
-        ? [
-            'other contents',
-            `${found.narHash} (${found.narSize} bytes)`,
-            `${claim.narHash} (${claim.narSize} bytes)`,
-          ]
-        : ['other references', `${found.references.length}`, `${claim.references.length}`];
-  return new NicheError(
-    code,
-    `${where} has ${claim.path} with ${what}: expected ${expected}, got ${got}`,
-  );
 }

@@ -17,6 +17,16 @@ export interface Bucket {
   /** Stores `body` whole: nothing is visible under `key` before all of it is. */
   put(key: string, body: Uint8Array, options?: PutOptions): Promise<PutOutcome>;
   /**
+   * Creates objects one after the other: each is visible before the next, and the first that is there
+   * already ends it. Absent where this costs no less than as many calls of `put`.
+   *
+   * @returns the outcome of each that was tried: only the last may be `exists`
+   */
+  createInOrder?(
+    objects: readonly NewObject[],
+    options?: RequestOptions,
+  ): Promise<readonly PutOutcome[]>;
+  /**
    * Stores `body` in place of the object whose etag is `etag`, and only of that one.
    *
    * @returns `changed`, with nothing written, when another object is there by now, or none
@@ -109,6 +119,12 @@ export interface PutOptions extends ObjectOptions {
    * making sure costs time: no promise depends on the object. @default true
    */
   readonly durable?: boolean | undefined;
+}
+
+/** A small object to be created, with what {@link PutOptions} says of it. */
+export interface NewObject extends Omit<ObjectOptions, 'signal'> {
+  readonly key: string;
+  readonly body: Uint8Array;
 }
 
 /** `exists`: something was there already and was left as it was (only with `ifAbsent`). */

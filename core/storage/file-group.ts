@@ -57,6 +57,35 @@ async function putWaiting(): Promise<void> {
   isRunning = false;
 }
 
+/**
+ * {@link Bucket.createInOrder} for a directory: all are on the disk before the first is visible, so that
+ * however many they are they wait for it twice.
+ */
+export async function createInOrder(
+  root: FileRoot,
+  objects: readonly { readonly key: string; readonly path: string; readonly body: Uint8Array }[],
+): Promise<PutOutcome[]> {
+  const written: { key: string; path: string; temporary: Temporary }[] = [];
+  const outcomes: PutOutcome[] = [];
+  const folders = new Set<string>();
+  try {
+    for (const { key, path, body } of objects) {
+      written.push({ key, path, temporary: await writeTemporary(root, body) });
+    }
+    await Promise.all(written.map(({ temporary }) => syncTemporary(temporary)));
+    for (const { key, path, temporary } of written) {
+      folders.add(dirname(path));
+      const outcome = await reveal(root, temporary, key, path, true);
+      outcomes.push(outcome);
+      if (outcome === 'exists') break;
+    }
+  } finally {
+    for (const { temporary } of written.slice(outcomes.length)) discardQuietly(temporary);
+    await Promise.all([...folders].map(syncFolder));
+  }
+  return outcomes;
+}
+
 /** Settles each member by itself; never throws. */
 async function putGroup(group: readonly Member[]): Promise<void> {
   const written: { member: Member; temporary: Temporary }[] = [];

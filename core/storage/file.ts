@@ -6,7 +6,7 @@ import { throwIfAborted } from './aborted.ts';
 import type { Bucket, GetOptions, PutOptions, PutOutcome, StoredObject } from './bucket.ts';
 import { assertDigest } from './digest.ts';
 import { fileError, isErrno } from './file-errors.ts';
-import { putTogether } from './file-group.ts';
+import { createInOrder, putTogether } from './file-group.ts';
 import { listFiles } from './file-list.ts';
 import { readBody } from './file-read.ts';
 import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './file-root.ts';
@@ -49,6 +49,16 @@ export function openFileBucket(directory: string): Bucket {
       return getFile(root, key, options);
     },
     put: (key, body, options) => putFile(root, key, body, options),
+    async createInOrder(objects, options) {
+      const action = `writing ${objects.length} objects in ${root.url}`;
+      throwIfAborted(options?.signal, action);
+      const located = objects.map(({ key, body }) => ({ key, body, path: locate(root, key) }));
+      try {
+        return await createInOrder(root, located);
+      } catch (error) {
+        throw fileError(error, action);
+      }
+    },
     async replace(key, body, etag, options) {
       throwIfAborted(options?.signal, `replacing ${quote(key)} in ${root.url}`);
       return replaceFile(root, key, locate(root, key), body, etag, options);

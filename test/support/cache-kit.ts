@@ -53,6 +53,8 @@ export interface TestCacheOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   readonly signers?: readonly Signer[];
   readonly upstreams?: Upstreams;
+  /** Whether its buckets have `createInOrder`. @default false */
+  readonly createsInOrder?: boolean;
 }
 
 /** What a publisher is given besides the cache. */
@@ -118,7 +120,13 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
   let uploads = 0;
   const now = (): Date => new Date(time);
   const view = (store: MemoryStore, name: string, hooks: BucketHooks = {}): Bucket =>
-    memoryBucket({ store, url: `memory:///${name}`, now, ...hooks });
+    memoryBucket({
+      store,
+      url: `memory:///${name}`,
+      now,
+      createsInOrder: options.createsInOrder,
+      ...hooks,
+    });
   const publicBucket = view(publicStore, 'public');
   const privateBucket = view(privateStore, 'private');
   const wakes: Waiting[] = [];

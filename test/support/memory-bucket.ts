@@ -4,9 +4,11 @@ import { throwIfAborted } from '../../core/storage/aborted.ts';
 import type {
   Bucket,
   BucketCapabilities,
+  NewObject,
   ObjectInfo,
   ObjectOptions,
   PutOutcome,
+  RequestOptions,
   Upload,
 } from '../../core/storage/bucket.ts';
 import { assertKey, assertPrefix } from '../../core/storage/keys.ts';
@@ -49,6 +51,8 @@ interface MemoryBucketOptions extends BucketHooks {
   readonly capabilities?: BucketCapabilities | undefined;
   /** Whether uploads can be gone on with. @default false */
   readonly resumable?: boolean | undefined;
+  /** Whether it has `createInOrder`. @default false */
+  readonly createsInOrder?: boolean | undefined;
   /** For `modified`; @default the real clock */
   readonly now?: (() => Date) | undefined;
   /** Of a body's chunks, in bytes. @default 65536 */
@@ -127,6 +131,22 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
     };
   }
 
+  async function createInOrder(
+    objects: readonly NewObject[],
+    request: RequestOptions = {},
+  ): Promise<PutOutcome[]> {
+    const outcomes: PutOutcome[] = [];
+    for (const { key, body, ...described } of objects) {
+      assertKey(key);
+      const outcome = await step('put', key, request.signal, () =>
+        storeObject(key, Uint8Array.from(body), true, described),
+      );
+      outcomes.push(outcome);
+      if (outcome === 'exists') break;
+    }
+    return outcomes;
+  }
+
   return {
     url,
     capabilities: options.capabilities ?? {
@@ -159,6 +179,8 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
         return storeObject(key, bytes, request.ifAbsent, request);
       });
     },
+
+    ...(options.createsInOrder === true ? { createInOrder } : {}),
 
     async replace(key, body, etag, request = {}) {
       assertKey(key);

@@ -7,11 +7,16 @@ import {
   runProcess,
 } from '../../support/cache-scenario.ts';
 import { crashAtWrite } from '../../support/crash.ts';
+import type { TestCacheOptions } from '../../support/cache-kit.ts';
 import type { BucketHooks } from '../../support/memory-bucket.ts';
 
 /** Runs the scenario, misfortune and all, and then what repairs it. */
-async function survive(misfortune: BucketHooks, about: string): Promise<void> {
-  const scenario = await createScenario();
+async function survive(
+  misfortune: BucketHooks,
+  about: string,
+  options: TestCacheOptions = {},
+): Promise<void> {
+  const scenario = await createScenario(options);
   try {
     await runProcess(scenario.cache, scenario.ids, chainHooks(scenario.watch, misfortune));
     await scenario.recover();
@@ -22,9 +27,9 @@ async function survive(misfortune: BucketHooks, about: string): Promise<void> {
 }
 
 /** How often a run without misfortune writes. */
-async function countWrites(): Promise<number> {
+async function countWrites(options: TestCacheOptions = {}): Promise<number> {
   const counting = crashAtWrite(Infinity, 'before');
-  await survive(counting, 'without misfortune');
+  await survive(counting, 'without misfortune', options);
   return counting.writes();
 }
 
@@ -45,6 +50,16 @@ describe('a publisher that meets misfortune', () => {
       assert.ok(crash.hasCrashed());
     }
     await survive(crashAtWrite(writes, 'after'), 'died after the last write');
+  });
+
+  it('loses nothing when it dies at any single write, where narinfos are created in one go', async () => {
+    const options = { createsInOrder: true };
+    const writes = await countWrites(options);
+    for (let nth = 1; nth <= writes; nth += 1) {
+      const crash = crashAtWrite(nth, 'before');
+      await survive(crash, `died before write ${nth}`, options);
+      assert.ok(crash.hasCrashed());
+    }
   });
 
   it('loses nothing when storage takes any single write and never says so', async () => {

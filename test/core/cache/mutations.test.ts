@@ -109,6 +109,36 @@ describe('I2 fails', () => {
   });
 });
 
+describe('I2 fails', () => {
+  it('when narinfos are created in one go past one that is there', async () => {
+    const rivalOfA = { ...a, info: { ...a.info, path: `${a.info.path}-2` } };
+    for (const stops of [true, false]) {
+      const cache = createTestCache({ ...none, createsInOrder: true });
+      const id = await cache.stage([a, b]);
+      const rival = await cache.stage([rivalOfA]);
+      const publisher = cache.publisher({
+        public: {
+          ...cache.public,
+          // Another path with the hash of `a` is published at the worst moment.
+          async createInOrder(objects) {
+            await cache.publisher().publish(rival);
+            if (stops) return (await cache.public.createInOrder?.(objects)) ?? [];
+            const puts = objects.map(({ key, body }) =>
+              cache.public.put(key, body, { ifAbsent: true }),
+            );
+            return Promise.all(puts);
+          },
+        },
+      });
+      await cache.publish(id, publisher);
+      const status = (await cache.receipt(id.upload, b.info))?.status;
+      assert.equal(status, stops ? 'waiting' : 'exists');
+      if (stops) await check(cache);
+      else await assert.rejects(check(cache), broken('I2'));
+    }
+  });
+});
+
 describe('I3 fails', () => {
   it('when storage does not honour "only if absent"', async () => {
     for (const honours of [true, false]) {

@@ -91,6 +91,20 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await unfinishedIn(directory), []);
   });
 
+  it('creates objects in their order, up to the first that is there', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('c', Buffer.from('other'));
+    const objects = ['a', 'nar/b', 'c', 'd'].map((key) => ({ key, body }));
+    const outcomes = await bucket.createInOrder?.(objects);
+    assert.deepEqual(outcomes, ['created', 'created', 'exists']);
+    assert.deepEqual(await listKeys(bucket), ['a', 'c', 'nar/b']);
+    assert.deepEqual(await readObject(bucket, 'c'), Buffer.from('other'));
+    const inTheWay = ['x', 'a/below', 'y'].map((key) => ({ key, body }));
+    await assert.rejects(async () => bucket.createInOrder?.(inTheWay), { code: 'invalid-key' });
+    assert.deepEqual(await listKeys(bucket), ['a', 'c', 'nar/b', 'x']);
+    assert.deepEqual(await unfinishedIn(directory), []);
+  });
+
   it('sweeps unfinished uploads by their age', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.upload('old');
