@@ -83,7 +83,7 @@ stdenv.mkDerivation {
   installPhase = ''
     runHook preInstall
     mkdir -p $out/lib/niche
-    cp dist/main.mjs dist/third-party-licenses.txt $out/lib/niche/
+    cp -r dist/main.mjs dist/chunks dist/third-party-licenses.txt $out/lib/niche/
     makeWrapper ${lib.getExe nodejs_24} $out/bin/niche --add-flags $out/lib/niche/main.mjs
     runHook postInstall
   '';

@@ -14,8 +14,15 @@ await mkdir(dist);
 const { metafile } = await build({
   absWorkingDir: checkout,
   entryPoints: ['cli/main.ts'],
-  outfile: join(dist, 'main.mjs'),
+  outdir: dist,
+  outExtension: { '.js': '.mjs' },
   bundle: true,
+  // What is imported on first use, as the SDKs of the clouds, is a file of its own.
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
+  // Of CommonJS nothing can be left out.
+  mainFields: ['module', 'main'],
+  minifyWhitespace: true,
   metafile: true,
   platform: 'node',
   format: 'esm',

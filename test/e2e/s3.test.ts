@@ -98,6 +98,8 @@ for (const name of s3ServerNames) {
       assert.notEqual(refused.status, 0);
     });
 
+    // Once is enough: what differs between the servers is in the test before.
+    if (name !== 'versitygw') return;
     test('publishes in the process that builds, and nix reads it as s3://', async (t) => {
       const server = await requireS3(t, name);
       const nix = requireNix(t);
