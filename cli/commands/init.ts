@@ -11,9 +11,11 @@ import type { Recipient } from '../../core/secrets/recipient.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
+import { environmentCredentials } from '../credentials.ts';
 import { addRecipientOptions, recipientsOf, signingFlags } from '../init/recipients.ts';
 import type { RecipientFlags } from '../init/recipients.ts';
 import { addRootOptions, makeDirectory, prepareRoots, whyUnreadable } from '../init/roots.ts';
@@ -48,7 +50,10 @@ export function addInit(program: Command, context: Context): void {
     .description(
       'Makes a cache in a bucket: nix-cache-info, niche.json and a signing key. A cache that is there already is left as it is.',
     )
-    .argument('<url>', 'where the cache is to be: file:///some/dir, s3://bucket')
+    .argument(
+      '<url>',
+      'where the cache is to be: file:///some/dir, s3://bucket, azure://account/container, gs://bucket',
+    )
     .requiredOption('--name <name>', 'the cache’s name, for people and for its key', parseName)
     .option('--key-name <name>', 'the signing key’s name (default: <name>-1)')
     .option(
@@ -99,6 +104,7 @@ export function addInit(program: Command, context: Context): void {
 Examples:
   niche init file:///srv/cache --name acme
   niche init 's3://acme?region=eu-central-1' --create --name acme
+  niche init azure://account/acme --create --name acme
   niche init file:///srv/cache --name acme --age age1… --pgp 7FB8…57C0 --signing-age age1…
   niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…`,
     )
@@ -129,14 +135,16 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
     }),
     'the new cache’s configuration',
   );
-  const bucket = openBucket(storage);
+  const open = (root: string): Bucket =>
+    openBucket(root, { credentials: environmentCredentials(root, context.env) });
+  const bucket = open(storage);
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
   if (storage.startsWith('file:')) await makeDirectory(storage);
   // Before the key is made: one that belongs to no cache would be taken for one that matters.
   await assertNoCache(bucket);
   // Then the key: a cache without its key could never be published to.
   await keys.keep();
-  await createSecrets({ public: bucket, private: openBucket(config.private) }, secrets);
+  await createSecrets({ public: bucket, private: open(config.private) }, secrets);
   await initCache(bucket, config);
   const unreadable = await whyUnreadable(roots);
 

@@ -8,10 +8,12 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { fileError, isErrno } from '../../core/storage/file-errors.ts';
+import type { OpenOptions } from '../../core/storage/credentials.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { probeConditions, storagePlace } from '../../core/storage/place.ts';
 import type { StoragePlace } from '../../core/storage/place.ts';
 import type { Context } from '../context.ts';
+import { environmentCredentials } from '../credentials.ts';
 
 export interface RootFlags {
   readonly private?: string;
@@ -57,7 +59,10 @@ export async function prepareRoots(
     const own = flags.private ?? url;
     return { storage: url, private: own, substituter: flags.substituter ?? url };
   }
-  const place = storagePlace(url);
+  const openWith = (at: string): OpenOptions => ({
+    credentials: environmentCredentials(at, context.env),
+  });
+  const place = storagePlace(url, openWith(url));
   const substituter = flags.substituter ?? place.publicUrl;
   if (substituter === null) {
     throw new NicheError(
@@ -66,18 +71,23 @@ export async function prepareRoots(
       { hint: place.publicAdvice },
     );
   }
-  const privatePlace = storagePlace(flags.private ?? place.privateUrl);
+  const privateUrl = flags.private ?? place.privateUrl;
+  const privatePlace = storagePlace(privateUrl, openWith(privateUrl));
   if (flags.create) {
     const { notPublic } = await place.create(true);
     await privatePlace.create(false);
     if (notPublic !== undefined) context.stderr.write(`niche: ${notPublic}\n`);
   }
-  return { storage: await tried(place), private: await tried(privatePlace), substituter };
+  return {
+    storage: await tried(place, openWith(url)),
+    private: await tried(privatePlace, openWith(privateUrl)),
+    substituter,
+  };
 }
 
-async function tried(place: StoragePlace): Promise<string> {
+async function tried(place: StoragePlace, options: OpenOptions): Promise<string> {
   if (place.isCertain) return place.url;
-  return place.withConditions(await probeConditions(openBucket(place.url)));
+  return place.withConditions(await probeConditions(openBucket(place.url, options)));
 }
 
 /** What keeps readers from the new cache, as far as this machine can tell; null for nothing. */

@@ -47,10 +47,13 @@ export interface GoogleSession {
   at(key: string): string;
   /** Sends requests no faster than the storage takes them, again where that may help. */
   run<T>(request: Attempt<T>): Promise<T>;
+  /** The project that the credentials are of, which a new bucket will belong to. */
+  project(): Promise<string | undefined>;
 }
 
 interface GoogleApi {
   readonly endpoint: string;
+  readonly project: () => Promise<string | undefined>;
   readonly authorize: (url: string) => Promise<Readonly<Record<string, string>>>;
 }
 
@@ -80,6 +83,7 @@ export function createGoogleSession(
       (serviceAccount === undefined && !isGoogleItself(endpoint));
     return {
       endpoint,
+      project: async () => (isOpen ? undefined : client.getProjectId()),
       authorize: async (target) =>
         isOpen ? {} : Object.fromEntries(await client.authClient.getRequestHeaders(target)),
     };
@@ -114,6 +118,12 @@ export function createGoogleSession(
       assertKey(key);
       return location.prefix + key;
     },
+    project: () =>
+      pace.run({
+        action: `looking for the project of ${url}`,
+        attempt: async () => inTime((await (api ??= load())).project(), undefined),
+        explain: (error) => explainGoogleError(error, `looking for the project of ${url}`),
+      }),
     run({ action, signal, attempt }) {
       return pace.run({
         action,

@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { NicheError, isNicheError, quote } from '../errors.ts';
+import { azurePlace } from './azure-place.ts';
+import { parseAzureUrl } from './azure-url.ts';
 import type { Bucket } from './bucket.ts';
 import type { OpenOptions } from './credentials.ts';
+import { googlePlace } from './google-place.ts';
+import { parseGoogleUrl } from './google-url.ts';
 import { s3Place } from './s3-place.ts';
 import { partBytes } from './s3-upload.ts';
 import { parseS3Url } from './s3-url.ts';
@@ -53,7 +57,11 @@ export function storagePlace(url: string, options: OpenOptions = {}): StoragePla
 const places: readonly {
   readonly scheme: string;
   readonly open: (url: string, options: OpenOptions) => StoragePlace;
-}[] = [{ scheme: 's3://', open: (url, options) => s3Place(parseS3Url(url), options) }];
+}[] = [
+  { scheme: 's3://', open: (url, options) => s3Place(parseS3Url(url), options) },
+  { scheme: 'azure://', open: (url, options) => azurePlace(parseAzureUrl(url), options) },
+  { scheme: 'gs://', open: (url, options) => googlePlace(parseGoogleUrl(url), options) },
+];
 
 /**
  * Finds out by trying which conditional writes a server honours: some ignore the condition, some

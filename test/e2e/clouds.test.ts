@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+
+import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { createMachine, skipUnlessChroot, type Machine } from '../support/e2e-machine.ts';
+import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
+import { requireNix } from '../support/nix-lab.ts';
+
+interface Made {
+  readonly storage: string;
+  readonly private: string;
+  readonly substituter: string;
+  readonly publicKey: string;
+}
+
+/** A cloud's real server, and how a user of it is set up. */
+interface Cloud {
+  readonly url: string;
+  /** Where readers find what is at `url`. */
+  readonly publicUrl: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+const clouds = {
+  'Azure on Azurite': {
+    why: whyNoAzurite(),
+    async start(t: TestContext): Promise<Cloud> {
+      const server = await startAzurite();
+      t.after(() => server.stop());
+      return {
+        url: server.url('acme'),
+        publicUrl: `${server.origin}/${server.account}/acme`,
+        env: { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() },
+      };
+    },
+  },
+  'Google on fake-gcs-server': {
+    why: whyNoFakeGcs(),
+    async start(t: TestContext): Promise<Cloud> {
+      const server = await startFakeGcs();
+      t.after(() => server.stop());
+      return { url: server.url('acme'), publicUrl: server.publicUrl('acme'), env: {} };
+    },
+  },
+};
+
+/** A machine that has built nothing and knows the cache by its keys alone. */
+async function readerOf(t: TestContext, machine: Machine, made: Made): Promise<Machine> {
+  return createMachine(t, {
+    nix: machine.nix,
+    trustedPublicKeys: [made.publicKey],
+    settings: { substituters: made.substituter, 'require-sigs': 'true' },
+  });
+}
+
+for (const [name, cloud] of Object.entries(clouds)) {
+  describe(`a cache in ${name}`, { concurrency: false, timeout: 600_000 }, () => {
+    test('is made, built into, published to both ways, and substituted from', async (t) => {
+      if (cloud.why !== null) {
+        t.skip(cloud.why);
+        return;
+      }
+      const nix = requireNix(t);
+      if (nix === null) return;
+      const { url, publicUrl, env } = await cloud.start(t);
+      const machine = await createMachine(t, { nix });
+      if (skipUnlessChroot(t, machine)) return;
+      const init = ['init', url, '--name', 'acme', '--no-upstream', '--json'];
+      const early = await machine.niche(init, { env });
+      assert.match(early.stderr, /niche init --create makes one/);
+      const created = await machine.nicheDoes([...init, '--create'], { env });
+      const made = JSON.parse(created.stdout) as Made;
+      assert.equal(made.substituter, publicUrl);
+      assert.equal(made.private, url.replace(/\bacme\b/, 'acme-private'));
+      assert.match((await machine.niche(init, { env })).stderr, /there is a cache/);
+
+      // Staged by one process, published by another.
+      await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
+      const build = ['build', '-u', url, '--no-publish', '--', '-f', '.', '--no-link'];
+      const built = await machine.nicheDoes([...build, 'upper', '--print-out-paths'], { env });
+      const upper = built.stdout.trim();
+      const worked = await machine.nicheDoes(['worker', url, '--once'], { env });
+      assert.match(worked.stderr, /2 paths published, 0 rejected/);
+      // Staged and published by the same one.
+      await machine.writeGraph([{ name: 'other' }], 'salt');
+      const other = await machine.output('nix-build', ['--no-out-link', '-A', 'other']);
+      const pushed = await machine.nicheDoes(['push', '-u', url, '--publish', 'local', other], {
+        env,
+      });
+      assert.match(pushed.stderr, /1 path published/);
+      await machine.nicheDoes(['verify', '-u', url], { env });
+      // By the public address, and with no credentials.
+      const shown = await machine.nicheDoes(['show', '-u', `${publicUrl}#${made.publicKey}`]);
+      assert.match(shown.stdout, /acme/);
+
+      const copying = await readerOf(t, machine, made);
+      await copying.output('nix', ['copy', '--from', made.substituter, upper, other]);
+      await copying.output('nix-store', ['--verify', '--check-contents']);
+      const substituting = await readerOf(t, machine, made);
+      await substituting.output('nix-store', ['--realise', upper]);
+      await substituting.output('nix-store', ['--verify-path', upper]);
+      const stranger = await createMachine(t, {
+        nix,
+        settings: { substituters: made.substituter, 'require-sigs': 'true' },
+      });
+      assert.notEqual((await stranger.run('nix-store', ['--realise', upper])).status, 0);
+    });
+  });
+}
