@@ -2,7 +2,7 @@
  * Bundles the functions that a deployment uploads, each into one file, and lists in the docs what
  * they consist of.
  *
- * usage: node scripts/functions.ts [--docs] [aws|azure|google …]
+ * usage: node scripts/functions.ts [--docs] [--out=FOLDER] [aws|azure|google …]
  */
 import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,8 +18,6 @@ import type { FunctionTarget } from './function-targets.ts';
 import { thirdPartyLicenses } from './licenses.ts';
 
 const checkout = join(import.meta.dirname, '..');
-/** Source maps are for whoever reads a stack trace; deployed, they would only slow a cold start. */
-const maps = join(checkout, 'dist/maps');
 
 /**
  * `{ z }` is an object with all of zod in it, of which nothing falls away; as a namespace it is the
@@ -52,6 +50,10 @@ function without(filter: RegExp): Plugin {
 }
 
 const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
+/** Where `infra/` is written to: a test has its own, as others may be reading the checkout's. */
+const out = process.argv.find((argument) => argument.startsWith('--out='))?.slice(6) ?? checkout;
+/** Source maps are for whoever reads a stack trace; deployed, they would only slow a cold start. */
+const maps = join(out, 'dist/maps');
 const withDocs = process.argv.includes('--docs');
 for (const target of functionTargets) {
   if (chosen.length === 0 || chosen.includes(target.cloud)) await make(target);
@@ -59,7 +61,7 @@ for (const target of functionTargets) {
 
 async function make(target: FunctionTarget): Promise<void> {
   const { cloud, entries, beside } = target;
-  const folder = join(checkout, target.folder);
+  const folder = join(out, target.folder);
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   await mkdir(join(maps, cloud), { recursive: true });
@@ -76,7 +78,7 @@ async function make(target: FunctionTarget): Promise<void> {
 async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
   const { cloud, folder, format: kind } = target;
   const output = `${name}.${kind === 'esm' ? 'mjs' : 'cjs'}`;
-  const file = join(checkout, folder, output);
+  const file = join(out, folder, output);
   const { metafile } = await build({
     absWorkingDir: checkout,
     entryPoints: [`functions/${cloud}/${name}.ts`],

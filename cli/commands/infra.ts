@@ -26,6 +26,18 @@ const clouds: Readonly<Record<string, Infrastructure>> = {
     built: 'infra/aws/functions/publish.mjs',
     next: 'set what is yours under params in serverless.yml, then: npx osls deploy',
   },
+  azure: {
+    settings: 'infra/azure.bicepparam',
+    folder: 'infra/azure',
+    built: 'infra/azure/function/main.cjs',
+    next: 'set what is yours in infra/azure.bicepparam, then: az deployment group create --resource-group GROUP --parameters infra/azure.bicepparam',
+  },
+  google: {
+    settings: 'infra/google.tf',
+    folder: 'infra/google',
+    built: 'infra/google/function/main.cjs',
+    next: 'set what is yours in infra/google.tf, then: terraform -chdir=infra init && terraform -chdir=infra apply',
+  },
 };
 
 export function addInfra(program: Command, context: Context): void {
@@ -43,6 +55,7 @@ export function addInfra(program: Command, context: Context): void {
       `
 Examples:
   niche infra aws ./cache
+  niche infra google ./cache
   cd cache && npx osls deploy --stage main`,
     )
     .action(async (cloud: string, dir: string, { json }: { json: boolean }) => {

@@ -1,5 +1,5 @@
 // One Nix cache: storage, a function that publishes, a key, identities, alerts.
-// az deployment group create --resource-group GROUP --template-file main.bicep --parameters main.bicepparam
+// Deployed by infra/azure.bicepparam, which holds what is yours.
 targetScope = 'resourceGroup'
 
 @description('The cache\'s name: the first part of every resource\'s name.')

@@ -11,8 +11,9 @@ const checkout = join(import.meta.dirname, '../..');
  * @returns the file that the cloud loads
  */
 export async function bundleFunctions(cloud: 'azure' | 'google', folder: string): Promise<string> {
+  const out = join(folder, 'out');
   const script = join(checkout, 'scripts/functions.ts');
-  await promisify(execFile)(process.execPath, [script, cloud], { cwd: checkout });
-  await cp(join(checkout, 'infra', cloud, 'function'), folder, { recursive: true });
+  await promisify(execFile)(process.execPath, [script, `--out=${out}`, cloud], { cwd: checkout });
+  await cp(join(out, 'infra', cloud, 'function'), folder, { recursive: true });
   return join(folder, 'main.cjs');
 }

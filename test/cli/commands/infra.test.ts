@@ -38,6 +38,24 @@ test('niche infra aws lays out what a team deploys, and later leaves its setting
   assert.ok(!(await readdir(join(team, 'infra/aws'))).includes('old.yml'));
 });
 
+for (const [cloud, settings, file] of [
+  ['azure', 'infra/azure.bicepparam', 'infra/azure/function/host.json'],
+  ['google', 'infra/google.tf', 'infra/google/function/package.json'],
+] as const) {
+  test(`niche infra ${cloud} lays out modules, functions and settings`, async () => {
+    const team = join(folder, cloud);
+    const first = await runNiche(['infra', cloud, team]);
+    assert.equal(first.status, 0, first.stderr);
+    const files = await readdir(team, { recursive: true });
+    for (const each of [settings, file, `infra/${cloud}/function/main.cjs`]) {
+      assert.ok(files.includes(each), each);
+    }
+    await appendFile(join(team, settings), '\n');
+    const second = await runNiche(['infra', cloud, team, '--json']);
+    assert.equal((JSON.parse(second.stdout) as { keptSettings: boolean }).keptSettings, true);
+  });
+}
+
 test('niche infra refuses a cloud that it does not know, and a folder that is a file', async () => {
   assert.notEqual((await runNiche(['infra', 'vax', folder])).status, 0);
   await writeFile(join(folder, 'file'), '');

@@ -1,6 +1,0 @@
-using 'main.bicep'
-
-param name = 'niche'
-param githubSubjects = []
-param gitlabSubjects = []
-param auditors = []
