@@ -159,6 +159,8 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const readAt = roots.substituter.startsWith('http:')
     ? `${roots.substituter}#${publicKeys[0] ?? ''}`
     : roots.substituter;
+  // Clients that are enrolled need no more than what readers need.
+  const builtAt = readers.clients.length > 0 ? readAt : storage;
   context.stdout.write(`made the cache ${config.name} at ${storage}
 ${describeRoots(roots)}${publicKeys.map((key) => `public key: ${key}`).join('\n')}
 ${keys.lines.join('\n')}
@@ -168,7 +170,7 @@ clients:    ${readers.clients.map(describeRecipient).join(', ') || 'whoever has 
 ${[unreadable, advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}Next, for whoever reads the cache:
   niche use ${readAt}
 Next, for whoever builds (CI):
-  niche build -u ${/[?&]/.test(storage) ? `'${storage}'` : storage} -- .#default
+  niche build -u ${/[?&#]/.test(builtAt) ? `'${builtAt}'` : builtAt} -- .#default
 `);
 }
 
