@@ -135,7 +135,10 @@ export type ReplaceOutcome = 'replaced' | 'changed';
 
 /** An object being written, one call at a time. Exactly one of `commit` and `abort` ends it. */
 export interface Upload {
-  /** Names what is stored so far for {@link Bucket.resumeUpload}; no secret. */
+  /**
+   * Names what is stored so far for {@link Bucket.resumeUpload}. Keep it as a credential is kept: with
+   * Google whoever has it can write the rest of this object.
+   */
   readonly token?: string | undefined;
   /**
    * Takes the next bytes; resolves when more may come, so awaiting it bounds memory. The chunk is

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { it, type TestContext } from 'node:test';
+import { openAzureBucket } from '../../core/storage/azure.ts';
+import { blockBytes } from '../../core/storage/azure-upload.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import { openGoogleBucket } from '../../core/storage/google.ts';
+import { partBytes } from '../../core/storage/google-upload.ts';
+import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
+import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
+import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.ts';
+
+const keys = Array.from({ length: 20 }, (_, index) => `object/${index}`);
+const ifAbsent = { ifAbsent: true };
+
+/** Requests that each operation takes, as docs/cost.md has them. */
+async function requestsOf(
+  bucket: Bucket,
+  proxy: FaultProxy,
+  largeBytes: number,
+): Promise<Record<string, number>> {
+  async function count(work: () => Promise<unknown>): Promise<number> {
+    const before = proxy.requests.length;
+    await work();
+    return proxy.requests.length - before;
+  }
+  // What is looked at once for each process.
+  await bucket.head('nothing');
+  for (const key of keys) await bucket.put(key, Buffer.from(key));
+  const { etag } = (await bucket.head('object/0'))!;
+  return {
+    put: await count(() => bucket.put('object/new', Buffer.from('x'), ifAbsent)),
+    exists: await count(() => bucket.put('object/new', Buffer.from('y'), ifAbsent)),
+    replace: await count(() => bucket.replace('object/0', Buffer.from('z'), etag)),
+    head: await count(() => bucket.head('object/1')),
+    missing: await count(() => bucket.head('nothing')),
+    get: await count(() => readObject(bucket, 'object/1')),
+    range: await count(() => readObject(bucket, 'object/1', { range: { start: 1, end: 3 } })),
+    list: await count(() => listKeys(bucket)),
+    delete20: await count(() => bucket.delete(keys)),
+    upload3Parts: await count(async () => {
+      const upload = await bucket.upload('large');
+      await upload.write(patternBytes(largeBytes));
+      await upload.commit(ifAbsent);
+    }),
+  };
+}
+
+const single = { put: 1, exists: 1, replace: 1, head: 1, missing: 1, get: 1, range: 1, list: 1 };
+
+async function proxied(t: TestContext, origin: string): Promise<FaultProxy> {
+  const proxy = await startFaultProxy(origin);
+  t.after(() => proxy.stop());
+  return proxy;
+}
+
+it('counts what Azure is asked', { skip: whyNoAzurite() ?? false }, async (t) => {
+  const server = await startAzurite();
+  t.after(() => server.stop());
+  const proxy = await proxied(t, server.origin);
+  const url = server.url(await server.createContainer(), proxy.url);
+  const bucket = openAzureBucket(url, { credentials: server.credentials });
+  assert.deepEqual(await requestsOf(bucket, proxy, 2 * blockBytes + 1), {
+    ...single,
+    delete20: 1,
+    upload3Parts: 3 + 1,
+  });
+});
+
+it('counts what Google is asked', { skip: whyNoFakeGcs() ?? false }, async (t) => {
+  const server = await startFakeGcs();
+  t.after(() => server.stop());
+  const proxy = await proxied(t, server.origin);
+  const url = server.url(await server.createBucket(), proxy.url);
+  const bucket = openGoogleBucket(url, { credentials: { kind: 'anonymous' } });
+  assert.deepEqual(await requestsOf(bucket, proxy, 2 * partBytes + 1), {
+    ...single,
+    delete20: 20,
+    upload3Parts: 2 + 3,
+  });
+});
