@@ -1,4 +1,5 @@
 import packageJson from '../../package.json' with { type: 'json' };
+import { awsKmsIdentity, defaultAwsKmsClients } from '../../core/secrets/aws-kms.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment, DeploymentOptions } from '../shared/deployment.ts';
 import { createLog } from '../shared/log.ts';
@@ -53,6 +54,7 @@ export function createAwsRuntime(
     deployment: createDeployment({
       ...ports,
       settings,
+      identities: [awsKmsIdentity(defaultAwsKmsClients())],
       queue,
       version: `niche ${packageJson.version} (${name}:${version})`,
     }),

@@ -47,14 +47,20 @@ export async function requireMinistack(
     t.skip(message);
     return null;
   }
-  const started = await start(command, options);
+  const started = await startMinistack(options);
   t.after(() => started.close());
   return started;
 }
 
 const startTimeoutMs = 60_000;
 
-async function start(command: string, { iam = true }: MinistackOptions): Promise<Ministack> {
+/**
+ * Starts it, to be closed by the caller.
+ * @throws Error when it is not installed, or does not start.
+ */
+export async function startMinistack({ iam = true }: MinistackOptions = {}): Promise<Ministack> {
+  const command = pythonCommand(ministack);
+  if (command === null) throw new Error('no ministack: run `npm run setup:test`');
   const folder = await mkdtemp(join(tmpdir(), 'niche-ministack-'));
   const port = await freePort();
   const [endpoint, region, accountId] = [

@@ -34,6 +34,7 @@ const everything = {
   keyName: 'acme-2',
   moreSigners: `aws-kms:${key}?name=acme-1`,
   moreKeys: key,
+  decryptKeys: key,
   githubRepository: 'acme/nix',
   githubRef: '*',
   gitlabProject: 'acme/nix',
