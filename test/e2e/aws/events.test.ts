@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { readConfig } from '../../../core/cache/config.ts';
+import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
+import type { BatchId } from '../../../core/cache/layout.ts';
+import { formatManifest } from '../../../core/cache/manifest.ts';
+import { listReceipts, readReceipt } from '../../../core/cache/receipts.ts';
+import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts.ts';
+import { newUploadId } from '../../../core/cache/upload-id.ts';
+import { createUpstreams } from '../../../core/cache/upstreams.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import { parseS3Url } from '../../../core/storage/s3-url.ts';
+import { requireAws } from '../../support/aws-cache.ts';
+import type { AwsCache } from '../../support/aws-cache.ts';
+import { checkInvariants } from '../../support/cache-invariants.ts';
+import { testPath } from '../../support/cache-paths.ts';
+import type { TestPath } from '../../support/cache-paths.ts';
+import { until } from '../../support/e2e-machine.ts';
+
+describe('the deployed functions', { timeout: 600_000 }, () => {
+  test('take events that repeat, come in disorder or cannot be read', async (t) => {
+    const aws = await requireAws(t);
+    if (!aws) return;
+    const parameters = { timeLimit: 60, visibility: 70, bytesPerSecond: 20_000 };
+    const cache = await aws.cache('main', { parameters, storeDir: '/nix/store' });
+
+    // The dependent comes first, and everything comes twice.
+    const library = await testPath('library');
+    const tool = await testPath('tool', { references: [library] });
+    const first = await stage(cache, tool);
+    await receiptOf(cache, first, tool, 'waiting');
+    const second = await stage(cache, library);
+    for (const id of [first, second, second]) await cache.send(s3Event(cache, id));
+    await receiptOf(cache, second, library, 'published');
+    await receiptOf(cache, first, tool, 'published');
+
+    // What the whole time limit is not enough for is refused, and what cannot be read is reported.
+    const large = await testPath('large', { contents: 'x'.repeat(2_000_000) });
+    const third = await stage(cache, large);
+    assert.equal((await receiptOf(cache, third, large, 'rejected')).code, 'too-large');
+    await cache.send(JSON.stringify({ Event: 's3:TestEvent', Bucket: 'x' }));
+    await cache.send('{"niche":1}');
+    await until('it was reported', () =>
+      Promise.resolve(aws.output().includes('"code":"malformed-event"')),
+    );
+    await cache.invoke('sweep');
+    await assert.rejects(cache.invoke('publish', { some: 'thing' }), /cannot be read/);
+
+    const { publicKeys } = await readConfig(cache.public);
+    const upstreams = createUpstreams([], '/nix/store');
+    await checkInvariants({ ...cache, publicKeys, upstreams });
+  });
+});
+
+function s3Event(cache: AwsCache, id: BatchId): string {
+  const { bucket } = parseS3Url(cache.stack.outputs['PrivateStorage'] ?? '');
+  const s3 = { bucket: { name: bucket }, object: { key: manifestKey(id) } };
+  return JSON.stringify({ Records: [{ eventName: 'ObjectCreated:Put', s3 }] });
+}
+
+async function stage(cache: AwsCache, { info, nar }: TestPath): Promise<BatchId> {
+  const id = { upload: newUploadId(), batch: 0 };
+  const manifest = formatManifest({ encoding: 'none', paths: [info] });
+  await cache.private.put(stagedNarsKey(id, 'none'), nar, { ifAbsent: true });
+  await cache.private.put(manifestKey(id), Buffer.from(manifest), { ifAbsent: true });
+  return id;
+}
+
+async function receiptOf(
+  cache: AwsCache,
+  { upload }: BatchId,
+  { info }: TestPath,
+  status: ReceiptStatus,
+): Promise<Receipt> {
+  const hash = storeHash(info.path);
+  await until(`${info.path} is ${status}`, async () => {
+    return (await listReceipts(cache.private, upload)).get(hash) === status;
+  });
+  const receipt = await readReceipt(cache.private, upload, hash, status);
+  assert.ok(receipt);
+  return receipt;
+}
