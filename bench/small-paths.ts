@@ -32,7 +32,7 @@ export async function benchSmallPaths({ quick }: BenchOptions): Promise<Result[]
 }
 
 /** An expression that puts the paths into the store while it is evaluated, with no build. */
-function smallPaths(count: number): string {
+export function smallPaths(count: number): string {
   const definitions = Array.from({ length: count }, (_, index) => {
     const references = index % 2 === 0 ? [] : [index - 1, index >> 1];
     const named = references.map((reference) => `\${p${reference}}`).join('\\n');

@@ -1,0 +1,104 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { startFaultProxy } from '../test/support/fault-proxy.ts';
+import { startS3Server } from '../test/support/s3-servers.ts';
+import { startSlowLink } from '../test/support/slow-link.ts';
+import { openBenchLab } from './lab.ts';
+import { measure } from './measure.ts';
+import type { Command } from './measure.ts';
+import { smallPaths } from './small-paths.ts';
+
+/*
+ * A push of small paths to a real S3 server over a link with latency, from an empty cache to the last
+ * one staged and published, beside `nix copy --to http://…` to a server that keeps what is PUT. Both
+ * sides' requests are counted.
+ */
+
+const roundTripMs = 50;
+const count = process.argv.includes('--quick') ? 50 : 1000;
+
+const bench = await openBenchLab();
+const s3 = await startS3Server('versitygw');
+const counted = await startFaultProxy(s3.endpoint);
+const link = await startSlowLink(counted.url, roundTripMs);
+const store = await startPutServer();
+const peerLink = await startSlowLink(store.url, roundTripMs);
+try {
+  const { lab } = bench;
+  await writeFile(join(lab.work, 'small.nix'), smallPaths(count));
+  const evaluate = ['--eval', '--json', '--strict', '--read-write-mode', 'small.nix'];
+  const paths = JSON.parse(await lab.output('nix-instantiate', evaluate)) as string[];
+  const url = `${s3.url('acme', link.url)}&conditional=yes`;
+  await measure(fresh(bench.niche('init', url, '--create', '--name', 'acme', '--no-upstream')));
+
+  const before = counted.requests.length;
+  const staged = await measure(fresh(bench.niche('push', '-u', url, '--no-publish', ...paths)));
+  const requests = counted.requests.slice(before);
+  const staging = requests.filter(({ path }) => path.includes('/acme-private/')).length;
+  const presence = requests.filter(({ path }) => path.includes('.narinfo')).length;
+  tell('niche: staged, for a worker to publish', staged.wallSeconds, requests.length);
+  console.log(`  staging ${perPath(staging)}, presence ${perPath(presence)}`);
+
+  const peer = await measure(
+    fresh(bench.nix('copy', '--to', `${peerLink.url}?compression=zstd`, ...paths)),
+  );
+  tell(`nix copy ${lab.nix.version} --to http://`, peer.wallSeconds, store.requests());
+  console.log(`ratio: ${(peer.wallSeconds / staged.wallSeconds).toFixed(1)} times as fast`);
+} finally {
+  await Promise.all([link.stop(), peerLink.stop()]);
+  await counted.stop();
+  await s3.stop();
+  store.close();
+  await bench.close();
+}
+
+/** The lab is new, and so is all that either side remembers in it. */
+function fresh(command: Command): Command {
+  return { ...command, env: { ...command.env, ...s3.env } };
+}
+
+function tell(what: string, seconds: number, requests: number): void {
+  console.log(`${what}: ${seconds.toFixed(1)} s, ${requests} requests, ${perPath(requests)}`);
+}
+
+function perPath(requests: number): string {
+  return `${(requests / count).toFixed(2)} a path`;
+}
+
+/** As the cache behind a web server that takes PUT: it keeps everything in memory. */
+async function startPutServer(): Promise<{
+  url: string;
+  requests: () => number;
+  close: () => Server;
+}> {
+  const kept = new Map<string, Buffer>();
+  let requests = 0;
+  const server = createServer((incoming, outgoing) => {
+    requests += 1;
+    const chunks: Buffer[] = [];
+    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+    incoming.on('end', () => {
+      const key = incoming.url ?? '';
+      if (incoming.method === 'PUT') kept.set(key, Buffer.concat(chunks));
+      const found = kept.get(key);
+      const body = incoming.method === 'GET' ? found : undefined;
+      const length = incoming.method === 'PUT' ? 0 : (found?.length ?? 0);
+      outgoing.writeHead(found ? 200 : 404, { 'content-length': length }).end(body);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests: () => requests,
+    close: () => {
+      server.closeAllConnections();
+      return server.close();
+    },
+  };
+}
