@@ -34,8 +34,6 @@ export function resumedBody(source: BodySource): AsyncIterable<Uint8Array> {
   let isDone = false;
 
   function drop(): void {
-    // What is destroyed may say so once more; nobody listens any longer.
-    stream.on('error', () => undefined);
     stream.destroy();
   }
 
@@ -108,5 +106,8 @@ export const emptyBody: AsyncIterable<Uint8Array> = {
 };
 
 function chunksOf(stream: Readable): AsyncIterator<Uint8Array> {
+  // A connection may break while nobody reads, or once nobody does any more: whoever asks for the
+  // next chunk is told, and an error that nobody hears would end the process.
+  stream.on('error', () => undefined);
   return stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
 }
