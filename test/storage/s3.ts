@@ -126,6 +126,8 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       }
     });
 
+    // What goes wrong on the way is the driver's business: one server in its place is enough.
+    if (isBrief) return;
     storageFaults(`S3 on ${name}`, async () => {
       const server = await started();
       return {
