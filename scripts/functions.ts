@@ -49,6 +49,22 @@ function without(filter: RegExp): Plugin {
   };
 }
 
+/** The drivers of other clouds' storage, by the names that `core/storage/open.ts` imports them by. */
+const drivers = { aws: 's3', azure: 'azure', google: 'google' };
+
+function withoutDriversBut(cloud: FunctionTarget['cloud']): Plugin {
+  return {
+    name: 'other-cloud',
+    setup(build) {
+      build.onResolve({ filter: /^\.\/(?:s3|azure|google)\.ts$/ }, ({ path, importer }) =>
+        importer.endsWith('/core/storage/open.ts') && path !== `./${drivers[cloud]}.ts`
+          ? { path: join(checkout, 'functions/shared/other-cloud.ts') }
+          : null,
+      );
+    },
+  };
+}
+
 const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
 /** Where `infra/` is written to: a test has its own, as others may be reading the checkout's. */
 const out = process.argv.find((argument) => argument.startsWith('--out='))?.slice(6) ?? checkout;
@@ -94,7 +110,11 @@ async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
     // The SDKs' own modules, of which what is not used falls away; their CommonJS is in one piece.
     mainFields: ['module', 'main'],
     conditions: ['module', 'import', 'node'],
-    plugins: [zodNamespace, ...(target.absent ? [without(target.absent)] : [])],
+    plugins: [
+      zodNamespace,
+      withoutDriversBut(cloud),
+      ...(target.absent ? [without(target.absent)] : []),
+    ],
     ...(kind === 'esm'
       ? {
           banner: {

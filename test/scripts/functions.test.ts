@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
+import { functionTargets } from '../../scripts/function-targets.ts';
+
+const checkout = join(import.meta.dirname, '../..');
+const drivers = { aws: 's3', azure: 'azure', google: 'google' };
+
+describe('what is deployed', () => {
+  let out: string;
+  before(async () => {
+    out = await mkdtemp(join(tmpdir(), 'niche-bundles-'));
+    const script = join(checkout, 'scripts/functions.ts');
+    await promisify(execFile)(process.execPath, [script, `--out=${out}`], { cwd: checkout });
+  });
+  after(() => rm(out, { recursive: true, force: true }));
+
+  for (const { cloud, folder, entries, format } of functionTargets) {
+    for (const entry of entries) {
+      const file = `${entry}.${format === 'esm' ? 'mjs' : 'cjs'}`;
+
+      it(`is one file of at most 1 MiB: ${cloud} ${file}`, async () => {
+        const { size } = await stat(join(out, folder, file));
+        assert.ok(size <= 1024 * 1024, `${size} bytes`);
+        assert.ok(size > 100_000, `${size} bytes`);
+      });
+
+      it(`has the storage driver of its own cloud alone: ${cloud} ${file}`, async () => {
+        const map = await readFile(join(out, 'dist/maps', cloud, `${file}.map`), 'utf8');
+        const { sources } = JSON.parse(map) as { sources: readonly string[] };
+        const found = sources.flatMap(
+          (source) => /core\/storage\/(s3|azure|google)\.ts$/.exec(source)?.[1] ?? [],
+        );
+        assert.deepEqual(found, [drivers[cloud]]);
+      });
+    }
+  }
+});
