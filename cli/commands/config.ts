@@ -188,7 +188,15 @@ function withoutSecrets(value: Value): object {
     name,
     name === 'kind' || name === 'accessKeyId' ? each : '(hidden)',
   ]);
-  return { ...rest, credentials: Object.fromEntries(hidden) as object };
+  // Not secret, and good to know in time.
+  const expires = new URLSearchParams(
+    credentials.kind === 'azure' ? credentials.sas : undefined,
+  ).get('se');
+  return {
+    ...rest,
+    credentials: Object.fromEntries(hidden) as object,
+    ...(expires === null ? {} : { expires }),
+  };
 }
 
 async function edit(flags: ConfigFlags, context: Context): Promise<void> {

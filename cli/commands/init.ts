@@ -90,7 +90,14 @@ export function addInit(program: Command, context: Context): void {
   command
     .option(
       '--upload-credentials <file>',
-      'JSON of the credentials that clients get, "-" for stdin (default: NICHE_UPLOAD_CREDENTIALS)',
+      'JSON of the credentials that clients get, "-" for stdin (default: NICHE_UPLOAD_CREDENTIALS; on Azure, with the account’s key at hand, a signature that is made)',
+    )
+    .option('--no-upload-credentials', 'clients have credentials of their own')
+    .option(
+      '--upload-days <days>',
+      'how long a signature is good that is made for clients, 1 to 3650 days',
+      parseDays,
+      365,
     )
     .option('--upload-role <arn>', 'the AWS role that clients with an AWS identity assume')
     .option(
@@ -105,6 +112,7 @@ Examples:
   niche init file:///srv/cache --name acme
   niche init 's3://acme?region=eu-central-1' --create --name acme
   niche init azure://account/acme --create --name acme
+  niche init azure://account/acme --create --name acme --age age1… --signing-age age1…
   niche init file:///srv/cache --name acme --age age1… --pgp 7FB8…57C0 --signing-age age1…
   niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…`,
     )
@@ -151,7 +159,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const advice = uploadAdvice(config, secrets);
   if (flags.json) {
     context.stdout.write(
-      `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers) })}\n`,
+      `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,
     );
     return;
   }
@@ -232,6 +240,12 @@ function parseLevel(text: string): number {
   const level = Number(text);
   if (text !== '' && Number.isInteger(level) && level >= 1 && level <= 19) return level;
   throw new InvalidArgumentError('expected a whole number from 1 to 19');
+}
+
+function parseDays(text: string): number {
+  const days = Number(text);
+  if (/^[0-9]+$/.test(text) && days >= 1 && days <= 3650) return days;
+  throw new InvalidArgumentError('expected a whole number from 1 to 3650');
 }
 
 function parseCompression(text: string): 'zstd' | 'none' {

@@ -3,19 +3,28 @@ import path from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 
 import type { CacheConfig } from '../../core/cache/config.ts';
-import { secretConfigVersion, storageCredentials } from '../../core/cache/secret-config.ts';
+import {
+  privateDocument,
+  secretConfigVersion,
+  storageCredentials,
+} from '../../core/cache/secret-config.ts';
 import type { PrivateConfig } from '../../core/cache/secret-config.ts';
 import { assertApart, encryptSecret } from '../../core/cache/write-secret.ts';
 import type { SecretDocuments } from '../../core/cache/write-secret.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
+import type { AzureCredentials } from '../../core/storage/credentials.ts';
+import { storagePlace } from '../../core/storage/place.ts';
 import type { Context } from '../context.ts';
+import { environmentCredentials } from '../credentials.ts';
 import { keyringOf } from '../identities.ts';
 import { nonEmpty } from '../nix/environment.ts';
 
 export interface SecretFlags {
-  readonly uploadCredentials?: string;
+  /** Where they are; false where there are to be none. */
+  readonly uploadCredentials?: string | false;
+  readonly uploadDays: number;
   readonly uploadRole?: string;
   readonly unsafeShareSigningKey: boolean;
 }
@@ -29,6 +38,8 @@ export interface Readers {
 export interface NewSecrets extends SecretDocuments {
   /** Whether clients are given what opens the storage. */
   readonly hasCredentials: boolean;
+  /** When what was made for them is worth nothing any more; absent where nothing was made. */
+  readonly expires?: Date | undefined;
 }
 
 /**
@@ -53,7 +64,9 @@ export async function encryptSecrets(
       ? undefined
       : await encryptSecret({ version, secretKeys: [secretKey] }, publishers, keyring);
   if (clients.length === 0) return { signing, hasCredentials: false };
-  const credentials = await readCredentials(flags.uploadCredentials, context);
+  const given = await readCredentials(flags.uploadCredentials, context);
+  const made = given === undefined ? await makeCredentials(config.private, flags, context) : null;
+  const credentials = given ?? made?.credentials;
   const value: PrivateConfig = {
     version,
     storage: config.storage,
@@ -62,7 +75,32 @@ export async function encryptSecrets(
     ...(flags.uploadRole === undefined ? {} : { role: flags.uploadRole }),
   };
   const hasCredentials = credentials !== undefined || flags.uploadRole !== undefined;
-  return { signing, private: await encryptSecret(value, clients, keyring), hasCredentials };
+  return {
+    signing,
+    private: await encryptSecret(value, clients, keyring),
+    hasCredentials,
+    expires: made?.expires,
+  };
+}
+
+/**
+ * Those of clients, as narrow as may be, where this machine's own can make such.
+ *
+ * @returns null where they cannot, or nobody wants any
+ */
+async function makeCredentials(
+  privateUrl: string,
+  { uploadCredentials, uploadRole, uploadDays, unsafeShareSigningKey }: SecretFlags,
+  { env }: Context,
+): Promise<{ credentials: AzureCredentials; expires: Date } | null> {
+  // Clients that publish by themselves need far more than to upload.
+  const isUnwanted =
+    uploadCredentials === false || uploadRole !== undefined || unsafeShareSigningKey;
+  if (isUnwanted || privateUrl.startsWith('file:')) return null;
+  const expires = new Date(Date.now() + uploadDays * 86_400_000);
+  const place = storagePlace(privateUrl, { credentials: environmentCredentials(privateUrl, env) });
+  const credentials = await place.createUploadCredentials(expires);
+  return credentials === null ? null : { credentials, expires };
 }
 
 /** Where the credentials of clients are, when no file is named. */
@@ -75,11 +113,11 @@ const uploadCredentialsVariable = 'NICHE_UPLOAD_CREDENTIALS';
  * @throws NicheError `malformed-secrets`, without what was read
  */
 export async function readCredentials(
-  file: string | undefined,
+  file: string | false | undefined,
   context: Context,
 ): Promise<PrivateConfig['credentials']> {
   const variable = nonEmpty(context.secrets[uploadCredentialsVariable]);
-  if (file === undefined && variable === undefined) return undefined;
+  if (file === false || (file === undefined && variable === undefined)) return undefined;
   const where = file ?? uploadCredentialsVariable;
   const text = file === undefined ? (variable ?? '') : await readText(file, context);
   let json: unknown;
@@ -111,15 +149,23 @@ async function readText(file: string, { cwd, stdin }: Context): Promise<string> 
   }
 }
 
-/** What clients' credentials should be allowed, in words; null where nothing has to be said. */
+/**
+ * What clients' credentials are, or should be, allowed, in words; null where nothing has to be said.
+ */
 export function uploadAdvice(
   config: CacheConfig,
-  { hasCredentials, ...documents }: NewSecrets,
+  { hasCredentials, expires, ...documents }: NewSecrets,
 ): string | null {
+  if (expires !== undefined) {
+    return `made credentials for clients, in ${privateDocument.key}: a signature that creates, lists and reads in
+${config.private}, and overwrites and deletes nothing. It is good until ${expires.toISOString().slice(0, 10)}; put
+another there before, with niche config edit.`;
+  }
   if (documents.private === undefined || hasCredentials) return null;
   if (config.private.startsWith('file:')) return null;
   return `no credentials for clients were given: they need their own for ${config.private}. To put
-some into niche.private.json: niche config edit, or init with --upload-credentials. They should be
+some into ${privateDocument.key}: niche config edit, or init with --upload-credentials. They should be
 allowed to create objects under staging/, never to overwrite or delete, and to list and get
-receipts/; nothing else.`;
+receipts/; nothing else. Here that is:
+  ${storagePlace(config.private).uploadRights}`;
 }

@@ -2,6 +2,7 @@ import { isNicheError, messageOf, NicheError } from '../errors.ts';
 import { isAzureError } from './azure-errors.ts';
 import { createAzureSession, type AzureOptions, type AzureSession } from './azure-session.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './azure-url.ts';
+import { createUploadSignature } from './azure-signature.ts';
 import type { CreatedPlace, StoragePlace } from './place.ts';
 
 /** {@link StoragePlace} of a container, or of a prefix of one. */
@@ -13,6 +14,8 @@ export function azurePlace(location: AzureLocation, options: AzureOptions): Stor
     publicUrl: `${accountUrl(location)}/${container}/${prefix}`.replace(/\/$/, ''),
     privateUrl: formatAzureUrl({ ...location, container: `${container}-private` }),
     publicAdvice: `let everyone read its blobs with: az storage container set-permission --account-name ${account} --name ${container} --public-access blob (an account allows that after: az storage account update --name ${account} --allow-blob-public-access true)`,
+    uploadRights: `a signature (SAS) on the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
+    createUploadCredentials: (expires) => createUploadSignature(location, options, expires),
     isCertain: true,
     withConditions: () => session.url,
     create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),

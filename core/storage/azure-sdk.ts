@@ -2,7 +2,10 @@
 export {
   AnonymousCredential,
   BlobServiceClient,
+  ContainerSASPermissions,
+  generateBlobSASQueryParameters,
   newPipeline,
   RestError,
+  SASProtocol,
   StorageSharedKeyCredential,
 } from '@azure/storage-blob';

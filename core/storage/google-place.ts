@@ -31,6 +31,8 @@ export function googlePlace(location: GoogleLocation, options: GoogleOptions): S
     publicUrl: `${endpoint}/${bucket}/${prefix}`.replace(/\/$/, ''),
     privateUrl: formatGoogleUrl({ ...location, bucket: `${bucket}-private` }),
     publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
+    uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,
+    createUploadCredentials: () => Promise.resolve(null),
     isCertain: true,
     withConditions: () => session.url,
     create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),

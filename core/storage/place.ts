@@ -3,7 +3,7 @@ import { NicheError, isNicheError, quote } from '../errors.ts';
 import { azurePlace } from './azure-place.ts';
 import { parseAzureUrl } from './azure-url.ts';
 import type { Bucket } from './bucket.ts';
-import type { OpenOptions } from './credentials.ts';
+import type { AzureCredentials, OpenOptions } from './credentials.ts';
 import { googlePlace } from './google-place.ts';
 import { parseGoogleUrl } from './google-url.ts';
 import { s3Place } from './s3-place.ts';
@@ -20,6 +20,15 @@ export interface StoragePlace {
   readonly privateUrl: string;
   /** How to let everyone read it by hand; a sentence without its full stop. */
   readonly publicAdvice: string;
+  /** What clients may be allowed here and no more, to stage and to read receipts; as `publicAdvice`. */
+  readonly uploadRights: string;
+  /**
+   * Makes credentials for clients, allowed just that, where it takes no more than what opened this.
+   *
+   * @param expires when they are worth nothing any more
+   * @returns null where whoever runs the storage has to make them
+   */
+  createUploadCredentials(expires: Date): Promise<AzureCredentials | null>;
   /** Whether it is known what it can do; else {@link probeConditions} finds out. */
   readonly isCertain: boolean;
   /** Its URL, saying so. */

@@ -12,10 +12,22 @@ export function s3Place(location: S3Location, options: S3Options): StoragePlace 
     publicUrl: s3PublicUrl(location),
     privateUrl: formatS3Url({ ...location, bucket: `${location.bucket}-private` }),
     publicAdvice: session.provider.publicAdvice,
+    uploadRights: uploadRights(location),
+    createUploadCredentials: () => Promise.resolve(null),
     isCertain: location.provider !== 'other' || location.conditional !== undefined,
     withConditions: (conditional) => formatS3Url({ ...location, conditional }),
     create: (isPublic) => createBucket(session, isPublic),
   };
+}
+
+/** The actions of the policy in docs/storage/s3.md. */
+function uploadRights({ bucket, prefix }: S3Location): string {
+  const arn = `arn:aws:s3:::${bucket}`;
+  return [
+    `s3:PutObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts on ${arn}/${prefix}staging/*`,
+    '(only with If-None-Match, where the server knows that condition)',
+    `s3:GetObject on ${arn}/${prefix}receipts/*, and s3:ListBucket on ${arn} for that prefix`,
+  ].join(', ');
 }
 
 async function createBucket(session: S3Session, isPublic: boolean): Promise<CreatedPlace> {

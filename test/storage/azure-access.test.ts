@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { ContainerSASPermissions } from '@azure/storage-blob';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
+import type { StorageCredentials } from '../../core/storage/credentials.ts';
+import { storagePlace, type StoragePlace } from '../../core/storage/place.ts';
 import { blockBytes } from '../../core/storage/azure-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
@@ -58,6 +60,37 @@ function access(): void {
     await assert.rejects(listKeys(uploader), denied);
     await assert.rejects(uploader.delete(['staging/0.nars']), denied);
     assert.equal(String(await readObject(owner, 'staging/0.nars')), 'small');
+  });
+
+  it('signs for clients what creates, lists and reads, until a day, and no more', async () => {
+    const { server, container, owner, open } = await opened();
+    const at = (credentials: StorageCredentials): StoragePlace =>
+      storagePlace(server.url(container), { credentials });
+    const expires = new Date(Date.now() + 3_600_000);
+    const made = await at(server.credentials).createUploadCredentials(expires);
+    assert.ok(made?.sas !== undefined);
+    const signed = new URLSearchParams(made.sas);
+    assert.equal(signed.get('sp'), 'rcl');
+    assert.equal(signed.get('sr'), 'c');
+    assert.equal(Date.parse(signed.get('se') ?? ''), Math.floor(expires.getTime() / 1000) * 1000);
+    const client = open({ credentials: made });
+    assert.equal(await client.put('staging/0', Buffer.from('one'), ifAbsent), 'created');
+    await owner.put('receipts/0', Buffer.from('receipt'));
+    assert.deepEqual(await listKeys(client, 'receipts/'), ['receipts/0']);
+    assert.equal(String(await readObject(client, 'receipts/0')), 'receipt');
+    await assert.rejects(client.put('staging/0', Buffer.from('two')), denied);
+    await assert.rejects(client.delete(['staging/0']), denied);
+    assert.equal(String(await readObject(owner, 'staging/0')), 'one');
+
+    const past = await at(server.credentials).createUploadCredentials(new Date(Date.now() - 5000));
+    assert.ok(past);
+    await assert.rejects(
+      open({ credentials: past }).put('staging/1', Buffer.from('late'), ifAbsent),
+      denied,
+    );
+    // Only the account's key signs, and only for Azure; everywhere the rights are told.
+    assert.equal(await at(made).createUploadCredentials(expires), null);
+    assert.match(at(made).uploadRights, /sp=rcl/);
   });
 
   it('leaves nothing of a large upload in one request that ends early', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { parseSecretKey } from '../../../core/nix/keys.ts';
+import { storagePlace } from '../../../core/storage/place.ts';
 import { runNiche } from '../../support/cli.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
 
@@ -66,6 +67,18 @@ test(
     assert.match(refused.stderr, /no identity on this machine decrypts niche\.signing\.json/);
   },
 );
+
+test('init says what clients’ credentials should be allowed, where it cannot make them', async () => {
+  for (const [url, rights] of [
+    ['s3://acme-private/some?region=eu-central-1', /s3:PutObject.*acme-private\/some\/staging\/\*/],
+    ['gs://acme-private', /objectCreator on gs:\/\/acme-private/],
+  ] as const) {
+    const place = storagePlace(url);
+    assert.match(place.uploadRights, rights);
+    assert.match(place.uploadRights, /receipts\//);
+    assert.equal(await place.createUploadCredentials(new Date()), null);
+  }
+});
 
 test('init refuses a signing key that clients could read, unless told', async (t) => {
   const lab = await openSopsLab(t);
