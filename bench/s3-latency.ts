@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
@@ -5,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { availableNix } from '../test/support/nix-lab.ts';
 import { startFaultProxy } from '../test/support/fault-proxy.ts';
 import { startS3Server } from '../test/support/s3-servers.ts';
 import { startSlowLink } from '../test/support/slow-link.ts';
@@ -15,8 +17,9 @@ import { smallPaths } from './small-paths.ts';
 
 /*
  * A push of small paths to a real S3 server over a link with latency, from an empty cache to the last
- * one staged and published, beside `nix copy --to http://…` to a server that keeps what is PUT. Both
- * sides' requests are counted.
+ * receipt, beside `nix copy --to http://…` to a server that keeps what is PUT, over such a link. The
+ * publisher is a worker beside the storage, as a cloud's function would be. Both sides' requests are
+ * counted.
  */
 
 const roundTripMs = 50;
@@ -33,22 +36,31 @@ try {
   await writeFile(join(lab.work, 'small.nix'), smallPaths(count));
   const evaluate = ['--eval', '--json', '--strict', '--read-write-mode', 'small.nix'];
   const paths = JSON.parse(await lab.output('nix-instantiate', evaluate)) as string[];
-  const url = `${s3.url('acme', link.url)}&conditional=yes`;
-  await measure(fresh(bench.niche('init', url, '--create', '--name', 'acme', '--no-upstream')));
+  const near = `${s3.url('acme', s3.endpoint)}&conditional=yes`;
+  const far = `${s3.url('acme', link.url)}&conditional=yes`;
+  await measure(fresh(bench.niche('init', near, '--create', '--name', 'acme', '--no-upstream')));
 
-  const before = counted.requests.length;
-  const staged = await measure(fresh(bench.niche('push', '-u', url, '--no-publish', ...paths)));
-  const requests = counted.requests.slice(before);
-  const staging = requests.filter(({ path }) => path.includes('/acme-private/')).length;
-  const presence = requests.filter(({ path }) => path.includes('.narinfo')).length;
-  tell('niche: staged, for a worker to publish', staged.wallSeconds, requests.length);
-  console.log(`  staging ${perPath(staging)}, presence ${perPath(presence)}`);
+  const publisher = startInBackground(fresh(bench.niche('worker', near, '--interval', '1s')));
+  const pushed = await measure(fresh(bench.niche('push', '-u', far, ...paths)));
+  await publisher.stop();
+  const staging = counted.requests.filter(({ path }) => path.includes('/staging/')).length;
+  const presence = counted.requests.filter(({ path }) => path.includes('.narinfo')).length;
+  const listings = counted.requests.filter(
+    ({ method, path }) => method === 'GET' && /[?&]list-type/.test(path),
+  ).length;
+  tell('niche, to the last receipt', pushed.wallSeconds, counted.requests.length);
+  console.log(`  staging ${perPath(staging)}, presence ${perPath(presence)}; listings ${listings}`);
 
-  const peer = await measure(
-    fresh(bench.nix('copy', '--to', `${peerLink.url}?compression=zstd`, ...paths)),
-  );
-  tell(`nix copy ${lab.nix.version} --to http://`, peer.wallSeconds, store.requests());
-  console.log(`ratio: ${(peer.wallSeconds / staged.wallSeconds).toFixed(1)} times as fast`);
+  for (const nix of availableNix()) {
+    const before = store.requests();
+    store.clear();
+    const copy = bench.nix('copy', '--to', `${peerLink.url}?compression=zstd`, ...paths);
+    const home = join(lab.folder, `home-${nix.version}`);
+    const env = { ...copy.env, HOME: home, XDG_CACHE_HOME: join(home, '.cache') };
+    const peer = await measure({ ...copy, command: join(nix.bin, 'nix'), env });
+    tell(`nix copy ${nix.version} --to http://`, peer.wallSeconds, store.requests() - before);
+    console.log(`  ratio: ${(peer.wallSeconds / pushed.wallSeconds).toFixed(1)} times as fast`);
+  }
 } finally {
   await Promise.all([link.stop(), peerLink.stop()]);
   await counted.stop();
@@ -62,18 +74,30 @@ function fresh(command: Command): Command {
   return { ...command, env: { ...command.env, ...s3.env } };
 }
 
+function startInBackground({ command, args, env, cwd }: Command): { stop: () => Promise<void> } {
+  const child = spawn(command, args, { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] });
+  const ended = once(child, 'exit');
+  return {
+    async stop() {
+      child.kill();
+      await ended;
+    },
+  };
+}
+
 function tell(what: string, seconds: number, requests: number): void {
   console.log(`${what}: ${seconds.toFixed(1)} s, ${requests} requests, ${perPath(requests)}`);
 }
 
 function perPath(requests: number): string {
-  return `${(requests / count).toFixed(2)} a path`;
+  return `${(requests / count).toFixed(3)} a path`;
 }
 
 /** As the cache behind a web server that takes PUT: it keeps everything in memory. */
 async function startPutServer(): Promise<{
   url: string;
   requests: () => number;
+  clear: () => void;
   close: () => Server;
 }> {
   const kept = new Map<string, Buffer>();
@@ -96,6 +120,9 @@ async function startPutServer(): Promise<{
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: () => requests,
+    clear() {
+      kept.clear();
+    },
     close: () => {
       server.closeAllConnections();
       return server.close();

@@ -5,7 +5,8 @@ import type { LocalPublisher, LocalPublisherOptions } from '../../core/cache/loc
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { isFinal, listReceipts, readReceipt } from '../../core/cache/receipts.ts';
+import { mapConcurrent } from '../../core/concurrency.ts';
+import { isFinal, listStrongest, readListed } from '../../core/cache/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts.ts';
 import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
@@ -73,6 +74,9 @@ export interface UploadSession {
 }
 
 const pollMs = 250;
+
+/** Read at once. */
+const receiptsAtOnce = 32;
 
 export function createUploadSession(options: UploadOptions): UploadSession {
   const { nix, cache, progress } = options;
@@ -213,17 +217,19 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       return batch ? [{ path, batch }] : [];
     });
     for (const upload of new Set(open.map(({ batch }) => batch.upload))) {
-      const receipts = await listReceipts(cache.private, upload);
-      for (const { path, batch } of open.filter((one) => one.batch.upload === upload)) {
+      const receipts = await listStrongest(cache.private, upload);
+      const news = open.flatMap(({ path, batch }) => {
+        if (batch.upload !== upload) return [];
         // A batch that was refused whole has a receipt under its number.
-        const subject = [storeHash(path), String(batch.batch)].find((one) => receipts.has(one));
-        const status = subject === undefined ? undefined : receipts.get(subject);
-        if (subject === undefined || !status || status === results.get(path)?.status) continue;
-        const receipt = await readReceipt(cache.private, upload, subject, status);
-        if (!receipt) continue;
-        settled(path, receipt);
+        const listed = receipts.get(storeHash(path)) ?? receipts.get(String(batch.batch));
+        return listed && listed.status !== results.get(path)?.status ? [{ path, listed }] : [];
+      });
+      await mapConcurrent(news, receiptsAtOnce, async ({ path, listed }) => {
+        const outcome = await readListed(cache.private, listed, path);
+        if (!outcome) return;
+        settled(path, outcome);
         changed = true;
-      }
+      });
     }
     return changed;
   }

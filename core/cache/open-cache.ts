@@ -6,7 +6,7 @@ import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http.ts';
 import type { ObjectReader } from '../storage/http.ts';
 import { openBucket } from '../storage/open.ts';
-import { withProfileOf } from '../storage/s3-url.ts';
+import { reachedAs } from '../storage/s3-url.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { receiptPrefix } from './layout.ts';
@@ -122,8 +122,8 @@ async function openRoots(
   access: CacheAccess,
 ): Promise<Roots> {
   const roots = {
-    storage: withProfileOf(named, config.storage),
-    private: withProfileOf(named, config.private),
+    storage: reachedAs(named, config.storage, config.storage),
+    private: reachedAs(named, config.storage, config.private),
   };
   const own = bucketsOf(roots, (root) => access.credentialsFor?.(root));
   const mayTryOwn = access.hasCredentials(config.private);

@@ -75,6 +75,8 @@ export interface ListedReceipt {
   /** The store hash, or the batch's number when a whole batch was refused. */
   readonly subject: string;
   readonly status: ReceiptStatus;
+  /** In bytes. */
+  readonly size: number;
   readonly modified: Date;
 }
 
@@ -83,25 +85,36 @@ export async function* listAllReceipts(
   bucket: Bucket,
   prefix = receiptsPrefix,
 ): AsyncIterable<ListedReceipt> {
-  for await (const { key, modified } of bucket.list(prefix)) {
+  for await (const { key, size, modified } of bucket.list(prefix)) {
     const [upload = '', name = ''] = key.slice(receiptsPrefix.length).split('/');
     const [subject, text] = name.split('.');
     const status = statuses.find((candidate) => candidate === text);
-    if (subject && status) yield { upload, subject, status, modified };
+    if (subject && status) yield { upload, subject, status, size, modified };
   }
 }
 
-/** The strongest status of each subject of the upload: one LIST, no document is read. */
+/** The strongest receipt of each subject of the upload: one LIST, no document is read. */
+export async function listStrongest(
+  bucket: Bucket,
+  upload: string,
+): Promise<Map<string, ListedReceipt>> {
+  const strongest = new Map<string, ListedReceipt>();
+  for await (const receipt of listAllReceipts(bucket, receiptPrefix(upload))) {
+    const before = strongest.get(receipt.subject);
+    if (!before || isStronger(receipt.status, before.status)) {
+      strongest.set(receipt.subject, receipt);
+    }
+  }
+  return strongest;
+}
+
+/** The strongest status of each subject of the upload. */
 export async function listReceipts(
   bucket: Bucket,
   upload: string,
 ): Promise<Map<string, ReceiptStatus>> {
-  const strongest = new Map<string, ReceiptStatus>();
-  for await (const { subject, status } of listAllReceipts(bucket, receiptPrefix(upload))) {
-    const before = strongest.get(subject);
-    if (!before || isStronger(status, before)) strongest.set(subject, status);
-  }
-  return strongest;
+  const strongest = await listStrongest(bucket, upload);
+  return new Map([...strongest].map(([subject, { status }]) => [subject, status]));
 }
 
 /** Whether a receipt with the status `one` holds over one with `other`. */
@@ -120,4 +133,19 @@ export async function readReceipt(
   // Only the publisher writes receipts, so their shape needs no second check; but a loss of power may
   // have left one empty.
   return text === null || text === '' ? null : (JSON.parse(text) as Receipt);
+}
+
+/**
+ * What a listed receipt of `path` says, null when it is gone. One that is no longer than its path,
+ * status and time make it says nothing else and is not read: so it is with most that is published.
+ */
+export async function readListed(
+  bucket: Bucket,
+  { upload, subject, status, size, modified }: ListedReceipt,
+  path: string,
+): Promise<Outcome | null> {
+  const bare: Receipt = { path, status, at: modified.toISOString() };
+  const isIn = status === 'published' || status === 'exists';
+  if (isIn && size === Buffer.byteLength(JSON.stringify(bare))) return { status };
+  return readReceipt(bucket, upload, subject, status);
 }

@@ -104,11 +104,21 @@ export function formatS3Url(location: S3Location): string {
   return `s3://${bucket}${path}${query.length === 0 ? '' : `?${query.join('&')}`}`;
 }
 
-/** The S3 URL `url` with the profile that the user named in `named`, where both are S3's. */
-export function withProfileOf(named: string, url: string): string {
-  if (!named.startsWith('s3:') || !url.startsWith('s3:')) return url;
-  const { profile } = parseS3Url(named);
-  return profile === undefined ? url : formatS3Url({ ...parseS3Url(url), profile });
+/**
+ * The S3 URL `url` as the user reaches it, who named the cache at `recorded` as `named`: with that
+ * profile, and at that endpoint where both are behind the same one. A cache may have one address in a
+ * network and another outside of it.
+ */
+export function reachedAs(named: string, recorded: string, url: string): string {
+  if (![named, recorded, url].every((each) => each.startsWith('s3:'))) return url;
+  const own = parseS3Url(named);
+  const location = parseS3Url(url);
+  const isSameServer = location.endpoint === parseS3Url(recorded).endpoint;
+  return formatS3Url({
+    ...location,
+    profile: own.profile ?? location.profile,
+    endpoint: isSameServer ? (own.endpoint ?? location.endpoint) : location.endpoint,
+  });
 }
 
 /** Where the server answers; undefined for AWS itself, where the SDK knows. */

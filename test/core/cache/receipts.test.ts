@@ -5,7 +5,14 @@ import { writeAudit } from '../../../core/cache/audit.ts';
 import type { AuditRecord } from '../../../core/cache/audit.ts';
 import { createObject, readObject, readText, writeObject } from '../../../core/cache/objects.ts';
 import { createPendingPaths } from '../../../core/cache/pending.ts';
-import { isFinal, listReceipts, readReceipt, writeReceipt } from '../../../core/cache/receipts.ts';
+import {
+  isFinal,
+  listReceipts,
+  listStrongest,
+  readListed,
+  readReceipt,
+  writeReceipt,
+} from '../../../core/cache/receipts.ts';
 import type { ReceiptStatus } from '../../../core/cache/receipts.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { listKeys } from '../../support/bytes.ts';
@@ -48,6 +55,34 @@ describe('receipts', () => {
     await bucket.put(`receipts/${upload}/${hash}.unknown.json`, Buffer.from('x'));
     assert.equal((await listReceipts(bucket, upload)).size, 1);
     assert.deepEqual(strength.map(isFinal), [false, true, true, true]);
+  });
+
+  it('are read only where they say more than the listing does', async () => {
+    const gets: string[] = [];
+    const bucket = memoryBucket({
+      before: (operation, key) => operation === 'get' && gets.push(key),
+    });
+    const { path } = hello.info;
+    const at = new Date().toISOString();
+    const warnings = ['the contents mention a store path that is no reference'];
+    const rejection = { status: 'rejected', code: 'failed', message: 'm' } as const;
+    const outcomes = [
+      [hash, { status: 'published' }],
+      ['a'.repeat(32), { status: 'published', warnings }],
+      ['b'.repeat(32), rejection],
+    ] as const;
+    for (const [subject, outcome] of outcomes) {
+      await writeReceipt(bucket, upload, subject, { path, ...outcome, at });
+    }
+    const listed = await listStrongest(bucket, upload);
+    for (const [subject, outcome] of outcomes) {
+      const read = await readListed(bucket, listed.get(subject)!, path);
+      assert.deepEqual(
+        { ...read, path: undefined, at: undefined },
+        { ...outcome, path: undefined, at: undefined },
+      );
+    }
+    assert.equal(gets.length, 2);
   });
 });
 

@@ -2,10 +2,34 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { openBucket } from '../../../core/storage/open.ts';
 import { explainS3Error } from '../../../core/storage/s3-errors.ts';
-import { formatS3Url, parseS3Url, s3Endpoint, s3PublicUrl } from '../../../core/storage/s3-url.ts';
+import {
+  formatS3Url,
+  parseS3Url,
+  reachedAs,
+  s3Endpoint,
+  s3PublicUrl,
+} from '../../../core/storage/s3-url.ts';
 import { isNicheError } from '../../../core/errors.ts';
 
 describe('s3:// URLs', () => {
+  it('are reached as the user names them', () => {
+    const recorded = 's3://acme?endpoint=https://minio.example.org&provider=minio';
+    const inside = 's3://acme?endpoint=http://10.0.0.7:9000';
+    for (const [named, url, expected] of [
+      [inside, recorded, 's3://acme?endpoint=http://10.0.0.7:9000&provider=minio'],
+      [
+        `${inside}&profile=ci`,
+        's3://acme-private?endpoint=https://minio.example.org&provider=minio',
+        's3://acme-private?endpoint=http://10.0.0.7:9000&profile=ci&provider=minio',
+      ],
+      [inside, 's3://elsewhere?endpoint=https://other.example', null],
+      ['https://minio.example.org/acme', recorded, null],
+      [inside, 'gs://acme-private', null],
+    ] as const) {
+      assert.equal(reachedAs(named, recorded, url), expected ?? url);
+    }
+  });
+
   it('name a bucket, a prefix, and where they are', () => {
     for (const [url, expected, endpoint, readAt] of [
       ['s3://acme', 's3://acme', undefined, 'https://acme.s3.amazonaws.com'],
