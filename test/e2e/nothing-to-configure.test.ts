@@ -1,72 +1,63 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 
-import {
-  ContainerSASPermissions,
-  StorageSharedKeyCredential,
-  generateBlobSASQueryParameters,
-} from '@azure/storage-blob';
-
-import { configVersion, parseConfig } from '../../core/cache/config.ts';
-import { initCache } from '../../core/cache/init.ts';
 import { readObject } from '../../core/cache/objects.ts';
-import type { PrivateConfig } from '../../core/cache/secret-config.ts';
-import { createSecrets, encryptSecret } from '../../core/cache/write-secret.ts';
-import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../core/nix/keys.ts';
-import type { Recipient } from '../../core/secrets/recipient.ts';
+import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-config.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
 import { runNiche } from '../support/cli.ts';
+import type { Ran } from '../support/cli.ts';
 import { createMachine } from '../support/e2e-machine.ts';
 import { availableNix } from '../support/nix-lab.ts';
 import { requireS3 } from '../support/s3-servers.ts';
 import { makeAgeKey, openSopsLab } from '../support/sops-lab.ts';
+import { placeSpies } from '../support/spies.ts';
 
-/** Two roots on a real server, and who may do what there. */
+/** A real server, on which nothing is yet, and who may do what there. */
 interface Place {
-  readonly storage: string;
-  readonly private: string;
-  readonly substituter: string;
-  /** Only create and look at receipts. */
-  readonly clients: NonNullable<PrivateConfig['credentials']>;
-  /** The publisher's own, in its environment. */
-  readonly publisherEnv: Record<string, string>;
+  readonly url: string;
+  /** What whoever runs the cache has, in the environment. */
+  readonly adminEnv: Readonly<Record<string, string>>;
+  /** Of that, what is secret. */
+  readonly adminSecret: string;
+  /** The clients', where init cannot make them. */
+  readonly uploadCredentials?: NonNullable<PrivateConfig['credentials']>;
+  /** Allows the clients' credentials what the documentation says. */
+  readonly allowUploads: () => Promise<void>;
   readonly open: (url: string) => Bucket;
-  /** What must be seen nowhere. */
-  readonly secrets: readonly string[];
 }
 
 async function onVersitygw(t: TestContext): Promise<Place | null> {
   const server = await requireS3(t, 'versitygw');
   if (!server) return null;
-  const [publicBucket, privateBucket] = [await server.createBucket(), await server.createBucket()];
-  await server.publish(publicBucket);
   const clients = await server.addUser('uploader');
-  const arn = `arn:aws:s3:::${privateBucket}`;
-  await server.setPolicy(privateBucket, [
-    ...[
-      [['s3:PutObject', 's3:AbortMultipartUpload'], `${arn}/staging/*`],
-      [['s3:GetObject'], `${arn}/receipts/*`],
-      [['s3:ListBucket'], arn],
-    ].map(([Action, Resource]) => ({
-      Effect: 'Allow',
-      Principal: { AWS: [clients.accessKeyId] },
-      Action,
-      Resource,
-    })),
-  ]);
+  const arn = 'arn:aws:s3:::acme-private';
+  const rights = [
+    [['s3:PutObject', 's3:AbortMultipartUpload'], `${arn}/staging/*`],
+    [['s3:GetObject'], `${arn}/receipts/*`],
+    [['s3:ListBucket'], arn],
+  ];
   return {
-    storage: server.url(publicBucket),
-    private: server.url(privateBucket),
-    substituter: `${server.endpoint}/${publicBucket}`,
-    clients,
-    publisherEnv: { ...server.env },
+    url: server.url('acme'),
+    adminEnv: server.env,
+    adminSecret: server.credentials.secretAccessKey,
+    uploadCredentials: clients,
+    allowUploads: () =>
+      server.setPolicy(
+        'acme-private',
+        rights.map(([Action, Resource]) => ({
+          Effect: 'Allow',
+          Principal: { AWS: [clients.accessKeyId] },
+          Action,
+          Resource,
+        })),
+      ),
     open: (url) => openBucket(url, { credentials: server.credentials }),
-    secrets: [clients.secretAccessKey],
   };
 }
 
@@ -78,25 +69,12 @@ async function onAzurite(t: TestContext): Promise<Place | null> {
   }
   const server = await startAzurite();
   t.after(() => server.stop());
-  const publicContainer = await server.createContainer('blob');
-  const privateContainer = await server.createContainer();
-  const key = server.credentials.accountKey ?? '';
-  const sas = generateBlobSASQueryParameters(
-    {
-      containerName: privateContainer,
-      permissions: ContainerSASPermissions.parse('rcl'),
-      expiresOn: new Date(Date.now() + 3_600_000),
-    },
-    new StorageSharedKeyCredential(server.account, key),
-  ).toString();
   return {
-    storage: server.url(publicContainer),
-    private: server.url(privateContainer),
-    substituter: `${server.origin}/${server.account}/${publicContainer}`,
-    clients: { kind: 'azure', sas },
-    publisherEnv: { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() },
+    url: server.url('acme'),
+    adminEnv: { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() },
+    adminSecret: server.credentials.accountKey ?? '',
+    allowUploads: () => Promise.resolve(),
     open: (url) => openBucket(url, { credentials: server.credentials }),
-    secrets: [/sig=([^&]+)/.exec(sas)?.[1] ?? '', key],
   };
 }
 
@@ -119,97 +97,132 @@ for (const [name, open] of [
       const machine = await createMachine(t, { nix });
       const [age, publisher] = [await makeAgeKey(), await makeAgeKey()];
       const fingerprint = await lab.makePgpKey('ci');
-      const secretKey = generateSecretKey('acme-1');
-      const signingKey = formatSecretKey(secretKey);
-      const config = parseConfig(
-        JSON.stringify({
-          version: configVersion,
-          name: 'acme',
-          storeDir: machine.storeDir,
-          publicKeys: [formatPublicKey(secretKey.publicKey)],
-          storage: place.storage,
-          private: place.private,
-          substituter: place.substituter,
-        }),
-        'the configuration',
-      );
-      const roots = { public: place.open(place.storage), private: place.open(place.private) };
-      const version = 1 as const;
-      const clients: Recipient[] = [
-        { kind: 'age', recipient: age.recipient },
-        { kind: 'pgp', fingerprint },
+      const hostPath = process.env['PATH'] ?? '';
+      const nixPath = `${nix.bin}:${hostPath}`;
+      const [adminSpies, clientSpies] = [
+        await placeSpies(join(lab.folder, 'spies-admin'), nixPath),
+        await placeSpies(join(lab.folder, 'spies-client'), nixPath),
       ];
-      await createSecrets(roots, {
-        private: await encryptSecret(
-          { version, storage: place.storage, private: place.private, credentials: place.clients },
-          clients,
-          lab.keyring(),
-        ),
-        signing: await encryptSecret(
-          { version, secretKeys: [signingKey] },
-          [{ kind: 'age', recipient: publisher.recipient }],
-          lab.keyring(),
-        ),
-      });
-      await initCache(roots.public, config);
-
-      const said: string[] = [];
-      const publish = async (): Promise<void> => {
-        const worker = await runNiche(['worker', place.storage, '--once'], {
-          env: { ...lab.env, ...place.publisherEnv, SOPS_AGE_KEY: publisher.secretKey },
-        });
-        said.push(worker.stdout, worker.stderr);
-        assert.equal(worker.status, 0, worker.stderr);
+      /** Everything that is seen, by where. */
+      const seen: [where: string, text: string][] = [];
+      const heard = (ran: Ran): Ran => {
+        seen.push(['printed', ran.stdout], ['printed', ran.stderr]);
+        return ran;
       };
+      const admin = async (args: readonly string[], env: object = {}): Promise<Ran> => {
+        const ran = await runNiche(args, {
+          env: { ...lab.env, ...place.adminEnv, ...adminSpies.env, ...env },
+        });
+        assert.equal(ran.status, 0, `niche ${args.join(' ')}: ${ran.stderr}`);
+        return ran;
+      };
+
+      // Whoever runs the cache makes it, by the command line alone.
+      const made = heard(
+        await admin(
+          [
+            ...['init', place.url, '--create', '--name', 'acme', '--no-upstream', '--json'],
+            ...['--store-dir', machine.storeDir, '--age', age.recipient, '--pgp', fingerprint],
+            ...['--signing-age', publisher.recipient],
+          ],
+          place.uploadCredentials && {
+            NICHE_UPLOAD_CREDENTIALS: JSON.stringify(place.uploadCredentials),
+          },
+        ),
+      );
+      const cache = JSON.parse(made.stdout) as Record<string, string>;
+      const { storage = '', substituter = '', publicKey = '' } = cache;
+      await place.allowUploads();
+      const isMadeByInit = place.uploadCredentials === undefined;
+      assert.equal(cache['uploadCredentialsExpire'] !== undefined, isMadeByInit);
+
+      const asClient = { SOPS_AGE_KEY: age.secretKey };
+      const asPublisher = { SOPS_AGE_KEY: publisher.secretKey };
+      const reveal = async <T>(env: object, ...more: string[]): Promise<T> => {
+        const show = ['config', 'show', '--reveal', '--json', '-u', substituter, ...more];
+        return (JSON.parse((await admin(show, env)).stdout) as { value: T }).value;
+      };
+      const { credentials } = await reveal<PrivateConfig>(asClient);
+      const { secretKeys } = await reveal<SigningConfig>(asPublisher, '--signing');
+      const signature = credentials?.kind === 'azure' ? (credentials.sas ?? '') : '';
+      const { sig = '', sp } = Object.fromEntries(new URLSearchParams(signature));
+      if (isMadeByInit) assert.equal(sp, 'rcl');
+
+      // Clients have an identity, and nothing else: no variable, no file, no key of the cache.
       const gnupg = join(lab.env['HOME'] ?? '', '.gnupg');
+      const planted = 'planted-in-the-environment';
       const identities: [string, Record<string, string>][] = [
-        ['age', { SOPS_AGE_KEY: age.secretKey, GNUPGHOME: join(lab.folder, 'none') }],
+        ['age', { ...asClient, GNUPGHOME: join(lab.folder, 'none') }],
         ['gpg', { GNUPGHOME: gnupg }],
       ];
       for (const [which, identity] of identities) {
         await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }], which);
         const report = join(machine.folder, `report-${which}.jsonl`);
-        // What the command sees of niche, and of its environment, before it builds.
-        const script = `env > seen-${which}; tr '\\0' ' ' < /proc/$PPID/cmdline >> seen-${which}; exec nix-build -A upper`;
         const building = machine.niche(
-          ['exec', '-u', place.substituter, '--report', report, '--', 'sh', '-c', script],
-          { env: { ...identity, PATH: `${nix.bin}:${process.env['PATH'] ?? ''}` } },
+          [
+            ...['build', '-u', substituter, '--report', report],
+            ...['--', '-f', '.', 'upper', '--no-link'],
+          ],
+          { env: { ...identity, ...clientSpies.env, NICHE_TEST_PLANTED: planted } },
         );
         let done = false;
         void building.finally(() => {
           done = true;
         });
-        while (!done) await publish();
-        const built = await building;
-        said.push(built.stdout, built.stderr, readFileSync(report, 'utf8'));
-        said.push(readFileSync(join(machine.work, `seen-${which}`), 'utf8'));
+        while (!done) heard(await admin(['worker', storage, '--once'], asPublisher));
+        const built = heard(await building);
         assert.equal(built.status, 0, `${which}: ${built.stderr}`);
-        const statuses = readFileSync(report, 'utf8')
-          .trim()
-          .split('\n')
+        const lines = readFileSync(report, 'utf8').trim().split('\n');
+        const statuses = lines
           .map((line) => (JSON.parse(line) as { status?: string }).status)
           .filter((status) => status !== undefined);
         assert.deepEqual([...new Set(statuses)], ['published'], `${which}: ${built.stderr}`);
         assert.ok(statuses.length >= 2);
       }
+      assert.deepEqual(readdirSync(machine.work), ['default.nix']);
+      heard(await admin(['config', 'edit', '-u', substituter], asClient));
 
-      // Key material is nowhere: not in what was printed, nor in what was written.
-      const secrets = [
-        ...place.secrets,
-        signingKey.slice(7),
-        ...[age, publisher].map((key) => key.secretKey),
-      ];
-      for (const root of [roots.public, roots.private]) {
+      // All that was printed, written, and given to children.
+      await writeFile(join(machine.folder, 'planted'), 'planted-in-a-file');
+      for (const url of [storage, cache['private'] ?? '']) {
+        const root = place.open(url);
         for await (const { key } of root.list('')) {
-          said.push(key, (await readObject(root, key, 2 ** 26))?.toString('latin1') ?? '');
+          const text = (await readObject(root, key, 2 ** 26))?.toString('latin1') ?? '';
+          seen.push(['stored', `${key}\n${text}`]);
         }
       }
-      for (const file of filesOf(machine.folder)) said.push(readFileSync(file, 'latin1'));
-      for (const text of said) {
-        for (const secret of secrets) {
-          assert.ok(secret.length > 8 && !text.includes(secret), text.slice(0, 300));
-        }
+      for (const file of filesOf(machine.folder)) {
+        seen.push(['written', readFileSync(file, 'latin1')]);
       }
+      seen.push(...clientSpies.seen());
+      const where = (needle: string, list = seen): string[] => [
+        ...new Set(list.filter(([, text]) => text.includes(needle)).map(([at]) => at)),
+      ];
+
+      // What is there is found, in each of these places: so what is not found is not there.
+      assert.deepEqual(where('planted-in-a-file'), ['written']);
+      assert.deepEqual(where(planted).sort(), ['gpg', 'nix', 'nix-instantiate', 'nix-store']);
+      assert.ok(where('--decrypt').includes('gpg'), 'arguments too');
+      const inPublic = where(publicKey);
+      assert.ok(inPublic.includes('stored') && inPublic.includes('printed'), inPublic.join(' '));
+
+      const secrets = [
+        ...[age, publisher].map((key) => key.secretKey),
+        ...secretKeys.map((key) => key.slice(key.indexOf(':') + 1)),
+        ...(credentials?.kind === 's3' ? [credentials.secretAccessKey] : []),
+        ...(isMadeByInit ? [sig, encodeURIComponent(sig)] : []),
+      ];
+      assert.equal(secrets.length, isMadeByInit ? 5 : 4);
+      for (const secret of [...secrets, place.adminSecret]) {
+        assert.ok(secret.length > 8);
+        assert.deepEqual(where(secret), []);
+      }
+      // The administrator's own variables are what their nix has anyway; what is for niche alone is not.
+      const ofAdmin = adminSpies.seen();
+      assert.ok(where(place.adminSecret, ofAdmin).includes('nix'));
+      assert.ok(where('niche.private.json', ofAdmin).includes('editor'));
+      for (const secret of secrets) assert.deepEqual(where(secret, ofAdmin), []);
+
       // And of niche's own there is nothing in the home but its cache folder.
       const home = machine.env['HOME'] ?? '';
       const own = existsSync(home)
