@@ -25,7 +25,7 @@ import type { PendingPaths } from './pending.ts';
 import { createPresence } from './presence.ts';
 import { createPathPublisher } from './publish-path.ts';
 import type { Concluded, Run, StagedPath } from './publish-path.ts';
-import { rejected, writeReceipt } from './receipts.ts';
+import { listReceipts, rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
@@ -68,7 +68,8 @@ export interface Published {
  */
 export interface Publisher {
   /**
-   * Publishes a batch; nothing happens when its manifest is gone, for then it is handled.
+   * Publishes a batch; nothing happens when its manifest is gone, for then it is handled. Of a batch
+   * that takes several calls, each tells only of the paths that it handled.
    *
    * @throws NicheError `out-of-time` when the time left allows no more of its paths
    */
@@ -180,8 +181,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
         });
       }
 
+      const due = await dueNow(budget, id, batch);
       // Where something died each path is a group: what dies takes all that runs with it.
-      const groups = attempt.isCareful ? batch.map((staged) => [staged]) : [batch];
+      const groups = attempt.isCareful ? due.map((staged) => [staged]) : [due];
       const results: (Published | null)[] = [];
       for (const group of groups) {
         const { affordable, stopped } = within(budget, group);
@@ -194,6 +196,21 @@ export function createPublisher(options: PublisherOptions): Publisher {
       await attempt.forget();
       return published;
     });
+  }
+
+  /**
+   * Of a batch that is too much for one call, what no call has reported on yet. Else each call would
+   * begin with what is done, and one path that needs nearly the whole limit would never have its turn.
+   */
+  async function dueNow(
+    budget: TimeBudget,
+    { upload }: BatchId,
+    batch: readonly StagedPath[],
+  ): Promise<readonly StagedPath[]> {
+    const bytes = batch.reduce((sum, { claim }) => sum + claim.narSize, 0);
+    if (budget.suffices(bytes)) return batch;
+    const reported = await listReceipts(options.private, upload);
+    return batch.filter(({ claim }) => !reported.has(storeHash(claim.path)));
   }
 
   async function concludeAll(

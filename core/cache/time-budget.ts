@@ -20,6 +20,8 @@ export interface TimeBudgetOptions {
 
 /** Begins no path that the time left of one call may not suffice for. */
 export interface TimeBudget {
+  /** Whether the time left is enough for so many bytes of NARs. */
+  suffices(bytes: number): boolean;
   /**
    * Takes the path's time. The first of a call always begins: what the whole limit is not enough for
    * is refused elsewhere, and whoever calls again gets on by at least one path.
@@ -34,10 +36,12 @@ export function createTimeBudget(options: TimeBudgetOptions): TimeBudget {
   const end = performance.now() + timeLimitMs;
   const { timeLeftMs = () => end - performance.now() } = options;
   const reserveMs = (1 - narShare) * timeLimitMs;
+  const neededFor = (bytes: number): number => (bytes / bytesPerSecond) * 1000 + reserveMs;
   let hasBegun = false;
   return {
+    suffices: (bytes) => timeLeftMs() >= neededFor(bytes),
     begin({ path, narSize }) {
-      const neededMs = (narSize / bytesPerSecond) * 1000 + reserveMs;
+      const neededMs = neededFor(narSize);
       const leftMs = timeLeftMs();
       if (hasBegun && leftMs < neededMs) {
         throw new NicheError(

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { maxBytesWithin } from '../../../core/cache/time-budget.ts';
+import { narInfoKey } from '../../../core/cache/layout.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
 import { listKeys } from '../../support/bytes.ts';
 import { checkInvariants } from '../../support/cache-invariants.ts';
 import { auditRecords, createTestCache } from '../../support/cache-kit.ts';
@@ -41,8 +43,37 @@ describe('a publisher whose time is limited', () => {
     const results = await limited().publish(id);
     assert.deepEqual(
       results.map(({ outcome }) => outcome.status),
-      ['exists', 'published', 'published'],
+      ['exists', 'exists', 'published'],
     );
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+
+  it('comes to a path that needs nearly the whole limit, whatever is before it', async () => {
+    const cache = createTestCache();
+    const there = await testPath('there');
+    const waits = await testPath('waits', { references: [await testPath('absent')] });
+    const large = await testPath('large', { contents: 'x'.repeat(7760) });
+    const larger = await testPath('larger', { contents: 'x'.repeat(7800) });
+    const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 1000 });
+    await cache.publish(await cache.stage([there]), publisher);
+    const id = await cache.stage([there, waits, large, larger]);
+    const handled: string[][] = [];
+    for (let calls = 0; calls < 5; calls += 1) {
+      try {
+        const results = await publisher.publish(id, { timeLeftMs: () => 10_000 });
+        handled.push(results.map(({ outcome }) => outcome.status));
+        break;
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, 'out-of-time');
+        handled.push([]);
+        cache.advance(60_000);
+      }
+    }
+    assert.deepEqual(handled, [[], [], ['published']]);
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    for (const { info } of [large, larger]) {
+      assert.ok(await cache.public.head(narInfoKey(storeHash(info.path))), info.path);
+    }
     await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
   });
 });
