@@ -1,20 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { readConfig } from '../../../core/cache/config.ts';
-import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
+import { manifestKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
-import { formatManifest } from '../../../core/cache/manifest.ts';
-import { listReceipts, readReceipt } from '../../../core/cache/receipts.ts';
-import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts.ts';
-import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
-import { storeHash } from '../../../core/nix/store-path.ts';
 import { parseS3Url } from '../../../core/storage/s3-url.ts';
+import { receiptOf, stage } from './staged.ts';
 import { requireAws } from '../../support/aws-cache.ts';
 import type { AwsCache } from '../../support/aws-cache.ts';
 import { checkInvariants } from '../../support/cache-invariants.ts';
 import { testPath } from '../../support/cache-paths.ts';
-import type { TestPath } from '../../support/cache-paths.ts';
 import { until } from '../../support/e2e-machine.ts';
 
 describe('the deployed functions', { timeout: 600_000 }, () => {
@@ -56,27 +51,4 @@ function s3Event(cache: AwsCache, id: BatchId): string {
   const { bucket } = parseS3Url(cache.stack.outputs['PrivateStorage'] ?? '');
   const s3 = { bucket: { name: bucket }, object: { key: manifestKey(id) } };
   return JSON.stringify({ Records: [{ eventName: 'ObjectCreated:Put', s3 }] });
-}
-
-async function stage(cache: AwsCache, { info, nar }: TestPath): Promise<BatchId> {
-  const id = { upload: newUploadId(), batch: 0 };
-  const manifest = formatManifest({ encoding: 'none', paths: [info] });
-  await cache.private.put(stagedNarsKey(id, 'none'), nar, { ifAbsent: true });
-  await cache.private.put(manifestKey(id), Buffer.from(manifest), { ifAbsent: true });
-  return id;
-}
-
-async function receiptOf(
-  cache: AwsCache,
-  { upload }: BatchId,
-  { info }: TestPath,
-  status: ReceiptStatus,
-): Promise<Receipt> {
-  const hash = storeHash(info.path);
-  await until(`${info.path} is ${status}`, async () => {
-    return (await listReceipts(cache.private, upload)).get(hash) === status;
-  });
-  const receipt = await readReceipt(cache.private, upload, hash, status);
-  assert.ok(receipt);
-  return receipt;
 }

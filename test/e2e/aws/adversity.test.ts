@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { readConfig } from '../../../core/cache/config.ts';
+import { manifestKey, narInfoKey } from '../../../core/cache/layout.ts';
+import { openReader } from '../../../core/cache/open-cache.ts';
+import { listReceipts } from '../../../core/cache/receipts.ts';
+import { createUpstreams } from '../../../core/cache/upstreams.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import { createAdversity } from '../../support/aws-adversity.ts';
+import { requireAws } from '../../support/aws-cache.ts';
+import { listKeys } from '../../support/bytes.ts';
+import { checkInvariants } from '../../support/cache-invariants.ts';
+import { testPath } from '../../support/cache-paths.ts';
+import type { TestPath } from '../../support/cache-paths.ts';
+import { until } from '../../support/e2e-machine.ts';
+import { startFaultProxy } from '../../support/fault-proxy.ts';
+import type { Fault, ProxiedRequest } from '../../support/fault-proxy.ts';
+import { makeSmallCache } from '../../support/small-cache.ts';
+import { serveFolder } from '../../support/static-server.ts';
+import { auditedStatus } from './records.ts';
+import { receiptOf, stage } from './staged.ts';
+
+/** What a function may take, in seconds: what hangs is killed then, and comes again soon after. */
+const parameters = { timeLimit: 3, visibility: 4, maxReceives: 20 };
+
+const unavailable: Fault = { kind: 'answer', status: 503 };
+const throttled: Fault = {
+  kind: 'answer',
+  status: 400,
+  headers: { 'content-type': 'application/x-amz-json-1.1' },
+  body: '{"__type":"ThrottlingException","message":"Rate exceeded"}',
+};
+
+describe('the deployed functions, when things go wrong', { timeout: 600_000 }, () => {
+  test('publish all that can be published, and stop', async (t) => {
+    const aws = await requireAws(t);
+    if (!aws) return;
+    const elsewhere = await makeSmallCache(t);
+    const origin = await serveFolder(elsewhere.directory);
+    t.after(() => origin.close());
+    const [upstream, between] = [
+      await startFaultProxy(origin.url),
+      await startFaultProxy(aws.endpoint),
+    ];
+    t.after(() => Promise.all([upstream.stop(), between.stop()]));
+    const cache = await aws.cache('main', {
+      parameters,
+      storeDir: '/nix/store',
+      init: ['--upstream', `${upstream.url}=${elsewhere.publicKey}`],
+    });
+    const adversity = createAdversity(aws, cache);
+    await adversity.reachAwsAt(between.url);
+
+    const killed = await testPath('killed');
+    const before = await testPath('before');
+    const poison = await testPath('poison');
+    const after = await testPath('after');
+    const throttles = await testPath('throttled');
+    const dependent = await testPath('dependent', { references: [elsewhere.storePath] });
+    const lost = await testPath('lost');
+    const dead = await testPath('dead');
+
+    // Killed midway: its NAR is there and the audit, its narinfo is about to be.
+    let deaths = 0;
+    between.inject((request) => {
+      if (request.method !== 'PUT' || !isAbout(request, killed) || deaths > 0) return null;
+      deaths += 1;
+      adversity.killFunctions();
+      return { kind: 'reset' };
+    });
+    const killedId = await stage(cache, killed);
+    await until('the function was killed', () => Promise.resolve(deaths > 0));
+
+    // An event that never comes.
+    const lostId = await adversity.withoutEvents(() => stage(cache, lost));
+
+    // What hangs dies of the function's time limit: at one path, and at whatever is in one batch.
+    let [isUpstreamDown, isDeadly, throttlesLeft] = [true, true, 3];
+    let deadKey = '';
+    between.inject((request) => {
+      if (isAbout(request, poison)) return { kind: 'hang' };
+      if (isDeadly && deadKey !== '' && request.path.includes(deadKey)) return { kind: 'hang' };
+      if (request.headers['x-amz-target'] !== 'TrentService.Sign' || throttlesLeft === 0) {
+        return null;
+      }
+      throttlesLeft -= 1;
+      return throttled;
+    });
+    const reference = narInfoKey(storeHash(elsewhere.storePath));
+    upstream.inject(({ path }) =>
+      isUpstreamDown && path.includes(reference) ? unavailable : null,
+    );
+    const throttledId = await stage(cache, throttles);
+    const poisonedId = await stage(cache, before, poison, after);
+    const dependentId = await stage(cache, dependent);
+    const deadId = await adversity.withoutEvents(() => stage(cache, dead));
+    deadKey = manifestKey(deadId);
+    await cache.send(JSON.stringify({ niche: 1, publish: { ...deadId, via: 'event' } }));
+
+    await receiptOf(cache, throttledId, throttles, 'published');
+    assert.equal(throttlesLeft, 0);
+    await until('the upstream was found down', () =>
+      Promise.resolve(aws.output().includes('"code":"upstream-unavailable"')),
+    );
+    isUpstreamDown = false;
+    await receiptOf(cache, killedId, killed, 'published');
+    await receiptOf(cache, dependentId, dependent, 'published');
+    await receiptOf(cache, poisonedId, before, 'published');
+    assert.equal((await receiptOf(cache, poisonedId, poison, 'rejected')).code, 'failed');
+    await receiptOf(cache, poisonedId, after, 'published');
+
+    // What can never be handled becomes a dead letter; mended and redriven, it is published.
+    await adversity.setMaxReceives(2);
+    await until('it is a dead letter', async () => (await cache.messages()).dead === 1);
+    await adversity.setMaxReceives(parameters.maxReceives);
+    isDeadly = false;
+    assert.equal(await adversity.redrive(), 1);
+    await receiptOf(cache, deadId, dead, 'published');
+
+    // The sweep finds what nobody told of.
+    assert.equal((await listReceipts(cache.private, lostId.upload)).size, 0);
+    await cache.invoke('sweep');
+    await receiptOf(cache, lostId, lost, 'published');
+    const records = await auditedStatus(cache);
+    assert.equal(records.get(lost.info.path)?.origin?.via, 'sweep');
+    assert.equal(records.get(after.info.path)?.origin?.via, 'event');
+
+    assert.match(aws.output(), /timed out after 3s/);
+
+    // Nothing runs for ever, and nothing is left over.
+    await until('nothing is queued', async () => (await cache.messages()).queued === 0);
+    assert.deepEqual(await cache.messages(), { queued: 0, dead: 0 });
+    for (const prefix of ['staging/', 'attempts/', 'pending/', 'waiting/']) {
+      assert.deepEqual(await listKeys(cache.private, prefix), [], prefix);
+    }
+    const { publicKeys, upstreams } = await readConfig(cache.public);
+    await checkInvariants({
+      ...cache,
+      publicKeys,
+      upstreams: createUpstreams(
+        upstreams.map(({ url, publicKey }) => ({ reader: openReader(url), publicKey })),
+        '/nix/store',
+      ),
+      rejected: [poison.info],
+    });
+  });
+});
+
+/** Whether the request is for the path's narinfo. */
+function isAbout({ path }: ProxiedRequest, { info }: TestPath): boolean {
+  return path.includes(narInfoKey(storeHash(info.path)));
+}

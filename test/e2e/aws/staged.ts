@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
+import type { BatchId } from '../../../core/cache/layout.ts';
+import { formatManifest } from '../../../core/cache/manifest.ts';
+import { listReceipts, readReceipt } from '../../../core/cache/receipts.ts';
+import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts.ts';
+import { newUploadId } from '../../../core/cache/upload-id.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import type { AwsCache } from '../../support/aws-cache.ts';
+import type { TestPath } from '../../support/cache-paths.ts';
+import { until } from '../../support/e2e-machine.ts';
+
+/** Stages one batch of these paths, as a client does: the manifest last, which makes the event. */
+export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Promise<BatchId> {
+  const id = { upload: newUploadId(), batch: 0 };
+  const manifest = formatManifest({ encoding: 'none', paths: paths.map(({ info }) => info) });
+  const nars = Buffer.concat(paths.map(({ nar }) => nar));
+  await cache.private.put(stagedNarsKey(id, 'none'), nars, { ifAbsent: true });
+  await cache.private.put(manifestKey(id), Buffer.from(manifest), { ifAbsent: true });
+  return id;
+}
+
+/** The receipt of a path, once it has this status. */
+export async function receiptOf(
+  cache: AwsCache,
+  { upload }: BatchId,
+  { info }: TestPath,
+  status: ReceiptStatus,
+): Promise<Receipt> {
+  const hash = storeHash(info.path);
+  await until(`${info.path} is ${status}`, async () => {
+    return (await listReceipts(cache.private, upload)).get(hash) === status;
+  });
+  const receipt = await readReceipt(cache.private, upload, hash, status);
+  assert.ok(receipt);
+  return receipt;
+}
