@@ -11,7 +11,11 @@ interface Crash extends BucketHooks {
   readonly hasCrashed: () => boolean;
 }
 
-const writing: ReadonlySet<BucketOperation> = new Set<BucketOperation>(['put', 'commit', 'delete']);
+const creating: ReadonlySet<BucketOperation> = new Set<BucketOperation>([
+  'put',
+  'commit',
+  'delete',
+]);
 
 /**
  * Hooks for a process that dies at its `nth` write (from 1), before or after its effect. From then
@@ -19,8 +23,13 @@ const writing: ReadonlySet<BucketOperation> = new Set<BucketOperation>(['put', '
  * the same hooks to each bucket that the process uses.
  *
  * @param nth `Infinity` only counts
+ * @param writing what counts as a write
  */
-export function crashAtWrite(nth: number, moment: 'before' | 'after'): Crash {
+export function crashAtWrite(
+  nth: number,
+  moment: 'before' | 'after',
+  writing: ReadonlySet<BucketOperation> = creating,
+): Crash {
   let writes = 0;
   let hasCrashed = false;
 
