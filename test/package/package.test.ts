@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -77,6 +77,27 @@ describe('the npm package, installed elsewhere', () => {
       stderr,
       /^niche: opening the bucket file:[^\n]* expected a directory, got nothing there\n/,
     );
+  });
+
+  it('lays out a deployment to AWS, which packages as it is', async () => {
+    const target = join(folder, 'team');
+    const laidOut = niche(['infra', 'aws', target]);
+    assert.equal(laidOut.status, 0, laidOut.stderr);
+    for (const file of ['publish.mjs', 'sweep.mjs', 'third-party-licenses.txt']) {
+      assert.ok(existsSync(join(target, 'infra/aws/functions', file)), file);
+    }
+    const osls = join(checkout, 'node_modules/osls/bin/serverless.js');
+    await exec(process.execPath, [osls, 'package', '--package', 'packaged'], {
+      cwd: target,
+      // A home of its own, and nothing of this machine's AWS.
+      env: { PATH: process.env['PATH'], HOME: folder, SLS_TELEMETRY_DISABLED: '1' },
+    });
+    const packaged = await readdir(join(target, 'packaged'));
+    assert.ok(packaged.includes('cloudformation-template-update-stack.json'));
+    for (const artifact of ['publish.zip', 'sweep.zip']) {
+      const { size } = await stat(join(target, 'packaged', artifact));
+      assert.ok(size > 100_000 && size < 1_048_576, `${artifact} has ${size} bytes`);
+    }
   });
 
   it('says which Node it needs, on one that says it is older', async () => {
