@@ -1,4 +1,6 @@
-"""Python runs this before ministack: what its IAM does not know of AWS yet and niche's policies use.
+"""Python runs this before ministack, which ends with whoever started it, however that one ends.
+
+It adds what ministack's IAM does not know of AWS yet and niche's policies use:
 
 - the condition keys `s3:if-none-match` and `s3:ObjectCreationOperation`
   (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html)
@@ -9,10 +11,20 @@
 - every request counts as one over TLS, as niche's to AWS are: here they stay on this machine
 """
 
+import ctypes
 import json
+import os
 import re
+import signal
 
 from ministack.core import iam_actions, iam_evaluator
+
+_PR_SET_PDEATHSIG = 1
+_parent = os.getppid()
+# A runner that is killed closes nothing. The functions read from ministack and end with it.
+ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != _parent:
+    os._exit(1)
 
 _request_tag_context = iam_actions.request_tag_context
 _s3_service_context = iam_actions.s3_service_context
