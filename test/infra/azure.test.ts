@@ -69,7 +69,7 @@ const documentedTypes: Readonly<Record<string, string>> = {
   'Microsoft.Web/sites@2024-04-01': 'microsoft.web/sites',
 };
 
-/** Built-in roles by the id that "Azure built-in roles" lists (role-based-access-control/built-in-roles). */
+/** Built-in roles by the id that "Azure built-in roles" lists (role-based-access-control/built-in-roles: Storage, Security, Monitor). */
 const documentedRoles: Readonly<Record<string, string>> = {
   'ba92f5b4-2d11-453d-a403-e96b0029c9fe': 'Storage Blob Data Contributor',
   'b7e6dc6d-f1e8-4753-8033-0f276bb0955b': 'Storage Blob Data Owner',
@@ -198,6 +198,8 @@ describe('infra/azure', () => {
 
   it('gives CI no right to delete, and bounds what it may write and read', { skip }, () => {
     const text = texts.get('roles.bicep')!;
+    // "Permissions for Blob service operations" (rest/api/storageservices/authorize-with-azure-active-directory):
+    // Put Block and Put Block List take `write`; `add/action` alone is enough for Put Blob of a new one.
     const actions = /dataActions: \[(.*)\]/.exec(text)?.[1];
     assert.equal(actions, "'${uploads}/read', '${uploads}/write', '${uploads}/add/action'");
     const role = /resource uploaderPrivate [\s\S]*?\n}\n/.exec(text)?.[0] ?? '';

@@ -26,28 +26,28 @@ type Block = Readonly<Record<string, unknown>>;
 /** Arguments that every resource takes from Terraform itself. */
 const metaArguments = ['count', 'depends_on', 'for_each', 'lifecycle', 'provider'];
 
-/** Roles, and the page of Google's documentation that lists them. */
+/** Roles, and the page of Google's documentation that lists each with its permissions. */
 const documentedRoles: Readonly<Record<string, string>> = {
-  'roles/artifactregistry.writer': 'artifact-registry/docs/access-control',
-  'roles/cloudkms.cryptoKeyDecrypter': 'kms/docs/reference/permissions-and-roles',
-  'roles/cloudkms.publicKeyViewer': 'kms/docs/reference/permissions-and-roles',
-  'roles/cloudkms.signer': 'kms/docs/reference/permissions-and-roles',
-  'roles/eventarc.eventReceiver': 'eventarc/docs/access-control',
-  'roles/iam.workloadIdentityUser': 'iam/docs/workload-identity-federation',
-  'roles/logging.logWriter': 'logging/docs/access-control',
-  'roles/logging.privateLogViewer': 'logging/docs/access-control',
-  'roles/pubsub.publisher': 'pubsub/docs/access-control',
-  'roles/pubsub.subscriber': 'pubsub/docs/access-control',
-  'roles/run.invoker': 'run/docs/reference/iam/roles',
-  'roles/storage.legacyObjectReader': 'storage/docs/access-control/iam-roles',
-  'roles/storage.objectCreator': 'storage/docs/access-control/iam-roles',
-  'roles/storage.objectUser': 'storage/docs/access-control/iam-roles',
-  'roles/storage.objectViewer': 'storage/docs/access-control/iam-roles',
+  'roles/artifactregistry.writer': 'iam/docs/roles-permissions/artifactregistry',
+  'roles/cloudkms.cryptoKeyDecrypter': 'iam/docs/roles-permissions/cloudkms',
+  'roles/cloudkms.publicKeyViewer': 'iam/docs/roles-permissions/cloudkms',
+  'roles/cloudkms.signer': 'iam/docs/roles-permissions/cloudkms',
+  'roles/eventarc.eventReceiver': 'iam/docs/roles-permissions/eventarc',
+  'roles/iam.workloadIdentityUser': 'iam/docs/roles-permissions/iam',
+  'roles/logging.logWriter': 'iam/docs/roles-permissions/logging',
+  'roles/logging.privateLogViewer': 'iam/docs/roles-permissions/logging',
+  'roles/pubsub.publisher': 'iam/docs/roles-permissions/pubsub',
+  'roles/pubsub.subscriber': 'iam/docs/roles-permissions/pubsub',
+  'roles/run.invoker': 'iam/docs/roles-permissions/run',
+  'roles/storage.legacyObjectReader': 'iam/docs/roles-permissions/storage',
+  'roles/storage.objectCreator': 'iam/docs/roles-permissions/storage',
+  'roles/storage.objectUser': 'iam/docs/roles-permissions/storage',
+  'roles/storage.objectViewer': 'iam/docs/roles-permissions/storage',
 };
 
 /** Other names that Google's services give, and the page that lists them. */
 const documentedNames: Readonly<Record<string, string>> = {
-  'google.cloud.storage.object.v1.finalized': 'eventarc/standard/docs/reference/supported-events',
+  'google.cloud.storage.object.v1.finalized': 'eventarc/docs/event-types',
   RETRY_POLICY_RETRY: 'functions/docs/reference/rest/v2/projects.locations.functions',
   ALLOW_INTERNAL_ONLY: 'functions/docs/reference/rest/v2/projects.locations.functions',
   nodejs24: 'functions/docs/runtime-support',
