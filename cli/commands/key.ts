@@ -224,7 +224,7 @@ function secretKeyFileOf({ name, secretKeyFile }: GenerateFlags, context: Contex
 
 async function show(file: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
   const publicKey = flags.signer
-    ? await ofSigner(flags.signer, file)
+    ? await ofSigner(flags.signer, file, context)
     : formatPublicKey(parseSecretKey(await readSecretKey(file, context)).publicKey);
   if (flags.cacheUrl === undefined) {
     context.stdout.write(flags.json ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`);
@@ -248,7 +248,11 @@ async function show(file: string | undefined, flags: ShowFlags, context: Context
   if (!isCacheKey) context.setExitStatus(1);
 }
 
-async function ofSigner(spec: SignerSpec, file: string | undefined): Promise<string> {
+async function ofSigner(
+  spec: SignerSpec,
+  file: string | undefined,
+  context: Context,
+): Promise<string> {
   if (file !== undefined) {
     throw new NicheError('usage', 'which key? expected a file or a --signer, got both');
   }
@@ -257,7 +261,7 @@ async function ofSigner(spec: SignerSpec, file: string | undefined): Promise<str
       hint: `write --signer '${formatSignerSpec({ ...spec, name: 'acme-1' })}'`,
     });
   }
-  return publicKeyOf({ ...spec, name: spec.name });
+  return publicKeyOf({ ...spec, name: spec.name }, context);
 }
 
 async function readSecretKey(file: string | undefined, context: Context): Promise<string> {

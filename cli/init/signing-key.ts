@@ -14,6 +14,7 @@ import { openGcpKms } from '../../core/signing/gcp-kms.ts';
 import { formatSignerSpec, parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Context } from '../context.ts';
+import { nonEmpty } from '../nix/environment.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 import type { Readers } from './secrets.ts';
 
@@ -52,7 +53,7 @@ export async function chooseSigningKeys(
     });
   }
   if (!signer) return secretKeyOf(flags, keyName, readers, context);
-  const kms = await kmsKey({ ...signer, name: keyName }, createKey, flags.name);
+  const kms = await kmsKey({ ...signer, name: keyName }, createKey, flags.name, context);
   // It signs what is too long for the KMS, where there is somebody to read it.
   const beside = flags.secretKeyFile !== undefined || readers.publishers.length > 0;
   if (!beside) return kms;
@@ -92,11 +93,12 @@ async function kmsKey(
   spec: SignerSpec & { readonly name: string },
   createKey: boolean,
   cacheName: string,
+  context: Context,
 ): Promise<SigningKeys> {
   if (createKey) await openAwsKms().createKey(spec.key, `Signs the Nix binary cache ${cacheName}`);
   const signer = formatSignerSpec(spec);
   return {
-    publicKeys: [await publicKeyOf(spec)],
+    publicKeys: [await publicKeyOf(spec, context)],
     secretKey: '',
     lines: [`signer:     ${signer} (for NICHE_SIGNERS of whatever publishes)`],
     json: { signer },
@@ -105,16 +107,23 @@ async function kmsKey(
 }
 
 /**
- * The public half of a KMS's key.
+ * The public half of a KMS's key. `NICHE_KMS_ENDPOINT` is another place of Google's than the global
+ * one, as it is for its functions; AWS has a variable of its own.
  *
  * @throws NicheError `usage` for what is no key of a KMS, and what the KMS throws
  */
-export async function publicKeyOf(spec: SignerSpec & { readonly name: string }): Promise<string> {
+export async function publicKeyOf(
+  spec: SignerSpec & { readonly name: string },
+  { env }: Context,
+): Promise<string> {
   switch (spec.kind) {
     case 'aws-kms':
       return openAwsKms().publicKey(spec.key, spec.name);
     case 'gcp-kms':
-      return openGcpKms().publicKey(spec.key, spec.name);
+      return openGcpKms({ endpoint: nonEmpty(env['NICHE_KMS_ENDPOINT']) }).publicKey(
+        spec.key,
+        spec.name,
+      );
     case 'secret-key':
       throw new NicheError('usage', `${formatSignerSpec(spec)} is no key of a KMS`);
   }

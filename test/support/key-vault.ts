@@ -40,12 +40,23 @@ export interface KeyVault {
   stop(): Promise<void>;
 }
 
-/** @param folder for its certificate, which `openssl` makes */
-export async function startKeyVault(folder: string): Promise<KeyVault> {
+/**
+ * @param folder for its certificate, which `openssl` makes
+ * @param host a name as vaults have it, which Azure's own client insists on; whoever asks has to load
+ *   `vault-names-child.ts` to find it here
+ */
+export async function startKeyVault(folder: string, host = '127.0.0.1'): Promise<KeyVault> {
   const [keyFile, certificate] = [join(folder, 'vault.key'), join(folder, 'vault.crt')];
   await promisify(execFile)('openssl', [
     ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1'],
-    ...['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', certificate],
+    ...[
+      '-addext',
+      `subjectAltName=IP:127.0.0.1,DNS:${host}`,
+      '-keyout',
+      keyFile,
+      '-out',
+      certificate,
+    ],
   ]);
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 3072 });
   const [keyName, version] = ['documents', randomBytes(16).toString('hex')];
@@ -53,30 +64,56 @@ export async function startKeyVault(folder: string): Promise<KeyVault> {
   const padding = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
   const requests: string[] = [];
 
-  async function answerVault(request: IncomingMessage): Promise<[number, object]> {
+  /** @see https://learn.microsoft.com/rest/api/keyvault/keys/get-key/get-key */
+  function keyBundle(): object {
+    const { n, e } = createPublicKey(privateKey).export({ format: 'jwk' });
+    const kid = `${vault.url}/keys/${keyName}/${version}`;
+    const key_ops = ['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'];
+    const times = { created: 1_493_942_451, updated: 1_493_942_451 };
+    return {
+      key: { kid, kty: 'RSA-HSM', key_ops, n, e },
+      attributes: { enabled: true, ...times, recoveryLevel: 'Recoverable' },
+    };
+  }
+
+  async function answerVault(request: IncomingMessage): Promise<Answered> {
     const url = new URL(request.url ?? '', 'https://vault');
     if (request.headers.authorization !== `Bearer ${token}`) {
-      return [401, { error: { code: 'Unauthorized', message: 'AKV10000: no token' } }];
+      const body = { error: { code: 'Unauthorized', message: 'AKV10000: no token' } };
+      return [401, body, { 'www-authenticate': challenge }];
     }
     if (vault.isForbidden) {
       return [403, { error: { code: 'Forbidden', message: 'Caller is not authorized' } }];
     }
-    const isKnown = url.pathname === `/keys/${keyName}/${version}/decrypt`;
-    if (request.method !== 'POST' || !isKnown || url.searchParams.get('api-version') !== '7.4') {
+    const isVersioned = /^(?:7\.\d|20\d\d-\d\d-\d\d)$/.test(
+      url.searchParams.get('api-version') ?? '',
+    );
+    const [, name, of = '', verb] =
+      /^\/keys\/([^/]+)(?:\/([^/]*))?(?:\/([^/]+))?$/.exec(url.pathname) ?? [];
+    const isOfKey = name === keyName && ['', version].includes(of) && isVersioned;
+    if (isOfKey && request.method === 'GET' && verb === undefined) {
+      requests.push(`${request.method} ${url.pathname}`);
+      return [200, keyBundle()];
+    }
+    const isKnown = isOfKey && (verb === 'decrypt' || verb === 'encrypt');
+    if (request.method !== 'POST' || !isKnown) {
       return [404, { error: { code: 'KeyNotFound', message: 'A key was not found' } }];
     }
     const { alg, value } = JSON.parse(await text(request)) as Record<string, string>;
     if (alg !== 'RSA-OAEP-256') {
       return [400, { error: { code: 'BadParameter', message: 'Property alg is invalid' } }];
     }
-    const ciphertext = Buffer.from(value ?? '', 'base64url');
-    const plaintext = privateDecrypt({ key: privateKey, ...padding }, ciphertext);
+    const given = Buffer.from(value ?? '', 'base64url');
+    const result =
+      verb === 'decrypt'
+        ? privateDecrypt({ key: privateKey, ...padding }, given)
+        : vault.encrypt(given);
     requests.push(`${request.method} ${url.pathname}`);
     const kid = `${vault.url}/keys/${keyName}/${version}`;
-    return [200, { kid, value: plaintext.toString('base64url') }];
+    return [200, { kid, value: Buffer.from(result).toString('base64url') }];
   }
 
-  function answerIdentity(request: IncomingMessage): [number, object] {
+  function answerIdentity(request: IncomingMessage): Answered {
     const url = new URL(request.url ?? '', 'http://identity');
     const isGood =
       request.headers['x-identity-header'] === header &&
@@ -100,7 +137,7 @@ export async function startKeyVault(folder: string): Promise<KeyVault> {
   const vaultPort = await listen(vaultServer);
   const identityPort = await listen(identityServer);
   const vault: KeyVault = {
-    url: `https://127.0.0.1:${vaultPort}`,
+    url: `https://${host}:${vaultPort}`,
     ...{ keyName, version, certificate, requests, isForbidden: false },
     identity: {
       IDENTITY_ENDPOINT: `http://127.0.0.1:${identityPort}/msi/token`,
@@ -117,13 +154,18 @@ export async function startKeyVault(folder: string): Promise<KeyVault> {
   return vault;
 }
 
-type Answer = (request: IncomingMessage) => [number, object] | Promise<[number, object]>;
+type Answered = [status: number, body: object, headers?: Readonly<Record<string, string>>];
+type Answer = (request: IncomingMessage) => Answered | Promise<Answered>;
+
+/** Where a token is to be had, and for what: whoever asks without one is told. */
+const challenge =
+  'Bearer authorization="https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000", resource="https://vault.azure.net"';
 
 function serve(answer: Answer): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
     void (async () => {
-      const [status, body] = await answer(request);
-      response.writeHead(status, { 'content-type': 'application/json' });
+      const [status, body, headers = {}] = await answer(request);
+      response.writeHead(status, { 'content-type': 'application/json', ...headers });
       response.end(JSON.stringify(body));
     })();
   };
