@@ -30,7 +30,7 @@ import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { nameCache } from '../cache-url.ts';
-import { editText } from '../config/edit-text.ts';
+import { editValid } from '../config/edit-valid.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../identities.ts';
 import { addRecipientOptions, recipientsOf } from '../init/recipients.ts';
@@ -76,7 +76,7 @@ export function addConfig(program: Command, context: Context): void {
   add(
     'edit',
     'change it in an editor',
-    'Opens a document in VISUAL or EDITOR, and puts it back, encrypted for the same recipients, if it is valid and nobody else changed it meanwhile.',
+    'Opens a document in VISUAL or EDITOR, and puts it back, encrypted for the same recipients, if it is valid and nobody else changed it meanwhile. What is not valid can be edited again, on a terminal.',
   )
     .addHelpText(
       'after',
@@ -202,9 +202,15 @@ function withoutSecrets(value: Value): object {
 async function edit(flags: ConfigFlags, context: Context): Promise<void> {
   const { kind, root } = await open(flags, context);
   const secret = await openForEdit(root, kind, keyringOf(context));
-  const before = `${JSON.stringify(secret.value, null, 2)}\n`;
-  const after = await editText(before, kind.key, context.env);
-  const value = parseEdited(after, kind);
+  const value = await editValid(
+    {
+      text: `${JSON.stringify(secret.value, null, 2)}\n`,
+      name: kind.key,
+      where: secret.stored.where,
+      parse: (text) => parseEdited(text, kind),
+    },
+    context,
+  );
   if (JSON.stringify(value) === JSON.stringify(secret.value)) {
     context.stderr.write('niche: nothing was changed\n');
     return;
@@ -212,16 +218,14 @@ async function edit(flags: ConfigFlags, context: Context): Promise<void> {
   await save(root, kind, withValue(secret, value), secret, context);
 }
 
-/** @throws NicheError `malformed-secrets`: then nothing is changed */
+/** @throws NicheError `malformed-secrets`, `newer-version` */
 function parseEdited(text: string, kind: SecretKind<Value>): Value {
   let plain: unknown;
   try {
     plain = JSON.parse(text);
   } catch {
     // The parser's own message would quote what may be a secret.
-    throw new NicheError('malformed-secrets', 'what the editor left is not JSON', {
-      hint: 'nothing was changed: edit it again',
-    });
+    throw new NicheError('malformed-secrets', 'what the editor left is not JSON');
   }
   return parseSecret(plain, kind, 'what the editor left');
 }

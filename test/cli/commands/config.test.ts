@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -111,10 +112,63 @@ test('edit: what is not valid changes nothing, and is not shown', async (t) => {
     const { status, stderr } = await niche(['config', 'edit', '-u', cache], { env });
     assert.equal(status, script === 'true' ? 0 : 1, stderr);
     assert.match(stderr, said);
+    assert.match(stderr, /nothing was changed/);
     assert.doesNotMatch(stderr, /hush/);
     assert.equal(document(), before);
     assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
   }
+});
+
+test('edit: on a terminal what is not valid is edited again, from where it was left', async (t) => {
+  // Elsewhere it is another program, with other arguments.
+  if (!String(spawnSync('script', ['--version']).stdout).includes('util-linux')) {
+    t.skip('no script(1) of util-linux, which gives niche a terminal');
+    return;
+  }
+  const setting = await setUp(t);
+  const { cache, lab, niche, document, client } = setting;
+  const seen = join(lab.folder, 'seen');
+  // First it forgets a bracket, and then finds its own change and puts the bracket back.
+  const env = await editor(
+    setting,
+    `cat "$1" >> ${seen}; echo ---- >> ${seen}
+     if grep -q another "$1"; then echo '}' >> "$1"
+     else sed -i -e s/hush/another/ -e '$d' "$1"; fi`,
+  );
+  const main = join(import.meta.dirname, '../../../cli/main.ts');
+  const edit = (input: string): string =>
+    execFileSync(
+      'script',
+      ['-qec', `${process.execPath} ${main} config edit -u ${cache}; echo status $?`, '/dev/null'],
+      {
+        env: {
+          ...lab.env,
+          ...env,
+          SOPS_AGE_KEY: client.secretKey,
+          XDG_RUNTIME_DIR: join(lab.folder, 'run'),
+          SHELL: '/bin/sh',
+          NO_COLOR: '1',
+        },
+        input,
+        encoding: 'utf8',
+      },
+    );
+  const before = document();
+  const refused = edit('n\n');
+  assert.match(refused, /not JSON[^]*again\? \[Y\/n\]/);
+  assert.match(refused, /nothing was changed in niche\.private\.json of file:[^]*status 1/);
+  assert.equal(document(), before);
+  await writeFile(seen, '');
+
+  const edited = edit('y\n');
+  assert.match(edited, /wrote niche\.private\.json[^]*status 0/);
+  assert.doesNotMatch(edited, /hush|"another"/);
+  const shown = await niche(['config', 'show', '-u', cache, '--reveal']);
+  assert.match(shown.stdout, /another/);
+  const [first, second] = readFileSync(seen, 'utf8').split('----\n');
+  assert.match(first!, /hush/);
+  assert.match(second!, /another/);
+  assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
 });
 
 test('edit: of two at once the second is told, and nothing is lost', async (t) => {
