@@ -6,7 +6,9 @@ import { test } from 'node:test';
 
 import { parseSecretKey } from '../../../core/nix/keys.ts';
 import { storagePlace } from '../../../core/storage/place.ts';
+import { startAzurite, whyNoAzurite } from '../../support/azurite.ts';
 import { runNiche } from '../../support/cli.ts';
+import type { Ran } from '../../support/cli.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
 
 test(
@@ -78,6 +80,42 @@ test('init says what clients’ credentials should be allowed, where it cannot m
     assert.match(place.uploadRights, /receipts\//);
     assert.equal(await place.createUploadCredentials(new Date()), null);
   }
+});
+
+test('init on Azure makes a signature for clients, for as long as was said, or none', async (t) => {
+  const why = whyNoAzurite();
+  if (why !== null) {
+    t.skip(why);
+    return;
+  }
+  const server = await startAzurite();
+  t.after(() => server.stop());
+  const lab = await openSopsLab(t);
+  const [client, publisher] = [await makeAgeKey(), await makeAgeKey()];
+  const env = { ...lab.env, AZURE_STORAGE_CONNECTION_STRING: server.connectionString() };
+  const init = async (container: string, ...more: string[]): Promise<Ran> =>
+    runNiche(
+      [
+        ...['init', server.url(container), '--create', '--name', 'acme', '--no-upstream'],
+        ...['--age', client.recipient, '--signing-age', publisher.recipient, ...more],
+      ],
+      { env },
+    );
+  const made = await init('made', '--upload-days', '30');
+  assert.equal(made.status, 0, made.stderr);
+  const day = new Date(Date.now() + 30 * 86_400_000).toISOString().slice(0, 7);
+  assert.match(made.stdout, new RegExp(`overwrites and deletes nothing. It is good until ${day}`));
+  assert.doesNotMatch(made.stdout, /sig=|no credentials for clients/);
+  const shown = await runNiche(['config', 'show', '-u', server.url('made')], {
+    env: { ...env, SOPS_AGE_KEY: client.secretKey },
+  });
+  assert.match(shown.stdout, new RegExp(`"expires": "${day}`));
+  assert.doesNotMatch(shown.stdout, /sig=/);
+
+  const none = await init('none', '--no-upload-credentials');
+  assert.equal(none.status, 0, none.stderr);
+  assert.match(none.stdout, /no credentials for clients were given[^]*sp=rcl/);
+  assert.match((await init('wrong', '--upload-days', '0')).stderr, /from 1 to 3650/);
 });
 
 test('init refuses a signing key that clients could read, unless told', async (t) => {
