@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
+import { readSigningKey } from '../../../core/cache/signing-keys.ts';
+import { awsKmsIdentity } from '../../../core/secrets/aws-kms.ts';
 import { auditedStatus } from './records.ts';
+import { createAdversity } from '../../support/aws-adversity.ts';
 import { requireAws } from '../../support/aws-cache.ts';
+import type { Ran } from '../../support/cli.ts';
 import { createMachine, skipUnlessChroot } from '../../support/e2e-machine.ts';
 import { requireNix } from '../../support/nix-lab.ts';
+import { everyObject, findSecrets, writtenText } from '../../support/secret-search.ts';
+import type { Written } from '../../support/secret-search.ts';
 
 describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
   test('what niche build stages is published, and real Nix installs it', async (t) => {
@@ -13,7 +20,18 @@ describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
     const machine = await createMachine(t, { nix });
     if (skipUnlessChroot(t, machine)) return;
 
-    const main = await aws.cache('main');
+    // A secret key beside the one of KMS, so that there is key material to be searched for.
+    const config = { endpoint: aws.endpoint, region: aws.region, credentials: aws.credentials };
+    const kms = new KMSClient(config);
+    const { KeyMetadata } = await kms.send(new CreateKeyCommand({}));
+    const [arn, longKey] = [KeyMetadata?.Arn ?? '', 'niche-main-1-long'];
+    const main = await aws.cache('main', {
+      parameters: { moreSigners: `secret-key:${longKey}`, decryptKeys: arn },
+      init: ['--no-upstream', '--signing-aws-kms', arn],
+    });
+    const identities = [awsKmsIdentity(() => Promise.resolve(kms))];
+    const secretKey = await readSigningKey(main.private, identities, longKey);
+    const said: Ran[] = [];
     const pr = await aws.cache('pr', {
       init: ['--upstream', `${main.substituter}=${main.publicKey}`],
     });
@@ -31,11 +49,13 @@ describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
     ]);
     const uploader = await main.asUploader();
     const failed = await machine.niche(build(main, 'broken'), { env: uploader });
+    said.push(failed);
     assert.equal(failed.status, 1, failed.stderr);
     assert.match(failed.stderr, /^niche: 2 paths published/m);
 
     // Its pull request builds one part more, into its own cache.
-    await machine.nicheDoes(build(pr, 'proposal', '--no-link'), { env: await pr.asUploader() });
+    const proposer = await pr.asUploader();
+    said.push(await machine.nicheDoes(build(pr, 'proposal', '--no-link'), { env: proposer }));
     const [upper = '', lower = '', proposal = ''] = await Promise.all(
       ['upper', 'lower', 'proposal'].map((part) =>
         machine.output('nix-build', ['--no-out-link', '-A', part]),
@@ -60,8 +80,9 @@ describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
     // The uploader of the pull request gets nothing signed by main’s key: it may not stage there.
     const evil = await machine.niche(
       ['push', '-u', main.stack.outputs['PublicStorage'] ?? '', proposal],
-      { env: await pr.asUploader() },
+      { env: proposer },
     );
+    said.push(evil);
     assert.notEqual(evil.status, 0);
     assert.match(evil.stderr, /denied/i);
 
@@ -71,22 +92,59 @@ describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
     const record = records.get(upper);
     assert.ok(record?.origin?.principal);
     assert.equal(record.origin.via, 'event');
+    assert.equal(record.signers.length, 2);
     const [signer] = record.signers;
     assert.match(signer?.keyId ?? '', /^arn:aws:kms:/);
     assert.match(signer?.requestId ?? '', /./);
     assert.match(record.publisher, /niche-main-publish/);
 
-    await machine.nicheDoes(['verify', '-u', main.stack.outputs['PublicStorage'] ?? ''], {
-      env: aws.env,
-    });
+    const publicStorage = main.stack.outputs['PublicStorage'] ?? '';
+    for (const args of [['verify'], ['audit', '--json']]) {
+      const debugging = { ...aws.env, NICHE_DEBUG: '1' };
+      said.push(await machine.nicheDoes([...args, '-u', publicStorage], { env: debugging }));
+    }
     const again = await main.stack.update(main.packaged);
     assert.equal(again, false, 'a second deploy of the same changes nothing');
 
-    // No secret of anybody’s is in what the functions printed.
+    // No secret of anybody’s is in what was written or printed, by whomever and wherever to.
     const output = aws.output();
-    for (const secret of [uploader['AWS_SECRET_ACCESS_KEY'], uploader['AWS_SESSION_TOKEN']]) {
-      assert.ok(secret !== undefined && secret.length > 10 && !output.includes(secret));
+    const secrets = [
+      ...[uploader, proposer].flatMap((env) => [
+        env['AWS_SECRET_ACCESS_KEY'] ?? '',
+        env['AWS_SESSION_TOKEN'] ?? '',
+      ]),
+      ...createAdversity(aws, main)
+        .functionEnvironments()
+        .flatMap((env) => ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'].map((key) => env.get(key)))
+        .filter((value) => value !== undefined),
+      secretKey,
+      // Its seed, which is all of the key.
+      Buffer.from(secretKey.split(':')[1] ?? '', 'base64').subarray(0, 32),
+    ];
+    assert.ok(secrets.length > 6, 'no function runs');
+    const written = async (): Promise<Written[]> => [
+      ...(await everyObject(aws)),
+      ...said.map(({ stdout, stderr }, index) => writtenText(`niche ${index}`, stdout + stderr)),
+      ...[main, pr].flatMap(({ name, stack, packaged }) => [
+        writtenText(`the outputs of ${name}`, JSON.stringify(stack.outputs)),
+        writtenText(`the template of ${name}`, JSON.stringify(packaged.template)),
+      ]),
+      writtenText('the functions and all else on AWS', output),
+    ];
+    assert.deepEqual(findSecrets(secrets, await written()), []);
+    for (const [index, secret] of secrets.entries()) {
+      const control = `{"data":"${Buffer.from(secret).toString('base64')}"}`;
+      await main.private.put(`control-${index}`, Buffer.from(control));
     }
+    const withControls = await written();
+    for (const [index, secret] of secrets.entries()) {
+      const found = findSecrets([secret], withControls);
+      assert.ok(
+        found.some((where) => where.endsWith(`/control-${index}`)),
+        String(found),
+      );
+    }
+    await main.private.delete(secrets.map((_, index) => `control-${index}`));
     assert.ok(output.includes('"message":"published"'));
     assert.match(output, /"CloudWatchMetrics"/);
     assert.doesNotMatch(output, /PRIVATE KEY|"level":"error"/);
