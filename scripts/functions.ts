@@ -4,8 +4,8 @@
  *
  * usage: node scripts/functions.ts [--docs] [--out=FOLDER] [aws|azure|google …]
  */
-import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 import { build } from 'esbuild';
 import type { Plugin } from 'esbuild';
@@ -69,7 +69,9 @@ const chosen = process.argv.slice(2).filter((argument) => !argument.startsWith('
 /** Where `infra/` is written to: a test has its own, as others may be reading the checkout's. */
 const out = process.argv.find((argument) => argument.startsWith('--out='))?.slice(6) ?? checkout;
 /** Source maps are for whoever reads a stack trace; deployed, they would only slow a cold start. */
-const maps = join(out, 'dist/maps');
+const maps = join(out, '.maps');
+/** Of a file that is still being written. */
+const unfinished = '.unfinished';
 const withDocs = process.argv.includes('--docs');
 for (const target of functionTargets) {
   if (chosen.length === 0 || chosen.includes(target.cloud)) await make(target);
@@ -78,27 +80,53 @@ for (const target of functionTargets) {
 async function make(target: FunctionTarget): Promise<void> {
   const { cloud, entries, beside } = target;
   const folder = join(out, target.folder);
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  await mkdir(join(maps, cloud), { recursive: true });
   const bundles = await Promise.all(entries.map((name) => bundle(target, name)));
+  const files = new Map<string, Uint8Array | string>();
+  for (const { name, bytes } of bundles) files.set(outputOf(target, name), bytes);
   const licenses = await thirdPartyLicenses(bundles.map(({ metafile }) => metafile));
-  await writeFile(join(folder, 'third-party-licenses.txt'), licenses);
+  files.set('third-party-licenses.txt', licenses);
   for (const [name, contents] of Object.entries(beside)) {
-    if (typeof contents === 'string') await copyFile(join(checkout, contents), join(folder, name));
-    else await writeFile(join(folder, name), `${JSON.stringify(contents, null, 2)}\n`);
+    const isPath = typeof contents === 'string';
+    files.set(
+      name,
+      isPath ? await readFile(join(checkout, contents)) : `${JSON.stringify(contents, null, 2)}\n`,
+    );
+  }
+  for (const [name, contents] of files) await put(join(folder, name), contents);
+  for (const { name, map } of bundles) {
+    await put(join(maps, cloud, `${outputOf(target, name)}.map`), map);
+  }
+  for (const name of await readdir(folder)) {
+    const isOurs = files.has(name) || name.endsWith(unfinished);
+    if (!isOurs) await rm(join(folder, name), { recursive: true, force: true });
   }
   if (withDocs) await writeSizes(cloud, bundles);
 }
 
-async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
+/** At once, and only if it differs: others may be packaging what an earlier run has made. */
+async function put(file: string, contents: Uint8Array | string): Promise<void> {
+  const bytes = Buffer.from(contents);
+  const before = await readFile(file).catch(() => null);
+  if (before?.equals(bytes) === true) return;
+  const draft = `${file}.${process.pid}${unfinished}`;
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(draft, bytes);
+  await rename(draft, file);
+}
+
+function outputOf({ format: kind }: FunctionTarget, name: string): string {
+  return `${name}.${kind === 'esm' ? 'mjs' : 'cjs'}`;
+}
+
+async function bundle(
+  target: FunctionTarget,
+  name: string,
+): Promise<Bundle & { readonly map: Uint8Array }> {
   const { cloud, folder, format: kind } = target;
-  const output = `${name}.${kind === 'esm' ? 'mjs' : 'cjs'}`;
-  const file = join(out, folder, output);
-  const { metafile } = await build({
+  const { metafile, outputFiles } = await build({
     absWorkingDir: checkout,
     entryPoints: [`functions/${cloud}/${name}.ts`],
-    outfile: file,
+    outfile: join(out, folder, outputOf(target, name)),
     bundle: true,
     minify: true,
     sourcemap: 'external',
@@ -125,9 +153,12 @@ async function bundle(target: FunctionTarget, name: string): Promise<Bundle> {
     logLevel: 'warning',
     ...target.build,
     metafile: true,
+    write: false,
   });
-  await rename(`${file}.map`, join(maps, cloud, `${output}.map`));
-  return { name, metafile, bytes: await readFile(file) };
+  const map = outputFiles.find(({ path }) => path.endsWith('.map'));
+  const code = outputFiles.find(({ path }) => !path.endsWith('.map'));
+  if (!code || !map) throw new Error(`esbuild made no bundle of ${cloud} ${name}`);
+  return { name, metafile, bytes: Buffer.from(code.contents), map: map.contents };
 }
 
 /** What the bundles of a cloud consist of, as a page of the docs. */
@@ -136,7 +167,7 @@ async function writeSizes(cloud: string, bundles: readonly Bundle[]): Promise<vo
   const names: Record<string, string> = { aws: 'AWS', azure: 'Azure', google: 'Google Cloud' };
   const page = `# What the ${names[cloud] ?? cloud} functions consist of
 
-Written by \`npm run functions:docs\`. Minified; source maps are kept apart, in \`dist/maps\`.
+Written by \`npm run functions:docs\`. Minified; source maps are kept apart, in \`.maps\`.
 
 ${sizesTable(bundles)}
 `;

@@ -30,7 +30,7 @@ describe('what is deployed', () => {
       });
 
       it(`has the storage driver of its own cloud alone: ${cloud} ${file}`, async () => {
-        const map = await readFile(join(out, 'dist/maps', cloud, `${file}.map`), 'utf8');
+        const map = await readFile(join(out, '.maps', cloud, `${file}.map`), 'utf8');
         const { sources } = JSON.parse(map) as { sources: readonly string[] };
         const found = sources.flatMap(
           (source) => /core\/storage\/(s3|azure|google)\.ts$/.exec(source)?.[1] ?? [],

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, readdir } from 'node:fs/promises';
+import { cp, mkdir, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -47,7 +47,30 @@ export interface TemplateResource {
 }
 
 /** Bundles the functions, once for a process. */
-let bundled: Promise<unknown> | undefined;
+const services = new Map<string, Promise<string>>();
+
+/**
+ * A folder with what a team commits, laid out once for each `folder`: osls keeps what it works on
+ * beside serverless.yml, where other tests would be packaging too.
+ */
+function serviceIn(folder: string): Promise<string> {
+  const known = services.get(folder);
+  if (known) return known;
+  const made = (async () => {
+    const service = join(folder, 'service');
+    await exec(process.execPath, ['scripts/functions.ts', `--out=${service}`, 'aws'], {
+      cwd: checkout,
+    });
+    await cp(join(checkout, 'serverless.yml'), join(service, 'serverless.yml'));
+    await cp(join(checkout, 'infra/aws'), join(service, 'infra/aws'), {
+      recursive: true,
+      filter: (file) => !file.startsWith(join(checkout, 'infra/aws/functions')),
+    });
+    return service;
+  })();
+  services.set(folder, made);
+  return made;
+}
 
 /** Packages serverless.yml as it stands, offline, with these parameters over its defaults. */
 export async function packageDeployment(
@@ -55,8 +78,7 @@ export async function packageDeployment(
   stage: string,
   parameters: Readonly<Record<string, string | number>> = {},
 ): Promise<PackagedDeployment> {
-  bundled ??= exec(process.execPath, ['scripts/functions.ts'], { cwd: checkout });
-  await bundled;
+  const service = await serviceIn(folder);
   const target = join(folder, `package-${stage}`);
   const home = join(folder, 'home');
   await mkdir(home, { recursive: true });
@@ -67,7 +89,7 @@ export async function packageDeployment(
   await exec(
     process.execPath,
     [
-      'node_modules/osls/bin/serverless.js',
+      join(checkout, 'node_modules/osls/bin/serverless.js'),
       'package',
       '--package',
       target,
@@ -76,7 +98,7 @@ export async function packageDeployment(
       ...flags,
     ],
     // A home of its own, and nothing of this machine's AWS.
-    { cwd: checkout, env: { PATH: process.env['PATH'], HOME: home, SLS_TELEMETRY_DISABLED: '1' } },
+    { cwd: service, env: { PATH: process.env['PATH'], HOME: home, SLS_TELEMETRY_DISABLED: '1' } },
   );
   const text = await readFile(join(target, 'cloudformation-template-update-stack.json'), 'utf8');
   const name = `${parameters['name'] ?? 'niche'}-${stage}`;

@@ -41,7 +41,7 @@ interface Served {
 
 async function serve(t: TestContext, answer: Answerer): Promise<Served> {
   const { url, requests } = await serveAnswers(t, answer);
-  const reader = openHttpReader(url, { retries: 0, timeoutMs: 2000 });
+  const reader = openHttpReader(url, { retries: 0, timeoutMs: 1000 });
   const upstreams = createUpstreams([{ reader, publicKey: publicKeyOf(key) }], '/nix/store');
   return { upstreams, requests };
 }
