@@ -18,17 +18,60 @@ let
     x86_64-darwin = "darwin-x64";
     aarch64-darwin = "darwin-arm64";
   };
-  modules = [
+  # What the bundle is made from by name; what that needs is found in the lockfile.
+  roots = [
+    "@aws-sdk/client-kms"
+    "@aws-sdk/client-s3"
+    "@aws-sdk/client-sts"
+    "@aws-sdk/credential-providers"
+    "@azure/identity"
+    "@azure/keyvault-keys"
+    "@azure/storage-blob"
     "@esbuild/${esbuildPlatforms.${stdenv.hostPlatform.system}}"
+    "@google-cloud/kms"
+    "@google-cloud/storage"
+    "age-encryption"
     "commander"
     "esbuild"
+    "google-auth-library"
     "tweetnacl"
     "zod"
   ];
-  fetchModule =
-    name:
+  parentOf =
+    path:
     let
-      inherit (locked."node_modules/${name}") version integrity;
+      match = builtins.match "(.*)/node_modules/.*" path;
+    in
+    if match == null then "" else builtins.head match;
+  # As Node finds it: in the package's own node_modules, else in those around it.
+  find =
+    from: name:
+    let
+      path = if from == "" then "node_modules/${name}" else "${from}/node_modules/${name}";
+    in
+    if locked ? ${path} then
+      [ { key = path; } ]
+    else if from == "" then
+      [ ]
+    else
+      find (parentOf from) name;
+  modules = map ({ key }: key) (
+    builtins.genericClosure {
+      startSet = builtins.concatMap (find "") roots;
+      operator =
+        { key }:
+        let
+          entry = locked.${key};
+          needed = (entry.dependencies or { }) // (entry.peerDependencies or { });
+        in
+        builtins.concatMap (find key) (builtins.attrNames needed);
+    }
+  );
+  fetchModule =
+    path:
+    let
+      name = builtins.head (builtins.match ".*node_modules/(.*)" path);
+      inherit (locked.${path}) version integrity;
     in
     stdenv.mkDerivation {
       pname = "npm-${baseNameOf name}";
@@ -54,8 +97,10 @@ stdenv.mkDerivation {
     fileset = lib.fileset.unions [
       ./cli
       ./core
+      ./functions
       ./package.json
       ./scripts/build.ts
+      ./scripts/licenses.ts
       ./scripts/launcher.cjs
     ];
   };
@@ -67,9 +112,9 @@ stdenv.mkDerivation {
 
   configurePhase = ''
     runHook preConfigure
-    ${lib.concatMapStrings (name: ''
-      mkdir -p node_modules/${name}
-      tar -xzf ${fetchModule name} --strip-components=1 -C node_modules/${name}
+    ${lib.concatMapStrings (path: ''
+      mkdir -p ${path}
+      tar -xzf ${fetchModule path} --strip-components=1 -C ${path}
     '') modules}
     runHook postConfigure
   '';
