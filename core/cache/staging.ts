@@ -140,9 +140,17 @@ export function createStager(options: StagerOptions): Stager {
     for (const path of staged) await stageLog(id.upload, path);
     const infos = staged.map(({ info }) => info);
     journal?.noteStaged(id, infos, false);
-    await writeObject(bucket, manifestKey(id), formatManifest({ encoding: 'none', paths: infos }), {
-      ifAbsent: true,
-    });
+    const manifest = formatManifest({ encoding: 'none', paths: infos });
+    await writeObject(bucket, manifestKey(id), manifest, { ifAbsent: true }).catch(
+      async (error: unknown) => {
+        // Without a manifest nobody would come for them for days, and they take what room there is.
+        // Any other failure may be that of the answer alone.
+        if (isNicheError(error, 'storage-full')) {
+          await bucket.delete([stagedNarsKey(id, 'none')]).catch(() => undefined);
+        }
+        throw error;
+      },
+    );
     journal?.noteStaged(id, infos, true);
     if (isLarge) journal?.forgetUnfinished(only.info);
     options.onStaged(id, infos);
