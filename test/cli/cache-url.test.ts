@@ -11,7 +11,7 @@ const other = 'acme-2:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
 const context = (env: Record<string, string> = {}): Context => ({
   env,
   secrets: {},
-  cwd: '/work',
+  cwd: '/here',
   version: '0',
   stdout: { write: () => undefined, isTty: false, columns: 80 },
   stderr: { write: () => undefined, isTty: false, columns: 80 },
@@ -22,7 +22,7 @@ const context = (env: Record<string, string> = {}): Context => ({
 describe('how a cache is named', () => {
   for (const [text, url] of [
     ['/srv/cache', 'file:///srv/cache'],
-    ['./cache', 'file:///work/cache'],
+    ['./cache', 'file:///here/cache'],
     ['file:///srv/cache/', 'file:///srv/cache'],
     ['cache.acme.example', 'https://cache.acme.example'],
     ['acme.s3.amazonaws.com/p/', 'https://acme.s3.amazonaws.com/p'],
@@ -34,7 +34,7 @@ describe('how a cache is named', () => {
     ['gs://acme/', 'gs://acme'],
   ] as const) {
     test(`${text} is ${url}`, () => {
-      assert.equal(normalizeCacheUrl(text, '/work'), url);
+      assert.equal(normalizeCacheUrl(text, '/here'), url);
     });
   }
 
