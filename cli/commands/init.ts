@@ -5,6 +5,7 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
+import { needsLease, weakerGuarantee } from '../../core/cache/publisher-lease.ts';
 import { createSecrets } from '../../core/cache/write-secret.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
@@ -146,14 +147,18 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const open = (root: string): Bucket =>
     openBucket(root, { credentials: environmentCredentials(root, context.env) });
   const bucket = open(storage);
+  const privateBucket = open(config.private);
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
   if (storage.startsWith('file:')) await makeDirectory(storage);
   // Before the key is made: one that belongs to no cache would be taken for one that matters.
   await assertNoCache(bucket);
   // Then the key: a cache without its key could never be published to.
   await keys.keep();
-  await createSecrets({ public: bucket, private: open(config.private) }, secrets);
+  await createSecrets({ public: bucket, private: privateBucket }, secrets);
   await initCache(bucket, config);
+  if (needsLease({ public: bucket, private: privateBucket })) {
+    context.stderr.write(`niche: ${weakerGuarantee}\n`);
+  }
   const unreadable = await whyUnreadable(roots);
 
   const advice = uploadAdvice(config, secrets);

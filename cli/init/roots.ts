@@ -9,9 +9,7 @@ import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { fileError, isErrno } from '../../core/storage/file-errors.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
-import { openBucket } from '../../core/storage/open.ts';
-import { probeConditions, storagePlace } from '../../core/storage/place.ts';
-import type { StoragePlace } from '../../core/storage/place.ts';
+import { storagePlace, triedUrl } from '../../core/storage/place.ts';
 import type { Context } from '../context.ts';
 import { environmentCredentials } from '../credentials.ts';
 
@@ -79,15 +77,10 @@ export async function prepareRoots(
     if (notPublic !== undefined) context.stderr.write(`niche: ${notPublic}\n`);
   }
   return {
-    storage: await tried(place, openWith(url)),
-    private: await tried(privatePlace, openWith(privateUrl)),
+    storage: await triedUrl(place, openWith(url)),
+    private: await triedUrl(privatePlace, openWith(privateUrl)),
     substituter,
   };
-}
-
-async function tried(place: StoragePlace, options: OpenOptions): Promise<string> {
-  if (place.isCertain) return place.url;
-  return place.withConditions(await probeConditions(openBucket(place.url, options)));
 }
 
 /** What keeps readers from the new cache, as far as this machine can tell; null for nothing. */

@@ -6,6 +6,7 @@ import type { Bucket } from './bucket.ts';
 import type { AzureCredentials, OpenOptions } from './credentials.ts';
 import { googlePlace } from './google-place.ts';
 import { parseGoogleUrl } from './google-url.ts';
+import { openBucket } from './open.ts';
 import { s3Place } from './s3-place.ts';
 import { partBytes } from './s3-upload.ts';
 import { parseS3Url } from './s3-url.ts';
@@ -29,8 +30,10 @@ export interface StoragePlace {
    * @returns null where whoever runs the storage has to make them
    */
   createUploadCredentials(expires: Date): Promise<AzureCredentials | null>;
-  /** Whether it is known what it can do; else {@link probeConditions} finds out. */
+  /** Whether it is known which conditional writes it honours; else {@link triedUrl} finds out. */
   readonly isCertain: boolean;
+  /** What its URL says of them. */
+  readonly stated?: Conditional | undefined;
   /** Its URL, saying so. */
   withConditions(conditional: Conditional): string;
   /** Makes the bucket if there is none, and lets everyone read it where the provider allows that. */
@@ -73,10 +76,30 @@ const places: readonly {
 ];
 
 /**
- * Finds out by trying which conditional writes a server honours: some ignore the condition, some
- * refuse it. Leaves nothing.
+ * The place's URL, with what its server does with conditions where only trying tells: some heed them,
+ * some refuse them, and some ignore them, which no answer of theirs would ever show.
+ *
+ * @throws NicheError `usage` where the URL says more than the server does, and what storage throws
  */
-export async function probeConditions(bucket: Bucket): Promise<Conditional> {
+export async function triedUrl(place: StoragePlace, options: OpenOptions = {}): Promise<string> {
+  const { stated, url } = place;
+  if (place.isCertain) return url;
+  const found = await probeConditions(openBucket(place.withConditions('yes'), options));
+  if (stated === undefined) return place.withConditions(found);
+  if (byStrength.indexOf(found) >= byStrength.indexOf(stated)) return url;
+  const does =
+    found === 'put' ? 'heeds the conditions of single writes alone' : 'heeds no condition';
+  throw new NicheError(
+    'usage',
+    `${url} says conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects`,
+    { hint: `write conditional=${found}, or leave it out: niche init finds it out` },
+  );
+}
+
+const byStrength: readonly Conditional[] = ['no', 'put', 'yes'];
+
+/** Tries each kind of write with a condition that does not hold. Leaves nothing. */
+async function probeConditions(bucket: Bucket): Promise<Conditional> {
   const key = `niche-probe-${randomUUID()}`;
   const create = { ifAbsent: true };
   const body = Buffer.from('niche tries what this storage can do\n');

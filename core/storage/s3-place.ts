@@ -14,7 +14,11 @@ export function s3Place(location: S3Location, options: S3Options): StoragePlace 
     publicAdvice: session.provider.publicAdvice,
     uploadRights: uploadRights(location),
     createUploadCredentials: () => Promise.resolve(null),
-    isCertain: location.provider !== 'other' || location.conditional !== undefined,
+    isCertain:
+      location.conditional === undefined
+        ? session.provider.isService
+        : location.conditional === 'no',
+    stated: location.conditional,
     withConditions: (conditional) => formatS3Url({ ...location, conditional }),
     create: (isPublic) => createBucket(session, isPublic),
   };

@@ -11,6 +11,8 @@ export interface S3Provider {
   /** Takes `x-amz-checksum-…` headers. Others check the SHA-256 that the signature covers. */
   readonly checksums: boolean;
   readonly capabilities: BucketCapabilities;
+  /** One service, which is what this table says wherever it is used; else a program, of any age. */
+  readonly isService: boolean;
   /** How everyone is allowed to read a bucket; `manual` where only the provider's console can. */
   readonly publicRead: 'policy' | 'acl' | 'manual';
   /** What to do where that fails or has to be done by hand; a sentence without its full stop. */
@@ -48,6 +50,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     title: 'Amazon S3',
     checksums: true,
     capabilities: conditional,
+    isService: true,
     publicRead: 'policy',
     publicAdvice: `allow public policies for the bucket (and the account), then ${policyAdvice}`,
     partsAtOnce: 4,
@@ -57,6 +60,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     region: 'us-east-1',
     checksums: true,
     capabilities: conditional,
+    isService: false,
     publicRead: 'policy',
     publicAdvice: policyAdvice,
     partsAtOnce: 4,
@@ -66,6 +70,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     region: 'us-east-1',
     checksums: false,
     capabilities: conditionalPuts,
+    isService: false,
     publicRead: 'policy',
     publicAdvice: policyAdvice,
     partsAtOnce: 4,
@@ -75,6 +80,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     endpoint: (region) => `https://s3.${region}.backblazeb2.com`,
     checksums: false,
     capabilities: unconditional,
+    isService: true,
     publicRead: 'acl',
     publicAdvice: 'set the bucket to “Public” in the provider’s console',
     partsAtOnce: 4,
@@ -85,6 +91,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     region: 'us-east-1',
     checksums: false,
     capabilities: unconditional,
+    isService: true,
     publicRead: 'policy',
     publicAdvice: `ask the provider to allow public access for the account, then ${policyAdvice}`,
     partsAtOnce: 4,
@@ -94,6 +101,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     region: 'auto',
     checksums: false,
     capabilities: conditional,
+    isService: true,
     publicRead: 'manual',
     publicAdvice:
       'give the bucket a custom domain in the provider’s console and name it with --substituter',
@@ -105,6 +113,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     region: 'us-east-1',
     checksums: false,
     capabilities: conditional,
+    isService: false,
     publicRead: 'policy',
     publicAdvice: policyAdvice,
     partsAtOnce: 4,

@@ -2,16 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
 import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
-import { createMachine, skipUnlessChroot, type Machine } from '../support/e2e-machine.ts';
+import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
 import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
 import { requireNix } from '../support/nix-lab.ts';
-
-interface Made {
-  readonly storage: string;
-  readonly private: string;
-  readonly substituter: string;
-  readonly publicKey: string;
-}
+import { readerOf, type Made } from './made.ts';
 
 /** A cloud's real server, and how a user of it is set up. */
 interface Cloud {
@@ -43,15 +37,6 @@ const clouds = {
     },
   },
 };
-
-/** A machine that has built nothing and knows the cache by its keys alone. */
-async function readerOf(t: TestContext, machine: Machine, made: Made): Promise<Machine> {
-  return createMachine(t, {
-    nix: machine.nix,
-    trustedPublicKeys: [made.publicKey],
-    settings: { substituters: made.substituter, 'require-sigs': 'true' },
-  });
-}
 
 for (const [name, cloud] of Object.entries(clouds)) {
   describe(`a cache in ${name}`, { concurrency: false, timeout: 600_000 }, () => {

@@ -4,6 +4,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { S3Credentials } from '../../core/storage/credentials.ts';
+import { signedWithout } from './s3-resign.ts';
 
 /** An answer that the proxy gives in the server's stead. */
 export interface Answer {
@@ -24,8 +26,12 @@ export type Fault =
   | { readonly kind: 'lost' }
   /** The answer's head and half its body come, then the connection is reset, or nothing more. */
   | { readonly kind: 'half'; readonly then: 'reset' | 'hang' }
-  /** The server is asked without these headers, as one that ignores them. */
-  | { readonly kind: 'without'; readonly headers: readonly string[] };
+  /** The server is asked without these headers, as one that ignores them; signed anew. */
+  | {
+      readonly kind: 'without';
+      readonly headers: readonly string[];
+      readonly credentials: S3Credentials;
+    };
 
 export interface ProxiedRequest {
   readonly method: string;
@@ -114,19 +120,24 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
       case 'half':
       case 'without':
       case undefined:
-        forward(incoming, outgoing, fault);
+        forward(seen, incoming, outgoing, fault);
     }
   }
 
   function forward(
+    seen: ProxiedRequest,
     incoming: IncomingMessage,
     outgoing: ServerResponse,
     fault: Extract<Fault, { kind: 'lost' | 'half' | 'without' }> | null | undefined,
   ): void {
     const dropped = fault?.kind === 'without' ? fault.headers : [];
-    const headers = incoming.rawHeaders.filter((_, index) => {
-      const name = incoming.rawHeaders[index - (index % 2)] ?? '';
-      return !dropped.includes(name.toLowerCase());
+    const headers = incoming.rawHeaders.flatMap((name, index, all) => {
+      if (index % 2 === 1 || dropped.includes(name.toLowerCase())) return [];
+      const isSignature = fault?.kind === 'without' && name.toLowerCase() === 'authorization';
+      return [
+        name,
+        isSignature ? signedWithout(dropped, seen, fault.credentials) : all[index + 1]!,
+      ];
     });
     const onward = httpRequest({
       host: target.hostname,

@@ -1,0 +1,34 @@
+import type { TestContext } from 'node:test';
+
+import { createMachine, type Machine } from '../support/e2e-machine.ts';
+
+/** A cache in a bucket, as `niche init --json` tells of it. */
+export interface Made {
+  readonly storage: string;
+  readonly private: string;
+  readonly substituter: string;
+  readonly publicKey: string;
+}
+
+/** Makes a cache in `url`, and its buckets. */
+export async function initCache(
+  machine: Machine,
+  url: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Made> {
+  const args = ['init', url, '--create', '--name', 'acme', '--no-upstream', '--json'];
+  return JSON.parse((await machine.nicheDoes(args, { env })).stdout) as Made;
+}
+
+/** A machine that has built nothing, and knows the cache by its address and its key alone. */
+export async function readerOf(
+  t: TestContext,
+  machine: Machine,
+  { substituter, publicKey }: Pick<Made, 'substituter' | 'publicKey'>,
+): Promise<Machine> {
+  return createMachine(t, {
+    nix: machine.nix,
+    trustedPublicKeys: [publicKey],
+    settings: { substituters: substituter, 'require-sigs': 'true' },
+  });
+}
