@@ -26,6 +26,10 @@ export const maxLogBytes = 16 * mib;
 export const maxZstdWindowLog = 27;
 /** Store paths named at most in a receipt's `missing`. */
 export const maxNamedMissing = 100;
+/** A receipt of several paths, in bytes; 256 that are published take some 30 KiB. */
+export const maxBatchReceiptBytes = mib;
+/** A message or a warning in a receipt of several paths, in characters. */
+export const maxReceiptTextLength = 16 * kib;
 /** Unclaimed store paths named at most in a receipt's warnings. */
 export const maxNamedUnclaimed = 20;
 /** A narinfo, in bytes: 10,000 references of 255 characters and some. */

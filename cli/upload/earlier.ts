@@ -1,6 +1,6 @@
 import type { BatchId } from '../../core/cache/layout.ts';
 import { manifestKey } from '../../core/cache/layout.ts';
-import { listReceipts } from '../../core/cache/receipts.ts';
+import { listReceipts } from '../../core/cache/listed-receipts.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts.ts';
 import type { StagedPath, UploadJournal } from '../../core/cache/upload-journal.ts';
 import { isNicheError } from '../../core/errors.ts';

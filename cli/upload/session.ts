@@ -6,7 +6,9 @@ import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { mapConcurrent } from '../../core/concurrency.ts';
-import { isFinal, listStrongest, readListed } from '../../core/cache/receipts.ts';
+import { createBatchReceipts } from '../../core/cache/batch-receipts.ts';
+import { listStrongest, readListed } from '../../core/cache/listed-receipts.ts';
+import { isFinal } from '../../core/cache/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts.ts';
 import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
@@ -88,6 +90,8 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const earlier = createEarlierUploads(cache.private, journal);
   const known = new Set<string>();
   const local = new Map<string, PathInfo>();
+  /** Each is read once, however often the receipts are looked at. */
+  const batchReceipts = createBatchReceipts(cache.private);
   /** Where each path is staged: in a batch of this upload, or of one that was killed. */
   const batches = new Map<string, BatchId>();
 
@@ -217,7 +221,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       return batch ? [{ path, batch }] : [];
     });
     for (const upload of new Set(open.map(({ batch }) => batch.upload))) {
-      const receipts = await listStrongest(cache.private, upload);
+      const receipts = await listStrongest(cache.private, upload, batchReceipts);
       const news = open.flatMap(({ path, batch }) => {
         if (batch.upload !== upload) return [];
         // A batch that was refused whole has a receipt under its number.

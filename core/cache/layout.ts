@@ -24,6 +24,14 @@ export const stagedLogKey = (upload: string, drvName: string): string =>
 
 export const receiptsPrefix = 'receipts/';
 export const receiptPrefix = (upload: string): string => `${receiptsPrefix}${upload}/`;
+export const receiptKey = (upload: string, subject: string, status: string): string =>
+  `${receiptPrefix(upload)}${subject}.${status}.json`;
+/** Of several paths at once; `statuses` are those that occur among them. */
+export const batchReceiptKey = (
+  { upload, batch }: BatchId,
+  id: string,
+  statuses: readonly string[],
+): string => `${receiptPrefix(upload)}${batch}.${id}.${statuses.join('-')}.json`;
 
 export const pendingPrefix = 'pending/';
 export const pendingKey = (storeHash: string, upload: string): string =>

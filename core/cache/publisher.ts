@@ -11,10 +11,12 @@ import type { Bucket } from '../storage/bucket.ts';
 import { createAttempts } from './attempts.ts';
 import type { BatchAttempt } from './attempts.ts';
 import type { Origin } from './audit.ts';
+import { writeReceipts } from './batch-receipts.ts';
 import { readBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey, uploadPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
+import { listReceipts } from './listed-receipts.ts';
 import { readManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { createNarStore } from './nar-store.ts';
@@ -25,7 +27,7 @@ import type { PendingPaths } from './pending.ts';
 import { createPresence } from './presence.ts';
 import { createPathPublisher } from './publish-path.ts';
 import type { Concluded, Run, StagedPath } from './publish-path.ts';
-import { listReceipts, rejected, writeReceipt } from './receipts.ts';
+import { rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
@@ -126,6 +128,22 @@ export function createPublisher(options: PublisherOptions): Publisher {
     return { path, narSize, upload, outcome };
   }
 
+  /** Reports on paths of a batch that were concluded together; returns once every receipt is written. */
+  async function reportAll(
+    { upload, batch }: BatchId,
+    { readsBatchReceipts }: Manifest,
+    told: readonly { readonly info: PathInfo; readonly outcome: Outcome }[],
+  ): Promise<Published[]> {
+    if (!readsBatchReceipts) {
+      return mapConcurrent(told, receiptsAtOnce, ({ info, outcome }) =>
+        report(upload, info, outcome),
+      );
+    }
+    const outcomes = told.map(({ info: { path }, outcome }) => ({ path, ...outcome }));
+    await writeReceipts(options.private, { upload, batch }, outcomes, now().toISOString());
+    return told.map(({ info: { path, narSize }, outcome }) => ({ path, narSize, upload, outcome }));
+  }
+
   async function refuseBatch(
     id: BatchId,
     error: NicheError & { code: RejectionCode },
@@ -166,32 +184,35 @@ export function createPublisher(options: PublisherOptions): Publisher {
         readLog: () => logs.read(claim),
       }));
 
-      /** Null for each path whose NAR was taken away meanwhile. */
-      async function publishPaths(group: readonly StagedPath[]): Promise<(Published | null)[]> {
+      /** What became of them, but for those whose NAR was taken away meanwhile. */
+      async function publishPaths(group: readonly StagedPath[]): Promise<Published[]> {
         const concluded = await concludeAll(run, attempt, group);
         // Whoever handled the batch at the same time has taken its NARs away, the manifest first.
         const lacksNar = concluded.some(({ outcome }) => outcome.code === 'missing-nar');
         const isGone = lacksNar && !(await isStaged(id));
-        return mapConcurrent(group, receiptsAtOnce, async ({ claim }, index) => {
+        const told = group.flatMap(({ claim: info }, index) => {
           const each = concluded[index];
-          if (!each || (isGone && each.outcome.code === 'missing-nar')) return null;
-          const receipt = await report(id.upload, claim, each.outcome);
-          await each.unpark();
-          return receipt;
+          return !each || (isGone && each.outcome.code === 'missing-nar')
+            ? []
+            : [{ info, ...each }];
         });
+        const published = await reportAll(id, manifest, told);
+        await mapConcurrent(told, receiptsAtOnce, ({ unpark }) => unpark());
+        return published;
       }
 
       const due = await dueNow(budget, id, batch);
       // Where something died each path is a group: what dies takes all that runs with it.
       const groups = attempt.isCareful ? due.map((staged) => [staged]) : [due];
-      const results: (Published | null)[] = [];
+      const published: Published[] = [];
+      let count = 0;
       for (const group of groups) {
         const { affordable, stopped } = within(budget, group);
-        if (affordable.length > 0) results.push(...(await publishPaths(affordable)));
+        if (affordable.length > 0) published.push(...(await publishPaths(affordable)));
+        count += affordable.length;
         if (stopped) throw stopped;
       }
-      const published = results.filter((result) => result !== null);
-      if (published.length < results.length) return published;
+      if (published.length < count) return published;
       await deleteBatch(id, logs.used());
       await attempt.forget();
       return published;

@@ -3,13 +3,15 @@ import { isRejection } from '../errors.ts';
 import type { RejectionCode } from '../errors.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import { createBatchReceipts } from './batch-receipts.ts';
 import { parseManifestKey, stagingPrefix, uploadPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
+import { listStrongest, listUploads, readWhole, strongestOf } from './listed-receipts.ts';
+import type { ListedReceipt, ListedUpload } from './listed-receipts.ts';
 import { readManifest } from './manifest.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
-import { isStronger, listAllReceipts, listReceipts, readReceipt } from './receipts.ts';
-import type { ListedReceipt, Receipt } from './receipts.ts';
+import type { Receipt } from './receipts.ts';
 import { uploadTime } from './upload-id.ts';
 
 /** Staged for longer than this, a batch makes one ask whether a publisher runs, in milliseconds. */
@@ -56,10 +58,10 @@ export async function readUploadStatus(
   const staged = await mapConcurrent(batches, readsAtOnce, async (batch) => {
     return { ...batch, paths: await stagedPaths(bucket, batch, storeDir) };
   });
-  const listed = [...(await listReceipts(bucket, upload))];
-  const receipts = await mapConcurrent(listed, readsAtOnce, async ([subject, status]) => {
-    const receipt = await readReceipt(bucket, upload, subject, status);
-    return receipt && { subject, ...receipt };
+  const listed = [...(await listStrongest(bucket, upload)).values()];
+  const receipts = await mapConcurrent(listed, readsAtOnce, async (each) => {
+    const receipt = await readWhole(bucket, each);
+    return receipt && { subject: each.subject, ...receipt };
   });
   if (staged.length === 0 && receipts.length === 0) return null;
   return {
@@ -171,25 +173,32 @@ async function surveyReceipts(
   now: Date,
 ): Promise<{ lastPublished: Date | null; rejected: ListedReceipt[] }> {
   const since = now.getTime() - rejectedWithinMs;
-  const rejected: ListedReceipt[] = [];
+  const isRecent = ({ modified }: { modified: Date }): boolean => modified.getTime() >= since;
+  const suspects: ListedUpload[] = [];
   let lastPublished: Date | null = null;
-  let strongest: ListedReceipt | undefined;
-  const settle = (): void => {
-    if (strongest?.status !== 'rejected' || strongest.modified.getTime() < since) return;
-    rejected.push(strongest);
-  };
-  for await (const receipt of listAllReceipts(bucket)) {
-    const { upload, subject, status, modified } = receipt;
-    if (status === 'published' && modified > (lastPublished ?? 0)) lastPublished = modified;
-    if (strongest?.upload !== upload || strongest.subject !== subject) {
-      settle();
-      strongest = receipt;
-    } else if (isStronger(status, strongest.status)) {
-      strongest = receipt;
+  for await (const listed of listUploads(bucket)) {
+    const single = [...listed.single.values()].map((each) => ({
+      ...each,
+      statuses: [each.status],
+    }));
+    const objects = [...single, ...listed.batches];
+    for (const { statuses, modified } of objects) {
+      if (statuses.includes('published') && modified > (lastPublished ?? 0)) {
+        lastPublished = modified;
+      }
     }
+    const tells = objects.some((each) => each.statuses.includes('rejected') && isRecent(each));
+    if (tells) suspects.push(listed);
   }
-  settle();
-  rejected.sort((one, other) => other.modified.getTime() - one.modified.getTime());
+  // Only where something was rejected is it worth to read what else became of the upload.
+  const reader = createBatchReceipts(bucket);
+  const strongest = await mapConcurrent(suspects, readsAtOnce, (listed) =>
+    strongestOf(listed, reader),
+  );
+  const rejected = strongest
+    .flatMap((receipts) => [...receipts.values()])
+    .filter((receipt) => receipt.status === 'rejected' && isRecent(receipt))
+    .sort((one, other) => other.modified.getTime() - one.modified.getTime());
   return { lastPublished, rejected };
 }
 
@@ -197,11 +206,11 @@ async function readRejected(
   bucket: Bucket,
   listed: readonly ListedReceipt[],
 ): Promise<RejectedPath[]> {
-  const read = await mapConcurrent(listed, readsAtOnce, async ({ upload, subject, status }) => {
-    const receipt = await readReceipt(bucket, upload, subject, status);
+  const read = await mapConcurrent(listed, readsAtOnce, async (each) => {
+    const receipt = await readWhole(bucket, each);
     if (!receipt) return null;
     const { path = null, code = 'failed', message = '', at } = receipt;
-    return { upload, path, code, message, at };
+    return { upload: each.upload, path, code, message, at };
   });
   return read.filter((rejected) => rejected !== null);
 }

@@ -14,7 +14,7 @@ import { formatManifest } from '../../core/cache/manifest.ts';
 import type { StagingEncoding } from '../../core/cache/manifest.ts';
 import { createPublisher } from '../../core/cache/publisher.ts';
 import type { Published, Publisher, PublisherOptions } from '../../core/cache/publisher.ts';
-import { listReceipts, readReceipt } from '../../core/cache/receipts.ts';
+import { listStrongest, readWhole } from '../../core/cache/listed-receipts.ts';
 import type { Receipt } from '../../core/cache/receipts.ts';
 import { sweep } from '../../core/cache/sweep.ts';
 import type { SweepReport } from '../../core/cache/sweep.ts';
@@ -55,6 +55,8 @@ export interface TestCacheOptions {
   readonly upstreams?: Upstreams;
   /** Whether its buckets have `createInOrder`. @default false */
   readonly createsInOrder?: boolean;
+  /** Of the manifests that `stage` writes. @default the newest */
+  readonly manifestVersion?: 1;
 }
 
 /** What a publisher is given besides the cache. */
@@ -180,7 +182,11 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
         });
       }
       const nars = Buffer.concat(paths.map(({ nar }) => nar));
-      const manifest = formatManifest({ encoding, paths: paths.map(({ info }) => info) });
+      const newest = formatManifest({ encoding, paths: paths.map(({ info }) => info) });
+      const { manifestVersion: version } = options;
+      const manifest = version
+        ? JSON.stringify({ ...(JSON.parse(newest) as object), version })
+        : newest;
       return stageRaw(manifest, encoding === 'zstd' ? zstdCompressSync(nars) : nars, {
         id,
         encoding,
@@ -206,8 +212,8 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     },
     async receipt(upload, subject) {
       const name = typeof subject === 'number' ? String(subject) : storeHash(subject.path);
-      const status = (await listReceipts(privateBucket, upload)).get(name);
-      return status ? readReceipt(privateBucket, upload, name, status) : null;
+      const listed = (await listStrongest(privateBucket, upload)).get(name);
+      return listed ? readWhole(privateBucket, listed) : null;
     },
   };
 }

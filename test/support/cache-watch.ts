@@ -1,5 +1,11 @@
 import { isNicheError } from '../../core/errors.ts';
-import { parseNarInfoKey } from '../../core/cache/layout.ts';
+import { parseBatchReceipt } from '../../core/cache/batch-receipts.ts';
+import {
+  parseManifestKey,
+  parseNarInfoKey,
+  parsePendingKey,
+  receiptPrefix,
+} from '../../core/cache/layout.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import {
@@ -37,9 +43,11 @@ export function watchInvariants(
   const auditKeys = new Set<string>();
   const mustNotBeRejected = new Set(
     [...valid].flatMap(([upload, infos]) =>
-      infos.map(({ path }) => `receipts/${upload}/${storeHash(path)}.rejected.json`),
+      infos.map(({ path }) => `${upload} ${storeHash(path)} rejected`),
     ),
   );
+  /** By the keys of manifests that publishers have read. */
+  const staged = new Map<string, readonly string[]>();
   let fault: InvariantError | undefined;
 
   function readAudits(): void {
@@ -82,17 +90,64 @@ export function watchInvariants(
       if (before !== undefined && before !== etag) fail('I1', `${key} was replaced or deleted`);
       if (etag !== undefined) narEtags.set(key, etag);
     }
-    if (mustNotBeRejected.has(key)) {
-      const text = Buffer.from(cache.privateStore.objects.get(key)?.bytes ?? []).toString();
-      fail('I4', `a valid path was rejected: ${text}`);
+    if (key.startsWith('receipts/')) {
+      for (const said of receiptsIn(key)) {
+        if (mustNotBeRejected.has(said)) fail('I4', `a valid path was rejected: ${said}`);
+      }
     }
+  }
+
+  function textOf(key: string): string {
+    return Buffer.from(cache.privateStore.objects.get(key)?.bytes ?? []).toString();
+  }
+
+  /** `<upload> <subject> <status>` of each receipt in the object. */
+  function receiptsIn(key: string): string[] {
+    const [, upload = '', name = ''] = key.split('/');
+    const [subject = '', status = ''] = name.split('.');
+    if (/^[a-z]+$/.test(status)) return [`${upload} ${subject} ${status}`];
+    return parseBatchReceipt(textOf(key)).map((each) => `${upload} ${each.subject} ${each.status}`);
+  }
+
+  function saidOf(upload: string): Set<string> {
+    const keys = [...cache.privateStore.objects.keys()];
+    return new Set(keys.filter((key) => key.startsWith(receiptPrefix(upload))).flatMap(receiptsIn));
+  }
+
+  /** Whatever could bring a receipt is there until the receipt is. */
+  function checkForgotten(key: string): void {
+    const pending = parsePendingKey(key);
+    const paths = staged.get(key) ?? [];
+    const upload = pending?.upload ?? parseManifestKey(key)?.upload ?? '';
+    const said = saidOf(upload);
+    const isSaid = (hash: string, statuses: readonly string[]): boolean =>
+      statuses.some((status) => said.has(`${upload} ${hash} ${status}`));
+    const final = ['published', 'exists', 'rejected'];
+    for (const path of paths) {
+      if (!isSaid(storeHash(path), [...final, 'waiting'])) {
+        fail('I4', `${key} went before the receipt of ${path}`);
+      }
+    }
+    if (pending && !isSaid(pending.storeHash, final)) fail('I4', `${key} went before its receipt`);
+  }
+
+  function noteManifest(key: string): void {
+    const text = textOf(key);
+    if (text === '') return;
+    const { paths } = JSON.parse(text) as { paths: { path: string }[] };
+    staged.set(
+      key,
+      paths.map(({ path }) => path),
+    );
   }
 
   return {
     after(operation, key) {
+      if (operation === 'get' && parseManifestKey(key)) noteManifest(key);
       if (fault || !['put', 'commit', 'delete'].includes(operation)) return;
       try {
         check(key);
+        if (operation === 'delete') checkForgotten(key);
       } catch (error) {
         if (!(error instanceof InvariantError) && !isNicheError(error)) throw error;
         fault = error instanceof InvariantError ? error : new InvariantError(error.message);

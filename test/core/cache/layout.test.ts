@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  batchReceiptKey,
   cacheControlOf,
   contentTypeOf,
   isPublicKey,
@@ -72,6 +73,7 @@ describe('the keys that publishers act upon', () => {
     const written = [
       ...[`${hash}.narinfo`, `${hash}.ls`, `nar/${hash}.nar.zst`, 'log/x.drv'],
       ...[`receipts/${upload}/${hash}.published.json`, `receipts/${upload}/0.rejected.json`],
+      batchReceiptKey({ upload, batch: 0 }, '0011223344556677', ['published']),
       ...[pendingKey(hash, upload), `audit/2026/01/01/x.jsonl`, `attempts/${upload}/0/batch.x`],
     ];
     for (const key of written) assert.equal(parseManifestKey(key), null, key);

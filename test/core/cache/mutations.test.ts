@@ -11,6 +11,7 @@ import type { TestCache } from '../../support/cache-kit.ts';
 import { fileNar, narHashOf, testPath } from '../../support/cache-paths.ts';
 import { crashAtWrite } from '../../support/crash.ts';
 import { chainHooks } from '../../support/cache-scenario.ts';
+import { memoryBucket } from '../../support/memory-bucket.ts';
 import { watchInvariants } from '../../support/cache-watch.ts';
 
 /**
@@ -191,6 +192,34 @@ describe('I4 fails', () => {
       await cache.publish(dependent, publisher);
       const status = (await cache.receipt(dependent.upload, b.info))?.status;
       assert.equal(status, asksAgain ? 'published' : 'waiting');
+    }
+  });
+
+  it('when what brings a receipt goes before it', async () => {
+    for (const isLost of [
+      /^receipts\//,
+      /^receipts\/.*\/0\.[0-9a-f]{16}\./,
+      /\.published\./,
+      /^$/,
+    ]) {
+      const cache = createTestCache(none);
+      const watch = watchInvariants(cache);
+      const { url } = cache.private;
+      const seen = memoryBucket({ store: cache.privateStore, url, now: cache.now, ...watch });
+      const forgetful = withPut(
+        seen,
+        (key) => isLost.test(key),
+        () => Promise.resolve('created'),
+      );
+      const publisher = cache.publisher({ private: forgetful, hooks: watch });
+      const waits = await testPath('waits', { references: [await testPath('late')] });
+      await cache.publish(await cache.stage([a, waits]), publisher);
+      await cache.publish(await cache.stage([await testPath('late')]), publisher);
+      if (isLost.test('')) watch.assertKept();
+      else
+        assert.throws(() => {
+          watch.assertKept();
+        }, broken('I4'));
     }
   });
 

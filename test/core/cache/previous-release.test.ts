@@ -28,6 +28,12 @@ describe('what a client of an earlier release stages', () => {
       }
     }
     assert.deepEqual(published.sort(), ['flat', 'library', 'more', 'self', 'tool']);
+    // The only receipts that this client finds.
+    const receipts = await listKeys(cache.private, 'receipts/');
+    assert.equal(receipts.length, 5);
+    for (const key of receipts) {
+      assert.match(key, /^receipts\/[0-9a-f-]{36}\/[0-9a-z]{32}\.published\.json$/);
+    }
     assert.equal((await listKeys(cache.public, 'log/')).length, 1);
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
     const { publicKeys } = cache.config;

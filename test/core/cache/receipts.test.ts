@@ -5,14 +5,8 @@ import { writeAudit } from '../../../core/cache/audit.ts';
 import type { AuditRecord } from '../../../core/cache/audit.ts';
 import { createObject, readObject, readText, writeObject } from '../../../core/cache/objects.ts';
 import { createPendingPaths } from '../../../core/cache/pending.ts';
-import {
-  isFinal,
-  listReceipts,
-  listStrongest,
-  readListed,
-  readReceipt,
-  writeReceipt,
-} from '../../../core/cache/receipts.ts';
+import { listReceipts, listStrongest, readListed } from '../../../core/cache/listed-receipts.ts';
+import { isFinal, readReceipt, writeReceipt } from '../../../core/cache/receipts.ts';
 import type { ReceiptStatus } from '../../../core/cache/receipts.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { listKeys } from '../../support/bytes.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createPendingPaths } from '../../../core/cache/pending.ts';
+import { writeReceipts } from '../../../core/cache/batch-receipts.ts';
 import { writeReceipt } from '../../../core/cache/receipts.ts';
 import type { Receipt } from '../../../core/cache/receipts.ts';
 import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../../core/cache/status.ts';
@@ -221,6 +222,45 @@ test('what was rejected in the last day, and was not published after all', async
     message: 'two is no NAR',
     at: at(clock.now),
   });
+});
+
+test('rejections among others, and what was published after all, in any object', async () => {
+  const { cache, clock } = await clockedCache();
+  const [lib, lone] = [await localTestPath('lib'), await localTestPath('lone')];
+  const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
+  const upload = await cache.publish(lib, liar);
+  const survey = async (): Promise<unknown[]> => {
+    const { lastPublished, rejected } = await readCacheStatus(cache.private, new Date(clock.now));
+    return [lastPublished, rejected.count, rejected.latest.map(({ path, code }) => [path, code])];
+  };
+  const told = [at(began), 1, [[lone.path, 'unproven-reference']]];
+  assert.deepEqual(await survey(), told);
+  clock.now += 24 * hourMs;
+  assert.deepEqual(await survey(), told);
+  clock.now += 1;
+  assert.deepEqual(await survey(), [at(began), 0, []]);
+  clock.now = began;
+  for (const paths of [[lone], [lib, lone]]) {
+    const outcomes = paths.map(({ path }) => ({ path, status: 'exists' }) as const);
+    await writeReceipts(cache.private, { upload, batch: 0 }, outcomes, at(clock.now));
+    assert.deepEqual(await survey(), [at(began), 0, []]);
+  }
+});
+
+test('receipts are read only of uploads in which something was rejected of late', async () => {
+  const { cache, clock } = await clockedCache();
+  const [lib, lone] = [await localTestPath('lib'), await localTestPath('lone')];
+  const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
+  await cache.publish(await localTestPath('one'), await localTestPath('two'));
+  await cache.publish(lib, liar);
+  const read: string[] = [];
+  const bucket = faultyBucket(cache.private, (operation, key) => {
+    if (operation === 'get') read.push(key);
+    return undefined;
+  });
+  await readCacheStatus(bucket, new Date(clock.now));
+  assert.equal(read.length, 1);
+  assert.match(read[0] ?? '', /\.rejected-published\.json$/);
 });
 
 test('of many, a hundred are named', async () => {

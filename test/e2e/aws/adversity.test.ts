@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { readConfig } from '../../../core/cache/config.ts';
 import { manifestKey, narInfoKey } from '../../../core/cache/layout.ts';
 import { openReader } from '../../../core/cache/open-cache.ts';
-import { listReceipts } from '../../../core/cache/receipts.ts';
+import { listReceipts } from '../../../core/cache/listed-receipts.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { createAdversity } from '../../support/aws-adversity.ts';

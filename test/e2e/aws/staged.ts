@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
-import { listReceipts, readReceipt } from '../../../core/cache/receipts.ts';
+import { listStrongest, readWhole } from '../../../core/cache/listed-receipts.ts';
 import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
@@ -28,10 +28,10 @@ export async function receiptOf(
   status: ReceiptStatus,
 ): Promise<Receipt> {
   const hash = storeHash(info.path);
-  await until(`${info.path} is ${status}`, async () => {
-    return (await listReceipts(cache.private, upload)).get(hash) === status;
-  });
-  const receipt = await readReceipt(cache.private, upload, hash, status);
+  const find = async () => (await listStrongest(cache.private, upload)).get(hash);
+  await until(`${info.path} is ${status}`, async () => (await find())?.status === status);
+  const listed = await find();
+  const receipt = listed && (await readWhole(cache.private, listed));
   assert.ok(receipt);
   return receipt;
 }
