@@ -3,9 +3,12 @@ import type { Command } from 'commander';
 
 import { deniedIsAbsent } from '../../core/cache/absent-objects.ts';
 import { openCacheReader } from '../../core/cache/open-cache.ts';
-import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import type { ReadableCache } from '../../core/cache/open-cache.ts';
+import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
 import { storageUrlOf } from '../../core/storage/public-url.ts';
-import { isWebUrl, keysOf, nameCache } from '../cache-url.ts';
+import { recogniseStorage } from '../../core/storage/recognise.ts';
+import { assertKeysSure, isWebUrl, keysOf, nameCache } from '../cache-url.ts';
+import type { NamedCache } from '../cache-url.ts';
 import { isDebugging } from '../context.ts';
 import type { Context } from '../context.ts';
 import { ownAccess } from '../open-cache.ts';
@@ -34,7 +37,7 @@ export function addServe(program: Command, context: Context): void {
       .description(
         'Serves what readers need of a cache over HTTP, read-only, and prints the URL that it listens on: so any Nix reads a private bucket, with the credentials that this machine has. Ctrl-C or SIGTERM ends it once what is under way has been answered.',
       )
-      .argument('[url]', 'the cache’s storage; else -u, else the one that NICHE_CACHE_URL names'),
+      .argument('[url]', 'the cache; else -u, else the one that NICHE_CACHE_URL names'),
   )
     .addOption(
       new Option('--port <number>', 'the port; 0 takes a free one')
@@ -51,6 +54,7 @@ Examples:
   niche serve file:///srv/cache
   niche serve -u ./cache --port 0 --log
   niche serve s3://acme?region=eu-central-1
+  niche serve -u acme.s3.eu-central-1.amazonaws.com
   nix-build --option substituters http://127.0.0.1:${defaultPort} --option trusted-public-keys acme-1:…`,
     )
     .action(async (url: string | undefined, flags: ServeFlags) => {
@@ -60,9 +64,8 @@ Examples:
 
 async function serve(url: string | undefined, flags: ServeFlags, context: Context): Promise<void> {
   const named = nameCache(url ?? flags.cacheUrl, [], context);
-  const source = storageOf(named.url);
   const stop = stopSignal();
-  const { reader, config } = await openCacheReader(source, ownAccess(context));
+  const { reader, config } = await openNamed(named, context);
   keysOf(named, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
@@ -94,19 +97,28 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
 }
 
 /**
- * What is served: a storage by its own URL, or by one that it is known by, as
- * `https://acme.s3.amazonaws.com`.
+ * Opens what is served: a storage, by its own URL or by one that it is known by, as
+ * `https://acme.s3.amazonaws.com`, with this machine's credentials; any other web server as everyone
+ * reads it.
  *
- * @throws NicheError `usage` for a server of which the storage is not known
+ * @throws NicheError what {@link openCacheReader} throws, with the storage's own URL where it is private
  */
-function storageOf(url: string): string {
+async function openNamed(named: NamedCache, context: Context): Promise<ReadableCache> {
+  const { url } = named;
   const storage = isWebUrl(url) ? storageUrlOf(url) : url;
-  if (storage !== null) return storage;
-  throw new NicheError(
-    'usage',
-    `${url} is served over HTTP already: expected the cache's storage, as file:///srv/cache or s3://bucket`,
-    { hint: `readers can use it as it is: niche use ${url}` },
-  );
+  if (storage !== null) return openCacheReader(storage, ownAccess(context));
+  assertKeysSure(named);
+  try {
+    return await openCacheReader(url, ownAccess(context));
+  } catch (error) {
+    const found = isNicheError(error) ? await recogniseStorage(url) : null;
+    if (!isNicheError(error) || found === null) throw error;
+    const { code, message } = error;
+    throw new NicheError(code, message, {
+      cause: error,
+      hint: `if it is private, name the storage itself, and it is read with this machine’s credentials: niche serve -u '${found}'`,
+    });
+  }
 }
 
 function accessLine({ client, method, url, status, durationMs, ...rest }: Access): string {

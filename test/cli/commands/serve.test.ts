@@ -45,11 +45,24 @@ describe('niche serve', { timeout: 60_000 }, () => {
     assert.doesNotMatch((await niche.stop()).stderr, /warning/);
   });
 
+  test('serves what a web server has', async (t) => {
+    const cache = await makeSmallCache(t);
+    const first = await startNiche(['serve', cache.url, '--port', '0']);
+    t.after(() => first.process.kill('SIGKILL'));
+    const second = await startNiche(['serve', '-u', first.firstLine, '--port', '0']);
+    const answer = await fetch(`${second.firstLine}/${cache.narKey}`);
+    assert.equal(Buffer.from(await answer.arrayBuffer()).equals(cache.nar), true);
+    assert.equal((await fetch(`${second.firstLine}/${'0'.repeat(32)}.narinfo`)).status, 404);
+    assert.equal((await second.stop()).status, 0);
+    assert.equal((await first.stop()).status, 0);
+  });
+
   test('refuses what it cannot serve', async (t) => {
     const folder = await temporaryFolder(t);
     for (const [args, message] of [
       [['serve'], /which cache\? none was named/],
-      [['serve', 'http://127.0.0.1:1'], /is served over HTTP already/],
+      [['serve', 'http://127.0.0.1:1'], /cannot read http:\/\/127\.0\.0\.1:1\/niche\.json: /],
+      [['serve', 'http://cache.example.org'], /could have swapped its public keys/],
       [['serve', folder], /there is no cache at file:.*niche\.json is missing/],
       [['serve', `${folder}/absent`], /expected a directory, got nothing there/],
       [['serve', folder, '--port', '65536'], /expected a port, 0 to 65535/],

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+
+import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { runNiche, startNiche } from '../support/cli.ts';
+import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
+import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
+import { requireNix } from '../support/nix-lab.ts';
+import { requireS3 } from '../support/s3-servers.ts';
+import { temporaryFolder } from '../support/small-cache.ts';
+import { readerOf, type Made } from './made.ts';
+
+type Env = Readonly<Record<string, string>>;
+
+/** A cloud's real server with the buckets `acme` and `acme-private`, both private. */
+interface Cloud {
+  readonly url: string;
+  /** Where everyone would read it, were it public. */
+  readonly publicUrl: string;
+  /** What this machine has to read it with. */
+  readonly env: Env;
+  /** What it answers to everybody else. */
+  readonly denial: number;
+}
+
+const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>> = {
+  async 'a bucket of S3'(t) {
+    const server = await requireS3(t);
+    if (server === null) return null;
+    await server.createBucket('acme');
+    await server.createBucket('acme-private');
+    const publicUrl = `${server.endpoint}/acme`;
+    return { url: server.url('acme'), publicUrl, env: server.env, denial: 403 };
+  },
+  async 'a container of Azure'(t) {
+    const why = whyNoAzurite();
+    if (why !== null) {
+      t.skip(why);
+      return null;
+    }
+    const server = await startAzurite();
+    t.after(() => server.stop());
+    await server.admin.createContainer('acme');
+    await server.admin.createContainer('acme-private');
+    return {
+      url: server.url('acme'),
+      publicUrl: `${server.origin}/${server.account}/acme`,
+      env: { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() },
+      denial: 403,
+    };
+  },
+  // fake-gcs-server keeps nothing from anyone: this shows only that Google's is served.
+  async 'a bucket of Google'(t) {
+    const why = whyNoFakeGcs();
+    if (why !== null) {
+      t.skip(why);
+      return null;
+    }
+    const server = await startFakeGcs();
+    t.after(() => server.stop());
+    await server.createBucket('acme');
+    await server.createBucket('acme-private');
+    return { url: server.url('acme'), publicUrl: server.publicUrl('acme'), env: {}, denial: 200 };
+  },
+};
+
+describe('real Nix reads what niche serves of', { concurrency: false, timeout: 300_000 }, () => {
+  for (const [name, start] of Object.entries(clouds)) {
+    test(`${name}, with this machine’s credentials`, async (t) => {
+      const nix = requireNix(t);
+      const cloud = await start(t);
+      if (nix === null || cloud === null) return;
+      const { url, publicUrl, env, denial } = cloud;
+      const machine = await createMachine(t, { nix });
+      if (skipUnlessChroot(t, machine)) return;
+      const init = ['init', url, '--name', 'acme', '--no-upstream', '--json'];
+      const made = JSON.parse((await machine.nicheDoes(init, { env })).stdout) as Made;
+      await machine.writeGraph([
+        { name: 'lower', bytes: 3_000_000 },
+        { name: 'upper', deps: ['lower'] },
+      ]);
+      const upper = await machine.output('nix-build', ['--no-out-link', '-A', 'upper']);
+      await machine.nicheDoes(['push', '-u', url, '--publish', 'local', upper], { env });
+      assert.equal((await fetch(`${publicUrl}/niche.json`)).status, denial);
+
+      const home = await temporaryFolder(t);
+      const served = await startNiche(['serve', '-u', url, '--port', '0', '--log'], {
+        env: { ...env, HOME: home },
+      });
+      t.after(() => served.process.kill('SIGKILL'));
+      const at = { publicKey: made.publicKey, substituter: served.firstLine };
+      const copier = await readerOf(t, machine, at);
+      await copier.output('nix', ['copy', '--from', at.substituter, upper]);
+      await copier.output('nix', ['store', 'verify', '-r', upper]);
+      await copier.output('nix-store', ['--verify', '--check-contents']);
+      const substituting = await readerOf(t, machine, at);
+      await substituting.output('nix-store', ['--realise', upper]);
+      const stranger = await createMachine(t, { nix, settings: { 'require-sigs': 'true' } });
+      const refused = await stranger.run('nix', ['copy', '--from', at.substituter, upper]);
+      assert.notEqual(refused.status, 0);
+      assert.match(refused.stderr, /signature/);
+      const { status, stderr } = await served.stop();
+      assert.equal(status, 0);
+      assert.doesNotMatch(stderr, /" 5[0-9][0-9]/);
+
+      if (denial === 200) return;
+      // By the address that readers of a public one would use, it is told how to name it.
+      const told = await runNiche(['serve', '-u', publicUrl, '--port', '0'], { env });
+      assert.equal(told.status, 1);
+      const [, own = ''] =
+        /^niche: .*name the storage itself.*: niche serve -u '(.*)'\n$/m.exec(told.stderr) ?? [];
+      assert.equal(own.replace(/:.*/, ''), url.replace(/:.*/, ''), told.stderr);
+      const again = await startNiche(['serve', '-u', own, '--port', '0'], { env });
+      const narInfo = `${upper.slice('/nix/store/'.length).slice(0, 32)}.narinfo`;
+      assert.equal((await fetch(`${again.firstLine}/${narInfo}`)).status, 200);
+      assert.equal((await again.stop()).status, 0);
+      // And without credentials it does not begin.
+      const without = await runNiche(['serve', '-u', url, '--port', '0'], {
+        env: { HOME: home, AWS_EC2_METADATA_DISABLED: 'true' },
+      });
+      assert.equal(without.status, 1);
+      assert.equal(without.stdout, '');
+      t.diagnostic(told.stderr);
+      t.diagnostic(without.stderr);
+    });
+  }
+});
