@@ -61,8 +61,10 @@ async function status(
   }
   const found = await readUpload(cache, upload);
   print(context, flags, found, () => describeUpload(found, now));
-  const isRejected = found.receipts.some(({ status: is }) => is === 'rejected');
-  const isOpen = found.staged.length > 0 || found.receipts.some((it) => it.status === 'waiting');
+  const { receipts, staged } = found;
+  const isRejected = receipts.some(({ status: is }) => is === 'rejected');
+  const isStaged = staged === null ? receipts.length === 0 : staged.length > 0;
+  const isOpen = isStaged || receipts.some((it) => it.status === 'waiting');
   context.setExitStatus(isRejected ? statusRejected : isOpen ? statusNotPublished : 0);
 }
 
@@ -104,12 +106,14 @@ function describeUpload(found: UploadStatus, now: Date): string[] {
     .filter((group) => group.receipts.length > 0)
     .map((group) => `${group.receipts.length} ${group.title}`);
   const stagedTotal =
-    staged.length > 0 ? [`${count(staged.length, 'batch', 'batches')} staged`] : [];
+    staged && staged.length > 0 ? [`${count(staged.length, 'batch', 'batches')} staged`] : [];
+  const told = [...totals, ...stagedTotal].join(', ');
   return [
     `upload ${upload}, begun ${ago(startedAt, now)}`,
-    [...totals, ...stagedTotal].join(', '),
+    told === '' ? 'no receipt yet' : told,
+    ...(staged === null ? ['what else is staged these credentials may not see'] : []),
     ...groups.flatMap((group) => shown(group.receipts, (receipt) => describeReceipt(receipt))),
-    ...shown(staged, ({ batch, stagedAt, paths }) => {
+    ...shown(staged ?? [], ({ batch, stagedAt, paths }) => {
       const what = paths === null ? 'its manifest cannot be read' : count(paths.length, 'path');
       return `staged ${ago(stagedAt, now)}: batch ${batch}: ${what}`;
     }),

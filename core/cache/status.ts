@@ -1,5 +1,5 @@
 import { mapConcurrent } from '../concurrency.ts';
-import { isRejection } from '../errors.ts';
+import { isNicheError, isRejection } from '../errors.ts';
 import type { RejectionCode } from '../errors.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
@@ -34,8 +34,11 @@ export interface UploadStatus {
   readonly startedAt: string;
   /** The strongest receipt of each path, or of a batch that was refused whole. */
   readonly receipts: readonly UploadReceipt[];
-  /** Batches not handled yet; `paths` is null when their manifest cannot be read. */
-  readonly staged: readonly (StagedBatch & { readonly paths: readonly string[] | null })[];
+  /**
+   * Batches not handled yet, null for clients, who may not look there; `paths` is null when their
+   * manifest cannot be read.
+   */
+  readonly staged: readonly (StagedBatch & { readonly paths: readonly string[] | null })[] | null;
 }
 
 export interface UploadReceipt extends Receipt {
@@ -54,22 +57,35 @@ export async function readUploadStatus(
   storeDir: string,
 ): Promise<UploadStatus | null> {
   // Staging first: what is handled meanwhile then has its receipt.
-  const batches = await listStaged(bucket, uploadPrefix(upload));
-  const staged = await mapConcurrent(batches, readsAtOnce, async (batch) => {
-    return { ...batch, paths: await stagedPaths(bucket, batch, storeDir) };
-  });
+  const staged = await readStaged(bucket, upload, storeDir);
   const listed = [...(await listStrongest(bucket, upload)).values()];
   const receipts = await mapConcurrent(listed, readsAtOnce, async (each) => {
     const receipt = await readWhole(bucket, each);
     return receipt && { subject: each.subject, ...receipt };
   });
-  if (staged.length === 0 && receipts.length === 0) return null;
+  if (staged?.length === 0 && receipts.length === 0) return null;
   return {
     upload,
     startedAt: uploadTime(upload).toISOString(),
     receipts: receipts.filter((receipt) => receipt !== null),
     staged,
   };
+}
+
+async function readStaged(
+  bucket: Bucket,
+  upload: string,
+  storeDir: string,
+): Promise<UploadStatus['staged']> {
+  try {
+    const batches = await listStaged(bucket, uploadPrefix(upload));
+    return await mapConcurrent(batches, readsAtOnce, async (batch) => {
+      return { ...batch, paths: await stagedPaths(bucket, batch, storeDir) };
+    });
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return null;
+    throw error;
+  }
 }
 
 /** How a cache fares. Times are ISO 8601. */

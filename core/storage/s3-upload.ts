@@ -5,11 +5,11 @@ import { throwIfAborted } from './aborted.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.ts';
 import { explainS3Error, isS3Error, mayHaveHappened } from './s3-errors.ts';
 import { abortUpload, listParts } from './s3-list.ts';
-import { headObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
 import {
   base64,
   isOurs,
+  isSeen,
   newWriter,
   objectHeaders,
   putObject,
@@ -157,9 +157,7 @@ export function createUpload(
     ifAbsent: boolean,
   ): Promise<PutOutcome> {
     const { conditionalComplete } = session.provider.capabilities;
-    if (ifAbsent && !conditionalComplete && (await headObject(session, key, { signal })) !== null) {
-      return 'exists';
-    }
+    if (ifAbsent && !conditionalComplete && (await isSeen(session, key, { signal }))) return 'exists';
     const ordered = parts.toSorted((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
     const earlier = { mayBeDone: false };
     let refusal: unknown;

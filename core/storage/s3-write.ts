@@ -1,7 +1,13 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { isNicheError, quote } from '../errors.ts';
-import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from './bucket.ts';
+import type {
+  ObjectOptions,
+  PutOptions,
+  PutOutcome,
+  ReplaceOutcome,
+  RequestOptions,
+} from './bucket.ts';
 import { isS3Error, mayHaveHappened } from './s3-errors.ts';
 import { headObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
@@ -23,7 +29,7 @@ export async function putObject(
   const condition = options.ifAbsent === true ? { IfNoneMatch: '*' } : {};
   const { capabilities } = session.provider;
   if (options.ifAbsent === true && !capabilities.conditionalPut) {
-    if ((await headObject(session, key, options)) !== null) return 'exists';
+    if (await isSeen(session, key, options)) return 'exists';
     await write(session, key, body, options, {});
     return 'created';
   }
@@ -88,6 +94,23 @@ async function write(
   });
   // An earlier attempt whose answer was lost may be what stood in the way of the last one.
   return isWritten || (earlier.mayBeThere && (await isOurs(session, key, writer)));
+}
+
+/**
+ * Whether there is an object under `key`, before a write that nothing makes conditional. Clients may
+ * write below `staging/` and not look there: what they write has an id of their own, so it is new.
+ */
+export async function isSeen(
+  session: S3Session,
+  key: string,
+  options?: RequestOptions,
+): Promise<boolean> {
+  try {
+    return (await headObject(session, key, options)) !== null;
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return false;
+    throw error;
+  }
 }
 
 /** Whether the object under `key` was written by `writer`; false for whoever may not ask. */

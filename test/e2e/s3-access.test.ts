@@ -1,10 +1,90 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
+import { newUploadId } from '../../core/cache/upload-id.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
+import type { S3Credentials } from '../../core/storage/credentials.ts';
 import { openS3Bucket } from '../../core/storage/s3.ts';
 import { parseS3Url } from '../../core/storage/s3-url.ts';
 import { listKeys, readObject } from '../support/bytes.ts';
-import { requireS3 } from '../support/s3-servers.ts';
+import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
+import { startFaultProxy, type Fault, type ProxiedRequest } from '../support/fault-proxy.ts';
+import { isAllowed, type PolicyDocument, type Statement } from '../support/iam-policy.ts';
+import { requireNix } from '../support/nix-lab.ts';
+import { awsEnv, requireS3 } from '../support/s3-servers.ts';
+import { initCache, readerOf } from './made.ts';
+
+const denied = { code: 'storage-denied' };
+
+/** The policy for uploaders in docs/storage/s3.md, as it stands there. */
+async function documentedPolicy(): Promise<PolicyDocument> {
+  const file = join(import.meta.dirname, '../../docs/storage/s3.md');
+  const [, json = ''] = /```json\n([^]*?)```/.exec(await readFile(file, 'utf8')) ?? [];
+  return JSON.parse(json) as PolicyDocument;
+}
+
+/** What that page says of the publisher, as statements. */
+const publisherPolicy: PolicyDocument = {
+  Statement: [
+    {
+      Effect: 'Allow',
+      Action: ['s3:GetObject', 's3:PutObject'],
+      Resource: ['arn:aws:s3:::acme/*', 'arn:aws:s3:::acme-private/*'],
+    },
+    {
+      Effect: 'Allow',
+      Action: 's3:ListBucket',
+      Resource: ['arn:aws:s3:::acme', 'arn:aws:s3:::acme-private'],
+    },
+    {
+      Effect: 'Allow',
+      Action: ['s3:DeleteObject', 's3:AbortMultipartUpload'],
+      Resource: 'arn:aws:s3:::acme-private/*',
+    },
+    {
+      Effect: 'Allow',
+      Action: 's3:ListBucketMultipartUploads',
+      Resource: ['arn:aws:s3:::acme-private', 'arn:aws:s3:::acme'],
+    },
+    { Effect: 'Allow', Action: 's3:AbortMultipartUpload', Resource: 'arn:aws:s3:::acme/nar/*' },
+  ],
+};
+
+/** Policies of a user as those of a bucket, which takes only what is about itself. */
+function inBucket(bucket: string, user: S3Credentials, { Statement }: PolicyDocument): Statement[] {
+  const arn = `arn:aws:s3:::${bucket}`;
+  return Statement.flatMap((statement) => {
+    const Resource = [statement.Resource ?? []]
+      .flat()
+      .filter((resource) => resource === arn || resource.startsWith(`${arn}/`));
+    const isKnown = statement.Condition?.['Null'] === undefined;
+    if (Resource.length === 0 || !isKnown) return [];
+    return [{ ...statement, Resource, Principal: { AWS: user.accessKeyId } }];
+  });
+}
+
+/** What AWS refuses of writes by a condition on how they are made, which this server does not know. */
+function refusedWrite({ method, path, headers }: ProxiedRequest, policy: PolicyDocument): boolean {
+  const [pathname = '', query = ''] = path.split('?');
+  const isEnd = method === 'POST' && query.includes('uploadId=');
+  if (method !== 'PUT' && !isEnd) return false;
+  const condition = headers['if-none-match'];
+  const context = {
+    's3:ObjectCreationOperation': String(isEnd || !query.includes('uploadId=')),
+    ...(condition === undefined ? {} : { 's3:if-none-match': condition }),
+  };
+  const resource = `arn:aws:s3:::${decodeURIComponent(pathname.slice(1))}`;
+  return !isAllowed({ action: 's3:PutObject', resource, context }, [policy]);
+}
+
+const accessDenied: Fault = {
+  kind: 'answer',
+  status: 403,
+  headers: { 'content-type': 'application/xml' },
+  body: '<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>',
+};
 
 describe('who may do what in S3', { concurrency: false }, () => {
   test('uploaders can stage and read their own receipts, everyone the public root', async (t) => {
@@ -30,7 +110,6 @@ describe('who may do what in S3', { concurrency: false }, () => {
 
     const theirs = openS3Bucket(parseS3Url(server.url(secret)), { credentials: uploader });
     const create = { ifAbsent: true };
-    const denied = { code: 'storage-denied' };
     const nars = `staging/${upload}/0.nars`;
     assert.equal(await theirs.put(nars, Buffer.from('n'), create), 'created');
     const large = await theirs.upload(`staging/${upload}/1.nars`);
@@ -78,6 +157,154 @@ describe('who may do what in S3', { concurrency: false }, () => {
     assert.equal(String(await readObject(anyone, narInfo)), 'x');
     await assert.rejects(anyone.put('x', Buffer.from('x')), denied);
     await assert.rejects(listKeys(anyone), denied);
+  });
+
+  for (const [title, parameters] of [
+    ['as documented, a user stages and another publishes', ''],
+    ['and where nothing is written conditionally', '&conditional=no'],
+  ] as const) {
+    test(title, async (t) => {
+      const server = await requireS3(t);
+      const nix = requireNix(t);
+      if (server === null || nix === null) return;
+      const machine = await createMachine(t, { nix });
+      if (skipUnlessChroot(t, machine)) return;
+      const proxy = await startFaultProxy(server.endpoint);
+      t.after(() => proxy.stop());
+      const url = server.url('acme', proxy.url) + parameters;
+      const made = await initCache(machine, url, server.env);
+      const [uploader, publisher] = [
+        await server.addUser('uploader'),
+        await server.addUser('publisher'),
+      ];
+      const policy = await documentedPolicy();
+      for (const bucket of ['acme', 'acme-private']) {
+        const everyone = {
+          Effect: 'Allow',
+          Principal: '*',
+          Action: 's3:GetObject',
+          Resource: 'arn:aws:s3:::acme/*',
+        };
+        await server.setPolicy(bucket, [
+          ...(bucket === 'acme' ? [everyone] : []),
+          ...inBucket(bucket, uploader, policy),
+          ...inBucket(bucket, publisher, publisherPolicy),
+        ]);
+      }
+      let isEmpty = true;
+      let hidden = 0;
+      proxy.inject((request) => {
+        if (request.headers['authorization']?.includes('Credential=uploader/') !== true)
+          return null;
+        // As S3 answers for an absent key to whoever may not list.
+        if (isEmpty && request.path.includes('.narinfo')) {
+          hidden += 1;
+          return accessDenied;
+        }
+        return parameters === '' && refusedWrite(request, policy) ? accessDenied : null;
+      });
+
+      await machine.writeGraph([
+        { name: 'lower' },
+        { name: 'large', bytes: 20_000_000, deps: ['lower'] },
+      ]);
+      const large = await machine.output('nix-build', ['--no-out-link', '-A', 'large']);
+      const env = awsEnv(uploader);
+      const staged = await machine.nicheDoes(['push', '-u', url, '--no-publish', large], { env });
+      assert.match(staged.stderr, /2 paths staged/);
+      assert.ok(hidden > 0, 'narinfos were asked for, and denied');
+      const worked = await machine.nicheDoes(['worker', url, '--once'], { env: awsEnv(publisher) });
+      assert.match(worked.stderr, /2 paths published, 0 rejected/);
+      isEmpty = false;
+      const told = await machine.nicheDoes(['push', '-u', url, large], { env });
+      assert.doesNotMatch(told.stderr, /staged [1-9]/);
+      const owner = openS3Bucket(parseS3Url(made.private), { credentials: server.credentials });
+      const [, id = ''] =
+        /^receipts\/([^/]+)\//.exec((await listKeys(owner, 'receipts/'))[0] ?? '') ?? [];
+      const status = await machine.nicheDoes(['status', '-u', url, id], { env });
+      assert.match(
+        status.stdout,
+        /\n2 published\nwhat else is staged these credentials may not see\n/,
+      );
+      const early = await machine.niche(['status', '-u', url, newUploadId()], { env });
+      assert.equal(early.status, 75, early.stderr);
+      assert.match(early.stdout, /\nno receipt yet\nwhat else/);
+      const reader = await readerOf(t, machine, made);
+      await reader.output('nix-store', ['--realise', large]);
+
+      const [acme, secret] = [made.storage, made.private].map((root) =>
+        openS3Bucket(parseS3Url(root), { credentials: uploader }),
+      ) as [Bucket, Bucket];
+      const [upload, other] = [newUploadId(), newUploadId()];
+      const [ours, theirs] = [`staging/${upload}/0.nars`, `staging/${other}/0.nars`];
+      await owner.put(theirs, Buffer.from('theirs'));
+      await owner.put(`receipts/${other}/x.published.json`, Buffer.from('theirs'));
+      const [audited = ''] = await listKeys(owner, 'audit/');
+      assert.equal(await secret.put(ours, Buffer.from('ours'), { ifAbsent: true }), 'created');
+      if (parameters === '') {
+        for (const key of [ours, theirs]) {
+          await assert.rejects(secret.put(key, Buffer.from('other')), denied);
+          assert.equal(await secret.put(key, Buffer.from('x'), { ifAbsent: true }), 'exists');
+          const parts = await secret.upload(key);
+          await parts.write(Buffer.alloc(17 * 2 ** 20));
+          await assert.rejects(parts.commit(), denied);
+          await parts.abort();
+        }
+        assert.equal(String(await readObject(owner, ours)), 'ours');
+        assert.equal(String(await readObject(owner, theirs)), 'theirs');
+      }
+      for (const key of [ours, theirs, audited, 'niche.signing.json']) {
+        await assert.rejects(secret.get(key), denied, key);
+        await assert.rejects(secret.delete([key]), denied, key);
+      }
+      for (const prefix of ['', 'staging/', `staging/${other}/`, 'receipts/', 'audit/']) {
+        await assert.rejects(listKeys(secret, prefix), denied, prefix);
+      }
+      for (const key of [
+        audited,
+        `receipts/${upload}/x.published.json`,
+        'pending/x',
+        'blocked/x',
+      ]) {
+        await assert.rejects(secret.put(key, Buffer.from('x'), { ifAbsent: true }), denied, key);
+      }
+      for (const key of [`${'1'.repeat(32)}.narinfo`, 'nar/x.nar.zst', 'niche.json']) {
+        await assert.rejects(acme.put(key, Buffer.from('x')), denied, key);
+        await assert.rejects(acme.delete([key]), denied, key);
+      }
+    });
+  }
+
+  test('a narinfo that is denied is no missing one where nothing else may be read', async (t) => {
+    const server = await requireS3(t);
+    const nix = requireNix(t);
+    if (server === null || nix === null) return;
+    const machine = await createMachine(t, { nix });
+    const url = server.url('acme');
+    await initCache(machine, url, server.env);
+    const uploader = await server.addUser('uploader');
+    await server.setPolicy('acme', [
+      {
+        Effect: 'Allow',
+        Principal: '*',
+        Action: 's3:GetObject',
+        Resource: 'arn:aws:s3:::acme/niche.json',
+      },
+    ]);
+    await server.setPolicy(
+      'acme-private',
+      inBucket('acme-private', uploader, await documentedPolicy()),
+    );
+    await machine.writeGraph([{ name: 'lower' }]);
+    const path = await machine.output('nix-build', ['--no-out-link', '-A', 'lower']);
+    const ran = await machine.niche(['push', '-u', url, '--no-publish', path], {
+      env: awsEnv(uploader),
+    });
+    assert.equal(ran.status, 76, ran.stderr);
+    assert.match(
+      ran.stderr,
+      /narinfo" in s3:\/\/acme\?.* failed: access denied \(AccessDenied, 403\)/,
+    );
   });
 });
 

@@ -82,7 +82,7 @@ test('an upload of which nothing is handled, or nothing known', async () => {
   await cache.private.put(`staging/${upload}/10.json`, Buffer.from('{'));
   const found = await readUploadStatus(cache.private, upload, storeDir);
   assert.deepEqual(
-    found?.staged.map(({ batch, paths }) => [batch, paths?.length ?? null]),
+    found?.staged?.map(({ batch, paths }) => [batch, paths?.length ?? null]),
     [
       [0, 2],
       [10, null],
