@@ -44,6 +44,8 @@ const chunkBytes = 256 * 1024;
 const passedOnBytes = 64 * 1024;
 /** More than all strings of one node together, in bytes: name, target, and the tags around. */
 const nodeStringsBytes = 8 * 1024;
+/** The first buffer, in bytes: most NARs are small, and what is allocated costs by its length. */
+const firstBufferBytes = 32 * 1024;
 
 const encoder = new TextEncoder();
 const zeros = new Uint8Array(8);
@@ -208,13 +210,24 @@ interface Output {
 
 function createOutput(): Output {
   const capacity = chunkBytes + passedOnBytes + nodeStringsBytes;
-  let buffer = Buffer.allocUnsafe(capacity);
+  let buffer = Buffer.allocUnsafe(0);
+  /** Of the next buffer: it does not shrink again. */
+  let length = firstBufferBytes;
   let used = 0;
+  const reserve = (bytes: number): void => {
+    if (used + bytes <= buffer.length) return;
+    if (length < used + bytes) length = Math.min(Math.max(2 * length, used + bytes), capacity);
+    const longer = Buffer.allocUnsafe(length);
+    longer.set(buffer.subarray(0, used));
+    buffer = longer;
+  };
   const append = (bytes: Uint8Array): void => {
+    reserve(bytes.length);
     buffer.set(bytes, used);
     used += bytes.length;
   };
   const appendLength = (length: number): void => {
+    reserve(lengthBytes);
     buffer.writeUInt32LE(length % 2 ** 32, used);
     buffer.writeUInt32LE(Math.floor(length / 2 ** 32), used + 4);
     used += lengthBytes;
@@ -234,7 +247,7 @@ function createOutput(): Output {
       used = 0;
       // A few strings between large files must not keep a whole buffer alive.
       if (chunk.length < nodeStringsBytes) return Uint8Array.from(chunk);
-      buffer = Buffer.allocUnsafe(capacity);
+      buffer = Buffer.allocUnsafe(0);
       return chunk;
     },
   };
