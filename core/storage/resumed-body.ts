@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { messageOf, NicheError } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import type { ByteRange } from './range.ts';
@@ -37,8 +38,12 @@ export function resumedBody(source: BodySource): AsyncIterable<Uint8Array> {
     stream.destroy();
   }
 
-  function finish(): IteratorReturnResult<undefined> {
+  async function finish(): Promise<IteratorReturnResult<undefined>> {
+    const isWhole = !isDone && position >= range.end;
     isDone = true;
+    // Once the answer's end has been read too, its connection serves the next request: to make one
+    // takes some round trips. It mostly came with the last byte, and is not waited for otherwise.
+    if (isWhole) await Promise.race([chunks.next().catch(() => undefined), setImmediate()]);
     drop();
     return { done: true, value: undefined };
   }
@@ -86,13 +91,13 @@ export function resumedBody(source: BodySource): AsyncIterable<Uint8Array> {
           position += wanted.length;
           return { done: false, value: wanted };
         }
-        return finish();
+        return await finish();
       } catch (error) {
-        finish();
+        await finish();
         throw error;
       }
     },
-    return: () => Promise.resolve(finish()),
+    return: finish,
   };
   return { [Symbol.asyncIterator]: () => iterator };
 }

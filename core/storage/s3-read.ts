@@ -1,13 +1,10 @@
 import type { Readable } from 'node:stream';
-import { NicheError, messageOf, quote } from '../errors.ts';
-import { throwIfAborted } from './aborted.ts';
+import { NicheError, quote } from '../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { clipRange, type ByteRange } from './range.ts';
+import { emptyBody, resumedBody } from './resumed-body.ts';
 import { isS3Error } from './s3-errors.ts';
 import type { S3Session } from './s3-session.ts';
-
-/** Times that a body is asked for again although not a byte more has come. */
-const maxFruitlessResumptions = 3;
 
 /** An object, and what the driver itself has written beside it. */
 interface S3Head {
@@ -84,10 +81,24 @@ export async function getObject(
   if (asked.start === asked.end) return nothingOf(await headObject(session, key, options));
   const found = await request(session, key, range === undefined ? null : asked, { signal });
   if (found === 'missing') return null;
-  if (found === 'beyond') return nothingOf(await headObject(session, key, options));
+  if (typeof found === 'string') return nothingOf(await headObject(session, key, options));
   const { info, stream } = found;
-  const clipped = clipRange(range, info.size);
-  return { info, body: readBody(session, info, clipped, stream, signal) };
+  const action = `reading ${quote(key)} in ${session.url}`;
+  const body = resumedBody({
+    action,
+    range: clipRange(range, info.size),
+    first: stream,
+    signal,
+    reopen: async (rest) => {
+      const again = await request(session, key, rest, { signal, etag: info.etag });
+      if (typeof again !== 'string') return again.stream;
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: its body broke off, and the object was ${again === 'changed' ? 'replaced' : 'deleted'} meanwhile`,
+      );
+    },
+  });
+  return { info, body };
 }
 
 interface Found {
@@ -96,7 +107,7 @@ interface Found {
 }
 
 /**
- * @param etag reads on only in this version of the object
+ * @param etag reads only this version of the object, else `changed`
  * @returns `beyond` when the range begins after the object's end
  */
 async function request(
@@ -104,9 +115,9 @@ async function request(
   key: string,
   range: ByteRange | null,
   { signal, etag }: { signal: AbortSignal | undefined; etag?: string },
-): Promise<Found | 'missing' | 'beyond'> {
+): Promise<Found | 'missing' | 'beyond' | 'changed'> {
   const Key = session.at(key);
-  return session.run<Found | 'missing' | 'beyond'>({
+  return session.run<Found | 'missing' | 'beyond' | 'changed'>({
     action: `reading ${quote(key)} in ${session.url}`,
     signal,
     attempt: async ({ sdk, client, until }) => {
@@ -124,101 +135,11 @@ async function request(
       } catch (error) {
         if (isS3Error(error, 'NoSuchKey')) return 'missing';
         if (isS3Error(error, 'InvalidRange', 416)) return 'beyond';
+        if (isS3Error(error, 412)) return 'changed';
         throw error;
       }
     },
   });
-}
-
-/** No generator, as the `return` of one that was never begun would leave the connection open. */
-function readBody(
-  session: S3Session,
-  info: ObjectInfo,
-  { start, end }: ByteRange,
-  first: Readable,
-  signal: AbortSignal | undefined,
-): AsyncIterable<Uint8Array> {
-  const action = `reading ${quote(info.key)} in ${session.url}`;
-  let stream = first;
-  let chunks = iterate(stream);
-  let position = start;
-  let fruitless = 0;
-  let isDone = false;
-
-  function finish(): IteratorReturnResult<undefined> {
-    isDone = true;
-    // What is destroyed early says so once more; nobody listens any longer.
-    stream.on('error', () => undefined);
-    stream.destroy();
-    return { done: true, value: undefined };
-  }
-
-  /** @returns the next bytes; null when the body broke off */
-  async function readChunk(): Promise<Uint8Array | null> {
-    try {
-      const next = await chunks.next();
-      return next.done === true ? null : next.value;
-    } catch (error) {
-      throwIfAborted(signal, action);
-      if (fruitless >= maxFruitlessResumptions) throw brokenOff(messageOf(error), error);
-      return null;
-    }
-  }
-
-  async function resume(): Promise<void> {
-    if (fruitless >= maxFruitlessResumptions) throw brokenOff('the connection was closed');
-    fruitless += 1;
-    stream.on('error', () => undefined);
-    stream.destroy();
-    const range = { start: position, end };
-    const found = await request(session, info.key, range, { signal, etag: info.etag }).catch(
-      (error: unknown) => {
-        const { cause } = error as { cause?: unknown };
-        if (isS3Error(cause, 412)) throw brokenOff('the object was replaced meanwhile', error);
-        throw error;
-      },
-    );
-    if (typeof found === 'string') throw brokenOff('the object was deleted meanwhile');
-    stream = found.stream;
-    chunks = iterate(stream);
-  }
-
-  function brokenOff(why: string, cause?: unknown): NicheError {
-    return new NicheError(
-      'storage-unavailable',
-      `${action} failed: its body broke off after ${position - start} of ${end - start} bytes: ${why}`,
-      { cause },
-    );
-  }
-
-  const iterator: AsyncIterator<Uint8Array, undefined, undefined> = {
-    async next() {
-      try {
-        while (!isDone && position < end) {
-          throwIfAborted(signal, action);
-          const chunk = await readChunk();
-          if (chunk !== null && chunk.length > 0) {
-            fruitless = 0;
-            // More than was asked for is not the object's.
-            const wanted = chunk.subarray(0, end - position);
-            position += wanted.length;
-            return { done: false, value: wanted };
-          }
-          if (chunk === null) await resume();
-        }
-        return finish();
-      } catch (error) {
-        finish();
-        throw error;
-      }
-    },
-    return: () => Promise.resolve(finish()),
-  };
-  return { [Symbol.asyncIterator]: () => iterator };
-}
-
-function iterate(stream: Readable): AsyncIterator<Uint8Array> {
-  return stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
 }
 
 function rangeHeader({ start, end }: ByteRange): string {
@@ -226,10 +147,7 @@ function rangeHeader({ start, end }: ByteRange): string {
 }
 
 function nothingOf(head: S3Head | null): StoredObject | null {
-  if (head === null) return null;
-  const end = { done: true, value: undefined } as const;
-  const iterator: AsyncIterator<Uint8Array> = { next: () => Promise.resolve(end) };
-  return { info: head.info, body: { [Symbol.asyncIterator]: () => iterator } };
+  return head === null ? null : { info: head.info, body: emptyBody };
 }
 
 function infoOf(key: string, size: number, described: Described): ObjectInfo {

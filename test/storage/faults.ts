@@ -237,6 +237,26 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.equal((await bucket.sweepUploads?.(new Date(Date.now() + 3_600_000))) ?? 0, 0);
     });
 
+    on('asks one thing after the other through one connection', async ({ bucket, proxy }) => {
+      await bucket.put('empty', Buffer.alloc(0));
+      const large = patternBytes(3 * 2 ** 20 + 7);
+      await bucket.put('large', large);
+      // What is looked at once for each process.
+      assert.equal(await bucket.get('missing'), null);
+      const before = proxy.connections;
+      for (const round of [1, 2]) {
+        await bucket.put(`new-${round}`, Buffer.from('n'), { ifAbsent: true });
+        assert.equal((await readObject(bucket, 'empty'))?.length, 0);
+        assert.ok(large.equals((await readObject(bucket, 'large'))!));
+        const range = { start: 1000, end: 2000 };
+        assert.equal((await readObject(bucket, 'large', { range }))?.length, 1000);
+        assert.equal(await bucket.get('missing'), null);
+        assert.ok((await listKeys(bucket)).includes(`new-${round}`));
+        assert.equal((await bucket.head('large'))?.size, large.length);
+      }
+      assert.equal(proxy.connections - before, 0);
+    });
+
     on('ends at once when its caller gives up', async ({ bucket, proxy }) => {
       await withObject(bucket);
       proxy.inject(() => ({ kind: 'hang' }));

@@ -45,6 +45,8 @@ export interface FaultProxy {
   readonly url: string;
   /** Every request so far. */
   readonly requests: readonly ProxiedRequest[];
+  /** How many connections have been made to it so far. */
+  readonly connections: number;
   /** From now on decides what goes wrong with each request; null: nothing. @default never anything */
   inject(decide: (request: ProxiedRequest) => Fault | null): void;
   /** From now on answers what comes beyond `perSecond` requests in a second with `answer`. */
@@ -79,6 +81,7 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
   let decide: (request: ProxiedRequest) => Fault | null = () => null;
   let allowed: { perSecond: number; answer: Answer } | undefined;
   let delayMs = 0;
+  let connections = 0;
   const recent: number[] = [];
 
   function overLimit(): Answer | null {
@@ -175,6 +178,9 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
       incoming.socket.destroy();
     });
   });
+  server.on('connection', () => {
+    connections += 1;
+  });
   // What was reset while something was still to be sent is no failure of the proxy's.
   server.on('clientError', (_, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');
@@ -182,6 +188,9 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    get connections() {
+      return connections;
+    },
     inject(next) {
       decide = next;
     },
