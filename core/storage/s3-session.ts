@@ -1,3 +1,5 @@
+import http from 'node:http';
+import https from 'node:https';
 import type { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NicheError } from '../errors.ts';
@@ -56,6 +58,13 @@ export interface S3Session {
   run<T>(request: S3Request<T>): Promise<T>;
 }
 
+/**
+ * One set of connections for all buckets: those of a cache are mostly on one host, and each connection
+ * takes some round trips to make.
+ */
+const httpAgent = new http.Agent({ keepAlive: true });
+const httpsAgent = new https.Agent({ keepAlive: true });
+
 const defaultConnectTimeoutMs = 10_000;
 const defaultIdleTimeoutMs = 30_000;
 
@@ -104,7 +113,6 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
 function clientConfig(location: S3Location, options: S3Options): S3ClientConfig {
   const region = s3Region(location);
   const endpoint = s3Endpoint(location);
-  const agent = { keepAlive: true, maxSockets: Infinity };
   return {
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
@@ -121,8 +129,8 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
     requestHandler: {
       connectionTimeout: options.connectTimeoutMs ?? defaultConnectTimeoutMs,
       socketTimeout: options.idleTimeoutMs ?? defaultIdleTimeoutMs,
-      httpAgent: agent,
-      httpsAgent: agent,
+      httpAgent,
+      httpsAgent,
     },
   };
 }
