@@ -59,3 +59,13 @@ export async function eachConcurrent<T>(
   }
   if (failures.length > 0) throw failures[0];
 }
+
+/** Runs what it is given one after the other; a failure is its own affair, and the next one's turn comes. */
+export function createTurns(): <T>(work: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const turn = last.then(work);
+    last = turn.catch(() => undefined);
+    return turn;
+  };
+}

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 
+import { createTurns, mapConcurrent } from '../concurrency.ts';
 import { NicheError, isNicheError, toError } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxLogBytes, maxManifestBytes } from '../limits.ts';
 import { formatHash } from '../nix/hash.ts';
@@ -53,11 +55,25 @@ export interface StagerOptions {
 
 /** What a manifest needs around its entries, in bytes. */
 const manifestOverheadBytes = 64;
+/** Of one batch; to read one, a process of Nix's is run. */
+const logsAtOnce = 4;
+
+interface Batch {
+  readonly id: BatchId;
+  readonly paths: readonly LocalPath[];
+  /** What its manifest waits for. */
+  readonly after: readonly Promise<unknown>[];
+  /** Called once it has a manifest, or will have none. */
+  readonly ended: () => void;
+}
 
 export function createStager(options: StagerOptions): Stager {
   const { bucket, upload, storeDir, journal, lingerMs = 1000, batchesAtOnce = 4 } = options;
-  const queue: { id: BatchId; paths: LocalPath[] }[] = [];
+  const queue: Batch[] = [];
   const stagedLogs = new Set<string>();
+  /** The ends of small batches that are not through yet, by the paths that these hold. */
+  const ends = new Map<string, Promise<unknown>>();
+  const packInTurn = createTurns();
   let company: LocalPath[] = [];
   let companyNarBytes = 0;
   let companyManifestBytes = 0;
@@ -105,8 +121,17 @@ export function createStager(options: StagerOptions): Stager {
     companyManifestBytes = 0;
   }
 
-  function submit(paths: LocalPath[]): void {
-    queue.push({ id: { upload, batch: batches }, paths });
+  function submit(paths: readonly LocalPath[]): void {
+    const references = paths.flatMap(({ info }) => info.references);
+    const after = [...new Set(references.flatMap((path) => ends.get(path) ?? []))];
+    const end = Promise.withResolvers<undefined>();
+    // A large NAR may take longer than all the others: nothing waits for it.
+    if (!isLarge(paths)) for (const { info } of paths) ends.set(info.path, end.promise);
+    const ended = (): void => {
+      end.resolve(undefined);
+      for (const { info } of paths) if (ends.get(info.path) === end.promise) ends.delete(info.path);
+    };
+    queue.push({ id: { upload, batch: batches }, paths, after, ended });
     batches += 1;
     pump();
   }
@@ -116,12 +141,13 @@ export function createStager(options: StagerOptions): Stager {
       const batch = queue.shift();
       if (!batch) break;
       running += 1;
-      void stage(batch.id, batch.paths)
+      void stage(batch)
         .catch((error: unknown) => {
           failure ??= toError(error);
           for (const { info } of batch.paths) options.onFailed(info, error);
         })
         .finally(() => {
+          batch.ended();
           running -= 1;
           pump();
         });
@@ -129,18 +155,19 @@ export function createStager(options: StagerOptions): Stager {
     if (running === 0 && queue.length === 0) settled.resolve(undefined);
   }
 
-  async function stage(next: BatchId, paths: readonly LocalPath[]): Promise<void> {
+  async function stage({ id: next, paths, after }: Batch): Promise<void> {
     options.signal?.throwIfAborted();
     const [only] = paths;
-    const isLarge = only && paths.length === 1 && only.info.narSize > maxBatchNarBytes;
-    const { id, staged } = isLarge
-      ? await stageLarge(next, only)
-      : { id: next, staged: await stageSmall(next, paths) };
+    const large = only && isLarge(paths) ? only : null;
+    const { id, staged } = large ? await stageLarge(next, large) : await stageSmall(next, paths);
     if (staged.length === 0) return;
-    for (const path of staged) await stageLog(id.upload, path);
+    if (large) await stageLogs(id.upload, staged);
     const infos = staged.map(({ info }) => info);
     journal?.noteStaged(id, infos, false);
     const manifest = formatManifest({ encoding: 'none', paths: infos });
+    // A publisher that began with this batch would find its references missing, and would have to put
+    // aside and take up again each path of it: that is several requests a path, and this is none.
+    await Promise.all(after);
     await writeObject(bucket, manifestKey(id), manifest, { ifAbsent: true }).catch(
       async (error: unknown) => {
         // Without a manifest nobody would come for them for days, and they take what room there is.
@@ -152,14 +179,32 @@ export function createStager(options: StagerOptions): Stager {
       },
     );
     journal?.noteStaged(id, infos, true);
-    if (isLarge) journal?.forgetUnfinished(only.info);
+    if (large) journal?.forgetUnfinished(large.info);
     options.onStaged(id, infos);
   }
 
-  async function stageSmall(id: BatchId, paths: readonly LocalPath[]): Promise<LocalPath[]> {
+  async function stageSmall(id: BatchId, paths: readonly LocalPath[]): Promise<Staged> {
+    // There is one thread to pack with: in turn, one batch is on its way while the next is packed.
+    const { staged, body } = await packInTurn(() => packSmall(paths));
+    if (staged.length === 0) return { id, staged };
+    const writeNars = (): Promise<unknown> =>
+      writeObject(bucket, stagedNarsKey(id, 'none'), body, {
+        ifAbsent: true,
+        sha256: createHash('sha256').update(body).digest(),
+        signal: options.signal,
+      });
+    await mapConcurrent([writeNars, () => stageLogs(id.upload, staged)], 2, (write) => write());
+    return { id, staged };
+  }
+
+  async function packSmall(
+    paths: readonly LocalPath[],
+  ): Promise<{ readonly staged: LocalPath[]; readonly body: Buffer }> {
     const staged: LocalPath[] = [];
     const nars: Uint8Array[] = [];
     for (const path of paths) {
+      // Packing takes no turn of the event loop by itself; what is packed already is to be sent meanwhile.
+      await setImmediate();
       const chunks: Uint8Array[] = [];
       const isWhole = await packed(path, async (nar) => {
         for await (const chunk of nar) chunks.push(chunk);
@@ -168,21 +213,11 @@ export function createStager(options: StagerOptions): Stager {
       staged.push(path);
       nars.push(...chunks);
     }
-    if (staged.length === 0) return [];
-    const body = Buffer.concat(nars);
-    await writeObject(bucket, stagedNarsKey(id, 'none'), body, {
-      ifAbsent: true,
-      sha256: createHash('sha256').update(body).digest(),
-      signal: options.signal,
-    });
-    return staged;
+    return { staged, body: Buffer.concat(nars) };
   }
 
   /** @returns the batch that it became: an earlier one, where that was gone on with */
-  async function stageLarge(
-    next: BatchId,
-    path: LocalPath,
-  ): Promise<{ readonly id: BatchId; readonly staged: LocalPath[] }> {
+  async function stageLarge(next: BatchId, path: LocalPath): Promise<Staged> {
     const { id, sink, storedBytes } = await openSink(next, path.info);
     const progress = { isNoted: false };
     const note = (): void => {
@@ -248,6 +283,10 @@ export function createStager(options: StagerOptions): Stager {
     }
   }
 
+  async function stageLogs(uploadId: string, paths: readonly LocalPath[]): Promise<void> {
+    await mapConcurrent(paths, logsAtOnce, (path) => stageLog(uploadId, path));
+  }
+
   async function stageLog(uploadId: string, { info, readLog }: LocalPath): Promise<void> {
     if (!readLog || info.deriver === null) return;
     const key = stagedLogKey(uploadId, storeBaseName(parseStorePath(info.deriver, storeDir)));
@@ -268,6 +307,17 @@ export function createStager(options: StagerOptions): Stager {
       if (failure) throw failure;
     },
   };
+}
+
+/** The batch that was made of some paths, and those of them whose NARs are in it. */
+interface Staged {
+  readonly id: BatchId;
+  readonly staged: readonly LocalPath[];
+}
+
+/** A NAR that does not share a batch. */
+function isLarge(paths: readonly LocalPath[]): boolean {
+  return paths.some(({ info }) => info.narSize > maxBatchNarBytes);
 }
 
 interface OpenSink {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { createLocalPublisher } from '../../../core/cache/local-publisher.ts';
 import { readManifest } from '../../../core/cache/manifest.ts';
@@ -15,6 +16,7 @@ import type { TestCache } from '../../support/cache-kit.ts';
 import { inventedPath, testPath } from '../../support/cache-paths.ts';
 import type { TestPath } from '../../support/cache-paths.ts';
 import { faultyBucket } from '../../support/faulty-bucket.ts';
+import { memoryBucket } from '../../support/memory-bucket.ts';
 
 const a = await testPath('a');
 const b = await testPath('b', { references: [a] });
@@ -95,6 +97,25 @@ describe('staging', () => {
     assert.deepEqual(keys, ['0.nars', `${deriver.slice('/nix/store/'.length)}.log`, '0.json']);
   });
 
+  it('sends one batch before it packs the next', async () => {
+    const events: string[] = [];
+    const paths = ['one', 'two', 'three'].map(async (name): Promise<LocalPath> => {
+      const { info, nar } = await testPath(name, { contents: patternBytes(maxBatchNarBytes / 2) });
+      return {
+        info,
+        openNar: () => {
+          events.push(name);
+          return local({ info, nar }).openNar();
+        },
+      };
+    });
+    const bucket = memoryBucket({
+      before: (_, key) => key.endsWith('.nars') && events.push(key.slice(-6)),
+    });
+    await stageAll(createTestCache(), await Promise.all(paths), { bucket });
+    assert.deepEqual(events, ['one', '0.nars', 'two', '1.nars', 'three', '2.nars']);
+  });
+
   it('leaves out what is gone or not what Nix registered, and stages the rest', async () => {
     const cache = createTestCache();
     const gone: LocalPath = {
@@ -149,6 +170,81 @@ describe('staging', () => {
     const info = { ...a.info, references };
     const { failed } = await stageAll(createTestCache(), [local({ info, nar: a.nar })]);
     assert.deepEqual(failed, [[info.path, 'too-large']]);
+  });
+});
+
+describe('the order of the manifests', () => {
+  const half = (name: string, references: TestPath[] = []): Promise<TestPath> =>
+    testPath(name, { references, contents: patternBytes(maxBatchNarBytes / 2) });
+
+  /**
+   * Stages paths that have a batch each, and says in which order the objects came to be.
+   *
+   * @param held an object that is not written before the other one is: its number and kind
+   */
+  async function order(
+    paths: readonly LocalPath[],
+    held: { readonly object: string; readonly until: string; readonly fails?: boolean },
+  ): Promise<string[]> {
+    const events: string[] = [];
+    const due = Promise.withResolvers<undefined>();
+    const name = (key: string): string => key.split('/').at(-1) ?? '';
+    const bucket = memoryBucket({
+      async before(operation, key) {
+        if (name(key) !== held.object || operation === 'upload') return;
+        await due.promise;
+        if (held.fails === true) throw new NicheError('storage-denied', 'injected');
+      },
+      async after(operation, key) {
+        if (operation !== 'put' && operation !== 'commit') return;
+        if (name(key) === held.until) due.resolve(undefined);
+        // What another one waits for is not there before the answer is.
+        await turn();
+        events.push(name(key));
+      },
+    });
+    await stageAll(createTestCache(), paths, { bucket });
+    return events;
+  }
+
+  it('is that of the references, and the NARs go at once', async () => {
+    const one = await half('one');
+    const two = await half('two', [one]);
+    const three = await half('three', [two]);
+    const events = await order(
+      [one, two, three].map((path) => local(path)),
+      { object: '0.nars', until: '2.nars' },
+    );
+    assert.deepEqual(events.slice(0, 2).sort(), ['1.nars', '2.nars']);
+    assert.deepEqual(events.slice(2), ['0.nars', '0.json', '1.json', '2.json']);
+  });
+
+  it('lets the logs go with the NARs', async () => {
+    const deriver = inventedPath('a.drv');
+    const log = `${deriver.slice('/nix/store/'.length)}.log`;
+    const readLog = () => Promise.resolve(Buffer.from('log'));
+    const path = local({ info: { ...a.info, deriver }, nar: a.nar }, readLog);
+    const events = await order([path], { object: '0.nars', until: log });
+    assert.deepEqual(events, [log, '0.nars', '0.json']);
+  });
+
+  it('holds up nothing that refers to nothing', async () => {
+    const paths = [local(await half('one')), local(await half('two'))];
+    const events = await order(paths, { object: '0.nars', until: '1.json' });
+    assert.deepEqual(events, ['1.nars', '1.json', '0.nars', '0.json']);
+  });
+
+  it('is not held up by a large NAR', async () => {
+    const paths = [local(large), local(await testPath('user', { references: [large] }))];
+    const events = await order(paths, { object: '0.nars', until: '1.json' });
+    assert.deepEqual(events, ['1.nars', '1.json', '0.nars', '0.json']);
+  });
+
+  it('is not held up by a batch that failed', async () => {
+    const one = await half('one');
+    const paths = [local(one), local(await half('two', [one]))];
+    const held = { object: '0.nars', until: '1.nars', fails: true };
+    assert.deepEqual(await order(paths, held), ['1.nars', '1.json']);
   });
 });
 
