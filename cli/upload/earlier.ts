@@ -3,6 +3,7 @@ import { manifestKey } from '../../core/cache/layout.ts';
 import { listReceipts } from '../../core/cache/listed-receipts.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts.ts';
 import type { StagedPath, UploadJournal } from '../../core/cache/upload-journal.ts';
+import { mapConcurrent } from '../../core/concurrency.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
@@ -16,6 +17,9 @@ export interface EarlierUploads {
     readonly unstaged: readonly PathInfo[];
   }>;
 }
+
+/** At earlier uploads, and at their batches. */
+const looksAtOnce = 32;
 
 export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): EarlierUploads {
   const receipts = new Map<string, Promise<ReadonlyMap<string, ReceiptStatus> | null>>();
@@ -46,14 +50,15 @@ export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): Ea
 
   return {
     async find(infos) {
-      const staged: { info: PathInfo; batch: BatchId }[] = [];
-      const unstaged: PathInfo[] = [];
-      for (const info of infos) {
+      const batches = await mapConcurrent(infos, looksAtOnce, async (info) => {
         const before = journal.staged(info);
-        if (before && (await isOpen(info, before))) staged.push({ info, batch: before.batch });
-        else unstaged.push(info);
-      }
-      return { staged, unstaged };
+        return before && (await isOpen(info, before)) ? before.batch : null;
+      });
+      const staged = infos.flatMap((info, at) => {
+        const batch = batches[at];
+        return batch ? [{ info, batch }] : [];
+      });
+      return { staged, unstaged: infos.filter((_, at) => !batches[at]) };
     },
   };
 }
