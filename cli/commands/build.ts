@@ -13,6 +13,7 @@ import { startNoticing } from '../nix/notice.ts';
 import type { NoticedPath } from '../nix/notice.ts';
 import { ownCacheConfig } from '../nix/own-cache.ts';
 import type { OwnCache } from '../nix/own-cache.ts';
+import { pathInfosOf } from '../nix/path-infos.ts';
 import { openNamedCache } from '../open-cache.ts';
 import { runForeground } from '../nix/run.ts';
 import type { Progress } from '../ui/progress.ts';
@@ -131,7 +132,8 @@ async function runBuild(
     progress,
     signal,
   });
-  const taking = session.take(pathsOf(noticing.paths));
+  const noticed = pathsOf(noticing.paths);
+  const taking = session.take(pathInfosOf(nix, noticed, { recursive: true, signal }));
   // A failing upload must not take the build down with it: it is told once nix has ended.
   taking.catch(() => undefined);
   try {

@@ -6,12 +6,15 @@ import type { Command } from 'commander';
 
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
 import { nameCache } from '../cache-url.ts';
+import type { PathInfos } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
 import { listenForInterrupt } from '../interrupt.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
+import { pathInfosOf } from '../nix/path-infos.ts';
+import { queryPathInfos } from '../nix/query.ts';
 import { openNamedCache } from '../open-cache.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
@@ -52,19 +55,24 @@ Examples:
 
 async function push(args: readonly string[], flags: PushFlags, context: Context): Promise<void> {
   const startedAt = Date.now();
+  const { closure } = flags;
   const named = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
-  const [cache, nix] = await Promise.all([
-    openNamedCache(named, context),
-    openNix({ env: context.env, cwd: context.cwd }),
-  ]);
+  const openingCache = openNamedCache(named, context);
+  const openingNix = openNix({ env: context.env, cwd: context.cwd });
+  // Nix is asked while the cache is opened, which takes some round trips.
+  const resolving = openingNix.then((nix) => resolvePaths(nix, args));
+  const asking = resolving.then(async (paths) =>
+    queryPathInfos(await openingNix, paths, { recursive: closure }),
+  );
+  for (const ahead of [resolving, asking]) ahead.catch(() => undefined);
+  const [cache, nix] = await Promise.all([openingCache, openingNix]);
   assertSameStore(cache, nix);
   const upload = await openUpload(cache, flags, context);
   const progress = startProgress(context, true);
   describeSetup(upload, nix, context, progress);
-  const paths = args.length > 0 ? await resolvePaths(nix, args) : null;
+  await resolving;
   const interrupt = listenForInterrupt(true);
   const { signal } = interrupt;
-  const { closure } = flags;
   const session = createUploadSession({
     ...upload,
     nix,
@@ -73,7 +81,11 @@ async function push(args: readonly string[], flags: PushFlags, context: Context)
     progress,
     signal,
   });
-  const taking = session.take(paths ? fromArray(paths) : readLines(context, nix));
+  const taking = session.take(
+    args.length > 0
+      ? whenKnown(asking)
+      : pathInfosOf(nix, readLines(context, nix), { recursive: closure, signal }),
+  );
   const options = { flags, progress, interrupt, startedAt, context };
   context.setExitStatus(await finishUpload(session, taking, options));
   interrupt.close();
@@ -127,7 +139,6 @@ async function* readLines(context: Context, nix: Nix): AsyncIterable<string> {
   }
 }
 
-async function* fromArray(items: readonly string[]): AsyncIterable<string> {
-  yield* items;
-  await Promise.resolve();
+async function* whenKnown(asking: Promise<PathInfos>): AsyncIterable<PathInfos> {
+  yield await asking;
 }

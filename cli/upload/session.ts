@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { NicheError, isNicheError, messageOf, toError } from '../../core/errors.ts';
+import { NicheError, isNicheError, messageOf } from '../../core/errors.ts';
 import type { LocalPublisher, LocalPublisherOptions } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
@@ -15,7 +15,7 @@ import { newUploadId } from '../../core/cache/upload-id.ts';
 import { createLookups } from '../../core/cache/whereabouts.ts';
 import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import { maxBatchNarBytes } from '../../core/limits.ts';
-import type { PathInfo } from '../../core/nix/path-info.ts';
+import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';
@@ -25,6 +25,7 @@ import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import { createEarlierUploads } from './earlier.ts';
 import type { LocalRecord } from './local-record.ts';
+import { pollDelays } from './poll-delays.ts';
 import { createResults } from './results.ts';
 import type { PathResult, Results } from './results.ts';
 import { createSelector, referencesFirst } from './select.ts';
@@ -62,8 +63,8 @@ export interface UploadSession {
   openUpload(): string;
   /** What it has cost to find out what the cache lacks. */
   lookups(): LookupCounts;
-  /** Uploads what `paths` names, as it comes; resolves when it has ended and all is staged. */
-  take(paths: AsyncIterable<string>): Promise<void>;
+  /** Uploads what comes; resolves when that has ended and all is staged. */
+  take(found: AsyncIterable<PathInfos>): Promise<void>;
   /** The paths that are to be published and are not yet, as far as they are known. */
   unfinished(): string[];
   /**
@@ -74,8 +75,6 @@ export interface UploadSession {
    */
   settle(): Promise<readonly PathResult[]>;
 }
-
-const pollMs = 250;
 
 /** Read at once. */
 const receiptsAtOnce = 32;
@@ -88,7 +87,6 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const lookups = createLookups(cache, knownPaths);
   const selector = createSelector(lookups, options.exclude);
   const earlier = createEarlierUploads(cache.private, journal);
-  const known = new Set<string>();
   const local = new Map<string, PathInfo>();
   /** Each is read once, however often the receipts are looked at. */
   const batchReceipts = createBatchReceipts(cache.private);
@@ -165,22 +163,13 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     }
   }
 
-  async function consider(paths: readonly string[]): Promise<void> {
-    const fresh = paths.filter((path) => !known.has(path));
-    if (fresh.length === 0) return;
-    const { valid, invalid } = await queryPathInfos(nix, fresh, {
-      recursive: options.closure,
-      ...(options.signal ? { signal: options.signal } : {}),
-    });
+  async function consider({ valid, invalid }: PathInfos): Promise<void> {
     for (const path of invalid) {
-      known.add(path);
       const message = `${path} is not in the store ${nix.realStoreDir}: it was collected, or never built`;
       if (options.mustExist) tellFailed({ path, narSize: 0 }, new NicheError('not-found', message));
       else progress.line(message);
     }
-    const infos = valid.filter(({ path }) => !known.has(path));
-    for (const { path } of infos) known.add(path);
-    const { wanted, skipped } = await selector.select(infos);
+    const { wanted, skipped } = await selector.select(valid);
     for (const { info, why } of skipped) {
       results.skipped(info, why);
       progress.detail(`not staged (${why}): ${info.path}`);
@@ -240,13 +229,13 @@ export function createUploadSession(options: UploadOptions): UploadSession {
 
   async function waitForReceipts(): Promise<void> {
     let quietSince = Date.now();
-    for (;;) {
+    for (const delayMs of pollDelays()) {
+      if (results.unsettled().length === 0) return;
+      await sleep(Math.min(delayMs, options.waitMs));
       if (await readReceipts()) quietSince = Date.now();
       showState();
-      const open = results.unsettled();
       const isQuiet = Date.now() - quietSince >= options.waitMs;
-      if (open.length === 0 || isQuiet || options.signal?.aborted === true) return;
-      await sleep(pollMs);
+      if (isQuiet || options.signal?.aborted === true) return;
     }
   }
 
@@ -265,8 +254,8 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       return uploads.includes(id) ? id : (uploads[0] ?? id);
     },
     lookups: () => lookups.counts(),
-    async take(paths) {
-      for await (const group of grouped(paths)) await consider(group);
+    async take(found) {
+      for await (const infos of found) await consider(infos);
       await stager.finish();
     },
     unfinished() {
@@ -294,36 +283,4 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       return results.all();
     },
   };
-}
-
-/** What has come of `source` since the last group was taken: one question to nix for many paths. */
-async function* grouped(source: AsyncIterable<string>): AsyncIterable<string[]> {
-  let gathered: string[] = [];
-  const reader: { done: boolean; failure?: Error } = { done: false };
-  let wake = Promise.withResolvers<undefined>();
-  const reading = (async () => {
-    try {
-      for await (const item of source) {
-        gathered.push(item);
-        wake.resolve(undefined);
-      }
-    } catch (error) {
-      reader.failure = toError(error);
-    } finally {
-      reader.done = true;
-      wake.resolve(undefined);
-    }
-  })();
-  for (;;) {
-    await wake.promise;
-    wake = Promise.withResolvers<undefined>();
-    const group = gathered;
-    gathered = [];
-    if (group.length > 0) yield group;
-    // Whatever came while the group was worked on is there already.
-    if (gathered.length > 0) wake.resolve(undefined);
-    else if (reader.done) break;
-  }
-  await reading;
-  if (reader.failure && !isNicheError(reader.failure, 'aborted')) throw reader.failure;
 }

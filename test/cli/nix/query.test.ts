@@ -1,40 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import type { Captured } from '../../../cli/nix/capture.ts';
-import type { Nix } from '../../../cli/nix/nix.ts';
 import { queryPathInfos } from '../../../cli/nix/query.ts';
+import { fakeNix } from './fake-nix.ts';
 
 const path = '/nix/store/00000000000000000000000000000000-x';
-
-/** A nix that gives `answer` to every question. */
-function fakeNix(answer: (tool: string, args: readonly string[]) => Partial<Captured>): Nix {
-  const unused = (): never => assert.fail();
-  return {
-    programs: { nix: 'nix', 'nix-store': 'nix-store', 'nix-instantiate': 'nix-instantiate' },
-    version: 'nix (Fake) 1',
-    storeDir: '/nix/store',
-    realStoreDir: '/nix/store',
-    trusted: true,
-    settings: {
-      store: 'auto',
-      substituters: [],
-      trustedSubstituters: [],
-      trustedPublicKeys: [],
-      postBuildHook: null,
-    },
-    cwd: '/',
-    realPath: unused,
-    ask: (tool, args) =>
-      Promise.resolve({
-        status: 0,
-        stdout: Buffer.alloc(0),
-        cut: false,
-        stderr: '',
-        ...answer(tool, args),
-      }),
-  };
-}
 
 test('a nix that insists on a format is told one', async () => {
   const nix = fakeNix((_, args) =>
