@@ -17,8 +17,11 @@ export interface CaCheck {
   write(chunk: Uint8Array): void;
   /** What to hear of the NAR's structure. */
   readonly handler: NarHandler;
-  /** @throws NicheError `ca-mismatch` */
-  verify(): void;
+  /**
+   * @param narDigest the SHA-256 of the whole NAR
+   * @throws NicheError `ca-mismatch`
+   */
+  verify(narDigest: Uint8Array): void;
 }
 
 /**
@@ -33,16 +36,17 @@ export function createCaCheck(
   const { name, hash: selfHash } = parseStorePath(claim.path, storeDir);
   const hasSelfReference = claim.references.includes(claim.path);
   const others = claim.references.filter((reference) => reference !== claim.path);
-  const hasher =
-    address.method === 'nar' && hasSelfReference
-      ? createModuloHash(address.hash.algorithm, selfHash)
-      : createHash(address.hash.algorithm);
   const isFlat = address.method !== 'nar';
+  const { algorithm } = address.hash;
+  // What most paths added to a store have is the hash of the NAR itself, which is computed anyway.
+  const isNarHash = !isFlat && !hasSelfReference && algorithm === 'sha256';
+  const hasher =
+    !isFlat && hasSelfReference ? createModuloHash(algorithm, selfHash) : createHash(algorithm);
   let flat: NarFile | null = null;
 
   return {
     write(chunk) {
-      if (!isFlat) hasher.update(chunk);
+      if (!isFlat && !isNarHash) hasher.update(chunk);
     },
     handler: isFlat
       ? {
@@ -54,7 +58,7 @@ export function createCaCheck(
           },
         }
       : {},
-    verify() {
+    verify(narDigest) {
       if (isFlat && (flat === null || flat.executable)) {
         throw mismatch(
           claim,
@@ -62,8 +66,8 @@ export function createCaCheck(
           'another kind of contents',
         );
       }
-      const got = new Uint8Array(hasher.digest());
-      const actual = formatHash({ algorithm: address.hash.algorithm, digest: got }, 'base32');
+      const digest = isNarHash ? narDigest : new Uint8Array(hasher.digest());
+      const actual = formatHash({ algorithm, digest }, 'base32');
       const expected = formatHash(address.hash, 'base32');
       if (actual !== expected) throw mismatch(claim, `contents that hash to ${expected}`, actual);
       const path = pathOf(address, name, others, hasSelfReference, storeDir, claim);

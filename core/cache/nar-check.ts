@@ -53,14 +53,15 @@ export function createNarCheck(
       );
     }
     parser.end();
-    const narHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
+    const narDigest = hash.digest();
+    const narHash = formatHash({ algorithm: 'sha256', digest: narDigest }, 'base32');
     if (narHash !== claim.narHash) {
       throw new NicheError(
         'nar-hash-mismatch',
         `the NAR of ${claim.path} has another hash: expected ${claim.narHash}, got ${narHash}`,
       );
     }
-    if (ca) ca.verify();
+    if (ca) ca.verify(narDigest);
     else verifyReferences(claim, scanner.found());
     const { count, first } = scanner.unclaimed();
     if (count > 0 && options.unclaimed === 'reject') {
