@@ -42,7 +42,9 @@ export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]
 
   const compressed: Uint8Array[] = [];
   const options = { level: 3, parallelism: 2, totalBytes: bytes };
-  for await (const frame of compressZstd(streamed(chunks), options)) compressed.push(frame);
+  for await (const frame of compressZstd(streamed(chunks), options)) {
+    compressed.push(Uint8Array.from(frame));
+  }
   const written = await nodeOf(chunks);
 
   return [

@@ -1,4 +1,7 @@
-import { constants, createZstdCompress, zstdCompressSync } from 'node:zlib';
+import { availableParallelism } from 'node:os';
+import { constants, zstdCompressSync } from 'node:zlib';
+
+import { createFrameThreads } from './frame-threads.ts';
 
 /**
  * zstd's own parameters for a level, where others suit this machine's caches better; each level
@@ -20,47 +23,44 @@ const smallInputBytes = 256 * 1024;
 /** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
-/** Up to this size, in bytes, compressing takes no longer than a stream's way to the thread pool. */
-const atOnceBytes = 64 * 1024;
+/** Up to this size, in bytes, compressing takes no longer than the way to a thread and back. */
+export const atOnceBytes = 64 * 1024;
 
-/**
- * Compresses `input` as one frame, on the thread pool unless it is very small, in one call. zlib's own `zstdCompress` feeds
- * the input and ends the frame in two, and so has zstd copy all of it through a window.
- */
-export function compressFrame(input: Uint8Array, level: number): Promise<Uint8Array> {
-  if (input.length <= atOnceBytes) {
-    const params = { [constants.ZSTD_c_compressionLevel]: level };
-    const { length } = input;
-    const room = { pledgedSrcSize: length, chunkSize: compressBound(length) };
-    return Promise.resolve(zstdCompressSync(input, { params, ...room }));
-  }
-  const encoder = createZstdCompress({
-    params: {
-      [constants.ZSTD_c_compressionLevel]: level,
-      ...(input.length > smallInputBytes ? tunedParameters[level] : {}),
-    },
-    pledgedSrcSize: input.length,
-    // With less room for the output, zstd would copy the input after all.
-    chunkSize: compressBound(input.length),
-    flush: constants.ZSTD_e_end,
-  });
-  return new Promise((resolve, reject) => {
-    encoder.once('data', (frame: Uint8Array<ArrayBuffer>) => {
-      // Ending it would append an empty frame.
-      encoder.destroy();
-      resolve(compact(frame));
-    });
-    encoder.once('error', reject);
-    encoder.write(input);
-  });
+/** The process's: each costs a start, and more of them than processors would wait for one another. */
+const threads = createFrameThreads(Math.max(2, availableParallelism()));
+
+/** Compresses what is small, up to {@link atOnceBytes}, as one frame. */
+export function compressSmall(contents: Uint8Array, level: number): Uint8Array {
+  const { length } = contents;
+  const params = { [constants.ZSTD_c_compressionLevel]: level };
+  const room = { pledgedSrcSize: length, chunkSize: compressBound(length) };
+  return zstdCompressSync(contents, { params, ...room });
 }
 
-/**
- * The bytes in a buffer of their own size. That of the encoder has room for what does not compress; it is
- * given back at once, since waiting for the garbage collector has it run for every few frames.
- */
-function compact(bytes: Uint8Array<ArrayBuffer>): Uint8Array {
-  const copy = Uint8Array.from(bytes);
-  if (bytes.buffer.byteLength > bytes.byteLength) bytes.buffer.transfer(0);
-  return copy;
+/** A frame's memory, used for one after the other. */
+export interface FrameMemory {
+  /** To be filled with the contents of a frame. */
+  readonly contents: Uint8Array;
+  /**
+   * Compresses the first `size` bytes of the contents, in their place and on another thread.
+   *
+   * @returns the frame, which is lent: it lies where the contents were
+   */
+  compress(size: number, level: number): Promise<Uint8Array>;
+}
+
+/** @param capacity of the contents, in bytes */
+export function createFrameMemory(capacity: number): FrameMemory {
+  const memory = new SharedArrayBuffer(compressBound(capacity));
+  return {
+    contents: new Uint8Array(memory, 0, capacity),
+    async compress(size, level) {
+      const params = {
+        [constants.ZSTD_c_compressionLevel]: level,
+        ...(size > smallInputBytes ? tunedParameters[level] : {}),
+      };
+      const chunkSize = compressBound(size);
+      return new Uint8Array(memory, 0, await threads.compress({ memory, size, params, chunkSize }));
+    },
+  };
 }

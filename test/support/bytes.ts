@@ -1,9 +1,9 @@
 import type { Bucket, GetOptions } from '../../core/storage/bucket.ts';
 
-/** All of a body in one piece. */
+/** All of a body, whose chunks may be lent, in one piece. */
 export async function collect(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of body) chunks.push(chunk);
+  for await (const chunk of body) chunks.push(Uint8Array.from(chunk));
   return Buffer.concat(chunks);
 }
 
