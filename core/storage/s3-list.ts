@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { NicheError, quote } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import type { ObjectInfo, RequestOptions } from './bucket.ts';
@@ -70,7 +69,6 @@ export async function deleteObjects(
           Bucket: session.bucket,
           Delete: { Objects: left.map((Key) => ({ Key })), Quiet: true },
         });
-        if (!session.provider.checksums) addContentMd5(command);
         const { Errors = [] } = await client.send(command, until);
         const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey');
         const [first] = failed;
@@ -86,40 +84,6 @@ export async function deleteObjects(
 function describe(keys: readonly string[], prefix: string): string {
   const first = quote((keys[0] ?? '').slice(prefix.length));
   return keys.length === 1 ? first : `${first} and ${keys.length - 1} more`;
-}
-
-/** What of a command's middleware is used; its own type is bound to the command's. */
-interface WithBody {
-  readonly middlewareStack: {
-    add(
-      middleware: (next: (args: never) => unknown) => (args: never) => unknown,
-      options: {
-        readonly step: 'build';
-        readonly name: string;
-        readonly priority: 'low';
-      },
-    ): void;
-  };
-}
-
-/** The integrity header of before, for servers that demand one and do not know the newer ones. */
-function addContentMd5(command: object): void {
-  (command as WithBody).middlewareStack.add(
-    (next) => (args) => {
-      const { request } = args as {
-        request: { headers: Record<string, string>; body: string | Uint8Array };
-      };
-      const others = Object.entries(request.headers).filter(
-        ([name]) => !/^x-amz-(?:sdk-)?checksum-/i.test(name),
-      );
-      request.headers = {
-        ...Object.fromEntries(others),
-        'content-md5': hash('md5', request.body, 'base64'),
-      };
-      return next(args);
-    },
-    { step: 'build', name: 'nicheMd5', priority: 'low' },
-  );
 }
 
 /** {@link Bucket.sweepUploads}. */

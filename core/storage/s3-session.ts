@@ -7,6 +7,7 @@ import type { StorageCredentials } from './credentials.ts';
 import { assertKey } from './keys.ts';
 import { createPace, type PaceOptions } from './pace.ts';
 import { explainS3Error } from './s3-errors.ts';
+import { addHeaders } from './s3-headers.ts';
 import { conditionals, s3Providers, type S3Provider } from './s3-providers.ts';
 import type * as Sdk from './s3-sdk.ts';
 import { formatS3Url, s3Endpoint, s3Region, type S3Location } from './s3-url.ts';
@@ -31,7 +32,7 @@ interface S3Api {
 
 interface S3Attempt extends S3Api {
   /** Goes with each command, so that it ends with the caller's signal. */
-  readonly until: { readonly abortSignal?: AbortSignal };
+  readonly until: { readonly abortSignal: AbortSignal } | undefined;
 }
 
 interface S3Request<T> {
@@ -78,28 +79,31 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
     );
   }
   const preset = s3Providers[location.provider];
+  const provider =
+    location.conditional === undefined
+      ? preset
+      : { ...preset, capabilities: conditionals[location.conditional] };
   const pace = createPace(options.pace);
   let api: Promise<S3Api> | undefined;
 
   async function load(): Promise<S3Api> {
     const sdk = await import('./s3-sdk.ts');
-    return { sdk, client: options.client ?? new sdk.S3Client(clientConfig(location, options)) };
+    const client = options.client ?? new sdk.S3Client(clientConfig(location, options));
+    addHeaders(client, { demandsMd5: !provider.checksums });
+    return { sdk, client };
   }
 
   return {
     url: formatS3Url(location),
     location,
     bucket: location.bucket,
-    provider:
-      location.conditional === undefined
-        ? preset
-        : { ...preset, capabilities: conditionals[location.conditional] },
+    provider,
     at(key) {
       assertKey(key);
       return location.prefix + key;
     },
     run({ action, signal, attempt }) {
-      const until = signal === undefined ? {} : { abortSignal: signal };
+      const until = signal && { abortSignal: signal };
       return pace.run({
         action,
         signal,
@@ -118,6 +122,7 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
     ...(location.profile === undefined ? {} : { profile: location.profile }),
     ...identity(options.credentials, region),
+    cacheMiddleware: true,
     // Retries are ours: they cut the concurrency too.
     maxAttempts: 1,
     retryMode: 'standard',

@@ -6,6 +6,7 @@ import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.
 import { explainS3Error, isS3Error, mayHaveHappened } from './s3-errors.ts';
 import { abortUpload, listParts } from './s3-list.ts';
 import type { S3Session } from './s3-session.ts';
+import { signDigest } from './s3-headers.ts';
 import {
   base64,
   isOurs,
@@ -13,7 +14,6 @@ import {
   newWriter,
   objectHeaders,
   putObject,
-  signDigest,
   writerField,
 } from './s3-write.ts';
 
@@ -106,7 +106,7 @@ export function createUpload(
           Body: body,
           ...checksum,
         });
-        signDigest(command, digest);
+        signDigest(body, digest);
         const { ETag } = await client.send(command, until);
         return { PartNumber: number, ...(ETag === undefined ? {} : { ETag }), ...checksum };
       },
@@ -157,7 +157,8 @@ export function createUpload(
     ifAbsent: boolean,
   ): Promise<PutOutcome> {
     const { conditionalComplete } = session.provider.capabilities;
-    if (ifAbsent && !conditionalComplete && (await isSeen(session, key, { signal }))) return 'exists';
+    if (ifAbsent && !conditionalComplete && (await isSeen(session, key, { signal })))
+      return 'exists';
     const ordered = parts.toSorted((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
     const earlier = { mayBeDone: false };
     let refusal: unknown;

@@ -8,6 +8,7 @@ import type {
   ReplaceOutcome,
   RequestOptions,
 } from './bucket.ts';
+import { signDigest } from './s3-headers.ts';
 import { isS3Error, mayHaveHappened } from './s3-errors.ts';
 import { headObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
@@ -65,6 +66,7 @@ async function write(
   const isConditional = Object.keys(condition).length > 0;
   const writer = newWriter();
   const digest = options.sha256 ?? hash('sha256', body, 'buffer');
+  signDigest(body, digest);
   const earlier = { mayBeThere: false };
   const isWritten = await session.run({
     action: `writing ${quote(key)} in ${session.url}`,
@@ -79,7 +81,6 @@ async function write(
         ...(isConditional ? { Metadata: { [writerField]: writer } } : {}),
         ...(session.provider.checksums ? { ChecksumSHA256: base64(digest) } : {}),
       });
-      signDigest(command, digest);
       try {
         await client.send(command, until);
         return true;
@@ -131,29 +132,6 @@ export function objectHeaders({
     ...(contentType === undefined ? {} : { ContentType: contentType }),
     ...(cacheControl === undefined ? {} : { CacheControl: cacheControl }),
   };
-}
-
-/** What of a command's middleware is used; its own type is bound to the command's. */
-interface Signable {
-  readonly middlewareStack: {
-    add(
-      middleware: (next: (args: never) => unknown) => (args: never) => unknown,
-      options: { readonly step: 'build'; readonly name: string },
-    ): void;
-  };
-}
-
-/** Signs `digest` as the body's SHA-256, so that every server checks it, and it is made only once. */
-export function signDigest(command: object, digest: Uint8Array): void {
-  const { middlewareStack } = command as Signable;
-  middlewareStack.add(
-    (next) => (args) => {
-      const { request } = args as { request: { headers: Record<string, string> } };
-      request.headers['x-amz-content-sha256'] = Buffer.from(digest).toString('hex');
-      return next(args);
-    },
-    { step: 'build', name: 'nicheDigest' },
-  );
 }
 
 export function base64(bytes: Uint8Array): string {
