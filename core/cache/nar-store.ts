@@ -24,6 +24,12 @@ export interface StoredNar {
   readonly fileSize: number;
 }
 
+/** A NAR that was checked against a claim. */
+export interface CheckedNar extends StoredNar, NarFacts {
+  /** Whether it was not there before: so nobody has published this path, or got this far. */
+  readonly isNew: boolean;
+}
+
 export interface NarStore {
   /**
    * Checks the NAR that `open` yields against the claim and stores it, in one pass; nothing becomes
@@ -31,7 +37,7 @@ export interface NarStore {
    *
    * @throws the rejections of {@link createNarCheck}, and what the bucket throws
    */
-  store(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<StoredNar & NarFacts>;
+  store(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<CheckedNar>;
   /** Checks a NAR that is stored, against the path's claim. */
   read(claim: PathInfo, url: string): Promise<NarFacts>;
 }
@@ -66,7 +72,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     claim: PathInfo,
     key: string,
     open: () => AsyncIterable<Uint8Array>,
-  ): Promise<(StoredNar & NarFacts) | null> {
+  ): Promise<CheckedNar | null> {
     const check = createNarCheck(claim, checkOptions);
     const file = createFileTally();
     const sink =
@@ -80,11 +86,12 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
       throw error;
     }
     if ((await sink.commit({ ifAbsent: true })) === 'exists') return null;
-    return { url: key, compression: compression.kind, ...file.facts(), ...check.facts() };
+    const { kind } = compression;
+    return { url: key, compression: kind, isNew: true, ...file.facts(), ...check.facts() };
   }
 
   /** The facts of the object under `key`; null when there is none. */
-  async function inspect(claim: PathInfo, key: string): Promise<(StoredNar & NarFacts) | null> {
+  async function inspect(claim: PathInfo, key: string): Promise<CheckedNar | null> {
     const object = await bucket.get(key);
     if (!object) return null;
     const file = createFileTally();
@@ -102,7 +109,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
         { cause },
       );
     }
-    return { url: key, compression: kind, ...file.facts(), ...check.facts() };
+    return { url: key, compression: kind, isNew: false, ...file.facts(), ...check.facts() };
   }
 
   return {

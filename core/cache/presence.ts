@@ -14,12 +14,37 @@ const lookupsAtOnce = 16;
 /** Which paths readers of the cache can have, from it or from an upstream. */
 export interface Presence {
   /**
-   * The references that are neither here nor upstream. What was found once is not asked for again;
+   * The references that are neither here nor upstream. What was found lately is not asked for again;
    * what was not found always is.
    */
   missing(references: readonly string[]): Promise<string[]>;
   /** Takes note of a path whose narinfo this publisher has just read or created here. */
   note(path: string): void;
+}
+
+/**
+ * Paths that were found here or upstream lately, by a publisher that goes from batch to batch of
+ * one closure: each batch would ask again for much of what the one before it has published.
+ */
+export interface SeenPaths {
+  has(path: string): boolean;
+  add(path: string): void;
+}
+
+/** As long as one run of a publisher may rely on what it found at its beginning, in milliseconds. */
+const seenForMs = 10 * 60 * 1000;
+/** Some 20 MB. */
+const maxSeenPaths = 100_000;
+
+export function createSeenPaths(now: () => Date): SeenPaths {
+  const seen = new Map<string, number>();
+  return {
+    has: (path) => (seen.get(path) ?? -Infinity) > now().getTime() - seenForMs,
+    add(path) {
+      if (seen.size >= maxSeenPaths) seen.clear();
+      seen.set(path, now().getTime());
+    },
+  };
 }
 
 /** The narinfo of `storeHash` in the cache, null when there is none. */
@@ -38,25 +63,29 @@ export function createPresence(options: {
   readonly storeDir: string;
   /** Store hashes that an administrator has withdrawn. */
   readonly blocked: ReadonlySet<string>;
+  /** @default nothing yet */
+  readonly seen?: SeenPaths;
 }): Presence {
-  const { cache, upstreams, storeDir, blocked } = options;
-  const present = new Set<string>();
+  const { cache, upstreams, storeDir, blocked, seen = new Set<string>() } = options;
 
   async function isPresent(path: string): Promise<boolean> {
     const hash = storeHash(path);
     if (blocked.has(hash)) return false;
+    if (seen.has(path)) return true;
     const info = (await findNarInfo(cache, hash, storeDir)) ?? (await upstreams.find(hash));
-    return info?.path === path;
+    if (info?.path !== path) return false;
+    seen.add(path);
+    return true;
   }
 
   return {
     async missing(references) {
-      const unknown = references.filter((path) => !present.has(path));
-      const found = await mapConcurrent(unknown, lookupsAtOnce, isPresent);
-      for (const [index, path] of unknown.entries()) if (found[index]) present.add(path);
-      return unknown.filter((path) => !present.has(path));
+      const found = await mapConcurrent(references, lookupsAtOnce, isPresent);
+      return references.filter((_, index) => !found[index]);
     },
-    note: (path) => present.add(path),
+    note: (path) => {
+      seen.add(path);
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 import { mapConcurrent } from '../concurrency.ts';
-import { isNicheError } from '../errors.ts';
+import { isNicheError, isRejection } from '../errors.ts';
 import { formatListing } from '../nix/listing.ts';
 import { formatNarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -7,10 +7,11 @@ import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import type { Origin } from './audit.ts';
 import { readBlocked } from './blocked.ts';
+import { frameBytes } from './compression.ts';
 import type { CacheConfig } from './config.ts';
 import { contentTypeOf, listingKey, logKey, narInfoKey } from './layout.ts';
 import type { Waiting } from './layout.ts';
-import type { NarStore } from './nar-store.ts';
+import type { CheckedNar, NarStore } from './nar-store.ts';
 import type { Notary } from './notary.ts';
 import { createCourtesy, createObject } from './objects.ts';
 import { attachmentsOf } from './pending.ts';
@@ -90,20 +91,39 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   const { config, upstreams, nars, notary, pending, wake, now } = options;
   const { storeDir } = config;
 
-  /** What can be said of a path without its NAR; null when it is to be published. */
-  async function settle(run: Run, claim: PathInfo): Promise<'exists' | null> {
+  /** What the cache says of a path; null when it has none of it. */
+  async function settleHere(run: Run, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
     if (run.blocked.has(hash)) throw blocked(claim);
     const here = await findNarInfo(options.public, hash, storeDir);
     if (here && !isSame(here, claim)) throw conflict('conflict', claim, here, 'this cache');
-    if (here) {
-      run.presence.note(claim.path);
-      return 'exists';
-    }
-    const there = await upstreams.find(hash);
+    if (!here) return null;
+    run.presence.note(claim.path);
+    return 'exists';
+  }
+
+  /** @throws NicheError `upstream-conflict`: nobody replaces what an upstream has */
+  async function settleUpstream(claim: PathInfo): Promise<void> {
+    const there = await upstreams.find(storeHash(claim.path));
     if (there && !isSame(there, claim))
       throw conflict('upstream-conflict', claim, there, 'an upstream');
-    return null;
+  }
+
+  /** What can be said of a path without its NAR; null when it is to be published. */
+  async function settle(run: Run, claim: PathInfo): Promise<'exists' | null> {
+    const settled = await settleHere(run, claim);
+    if (settled === null) await settleUpstream(claim);
+    return settled;
+  }
+
+  /**
+   * Whether a path is examined before the cache is asked for it. A small one hardly ever is there, since
+   * its client has just asked, and then one request says so: the NAR or the narinfo cannot be created.
+   */
+  function isSettledLater({ narSize, path }: PathInfo, run: Run): boolean {
+    const { conditionalPut, conditionalComplete } = options.public.capabilities;
+    const isSmall = narSize <= frameBytes && conditionalPut && conditionalComplete;
+    return isSmall && !run.blocked.has(storeHash(path));
   }
 
   /** Writes what belongs beside a narinfo that is there. */
@@ -252,8 +272,19 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const { claim, upload, origin, openNar, readLog } = staged;
     assertSize(claim, options.maxNarBytes, config.limits.maxNarBytes);
     notary.assertSignable(claim);
-    if ((await settle(run, claim)) === 'exists') return { status: 'exists' };
-    const { listing, unclaimed, ...nar } = await nars.store(claim, openNar);
+    const isLater = isSettledLater(claim, run);
+    if (isLater) await settleUpstream(claim);
+    else if ((await settle(run, claim)) === 'exists') return { status: 'exists' };
+    let stored: CheckedNar;
+    try {
+      stored = await nars.store(claim, openNar);
+    } catch (error) {
+      // What is here already decides before what is wrong with the NAR.
+      if (!isLater || !isRejection(error) || (await settleHere(run, claim)) === null) throw error;
+      return { status: 'exists' };
+    }
+    const { listing, unclaimed, isNew, ...nar } = stored;
+    if (isLater && !isNew && (await settleHere(run, claim)) !== null) return { status: 'exists' };
     const info = { ...claim, signatures: upstreams.verified(claim) };
     const attachments = attachmentsOf(listing, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };

@@ -24,7 +24,7 @@ import { createNotary } from './notary.ts';
 import { readObject } from './objects.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
-import { createPresence } from './presence.ts';
+import { createPresence, createSeenPaths } from './presence.ts';
 import { createPathPublisher } from './publish-path.ts';
 import type { Concluded, Run, StagedPath } from './publish-path.ts';
 import { rejected, writeReceipt } from './receipts.ts';
@@ -101,6 +101,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const { bytesPerSecond = Infinity } = options;
   const { storeDir } = config;
   const pending = createPendingPaths(options.private);
+  const seen = createSeenPaths(now);
   const attempts = createAttempts(options.private, {
     timeLimitMs,
     now,
@@ -117,7 +118,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
 
   async function begin(): Promise<Run> {
     const blocked = await readBlocked(options.private);
-    const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked });
+    const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked, seen });
     return { presence, blocked };
   }
 

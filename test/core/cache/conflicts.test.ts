@@ -88,6 +88,29 @@ describe('a withdrawn path', () => {
     assert.equal(await verdict(late, hello), 'waiting');
   });
 
+  it('is missing too to a publisher that has seen it a moment ago', async () => {
+    const cache = createTestCache();
+    const reads: string[] = [];
+    const publisher = cache.publisher({
+      hooks: {
+        before: (operation, key) => {
+          if (operation === 'get') reads.push(key);
+        },
+      },
+    });
+    const hash = storeHash(glibc.info.path);
+    await cache.publish(await cache.stage([glibc]), publisher);
+    await cache.publish(await cache.stage([hello]), publisher);
+    // It had no need to ask for what it has published itself.
+    assert.ok(!reads.includes(narInfoKey(hash)), reads.join());
+    await cache.private.put(blockedKey(hash), Buffer.alloc(0));
+    await cache.public.delete([narInfoKey(hash)]);
+    const other = await testPath('other', { references: [glibc] });
+    const id = await cache.stage([other]);
+    await cache.publish(id, publisher);
+    assert.equal((await cache.receipt(id.upload, other.info))?.status, 'waiting');
+  });
+
   it('is refused even when it is withdrawn while it is being published', async () => {
     const cache = createTestCache();
     const id = await cache.stage([glibc]);
