@@ -104,9 +104,21 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     pump();
   }
 
+  /** The next task: of an upload the first batch, to which later ones refer, whichever was told of first. */
+  function take(): (typeof queue)[number] | undefined {
+    const [first] = queue;
+    if (!first?.id) return queue.shift();
+    const { upload } = first.id;
+    const next = queue.reduce((lowest, task) =>
+      task.id?.upload === upload && task.id.batch < (lowest.id?.batch ?? 0) ? task : lowest,
+    );
+    queue.splice(queue.indexOf(next), 1);
+    return next;
+  }
+
   function pump(): void {
     while (running < batchesAtOnce) {
-      const task = queue.shift();
+      const task = take();
       if (!task) break;
       running += 1;
       void task

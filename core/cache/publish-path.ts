@@ -21,6 +21,7 @@ import type { Presence } from './presence.ts';
 import { isFinal, unlessRejected } from './receipts.ts';
 import { assertSize, blocked, conflict } from './refusals.ts';
 import type { Outcome } from './receipts.ts';
+import type { BatchUnderWay } from './under-way.ts';
 import type { Upstreams } from './upstreams.ts';
 
 /** What publishing paths works on. */
@@ -44,6 +45,8 @@ export interface Run {
   readonly presence: Presence;
   /** Store hashes that an administrator has withdrawn. */
   readonly blocked: ReadonlySet<string>;
+  /** Where this process publishes other batches at once. */
+  readonly underWay?: BatchUnderWay;
 }
 
 /** A staged path as its manifest claims it. */
@@ -344,9 +347,11 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const examined = await mapConcurrent(batch, pathsAtOnce, (staged) =>
         unlessRejected(() => examine(run, staged)),
       );
+      await run.underWay?.untilDecided(batch.flatMap(({ claim }) => claim.references));
       const authorized = await authorizeReady(run, examined);
       const created = await createTogether(run, authorized);
       const concluded = await finishAll(run, examined, { authorized, created });
+      run.underWay?.decide();
       const published = batch.filter((_, index) => isPublished(concluded[index]));
       await mapConcurrent([...batch.entries()], pathsAtOnce, async ([index, staged]) => {
         if (!isPublished(concluded[index])) return;

@@ -32,6 +32,8 @@ import type { Outcome } from './receipts.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
 import type { TimeBudget } from './time-budget.ts';
+import { createUnderWay } from './under-way.ts';
+import type { BatchUnderWay } from './under-way.ts';
 import type { Upstreams } from './upstreams.ts';
 
 export interface PublisherOptions {
@@ -102,6 +104,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const { storeDir } = config;
   const pending = createPendingPaths(options.private);
   const seen = createSeenPaths(now);
+  const underWay = createUnderWay();
   const attempts = createAttempts(options.private, {
     timeLimitMs,
     now,
@@ -173,8 +176,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
     { origin, timeLeftMs }: PublishCall,
   ): Promise<Published[]> {
     const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
-    return attempts.run(id, async (attempt) => {
-      const run = await begin();
+    const claimed = manifest.paths.map(({ path }) => path);
+    const publish = async (attempt: BatchAttempt, batchUnderWay: BatchUnderWay) => {
+      const run = { ...(await begin()), underWay: batchUnderWay };
       const openNar = openStagedNars(options.private, id, manifest);
       const logs = stagedLogs(options.private, id.upload, storeDir);
       const batch = manifest.paths.map((claim, index): StagedPath => ({
@@ -217,7 +221,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
       await deleteBatch(id, logs.used());
       await attempt.forget();
       return published;
-    });
+    };
+    return attempts.run(id, (attempt) =>
+      underWay.run(claimed, (batchUnderWay) => publish(attempt, batchUnderWay)),
+    );
   }
 
   /**
