@@ -35,6 +35,7 @@ interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly upstream: { url: string; publicKey: string }[] | false;
   readonly compression: 'zstd' | 'none';
   readonly level: number;
+  readonly listings: boolean;
   readonly storeDir?: string;
   readonly json: boolean;
 }
@@ -76,6 +77,10 @@ export function addInit(program: Command, context: Context): void {
     .option('--no-upstream', 'no upstream')
     .option('--compression <kind>', 'how NARs are stored: zstd or none', parseCompression, 'zstd')
     .option('--level <level>', 'zstd’s level, 1 to 19', parseLevel, 3)
+    .option(
+      '--no-listings',
+      'publish no listings of what NARs contain, which `nix store ls` and indexers read: a request less for each path',
+    )
     .option(
       '--store-dir <dir>',
       'the store that the cache is for (default: this Nix’s, else /nix/store)',
@@ -140,6 +145,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
       publicKeys,
       ...roots,
       compression: { kind: flags.compression, level: flags.level },
+      ...(flags.listings ? {} : { listings: false }),
       upstreams: upstreamsOf(flags, nix?.substituters ?? []),
     }),
     'the new cache’s configuration',

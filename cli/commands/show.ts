@@ -76,6 +76,7 @@ async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
       ['store', config.storeDir],
       ['public keys', ...config.publicKeys],
       ['compression', `${compression.kind}${level}`],
+      ...(config.listings === false ? [['listings', 'none'] as const] : []),
       ['upstreams', ...config.upstreams.map(({ url, publicKey }) => `${url} (${publicKey})`)],
       [
         'limits',

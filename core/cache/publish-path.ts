@@ -93,6 +93,7 @@ const pathsAtOnce = 64;
 export function createPathPublisher(options: PathPublisherOptions): PathPublisher {
   const { config, upstreams, nars, notary, pending, wake, now } = options;
   const { storeDir } = config;
+  const hasListings = config.listings !== false;
 
   /** What the cache says of a path; null when it has none of it. */
   async function settleHere(run: Run, claim: PathInfo): Promise<'exists' | null> {
@@ -142,8 +143,8 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   /** The attachments of a path that is published, as far as they are not published too. */
   async function lackingAttachments(claim: PathInfo, log: Uint8Array | null): Promise<Attachments> {
     const hash = storeHash(claim.path);
-    const hasListing = (await options.public.head(listingKey(hash))) !== null;
-    const here = hasListing ? null : await findNarInfo(options.public, hash, storeDir);
+    const isListed = !hasListings || (await options.public.head(listingKey(hash))) !== null;
+    const here = isListed ? null : await findNarInfo(options.public, hash, storeDir);
     if (!here) return { listing: null, log };
     try {
       const { listing } = await nars.read(here, here.url);
@@ -289,7 +290,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const { listing, unclaimed, isNew, ...nar } = stored;
     if (isLater && !isNew && (await settleHere(run, claim)) !== null) return { status: 'exists' };
     const info = { ...claim, signatures: upstreams.verified(claim) };
-    const attachments = attachmentsOf(listing, await readLog());
+    const attachments = attachmentsOf(hasListings ? listing : null, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   }
 

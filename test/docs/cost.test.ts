@@ -12,16 +12,21 @@ import { localTestPath, makeBucketCache } from '../support/bucket-cache.ts';
 for (const count of [1, 100]) {
   test(`uploading ${count} small paths takes the requests that docs/cost.md says`, async () => {
     const requests = new Map<BucketOperation, number>();
+    let time = Date.now();
+    const now = (): Date => new Date(time);
     const bucket = memoryBucket({
+      now,
       before: (operation, key) => {
         // A memory bucket tells of each key; the two encodings of a batch go in one request.
         if (operation === 'delete' && key.endsWith('.nars.zst')) return;
         requests.set(operation, (requests.get(operation) ?? 0) + 1);
       },
     });
-    const cache = await makeBucketCache(bucket);
+    const cache = await makeBucketCache(bucket, { now });
     const reference = await localTestPath('reference');
     await cache.publish(reference);
+    // So much later that the publisher asks for it again.
+    time += 11 * 60_000;
     const paths = await Promise.all(
       Array.from({ length: count }, (_, index) => localTestPath(`path-${index}`, [reference])),
     );
@@ -38,7 +43,7 @@ for (const count of [1, 100]) {
     const [lookups, listings] = count < 100 ? [count, 0] : [0, 1];
     const of = (...operations: BucketOperation[]): number =>
       operations.reduce((sum, operation) => sum + (requests.get(operation) ?? 0), 0);
-    assert.equal(of('get', 'head'), lookups + count + references + 2 * batches);
+    assert.equal(of('get', 'head'), lookups + references + 2 * batches);
     assert.equal(of('put'), 3 * count + 5 * batches);
     // One more, by which the test finds what it has staged.
     assert.equal(of('list'), listings + 5 * batches + 1);

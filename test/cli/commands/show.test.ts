@@ -102,3 +102,16 @@ test('what is not there', async () => {
     assert.deepEqual(run, { status: 1, stdout: '', stderr: `niche: ${message}\n` });
   }
 });
+
+test('a cache without listings', async () => {
+  const folder = await temporaryFileBucket();
+  try {
+    const url = folder.bucket.url;
+    const init = ['init', url, '--name', 'plain', '--no-upstream', '--no-listings'];
+    const made = await runNiche(init, { env: { HOME: folder.directory } });
+    assert.equal(made.status, 0, made.stderr);
+    assert.match((await runNiche(['show', '-u', url])).stdout, /^listings: +none$/m);
+  } finally {
+    await folder.close();
+  }
+});

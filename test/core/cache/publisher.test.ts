@@ -10,6 +10,17 @@ import { auditRecords, createTestCache } from '../../support/cache-kit.ts';
 import { testPath } from '../../support/cache-paths.ts';
 
 describe('publishing a batch', () => {
+  it('makes no listings for a cache that has none, now or when a path is staged again', async () => {
+    const cache = createTestCache({ config: { listings: false } });
+    const path = await testPath('hello');
+    for (const status of ['published', 'exists'] as const) {
+      const id = await cache.stage([path]);
+      await cache.publish(id);
+      assert.equal((await cache.receipt(id.upload, path.info))?.status, status);
+    }
+    assert.equal(await cache.public.head(listingKey(storeHash(path.info.path))), null);
+  });
+
   for (const kind of ['zstd', 'none'] as const) {
     it(`makes narinfo, NAR, listing, receipt and audit, with compression ${kind}`, async () => {
       const cache = createTestCache({ config: { compression: { kind, level: 3 } } });
