@@ -60,12 +60,20 @@ export async function eachConcurrent<T>(
   if (failures.length > 0) throw failures[0];
 }
 
-/** Runs what it is given one after the other; a failure is its own affair, and the next one's turn comes. */
-export function createTurns(): <T>(work: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (work) => {
-    const turn = last.then(work);
-    last = turn.catch(() => undefined);
-    return turn;
+/** Runs what it is given, at most `limit` at a time, in the order in which it came. */
+export function createLimit(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = [];
+  let running = 0;
+  return async (work) => {
+    if (running < limit) running += 1;
+    // Whoever has ended hands over its place.
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else running -= 1;
+    }
   };
 }

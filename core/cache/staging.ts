@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 
-import { createTurns, mapConcurrent } from '../concurrency.ts';
+import { createLimit, mapConcurrent } from '../concurrency.ts';
 import { NicheError, isNicheError, toError } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxLogBytes, maxManifestBytes } from '../limits.ts';
 import { formatHash } from '../nix/hash.ts';
@@ -55,8 +55,8 @@ export interface StagerOptions {
 
 /** What a manifest needs around its entries, in bytes. */
 const manifestOverheadBytes = 64;
-/** Of one batch; to read one, a process of Nix's is run. */
-const logsAtOnce = 4;
+/** Of all batches: to read one a process of Nix's is run, and to send it takes a round trip. */
+const logsAtOnce = 8;
 
 interface Batch {
   readonly id: BatchId;
@@ -73,7 +73,8 @@ export function createStager(options: StagerOptions): Stager {
   const stagedLogs = new Set<string>();
   /** The ends of small batches that are not through yet, by the paths that these hold. */
   const ends = new Map<string, Promise<unknown>>();
-  const packInTurn = createTurns();
+  const packInTurn = createLimit(1);
+  const stageLogInTurn = createLimit(logsAtOnce);
   let company: LocalPath[] = [];
   let companyNarBytes = 0;
   let companyManifestBytes = 0;
@@ -284,7 +285,9 @@ export function createStager(options: StagerOptions): Stager {
   }
 
   async function stageLogs(uploadId: string, paths: readonly LocalPath[]): Promise<void> {
-    await mapConcurrent(paths, logsAtOnce, (path) => stageLog(uploadId, path));
+    await mapConcurrent(paths, logsAtOnce, (path) =>
+      stageLogInTurn(() => stageLog(uploadId, path)),
+    );
   }
 
   async function stageLog(uploadId: string, { info, readLog }: LocalPath): Promise<void> {

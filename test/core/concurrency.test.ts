@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { eachConcurrent } from '../../core/concurrency.ts';
+import { createLimit, eachConcurrent } from '../../core/concurrency.ts';
 
 /** 0, 1, 2 … up to and without `end`; tells how many were taken. */
 function numbers(end: number): { source: AsyncIterable<number>; taken: () => number } {
@@ -67,4 +67,31 @@ test('what runs is waited for when the source fails', async () => {
   };
   await assert.rejects(eachConcurrent(source(), 4, work), /the source is dry/);
   assert.equal(running, 0);
+});
+
+test('what is limited runs in order, never more at once than allowed, and a failure is its own', async () => {
+  for (const limit of [1, 3]) {
+    const run = createLimit(limit);
+    const begun: number[] = [];
+    let running = 0;
+    let most = 0;
+    const work = async (item: number): Promise<number> => {
+      begun.push(item);
+      running += 1;
+      most = Math.max(most, running);
+      for (let turns = item % 4; turns >= 0; turns -= 1) await turn();
+      running -= 1;
+      if (item % 5 === 4) throw new Error(`injected ${item}`);
+      return item;
+    };
+    const items = Array.from({ length: 20 }, (_, index) => index);
+    const ends = await Promise.allSettled(items.map((item) => run(() => work(item))));
+    assert.deepEqual(begun, items);
+    assert.deepEqual(
+      ends.map((end) => (end.status === 'fulfilled' ? end.value : null)),
+      items.map((item) => (item % 5 === 4 ? null : item)),
+    );
+    assert.equal(most, limit);
+    assert.equal(await run(() => Promise.resolve('after')), 'after');
+  }
 });
