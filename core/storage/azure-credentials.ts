@@ -71,6 +71,7 @@ export function parseConnectionString(text: string): {
   if (!URL.canParse(endpoint) || (key === undefined) === (sas === undefined)) {
     throw refused(
       'expected a connection string with AccountName or BlobEndpoint, and AccountKey or SharedAccessSignature',
+      'it is printed by: az storage account show-connection-string --name <account>',
     );
   }
   return {

@@ -1,3 +1,5 @@
+import { accountUrl, type AzureLocation } from './azure-url.ts';
+import type { Verdict } from './connection-failure.ts';
 import {
   isSkewed,
   judgeHttp,
@@ -6,12 +8,18 @@ import {
   toFailure,
   verdicts,
   type HttpFailure,
-  type Verdict,
 } from './http-failure.ts';
 import type { Failure } from './pace.ts';
 
 const down: Verdict = verdicts.down;
 const retryLater: Verdict = verdicts.throttled;
+
+const notAccepted: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'Azure does not accept the credentials',
+  hint: 'check that the key or the signature is this account’s, that it has not expired, and the clock',
+};
 
 /** By Azure's own codes; the rest by status. */
 const byCode: Readonly<Record<string, Verdict>> = {
@@ -38,12 +46,7 @@ const byCode: Readonly<Record<string, Verdict>> = {
   AuthorizationResourceTypeMismatch: denied('the signature is for another kind of resource'),
   InsufficientAccountPermissions: denied('the credentials do not allow this'),
   AccountIsDisabled: denied('the account is disabled'),
-  AuthenticationFailed: {
-    kind: 'final',
-    code: 'storage-denied',
-    why: 'Azure does not accept the credentials',
-    hint: 'check that the key or the signature is this account’s, that it has not expired, and the clock',
-  },
+  AuthenticationFailed: notAccepted,
 };
 
 /** Of Azure’s identity library, by the class’s name. */
@@ -59,10 +62,20 @@ function denied(why: string): Verdict {
   };
 }
 
-/** Judges what an attempt threw; the error tells what failed, why, and what to do. */
-export function explainAzureError(error: unknown, action: string): Failure {
+/**
+ * Judges what an attempt threw; the error tells what failed, why, and what to do.
+ *
+ * @param anonymously where it was asked for without credentials; null where it had some
+ */
+export function explainAzureError(
+  error: unknown,
+  action: string,
+  anonymously: AzureLocation | null,
+): Failure {
   const failure = read(error);
-  return toFailure(failure, judge(failure, error), action, error);
+  const verdict = judge(failure, error);
+  const isForLack = anonymously !== null && verdict.code === 'storage-denied';
+  return toFailure(failure, isForLack ? noCredentials(anonymously) : verdict, action, error);
 }
 
 /** Whether `error` is Azure's answer with one of these codes, or with one of these statuses. */
@@ -74,6 +87,15 @@ export function isAzureError(error: unknown, ...which: readonly (string | number
 /** Whether the request may have been carried out although it failed. */
 export function mayHaveReachedAzure(error: unknown): boolean {
   return mayHaveHappened(read(error));
+}
+
+function noCredentials(location: AzureLocation): Verdict {
+  return {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'it is not public, and there are no credentials for this account at this endpoint',
+    hint: `set AZURE_STORAGE_CONNECTION_STRING (its BlobEndpoint being ${accountUrl(location)}), or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY`,
+  };
 }
 
 function judge(failure: HttpFailure, error: unknown): Verdict {
@@ -90,6 +112,8 @@ function judge(failure: HttpFailure, error: unknown): Verdict {
     return denied('an Azure identity is used over https only');
   }
   if (failure.status === 403 && isSkewed(failure)) return verdicts.skewed;
+  // Of wrong signatures; the code that comes with it differs.
+  if (/failed to authenticate the request/i.test(failure.message)) return notAccepted;
   return byCode[failure.code ?? ''] ?? judgeHttp(failure);
 }
 

@@ -91,7 +91,8 @@ export function createAzureSession(location: AzureLocation, options: AzureOption
         action,
         signal,
         attempt: async () => attempt(await (api ??= load())),
-        explain: (error) => explainAzureError(error, action),
+        explain: (error) =>
+          explainAzureError(error, action, access.kind === 'anonymous' ? location : null),
       });
     },
   };

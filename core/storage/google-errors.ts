@@ -1,3 +1,4 @@
+import type { Verdict } from './connection-failure.ts';
 import {
   isSkewed,
   judgeHttp,
@@ -6,7 +7,6 @@ import {
   toFailure,
   verdicts,
   type HttpFailure,
-  type Verdict,
 } from './http-failure.ts';
 import type { Failure } from './pace.ts';
 import type { HttpAnswer } from './transport.ts';
@@ -65,6 +65,12 @@ const noCredentials: Verdict = {
   hint: 'sign on with gcloud auth application-default login, or name a service account’s file with GOOGLE_APPLICATION_CREDENTIALS',
 };
 
+const noSuchFile: Verdict = {
+  ...noCredentials,
+  why: 'the credentials that GOOGLE_APPLICATION_CREDENTIALS names cannot be read',
+  hint: 'name a file of credentials for Google, or unset it to use what gcloud auth application-default login left',
+};
+
 /** Judges what an attempt threw; the error tells what failed, why, and what to do. */
 export function explainGoogleError(error: unknown, action: string): Failure {
   const failure = read(error);
@@ -106,7 +112,7 @@ function judgeCredentials(failure: HttpFailure): Verdict {
   const { message, status } = failure;
   if (/could not load the default credentials/i.test(message)) return noCredentials;
   if (/invalid_grant|invalid_client|invalid jwt/i.test(message)) return badKey;
-  if (/ENOENT|no such file|not a file|unable to read/i.test(message)) return noCredentials;
+  if (/ENOENT|no such file|not a file|unable to read/i.test(message)) return noSuchFile;
   if (/DECODER|PEM|private key/i.test(message)) return badKey;
   return status === undefined
     ? judgeHttp(failure)

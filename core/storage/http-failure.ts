@@ -1,4 +1,5 @@
-import { messageOf, NicheError, quote, type NicheErrorCode } from '../errors.ts';
+import { messageOf, NicheError, quote } from '../errors.ts';
+import { down, judgeConnection, type Verdict } from './connection-failure.ts';
 import type { Failure } from './pace.ts';
 
 /** What became of a request, as far as a driver's errors tell. */
@@ -14,15 +15,6 @@ export interface HttpFailure {
   readonly date?: string | undefined;
 }
 
-/** What a failure means. */
-export interface Verdict {
-  readonly kind: Failure['kind'];
-  readonly code: NicheErrorCode;
-  /** In words; else what the server or the system says. */
-  readonly why?: string;
-  readonly hint?: string;
-}
-
 /** What goes for every storage behind HTTP. */
 export const verdicts = {
   throttled: {
@@ -31,7 +23,7 @@ export const verdicts = {
     why: 'the storage asks for fewer requests',
     hint: 'try again later; what was stored is kept',
   },
-  down: { kind: 'transient', code: 'storage-unavailable' },
+  down,
   damaged: {
     kind: 'transient',
     code: 'storage-integrity',
@@ -44,29 +36,15 @@ export const verdicts = {
     why: 'this machine’s clock differs too much from the storage’s',
     hint: 'set the clock',
   },
-  tls: {
-    kind: 'final',
-    code: 'storage-unavailable',
-    hint: 'for a certificate of your own set NODE_EXTRA_CA_CERTS to its authority’s file; for a server without TLS write endpoint=http://…',
-  },
 } as const satisfies Record<string, Verdict>;
-
-const tlsCode =
-  /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|EPROTO|HOSTNAME_MISMATCH)/;
 
 /** A signature is refused when its time is off by more than this, in milliseconds. */
 const maxSkewMs = 15 * 60_000;
 
 /** Judges by the status, or by the system's code where no answer came. */
-export function judgeHttp({ status, code = '', message }: HttpFailure): Verdict {
-  if (status === undefined) {
-    if (tlsCode.test(code) || /certificate/i.test(message)) return verdicts.tls;
-    if (code === 'ENOTFOUND') return { ...verdicts.down, hint: 'check the name in the URL' };
-    if (code === 'ECONNREFUSED') {
-      return { ...verdicts.down, hint: 'is the server running, and the endpoint right?' };
-    }
-    return verdicts.down;
-  }
+export function judgeHttp(failure: HttpFailure): Verdict {
+  const { status } = failure;
+  if (status === undefined) return judgeConnection(failure);
   if (status === 429 || status === 503) return verdicts.throttled;
   if (status === 507) return verdicts.full;
   if (status === 401 || status === 403) return { kind: 'final', code: 'storage-denied' };
@@ -76,7 +54,7 @@ export function judgeHttp({ status, code = '', message }: HttpFailure): Verdict 
 }
 
 /** Whether the storage's clock, as its answer shows it, is so far from ours that it refuses. */
-export function isSkewed({ date }: HttpFailure): boolean {
+export function isSkewed({ date }: Pick<HttpFailure, 'date'>): boolean {
   const theirs = Date.parse(date ?? '');
   return Number.isFinite(theirs) && Math.abs(theirs - Date.now()) > maxSkewMs;
 }

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { throwIfAborted } from './aborted.ts';
 import { NicheError, messageOf, quote } from '../errors.ts';
+import { judgeConnection, type Verdict } from './connection-failure.ts';
+import { systemError } from './http-failure.ts';
 import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertKey } from './keys.ts';
 
@@ -56,7 +58,9 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       } catch (cause) {
         deadline.end();
         throwIfAborted(init.signal, `reading ${url}/${key}`);
-        failure = unavailable(url, key, messageOf(causeOf(cause)), cause);
+        const verdict = judgeConnection(describe(cause));
+        failure = unreachable(url, key, verdict, cause);
+        if (verdict.kind === 'final') throw failure;
       }
       if (attempt >= retries) throw failure;
       await sleep(waitMs, undefined, { signal: init.signal }).catch(() => undefined);
@@ -192,6 +196,23 @@ function objectInfo(key: string, response: Response): ObjectInfo {
 
 function unavailable(url: string, key: string, why: string, cause?: unknown): NicheError {
   return new NicheError('storage-unavailable', `cannot read ${url}/${key}: ${why}`, { cause });
+}
+
+function unreachable(url: string, key: string, verdict: Verdict, cause: unknown): NicheError {
+  const { code, message } = describe(cause);
+  const why = verdict.why === undefined ? message : `${verdict.why} (${code ?? message})`;
+  return new NicheError('storage-unavailable', `cannot read ${url}/${key}: ${why}`, {
+    cause,
+    ...(verdict.hint === undefined ? {} : { hint: verdict.hint }),
+  });
+}
+
+function describe(error: unknown): {
+  readonly code?: string | undefined;
+  readonly message: string;
+} {
+  const { code, message } = systemError(causeOf(error));
+  return { code, message: /[\r\n]/.test(message) ? quote(message.trim()) : message };
 }
 
 /** fetch wraps what went wrong ("fetch failed") around what did (ECONNREFUSED …). */

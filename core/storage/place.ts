@@ -101,23 +101,29 @@ const byStrength: readonly Conditional[] = ['no', 'put', 'yes'];
 /** Tries each kind of write with a condition that does not hold. Leaves nothing. */
 async function probeConditions(bucket: Bucket): Promise<Conditional> {
   const key = `niche-probe-${randomUUID()}`;
-  const create = { ifAbsent: true };
-  const body = Buffer.from('niche tries what this storage can do\n');
+  await bucket.put(key, probe);
   try {
-    await bucket.put(key, body);
-    const isHeeded = await isRefused(async () => bucket.put(key, body, create));
-    if (!isHeeded || (await bucket.replace(key, body, '"0"')) !== 'changed') return 'no';
-    const upload = await bucket.upload(key);
-    try {
-      await upload.write(Buffer.alloc(partBytes + 1));
-      return (await isRefused(async () => upload.commit(create))) ? 'yes' : 'put';
-    } finally {
-      await upload.abort();
-    }
+    return await probeWith(bucket, key);
   } finally {
     await bucket.delete([key]);
   }
 }
+
+/** @param key of an object that is there */
+async function probeWith(bucket: Bucket, key: string): Promise<Conditional> {
+  const create = { ifAbsent: true };
+  const isHeeded = await isRefused(async () => bucket.put(key, probe, create));
+  if (!isHeeded || (await bucket.replace(key, probe, '"0"')) !== 'changed') return 'no';
+  const upload = await bucket.upload(key);
+  try {
+    await upload.write(Buffer.alloc(partBytes + 1));
+    return (await isRefused(async () => upload.commit(create))) ? 'yes' : 'put';
+  } finally {
+    await upload.abort();
+  }
+}
+
+const probe = Buffer.from('niche tries what this storage can do\n');
 
 /** Whether what is there stands in the way of `write`; a server may also not know the condition. */
 async function isRefused(write: () => Promise<string>): Promise<boolean> {

@@ -1,6 +1,8 @@
-import { messageOf, NicheError, quote, type NicheErrorCode } from '../errors.ts';
+import { messageOf, NicheError, quote } from '../errors.ts';
+import { down, judgeConnection, type Verdict } from './connection-failure.ts';
+import { isSkewed, verdicts as verdictsOfHttp } from './http-failure.ts';
 import type { Failure } from './pace.ts';
-import type { S3Location } from './s3-url.ts';
+import { formatS3Url, type S3Location } from './s3-url.ts';
 
 /** What the SDK throws, as far as it is looked at. */
 interface S3Failure {
@@ -14,21 +16,12 @@ interface S3Failure {
   readonly message: string;
 }
 
-interface Verdict {
-  readonly kind: Failure['kind'];
-  readonly code: NicheErrorCode;
-  /** In words; else what the server or the system says. */
-  readonly why?: string;
-  readonly hint?: string;
-}
-
 const throttled: Verdict = {
   kind: 'throttled',
   code: 'storage-unavailable',
   why: 'the storage asks for fewer requests',
   hint: 'try again later; what was stored is kept',
 };
-const down: Verdict = { kind: 'transient', code: 'storage-unavailable' };
 const damaged: Verdict = {
   kind: 'transient',
   code: 'storage-integrity',
@@ -40,6 +33,16 @@ const denied: Verdict = {
   code: 'storage-denied',
   why: 'access denied',
   hint: 'see which permissions docs/storage asks for, and which credentials are in use',
+};
+
+// The SDK has set its clock by the answer, so the next attempt may be good.
+const skewed: Verdict = { ...verdictsOfHttp.skewed, kind: 'transient' };
+
+const noCredentials: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'there are no credentials',
+  hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=',
 };
 
 /** By S3's own codes, those of other servers included. */
@@ -83,19 +86,8 @@ const verdicts: Readonly<Record<string, Verdict>> = {
     hint: 'get new ones, as with: aws sso login',
   },
   InvalidToken: { kind: 'final', code: 'storage-denied', hint: 'check AWS_SESSION_TOKEN' },
-  // The SDK has set its clock by the answer, so the next attempt may be good.
-  RequestTimeTooSkewed: {
-    kind: 'transient',
-    code: 'storage-denied',
-    why: 'this machine’s clock differs too much from the storage’s',
-    hint: 'set the clock',
-  },
-  CredentialsProviderError: {
-    kind: 'final',
-    code: 'storage-denied',
-    why: 'there are no credentials',
-    hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=',
-  },
+  RequestTimeTooSkewed: skewed,
+  CredentialsProviderError: noCredentials,
   TokenProviderError: {
     kind: 'final',
     code: 'storage-denied',
@@ -124,6 +116,13 @@ const verdicts: Readonly<Record<string, Verdict>> = {
   XMinioAdminBucketQuotaExceeded: { kind: 'final', code: 'storage-full' },
 };
 
+const unexplained: Verdict = {
+  kind: 'final',
+  code: 'storage-unavailable',
+  why: 'the storage does not take this request, and says no more',
+  hint: 'check the endpoint and the region in the URL',
+};
+
 /** By the answer's status, where its code says nothing. */
 const byStatus: Readonly<Record<number, Verdict>> = {
   401: { kind: 'final', code: 'storage-denied' },
@@ -140,9 +139,6 @@ const byStatus: Readonly<Record<number, Verdict>> = {
 
 const wrongRegion =
   /^(?:PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException|TemporaryRedirect)$/;
-const tlsCode =
-  /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO|HOSTNAME_MISMATCH)/;
-
 /** Judges what an attempt threw; the error tells what failed, why, and what to do. */
 export function explainS3Error(error: unknown, action: string, location: S3Location): Failure {
   const failure = read(error);
@@ -177,7 +173,7 @@ export function mayHaveHappened(error: unknown): boolean {
 }
 
 function judge(failure: S3Failure, location: S3Location): Verdict {
-  const { name, status, code = '' } = failure;
+  const { name, status } = failure;
   const region = regionIn(failure);
   if (wrongRegion.test(name) || status === 301 || status === 307) {
     const asked = location.region ?? 'the default one';
@@ -185,12 +181,26 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
       kind: 'final',
       code: 'storage-unavailable',
       why: `the bucket is not in the region ${asked}${region === undefined ? '' : ` but in ${region}`}`,
-      hint: `write s3://${location.bucket}?region=${region ?? '…'}`,
+      hint:
+        region === undefined
+          ? 'write the region that it is in, as ?region=eu-central-1'
+          : `write ${formatS3Url({ ...location, region })}`,
+    };
+  }
+  if (name === 'CredentialsProviderError' && location.profile !== undefined) {
+    return {
+      ...noCredentials,
+      why: `the profile ${quote(location.profile)} gives no credentials`,
+      hint: `see ~/.aws/config, or make it with: aws configure --profile ${location.profile}`,
     };
   }
   const known = verdicts[name];
   if (known !== undefined) return known;
+  // A HEAD's answer says no more than the time.
+  if (status === 403 && isSkewed({ date: failure.headers['date'] })) return skewed;
   if (status !== undefined && byStatus[status] !== undefined) return byStatus[status];
+  // As to a HEAD, whose answer has no body.
+  if (status === 400 && /^(?:Unknown(?:Error)?)?$/.test(name)) return unexplained;
   // An answer that makes no sense, as a proxy's page, or one that was cut.
   if (status !== undefined) {
     return status < 300 || status >= 500 ? down : { kind: 'final', code: 'storage-unavailable' };
@@ -203,22 +213,14 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
       hint: `write s3://${location.bucket}?region=…, or set AWS_REGION`,
     };
   }
-  if (tlsCode.test(code) || /certificate/i.test(failure.message)) {
-    return {
-      kind: 'final',
-      code: 'storage-unavailable',
-      hint: 'for a certificate of your own set NODE_EXTRA_CA_CERTS to its authority’s file; for a server without TLS write endpoint=http://…',
-    };
-  }
-  if (code === 'ENOTFOUND') return { ...down, hint: 'check the endpoint’s name, or the region' };
-  if (code === 'ECONNREFUSED')
-    return { ...down, hint: 'is the server running, and the endpoint right?' };
-  return down;
+  return judgeConnection(failure);
 }
 
 function regionIn({ headers, message }: S3Failure): string | undefined {
   return (
-    headers['x-amz-bucket-region'] ?? /expecting '([a-z0-9-]+)'/.exec(message)?.[1] ?? undefined
+    headers['x-amz-bucket-region'] ??
+    /expecting ['"]([a-z0-9-]+)['"]/.exec(message)?.[1] ??
+    undefined
   );
 }
 

@@ -44,7 +44,8 @@ async function createBucket(session: S3Session, isPublic: boolean): Promise<Crea
     action: `looking for ${url}`,
     attempt: async ({ sdk, client }) => {
       try {
-        await client.send(new sdk.HeadBucketCommand({ Bucket }));
+        // The answer to a HEAD would not say what is wrong: the region, the clock, the keys.
+        await client.send(new sdk.ListObjectsV2Command({ Bucket, MaxKeys: 1 }));
         return true;
       } catch (error) {
         if (isS3Error(error, 404)) return false;

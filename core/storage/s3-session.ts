@@ -120,7 +120,8 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
   return {
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
-    ...(location.profile === undefined ? {} : { profile: location.profile }),
+    // Which of two sources it takes the URL says, so that the SDK need not warn in nine lines.
+    ...(location.profile === undefined ? {} : { profile: location.profile, logger: silent }),
     ...identity(options.credentials, region),
     cacheMiddleware: true,
     // Retries are ours: they cut the concurrency too.
@@ -139,6 +140,13 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
     },
   };
 }
+
+const silent = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
 
 function identity(
   credentials: StorageCredentials | undefined,

@@ -1,0 +1,312 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
+import { runNiche } from '../support/cli.ts';
+import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
+import { startS3Server, whyNoS3, type S3Server } from '../support/s3-servers.ts';
+import { makeCertificates, startTlsFront } from '../support/tls-front.ts';
+
+const home = await mkdtemp(join(tmpdir(), 'niche-bad-storage-'));
+after(() => rm(home, { recursive: true, force: true }));
+const certificates = await makeCertificates(home);
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+interface Refusal {
+  readonly why: string;
+  readonly hint: string;
+}
+
+const untrusted: Refusal = {
+  why: 'the server’s certificate is of no authority that this machine trusts',
+  hint: 'if it is one of your own, set NODE_EXTRA_CA_CERTS to the authority’s file, or NODE_USE_SYSTEM_CA=1 where the system has it; Nix’s setting for that is ssl-cert-file',
+};
+const expired: Refusal = {
+  why: 'the server’s certificate has expired (CERT_HAS_EXPIRED)',
+  hint: 'have it renewed; if it is good yet, this machine’s clock is wrong',
+};
+const elsewhere: Refusal = {
+  why: 'the server’s certificate is for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
+  hint: 'name the server in the URL as its certificate does',
+};
+const plain: Refusal = {
+  why: 'that server does not speak TLS',
+  hint: 'if it is meant to be without, write http:// in place of https://',
+};
+const broken: Refusal = {
+  why: 'the server broke the connection off (',
+  hint: 'try again later; a server that speaks TLS is named with https://',
+};
+
+/** On a machine that has nothing but `env`. */
+async function say(
+  args: readonly string[],
+  env: Env,
+): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  const nothing = { AWS_EC2_METADATA_DISABLED: 'true', AWS_CONFIG_FILE: '/dev/null' };
+  return runNiche(args, { cwd: home, env: { ...nothing, HOME: home, ...env } });
+}
+
+function assertSaid(
+  ran: { status: number | null; stdout: string; stderr: string },
+  { why, hint }: Refusal,
+): void {
+  assert.equal(ran.status, 1, ran.stderr);
+  assert.equal(ran.stdout, '');
+  const [message = '', next = '', ...more] = ran.stderr.split('\n');
+  assert.ok(message.startsWith('niche: ') && message.includes(why), ran.stderr);
+  assert.equal(next, `niche: ${hint}`);
+  assert.deepEqual(more, [''], 'a line that says what is wrong, and one that says what to do');
+  assert.doesNotMatch(ran.stderr, /-secret|AAAAAAAA/);
+}
+
+/** How TLS can be wrong before the server at `origin`; `at` asks for it at another address. */
+function tlsCases(
+  origin: () => string,
+  at: (url: string) => { readonly args: readonly string[]; readonly env: Env },
+): void {
+  for (const [name, refusal] of [
+    ['good', untrusted],
+    ['selfSigned', untrusted],
+    ['expired', expired],
+    ['elsewhere', elsewhere],
+  ] as const) {
+    test(`TLS: a certificate that is ${name}`, async (t) => {
+      const front = await startTlsFront(origin(), certificates[name]);
+      t.after(() => front.stop());
+      const { args, env } = at(front.url);
+      const trust = { NODE_EXTRA_CA_CERTS: certificates.authorityFile };
+      assertSaid(await say(args, name === 'good' ? env : { ...env, ...trust }), refusal);
+      if (name !== 'good') return;
+      const trusted = await say(args, { ...env, ...trust });
+      assert.equal(trusted.status, 0, trusted.stderr);
+    });
+  }
+
+  test('TLS: https:// where there is none, http:// where there is', async (t) => {
+    const encrypted = at(origin().replace('http:', 'https:'));
+    assertSaid(await say(encrypted.args, encrypted.env), plain);
+    const front = await startTlsFront(origin(), certificates.good);
+    t.after(() => front.stop());
+    const open = at(front.url.replace('https:', 'http:'));
+    assertSaid(await say(open.args, open.env), broken);
+  });
+}
+
+const init = (url: string): string[] => ['init', url, '--name', 'x', '--no-upstream'];
+const status = (url: string): string[] => ['status', '-u', url];
+
+/** A Node that takes this file first has a clock that is two hours fast. */
+const fastClock = `const Real = Date;
+const aheadMs = 7_200_000;
+globalThis.Date = class extends Real {
+  constructor(...given) {
+    if (given.length > 0) super(...given);
+    else super(Real.now() + aheadMs);
+  }
+  static now() {
+    return Real.now() + aheadMs;
+  }
+};
+`;
+
+describe('S3 that cannot be used', { skip: whyNoS3('versitygw') ?? false }, () => {
+  let server: S3Server;
+  before(async () => {
+    server = await startS3Server('versitygw');
+    const made = await say([...init(server.url('acme')), '--create'], server.env);
+    assert.equal(made.status, 0, made.stderr);
+    await writeFile(join(home, 'clock.mjs'), fastClock);
+  });
+  after(() => server.stop());
+
+  /** Both what begins with a GET and what begins with a look for the bucket. */
+  const everyWay = (parameters = ''): string[][] => [
+    status(server.url('acme') + parameters),
+    [...init(server.url('acme') + parameters), '--create'],
+  ];
+
+  for (const [name, env, refusal] of [
+    [
+      'a secret key that is wrong',
+      { AWS_SECRET_ACCESS_KEY: 'AAAAAAAA' },
+      {
+        why: 'the secret key does not belong to the access key (SignatureDoesNotMatch, 403)',
+        hint: 'check AWS_SECRET_ACCESS_KEY, or the profile',
+      },
+    ],
+    [
+      'an access key that nobody has',
+      { AWS_ACCESS_KEY_ID: 'nobody' },
+      {
+        why: 'the storage does not know this access key (InvalidAccessKeyId, 403)',
+        hint: 'check AWS_ACCESS_KEY_ID, or the profile, and that the endpoint is the right one',
+      },
+    ],
+    [
+      'no credentials',
+      { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined },
+      {
+        why: 'there are no credentials',
+        hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=',
+      },
+    ],
+  ] as const) {
+    test(name, async () => {
+      for (const args of everyWay()) {
+        assertSaid(await say(args, { ...server.env, ...env }), refusal);
+      }
+    });
+  }
+
+  test('another region', async () => {
+    const { endpoint } = server;
+    for (const args of everyWay()) {
+      const elsewhereArgs = args.map((arg) => arg.replace('us-east-1', 'eu-central-1'));
+      assertSaid(await say(elsewhereArgs, server.env), {
+        why: 'the bucket is not in the region eu-central-1 but in us-east-1 (AuthorizationHeaderMalformed, 400)',
+        hint: `write s3://acme?region=us-east-1&endpoint=${endpoint}`,
+      });
+    }
+  });
+
+  test('a profile that is not there, whatever else there is', async () => {
+    for (const args of everyWay('&profile=none')) {
+      assertSaid(await say(args, server.env), {
+        why: 'the profile "none" gives no credentials',
+        hint: 'see ~/.aws/config, or make it with: aws configure --profile none',
+      });
+    }
+  });
+
+  test('no such bucket', async () => {
+    for (const args of [status(server.url('missing')), init(server.url('missing'))]) {
+      assertSaid(await say(args, server.env), {
+        why: 'there is no such bucket (NoSuchBucket, 404)',
+        hint: 'check its name and region; niche init --create makes one',
+      });
+    }
+  });
+
+  // Its signatures are two hours from the future, which this server refuses: the answer tells the time.
+  test('a clock that is wrong stands in nobody’s way', async () => {
+    const env = { ...server.env, NODE_OPTIONS: `--import ${join(home, 'clock.mjs')}` };
+    const told = await say(status(server.url('acme')), env);
+    assert.equal(told.status, 0, told.stderr);
+    const made = await say([...init(server.url('fast')), '--create'], env);
+    assert.equal(made.status, 0, made.stderr);
+  });
+
+  tlsCases(
+    () => server.endpoint,
+    (origin) => ({ args: status(server.url('acme', origin)), env: server.env }),
+  );
+
+  describe('read over HTTP', () => {
+    tlsCases(
+      () => server.endpoint,
+      (origin) => ({ args: ['show', '-u', `${origin}/acme`], env: {} }),
+    );
+  });
+});
+
+describe('Azure that cannot be used', { skip: whyNoAzurite() ?? false }, () => {
+  let server: Azurite;
+  before(async () => {
+    server = await startAzurite();
+    const env = { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() };
+    const made = await say([...init(server.url('acme')), '--create'], env);
+    assert.equal(made.status, 0, made.stderr);
+  });
+  after(() => server.stop());
+
+  test('no credentials, or those of another endpoint', async () => {
+    const elsewhereString = server.connectionString('http://127.0.0.1:9');
+    for (const env of [{}, { AZURE_STORAGE_CONNECTION_STRING: elsewhereString }]) {
+      for (const args of [status(server.url('acme')), [...init(server.url('acme')), '--create']]) {
+        assertSaid(await say(args, env), {
+          why: 'it is not public, and there are no credentials for this account at this endpoint (AuthorizationFailure, 403)',
+          hint: `set AZURE_STORAGE_CONNECTION_STRING (its BlobEndpoint being ${server.origin}/${server.account}), or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY`,
+        });
+      }
+    }
+  });
+
+  test('a key or a signature that is wrong', async () => {
+    const endpoint = `${server.origin}/${server.account}`;
+    const ofAccount = `AccountName=${server.account};BlobEndpoint=${endpoint}`;
+    const sas = 'sv=2024-05-04&sp=rl&sr=c&se=2020-01-01T00:00:00Z&sig=AAAAAAAA';
+    for (const AZURE_STORAGE_CONNECTION_STRING of [
+      `${ofAccount};AccountKey=AAAAAAAA`,
+      `${ofAccount};SharedAccessSignature=${sas}`,
+    ]) {
+      const ran = await say(status(server.url('acme')), { AZURE_STORAGE_CONNECTION_STRING });
+      assertSaid(ran, {
+        why: 'Azure does not accept the credentials (AuthorizationFailure, 403)',
+        hint: 'check that the key or the signature is this account’s, that it has not expired, and the clock',
+      });
+    }
+  });
+
+  test('a connection string that is none', async () => {
+    const env = { AZURE_STORAGE_CONNECTION_STRING: 'AAAAAAAA' };
+    assertSaid(await say(status(server.url('acme')), env), {
+      why: 'expected a connection string with AccountName or BlobEndpoint, and AccountKey or SharedAccessSignature',
+      hint: 'it is printed by: az storage account show-connection-string --name <account>',
+    });
+  });
+
+  test('no such container', async () => {
+    const env = { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() };
+    for (const args of [status(server.url('missing')), init(server.url('missing'))]) {
+      assertSaid(await say(args, env), {
+        why: 'there is no such container (ContainerNotFound, 404)',
+        hint: 'check the account and the container in the URL; niche init --create makes one',
+      });
+    }
+  });
+
+  tlsCases(
+    () => server.origin,
+    (origin) => ({ args: ['show', '-u', server.url('acme', origin)], env: {} }),
+  );
+});
+
+describe('Google that cannot be used', { skip: whyNoFakeGcs() ?? false }, () => {
+  let server: FakeGcs;
+  before(async () => {
+    server = await startFakeGcs();
+    const made = await say([...init(server.url('acme')), '--create'], {});
+    assert.equal(made.status, 0, made.stderr);
+  });
+  after(() => server.stop());
+
+  test('no such bucket', async () => {
+    for (const args of [status(server.url('missing')), init(server.url('missing'))]) {
+      assertSaid(await say(args, {}), {
+        why: 'there is no such bucket (',
+        hint: 'check its name in the URL; niche init --create makes one',
+      });
+    }
+  });
+
+  test('credentials that cannot be read', async () => {
+    const file = join(home, 'credentials.json');
+    await writeFile(file, 'AAAAAAAA');
+    for (const GOOGLE_APPLICATION_CREDENTIALS of [file, `${file}.none`]) {
+      assertSaid(await say(status('gs://acme'), { GOOGLE_APPLICATION_CREDENTIALS }), {
+        why: 'the credentials that GOOGLE_APPLICATION_CREDENTIALS names cannot be read',
+        hint: 'name a file of credentials for Google, or unset it to use what gcloud auth application-default login left',
+      });
+    }
+  });
+
+  tlsCases(
+    () => server.origin,
+    (origin) => ({ args: status(server.url('acme', origin)), env: {} }),
+  );
+});
