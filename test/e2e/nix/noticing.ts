@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { Environment } from '../../../cli/nix/environment.ts';
 import type { NixConfigEntry } from '../../../cli/nix/nix-config.ts';
@@ -23,26 +24,49 @@ export interface NoteOptions {
   readonly daemon?: NixDaemon;
   readonly env?: Environment;
   readonly config?: readonly NixConfigEntry[];
+  /**
+   * Paths that the hook tells of before the graph is read at all: what is built while it is read may
+   * be noticed either way. @default none
+   */
+  readonly hookFirst?: number;
 }
+
+/** For the hook to tell; it is only waited for so long when it never does, in milliseconds. */
+const hookTellsWithinMs = 60_000;
 
 /** Runs a command in a lab, as `niche build` and `niche exec` do, and collects what is noticed. */
 export async function note(
   lab: NixLab,
   command: string,
   args: readonly string[],
-  { daemon, env: more = {}, config = [] }: NoteOptions = {},
+  { daemon, env: more = {}, config = [], hookFirst = 0 }: NoteOptions = {},
 ): Promise<Noted> {
   const env = { ...(daemon ?? lab).env, ...more };
-  const nix = await openNix({ env, cwd: lab.work });
+  const opened = await openNix({ env, cwd: lab.work });
+  const noticed: NoticedPath[] = [];
+  const hookHasTold = Promise.withResolvers<undefined>();
+  if (hookFirst === 0) hookHasTold.resolve(undefined);
+  const nix: Nix = {
+    ...opened,
+    async ask(tool, asked, options) {
+      if (asked.includes('--include-outputs')) {
+        const late = sleep(hookTellsWithinMs, undefined, { ref: false });
+        await Promise.race([hookHasTold.promise, late]);
+      }
+      return opened.ask(tool, asked, options);
+    },
+  };
   const warnings: string[] = [];
   const onWarning = (message: string): void => {
     warnings.push(message);
   };
   const noticing = await startNoticing({ nix, env, command, args, config, onWarning });
   try {
-    const noticed: NoticedPath[] = [];
     const reading = (async () => {
-      for await (const path of noticing.paths) noticed.push(path);
+      for await (const path of noticing.paths) {
+        noticed.push(path);
+        if (noticed.length === hookFirst) hookHasTold.resolve(undefined);
+      }
     })();
     const executed = await lab.run(command, args, { env: definedOf(noticing.env) });
     noticing.nixEnded();
