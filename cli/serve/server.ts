@@ -1,8 +1,9 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 
-import { NicheError, isNicheError, messageOf, quote, toError } from '../../core/errors.ts';
+import { isNicheError, toError } from '../../core/errors.ts';
+import { listen, type Listening } from '../../core/listen.ts';
 import type { ObjectReader } from '../../core/storage/http.ts';
 import { answer, answerFailure } from './answer.ts';
 
@@ -32,11 +33,7 @@ export interface Access {
 }
 
 /** A cache that is being served. */
-export interface CacheServer {
-  /** Without a slash at its end. */
-  readonly url: string;
-  /** The IP address that it listens on. */
-  readonly address: string;
+export interface CacheServer extends Listening {
   /** Takes nothing more, and resolves once what is under way has been answered. */
   close(): Promise<void>;
 }
@@ -68,23 +65,10 @@ export async function serveCache(options: ServeOptions): Promise<CacheServer> {
     socket.once('close', () => connections.delete(socket));
   });
 
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(
-        new NicheError(
-          'usage',
-          `cannot listen on ${quote(host)}, port ${port}: ${messageOf(cause)}`,
-          { cause, hint: 'choose another with --port; 0 takes a free one' },
-        ),
-      );
-    });
-    server.listen(port, host, resolve);
-  });
-  // It listens on a TCP port, so its address is no pipe's name.
-  const { address, family, port: bound } = server.address() as AddressInfo;
+  const hint = 'choose another with --port; 0 takes a free one';
+  const listening = await listen(server, { host, port, hint });
   return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
-    address,
+    ...listening,
     close: () =>
       new Promise((resolve) => {
         isClosing = true;

@@ -5,6 +5,7 @@ import { isAzureError } from './azure-errors.ts';
 import type { AzureSession } from './azure-session.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertPrefix } from './keys.ts';
+import { listPages, type ListedPage } from './paged-list.ts';
 import { clipRange, type ByteRange } from './range.ts';
 import { emptyBody, resumedBody } from './resumed-body.ts';
 
@@ -119,32 +120,34 @@ async function download(
 export async function* listBlobs(
   session: AzureSession,
   prefix: string,
-  options: RequestOptions = {},
+  { signal }: RequestOptions = {},
 ): AsyncIterable<ObjectInfo> {
   assertPrefix(prefix);
-  const { signal } = options;
-  let continuationToken: string | undefined;
-  do {
-    const page = await session.run({
-      action: `listing ${quote(prefix)} in ${session.url}`,
+  const { prefix: root } = session.location;
+  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const page = async (token: string | undefined): Promise<ListedPage> =>
+    session.run({
+      action,
       signal,
       attempt: async ({ container }) => {
         const listing = container
-          .listBlobsFlat({ prefix: session.location.prefix + prefix, ...abortable(signal) })
+          .listBlobsFlat({ prefix: root + prefix, ...abortable(signal) })
           .byPage({
             maxPageSize: pageSize,
-            ...(continuationToken === undefined ? {} : { continuationToken }),
+            ...(token === undefined ? {} : { continuationToken: token }),
           });
-        const next = await listing.next();
-        return next.done === true ? undefined : next.value;
+        const answer = await listing.next();
+        const found = answer.done === true ? undefined : answer.value;
+        const objects = (found?.segment.blobItems ?? []).map(({ name, properties }) => {
+          const { contentLength, lastModified, etag } = properties;
+          return infoOf(name.slice(root.length), contentLength, lastModified, etag);
+        });
+        // An empty token is none.
+        const next = found?.continuationToken === '' ? undefined : found?.continuationToken;
+        return { objects, next };
       },
     });
-    for (const { name, properties } of page?.segment.blobItems ?? []) {
-      const key = name.slice(session.location.prefix.length);
-      yield infoOf(key, properties.contentLength, properties.lastModified, properties.etag);
-    }
-    continuationToken = page?.continuationToken;
-  } while (continuationToken !== undefined && continuationToken !== '');
+  yield* listPages({ action, signal, page });
 }
 
 /** The SDK's options take no `undefined`. */

@@ -6,6 +6,7 @@ import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './buc
 import { explainGoogleError, isGoogleError } from './google-errors.ts';
 import { discardBody, readJson, type GoogleSession } from './google-session.ts';
 import { assertPrefix } from './keys.ts';
+import { listPages, type ListedPage } from './paged-list.ts';
 import { clipRange, type ByteRange } from './range.ts';
 import { emptyBody, resumedBody } from './resumed-body.ts';
 import type { HttpAnswer } from './transport.ts';
@@ -152,32 +153,33 @@ async function download(
 export async function* listObjects(
   session: GoogleSession,
   prefix: string,
-  options: RequestOptions = {},
+  { signal }: RequestOptions = {},
 ): AsyncIterable<ObjectInfo> {
   assertPrefix(prefix);
-  const { signal } = options;
-  let pageToken: string | undefined;
-  do {
-    const { items, nextPageToken } = await session.run({
-      action: `listing ${quote(prefix)} in ${session.url}`,
+  const { bucket, prefix: root } = session.location;
+  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const onePage = async (pageToken: string | undefined): Promise<ListedPage> =>
+    session.run({
+      action,
       signal,
       attempt: async (send) => {
         const answer = await send({
           method: 'GET',
-          at: `${bucketPath(session.location.bucket)}/o`,
+          at: `${bucketPath(bucket)}/o`,
           query: {
-            prefix: session.location.prefix + prefix,
+            prefix: root + prefix,
             maxResults: String(pageSize),
             fields: 'nextPageToken,items(name,size,updated,generation)',
             pageToken,
           },
         });
-        return page.parse(await readJson(answer));
+        const { items, nextPageToken } = page.parse(await readJson(answer));
+        // An empty token is none.
+        const next = nextPageToken === '' ? undefined : nextPageToken;
+        return { objects: items.map((item) => describe(session, item).info), next };
       },
     });
-    for (const item of items) yield describe(session, item).info;
-    pageToken = nextPageToken;
-  } while (pageToken !== undefined && pageToken !== '');
+  yield* listPages({ action, signal, page: onePage });
 }
 
 /** {@link Bucket.delete}: a request each, which Google does not charge for. */

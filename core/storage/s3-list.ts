@@ -1,7 +1,7 @@
 import { NicheError, quote } from '../errors.ts';
-import { throwIfAborted } from './aborted.ts';
 import type { ObjectInfo, RequestOptions } from './bucket.ts';
-import { assertPrefix, isKey } from './keys.ts';
+import { assertPrefix } from './keys.ts';
+import { listPages, type ListedPage } from './paged-list.ts';
 import { isS3Error } from './s3-errors.ts';
 import { wholeSecond } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
@@ -9,20 +9,17 @@ import type { S3Session } from './s3-session.ts';
 /** The most that one request deletes. */
 const deletesAtOnce = 1000;
 
-/** {@link Bucket.list}, a page a request. What others keep there under no key of ours is left out. */
+/** {@link Bucket.list}. */
 export async function* listObjects(
   session: S3Session,
   prefix: string,
-  options?: RequestOptions,
+  { signal }: RequestOptions = {},
 ): AsyncGenerator<ObjectInfo, void, undefined> {
   assertPrefix(prefix);
-  const { signal } = options ?? {};
   const { prefix: root } = session.location;
-  const action = `listing ${session.url}`;
-  let token: string | undefined;
-  do {
-    throwIfAborted(signal, action);
-    const page = await session.run({
+  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const page = async (token: string | undefined): Promise<ListedPage> =>
+    session.run({
       action,
       signal,
       attempt: async ({ sdk, client, until }) => {
@@ -31,24 +28,20 @@ export async function* listObjects(
           Prefix: root + prefix,
           ...(token === undefined ? {} : { ContinuationToken: token }),
         });
-        return client.send(command, until);
+        const answer = await client.send(command, until);
+        const { Contents = [], IsTruncated, NextContinuationToken = '' } = answer;
+        return {
+          objects: Contents.map(({ Key = '', Size, LastModified, ETag }) => ({
+            key: Key.slice(root.length),
+            size: Size ?? 0,
+            modified: wholeSecond(LastModified),
+            etag: ETag ?? '',
+          })),
+          next: IsTruncated === true ? NextContinuationToken : undefined,
+        };
       },
     });
-    for (const { Key = '', Size, LastModified, ETag } of page.Contents ?? []) {
-      const key = Key.slice(root.length);
-      if (!isKey(key)) continue;
-      yield { key, size: Size ?? 0, modified: wholeSecond(LastModified), etag: ETag ?? '' };
-    }
-    const next = page.NextContinuationToken;
-    if (page.IsTruncated === true && (next === undefined || next === token)) {
-      // To end here would pass for a whole listing.
-      throw new NicheError(
-        'storage-unavailable',
-        `${action} failed: the storage says that there is more and not where it goes on`,
-      );
-    }
-    token = page.IsTruncated === true ? next : undefined;
-  } while (token !== undefined);
+  yield* listPages({ action, signal, page });
 }
 
 /** {@link Bucket.delete}, a thousand keys a request. */

@@ -1,11 +1,11 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 
 import type { Origin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
+import { isNicheError, type NicheError } from '../../core/errors.ts';
+import { listen, type Listening } from '../../core/listen.ts';
 import { isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
 import { batchOf, originOf } from '../events/trigger.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
@@ -28,11 +28,7 @@ export interface WebhookOptions {
 }
 
 /** The server that a bucket's notifications come to. */
-export interface Webhook {
-  /** Without a slash at its end. */
-  readonly url: string;
-  /** The IP address that it listens on. */
-  readonly address: string;
+export interface Webhook extends Listening {
   /** Takes nothing more. */
   close(): Promise<void>;
 }
@@ -62,23 +58,10 @@ export async function listenForEvents(options: WebhookOptions): Promise<Webhook>
     );
   });
   server.maxConnections = maxConnections;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      reject(
-        new NicheError(
-          'usage',
-          `cannot listen on ${quote(host)}, port ${port}: ${messageOf(cause)}`,
-          { cause, hint: 'choose another address with --listen; port 0 takes a free one' },
-        ),
-      );
-    });
-    server.listen(port, host, resolve);
-  });
-  // It listens on a TCP port, so its address is no pipe's name.
-  const { address, family, port: bound } = server.address() as AddressInfo;
+  const hint = 'choose another address with --listen; port 0 takes a free one';
+  const listening = await listen(server, { host, port, hint });
   return {
-    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
-    address,
+    ...listening,
     close: () =>
       new Promise((resolve) => {
         server.close(() => {
