@@ -47,6 +47,8 @@ export interface FaultProxy {
   readonly requests: readonly ProxiedRequest[];
   /** How many connections have been made to it so far. */
   readonly connections: number;
+  /** How many came beyond the limit so far. */
+  readonly overLimit: number;
   /** From now on decides what goes wrong with each request; null: nothing. @default never anything */
   inject(decide: (request: ProxiedRequest) => Fault | null): void;
   /** From now on answers what comes beyond `perSecond` requests in a second with `answer`. */
@@ -83,12 +85,16 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
   let delayMs = 0;
   let connections = 0;
   const recent: number[] = [];
+  let refusals = 0;
 
   function overLimit(): Answer | null {
     if (allowed === undefined) return null;
     const now = performance.now();
     while ((recent[0] ?? now) < now - 1000) recent.shift();
-    if (recent.length >= allowed.perSecond) return allowed.answer;
+    if (recent.length >= allowed.perSecond) {
+      refusals += 1;
+      return allowed.answer;
+    }
     recent.push(now);
     return null;
   }
@@ -188,6 +194,9 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    get overLimit() {
+      return refusals;
+    },
     get connections() {
       return connections;
     },
