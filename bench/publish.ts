@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { makeCache } from './lab.ts';
+import { makeCache, putAside } from './lab.ts';
 import type { BenchLab } from './lab.ts';
 import { measure } from './measure.ts';
 import { compare } from './pair.ts';
@@ -39,7 +39,7 @@ export async function comparePublishing(
   const peer: Contestant = {
     label: `nix copy ${lab.nix.version}`,
     async run() {
-      await rm(peerFolder, { recursive: true, force: true });
+      await putAside(bench, peerFolder);
       await mkdir(peerFolder);
       const url = `file://${peerFolder}?compression=zstd&compression-level=3`;
       return measure(bench.nix('copy', '--to', url, ...paths));
@@ -49,7 +49,7 @@ export async function comparePublishing(
   const publisher: Contestant = {
     label: 'niche worker --once',
     async run() {
-      await rm(cacheFolder, { recursive: true, force: true });
+      await putAside(bench, cacheFolder);
       await run('cp', ['-al', stagedFolder, cacheFolder]);
       return measure(bench.niche('worker', '--once', cacheFolder));
     },
@@ -63,12 +63,8 @@ export async function comparePublishing(
     },
     storedBytes: storedBytes(cacheFolder),
   };
-  const results = [
+  return [
     await compare(`${what}: the publisher alone`, publisher, peer, rounds),
     await compare(`${what}: end to end`, push, peer, rounds),
   ];
-  await Promise.all(
-    [peerFolder, stagedFolder].map((folder) => rm(folder, { recursive: true, force: true })),
-  );
-  return results;
 }

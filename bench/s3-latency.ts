@@ -8,6 +8,7 @@ import { join } from 'node:path';
 
 import { availableNix } from '../test/support/nix-lab.ts';
 import { startFaultProxy } from '../test/support/fault-proxy.ts';
+import type { ProxiedRequest } from '../test/support/fault-proxy.ts';
 import { startS3Server } from '../test/support/s3-servers.ts';
 import { startSlowLink } from '../test/support/slow-link.ts';
 import { openBenchLab } from './lab.ts';
@@ -16,10 +17,10 @@ import type { Command } from './measure.ts';
 import { smallPaths } from './small-paths.ts';
 
 /*
- * A push of small paths to a real S3 server over a link with latency, from an empty cache to the last
- * receipt, beside `nix copy --to http://…` to a server that keeps what is PUT, over such a link. The
- * publisher is a worker beside the storage, as a cloud's function would be. Both sides' requests are
- * counted.
+ * A push of small paths to a real S3 server over a link with latency, from a cache with none of them to
+ * the last receipt, beside `nix copy --to http://…` to a server that keeps what is PUT, over such a link.
+ * The publisher is a worker beside the storage, as a cloud's function would be: one that has just
+ * begun, and one that has worked before, as it mostly has. Both sides' requests are counted.
  */
 
 const roundTripMs = 50;
@@ -33,23 +34,9 @@ const store = await startPutServer();
 const peerLink = await startSlowLink(store.url, roundTripMs);
 try {
   const { lab } = bench;
-  await writeFile(join(lab.work, 'small.nix'), smallPaths(count));
-  const evaluate = ['--eval', '--json', '--strict', '--read-write-mode', 'small.nix'];
-  const paths = JSON.parse(await lab.output('nix-instantiate', evaluate)) as string[];
-  const near = `${s3.url('acme', s3.endpoint)}&conditional=yes`;
-  const far = `${s3.url('acme', link.url)}&conditional=yes`;
-  await measure(fresh(bench.niche('init', near, '--create', '--name', 'acme', '--no-upstream')));
-
-  const publisher = startInBackground(fresh(bench.niche('worker', near, '--interval', '1s')));
-  const pushed = await measure(fresh(bench.niche('push', '-u', far, ...paths)));
-  await publisher.stop();
-  const staging = counted.requests.filter(({ path }) => path.includes('/staging/')).length;
-  const presence = counted.requests.filter(({ path }) => path.includes('.narinfo')).length;
-  const listings = counted.requests.filter(
-    ({ method, path }) => method === 'GET' && /[?&]list-type/.test(path),
-  ).length;
-  tell('niche, to the last receipt', pushed.wallSeconds, counted.requests.length);
-  console.log(`  staging ${perPath(staging)}, presence ${perPath(presence)}; listings ${listings}`);
+  const paths = await add(count, 0);
+  const others = await add(256, 1_000_000);
+  const ours = [await push(paths, []), await push(paths, others)];
 
   for (const nix of availableNix()) {
     const before = store.requests();
@@ -59,7 +46,8 @@ try {
     const env = { ...copy.env, HOME: home, XDG_CACHE_HOME: join(home, '.cache') };
     const peer = await measure({ ...copy, command: join(nix.bin, 'nix'), env });
     tell(`nix copy ${nix.version} --to http://`, peer.wallSeconds, store.requests() - before);
-    console.log(`  ratio: ${(peer.wallSeconds / pushed.wallSeconds).toFixed(1)} times as fast`);
+    const ratios = ours.map((seconds) => (peer.wallSeconds / seconds).toFixed(1));
+    console.log(`  niche is ${ratios.join(' and ')} times as fast`);
   }
 } finally {
   await Promise.all([link.stop(), peerLink.stop()]);
@@ -69,14 +57,56 @@ try {
   await bench.close();
 }
 
+/** Paths of the lab's store. */
+async function add(howMany: number, seed: number): Promise<string[]> {
+  const { lab } = bench;
+  await writeFile(join(lab.work, 'small.nix'), smallPaths(howMany, seed));
+  const evaluate = ['--eval', '--json', '--strict', '--read-write-mode', 'small.nix'];
+  return JSON.parse(await lab.output('nix-instantiate', evaluate)) as string[];
+}
+
+/**
+ * Pushes the paths over the link, to a cache of its own.
+ *
+ * @param before what the worker has published before
+ * @returns how long it took, in seconds
+ */
+async function push(paths: readonly string[], before: readonly string[]): Promise<number> {
+  const name = before.length === 0 ? 'begun' : 'worked';
+  const near = `${s3.url(name, s3.endpoint)}&conditional=yes`;
+  const far = `${s3.url(name, link.url)}&conditional=yes`;
+  const flags = ['--create', '--name', name, '--no-upstream', '--no-listings'];
+  await measure(fresh(bench.niche('init', near, ...flags)));
+  const publisher = await startInBackground(
+    fresh(bench.niche('worker', near, '--interval', '100ms')),
+  );
+  if (before.length > 0) await measure(fresh(bench.niche('push', '-u', near, ...before)));
+  const from = counted.requests.length;
+  const { wallSeconds } = await measure(fresh(bench.niche('push', '-u', far, ...paths)));
+  await publisher.stop();
+  const requests = counted.requests.slice(from);
+  const of = (matches: (request: ProxiedRequest) => boolean): number =>
+    requests.filter(matches).length;
+  tell(`niche, a worker that has ${name}, to the last receipt`, wallSeconds, requests.length);
+  const staging = of(({ path }) => path.includes('/staging/'));
+  const presence = of(({ path }) => path.includes('.narinfo'));
+  const listings = of(({ method, path }) => method === 'GET' && /[?&]list-type/.test(path));
+  console.log(`  staging ${perPath(staging)}, presence ${perPath(presence)}; listings ${listings}`);
+  return wallSeconds;
+}
+
 /** The lab is new, and so is all that either side remembers in it. */
 function fresh(command: Command): Command {
   return { ...command, env: { ...command.env, ...s3.env } };
 }
 
-function startInBackground({ command, args, env, cwd }: Command): { stop: () => Promise<void> } {
-  const child = spawn(command, args, { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] });
+/** Starts what goes on until it is stopped, and waits for its first word. */
+async function startInBackground(command: Command): Promise<{ stop: () => Promise<void> }> {
+  const { args, env, cwd } = command;
+  const child = spawn(command.command, args, { env, cwd, stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(child, 'exit');
+  await once(child.stderr, 'data');
+  child.stderr.resume();
   return {
     async stop() {
       child.kill();

@@ -31,12 +31,16 @@ export async function benchSmallPaths({ quick }: BenchOptions): Promise<Result[]
   }
 }
 
-/** An expression that puts the paths into the store while it is evaluated, with no build. */
-export function smallPaths(count: number): string {
+/**
+ * An expression that puts the paths into the store while it is evaluated, with no build.
+ *
+ * @param seed other paths with each
+ */
+export function smallPaths(count: number, seed = 0): string {
   const definitions = Array.from({ length: count }, (_, index) => {
     const references = index % 2 === 0 ? [] : [index - 1, index >> 1];
     const named = references.map((reference) => `\${p${reference}}`).join('\\n');
-    return `  p${index} = builtins.toFile "small-${index}" "${named}\\n${contents(index)}";`;
+    return `  p${index} = builtins.toFile "small-${index}" "${named}\\n${contents(seed + index)}";`;
   });
   const names = Array.from({ length: count }, (_, index) => `p${index}`);
   return `let\n${definitions.join('\n')}\nin [ ${names.join(' ')} ]\n`;
