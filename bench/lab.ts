@@ -70,7 +70,8 @@ export async function makeCache(bench: BenchLab): Promise<void> {
 
 /**
  * Takes a folder away, without deleting it before the lab is closed: ext4 goes around inodes that were freed
- * a moment ago, one by one, so whoever makes files after thousands were deleted pays for that.
+ * a moment ago, one by one, so whoever makes files after thousands were deleted pays for that. And has
+ * written to the disk what the run before left to be written, for the same reason.
  */
 export async function putAside({ lab }: BenchLab, folder: string): Promise<void> {
   const aside = join(lab.folder, 'aside');
@@ -78,4 +79,5 @@ export async function putAside({ lab }: BenchLab, folder: string): Promise<void>
   await rename(folder, join(aside, randomUUID())).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   });
+  await run('sync');
 }
