@@ -229,10 +229,14 @@ export function createUploadSession(options: UploadOptions): UploadSession {
 
   async function waitForReceipts(): Promise<void> {
     let quietSince = Date.now();
-    for (const delayMs of pollDelays()) {
-      if (results.unsettled().length === 0) return;
-      await sleep(Math.min(delayMs, options.waitMs));
-      if (await readReceipts()) quietSince = Date.now();
+    let delays = pollDelays();
+    while (results.unsettled().length > 0) {
+      await sleep(Math.min(delays.next().value, options.waitMs));
+      if (await readReceipts()) {
+        quietSince = Date.now();
+        // The next batch is seldom long in coming.
+        delays = pollDelays();
+      }
       showState();
       const isQuiet = Date.now() - quietSince >= options.waitMs;
       if (isQuiet || options.signal?.aborted === true) return;
