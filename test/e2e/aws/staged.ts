@@ -20,16 +20,19 @@ export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Pro
   return id;
 }
 
-/** The receipt of a path, once it has this status. */
+/** The receipt of a path, once it has this status, or one of these. */
 export async function receiptOf(
   cache: AwsCache,
   { upload }: BatchId,
   { info }: TestPath,
-  status: ReceiptStatus,
+  ...statuses: readonly ReceiptStatus[]
 ): Promise<Receipt> {
   const hash = storeHash(info.path);
   const find = async () => (await listStrongest(cache.private, upload)).get(hash);
-  await until(`${info.path} is ${status}`, async () => (await find())?.status === status);
+  await until(`${info.path} is ${statuses.join(' or ')}`, async () => {
+    const found = await find();
+    return found !== undefined && statuses.includes(found.status);
+  });
   const listed = await find();
   const receipt = listed && (await readWhole(cache.private, listed));
   assert.ok(receipt);
