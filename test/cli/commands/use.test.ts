@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -11,10 +10,8 @@ import { formatConfig } from '../../../core/cache/config.ts';
 import { formatPublicKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { runNiche } from '../../support/cli.ts';
 import type { Ran } from '../../support/cli.ts';
+import { requireNix } from '../../support/nix-lab.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
-
-const hasNix = spawnSync('nix', ['--version']).status === 0;
-const skip = hasNix ? false : 'no nix on PATH';
 
 interface Home {
   readonly conf: string;
@@ -39,12 +36,20 @@ async function makeHome(t: TestContext, more: Record<string, string> = {}): Prom
   return { conf, env, use: (...args) => runNiche(['use', ...args], { env }) };
 }
 
+/** What puts a Nix on the PATH; null where there is none. */
+function pathWithNix(t: TestContext): { PATH: string; NIX_BIN_DIR: string } | null {
+  const nix = requireNix(t);
+  return nix && { PATH: `${nix.bin}:${process.env['PATH'] ?? ''}`, NIX_BIN_DIR: nix.bin };
+}
+
 const otherKey = formatPublicKey(generateSecretKey('other-1').publicKey);
 
 describe('niche use', { timeout: 120_000 }, () => {
-  test('writes, is content, and removes', { skip }, async (t) => {
+  test('writes, is content, and removes', async (t) => {
+    const nix = pathWithNix(t);
+    if (!nix) return;
     const cache = await makeSmallCache(t);
-    const { conf, use } = await makeHome(t);
+    const { conf, use } = await makeHome(t, nix);
     const former = '# mine\nsandbox = false';
     await mkdir(dirname(conf), { recursive: true });
     await writeFile(conf, former, { mode: 0o600 });
@@ -87,9 +92,11 @@ describe('niche use', { timeout: 120_000 }, () => {
     assert.match((await use(cache.url, '--remove')).stdout, /nothing to remove/);
   });
 
-  test('leaves a link as it is, and says what to do', { skip }, async (t) => {
+  test('leaves a link as it is, and says what to do', async (t) => {
+    const nix = pathWithNix(t);
+    if (!nix) return;
     const cache = await makeSmallCache(t);
-    const { conf, use } = await makeHome(t);
+    const { conf, use } = await makeHome(t, nix);
     await mkdir(dirname(conf), { recursive: true });
     const target = join(dirname(conf), 'generated');
     await writeFile(target, 'sandbox = false\n');
@@ -101,10 +108,12 @@ describe('niche use', { timeout: 120_000 }, () => {
     assert.equal(await readFile(target, 'utf8'), 'sandbox = false\n');
   });
 
-  test('a system’s own setting needs nothing more', { skip }, async (t) => {
+  test('a system’s own setting needs nothing more', async (t) => {
+    const nix = pathWithNix(t);
+    if (!nix) return;
     const cache = await makeSmallCache(t);
     const NIX_CONFIG = `substituters = ${cache.url}\ntrusted-public-keys = ${cache.publicKey}`;
-    const { conf, use } = await makeHome(t, { NIX_CONFIG });
+    const { conf, use } = await makeHome(t, { ...nix, NIX_CONFIG });
     const { status, stdout, stderr } = await use(cache.url, '--write');
     assert.equal(status, 0, stderr);
     assert.match(stdout, /Nix uses it already: there is nothing to do/);

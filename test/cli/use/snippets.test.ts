@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { snippetFor, snippetKinds } from '../../../cli/use/snippets.ts';
 import { describeSystem, permitCommands, systemCommands } from '../../../cli/use/system-conf.ts';
+import { requireNix } from '../../support/nix-lab.ts';
 import { temporaryFolder } from '../../support/small-cache.ts';
 
 const entry = {
@@ -20,9 +21,6 @@ const hostile = {
   publicKeys: [`a'"$\{x}:k=`],
 };
 
-const hasNix = spawnSync('nix-instantiate', ['--version']).status === 0;
-const skip = hasNix ? false : 'no nix-instantiate on PATH';
-
 describe('snippets', () => {
   for (const kind of snippetKinds) {
     test(`the one for ${kind} names cache and keys`, () => {
@@ -36,14 +34,19 @@ describe('snippets', () => {
   }
 
   for (const kind of ['nixos', 'flake'] as const) {
-    test(`Nix reads the one for ${kind} as it was meant`, { skip }, () => {
+    test(`Nix reads the one for ${kind} as it was meant`, async (t) => {
+      const nix = requireNix(t);
+      if (!nix) return;
+      const folder = await temporaryFolder(t);
+      const env = { ...process.env, HOME: folder, NIX_REMOTE: folder, NIX_BIN_DIR: nix.bin };
       for (const { name, substituter, publicKeys } of [entry, hostile]) {
         const text = snippetFor(kind, { name, substituter, publicKeys });
         const whole = kind === 'flake' ? `{\n${text}}` : text;
         const [expression, set] = [`(${whole})`, kind === 'flake' ? 'nixConfig' : 'nix.settings'];
         const args = ['--eval', '--json', '--strict', '--expr', `${expression}.${set}`];
         const value: unknown = JSON.parse(
-          execFileSync('nix-instantiate', args, {
+          execFileSync(join(nix.bin, 'nix-instantiate'), args, {
+            env,
             encoding: 'utf8',
             stdio: ['ignore', 'pipe', 'ignore'],
           }),
