@@ -1,9 +1,8 @@
 import { mapConcurrent } from '../concurrency.ts';
-import { formatListing } from '../nix/listing.ts';
-import type { NarListing } from '../nix/listing.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import type { Attachments } from './attachments.ts';
 import type { Origin } from './audit.ts';
 import {
   parseWaitingKey,
@@ -34,17 +33,6 @@ export interface PendingRecord extends Candidate {
   readonly version: 1;
   /** When it began to wait, ISO 8601. */
   readonly since: string;
-}
-
-/** What of a path is not in its narinfo: its NAR listing and its build log. */
-export interface Attachments {
-  /** `.ls` text; null when the NAR cannot have one. */
-  readonly listing: string | null;
-  readonly log: Uint8Array | null;
-}
-
-export function attachmentsOf(listing: NarListing | null, log: Uint8Array | null): Attachments {
-  return { listing: listing && formatListing(listing), log };
 }
 
 /** The records of what waits, and the markers by which a reference finds its dependents. */

@@ -1,21 +1,21 @@
 import { mapConcurrent } from '../concurrency.ts';
-import { isNicheError, isRejection } from '../errors.ts';
-import { formatListing } from '../nix/listing.ts';
+import { isRejection } from '../errors.ts';
 import { formatNarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
+import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import { createAttachmentStore } from './attachments.ts';
+import type { Attachments } from './attachments.ts';
 import type { Origin } from './audit.ts';
 import { readBlocked } from './blocked.ts';
 import { frameBytes } from './compression.ts';
 import type { CacheConfig } from './config.ts';
-import { contentTypeOf, listingKey, logKey, narInfoKey } from './layout.ts';
+import { contentTypeOf, narInfoKey } from './layout.ts';
 import type { Waiting } from './layout.ts';
 import type { CheckedNar, NarStore } from './nar-store.ts';
 import type { Notary } from './notary.ts';
-import { createCourtesy, createObject } from './objects.ts';
-import { attachmentsOf } from './pending.ts';
-import type { Attachments, Candidate, PendingPaths, PendingRecord } from './pending.ts';
+import { createObject } from './objects.ts';
+import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
 import { findNarInfo, isSame } from './presence.ts';
 import type { Presence } from './presence.ts';
 import { isFinal, unlessRejected } from './receipts.ts';
@@ -93,7 +93,7 @@ const pathsAtOnce = 64;
 export function createPathPublisher(options: PathPublisherOptions): PathPublisher {
   const { config, upstreams, nars, notary, pending, wake, now } = options;
   const { storeDir } = config;
-  const hasListings = config.listings !== false;
+  const attachmentStore = createAttachmentStore(options);
 
   /** What the cache says of a path; null when it has none of it. */
   async function settleHere(run: Run, claim: PathInfo): Promise<'exists' | null> {
@@ -128,32 +128,6 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const { conditionalPut, conditionalComplete } = options.public.capabilities;
     const isSmall = narSize <= frameBytes && conditionalPut && conditionalComplete;
     return isSmall && !run.blocked.has(storeHash(path));
-  }
-
-  /** Writes what belongs beside a narinfo that is there. */
-  async function attach(claim: PathInfo, { listing, log }: Attachments): Promise<void> {
-    const hash = storeHash(claim.path);
-    if (listing !== null) await createCourtesy(options.public, listingKey(hash), listing);
-    if (log !== null && claim.deriver !== null) {
-      const drvName = storeBaseName(parseStorePath(claim.deriver, storeDir));
-      await createCourtesy(options.public, logKey(drvName), log);
-    }
-  }
-
-  /** The attachments of a path that is published, as far as they are not published too. */
-  async function lackingAttachments(claim: PathInfo, log: Uint8Array | null): Promise<Attachments> {
-    const hash = storeHash(claim.path);
-    const isListed = !hasListings || (await options.public.head(listingKey(hash))) !== null;
-    const here = isListed ? null : await findNarInfo(options.public, hash, storeDir);
-    if (!here) return { listing: null, log };
-    try {
-      const { listing } = await nars.read(here, here.url);
-      return { listing: listing && formatListing(listing), log };
-    } catch (error) {
-      // A damaged NAR is for `niche verify` to report; the narinfo stands nevertheless.
-      if (isNicheError(error, 'storage-integrity')) return { listing: null, log };
-      throw error;
-    }
   }
 
   /**
@@ -290,7 +264,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const { listing, unclaimed, isNew, ...nar } = stored;
     if (isLater && !isNew && (await settleHere(run, claim)) !== null) return { status: 'exists' };
     const info = { ...claim, signatures: upstreams.verified(claim) };
-    const attachments = attachmentsOf(hasListings ? listing : null, await readLog());
+    const attachments = attachmentStore.of(listing, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   }
 
@@ -358,11 +332,11 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
         if (!isPublished(concluded[index])) return;
         const { claim, readLog } = staged;
         const found = examined[index];
-        await attach(
+        await attachmentStore.write(
           claim,
           found && 'candidate' in found
             ? found.attachments
-            : await lackingAttachments(claim, await readLog()),
+            : await attachmentStore.lacking(claim, await readLog()),
         );
       });
       await wakeFor(published.map(({ claim }) => claim));
@@ -374,7 +348,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const candidate = { info, nar, unclaimed, upload, origin };
       const concluded = await finish(run, candidate, attachments, reference, nothingAuthorized);
       if (isPublished(concluded)) {
-        await attach(info, attachments);
+        await attachmentStore.write(info, attachments);
         await wakeFor([info]);
       }
       return concluded;
