@@ -169,16 +169,8 @@ export function createStager(options: StagerOptions): Stager {
     // A publisher that began with this batch would find its references missing, and would have to put
     // aside and take up again each path of it: that is several requests a path, and this is none.
     await Promise.all(after);
-    await writeObject(bucket, manifestKey(id), manifest, { ifAbsent: true }).catch(
-      async (error: unknown) => {
-        // Without a manifest nobody would come for them for days, and they take what room there is.
-        // Any other failure may be that of the answer alone.
-        if (isNicheError(error, 'storage-full')) {
-          await bucket.delete([stagedNarsKey(id, 'none')]).catch(() => undefined);
-        }
-        throw error;
-      },
-    );
+    const writeManifest = writeObject(bucket, manifestKey(id), manifest, { ifAbsent: true });
+    await writeManifest.catch(takeAwayIfFull(id, staged));
     journal?.noteStaged(id, infos, true);
     if (large) journal?.forgetUnfinished(large.info);
     options.onStaged(id, infos);
@@ -194,8 +186,29 @@ export function createStager(options: StagerOptions): Stager {
         sha256: createHash('sha256').update(body).digest(),
         signal: options.signal,
       });
-    await mapConcurrent([writeNars, () => stageLogs(id.upload, staged)], 2, (write) => write());
+    const writes = [writeNars(), stageLogs(id.upload, staged)];
+    await Promise.all(writes).catch(async (error: unknown) => {
+      await Promise.allSettled(writes);
+      return takeAwayIfFull(id, staged)(error);
+    });
     return { id, staged };
+  }
+
+  /**
+   * Takes away what a batch without a manifest has staged, and throws the error again: nobody would come for
+   * it for days, and it takes what room there is. Any other failure may be that of the answer alone.
+   */
+  function takeAwayIfFull(
+    id: BatchId,
+    paths: readonly LocalPath[],
+  ): (error: unknown) => Promise<never> {
+    return async (error) => {
+      if (isNicheError(error, 'storage-full')) {
+        const logs = paths.flatMap(({ info }) => logKeyOf(id.upload, info) ?? []);
+        await bucket.delete([stagedNarsKey(id, 'none'), ...logs]).catch(() => undefined);
+      }
+      throw error;
+    };
   }
 
   async function packSmall(
@@ -290,10 +303,13 @@ export function createStager(options: StagerOptions): Stager {
     );
   }
 
+  function logKeyOf(uploadId: string, { deriver }: PathInfo): string | null {
+    return deriver && stagedLogKey(uploadId, storeBaseName(parseStorePath(deriver, storeDir)));
+  }
+
   async function stageLog(uploadId: string, { info, readLog }: LocalPath): Promise<void> {
-    if (!readLog || info.deriver === null) return;
-    const key = stagedLogKey(uploadId, storeBaseName(parseStorePath(info.deriver, storeDir)));
-    if (stagedLogs.has(key)) return;
+    const key = logKeyOf(uploadId, info);
+    if (!readLog || key === null || stagedLogs.has(key)) return;
     stagedLogs.add(key);
     const log = await readLog();
     if (log && log.length > 0 && log.length <= maxLogBytes) await createObject(bucket, key, log);
