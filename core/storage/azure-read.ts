@@ -1,6 +1,6 @@
 import type { BlobDownloadResponseParsed } from '@azure/storage-blob';
 import type { Readable } from 'node:stream';
-import { NicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import { isAzureError } from './azure-errors.ts';
 import type { AzureSession } from './azure-session.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
@@ -67,10 +67,7 @@ export async function getBlob(
     reopen: async (rest) => {
       const again = await download(session, key, rest, { signal, etag: info.etag });
       if (typeof again !== 'string') return again.stream;
-      throw new NicheError(
-        'storage-unavailable',
-        `${action} failed: its body broke off, and the blob was ${again === 'changed' ? 'replaced' : 'deleted'} meanwhile`,
-      );
+      return `the blob was ${again === 'changed' ? 'replaced' : 'deleted'}`;
     },
   });
   return { info, body };

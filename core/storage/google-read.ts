@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import { mapConcurrent } from '../concurrency.ts';
-import { NicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { explainGoogleError, isGoogleError } from './google-errors.ts';
 import { discardBody, readJson, type GoogleSession } from './google-session.ts';
@@ -101,10 +101,7 @@ export async function getObject(
     reopen: async (rest) => {
       const again = await download(session, key, rest, { signal, generation: info.etag });
       if (again !== 'beyond' && !(again instanceof Error)) return again.stream;
-      throw new NicheError(
-        'storage-unavailable',
-        `${action} failed: its body broke off, and the object was replaced or deleted meanwhile`,
-      );
+      return 'the object was replaced or deleted';
     },
   });
   return { info, body };

@@ -11,11 +11,10 @@ export interface BodySource {
   readonly range: ByteRange;
   readonly first: Readable;
   /**
-   * The same object's bytes of a later range, after the connection broke.
-   *
-   * @throws NicheError also when the object is another one by now, or gone
+   * The same object's bytes of a later range, after the connection broke; else what has become of the
+   * object, as a sentence's end: `the object was replaced`.
    */
-  readonly reopen: (range: ByteRange) => Promise<Readable>;
+  readonly reopen: (range: ByteRange) => Promise<Readable | string>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -59,7 +58,14 @@ export function resumedBody(source: BodySource): AsyncIterable<Uint8Array> {
     }
     fruitless += 1;
     drop();
-    stream = await source.reopen({ start: position, end: range.end });
+    const rest = await source.reopen({ start: position, end: range.end });
+    if (typeof rest === 'string') {
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: its body broke off, and ${rest} meanwhile`,
+      );
+    }
+    stream = rest;
     chunks = chunksOf(stream);
   }
 

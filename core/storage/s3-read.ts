@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { NicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { clipRange, type ByteRange } from './range.ts';
 import { emptyBody, resumedBody } from './resumed-body.ts';
@@ -92,10 +92,7 @@ export async function getObject(
     reopen: async (rest) => {
       const again = await request(session, key, rest, { signal, etag: info.etag });
       if (typeof again !== 'string') return again.stream;
-      throw new NicheError(
-        'storage-unavailable',
-        `${action} failed: its body broke off, and the object was ${again === 'changed' ? 'replaced' : 'deleted'} meanwhile`,
-      );
+      return `the object was ${again === 'changed' ? 'replaced' : 'deleted'}`;
     },
   });
   return { info, body };
