@@ -63,10 +63,9 @@ export function createPresence(options: {
   readonly storeDir: string;
   /** Store hashes that an administrator has withdrawn. */
   readonly blocked: ReadonlySet<string>;
-  /** @default nothing yet */
-  readonly seen?: SeenPaths;
+  readonly seen: SeenPaths;
 }): Presence {
-  const { cache, upstreams, storeDir, blocked, seen = new Set<string>() } = options;
+  const { cache, upstreams, storeDir, blocked, seen } = options;
 
   async function isPresent(path: string): Promise<boolean> {
     const hash = storeHash(path);
