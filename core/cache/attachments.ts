@@ -2,7 +2,7 @@ import { isNicheError } from '../errors.ts';
 import { formatListing } from '../nix/listing.ts';
 import type { NarListing } from '../nix/listing.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
+import { baseNameOf, storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import type { CacheConfig } from './config.ts';
 import { listingKey, logKey } from './layout.ts';
@@ -63,8 +63,7 @@ export function createAttachmentStore(options: {
         await createCourtesy(bucket, listingKey(storeHash(claim.path)), listing);
       }
       if (log !== null && claim.deriver !== null) {
-        const drvName = storeBaseName(parseStorePath(claim.deriver, storeDir));
-        await createCourtesy(bucket, logKey(drvName), log);
+        await createCourtesy(bucket, logKey(baseNameOf(claim.deriver, storeDir)), log);
       }
     },
   };

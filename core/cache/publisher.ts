@@ -4,7 +4,7 @@ import { mapConcurrent } from '../concurrency.ts';
 import { isNicheError, isRejection } from '../errors.ts';
 import type { NicheError, RejectionCode } from '../errors.ts';
 import { maxAttempts, maxLogBytes } from '../limits.ts';
-import { parseStorePath, storeBaseName, storeHash } from '../nix/store-path.ts';
+import { baseNameOf, storeHash } from '../nix/store-path.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
@@ -352,7 +352,7 @@ function stagedLogs(
     async read({ deriver }) {
       if (deriver === null) return null;
       keys ??= list();
-      const key = stagedLogKey(upload, storeBaseName(parseStorePath(deriver, storeDir)));
+      const key = stagedLogKey(upload, baseNameOf(deriver, storeDir));
       if (!(await keys).has(key)) return null;
       used.add(key);
       try {

@@ -6,7 +6,7 @@ import { NicheError, isNicheError, toError } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxLogBytes, maxManifestBytes } from '../limits.ts';
 import { formatHash } from '../nix/hash.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import { parseStorePath, storeBaseName } from '../nix/store-path.ts';
+import { baseNameOf } from '../nix/store-path.ts';
 import type { Bucket, Upload } from '../storage/bucket.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey } from './layout.ts';
 import type { BatchId } from './layout.ts';
@@ -186,11 +186,10 @@ export function createStager(options: StagerOptions): Stager {
         sha256: createHash('sha256').update(body).digest(),
         signal: options.signal,
       });
-    const writes = [writeNars(), stageLogs(id.upload, staged)];
-    await Promise.all(writes).catch(async (error: unknown) => {
-      await Promise.allSettled(writes);
-      return takeAwayIfFull(id, staged)(error);
-    });
+    const writes = [writeNars, () => stageLogs(id.upload, staged)];
+    await mapConcurrent(writes, writes.length, (write) => write()).catch(
+      takeAwayIfFull(id, staged),
+    );
     return { id, staged };
   }
 
@@ -304,7 +303,7 @@ export function createStager(options: StagerOptions): Stager {
   }
 
   function logKeyOf(uploadId: string, { deriver }: PathInfo): string | null {
-    return deriver && stagedLogKey(uploadId, storeBaseName(parseStorePath(deriver, storeDir)));
+    return deriver && stagedLogKey(uploadId, baseNameOf(deriver, storeDir));
   }
 
   async function stageLog(uploadId: string, { info, readLog }: LocalPath): Promise<void> {

@@ -4,12 +4,7 @@ import { formatContentAddress, parseContentAddress } from './content-address.ts'
 import { canonicalNarHash, formatHash, parseHash } from './hash.ts';
 import { formatSignature, parseSignature } from './keys.ts';
 import type { PathInfo } from './path-info.ts';
-import {
-  defaultStoreDir,
-  parseStoreBaseName,
-  parseStorePath,
-  storeBaseName,
-} from './store-path.ts';
+import { defaultStoreDir, parseStoreBaseName, parseStorePath, baseNameOf } from './store-path.ts';
 
 /**
  * A path info and where a cache keeps its NAR. Of `signatures`, in the order of their bytes, those
@@ -106,14 +101,14 @@ export function formatNarInfo(info: NarInfo, storeDir: string = defaultStoreDir)
   if (info.fileSize !== null) {
     lines.push(['FileSize', formatSize('FileSize', info.fileSize, 0)]);
   }
-  const references = info.references.map((path) => storeBaseName(parseStorePath(path, storeDir)));
+  const references = info.references.map((path) => baseNameOf(path, storeDir));
   lines.push(
     ['NarHash', canonicalNarHash(info.narHash)],
     ['NarSize', formatSize('NarSize', info.narSize, 1)],
     ['References', [...new Set(references)].sort().join(' ')],
   );
   if (info.deriver !== null) {
-    lines.push(['Deriver', storeBaseName(parseStorePath(info.deriver, storeDir))]);
+    lines.push(['Deriver', baseNameOf(info.deriver, storeDir)]);
   }
   const signatures = info.signatures.map((text) => formatSignature(parseSignature(text)));
   for (const signature of [...new Set(signatures)].sort()) {

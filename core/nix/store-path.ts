@@ -57,6 +57,15 @@ export function storeBaseName(path: StorePath): string {
 }
 
 /**
+ * The last component of a full path in `storeDir`.
+ *
+ * @throws what {@link parseStorePath} throws
+ */
+export function baseNameOf(path: string, storeDir: string): string {
+  return storeBaseName(parseStorePath(path, storeDir));
+}
+
+/**
  * The 32 characters of a full store path, of whichever store, that its narinfo is found by.
  *
  * @throws NicheError `malformed-store-path`
