@@ -66,6 +66,13 @@ export default defineConfig(
       '@typescript-eslint/consistent-type-imports': 'error',
       eqeqeq: 'error',
       'no-console': 'error',
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'ImportDeclaration[source.value="zod"] > ImportSpecifier',
+          message: 'import * as z: of the object `z` a bundle can leave nothing out.',
+        },
+      ],
     },
   },
   {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { build } from 'esbuild';
 
+import { lazyHttp } from './lazy-http.ts';
 import { thirdPartyLicenses } from './licenses.ts';
 
 const checkout = join(import.meta.dirname, '..');
@@ -33,6 +34,7 @@ const { metafile } = await build({
   banner: {
     js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);",
   },
+  plugins: [lazyHttp],
   logLevel: 'warning',
 });
 const launcher = join(dist, 'niche.cjs');

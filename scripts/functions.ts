@@ -15,26 +15,10 @@ import { sizesTable } from './bundle-sizes.ts';
 import type { Bundle } from './bundle-sizes.ts';
 import { functionTargets } from './function-targets.ts';
 import type { FunctionTarget } from './function-targets.ts';
+import { lazyHttp } from './lazy-http.ts';
 import { thirdPartyLicenses } from './licenses.ts';
 
 const checkout = join(import.meta.dirname, '..');
-
-/**
- * `{ z }` is an object with all of zod in it, of which nothing falls away; as a namespace it is the
- * same to whoever uses it, and most of it does.
- */
-const zodNamespace: Plugin = {
-  name: 'zod-namespace',
-  setup(build) {
-    build.onLoad({ filter: /\/(?:core|functions)\/.*\.ts$/ }, async ({ path }) => ({
-      loader: 'ts',
-      contents: (await readFile(path, 'utf8')).replace(
-        "import { z } from 'zod';",
-        "import * as z from 'zod';",
-      ),
-    }));
-  },
-};
 
 /** Empty modules in place of what is never loaded. */
 function without(filter: RegExp): Plugin {
@@ -139,7 +123,7 @@ async function bundle(
     mainFields: ['module', 'main'],
     conditions: ['module', 'import', 'node'],
     plugins: [
-      zodNamespace,
+      lazyHttp,
       withoutDriversBut(cloud),
       ...(target.absent ? [without(target.absent)] : []),
     ],

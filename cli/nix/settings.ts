@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { NicheError } from '../../core/errors.ts';
 import { nonEmpty } from './environment.ts';

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { mapConcurrent } from '../concurrency.ts';
 import { isNicheError } from '../errors.ts';

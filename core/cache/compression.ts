@@ -2,7 +2,7 @@ import { Readable, pipeline } from 'node:stream';
 import { constants, createZstdDecompress } from 'node:zlib';
 
 import { maxZstdWindowLog } from '../limits.ts';
-import { atOnceBytes, compressSmall, createFrameMemory } from './compress-frame.ts';
+import { createFrameMemory } from './compress-frame.ts';
 import type { FrameMemory } from './compress-frame.ts';
 import type { Compression } from './config.ts';
 import { createFrameWalker, frameKindBytes } from './zstd-frames.ts';
@@ -39,11 +39,6 @@ export async function* compressZstd(
 ): AsyncIterable<Uint8Array> {
   const { level, parallelism, totalBytes } = options;
   const capacity = Math.max(1, Math.min(frameBytes, totalBytes));
-  if (capacity <= atOnceBytes) {
-    const contents = await collect(source);
-    if (contents.length > 0) yield compressSmall(contents, level);
-    return;
-  }
 
   const running: { readonly memory: FrameMemory; readonly frame: Promise<Uint8Array> }[] = [];
   const spare: FrameMemory[] = [];
@@ -88,14 +83,6 @@ export async function* compressZstd(
   } finally {
     await Promise.allSettled(running.map(({ frame }) => frame));
   }
-}
-
-/** All of a source whose chunks are lent. */
-async function collect(source: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of source) chunks.push(Buffer.from(chunk));
-  const [first] = chunks;
-  return first && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
 
 /**

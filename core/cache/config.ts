@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { NicheError, messageOf, quote } from '../errors.ts';
 import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';

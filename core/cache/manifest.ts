@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { NicheError, isNicheError, messageOf, quote } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes, maxReferences } from '../limits.ts';

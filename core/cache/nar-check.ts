@@ -25,7 +25,9 @@ export interface NarFacts {
 export interface NarCheck {
   /** Passes `source` through. Throws at the first fault, at the latest after the last chunk. */
   through(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
-  /** What was found, once `through` has ended. */
+  /** Takes a NAR that is whole. Throws like `through`. */
+  take(nar: Uint8Array): void;
+  /** What was found, once all has been taken. */
   facts(): NarFacts;
 }
 
@@ -44,6 +46,17 @@ export function createNarCheck(
   const ca = claim.ca === null ? null : createCaCheck({ ...claim, ca: claim.ca }, storeDir);
   const parser = createNarParser(ca ? bothHandlers(listing, ca.handler) : listing);
   let size = 0;
+
+  /** @returns false when it is more than was claimed */
+  function write(chunk: Uint8Array): boolean {
+    size += chunk.length;
+    if (size > claim.narSize) return false;
+    parser.write(chunk);
+    hash.update(chunk);
+    scanner.write(chunk);
+    ca?.write(chunk);
+    return true;
+  }
 
   function verify(): void {
     if (size !== claim.narSize) {
@@ -75,14 +88,13 @@ export function createNarCheck(
   return {
     async *through(source) {
       for await (const chunk of source) {
-        size += chunk.length;
-        if (size > claim.narSize) break;
-        parser.write(chunk);
-        hash.update(chunk);
-        scanner.write(chunk);
-        ca?.write(chunk);
+        if (!write(chunk)) break;
         yield chunk;
       }
+      verify();
+    },
+    take(nar) {
+      write(nar);
       verify();
     },
     facts: () => ({ listing: listing.listing() ?? null, unclaimed: scanner.unclaimed() }),

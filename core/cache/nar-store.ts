@@ -5,12 +5,14 @@ import { parseHash } from '../nix/hash.ts';
 import { encodeBase32 } from '../nix/base32.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Bucket, Upload } from '../storage/bucket.ts';
+import { atOnceBytes, compressSmall } from './compress-frame.ts';
 import { compressZstd, decompressZstd, frameBytes, narSuffix } from './compression.ts';
 import type { CacheConfig, Compression } from './config.ts';
-import { createFileTally } from './file-tally.ts';
+import { createFileTally, fileFacts } from './file-tally.ts';
+import type { FileFacts } from './file-tally.ts';
 import { contentTypeOf, cacheControlOf } from './layout.ts';
 import { createNarCheck } from './nar-check.ts';
-import type { NarFacts } from './nar-check.ts';
+import type { NarCheck, NarFacts } from './nar-check.ts';
 import { writeObject } from './objects.ts';
 
 /** A NAR of the cache, as a narinfo names it. */
@@ -68,26 +70,51 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     });
   }
 
+  /** @returns null when there is something under the key already */
   async function write(
     claim: PathInfo,
     key: string,
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<CheckedNar | null> {
     const check = createNarCheck(claim, checkOptions);
+    const file =
+      claim.narSize <= atOnceBytes
+        ? await writeAtOnce(await readWhole(open(), claim.narSize), key, check)
+        : await writeStream(open(), claim, key, check);
+    if (!file) return null;
+    return { url: key, compression: compression.kind, isNew: true, ...file, ...check.facts() };
+  }
+
+  /** What is small goes through each step as a whole, with nothing asynchronous between them. */
+  async function writeAtOnce(
+    nar: Uint8Array,
+    key: string,
+    check: NarCheck,
+  ): Promise<FileFacts | null> {
+    check.take(nar);
+    const stored = compression.kind === 'none' ? nar : compressSmall(nar, compression.level);
+    const outcome = await writeObject(bucket, key, stored, { ifAbsent: true });
+    return outcome === 'exists' ? null : fileFacts(stored);
+  }
+
+  async function writeStream(
+    nar: AsyncIterable<Uint8Array>,
+    claim: PathInfo,
+    key: string,
+    check: NarCheck,
+  ): Promise<FileFacts | null> {
     const file = createFileTally();
     const sink =
       claim.narSize <= frameBytes ? bufferedSink(bucket, key) : await streamedSink(bucket, key);
     try {
-      for await (const chunk of file.through(encode(check.through(open()), claim))) {
+      for await (const chunk of file.through(encode(check.through(nar), claim))) {
         await sink.write(chunk);
       }
     } catch (error) {
       await sink.abort();
       throw error;
     }
-    if ((await sink.commit({ ifAbsent: true })) === 'exists') return null;
-    const { kind } = compression;
-    return { url: key, compression: kind, isNew: true, ...file.facts(), ...check.facts() };
+    return (await sink.commit({ ifAbsent: true })) === 'exists' ? null : file.facts();
   }
 
   /** The facts of the object under `key`; null when there is none. */
@@ -147,6 +174,20 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   };
 }
 
+/** A NAR of `size` bytes; one that is longer not much further than that, as its check refuses it. */
+async function readWhole(source: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of source) {
+    // What is lent is over with the next; of several NARs that lie together each is one chunk, and kept.
+    if (chunk.length === size && chunks.length === 0) return chunk;
+    chunks.push(Uint8Array.prototype.slice.call(chunk));
+    length += chunk.length;
+    if (length > size) break;
+  }
+  return Buffer.concat(chunks, length);
+}
+
 async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
   const chunks = source[Symbol.asyncIterator]();
   while ((await chunks.next()).done !== true);
@@ -161,7 +202,7 @@ function bufferedSink(bucket: Bucket, key: string): Upload {
   const chunks: Uint8Array[] = [];
   return {
     write(chunk) {
-      chunks.push(Uint8Array.from(chunk));
+      chunks.push(Buffer.from(chunk));
       return Promise.resolve();
     },
     commit: (options) => writeObject(bucket, key, Buffer.concat(chunks), options),

@@ -94,6 +94,8 @@ const expectations: Readonly<Record<Step, string>> = {
 /** A token that must be a tag is read up to this length, in bytes, so that errors can show it. */
 const maxTagBytes = 32;
 
+const nothing = new Uint8Array();
+
 /**
  * A parser of NARs that accepts exactly what current Nix (2.35) installs: names sorted by bytes,
  * each once; zero padding; nesting under {@link maxNarDepth}; nothing after the end.
@@ -108,17 +110,15 @@ export function createNarParser(handler: NarHandler): NarParser {
   /** Of the node being read; the root's is 0. */
   let depth = 0;
   /** The latest name at each depth: the path to the node, and what the next name must exceed. */
-  const names = new Uint8Array(maxNarDepth * maxNarNameBytes);
+  const names: Uint8Array[] = [];
   const nameLengths = new Uint8Array(maxNarDepth);
-  /** A token's first bytes when the rest is in chunks to come. */
-  const held = new Uint8Array(lengthBytes + maxNarTargetBytes + 1);
+  /** A token's first bytes when the rest is in chunks to come; made for the first such token. */
+  let held: Uint8Array = nothing;
   let heldBytes = 0;
   let failure: Error | undefined;
 
-  const nameAt = (level: number): Uint8Array => {
-    const start = level * maxNarNameBytes;
-    return names.subarray(start, start + (nameLengths[level] ?? 0));
-  };
+  const nameAt = (level: number): Uint8Array =>
+    names[level]?.subarray(0, nameLengths[level]) ?? nothing;
 
   const malformed = (got: string, expected = expectations[step], at = position): NicheError => {
     const path = Array.from({ length: depth }, (_, level) => narText(nameAt(level + 1))).join('/');
@@ -151,14 +151,14 @@ export function createNarParser(handler: NarHandler): NarParser {
       throw malformed('a deeper one', `directories nested less deep than ${maxNarDepth}`);
     }
     const level = depth + 1;
-    const previous = level * maxNarNameBytes;
+    const name = (names[level] ??= new Uint8Array(maxNarNameBytes));
     const previousLength = nameLengths[level] ?? 0;
-    if (compareAt(names, previous, previousLength, buffer, start, length) >= 0) {
+    if (compareAt(name, 0, previousLength, buffer, start, length) >= 0) {
       const after = `a name after ${quote(narText(nameAt(level)))} in byte order`;
       throw malformed(shown(buffer, start, length), after);
     }
     for (let index = 0; index < length; index++) {
-      names[previous + index] = buffer[start + index] ?? 0;
+      name[index] = buffer[start + index] ?? 0;
     }
     nameLengths[level] = length;
   };
@@ -309,6 +309,7 @@ export function createNarParser(handler: NarHandler): NarParser {
         const here = chunk.length - at;
         const bytes = here < lengthBytes ? lengthBytes : measure(chunk, at);
         if (here < bytes) {
+          if (held.length === 0) held = new Uint8Array(lengthBytes + maxNarTargetBytes + 1);
           held.set(chunk.subarray(at));
           heldBytes = here;
           return;

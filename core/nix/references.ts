@@ -29,12 +29,11 @@ export const maxCountedUnclaimed = 10_000;
 
 const hashCharacters = 32;
 const maxNameCharacters = 211;
-/** Candidates are told apart by this many characters first: a table of 32 KiB for each scanner. */
-const keyCharacters = 3;
-const keyMask = 2 ** (5 * keyCharacters) - 1;
-
-/** The table of those that look for nothing. */
-const noKeys = new Uint8Array(keyMask + 1);
+/**
+ * Candidates are told apart by this many characters first: many of them by a table of 32 KiB, a few by
+ * one of 1 KiB, which a scanner of what is small is done with sooner than with making the other.
+ */
+const keyCharactersOf = (candidates: number): number => (candidates <= 8 ? 2 : 3);
 
 const notDigit = 0xff;
 /** The value of each byte as a digit of Nix's base32. */
@@ -50,9 +49,13 @@ const dash = 0x2d;
 export function createReferenceScanner(options: ReferenceScannerOptions): ReferenceScanner {
   const candidates = new Set(options.candidates);
   const prefix = Buffer.from(`${options.storeDir}/`);
+  const keyCharacters = keyCharactersOf(candidates.size);
+  const keyMask = 2 ** (5 * keyCharacters) - 1;
   /** Which first characters any candidate has: spares the others a look-up by text. */
-  const keys = candidates.size === 0 ? noKeys : new Uint8Array(keyMask + 1);
-  for (const candidate of candidates) keys[keyAt(Buffer.from(candidate), 0)] = 1;
+  const keys = new Uint8Array(keyMask + 1);
+  for (const candidate of candidates) {
+    keys[keyAt(Buffer.from(candidate), 0, keyCharacters)] = 1;
+  }
 
   const found = new Set<string>();
   const unclaimed = new Set<string>();
@@ -87,7 +90,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const inspectRun = (buffer: Buffer, last: number, isLast: boolean): number => {
     const { length } = buffer;
     let start = last - hashCharacters + 1;
-    let key = keyAt(buffer, start);
+    let key = keyAt(buffer, start, keyCharacters);
     for (let end = last + 1; ; end++) {
       if (keys[key] === 1) lookUp(buffer, start);
       if (end >= length || digits[buffer[end] ?? 0] === notDigit) {
@@ -136,7 +139,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   };
 }
 
-function keyAt(buffer: Uint8Array, start: number): number {
+function keyAt(buffer: Uint8Array, start: number, keyCharacters: number): number {
   let key = 0;
   for (let index = start; index < start + keyCharacters; index++) {
     key = (key << 5) | (digits[buffer[index] ?? 0] ?? 0);

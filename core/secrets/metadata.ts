@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { NicheError } from '../errors.ts';
 import { fromPlain, isMap, toPlain } from './json-tree.ts';

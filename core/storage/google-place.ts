@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { isNicheError, messageOf, NicheError } from '../errors.ts';
 import { bucketPath } from './google-read.ts';
 import {

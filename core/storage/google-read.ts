@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { mapConcurrent } from '../concurrency.ts';
 import { quote } from '../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { describeIssues } from '../../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';

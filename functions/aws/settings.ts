@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { deploymentSettings, readSettings } from '../shared/settings.ts';
 import type { Environment } from '../shared/settings.ts';

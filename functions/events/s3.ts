@@ -1,6 +1,6 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { describeIssues } from '../../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';

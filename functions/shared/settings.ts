@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';

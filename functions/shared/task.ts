@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Origin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/config.ts';

@@ -29,6 +29,13 @@ describe('what is deployed', () => {
         assert.ok(size > 100_000, `${size} bytes`);
       });
 
+      // To import it takes 20 ms of each start, as Node compiles undici for one of its exports.
+      it(`does not import node:http: ${cloud} ${file}`, async () => {
+        const bundle = await readFile(join(out, folder, file), 'utf8');
+        assert.doesNotMatch(bundle, /from ?["'](?:node:)?http["']/);
+        assert.match(bundle, /getBuiltinModule\(["']node:http["']\)/);
+      });
+
       it(`has the storage driver of its own cloud alone: ${cloud} ${file}`, async () => {
         const map = await readFile(join(out, '.maps', cloud, `${file}.map`), 'utf8');
         const { sources } = JSON.parse(map) as { sources: readonly string[] };
