@@ -10,6 +10,7 @@ import { explainS3Error } from './s3-errors.ts';
 import { addHeaders } from './s3-headers.ts';
 import { conditionals, s3Providers, type S3Provider } from './s3-providers.ts';
 import type * as Sdk from './s3-sdk.ts';
+import { Sha256 } from './s3-sha256.ts';
 import { formatS3Url, s3Endpoint, s3Region, type S3Location } from './s3-url.ts';
 
 export interface S3Options {
@@ -124,6 +125,7 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
     ...(location.profile === undefined ? {} : { profile: location.profile, logger: silent }),
     ...identity(options.credentials, region),
     cacheMiddleware: true,
+    sha256: Sha256,
     // Retries are ours: they cut the concurrency too.
     maxAttempts: 1,
     retryMode: 'standard',

@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { isNicheError, quote } from '../errors.ts';
 import type {
@@ -17,7 +17,7 @@ import type { S3Session } from './s3-session.ts';
 export const writerField = 'niche-writer';
 
 export function newWriter(): string {
-  return randomBytes(8).toString('hex');
+  return randomUUID();
 }
 
 /** {@link Bucket.put}. */
