@@ -9,7 +9,7 @@ import { assertSound, filesIn, snapshot } from '../support/cache-check.ts';
 import type { NicheOptions } from '../support/niche-process.ts';
 import { assertDiscreet, createNicheLab, labFolder } from '../support/niche-lab.ts';
 import type { LabCache, NicheLab } from '../support/niche-lab.ts';
-import { availableNix } from '../support/nix-lab.ts';
+import { availableNix, whyNoNix } from '../support/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },
@@ -22,7 +22,7 @@ const parts = [
 
 const nix = availableNix().at(-1);
 
-describe('bad input', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, () => {
+describe('bad input', { skip: whyNoNix() }, () => {
   let lab: NicheLab;
   let cache: LabCache;
   let top: string;

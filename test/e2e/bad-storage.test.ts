@@ -114,7 +114,7 @@ globalThis.Date = class extends Real {
 };
 `;
 
-describe('S3 that cannot be used', { skip: whyNoS3('versitygw') ?? false }, () => {
+describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
   let server: S3Server;
   before(async () => {
     server = await startS3Server('versitygw');
@@ -214,7 +214,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') ?? false }, () =
   });
 });
 
-describe('Azure that cannot be used', { skip: whyNoAzurite() ?? false }, () => {
+describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
   let server: Azurite;
   before(async () => {
     server = await startAzurite();
@@ -276,7 +276,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() ?? false }, () => {
   );
 });
 
-describe('Google that cannot be used', { skip: whyNoFakeGcs() ?? false }, () => {
+describe('Google that cannot be used', { skip: whyNoFakeGcs() }, () => {
   let server: FakeGcs;
   before(async () => {
     server = await startFakeGcs();

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 
 import { createMachine, createYard, nameOf, skipUnlessChroot } from '../support/e2e-machine.ts';
 import { graphFlake } from '../support/nix-lab-graph.ts';
-import { availableNix, requireNix } from '../support/nix-lab.ts';
+import { everyNix } from '../support/nix-lab.ts';
 
 /** One record of `--report`. */
 interface Reported {
@@ -20,11 +20,7 @@ async function readReport(file: string): Promise<Reported[]> {
   return records.filter((record) => 'path' in record);
 }
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   const isOld = nix.version.startsWith('2.8.');
   const options = { concurrency: false, timeout: 600_000 };
   describe(`what niche build notices, nix ${nix.version}`, options, () => {

@@ -11,7 +11,7 @@ import {
   type Yard,
 } from '../support/e2e-machine.ts';
 import type { GraphPart } from '../support/nix-lab-graph.ts';
-import { availableNix, requireNix } from '../support/nix-lab.ts';
+import { everyNix } from '../support/nix-lab.ts';
 
 /** `gated` waits for the test; `all` can't be built, since `broken` fails. */
 function failingGraph(yard: Yard): GraphPart[] {
@@ -24,11 +24,7 @@ function failingGraph(yard: Yard): GraphPart[] {
   ];
 }
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   describe(`niche build, nix ${nix.version}`, { concurrency: false, timeout: 600_000 }, () => {
     test('of a failing graph: what built can be installed while the rest is built, and stays', async (t) => {
       const yard = await createYard(t);

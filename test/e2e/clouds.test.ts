@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
-import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { requireAzurite } from '../support/azurite.ts';
 import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
+import { requireFakeGcs } from '../support/fake-gcs.ts';
 import { requireNix } from '../support/nix-lab.ts';
 import { readerOf, type Made } from './made.ts';
 
@@ -16,38 +16,29 @@ interface Cloud {
 }
 
 const clouds = {
-  'Azure on Azurite': {
-    why: whyNoAzurite(),
-    async start(t: TestContext): Promise<Cloud> {
-      const server = await startAzurite();
-      t.after(() => server.stop());
-      return {
+  async 'Azure on Azurite'(t: TestContext): Promise<Cloud | null> {
+    const server = await requireAzurite(t);
+    return (
+      server && {
         url: server.url('acme'),
         publicUrl: `${server.origin}/${server.account}/acme`,
         env: { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() },
-      };
-    },
+      }
+    );
   },
-  'Google on fake-gcs-server': {
-    why: whyNoFakeGcs(),
-    async start(t: TestContext): Promise<Cloud> {
-      const server = await startFakeGcs();
-      t.after(() => server.stop());
-      return { url: server.url('acme'), publicUrl: server.publicUrl('acme'), env: {} };
-    },
+  async 'Google on fake-gcs-server'(t: TestContext): Promise<Cloud | null> {
+    const server = await requireFakeGcs(t);
+    return server && { url: server.url('acme'), publicUrl: server.publicUrl('acme'), env: {} };
   },
 };
 
-for (const [name, cloud] of Object.entries(clouds)) {
+for (const [name, start] of Object.entries(clouds)) {
   describe(`a cache in ${name}`, { concurrency: false, timeout: 600_000 }, () => {
     test('is made, built into, published to both ways, and substituted from', async (t) => {
-      if (cloud.why !== null) {
-        t.skip(cloud.why);
-        return;
-      }
       const nix = requireNix(t);
-      if (nix === null) return;
-      const { url, publicUrl, env } = await cloud.start(t);
+      const cloud = await start(t);
+      if (nix === null || cloud === null) return;
+      const { url, publicUrl, env } = cloud;
       const machine = await createMachine(t, { nix });
       if (skipUnlessChroot(t, machine)) return;
       const init = ['init', url, '--name', 'acme', '--no-upstream', '--json'];

@@ -4,10 +4,11 @@ import { chmod, rename, rm } from 'node:fs/promises';
 import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 
+import { inCi } from '../setup/tools.ts';
 import { assertSound, snapshot, unfinishedIn } from '../support/cache-check.ts';
 import { assertDiscreet, createNicheLab, labFolder, untilThere } from '../support/niche-lab.ts';
 import type { NicheLab } from '../support/niche-lab.ts';
-import { availableNix } from '../support/nix-lab.ts';
+import { availableNix, whyNoNix } from '../support/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },
@@ -22,7 +23,7 @@ const parts = [
 const nix = availableNix().at(-1);
 const isRoot = process.getuid?.() === 0;
 
-describe('the disk', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, () => {
+describe('the disk', { skip: whyNoNix() }, () => {
   let lab: NicheLab;
   let data: string;
 
@@ -40,7 +41,7 @@ describe('the disk', { skip: nix ? false : 'no Nix: run `npm run setup:test`' },
         stdio: 'pipe',
       });
     } catch (error) {
-      if (process.env['CI'] === 'true' && isRoot) throw error;
+      if (inCi() && isRoot) throw error;
       t.skip('mounting a small disk needs root');
       return null;
     }

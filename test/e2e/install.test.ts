@@ -11,7 +11,7 @@ import {
   type DirectoryCache,
   type Machine,
 } from '../support/e2e-machine.ts';
-import { availableNix, requireNix, type NixVersion } from '../support/nix-lab.ts';
+import { everyNix, type NixVersion } from '../support/nix-lab.ts';
 import { serveFolder } from '../support/static-server.ts';
 
 interface Published {
@@ -51,11 +51,7 @@ async function published(
   return { builder, cache, emptyMachine: machine, traces: () => yard.traces(), lower, upper };
 }
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   describe(`installing, nix ${nix.version}`, { concurrency: false, timeout: 600_000 }, () => {
     test('an empty store takes the closure from the directory and over HTTP, signatures checked', async (t) => {
       const { builder, cache, emptyMachine, traces, upper, lower } = await published(t, nix);

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { assertSound, filesIn, unfinishedIn } from '../support/cache-check.ts';
 import { assertDiscreet, createNicheLab, untilThere } from '../support/niche-lab.ts';
 import type { LabCache, NicheLab } from '../support/niche-lab.ts';
-import { availableNix } from '../support/nix-lab.ts';
+import { availableNix, whyNoNix } from '../support/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },
@@ -22,7 +22,7 @@ const parts = [
 const nix = availableNix().at(-1);
 const nameOf = (path: string): string => path.replace(/^.*\/[^-]*-/, '');
 
-describe('interrupted', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, () => {
+describe('interrupted', { skip: whyNoNix() }, () => {
   let lab: NicheLab;
   let all: string;
   let caches = 0;

@@ -9,11 +9,11 @@ import { readObject } from '../../core/cache/objects.ts';
 import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-config.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
-import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { requireAzurite } from '../support/azurite.ts';
 import { runNiche } from '../support/cli.ts';
 import type { Ran } from '../support/cli.ts';
 import { createMachine } from '../support/e2e-machine.ts';
-import { availableNix } from '../support/nix-lab.ts';
+import { requireNix } from '../support/nix-lab.ts';
 import { requireS3 } from '../support/s3-servers.ts';
 import { makeAgeKey, openSopsLab } from '../support/sops-lab.ts';
 import { placeSpies } from '../support/spies.ts';
@@ -62,13 +62,8 @@ async function onVersitygw(t: TestContext): Promise<Place | null> {
 }
 
 async function onAzurite(t: TestContext): Promise<Place | null> {
-  const why = whyNoAzurite();
-  if (why !== null) {
-    t.skip(why);
-    return null;
-  }
-  const server = await startAzurite();
-  t.after(() => server.stop());
+  const server = await requireAzurite(t);
+  if (server === null) return null;
   return {
     url: server.url('acme'),
     adminEnv: { AZURE_STORAGE_CONNECTION_STRING: server.connectionString() },
@@ -86,11 +81,8 @@ for (const [name, open] of [
     `on ${name}: an age key, or a GPG key, is all that a machine needs`,
     { timeout: 600_000 },
     async (t) => {
-      const nix = availableNix().at(-1);
-      if (!nix) {
-        t.skip('no Nix under the tools folder: run `npm run setup:test`');
-        return;
-      }
+      const nix = requireNix(t);
+      if (nix === null) return;
       const place = await open(t);
       if (!place) return;
       const lab = await openSopsLab(t);

@@ -7,7 +7,7 @@ import { assertSound, sweepIn, unfinishedIn } from '../support/cache-check.ts';
 import type { RunningNiche } from '../support/niche-process.ts';
 import { createNicheLab, untilThere } from '../support/niche-lab.ts';
 import type { LabCache, NicheLab } from '../support/niche-lab.ts';
-import { availableNix } from '../support/nix-lab.ts';
+import { availableNix, whyNoNix } from '../support/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },
@@ -31,7 +31,7 @@ const moments: readonly (readonly [string, RegExp])[] = [
 
 const nix = availableNix().at(-1);
 
-describe('kill -9', { skip: nix ? false : 'no Nix: run `npm run setup:test`' }, () => {
+describe('kill -9', { skip: whyNoNix() }, () => {
   let lab: NicheLab;
   let all: string;
   let closure: string[];

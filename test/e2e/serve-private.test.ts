@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
-import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { requireAzurite } from '../support/azurite.ts';
 import { runNiche, startNiche } from '../support/cli.ts';
 import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
+import { requireFakeGcs } from '../support/fake-gcs.ts';
 import { requireNix } from '../support/nix-lab.ts';
 import { requireS3 } from '../support/s3-servers.ts';
 import { temporaryFolder } from '../support/small-cache.ts';
@@ -33,13 +33,8 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
     return { url: server.url('acme'), publicUrl, env: server.env, denial: 403 };
   },
   async 'a container of Azure'(t) {
-    const why = whyNoAzurite();
-    if (why !== null) {
-      t.skip(why);
-      return null;
-    }
-    const server = await startAzurite();
-    t.after(() => server.stop());
+    const server = await requireAzurite(t);
+    if (server === null) return null;
     await server.admin.createContainer('acme');
     await server.admin.createContainer('acme-private');
     return {
@@ -51,13 +46,8 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
   },
   // fake-gcs-server keeps nothing from anyone: this shows only that Google's is served.
   async 'a bucket of Google'(t) {
-    const why = whyNoFakeGcs();
-    if (why !== null) {
-      t.skip(why);
-      return null;
-    }
-    const server = await startFakeGcs();
-    t.after(() => server.stop());
+    const server = await requireFakeGcs(t);
+    if (server === null) return null;
     await server.createBucket('acme');
     await server.createBucket('acme-private');
     return { url: server.url('acme'), publicUrl: server.publicUrl('acme'), env: {}, denial: 200 };

@@ -4,14 +4,10 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { runNiche, startNiche } from '../support/cli.ts';
-import { availableNix, requireNix } from '../support/nix-lab.ts';
+import { everyNix } from '../support/nix-lab.ts';
 import { makeReader, publishCache } from './reading.ts';
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   describe(`nix ${nix.version} reads what niche serves`, { timeout: 180_000 }, () => {
     test('a closure, with signatures checked', async (t) => {
       const cache = await publishCache(t, nix);

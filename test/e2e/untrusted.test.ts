@@ -2,13 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { createMachine, createYard, until } from '../support/e2e-machine.ts';
-import { availableNix, requireNix } from '../support/nix-lab.ts';
+import { everyNix } from '../support/nix-lab.ts';
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   const options = { concurrency: false, timeout: 600_000 };
   describe(`an untrusted user of a daemon, nix ${nix.version}`, options, () => {
     test('has what is built published while the build runs, and is told once how', async (t) => {

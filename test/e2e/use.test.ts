@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { runNiche } from '../support/cli.ts';
 import type { Ran } from '../support/cli.ts';
 import type { NixDaemon } from '../support/nix-lab-daemon.ts';
-import { availableNix, requireNix } from '../support/nix-lab.ts';
+import { everyNix } from '../support/nix-lab.ts';
 import type { NixLab } from '../support/nix-lab.ts';
 import { makeReader, publishCache } from './reading.ts';
 import type { PublishedCache } from './reading.ts';
@@ -59,11 +59,7 @@ async function realises(lab: NixLab, user: User, cache: PublishedCache): Promise
   return status === 0 && existsSync(join(lab.realPath(cache.storePath), 'name'));
 }
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   describe(`an untrusted user of nix ${nix.version}`, { timeout: 180_000 }, () => {
     test('is told what an administrator has to do, and it works', async (t) => {
       const cache = await publishCache(t, nix);

@@ -6,7 +6,7 @@ import { before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { pycep } from '../setup/infra.ts';
 import { pythonOf } from '../setup/python.ts';
-import { inCi } from '../setup/tools.ts';
+import { whyNo } from '../support/required.ts';
 
 const exec = promisify(execFile);
 const folder = join(import.meta.dirname, '../../infra/azure');
@@ -93,14 +93,12 @@ const documentedNames: Readonly<Record<string, string>> = {
 
 describe('infra/azure', () => {
   const python = pythonOf(pycep);
-  const reason = 'pycep is not installed: npm run setup:test';
-  const skip = python === null && !inCi() ? reason : false;
+  const skip = whyNo('pycep', python);
   let files: Readonly<Record<string, BicepFile>>;
   let texts: ReadonlyMap<string, string>;
 
   before(async () => {
-    if (skip !== false) return;
-    assert.ok(python, reason);
+    if (python === null) return;
     const names = (await readdir(folder)).filter((name) => name.endsWith('.bicep'));
     const script = join(import.meta.dirname, 'read_bicep.py');
     const { stdout } = await exec(python, [script, ...names.map((name) => join(folder, name))]);

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { convertFiles } from '@cdktn/hcl2json';
 import { goProgram } from '../setup/go.ts';
 import { hclfmt } from '../setup/infra.ts';
-import { inCi } from '../setup/tools.ts';
+import { requireTool } from '../support/required.ts';
 import type { BlockSchema } from './provider-schema.ts';
 
 const folder = join(import.meta.dirname, '../../infra/google');
@@ -172,15 +172,12 @@ describe('infra/google', () => {
   });
 
   it('is formatted as HashiCorp formats', async (t) => {
-    const program = goProgram(hclfmt);
-    if (program === null && !inCi()) {
-      t.skip('hclfmt is not installed: npm run setup:test');
-      return;
-    }
+    const program = requireTool(t, 'hclfmt', goProgram(hclfmt));
+    if (program === null) return;
     const names = (await readdir(folder)).filter((name) => name.endsWith('.tf'));
     for (const name of names) {
       const file = join(folder, name);
-      const { stdout } = await promisify(execFile)(program ?? hclfmt.name, [file]);
+      const { stdout }: { stdout: string } = await promisify(execFile)(program, [file]);
       assert.equal(stdout, await readFile(file, 'utf8'), name);
     }
   });

@@ -8,7 +8,7 @@ import { test, type TestContext } from 'node:test';
 
 import packageJson from '../../package.json' with { type: 'json' };
 import { nixSystem } from '../support/nix-lab-graph.ts';
-import { availableNix, createNixLab, requireNix } from '../support/nix-lab.ts';
+import { createNixLab, requireNix, everyNix } from '../support/nix-lab.ts';
 import type { NixLab, NixVersion } from '../support/nix-lab.ts';
 
 const checkout = join(import.meta.dirname, '../..');
@@ -34,11 +34,7 @@ async function evaluate(lab: NixLab, attribute: string, apply = 'it: it'): Promi
   return JSON.parse(await lab.output('nix', args));
 }
 
-test('some Nix is there to evaluate with', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   test(`nix ${nix.version} evaluates the flake`, async (t) => {
     const lab = await labFor(t, nix);
     await lab.output('nix', ['flake', 'check', 'path:./niche', '--no-build', ...override]);

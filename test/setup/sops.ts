@@ -10,9 +10,6 @@ const sops: GoTool = {
   version: 'v3.13.3',
 };
 
-/** Why a test of the real `sops` is skipped. */
-export const sopsMissing = 'the real sops is not there; get it with: npm run setup:test';
-
 /** The `sops` that {@link setupSops} installed; null when there is none. */
 export function installedSops(): string | null {
   return goProgram(sops);

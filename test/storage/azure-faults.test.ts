@@ -1,4 +1,4 @@
-import { after, describe, it } from 'node:test';
+import { after, describe } from 'node:test';
 import { openAzureBucket } from '../../core/storage/azure.ts';
 import { blockBytes } from '../../core/storage/azure-upload.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
@@ -6,9 +6,7 @@ import { storageFaults } from './faults.ts';
 
 const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
 
-const why = whyNoAzurite();
-if (why !== null) it('Azure behind a faulty link', { skip: why }, () => undefined);
-else describe('Azure behind a faulty link', behindFaults);
+describe('Azure behind a faulty link', { skip: whyNoAzurite() }, behindFaults);
 
 function behindFaults(): void {
   let starting: Promise<Azurite> | undefined;

@@ -1,13 +1,11 @@
-import { after, describe, it } from 'node:test';
+import { after, describe } from 'node:test';
 import { blockBytes } from '../../core/storage/azure-upload.ts';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
 import { partedUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
 
-const why = whyNoAzurite();
-if (why !== null) it('Azure on Azurite', { skip: why }, () => undefined);
-else describe('Azure on Azurite', onAzurite);
+describe('Azure on Azurite', { skip: whyNoAzurite() }, onAzurite);
 
 function onAzurite(): void {
   let starting: Promise<Azurite> | undefined;

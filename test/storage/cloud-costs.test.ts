@@ -5,9 +5,9 @@ import { blockBytes } from '../../core/storage/azure-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openGoogleBucket } from '../../core/storage/google.ts';
 import { partBytes } from '../../core/storage/google-upload.ts';
-import { startAzurite, whyNoAzurite } from '../support/azurite.ts';
+import { requireAzurite } from '../support/azurite.ts';
 import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
-import { startFakeGcs, whyNoFakeGcs } from '../support/fake-gcs.ts';
+import { requireFakeGcs } from '../support/fake-gcs.ts';
 import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.ts';
 
 const keys = Array.from({ length: 20 }, (_, index) => `object/${index}`);
@@ -54,9 +54,9 @@ async function proxied(t: TestContext, origin: string): Promise<FaultProxy> {
   return proxy;
 }
 
-it('counts what Azure is asked', { skip: whyNoAzurite() ?? false }, async (t) => {
-  const server = await startAzurite();
-  t.after(() => server.stop());
+it('counts what Azure is asked', async (t) => {
+  const server = await requireAzurite(t);
+  if (server === null) return;
   const proxy = await proxied(t, server.origin);
   const url = server.url(await server.createContainer(), proxy.url);
   const bucket = openAzureBucket(url, { credentials: server.credentials });
@@ -67,9 +67,9 @@ it('counts what Azure is asked', { skip: whyNoAzurite() ?? false }, async (t) =>
   });
 });
 
-it('counts what Google is asked', { skip: whyNoFakeGcs() ?? false }, async (t) => {
-  const server = await startFakeGcs();
-  t.after(() => server.stop());
+it('counts what Google is asked', async (t) => {
+  const server = await requireFakeGcs(t);
+  if (server === null) return;
   const proxy = await proxied(t, server.origin);
   const url = server.url(await server.createBucket(), proxy.url);
   const bucket = openGoogleBucket(url, { credentials: { kind: 'anonymous' } });

@@ -1,4 +1,4 @@
-import { after, describe, it } from 'node:test';
+import { after, describe } from 'node:test';
 import { openGoogleBucket } from '../../core/storage/google.ts';
 import { partBytes } from '../../core/storage/google-upload.ts';
 import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
@@ -6,9 +6,7 @@ import { storageFaults } from './faults.ts';
 
 const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
 
-const why = whyNoFakeGcs();
-if (why !== null) it('Google behind a faulty link', { skip: why }, () => undefined);
-else describe('Google behind a faulty link', behindFaults);
+describe('Google behind a faulty link', { skip: whyNoFakeGcs() }, behindFaults);
 
 function behindFaults(): void {
   let starting: Promise<FakeGcs> | undefined;

@@ -1,13 +1,11 @@
-import { after, describe, it } from 'node:test';
+import { after, describe } from 'node:test';
 import { partBytes } from '../../core/storage/google-upload.ts';
 import { openGoogleBucket, type GoogleOptions } from '../../core/storage/google.ts';
 import { partedUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
 import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
 
-const why = whyNoFakeGcs();
-if (why !== null) it('Google on fake-gcs-server', { skip: why }, () => undefined);
-else describe('Google on fake-gcs-server', onFakeGcs);
+describe('Google on fake-gcs-server', { skip: whyNoFakeGcs() }, onFakeGcs);
 
 function onFakeGcs(): void {
   let starting: Promise<FakeGcs> | undefined;

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
+import type { TestContext } from 'node:test';
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import type { AzureCredentials } from '../../core/storage/credentials.ts';
 import { azuriteScript } from '../setup/azurite.ts';
-import { inCi } from '../setup/tools.ts';
+import { startFor, whyNo } from './required.ts';
 import { startServerProcess } from './server-process.ts';
 
 /** A real Azurite, on 127.0.0.1, with a folder of its own. */
@@ -27,12 +28,15 @@ const account = 'devstoreaccount1';
 const accountKey =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
 
-/** Why a test of Azure is skipped here, null where it can run. In CI there is no such excuse. */
-export function whyNoAzurite(): string | null {
-  if (existsSync(azuriteScript())) return null;
-  const message = 'no azurite under the tools folder: run `npm run setup:test`';
-  if (inCi()) throw new Error(message);
-  return message;
+/** Why a test of Azure is skipped here; see {@link whyNo}. */
+export function whyNoAzurite(): string | false {
+  const script = azuriteScript();
+  return whyNo('azurite', existsSync(script) ? script : null);
+}
+
+/** Starts a server for one test; see {@link startFor}. */
+export async function requireAzurite(t: TestContext): Promise<Azurite | null> {
+  return startFor(t, whyNoAzurite(), startAzurite);
 }
 
 /** Starts a server; whoever starts it stops it. */

@@ -1,6 +1,7 @@
+import type { TestContext } from 'node:test';
 import { fakeGcs } from '../setup/fake-gcs.ts';
 import { goProgram } from '../setup/go.ts';
-import { inCi } from '../setup/tools.ts';
+import { startFor, whyNo } from './required.ts';
 import { startResumableUploads } from './resumable-uploads.ts';
 import { startServerProcess } from './server-process.ts';
 
@@ -17,12 +18,14 @@ export interface FakeGcs {
   stop(): Promise<void>;
 }
 
-/** Why a test of Google is skipped here, null where it can run. In CI there is no such excuse. */
-export function whyNoFakeGcs(): string | null {
-  if (goProgram(fakeGcs) !== null) return null;
-  const message = 'no fake-gcs-server under the tools folder: run `npm run setup:test`';
-  if (inCi()) throw new Error(message);
-  return message;
+/** Why a test of Google is skipped here; see {@link whyNo}. */
+export function whyNoFakeGcs(): string | false {
+  return whyNo('fake-gcs-server', goProgram(fakeGcs));
+}
+
+/** Starts a server for one test; see {@link startFor}. */
+export async function requireFakeGcs(t: TestContext): Promise<FakeGcs | null> {
+  return startFor(t, whyNoFakeGcs(), startFakeGcs);
 }
 
 /** Starts a server; whoever starts it stops it. */

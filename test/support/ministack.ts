@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
 import { ministack } from '../setup/aws.ts';
 import { pythonCommand } from '../setup/python.ts';
-import { inCi } from '../setup/tools.ts';
+import { notInstalled, requireTool } from './required.ts';
 
 /** An AWS for one test: everything it has is in its memory and ends with it. */
 export interface Ministack {
@@ -40,13 +40,7 @@ export async function requireMinistack(
   t: TestContext,
   options: MinistackOptions = {},
 ): Promise<Ministack | null> {
-  const command = pythonCommand(ministack);
-  if (command === null) {
-    const message = 'no ministack under the tools folder: run `npm run setup:test`';
-    if (inCi()) throw new Error(message);
-    t.skip(message);
-    return null;
-  }
+  if (requireTool(t, 'ministack', pythonCommand(ministack)) === null) return null;
   const started = await startMinistack(options);
   t.after(() => started.close());
   return started;
@@ -60,7 +54,7 @@ const startTimeoutMs = 60_000;
  */
 export async function startMinistack({ iam = true }: MinistackOptions = {}): Promise<Ministack> {
   const command = pythonCommand(ministack);
-  if (command === null) throw new Error('no ministack: run `npm run setup:test`');
+  if (command === null) throw new Error(notInstalled('ministack'));
   const folder = await mkdtemp(join(tmpdir(), 'niche-ministack-'));
   const port = await freePort();
   const [endpoint, region, accountId] = [

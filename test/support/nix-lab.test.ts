@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { graph, graphFlake } from './nix-lab-graph.ts';
-import { availableNix, createNixLab, requireNix, type NixLab } from './nix-lab.ts';
+import { createNixLab, everyNix, type NixLab } from './nix-lab.ts';
 import { serveFolder, type StaticServer } from './static-server.ts';
 
 const twoParts = graph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
@@ -26,11 +26,7 @@ async function served(t: TestContext, folder: string): Promise<StaticServer> {
   return server;
 }
 
-test('some Nix is there', (t) => {
-  requireNix(t);
-});
-
-for (const nix of availableNix()) {
+for (const nix of everyNix()) {
   describe(`nix ${nix.version}`, { concurrency: false }, () => {
     test('every command answers with this version', async (t) => {
       const lab = await labFor(t, { nix });

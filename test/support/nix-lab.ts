@@ -2,14 +2,14 @@ import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { delimiter, join } from 'node:path';
-import type { TestContext } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { installedNix, type NixVersion } from '../setup/nix-installed.ts';
-import { inCi } from '../setup/tools.ts';
 import { startNixDaemon, type NixDaemon, type NixDaemonOptions } from './nix-lab-daemon.ts';
 import { execute, outputOf, type ExecuteOptions, type Executed } from './nix-lab-execute.ts';
 
 export type { NixVersion } from '../setup/nix-installed.ts';
 export type { Executed, ExecuteOptions } from './nix-lab-execute.ts';
+import { requireTool, whyNo } from './required.ts';
 
 /** `name = value` lines of a nix.conf. */
 export type NixSettings = Readonly<Record<string, string>>;
@@ -70,6 +70,18 @@ export function availableNix(): readonly NixVersion[] {
   return installedNix();
 }
 
+/** Why a test of Nix is skipped here; see {@link whyNo}. */
+export function whyNoNix(): string | false {
+  return whyNo('Nix', availableNix().at(-1));
+}
+
+/** Every Nix to test with; where there is none a test says so, which in CI fails. */
+export function everyNix(): readonly NixVersion[] {
+  const skip = whyNoNix();
+  if (skip !== false) test('with every Nix', { skip }, () => undefined);
+  return availableNix();
+}
+
 /**
  * The newest Nix here, or the newest whose version begins with `wanted`. Without one the test is
  * skipped, saying how to get it; in CI it fails.
@@ -78,16 +90,7 @@ export function availableNix(): readonly NixVersion[] {
  */
 export function requireNix(t: TestContext, wanted = ''): NixVersion | null {
   const found = availableNix().findLast(({ version }) => version.startsWith(wanted));
-  if (found !== undefined) {
-    return found;
-  }
-  const name = wanted === '' ? 'Nix' : `Nix ${wanted}`;
-  const message = `no ${name} under the tools folder: run \`npm run setup:test\``;
-  if (inCi()) {
-    throw new Error(message);
-  }
-  t.skip(message);
-  return null;
+  return requireTool(t, wanted === '' ? 'Nix' : `Nix ${wanted}`, found);
 }
 
 /** Makes a lab; whoever makes it closes it. */

@@ -12,7 +12,7 @@ import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/
 import type { S3Credentials } from '../../core/storage/credentials.ts';
 import { goProgram, type GoTool } from '../setup/go.ts';
 import { seaweedfs, versitygw } from '../setup/s3.ts';
-import { inCi } from '../setup/tools.ts';
+import { notInstalled, startFor, whyNo } from './required.ts';
 
 const exec = promisify(execFile);
 
@@ -132,33 +132,18 @@ export function awsEnv(credentials: S3Credentials): Record<string, string> {
   };
 }
 
-/** Why a test of S3 is skipped here, null where it can run. In CI there is no such excuse. */
-export function whyNoS3(name: S3ServerName): string | null {
-  const message = `no ${name} under the tools folder: run \`npm run setup:test\``;
-  if (goProgram(kinds[name].tool) !== null) return null;
-  if (inCi()) throw new Error(message);
-  return message;
+/** Why a test of S3 is skipped here; see {@link whyNo}. */
+export function whyNoS3(name: S3ServerName): string | false {
+  return whyNo(name, goProgram(kinds[name].tool));
 }
 
-/**
- * Starts a server that ends with the test. Without one the test is skipped, saying how to get it;
- * in CI it fails.
- *
- * @returns null when the test was skipped and has to return
- */
+/** Starts a server for one test; see {@link startFor}. */
 export async function requireS3(
   t: TestContext,
   name: S3ServerName = 'versitygw',
   options: S3ServerOptions = {},
 ): Promise<S3Server | null> {
-  const why = whyNoS3(name);
-  if (why !== null) {
-    t.skip(why);
-    return null;
-  }
-  const server = await startS3Server(name, options);
-  t.after(() => server.stop());
-  return server;
+  return startFor(t, whyNoS3(name), () => startS3Server(name, options));
 }
 
 /** Starts a server; whoever starts it stops it. */
@@ -168,7 +153,7 @@ export async function startS3Server(
 ): Promise<S3Server> {
   const kind: Kind = kinds[name];
   const program = goProgram(kind.tool);
-  if (program === null) throw new Error(whyNoS3(name) ?? '');
+  if (program === null) throw new Error(notInstalled(name));
   const folder = await mkdtemp(join(tmpdir(), `niche-${name}-`));
   const ports = await freePorts(kind.ports);
   const endpoint = `http://127.0.0.1:${ports[0]!}`;

@@ -9,8 +9,8 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 
 import { openKeyring } from '../../cli/identities.ts';
 import type { Keyring } from '../../core/secrets/recipient.ts';
-import { installedSops, sopsMissing } from '../setup/sops.ts';
-import { inCi } from '../setup/tools.ts';
+import { installedSops } from '../setup/sops.ts';
+import { notInstalled, whyNo } from './required.ts';
 
 const exec = promisify(execFile);
 
@@ -40,9 +40,8 @@ export interface SopsLab {
 }
 
 /** Skips a test, or in CI fails it, when there is no real `sops`. */
-export function needSops(): { skip?: string } {
-  if (installedSops() !== null || inCi()) return {};
-  return { skip: sopsMissing };
+export function needSops(): { skip: string | false } {
+  return { skip: whyNo('sops', installedSops()) };
 }
 
 export async function openSopsLab(t: TestContext): Promise<SopsLab> {
@@ -77,7 +76,7 @@ export async function openSopsLab(t: TestContext): Promise<SopsLab> {
 
   async function sops(args: readonly string[], extra = {}): Promise<string> {
     const program = installedSops();
-    if (program === null) throw new Error(sopsMissing);
+    if (program === null) throw new Error(notInstalled('sops'));
     return run(program, args, extra);
   }
 

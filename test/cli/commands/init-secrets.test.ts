@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 import { parseSecretKey } from '../../../core/nix/keys.ts';
 import { storagePlace } from '../../../core/storage/place.ts';
-import { startAzurite, whyNoAzurite } from '../../support/azurite.ts';
+import { requireAzurite } from '../../support/azurite.ts';
 import { runNiche } from '../../support/cli.ts';
 import type { Ran } from '../../support/cli.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
@@ -83,13 +83,8 @@ test('init says what clients’ credentials should be allowed, where it cannot m
 });
 
 test('init on Azure makes a signature for clients, for as long as was said, or none', async (t) => {
-  const why = whyNoAzurite();
-  if (why !== null) {
-    t.skip(why);
-    return;
-  }
-  const server = await startAzurite();
-  t.after(() => server.stop());
+  const server = await requireAzurite(t);
+  if (server === null) return;
   const lab = await openSopsLab(t);
   const [client, publisher] = [await makeAgeKey(), await makeAgeKey()];
   const env = { ...lab.env, AZURE_STORAGE_CONNECTION_STRING: server.connectionString() };

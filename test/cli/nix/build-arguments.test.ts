@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { chosenStore, graphQuestionOf, hasOwnHook } from '../../../cli/nix/build-arguments.ts';
-import { availableNix, createNixLab } from '../../support/nix-lab.ts';
+import { createNixLab, everyNix } from '../../support/nix-lab.ts';
 
 const ask = (line: string): ReturnType<typeof graphQuestionOf> => {
   const [command = '', ...args] = line.split(' ');
@@ -68,7 +68,7 @@ interface Flag {
 }
 
 describe('the flags of real nix', () => {
-  for (const nix of availableNix()) {
+  for (const nix of everyNix()) {
     test(`what only nix build ${nix.version} takes is dropped`, async (t) => {
       const lab = await createNixLab({ nix, kind: 'own-store-dir' });
       t.after(() => lab.close());

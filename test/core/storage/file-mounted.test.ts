@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { it } from 'node:test';
 import { messageOf } from '../../../core/errors.ts';
+import { inCi } from '../../setup/tools.ts';
 import { listKeys, patternBytes } from '../../support/bytes.ts';
 import { temporaryFileBucket } from '../../support/file-bucket.ts';
 
@@ -18,7 +19,7 @@ function mount(directory: string): string | undefined {
     return undefined;
   } catch (error) {
     // In CI a part that is missing is a failure.
-    if (process.env['CI'] === 'true') throw error;
+    if (inCi()) throw error;
     return `this root may not mount: ${messageOf(error)}`;
   }
 }

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { cfnLint } from '../../setup/aws.ts';
 import { pythonCommand } from '../../setup/python.ts';
-import { inCi } from '../../setup/tools.ts';
+import { requireTool } from '../../support/required.ts';
 import { packageDeployment } from '../../support/aws-deployment.ts';
 import type { PackagedDeployment } from '../../support/aws-deployment.ts';
 import { resolveTemplate } from '../../support/aws-template.ts';
@@ -70,13 +70,8 @@ describe('the AWS deployment, as it is packaged', () => {
   after(async () => rm(folder, { recursive: true, force: true }));
 
   it('passes cfn-lint, with the defaults and with everything set', async (t) => {
-    const command = pythonCommand(cfnLint);
-    if (command === null) {
-      const message = 'no cfn-lint under the tools folder: run `npm run setup:test`';
-      if (inCi()) throw new Error(message);
-      t.skip(message);
-      return;
-    }
+    const command = requireTool(t, 'cfn-lint', pythonCommand(cfnLint));
+    if (command === null) return;
     for (const { folder: packaged } of [main, pr, whole]) {
       const file = join(packaged, 'cloudformation-template-update-stack.json');
       // osls adds a DependsOn of the role; and a certificate that is not set is never referred to.

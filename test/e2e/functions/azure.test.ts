@@ -27,17 +27,17 @@ import { startKeyVault } from '../../support/key-vault.ts';
 import type { KeyVault } from '../../support/key-vault.ts';
 import { buildClosure, stageBackwards } from '../../support/nix-closure.ts';
 import { bundleFunctions } from '../../support/function-bundle.ts';
-import { availableNix, createNixLab } from '../../support/nix-lab.ts';
+import { availableNix, createNixLab, whyNoNix } from '../../support/nix-lab.ts';
 import type { NixLab } from '../../support/nix-lab.ts';
 import { blobCreatedEvent } from '../../functions/azure-events.ts';
 
 const nix = availableNix().at(-1);
-const why =
-  whyNoAzurite() ?? (nix ? null : 'no Nix under the tools folder: run `npm run setup:test`');
+const whyNoServer = whyNoAzurite();
+const why = whyNoServer === false ? whyNoNix() : whyNoServer;
 const prefix = 'team/';
 const work = 'cache-private-work';
 
-describe('the bundled Azure functions', { skip: why ?? false, timeout: 300_000 }, () => {
+describe('the bundled Azure functions', { skip: why, timeout: 300_000 }, () => {
   let folder: string;
   let app: string;
   let account: AzureAccount;

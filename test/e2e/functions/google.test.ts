@@ -25,19 +25,19 @@ import type { GoogleKms } from '../../support/google-kms.ts';
 import { startGoogleServices } from '../../support/google-services.ts';
 import type { GoogleServices } from '../../support/google-services.ts';
 import { buildClosure, stageBackwards } from '../../support/nix-closure.ts';
-import { availableNix, createNixLab } from '../../support/nix-lab.ts';
+import { availableNix, createNixLab, whyNoNix } from '../../support/nix-lab.ts';
 import type { NixLab } from '../../support/nix-lab.ts';
 import { finalizedEvent, pushBody } from '../../functions/google-events.ts';
 
 const nix = availableNix().at(-1);
-const why =
-  whyNoFakeGcs() ?? (nix ? null : 'no Nix under the tools folder: run `npm run setup:test`');
+const whyNoServer = whyNoFakeGcs();
+const why = whyNoServer === false ? whyNoNix() : whyNoServer;
 const topic = 'projects/acme/topics/niche-wake';
 const caller = 'niche-invoker@acme.iam.gserviceaccount.com';
 const version =
   'projects/acme/locations/europe-west1/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/1';
 
-describe('the bundled Google Cloud functions', { skip: why ?? false, timeout: 300_000 }, () => {
+describe('the bundled Google Cloud functions', { skip: why, timeout: 300_000 }, () => {
   let folder: string;
   let gcs: FakeGcs;
   let kms: GoogleKms;

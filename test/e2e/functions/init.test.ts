@@ -71,7 +71,7 @@ async function temporaryFolder(t: TestContext): Promise<string> {
 }
 
 describe('from niche init to real Nix, published by the function', { timeout: 300_000 }, () => {
-  test('on Google Cloud, signed by its KMS', { skip: whyNoFakeGcs() ?? false }, async (t) => {
+  test('on Google Cloud, signed by its KMS', { skip: whyNoFakeGcs() }, async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });
@@ -119,7 +119,7 @@ describe('from niche init to real Nix, published by the function', { timeout: 30
     await substitute(t, machine, made, upper);
   });
 
-  test('on Azure, its key unwrapped by Key Vault', { skip: whyNoAzurite() ?? false }, async (t) => {
+  test('on Azure, its key unwrapped by Key Vault', { skip: whyNoAzurite() }, async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });

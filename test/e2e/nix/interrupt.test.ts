@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 
 import { openNix } from '../../../cli/nix/nix.ts';
 import { startNoticing } from '../../../cli/nix/notice.ts';
-import { availableNix, createNixLab } from '../../support/nix-lab.ts';
+import { createNixLab, everyNix } from '../../support/nix-lab.ts';
 import { collect } from '../../cli/nix/collect.ts';
 import { nameOf, writeGraph } from './noticing.ts';
 
@@ -18,7 +18,7 @@ function unexpected(message: string): never {
   assert.fail(message);
 }
 
-for (const version of availableNix()) {
+for (const version of everyNix()) {
   describe(`interrupting nix ${version.version}`, () => {
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
       test(`what was built before ${signal} is noticed, while nix runs`, async (t) => {

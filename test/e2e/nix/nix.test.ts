@@ -9,7 +9,7 @@ import { formatHash } from '../../../core/nix/hash.ts';
 import { readBuildLog } from '../../../cli/nix/logs.ts';
 import { openNix } from '../../../cli/nix/nix.ts';
 import { queryOutputs, queryPathInfos } from '../../../cli/nix/query.ts';
-import { availableNix, createNixLab, type NixLab } from '../../support/nix-lab.ts';
+import { createNixLab, everyNix, type NixLab } from '../../support/nix-lab.ts';
 import { nameOf, note, writeGraph } from './noticing.ts';
 import { temporaryFolder } from '../../cli/nix/temporary-folder.ts';
 
@@ -30,7 +30,7 @@ test('without nix on PATH', async (t) => {
   });
 });
 
-for (const version of availableNix()) {
+for (const version of everyNix()) {
   describe(`asking nix ${version.version}`, () => {
     let lab: NixLab;
     let absent: string;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { graphFlake, type GraphPart } from '../../support/nix-lab-graph.ts';
-import { availableNix, createNixLab, type NixLab } from '../../support/nix-lab.ts';
+import { createNixLab, everyNix, type NixLab } from '../../support/nix-lab.ts';
 import { note, writeGraph } from './noticing.ts';
 
 const partsOf = (salt: string): readonly GraphPart[] => [
@@ -17,9 +17,7 @@ const partsOf = (salt: string): readonly GraphPart[] => [
   { name: 'importer', importsFrom: 'imported', deps: ['leaf'] },
 ];
 
-if (availableNix().length === 0) test('noticing', { skip: 'no Nix: run `npm run setup:test`' });
-
-for (const version of availableNix()) {
+for (const version of everyNix()) {
   describe(`noticing with nix ${version.version}`, () => {
     let lab: NixLab;
     let salt = 0;
