@@ -19,5 +19,8 @@ export {
   PutBucketPolicyCommand,
   PutObjectCommand,
   S3Client,
+  S3ServiceException,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
+export { getEndpointFromInstructions } from '@smithy/core/endpoints';
+export { HttpRequest } from '@smithy/core/protocols';

@@ -6,6 +6,7 @@ import { NicheError } from '../errors.ts';
 import type { StorageCredentials } from './credentials.ts';
 import { assertKey } from './keys.ts';
 import { createPace, type PaceOptions } from './pace.ts';
+import { openDirect, type PutDirectly } from './s3-direct.ts';
 import { explainS3Error } from './s3-errors.ts';
 import { addHeaders } from './s3-headers.ts';
 import { conditionals, s3Providers, type S3Provider } from './s3-providers.ts';
@@ -29,6 +30,8 @@ export interface S3Options {
 interface S3Api {
   readonly sdk: typeof Sdk;
   readonly client: S3Client;
+  /** Sends small objects at less cost; null where only the SDK knows how. */
+  readonly putDirectly: () => Promise<PutDirectly | null>;
 }
 
 interface S3Attempt extends S3Api {
@@ -91,7 +94,17 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
     const sdk = await import('./s3-sdk.ts');
     const client = options.client ?? new sdk.S3Client(clientConfig(location, options));
     addHeaders(client, { demandsMd5: !provider.checksums });
-    return { sdk, client };
+    let direct: Promise<PutDirectly | null> | undefined;
+    return {
+      sdk,
+      client,
+      putDirectly() {
+        direct ??= openDirect(sdk, client, location.bucket);
+        // What failed, as where no region is named, fails anew for the next who asks.
+        direct.catch(() => (direct = undefined));
+        return direct;
+      },
+    };
   }
 
   return {

@@ -1,5 +1,7 @@
 import { createHash, createHmac, createSecretKey } from 'node:crypto';
-import type { Hash, Hmac, KeyObject } from 'node:crypto';
+import type { Hash, KeyObject } from 'node:crypto';
+
+type Hmac = ReturnType<typeof createHmac>;
 
 type Source = string | ArrayBuffer | ArrayBufferView;
 

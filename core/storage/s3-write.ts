@@ -1,4 +1,4 @@
-import { hash, randomUUID } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { isNicheError, quote } from '../errors.ts';
 import type {
@@ -17,7 +17,7 @@ import type { S3Session } from './s3-session.ts';
 export const writerField = 'niche-writer';
 
 export function newWriter(): string {
-  return randomUUID();
+  return randomBytes(8).toString('hex');
 }
 
 /** {@link Bucket.put}. */
@@ -62,27 +62,32 @@ async function write(
   condition: Pick<PutObjectCommandInput, 'IfNoneMatch' | 'IfMatch'>,
 ): Promise<boolean> {
   const { signal } = options;
-  const Key = session.at(key);
   const isConditional = Object.keys(condition).length > 0;
   const writer = newWriter();
   const digest = options.sha256 ?? hash('sha256', body, 'buffer');
   signDigest(body, digest);
-  const earlier = { mayBeThere: false };
+  const put = {
+    Bucket: session.bucket,
+    Key: session.at(key),
+    Body: body,
+    ...condition,
+    ...objectHeaders(options),
+    ...(isConditional ? { Metadata: { [writerField]: writer } } : {}),
+    ...(session.provider.checksums ? { ChecksumSHA256: base64(digest) } : {}),
+  };
+  const earlier = { attempts: 0, mayBeThere: false };
   const isWritten = await session.run({
     action: `writing ${quote(key)} in ${session.url}`,
     signal,
-    attempt: async ({ sdk, client, until }) => {
-      const command = new sdk.PutObjectCommand({
-        Bucket: session.bucket,
-        Key,
-        Body: body,
-        ...condition,
-        ...objectHeaders(options),
-        ...(isConditional ? { Metadata: { [writerField]: writer } } : {}),
-        ...(session.provider.checksums ? { ChecksumSHA256: base64(digest) } : {}),
-      });
+    attempt: async ({ sdk, client, until, putDirectly }) => {
+      earlier.attempts += 1;
       try {
-        await client.send(command, until);
+        // What did not work that way the SDK repeats: it sets its clock, and tells what is wrong.
+        const direct = earlier.attempts === 1 ? await putDirectly() : null;
+        const outcome = await direct?.(put, digest, signal);
+        if (outcome === 'stored') return true;
+        if (outcome === 'unmet' && isConditional) return false;
+        await client.send(new sdk.PutObjectCommand(put), until);
         return true;
       } catch (error) {
         const isRefused =

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'node:test';
 import type { Bucket, PutOutcome } from '../../core/storage/bucket.ts';
 import { collect, listKeys, patternBytes, readObject } from '../support/bytes.ts';
@@ -404,6 +405,8 @@ export function bucketConformance(
       if (bucket.sweepUploads === undefined) return;
       const upload = await bucket.upload('object');
       await upload.write(patternBytes(storedBytes));
+      // A part that comes while its upload is given up brings that back on some servers.
+      await sleep(500);
       assert.equal(await bucket.sweepUploads(new Date(Date.now() - 3_600_000)), 0);
       assert.equal(await bucket.sweepUploads(new Date(Date.now() + 3_600_000)), 1);
       await assert.rejects(upload.commit(), { code: 'storage-unavailable' });
