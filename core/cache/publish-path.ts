@@ -130,6 +130,24 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     return isSmall && !run.blocked.has(storeHash(path));
   }
 
+  /** The NAR of a path of which the cache was not asked yet, and is only if that seems to be here. */
+  async function storeThenSettle(
+    run: Run,
+    { claim, openNar }: StagedPath,
+  ): Promise<CheckedNar | 'exists'> {
+    await settleUpstream(claim);
+    let stored: CheckedNar;
+    try {
+      stored = await nars.store(claim, openNar);
+    } catch (error) {
+      // What is here already decides before what is wrong with the NAR.
+      const settled = isRejection(error) ? await settleHere(run, claim) : null;
+      if (settled === null) throw error;
+      return settled;
+    }
+    return (stored.isNew ? null : await settleHere(run, claim)) ?? stored;
+  }
+
   /**
    * Signs those of the candidates that no administrator has withdrawn, maybe while their NARs were
    * read, and writes the audit.
@@ -250,19 +268,12 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const { claim, upload, origin, openNar, readLog } = staged;
     assertSize(claim, options.maxNarBytes, config.limits.maxNarBytes);
     notary.assertSignable(claim);
-    const isLater = isSettledLater(claim, run);
-    if (isLater) await settleUpstream(claim);
-    else if ((await settle(run, claim)) === 'exists') return { status: 'exists' };
-    let stored: CheckedNar;
-    try {
-      stored = await nars.store(claim, openNar);
-    } catch (error) {
-      // What is here already decides before what is wrong with the NAR.
-      if (!isLater || !isRejection(error) || (await settleHere(run, claim)) === null) throw error;
-      return { status: 'exists' };
-    }
-    const { listing, unclaimed, isNew, ...nar } = stored;
-    if (isLater && !isNew && (await settleHere(run, claim)) !== null) return { status: 'exists' };
+    const stored = isSettledLater(claim, run)
+      ? await storeThenSettle(run, staged)
+      : ((await settle(run, claim)) ?? (await nars.store(claim, openNar)));
+    if (stored === 'exists') return { status: stored };
+    const { listing, unclaimed, url, compression, fileHash, fileSize } = stored;
+    const nar = { url, compression, fileHash, fileSize };
     const info = { ...claim, signatures: upstreams.verified(claim) };
     const attachments = attachmentStore.of(listing, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
