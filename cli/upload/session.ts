@@ -6,6 +6,7 @@ import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { mapConcurrent } from '../../core/concurrency.ts';
+import { isLarge } from '../../core/cache/batching.ts';
 import { createBatchReceipts } from '../../core/cache/batch-receipts.ts';
 import { listStrongest, readListed } from '../../core/cache/listed-receipts.ts';
 import { isFinal } from '../../core/cache/receipts.ts';
@@ -14,7 +15,6 @@ import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { createLookups } from '../../core/cache/whereabouts.ts';
 import type { LookupCounts } from '../../core/cache/whereabouts.ts';
-import { maxBatchNarBytes } from '../../core/limits.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import { readBuildLog } from '../nix/logs.ts';
@@ -151,8 +151,8 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     for (const info of infos) local.set(info.path, info);
     // The largest first: it takes longest. The small ones share batches, references first.
     const bySize = [...infos].sort((one, other) => other.narSize - one.narSize);
-    const large = bySize.filter(({ narSize }) => narSize > maxBatchNarBytes);
-    const small = infos.filter(({ narSize }) => narSize <= maxBatchNarBytes);
+    const large = bySize.filter(isLarge);
+    const small = infos.filter((info) => !isLarge(info));
     for (const info of [...large, ...referencesFirst(small)]) {
       const { deriver } = info;
       stager.add({

@@ -2,7 +2,7 @@ import { parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { initCache } from '../../core/cache/init.ts';
 import { createLocalPublisher } from '../../core/cache/local-publisher.ts';
-import type { LocalPath } from '../../core/cache/staging.ts';
+import type { LocalPath } from '../../core/cache/local-path.ts';
 import { createStager } from '../../core/cache/staging.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';

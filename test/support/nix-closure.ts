@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createStager } from '../../core/cache/staging.ts';
-import type { LocalPath } from '../../core/cache/staging.ts';
+import type { LocalPath } from '../../core/cache/local-path.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { parsePathInfos } from '../../core/nix/path-info.ts';

@@ -6,7 +6,7 @@ import type { LocalDatabase } from '../../../core/cache/local-database.ts';
 import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { createStager } from '../../../core/cache/staging.ts';
-import type { LocalPath } from '../../../core/cache/staging.ts';
+import type { LocalPath } from '../../../core/cache/local-path.ts';
 import { createUploadJournal } from '../../../core/cache/upload-journal.ts';
 import type { UploadJournal } from '../../../core/cache/upload-journal.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
