@@ -1,0 +1,46 @@
+import { openForEdit, withRecipients, withoutRecipients } from '../../core/cache/edit-secret.ts';
+import { NicheError } from '../../core/errors.ts';
+import type { Context } from '../context.ts';
+import { keyringOf } from '../identities.ts';
+import { recipientsOf } from '../init/recipients.ts';
+import type { RecipientFlags } from '../init/recipients.ts';
+import { openDocument, saveDocument } from './document.ts';
+import type { ConfigFlags, Value } from './document.ts';
+import { assertStillApart } from './still-apart.ts';
+import type { ApartFlags } from './still-apart.ts';
+
+export type RecipientsFlags = ApartFlags & RecipientFlags;
+
+/** `niche config add-recipient`, `niche config remove-recipient` */
+export async function changeRecipients(
+  how: 'add' | 'remove',
+  flags: RecipientsFlags,
+  context: Context,
+): Promise<void> {
+  const { cache, kind, root } = await openDocument(flags, context);
+  const recipients = await recipientsOf(flags, cache.config.name);
+  if (recipients.length === 0) {
+    throw new NicheError('usage', 'which recipient? none was named', {
+      hint: 'give one with --age, --pgp, --aws-kms, --gcp-kms or --azure-kv',
+    });
+  }
+  const keyring = keyringOf(context);
+  if (how === 'add') await assertStillApart(cache, flags, recipients);
+  const secret = await openForEdit(root, kind, keyring);
+  const change = how === 'add' ? withRecipients : withoutRecipients;
+  const text = await change(secret, recipients, keyring);
+  await saveDocument(root, kind, text, secret, context);
+  if (how === 'remove') context.stderr.write(`niche: ${afterRemoval(flags, secret.value)}\n`);
+}
+
+/** What else it takes, since whoever was removed may have kept a copy. */
+function afterRemoval({ signing, cacheUrl }: ConfigFlags, value: Value): string {
+  const u = cacheUrl === undefined ? '' : `-u ${cacheUrl} `;
+  if (signing) {
+    return `whoever was removed may have kept the signing key: niche key rotate ${u}, niche resign ${u}, then niche key retire`;
+  }
+  if ('credentials' in value && value.credentials !== undefined) {
+    return `whoever was removed may have kept the storage's credentials: make new ones there, put them into the document with niche config edit ${u}, and delete the old ones`;
+  }
+  return 'the document has no credentials that would have to be replaced';
+}

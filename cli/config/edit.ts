@@ -1,0 +1,41 @@
+import { openForEdit, withValue } from '../../core/cache/edit-secret.ts';
+import { parseSecret } from '../../core/cache/secret-config.ts';
+import type { SecretKind } from '../../core/cache/secret-config.ts';
+import { NicheError } from '../../core/errors.ts';
+import type { Context } from '../context.ts';
+import { keyringOf } from '../identities.ts';
+import { openDocument, saveDocument } from './document.ts';
+import type { ConfigFlags, Value } from './document.ts';
+import { editValid } from './edit-valid.ts';
+
+/** `niche config edit` */
+export async function editDocument(flags: ConfigFlags, context: Context): Promise<void> {
+  const { kind, root } = await openDocument(flags, context);
+  const secret = await openForEdit(root, kind, keyringOf(context));
+  const value = await editValid(
+    {
+      text: `${JSON.stringify(secret.value, null, 2)}\n`,
+      name: kind.key,
+      where: secret.stored.where,
+      parse: (text) => parseEdited(text, kind),
+    },
+    context,
+  );
+  if (JSON.stringify(value) === JSON.stringify(secret.value)) {
+    context.stderr.write('niche: nothing was changed\n');
+    return;
+  }
+  await saveDocument(root, kind, withValue(secret, value), secret, context);
+}
+
+/** @throws NicheError `malformed-secrets`, `newer-version` */
+function parseEdited(text: string, kind: SecretKind<Value>): Value {
+  let plain: unknown;
+  try {
+    plain = JSON.parse(text);
+  } catch {
+    // The parser's own message would quote what may be a secret.
+    throw new NicheError('malformed-secrets', 'what the editor left is not JSON');
+  }
+  return parseSecret(plain, kind, 'what the editor left');
+}

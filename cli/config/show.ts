@@ -1,0 +1,56 @@
+import { mustRead, recipientsOfSecret } from '../../core/cache/edit-secret.ts';
+import { openSecret, publicKeysOf } from '../../core/cache/secret-config.ts';
+import { isNicheError } from '../../core/errors.ts';
+import { describeRecipient } from '../../core/secrets/recipient.ts';
+import type { Context } from '../context.ts';
+import { keyringOf } from '../identities.ts';
+import { openDocument } from './document.ts';
+import type { ConfigFlags, Value } from './document.ts';
+
+export interface ShowFlags extends ConfigFlags {
+  readonly reveal: boolean;
+  readonly json: boolean;
+}
+
+/** `niche config show` */
+export async function showDocument(flags: ShowFlags, context: Context): Promise<void> {
+  const { kind, root } = await openDocument(flags, context);
+  const stored = await mustRead(root, kind);
+  const recipients = recipientsOfSecret(stored).map(describeRecipient);
+  const value = await openSecret(stored, kind, keyringOf(context).identities).then(
+    ({ value }) => (flags.reveal ? value : withoutSecrets(value)),
+    (error: unknown) => {
+      if (!isNicheError(error, 'no-identity', 'identity-failed')) throw error;
+      return null;
+    },
+  );
+  if (flags.json) {
+    context.stdout.write(`${JSON.stringify({ document: kind.key, recipients, value })}\n`);
+    return;
+  }
+  context.stdout.write(
+    `${stored.where}\nencrypted for:\n${recipients.map((each) => `  ${each}\n`).join('')}${
+      value === null ? 'not for this machine\n' : `${JSON.stringify(value, null, 2)}\n`
+    }`,
+  );
+}
+
+/** For people to look at. */
+function withoutSecrets(value: Value): object {
+  if ('secretKeys' in value) return { version: value.version, publicKeys: publicKeysOf(value) };
+  const { credentials, ...rest } = value;
+  if (!credentials) return rest;
+  const hidden = Object.entries(credentials).map(([name, each]) => [
+    name,
+    name === 'kind' || name === 'accessKeyId' ? each : '(hidden)',
+  ]);
+  // Not secret, and good to know in time.
+  const expires = new URLSearchParams(
+    credentials.kind === 'azure' ? credentials.sas : undefined,
+  ).get('se');
+  return {
+    ...rest,
+    credentials: Object.fromEntries(hidden) as object,
+    ...(expires === null ? {} : { expires }),
+  };
+}

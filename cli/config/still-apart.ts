@@ -1,0 +1,26 @@
+import { recipientsOfSecret } from '../../core/cache/edit-secret.ts';
+import type { OpenCache } from '../../core/cache/open-cache.ts';
+import { privateDocument, readSecret, signingDocument } from '../../core/cache/secret-config.ts';
+import { assertApart } from '../../core/cache/write-secret.ts';
+import type { Recipient } from '../../core/secrets/recipient.ts';
+import type { ConfigFlags } from './document.ts';
+
+export interface ApartFlags extends ConfigFlags {
+  readonly unsafeShareSigningKey: boolean;
+}
+
+/** @throws NicheError `unsafe-recipients` when the other document's readers and these overlap */
+export async function assertStillApart(
+  cache: OpenCache,
+  { signing, unsafeShareSigningKey }: ApartFlags,
+  recipients: readonly Recipient[],
+): Promise<void> {
+  if (unsafeShareSigningKey) return;
+  const other = signing
+    ? await readSecret(cache.public, privateDocument)
+    : await readSecret(cache.private, signingDocument);
+  if (!other) return;
+  const others = recipientsOfSecret(other);
+  if (signing) assertApart(others, recipients);
+  else assertApart(recipients, others);
+}
