@@ -1,14 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-
 import { NicheError, isNicheError, messageOf } from '../../core/errors.ts';
 import type { LocalPublisher, LocalPublisherOptions } from '../../core/cache/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open-cache.ts';
 import type { Published } from '../../core/cache/publisher.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { mapConcurrent } from '../../core/concurrency.ts';
 import { isLarge } from '../../core/cache/batching.ts';
-import { createBatchReceipts } from '../../core/cache/batch-receipts.ts';
-import { listStrongest, readListed } from '../../core/cache/listed-receipts.ts';
 import { isFinal } from '../../core/cache/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts.ts';
 import { createStager } from '../../core/cache/staging.ts';
@@ -16,7 +11,6 @@ import { newUploadId } from '../../core/cache/upload-id.ts';
 import { createLookups } from '../../core/cache/whereabouts.ts';
 import type { LookupCounts } from '../../core/cache/whereabouts.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
-import { storeHash } from '../../core/nix/store-path.ts';
 import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';
 import { packTree } from '../nix/pack-tree.ts';
@@ -25,7 +19,7 @@ import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import { createEarlierUploads } from './earlier.ts';
 import type { LocalRecord } from './local-record.ts';
-import { pollDelays } from './poll-delays.ts';
+import { createReceiptPolling } from './receipt-polling.ts';
 import { createResults } from './results.ts';
 import type { PathResult, Results } from './results.ts';
 import { createSelector, referencesFirst } from './select.ts';
@@ -76,9 +70,6 @@ export interface UploadSession {
   settle(): Promise<readonly PathResult[]>;
 }
 
-/** Read at once. */
-const receiptsAtOnce = 32;
-
 export function createUploadSession(options: UploadOptions): UploadSession {
   const { nix, cache, progress } = options;
   const id = newUploadId();
@@ -88,8 +79,6 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const selector = createSelector(lookups, options.exclude);
   const earlier = createEarlierUploads(cache.private, journal);
   const local = new Map<string, PathInfo>();
-  /** Each is read once, however often the receipts are looked at. */
-  const batchReceipts = createBatchReceipts(cache.private);
   /** Where each path is staged: in a batch of this upload, or of one that was killed. */
   const batches = new Map<string, BatchId>();
 
@@ -120,6 +109,16 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       // What is broken off on request has not failed.
       if (options.signal?.aborted !== true) tellFailed(info, error);
     },
+  });
+
+  const receipts = createReceiptPolling({
+    bucket: cache.private,
+    waitMs: options.waitMs,
+    signal: options.signal,
+    results,
+    batches,
+    onOutcome: settled,
+    onLooked: showState,
   });
 
   function settled(path: string, outcome: Outcome): void {
@@ -202,47 +201,6 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     return valid.length > 0;
   }
 
-  /** Reads the receipts of what has none yet; true when something changed. */
-  async function readReceipts(): Promise<boolean> {
-    let changed = false;
-    const open = [...results.unsettled()].flatMap((path) => {
-      const batch = batches.get(path);
-      return batch ? [{ path, batch }] : [];
-    });
-    for (const upload of new Set(open.map(({ batch }) => batch.upload))) {
-      const receipts = await listStrongest(cache.private, upload, batchReceipts);
-      const news = open.flatMap(({ path, batch }) => {
-        if (batch.upload !== upload) return [];
-        // A batch that was refused whole has a receipt under its number.
-        const listed = receipts.get(storeHash(path)) ?? receipts.get(String(batch.batch));
-        return listed && listed.status !== results.get(path)?.status ? [{ path, listed }] : [];
-      });
-      await mapConcurrent(news, receiptsAtOnce, async ({ path, listed }) => {
-        const outcome = await readListed(cache.private, listed, path);
-        if (!outcome) return;
-        settled(path, outcome);
-        changed = true;
-      });
-    }
-    return changed;
-  }
-
-  async function waitForReceipts(): Promise<void> {
-    let quietSince = Date.now();
-    let delays = pollDelays();
-    while (results.unsettled().length > 0) {
-      await sleep(Math.min(delays.next().value, options.waitMs));
-      if (await readReceipts()) {
-        quietSince = Date.now();
-        // The next batch is seldom long in coming.
-        delays = pollDelays();
-      }
-      showState();
-      const isQuiet = Date.now() - quietSince >= options.waitMs;
-      if (isQuiet || options.signal?.aborted === true) return;
-    }
-  }
-
   /** Of what nobody has spoken in all the time that was waited: the next run stages it anew. */
   function forgetUnheard(): void {
     if (options.waitMs === 0 || options.signal?.aborted === true) return;
@@ -271,8 +229,8 @@ export function createUploadSession(options: UploadOptions): UploadSession {
         do {
           // What was staged before storage failed is published all the same.
           await stager.finish().finally(() => publisher?.idle());
-          if (publisher) await readReceipts();
-          else await waitForReceipts();
+          if (publisher) await receipts.read();
+          else await receipts.wait();
         } while (await stageMissing());
         if (publisher) {
           // What a killed run has left: nobody else may ever publish it.
