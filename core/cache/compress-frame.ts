@@ -20,21 +20,59 @@ const tunedParameters: Readonly<Record<number, Readonly<Record<number, number>>>
 /** Up to this size, in bytes, zstd has parameters of its own for each level, for small inputs. */
 const smallInputBytes = 256 * 1024;
 
+function parametersOf(size: number, level: number): Readonly<Record<number, number>> {
+  const tuned = size > smallInputBytes ? tunedParameters[level] : {};
+  return { [constants.ZSTD_c_compressionLevel]: level, ...tuned };
+}
+
 /** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
-/** Up to this size, in bytes, compressing takes no longer than the way to a thread and back. */
-export const atOnceBytes = 64 * 1024;
+/** More of them than processors would wait for one another. */
+export const frameThreads = Math.max(2, availableParallelism());
 
-/** The process's: each costs a start, and more of them than processors would wait for one another. */
-const threads = createFrameThreads(Math.max(2, availableParallelism()));
+/** The process's: each costs a start. */
+const threads = createFrameThreads(frameThreads);
 
-/** Compresses what is small, up to {@link atOnceBytes}, as one frame. */
-export function compressSmall(contents: Uint8Array, level: number): Uint8Array {
+/** What is to be a frame. */
+export interface Uncompressed {
+  readonly contents: Uint8Array;
+  readonly level: number;
+}
+
+/**
+ * Compresses several on one other thread: to a small one the way there and back is longer than its turn.
+ *
+ * @returns a frame of each
+ */
+export async function compressTogether(several: readonly Uncompressed[]): Promise<Uint8Array[]> {
+  let end = 0;
+  const sections = several.map(({ contents: { length: size }, level }) => {
+    const at = end;
+    const room = compressBound(size);
+    end += room;
+    return { at, size, room, params: parametersOf(size, level) };
+  });
+  const memory = new SharedArrayBuffer(end);
+  const bytes = new Uint8Array(memory);
+  for (const [index, { contents }] of several.entries()) bytes.set(contents, sections[index]?.at);
+  const sizes = await threads.compress({ memory, sections });
+  return sections.map(({ at }, index) => {
+    const size = sizes[index];
+    if (size === undefined) throw new Error('a thread has lost a frame');
+    return bytes.slice(at, at + size);
+  });
+}
+
+/** Compresses one on this thread. */
+export function compressHere({ contents, level }: Uncompressed): Uint8Array {
   const { length } = contents;
-  const params = { [constants.ZSTD_c_compressionLevel]: level };
-  const room = { pledgedSrcSize: length, chunkSize: compressBound(length) };
-  return zstdCompressSync(contents, { params, ...room });
+  const params = parametersOf(length, level);
+  return zstdCompressSync(contents, {
+    params,
+    pledgedSrcSize: length,
+    chunkSize: compressBound(length),
+  });
 }
 
 /** A frame's memory, used for one after the other. */
@@ -55,12 +93,10 @@ export function createFrameMemory(capacity: number): FrameMemory {
   return {
     contents: new Uint8Array(memory, 0, capacity),
     async compress(size, level) {
-      const params = {
-        [constants.ZSTD_c_compressionLevel]: level,
-        ...(size > smallInputBytes ? tunedParameters[level] : {}),
-      };
-      const chunkSize = compressBound(size);
-      return new Uint8Array(memory, 0, await threads.compress({ memory, size, params, chunkSize }));
+      const params = parametersOf(size, level);
+      const sections = [{ at: 0, size, room: compressBound(size), params }];
+      const [length] = await threads.compress({ memory, sections });
+      return new Uint8Array(memory, 0, length);
     },
   };
 }

@@ -2,31 +2,37 @@ import { Worker } from 'node:worker_threads';
 
 import { toError } from '../errors.ts';
 
-/** What a thread is to compress: the frame that the first `size` bytes of `memory` are. */
+/** What a thread is to compress: each section of `memory`, as a frame. */
 interface FrameOrder {
-  /** Large enough for what does not compress; gets the frame in the place of its contents. */
   readonly memory: SharedArrayBuffer;
-  /** In bytes. */
+  readonly sections: readonly FrameSection[];
+}
+
+/** Where contents lie; the frame comes in their place. */
+interface FrameSection {
+  /** In bytes, from the memory's beginning. */
+  readonly at: number;
+  /** Of the contents, in bytes. */
   readonly size: number;
+  /** What there is for the frame, in bytes: enough for what does not compress. */
+  readonly room: number;
   /** zstd's parameters, by their numbers. */
   readonly params: Readonly<Record<number, number>>;
-  /** Of the output buffer, in bytes: with less than the bound, zstd would copy the input. */
-  readonly chunkSize: number;
 }
 
 interface Job {
   readonly order: FrameOrder;
-  readonly resolve: (size: number) => void;
+  readonly resolve: (sizes: readonly number[]) => void;
   readonly reject: (error: Error) => void;
 }
 
 /** Compresses frames where they lie, each on a thread of its own. */
 export interface FrameThreads {
   /**
-   * @returns the frame's size, in bytes
+   * @returns each frame's size, in bytes
    * @throws Error of zlib's, or of a thread that could not go on
    */
-  compress(order: FrameOrder): Promise<number>;
+  compress(order: FrameOrder): Promise<readonly number[]>;
 }
 
 /**
@@ -50,12 +56,12 @@ export function createFrameThreads(maxThreads: number): FrameThreads {
       execArgv: [],
       env: {},
     });
-    worker.on('message', (size: number) => {
+    worker.on('message', (sizes: readonly number[]) => {
       const job = busy.get(worker);
       busy.delete(worker);
       idle.push(worker);
       worker.unref();
-      job?.resolve(size);
+      job?.resolve(sizes);
       next();
     });
     worker.on('error', (error) => {
@@ -94,13 +100,17 @@ export function createFrameThreads(maxThreads: number): FrameThreads {
 function compressFrames(): void {
   const { parentPort } = process.getBuiltinModule('node:worker_threads');
   const { zstdCompressSync } = process.getBuiltinModule('node:zlib');
-  parentPort?.on('message', ({ memory, size, params, chunkSize }: FrameOrder) => {
-    const contents = new Uint8Array(memory, 0, size);
-    const frame = zstdCompressSync(contents, { params, pledgedSrcSize: size, chunkSize });
-    new Uint8Array(memory).set(frame);
-    const { length } = frame;
-    // Given back at once: it is as large as the memory, and the collector would wait for several.
-    if (frame.buffer.byteLength === chunkSize) frame.buffer.transfer(0);
-    parentPort.postMessage(length);
+  parentPort?.on('message', ({ memory, sections }: FrameOrder) => {
+    const sizes = sections.map(({ at, size, room, params }) => {
+      const contents = new Uint8Array(memory, at, size);
+      // With an output buffer of less than the bound, zstd would copy the input.
+      const frame = zstdCompressSync(contents, { params, pledgedSrcSize: size, chunkSize: room });
+      new Uint8Array(memory).set(frame, at);
+      const { length } = frame;
+      // Given back at once: it is as large as the section, and the collector would wait for several.
+      if (frame.buffer.byteLength === room) frame.buffer.transfer(0);
+      return length;
+    });
+    parentPort.postMessage(sizes);
   });
 }

@@ -5,7 +5,7 @@ import { parseHash } from '../nix/hash.ts';
 import { encodeBase32 } from '../nix/base32.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Bucket, Upload } from '../storage/bucket.ts';
-import { atOnceBytes, compressSmall } from './compress-frame.ts';
+import { compressSmall, smallBytes } from './compress-small.ts';
 import { compressZstd, decompressZstd, frameBytes, narSuffix } from './compression.ts';
 import type { CacheConfig, Compression } from './config.ts';
 import { createFileTally, fileFacts } from './file-tally.ts';
@@ -78,21 +78,21 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   ): Promise<CheckedNar | null> {
     const check = createNarCheck(claim, checkOptions);
     const file =
-      claim.narSize <= atOnceBytes
-        ? await writeAtOnce(await readWhole(open(), claim.narSize), key, check)
+      claim.narSize <= smallBytes
+        ? await writeWhole(await readWhole(open(), claim.narSize), key, check)
         : await writeStream(open(), claim, key, check);
     if (!file) return null;
     return { url: key, compression: compression.kind, isNew: true, ...file, ...check.facts() };
   }
 
-  /** What is small goes through each step as a whole, with nothing asynchronous between them. */
-  async function writeAtOnce(
+  /** What is small goes through each step as a whole. */
+  async function writeWhole(
     nar: Uint8Array,
     key: string,
     check: NarCheck,
   ): Promise<FileFacts | null> {
     check.take(nar);
-    const stored = compression.kind === 'none' ? nar : compressSmall(nar, compression.level);
+    const stored = compression.kind === 'none' ? nar : await compressSmall(nar, compression.level);
     const outcome = await writeObject(bucket, key, stored, { ifAbsent: true });
     return outcome === 'exists' ? null : fileFacts(stored);
   }
