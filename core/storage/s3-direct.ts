@@ -18,7 +18,7 @@ export type SmallPut = Pick<
  *
  * @returns whether it is stored or its condition did not hold; `refused` for any other answer that repeating
  *   will not change, of which the SDK's own command tells more
- * @throws S3ServiceException when the server is overloaded or down, and what the signer and the handler throw
+ * @throws S3ServiceException when the server is overloaded or down or gave up, and what the signer and the handler throw
  */
 export type PutDirectly = (
   put: SmallPut,
@@ -75,7 +75,7 @@ export async function openDirect(
     await finished((response.body as Readable).resume());
     if (statusCode >= 200 && statusCode < 300) return 'stored';
     if (statusCode === 412) return 'unmet';
-    if (statusCode < 500 && statusCode !== 429) return 'refused';
+    if (!mayYetBeStored(statusCode)) return 'refused';
     throw new sdk.S3ServiceException({
       name: 'Unknown',
       message: '',
@@ -84,6 +84,15 @@ export async function openDirect(
       $response: response,
     });
   };
+}
+
+/**
+ * Whether it may be stored in spite of this answer, or once it is sent later. A server that lacks what is
+ * asked, or space, is neither, and says so in words.
+ */
+function mayYetBeStored(status: number): boolean {
+  if (status === 501 || status === 507) return false;
+  return status >= 500 || status === 408 || status === 429;
 }
 
 function headersOf(put: SmallPut): Record<string, string> {

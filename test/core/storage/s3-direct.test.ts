@@ -8,10 +8,13 @@ import { HttpResponse } from '@smithy/core/protocols';
 import type { HttpRequest } from '@smithy/core/protocols';
 import fc from 'fast-check';
 
+import type { Bucket } from '../../../core/storage/bucket.ts';
+import { openS3Bucket } from '../../../core/storage/s3.ts';
 import { openDirect } from '../../../core/storage/s3-direct.ts';
 import type { PutDirectly, SmallPut } from '../../../core/storage/s3-direct.ts';
 import * as sdk from '../../../core/storage/s3-sdk.ts';
 import { Sha256 } from '../../../core/storage/s3-sha256.ts';
+import { parseS3Url } from '../../../core/storage/s3-url.ts';
 
 const body = Buffer.from('contents');
 const digest = createHash('sha256').update(body).digest();
@@ -49,6 +52,22 @@ async function open(
     },
   });
   return { client, direct: await openDirect(sdk, client, bucket), sent };
+}
+
+/** A bucket whose server is `answer`. */
+function bucketOf(answer: (request: HttpRequest) => Partial<HttpResponse>): Bucket {
+  const client = new sdk.S3Client({
+    region: 'eu-west-1',
+    credentials: { accessKeyId: 'id', secretAccessKey: 'secret' },
+    maxAttempts: 1,
+    requestHandler: {
+      handle(request: HttpRequest) {
+        const whole = { statusCode: 200, headers: {}, body: Readable.from([]), ...answer(request) };
+        return Promise.resolve({ response: new HttpResponse(whole) });
+      },
+    },
+  });
+  return openS3Bucket(parseS3Url('s3://acme?region=eu-west-1'), { client });
 }
 
 /** What only one of both sends, or what depends on the moment. */
@@ -104,15 +123,56 @@ describe('a small PUT past the commands of the SDK', () => {
       [301, 'refused'],
       [403, 'refused'],
       [404, 'refused'],
+      [501, 'refused'],
+      [507, 'refused'],
     ] as const) {
       const { direct } = await open({}, { status });
       assert.equal(await direct?.(put, digest), outcome);
     }
-    for (const status of [429, 500, 503]) {
+    for (const status of [408, 429, 500, 503]) {
       const { direct } = await open({}, { status });
       const refused = await direct?.(put, digest).catch((error: unknown) => error);
       assert.ok(refused instanceof sdk.S3ServiceException);
       assert.equal(refused.$metadata.httpStatusCode, status);
+    }
+  });
+
+  it('knows its own object when the server gave up before it answered', async () => {
+    const methods: string[] = [];
+    let writer = '';
+    const bucket = bucketOf(({ method, headers }) => {
+      methods.push(method);
+      if (method === 'HEAD') {
+        const found = {
+          'content-length': '8',
+          etag: '"1"',
+          'last-modified': new Date(0).toUTCString(),
+        };
+        return { statusCode: 200, headers: { ...found, 'x-amz-meta-niche-writer': writer } };
+      }
+      writer ||= headers['x-amz-meta-niche-writer'] ?? '';
+      return { statusCode: methods.length === 1 ? 408 : 412 };
+    });
+    assert.equal(await bucket.put('object', body, { ifAbsent: true }), 'created');
+    assert.deepEqual(methods, ['PUT', 'PUT', 'HEAD']);
+  });
+
+  it('tells in the server’s words why it will never be stored', async () => {
+    for (const [statusCode, name, code] of [
+      [501, 'NotImplemented', 'storage-unavailable'],
+      [507, 'XMinioStorageFull', 'storage-full'],
+    ] as const) {
+      const said = `<Error><Code>${name}</Code><Message>Said by the server.</Message></Error>`;
+      let requests = 0;
+      const bucket = bucketOf(() => {
+        requests += 1;
+        return { statusCode, body: Readable.from([Buffer.from(said)]) };
+      });
+      await assert.rejects(bucket.put('object', body, { ifAbsent: true }), {
+        code,
+        message: new RegExp(`Said by the server\\. \\(${name}, ${statusCode}\\)$`),
+      });
+      assert.equal(requests, 2);
     }
   });
 
