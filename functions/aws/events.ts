@@ -1,7 +1,7 @@
 import * as z from 'zod';
 
 import { describeIssues } from '../../core/cache/config.ts';
-import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { malformedEvent } from '../events/malformed.ts';
 import { isCreation, readS3Events } from '../events/s3.ts';
 import { isTaskMessage, readTaskMessage, taskOfEvent } from '../shared/task.ts';
 import type { PrivateRoot, Task } from '../shared/task.ts';
@@ -43,7 +43,7 @@ export function queueMessages(event: unknown): QueueMessage[] | null {
     .safeParse(event).data?.Records[0];
   if (first?.eventSource !== 'aws:sqs') return null;
   const result = sqsEvent.safeParse(event);
-  if (!result.success) throw malformed(describeIssues(result.error, event));
+  if (!result.success) throw malformedEvent(describeIssues(result.error, event));
   return result.data.Records.map(({ messageId, receiptHandle, body, attributes }) => ({
     ...{ id: messageId, receiptHandle, body },
     count: attributes.ApproximateReceiveCount,
@@ -71,17 +71,4 @@ export function readTasks(document: unknown, root: PrivateRoot): Tasks {
     else ignored.push({ bucket: event.bucket, key: event.key });
   }
   return { tasks, ignored };
-}
-
-/** @throws NicheError `malformed-event` */
-export function parseBody(body: string): unknown {
-  try {
-    return JSON.parse(body);
-  } catch (cause) {
-    throw malformed(`expected JSON, got ${quote(body)}: ${messageOf(cause)}`, cause);
-  }
-}
-
-function malformed(what: string, cause?: unknown): NicheError {
-  return new NicheError('malformed-event', `an event cannot be read: ${what}`, { cause });
 }

@@ -4,7 +4,8 @@ import type { Log } from '../shared/log.ts';
 import { note, noting } from '../shared/noting.ts';
 import { runTask } from '../shared/run.ts';
 import type { Counter } from '../shared/tally.ts';
-import { parseBody, queueMessages, readTasks } from './events.ts';
+import { parseEventBody } from '../events/malformed.ts';
+import { queueMessages, readTasks } from './events.ts';
 import type { QueueMessage } from './events.ts';
 import type { AwsRuntime, LambdaContext } from './runtime.ts';
 
@@ -33,7 +34,7 @@ export function createPublishHandler(
 
     async function handle(message: QueueMessage, log: Log, counter: Counter): Promise<boolean> {
       try {
-        await runAll(parseBody(message.body), log, counter);
+        await runAll(parseEventBody(message.body), log, counter);
         return true;
       } catch (error) {
         note(error, log, counter);

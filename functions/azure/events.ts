@@ -1,7 +1,7 @@
 import * as z from 'zod';
 
 import { describeIssues } from '../../core/cache/config.ts';
-import { NicheError } from '../../core/errors.ts';
+import { malformedEvent } from '../events/malformed.ts';
 import { isTaskMessage, readTaskMessage, taskOfEvent } from '../shared/task.ts';
 import type { PrivateRoot, Task } from '../shared/task.ts';
 
@@ -38,10 +38,7 @@ export function readTask(document: unknown, root: PrivateRoot): Task | null {
   if (isTaskMessage(document)) return readTaskMessage(document);
   const result = blobCreated.safeParse(document);
   if (!result.success) {
-    throw new NicheError(
-      'malformed-event',
-      `an event cannot be read: ${describeIssues(result.error, document)}`,
-    );
+    throw malformedEvent(describeIssues(result.error, document));
   }
   const { source, subject, time } = result.data;
   const account = source.slice(source.lastIndexOf('/') + 1);

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 
 import { describeIssues } from '../../core/cache/config.ts';
-import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { quote } from '../../core/errors.ts';
+import { malformedEvent, parseEventBody } from '../events/malformed.ts';
 import { readTaskMessage, taskOfEvent } from '../shared/task.ts';
 import type { PrivateRoot, Task } from '../shared/task.ts';
 
@@ -39,10 +40,10 @@ export function readTask(event: CloudEvent, root: PrivateRoot): Task | null {
     }
     case messagePublishedType: {
       const { message } = parse(messagePublished, event.data);
-      return readTaskMessage(parseJson(Buffer.from(message.data, 'base64').toString()));
+      return readTaskMessage(parseEventBody(Buffer.from(message.data, 'base64').toString()));
     }
     default:
-      throw malformed(
+      throw malformedEvent(
         `expected the type ${finalizedType} or ${messagePublishedType}, got ${quote(event.type ?? '')}`,
       );
   }
@@ -50,18 +51,6 @@ export function readTask(event: CloudEvent, root: PrivateRoot): Task | null {
 
 function parse<T>(schema: z.ZodType<T>, data: unknown): T {
   const result = schema.safeParse(data);
-  if (!result.success) throw malformed(describeIssues(result.error, data));
+  if (!result.success) throw malformedEvent(describeIssues(result.error, data));
   return result.data;
-}
-
-function parseJson(body: string): unknown {
-  try {
-    return JSON.parse(body);
-  } catch (cause) {
-    throw malformed(`expected JSON, got ${quote(body)}: ${messageOf(cause)}`, cause);
-  }
-}
-
-function malformed(what: string, cause?: unknown): NicheError {
-  return new NicheError('malformed-event', `an event cannot be read: ${what}`, { cause });
 }

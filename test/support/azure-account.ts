@@ -1,10 +1,8 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { QueueServiceClient } from '@azure/storage-queue';
 import { azuriteScript } from '../setup/azurite.ts';
+import { freePort } from './free-port.ts';
 import { startServerProcess } from './server-process.ts';
 
 /** A storage account with blobs and queues: a real Azurite, on 127.0.0.1. */
@@ -56,13 +54,4 @@ export async function startAzureAccount(): Promise<AzureAccount> {
     url: (container) => `azure://${name}/${container}?endpoint=${server.origin}/${name}`,
     publicUrl: (container) => `${server.origin}/${name}/${container}`,
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -12,6 +11,7 @@ import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/
 import type { S3Credentials } from '../../core/storage/credentials.ts';
 import { goProgram, type GoTool } from '../setup/go.ts';
 import { seaweedfs, versitygw } from '../setup/s3.ts';
+import { freePorts } from './free-port.ts';
 import { notInstalled, startFor, whyNo } from './required.ts';
 
 const exec = promisify(execFile);
@@ -246,18 +246,4 @@ async function answering(url: string, hasEnded: () => boolean): Promise<void> {
     await sleep(50);
   }
   throw new Error(`no server answers at ${url}`);
-}
-
-/** Ports that were free a moment ago: these servers cannot be told to choose. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  return Promise.all(
-    servers.map(async (server) => {
-      await once(server, 'listening');
-      const { port } = server.address() as AddressInfo;
-      server.close();
-      await once(server, 'close');
-      return port;
-    }),
-  );
 }
