@@ -81,6 +81,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const local = new Map<string, PathInfo>();
   /** Where each path is staged: in a batch of this upload, or of one that was killed. */
   const batches = new Map<string, BatchId>();
+  let unremembered: { readonly path: string; readonly outcome: Outcome }[] = [];
 
   const publisher = options.publisher?.(({ path, upload, outcome }) => {
     if (path === null || batches.get(path)?.upload !== upload) return;
@@ -123,12 +124,22 @@ export function createUploadSession(options: UploadOptions): UploadSession {
 
   function settled(path: string, outcome: Outcome): void {
     results.settled(path, outcome);
+    if (unremembered.length === 0) setImmediate(remember);
+    unremembered.push({ path, outcome });
+  }
+
+  /** Notes what was heard by now for the next run, together: each time takes a transaction. */
+  function remember(): void {
+    const heard = unremembered;
+    unremembered = [];
     // Readers miss them, whatever was seen before.
-    knownPaths.forget(outcome.missing ?? []);
-    const info = local.get(path);
-    if (!info || !isFinal(outcome.status)) return;
-    journal.forgetStaged([info]);
-    if (outcome.status !== 'rejected') knownPaths.note([info], 'present');
+    knownPaths.forget(heard.flatMap(({ outcome }) => outcome.missing ?? []));
+    const final = heard.filter(({ outcome }) => isFinal(outcome.status));
+    const infosOf = (which: typeof heard): PathInfo[] =>
+      which.flatMap(({ path }) => local.get(path) ?? []);
+    journal.forgetStaged(infosOf(final));
+    const present = final.filter(({ outcome }) => outcome.status !== 'rejected');
+    knownPaths.note(infosOf(present), 'present');
   }
 
   function tellFailed(info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown): void {
@@ -239,6 +250,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
           await publisher.sweep();
         }
       } finally {
+        remember();
         await publisher?.close();
       }
       forgetUnheard();

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
 
 /**
  * What this machine remembers of a cache. Nothing in it is needed: whatever is wrong with the file,
@@ -36,6 +36,7 @@ const busyTimeoutMs = 2_000;
 export async function openLocalDatabase(file: string | null): Promise<LocalDatabase> {
   // On first use: most commands need none of it.
   const sqlite = await import('node:sqlite');
+  const statements = new Map<string, StatementSync>();
   let database = open();
 
   function open(): DatabaseSync {
@@ -70,6 +71,7 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
       return work();
     } catch (error) {
       if (isDamage(error)) {
+        statements.clear();
         database.close();
         if (file !== null) throwAway(file);
         database = open();
@@ -78,9 +80,18 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
     }
   }
 
+  /** To prepare a statement takes as long as to run it, and there are few. */
+  function statement(sql: string): StatementSync {
+    const known = statements.get(sql);
+    if (known) return known;
+    const made = database.prepare(sql);
+    statements.set(sql, made);
+    return made;
+  }
+
   return {
-    all: (sql, ...values) => attempt(() => database.prepare(sql).all(...values), []),
-    run: (sql, ...values) => attempt(() => Number(database.prepare(sql).run(...values).changes), 0),
+    all: (sql, ...values) => attempt(() => statement(sql).all(...values), []),
+    run: (sql, ...values) => attempt(() => Number(statement(sql).run(...values).changes), 0),
     together(work) {
       const hasBegun = attempt(() => {
         database.exec('BEGIN IMMEDIATE');
