@@ -46,6 +46,8 @@ export interface S3Server {
 export interface S3ServerOptions {
   /** Hears of every object that is created, in S3's own form; on versitygw. */
   readonly webhookUrl?: string;
+  /** Where its own folder is made. @default the system's temporary folder */
+  readonly folder?: string;
 }
 
 const region = 'us-east-1';
@@ -154,7 +156,7 @@ export async function startS3Server(
   const kind: Kind = kinds[name];
   const program = goProgram(kind.tool);
   if (program === null) throw new Error(notInstalled(name));
-  const folder = await mkdtemp(join(tmpdir(), `niche-${name}-`));
+  const folder = await mkdtemp(join(options.folder ?? tmpdir(), `niche-${name}-`));
   const ports = await freePorts(kind.ports);
   const endpoint = `http://127.0.0.1:${ports[0]!}`;
   const { args, health } = await kind.launch(ports, folder, options);
