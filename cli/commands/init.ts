@@ -25,6 +25,7 @@ import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { chooseSigningKeys, parseSigner } from '../init/signing-key.ts';
 import { openNix } from '../nix/nix.ts';
+import { shellWord } from '../ui/shell-word.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;
@@ -189,7 +190,7 @@ clients:    ${readers.clients.map(describeRecipient).join(', ') || 'whoever has 
 ${[unreadable, advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}Next, for whoever reads the cache:
   niche use ${readAt}
 Next, for whoever builds (CI):
-  niche build -u ${/[?&#]/.test(builtAt) ? `'${builtAt}'` : builtAt} -- .#default
+  niche build -u ${shellWord(builtAt)} -- .#default
 `);
 }
 

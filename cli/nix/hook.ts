@@ -1,6 +1,8 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { shellQuote } from '../ui/shell-word.ts';
+
 export interface HookOptions {
   /** The session folder to put the hook and its spool file into. */
   readonly folder: string;
@@ -43,9 +45,4 @@ set -f
 } 2>/dev/null >>${shellQuote(spoolFile)} || :
 ${previousHook === null ? 'exit 0' : `set +f\nexec ${shellQuote(previousHook)}`}
 `;
-}
-
-/** `text` as one word of a POSIX shell, whatever it holds. */
-export function shellQuote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -5,6 +5,7 @@ import type { Interrupt } from '../interrupt.ts';
 import { describeError } from '../ui/describe-error.ts';
 import { count, formatDuration } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
+import { shellWord } from '../ui/shell-word.ts';
 import { messageOf } from '../../core/errors.ts';
 import { printProblems, writeReport } from './options.ts';
 import type { UploadFlags } from './options.ts';
@@ -85,7 +86,7 @@ function tellWhatIsLeft(
 ): void {
   const open = count(session.results.unsettled().length, 'path');
   // Without -u the variable that named the cache names it for the next command too.
-  const cache = flags.cacheUrl === undefined ? '' : `-u ${flags.cacheUrl} `;
+  const cache = flags.cacheUrl === undefined ? '' : `-u ${shellWord(flags.cacheUrl)} `;
   const see = `see: niche status ${cache}${session.openUpload()}`;
   if (interrupt.signal.aborted) {
     const left = session.unfinished().length;

@@ -4,6 +4,7 @@ import path from 'node:path';
 
 import { nonEmpty } from '../nix/environment.ts';
 import type { Environment } from '../nix/environment.ts';
+import { shellWord } from '../ui/shell-word.ts';
 import { linkTarget } from './conf-file.ts';
 import type { CacheEntry } from './nix-conf.ts';
 import { confLines } from './nix-conf.ts';
@@ -65,8 +66,4 @@ function restartCommand(platform: string): string | null {
     return `sudo launchctl kickstart -k system/${service}`;
   }
   return existsSync('/run/systemd/system') ? 'sudo systemctl restart nix-daemon.service' : null;
-}
-
-function shellWord(text: string): string {
-  return /^[A-Za-z0-9_/.:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -202,6 +202,10 @@ test('what cannot be checked at all', async () => {
       /^niche: which cache\? none was named\nniche: give its URL \(--help shows how\), or set NICHE_/,
     ],
     [
+      ['s3://acme?region=us-east-1&endpoint=http://127.0.0.1:9'],
+      /^niche: expected a store path, got a URL: "s3:[^"]+"\nniche: name the cache with -u: niche verify -u 's3:[^']+:9'\n$/,
+    ],
+    [
       ['-u', bucket.url, 'hello'],
       /^niche: expected a path in \/nix\/store or the hash of one, got "hello"\n$/,
     ],
