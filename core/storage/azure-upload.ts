@@ -4,17 +4,10 @@ import { isAzureError, mayHaveReachedAzure } from './azure-errors.ts';
 import { abortable, headBlob } from './azure-read.ts';
 import type { AzureSession } from './azure-session.ts';
 import { onePutSink } from './azure-one-put.ts';
-import {
-  headersOf,
-  isOurs,
-  isRefused,
-  md5,
-  newWriter,
-  putBlob,
-  writerField,
-} from './azure-write.ts';
+import { headersOf, isOurs, isRefused, md5, putBlob, writerField } from './azure-write.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.ts';
 import { partedUpload, type PartSink } from './parted-upload.ts';
+import { newWriter } from './writer.ts';
 
 /** Of one block, in bytes; 50,000 of them make a blob of 390 GiB. */
 export const blockBytes = 8 * 2 ** 20;

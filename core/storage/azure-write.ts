@@ -1,21 +1,18 @@
 import type { BlobHTTPHeaders } from '@azure/storage-blob';
-import { hash, randomBytes } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { isNicheError, quote } from '../errors.ts';
 import { isAzureError, mayHaveReachedAzure } from './azure-errors.ts';
 import { abortable, headBlob } from './azure-read.ts';
 import type { AzureSession } from './azure-session.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from './bucket.ts';
 import { assertDigest } from './digest.ts';
+import { newWriter } from './writer.ts';
 
-/** Names whoever wrote a blob, so that a writer whose answer was lost knows its own. */
+/** The metadata that names a blob's writer. */
 export const writerField = 'niche_writer';
 
 /** Blobs in one batch of deletions; Azure's own limit. */
 const batchSize = 256;
-
-export function newWriter(): string {
-  return randomBytes(8).toString('hex');
-}
 
 /** {@link Bucket.put}. */
 export async function putBlob(

@@ -4,7 +4,8 @@ import { throwIfAborted } from './aborted.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.ts';
 import { headObject } from './google-read.ts';
 import { discardBody, type GoogleRequest, type GoogleSession } from './google-session.ts';
-import { newWriter, putObject, resourceOf, uploadPath } from './google-write.ts';
+import { putObject, resourceOf, uploadPath } from './google-write.ts';
+import { newWriter } from './writer.ts';
 import { partedUpload, type PartSink } from './parted-upload.ts';
 import type { HttpAnswer } from './transport.ts';
 

@@ -5,13 +5,10 @@ import { assertDigest } from './digest.ts';
 import { isGoogleError, mayHaveReachedGoogle } from './google-errors.ts';
 import { headObject } from './google-read.ts';
 import { discardBody, type GoogleSession } from './google-session.ts';
+import { newWriter } from './writer.ts';
 
-/** Names whoever wrote an object, so that a writer whose answer was lost knows its own. */
+/** The metadata that names an object's writer. */
 export const writerField = 'niche_writer';
-
-export function newWriter(): string {
-  return randomBytes(8).toString('hex');
-}
 
 /** {@link Bucket.put}. */
 export async function putObject(

@@ -7,15 +7,8 @@ import { explainS3Error, isS3Error, mayHaveHappened } from './s3-errors.ts';
 import { abortUpload, listParts } from './s3-list.ts';
 import type { S3Session } from './s3-session.ts';
 import { signDigest } from './s3-headers.ts';
-import {
-  base64,
-  isOurs,
-  isSeen,
-  newWriter,
-  objectHeaders,
-  putObject,
-  writerField,
-} from './s3-write.ts';
+import { base64, isOurs, isSeen, objectHeaders, putObject, writerField } from './s3-write.ts';
+import { newWriter } from './writer.ts';
 
 /**
  * Of each part but the last, in bytes: all alike, as one provider demands, and large enough for an

@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
 import { isNicheError, quote } from '../errors.ts';
 import type {
@@ -12,13 +12,10 @@ import { signDigest } from './s3-headers.ts';
 import { isS3Error, mayHaveHappened } from './s3-errors.ts';
 import { headObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
+import { newWriter } from './writer.ts';
 
-/** Names whoever wrote an object, so that a writer whose answer was lost knows its own. */
+/** The metadata that names an object's writer. */
 export const writerField = 'niche-writer';
-
-export function newWriter(): string {
-  return randomBytes(8).toString('hex');
-}
 
 /** {@link Bucket.put}. */
 export async function putObject(
