@@ -39,7 +39,7 @@ export async function demoWithNix(
     await writeFile(join(builder.work, 'default.nix'), defaultNix);
 
     const publicKey = await step(
-      'A cache is a directory (a cloud bucket in later releases) with a name and a signing key.',
+      'A cache is a directory (or a bucket in a cloud) with a name and a signing key.',
       async () => {
         const args = ['init', cache, '--name', 'demo', '--no-upstream'];
         const printed = await run({ command: 'niche', args, ...at }, signal);

@@ -23,7 +23,7 @@ export async function demoWithoutNix(folder: string, signal: AbortSignal): Promi
   await mkdir(join(folder, 'home'));
 
   await step(
-    'A cache is a directory (a cloud bucket in later releases) with a name and a signing key.',
+    'A cache is a directory (or a bucket in a cloud) with a name and a signing key.',
     () => {
       const args = ['init', cache, '--name', 'demo', '--no-upstream'];
       return run({ command: 'niche', args, ...at }, signal);
