@@ -7,6 +7,7 @@ import { parsePublicKey } from '../core/nix/keys.ts';
 import { storageUrlOf } from '../core/storage/public-url.ts';
 import { nonEmpty } from './nix/environment.ts';
 import type { Context } from './context.ts';
+import { shellWord } from './ui/shell-word.ts';
 
 /** A cache as the user named it. */
 export interface NamedCache {
@@ -41,6 +42,14 @@ export function nameCache(
   // Where the URL cannot be meant so, better now than as an answer of some server.
   if (isWebUrl(url)) storageUrlOf(url);
   return { url, pinned: [...new Set(pinned)] };
+}
+
+/**
+ * What names the same cache in a command that is printed, with a space before it: nothing without `-u`, since
+ * the variable that named the cache names it for the next command too.
+ */
+export function sameCache(option: string | undefined): string {
+  return option === undefined ? '' : ` -u ${shellWord(option)}`;
 }
 
 /** Whether {@link nameCache} has an answer. */

@@ -16,7 +16,7 @@ import {
 import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import { isErrno } from '../../core/storage/file-errors.ts';
-import { nameCache, normalizeCacheUrl } from '../cache-url.ts';
+import { nameCache, normalizeCacheUrl, sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../identities.ts';
 import { parseSigner, publicKeyOf } from '../init/signing-key.ts';
@@ -134,7 +134,7 @@ async function rotate(flags: RotateFlags, context: Context): Promise<void> {
   const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
   const name = flags.keyName ?? nextName(cache.config.publicKeys);
   const publicKey = await rotateKey(cache, name, keyringOf(context));
-  const u = flags.cacheUrl === undefined ? '' : ` -u ${flags.cacheUrl}`;
+  const u = sameCache(flags.cacheUrl);
   context.stdout.write(
     flags.json
       ? `${JSON.stringify({ publicKey })}\n`
@@ -170,7 +170,7 @@ async function retire(text: string, flags: RotateFlags, context: Context): Promi
   }
   const depending = await dependents(cache, publicKey);
   if (depending.length > 0) {
-    const u = flags.cacheUrl === undefined ? '' : ` -u ${flags.cacheUrl}`;
+    const u = sameCache(flags.cacheUrl);
     throw new NicheError(
       'key-in-use',
       `${depending.join(', ')}${depending.length < 20 ? '' : ' …'} would not verify without ${publicKey}`,

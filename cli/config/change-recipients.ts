@@ -1,5 +1,6 @@
 import { openForEdit, withRecipients, withoutRecipients } from '../../core/cache/edit-secret.ts';
 import { NicheError } from '../../core/errors.ts';
+import { sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../identities.ts';
 import { recipientsOf } from '../init/recipients.ts';
@@ -35,12 +36,12 @@ export async function changeRecipients(
 
 /** What else it takes, since whoever was removed may have kept a copy. */
 function afterRemoval({ signing, cacheUrl }: ConfigFlags, value: Value): string {
-  const u = cacheUrl === undefined ? '' : `-u ${cacheUrl} `;
+  const u = sameCache(cacheUrl);
   if (signing) {
-    return `whoever was removed may have kept the signing key: niche key rotate ${u}, niche resign ${u}, then niche key retire`;
+    return `whoever was removed may have kept the signing key: niche key rotate${u}, niche resign${u}, then niche key retire`;
   }
   if ('credentials' in value && value.credentials !== undefined) {
-    return `whoever was removed may have kept the storage's credentials: make new ones there, put them into the document with niche config edit ${u}, and delete the old ones`;
+    return `whoever was removed may have kept the storage's credentials: make new ones there, put them into the document with niche config edit${u}, and delete the old ones`;
   }
   return 'the document has no credentials that would have to be replaced';
 }

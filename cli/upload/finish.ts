@@ -1,3 +1,4 @@
+import { sameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { unlessInterrupted } from '../interrupt.ts';
@@ -5,7 +6,6 @@ import type { Interrupt } from '../interrupt.ts';
 import { describeError } from '../ui/describe-error.ts';
 import { count, formatDuration } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
-import { shellWord } from '../ui/shell-word.ts';
 import { messageOf } from '../../core/errors.ts';
 import { printProblems, writeReport } from './options.ts';
 import type { UploadFlags } from './options.ts';
@@ -85,9 +85,7 @@ function tellWhatIsLeft(
   { flags, progress, interrupt }: FinishOptions,
 ): void {
   const open = count(session.results.unsettled().length, 'path');
-  // Without -u the variable that named the cache names it for the next command too.
-  const cache = flags.cacheUrl === undefined ? '' : `-u ${shellWord(flags.cacheUrl)} `;
-  const see = `see: niche status ${cache}${session.openUpload()}`;
+  const see = `see: niche status${sameCache(flags.cacheUrl)} ${session.openUpload()}`;
   if (interrupt.signal.aborted) {
     const left = session.unfinished().length;
     const what = left > 0 ? `: ${count(left, 'path')} not published yet` : '';

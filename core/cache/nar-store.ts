@@ -181,7 +181,7 @@ async function readWhole(source: AsyncIterable<Uint8Array>, size: number): Promi
   for await (const chunk of source) {
     // What is lent is over with the next; of several NARs that lie together each is one chunk, and kept.
     if (chunk.length === size && chunks.length === 0) return chunk;
-    chunks.push(Uint8Array.prototype.slice.call(chunk));
+    chunks.push(Buffer.from(chunk));
     length += chunk.length;
     if (length > size) break;
   }

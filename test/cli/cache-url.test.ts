@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { assertKeysSure, keysOf, nameCache, normalizeCacheUrl } from '../../cli/cache-url.ts';
+import {
+  assertKeysSure,
+  keysOf,
+  nameCache,
+  normalizeCacheUrl,
+  sameCache,
+} from '../../cli/cache-url.ts';
 import type { Context } from '../../cli/context.ts';
 import { refuses } from '../support/refuses.ts';
 
@@ -87,4 +93,10 @@ describe('the keys of a named cache', () => {
       assertKeysSure(named, config);
     }
   });
+});
+
+test('a command that is printed names the same cache, as a shell reads it', () => {
+  assert.equal(sameCache(undefined), '');
+  assert.equal(sameCache('./cache'), ' -u ./cache');
+  assert.equal(sameCache('s3://acme?a=1&b=2'), " -u 's3://acme?a=1&b=2'");
 });
