@@ -29,7 +29,7 @@ function parametersOf(size: number, level: number): Readonly<Record<number, numb
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
 /** More of them than processors would wait for one another. */
-export const frameThreads = Math.max(2, availableParallelism());
+const frameThreads = Math.max(2, availableParallelism());
 
 /** The process's: each costs a start. */
 const threads = createFrameThreads(frameThreads);

@@ -1,41 +1,43 @@
-import { compressHere, compressTogether, frameThreads } from './compress-frame.ts';
+import { compressHere, compressTogether } from './compress-frame.ts';
 import type { Uncompressed } from './compress-frame.ts';
 
 /** What is no longer than this, in bytes, is compressed as one frame, with others. */
 export const smallBytes = 64 * 1024;
 
 /** Fewer than these are not worth a thread's start. */
-const fewestForThreads = 16;
+const fewestForThread = 16;
 
 interface Waiting extends Uncompressed {
   readonly settled: PromiseWithResolvers<Uint8Array>;
 }
 
 let waiting: Waiting[] = [];
+let isRunning = false;
 
 /**
  * Compresses what is small, up to {@link smallBytes}, as one frame: with others that come at once on
- * other threads, alone on this one.
+ * another thread, alone on this one. What comes while some are on their way goes as the next, so one
+ * thread does for all: to check what is small takes this one longer than that one to compress it.
  */
 export function compressSmall(contents: Uint8Array, level: number): Promise<Uint8Array> {
-  // Not before everyone who has something to compress by now has said so.
-  if (waiting.length === 0) setImmediate(compressWaiting);
   const settled = Promise.withResolvers<Uint8Array>();
   waiting.push({ contents, level, settled });
+  if (!isRunning) {
+    isRunning = true;
+    // Not before everyone who has something to compress by now has said so.
+    setImmediate(() => void compressWaiting());
+  }
   return settled.promise;
 }
 
-function compressWaiting(): void {
-  const all = waiting;
-  waiting = [];
-  if (all.length < fewestForThreads) {
-    for (const one of all) settleHere(one);
-    return;
+async function compressWaiting(): Promise<void> {
+  while (waiting.length > 0) {
+    const pack = waiting;
+    waiting = [];
+    if (pack.length < fewestForThread) for (const one of pack) settleHere(one);
+    else await settleTogether(pack);
   }
-  const packSize = Math.ceil(all.length / frameThreads);
-  for (let begin = 0; begin < all.length; begin += packSize) {
-    void settleTogether(all.slice(begin, begin + packSize));
-  }
+  isRunning = false;
 }
 
 function settleHere(one: Waiting): void {
