@@ -1,4 +1,3 @@
-import type { BlobDownloadResponseParsed } from '@azure/storage-blob';
 import type { Readable } from 'node:stream';
 import { quote } from '../errors.ts';
 import { isAzureError } from './azure-errors.ts';
@@ -6,8 +5,7 @@ import type { AzureSession } from './azure-session.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertPrefix } from './keys.ts';
 import { listPages, type ListedPage } from './paged-list.ts';
-import { clipRange, type ByteRange } from './range.ts';
-import { emptyBody, resumedBody } from './resumed-body.ts';
+import { knownSize, readObject, type ObjectAnswer } from './read-object.ts';
 
 /** Blobs on a page of a listing; Azure's own limit. */
 const pageSize = 5000;
@@ -33,7 +31,7 @@ export async function headBlob(
       try {
         const found = await container.getBlobClient(name).getProperties(abortable(signal));
         return {
-          info: infoOf(key, found.contentLength, found.lastModified, found.etag),
+          info: { key, size: knownSize(found.contentLength), ...versionOf(found) },
           metadata: found.metadata ?? {},
         };
       } catch (error) {
@@ -44,73 +42,49 @@ export async function headBlob(
   });
 }
 
-/** {@link Bucket.get}: a body that breaks off is gone on with where it broke. */
+/** {@link Bucket.get} */
 export async function getBlob(
   session: AzureSession,
   key: string,
   options: GetOptions = {},
 ): Promise<StoredObject | null> {
-  const { signal, range } = options;
-  const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
-  const found =
-    asked.start === asked.end ? 'beyond' : await download(session, key, asked, { signal });
-  if (found === 'missing') return null;
-  // Azure knows no empty range, and of an empty blob no range at all.
-  if (typeof found === 'string') return nothingOf(await headBlob(session, key, options));
-  const { info, stream } = found;
-  const action = `reading ${quote(key)} in ${session.url}`;
-  const body = resumedBody({
-    action,
-    range: clipRange(range, info.size),
-    first: stream,
-    signal,
-    reopen: async (rest) => {
-      const again = await download(session, key, rest, { signal, etag: info.etag });
-      if (typeof again !== 'string') return again.stream;
-      return `the blob was ${again === 'changed' ? 'replaced' : 'deleted'}`;
-    },
-  });
-  return { info, body };
-}
-
-interface Found {
-  readonly info: ObjectInfo;
-  readonly stream: Readable;
-}
-
-/**
- * @param etag reads only this version of the blob, else `changed`
- * @returns `beyond` when the range begins after the blob's end
- */
-async function download(
-  session: AzureSession,
-  key: string,
-  { start, end }: ByteRange,
-  { signal, etag }: { signal: AbortSignal | undefined; etag?: string },
-): Promise<Found | 'missing' | 'beyond' | 'changed'> {
+  const { signal } = options;
   const name = session.at(key);
-  const count = end === Number.MAX_SAFE_INTEGER ? undefined : end - start;
-  return session.run<Found | 'missing' | 'beyond' | 'changed'>({
-    action: `reading ${quote(key)} in ${session.url}`,
-    signal,
-    attempt: async ({ container }) => {
-      try {
-        const answer = await container.getBlobClient(name).download(start, count, {
-          ...abortable(signal),
-          ...(etag === undefined ? {} : { conditions: { ifMatch: etag } }),
-          maxRetryRequests: 0,
-        });
-        const { lastModified } = answer;
-        const info = infoOf(key, wholeSize(answer), lastModified, answer.etag);
-        return { info, stream: answer.readableStreamBody as Readable };
-      } catch (error) {
-        if (isAzureError(error, 'BlobNotFound')) return 'missing';
-        if (isAzureError(error, 'InvalidRange', 416)) return 'beyond';
-        if (etag !== undefined && isAzureError(error, 412)) return 'changed';
-        throw error;
-      }
+  const action = `reading ${quote(key)} in ${session.url}`;
+  return readObject(
+    {
+      key,
+      action,
+      head: async () => (await headBlob(session, key, options))?.info ?? null,
+      request: ({ start, end }, etag) =>
+        session.run<ObjectAnswer | 'gone' | 'beyond'>({
+          action,
+          signal,
+          attempt: async ({ container }) => {
+            const count = end === Number.MAX_SAFE_INTEGER ? undefined : end - start;
+            try {
+              const answer = await container.getBlobClient(name).download(start, count, {
+                ...abortable(signal),
+                ...(etag === undefined ? {} : { conditions: { ifMatch: etag } }),
+                maxRetryRequests: 0,
+              });
+              return {
+                ...versionOf(answer),
+                contentLength: answer.contentLength,
+                contentRange: answer.contentRange,
+                stream: answer.readableStreamBody as Readable,
+              };
+            } catch (error) {
+              if (isAzureError(error, 'BlobNotFound')) return 'gone';
+              if (isAzureError(error, 'InvalidRange', 416)) return 'beyond';
+              if (etag !== undefined && isAzureError(error, 412)) return 'gone';
+              throw error;
+            }
+          },
+        }),
     },
-  });
+    options,
+  );
 }
 
 /** {@link Bucket.list}. */
@@ -136,8 +110,8 @@ export async function* listBlobs(
         const answer = await listing.next();
         const found = answer.done === true ? undefined : answer.value;
         const objects = (found?.segment.blobItems ?? []).map(({ name, properties }) => {
-          const { contentLength, lastModified, etag } = properties;
-          return infoOf(name.slice(root.length), contentLength, lastModified, etag);
+          const key = name.slice(root.length);
+          return { key, size: properties.contentLength ?? 0, ...versionOf(properties) };
         });
         // An empty token is none.
         const next = found?.continuationToken === '' ? undefined : found?.continuationToken;
@@ -152,26 +126,11 @@ export function abortable(signal: AbortSignal | undefined): { abortSignal?: Abor
   return signal === undefined ? {} : { abortSignal: signal };
 }
 
-function wholeSize({ contentRange, contentLength = 0 }: BlobDownloadResponseParsed): number {
-  const total = /\/(\d+)$/.exec(contentRange ?? '')?.[1];
-  return total === undefined ? contentLength : Number(total);
-}
-
-function nothingOf(found: DescribedBlob | null): StoredObject | null {
-  return found === null ? null : { info: found.info, body: emptyBody };
-}
-
 /** A listing gives an etag without the quotes that a header has. */
-function infoOf(
-  key: string,
-  size: number | undefined,
-  modified: Date | undefined,
-  etag: string | undefined,
-): ObjectInfo {
-  return {
-    key,
-    size: size ?? 0,
-    modified: modified ?? new Date(0),
-    etag: `"${(etag ?? '').replaceAll('"', '')}"`,
-  };
+function versionOf(described: {
+  readonly lastModified?: Date | undefined;
+  readonly etag?: string | undefined;
+}): Pick<ObjectInfo, 'modified' | 'etag'> {
+  const etag = (described.etag ?? '').replaceAll('"', '');
+  return { modified: described.lastModified ?? new Date(0), etag: `"${etag}"` };
 }

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import * as z from 'zod';
 import { mapConcurrent } from '../concurrency.ts';
 import { quote } from '../errors.ts';
@@ -7,8 +6,8 @@ import { explainGoogleError, isGoogleError } from './google-errors.ts';
 import { discardBody, readJson, type GoogleSession } from './google-session.ts';
 import { assertPrefix } from './keys.ts';
 import { listPages, type ListedPage } from './paged-list.ts';
-import { clipRange, type ByteRange } from './range.ts';
-import { emptyBody, resumedBody } from './resumed-body.ts';
+import { rangeHeader } from './range.ts';
+import { readObject, type ObjectAnswer } from './read-object.ts';
 import type { HttpAnswer } from './transport.ts';
 
 /** Objects on a page of a listing; Google's own limit. */
@@ -74,76 +73,46 @@ export async function headObject(
   return notMissing(session, found, action, signal);
 }
 
-/** {@link Bucket.get}: a body that breaks off is gone on with where it broke. */
+/** {@link Bucket.get} */
 export async function getObject(
   session: GoogleSession,
   key: string,
   options: GetOptions = {},
 ): Promise<StoredObject | null> {
-  const { signal, range } = options;
-  const action = `reading ${quote(key)} in ${session.url}`;
-  const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
-  const isEmpty = asked.start === asked.end;
-  const answered = isEmpty ? 'beyond' : await download(session, key, asked, { signal });
-  // HTTP knows no empty range, and of an empty object no range at all.
-  if (answered === 'beyond') {
-    const found = await headObject(session, key, options);
-    return found === null ? null : { info: found.info, body: emptyBody };
-  }
-  const found = await notMissing(session, answered, action, signal);
-  if (found === null) return null;
-  const { info, stream } = found;
-  const body = resumedBody({
-    action,
-    range: clipRange(range, info.size),
-    first: stream,
-    signal,
-    reopen: async (rest) => {
-      const again = await download(session, key, rest, { signal, generation: info.etag });
-      if (again !== 'beyond' && !(again instanceof Error)) return again.stream;
-      return 'the object was replaced or deleted';
-    },
-  });
-  return { info, body };
-}
-
-interface Found {
-  readonly info: ObjectInfo;
-  readonly stream: Readable;
-}
-
-/**
- * @param generation reads this version of the object, and no other
- * @returns `beyond` when the range begins after the object's end; the answer when it is missing
- */
-async function download(
-  session: GoogleSession,
-  key: string,
-  { start, end }: ByteRange,
-  { signal, generation }: { signal: AbortSignal | undefined; generation?: string },
-): Promise<Found | 'beyond' | Error> {
+  const { signal } = options;
   const name = session.at(key);
-  const isWhole = start === 0 && end === Number.MAX_SAFE_INTEGER;
-  const last = end === Number.MAX_SAFE_INTEGER ? '' : end - 1;
-  return session.run<Found | 'beyond' | Error>({
-    action: `reading ${quote(key)} in ${session.url}`,
-    signal,
-    attempt: async (send) => {
-      try {
-        const answer = await send({
-          method: 'GET',
-          at: objectPath(session, name),
-          query: { alt: 'media', generation },
-          headers: isWhole ? {} : { range: `bytes=${start}-${last}` },
+  const action = `reading ${quote(key)} in ${session.url}`;
+  return readObject(
+    {
+      key,
+      action,
+      head: async () => (await headObject(session, key, options))?.info ?? null,
+      async request(bytes, generation) {
+        const range = rangeHeader(bytes);
+        const found = await session.run<ObjectAnswer | 'beyond' | Error>({
+          action,
+          signal,
+          attempt: async (send) => {
+            try {
+              const answer = await send({
+                method: 'GET',
+                at: objectPath(session, name),
+                query: { alt: 'media', generation },
+                headers: range === undefined ? {} : { range },
+              });
+              return describeAnswer(answer);
+            } catch (error) {
+              if (isGoogleError(error, 416)) return 'beyond';
+              if (isGoogleError(error, 404)) return error as Error;
+              throw error;
+            }
+          },
         });
-        return { info: infoOfAnswer(key, answer), stream: answer.body };
-      } catch (error) {
-        if (isGoogleError(error, 416)) return 'beyond';
-        if (isGoogleError(error, 404)) return error as Error;
-        throw error;
-      }
+        return (await notMissing(session, found, action, signal)) ?? 'gone';
+      },
     },
-  });
+    options,
+  );
 }
 
 /** {@link Bucket.list}. */
@@ -249,13 +218,14 @@ function describe(
   return { info: { key, size, modified: wholeSecond(updated), etag: generation }, metadata };
 }
 
-function infoOfAnswer(key: string, { headers }: HttpAnswer): ObjectInfo {
-  const total = /\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1];
+function describeAnswer({ headers, body }: HttpAnswer): ObjectAnswer {
+  const length = headers['content-length'];
   return {
-    key,
-    size: Number(total ?? headers['content-length'] ?? 0),
+    contentLength: length === undefined ? undefined : Number(length),
+    contentRange: headers['content-range'],
     modified: wholeSecond(headers['last-modified'] ?? ''),
     etag: headers['x-goog-generation'] ?? '',
+    stream: body,
   };
 }
 

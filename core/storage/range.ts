@@ -20,3 +20,9 @@ export function clipRange(range: GetOptions['range'], size: number): ByteRange {
   }
   return { start: Math.min(start, size), end: Math.min(end, size) };
 }
+
+/** For HTTP: undefined where everything is asked for. */
+export function rangeHeader({ start, end }: ByteRange): string | undefined {
+  if (end !== Number.MAX_SAFE_INTEGER) return `bytes=${start}-${end - 1}`;
+  return start === 0 ? undefined : `bytes=${start}-`;
+}

@@ -10,11 +10,8 @@ export interface BodySource {
   /** What of the object is asked for; both bounds lie within it. */
   readonly range: ByteRange;
   readonly first: Readable;
-  /**
-   * The same object's bytes of a later range, after the connection broke; else what has become of the
-   * object, as a sentence's end: `the object was replaced`.
-   */
-  readonly reopen: (range: ByteRange) => Promise<Readable | string>;
+  /** The same object's bytes of a later range, after the connection broke; null when it is another by now. */
+  readonly reopen: (range: ByteRange) => Promise<Readable | null>;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -59,10 +56,10 @@ export function resumedBody(source: BodySource): AsyncIterable<Uint8Array> {
     fruitless += 1;
     drop();
     const rest = await source.reopen({ start: position, end: range.end });
-    if (typeof rest === 'string') {
+    if (rest === null) {
       throw new NicheError(
         'storage-unavailable',
-        `${action} failed: its body broke off, and ${rest} meanwhile`,
+        `${action} failed: its body broke off, and the object was replaced or deleted meanwhile`,
       );
     }
     stream = rest;

@@ -1,8 +1,8 @@
 import type { Readable } from 'node:stream';
 import { quote } from '../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
-import { clipRange, type ByteRange } from './range.ts';
-import { emptyBody, resumedBody } from './resumed-body.ts';
+import { rangeHeader } from './range.ts';
+import { knownSize, readObject, type ObjectAnswer } from './read-object.ts';
 import { isS3Error } from './s3-errors.ts';
 import type { S3Session } from './s3-session.ts';
 
@@ -10,12 +10,6 @@ import type { S3Session } from './s3-session.ts';
 interface S3Head {
   readonly info: ObjectInfo;
   readonly metadata: Readonly<Record<string, string>>;
-}
-
-/** What a request for an object tells of it. */
-interface Described {
-  readonly LastModified?: Date | undefined;
-  readonly ETag?: string | undefined;
 }
 
 /** Looks whether the bucket is there, which the answer to a HEAD does not say. */
@@ -58,7 +52,7 @@ export async function headObject(
         const command = new sdk.HeadObjectCommand({ Bucket: session.bucket, Key });
         const answer = await client.send(command, until);
         return {
-          info: infoOf(key, answer.ContentLength ?? 0, answer),
+          info: { key, size: knownSize(answer.ContentLength), ...versionOf(answer) },
           metadata: answer.Metadata ?? {},
         };
       } catch (error) {
@@ -69,91 +63,58 @@ export async function headObject(
   });
 }
 
-/** {@link Bucket.get}: a body that breaks off is gone on with where it broke. */
+/** {@link Bucket.get} */
 export async function getObject(
   session: S3Session,
   key: string,
   options?: GetOptions,
 ): Promise<StoredObject | null> {
-  const { signal, range } = options ?? {};
-  const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
-  // S3 knows no empty range.
-  if (asked.start === asked.end) return nothingOf(await headObject(session, key, options));
-  const found = await request(session, key, range === undefined ? null : asked, { signal });
-  if (found === 'missing') return null;
-  if (typeof found === 'string') return nothingOf(await headObject(session, key, options));
-  const { info, stream } = found;
-  const action = `reading ${quote(key)} in ${session.url}`;
-  const body = resumedBody({
-    action,
-    range: clipRange(range, info.size),
-    first: stream,
-    signal,
-    reopen: async (rest) => {
-      const again = await request(session, key, rest, { signal, etag: info.etag });
-      if (typeof again !== 'string') return again.stream;
-      return `the object was ${again === 'changed' ? 'replaced' : 'deleted'}`;
-    },
-  });
-  return { info, body };
-}
-
-interface Found {
-  readonly info: ObjectInfo;
-  readonly stream: Readable;
-}
-
-/**
- * @param etag reads only this version of the object, else `changed`
- * @returns `beyond` when the range begins after the object's end
- */
-async function request(
-  session: S3Session,
-  key: string,
-  range: ByteRange | null,
-  { signal, etag }: { signal: AbortSignal | undefined; etag?: string },
-): Promise<Found | 'missing' | 'beyond' | 'changed'> {
+  const { signal } = options ?? {};
   const Key = session.at(key);
-  return session.run<Found | 'missing' | 'beyond' | 'changed'>({
-    action: `reading ${quote(key)} in ${session.url}`,
-    signal,
-    attempt: async ({ sdk, client, until }) => {
-      try {
-        const command = new sdk.GetObjectCommand({
-          Bucket: session.bucket,
-          Key,
-          ...(range === null ? {} : { Range: rangeHeader(range) }),
-          ...(etag === undefined ? {} : { IfMatch: etag }),
-        });
-        const answer = await client.send(command, until);
-        const total = /\/(\d+)$/.exec(answer.ContentRange ?? '')?.[1];
-        const size = total === undefined ? (answer.ContentLength ?? 0) : Number(total);
-        return { info: infoOf(key, size, answer), stream: answer.Body as Readable };
-      } catch (error) {
-        if (isS3Error(error, 'NoSuchKey')) return 'missing';
-        if (isS3Error(error, 'InvalidRange', 416)) return 'beyond';
-        if (isS3Error(error, 412)) return 'changed';
-        throw error;
-      }
+  const action = `reading ${quote(key)} in ${session.url}`;
+  return readObject(
+    {
+      key,
+      action,
+      head: async () => (await headObject(session, key, options))?.info ?? null,
+      request: (range, etag) =>
+        session.run<ObjectAnswer | 'gone' | 'beyond'>({
+          action,
+          signal,
+          attempt: async ({ sdk, client, until }) => {
+            const Range = rangeHeader(range);
+            try {
+              const command = new sdk.GetObjectCommand({
+                Bucket: session.bucket,
+                Key,
+                ...(Range === undefined ? {} : { Range }),
+                ...(etag === undefined ? {} : { IfMatch: etag }),
+              });
+              const answer = await client.send(command, until);
+              return {
+                ...versionOf(answer),
+                contentLength: answer.ContentLength,
+                contentRange: answer.ContentRange,
+                stream: answer.Body as Readable,
+              };
+            } catch (error) {
+              if (isS3Error(error, 'NoSuchKey')) return 'gone';
+              if (isS3Error(error, 'InvalidRange', 416)) return 'beyond';
+              if (etag !== undefined && isS3Error(error, 412)) return 'gone';
+              throw error;
+            }
+          },
+        }),
     },
-  });
+    options,
+  );
 }
 
-function rangeHeader({ start, end }: ByteRange): string {
-  return `bytes=${start}-${end === Number.MAX_SAFE_INTEGER ? '' : end - 1}`;
-}
-
-function nothingOf(head: S3Head | null): StoredObject | null {
-  return head === null ? null : { info: head.info, body: emptyBody };
-}
-
-function infoOf(key: string, size: number, described: Described): ObjectInfo {
-  return {
-    key,
-    size,
-    modified: wholeSecond(described.LastModified),
-    etag: described.ETag ?? '',
-  };
+function versionOf(described: {
+  readonly LastModified?: Date | undefined;
+  readonly ETag?: string | undefined;
+}): Pick<ObjectInfo, 'modified' | 'etag'> {
+  return { modified: wholeSecond(described.LastModified), etag: described.ETag ?? '' };
 }
 
 /** A listing tells the time more exactly than a HEAD does, where one and the same is wanted. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Bucket } from '../../core/storage/bucket.ts';
+import type { Bucket, ObjectInfo } from '../../core/storage/bucket.ts';
 import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
 import {
   firstFaults,
@@ -8,6 +8,7 @@ import {
   type Answer,
   type Fault,
   type FaultProxy,
+  type WholeAnswer,
 } from '../support/fault-proxy.ts';
 import { inParallel } from '../support/parallel.ts';
 
@@ -31,6 +32,8 @@ export interface FaultSubject {
   /** More than the driver sends in one request, in bytes. */
   readonly largeBytes: number;
 }
+
+type Edit = (answer: WholeAnswer) => WholeAnswer;
 
 const shortIdleMs = 500;
 
@@ -182,6 +185,53 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       await assert.rejects(readObject(bucket, 'there'), unavailable);
     });
 
+    on('never puts together a body of two objects, or of the wrong bytes', async (scene) => {
+      const { bucket, proxy, subject } = scene;
+      const bytes = patternBytes(2 ** 20 + 7);
+      await bucket.put('there', bytes);
+      /** What a server answers that knows no ranges, and one that heeds no If-Match. */
+      const edits: readonly Edit[] = [
+        ({ headers }) => ({
+          status: 200,
+          headers: { ...without(headers, 'content-range'), 'content-length': `${bytes.length}` },
+          body: bytes,
+        }),
+        ({ headers, ...rest }) => ({
+          ...rest,
+          headers: { ...headers, etag: '"another"', 'x-goog-generation': '7' },
+        }),
+      ];
+      for (const edit of edits) {
+        let reads = 0;
+        proxy.inject(({ method, path }) => {
+          if (method !== 'GET' || !subject.isAbout(path, 'there')) return null;
+          reads += 1;
+          return reads === 1 ? { kind: 'half', then: 'reset' } : { kind: 'edited', edit };
+        });
+        await assert.rejects(readObject(bucket, 'there'), unavailable);
+        assert.equal(reads, 2);
+      }
+      proxy.inject(() => ({ kind: 'edited', edit: edits[0]! }));
+      const range = { start: 5, end: 10 };
+      await assert.rejects(readObject(bucket, 'there', { range }), unavailable);
+    });
+
+    on('takes no object for an empty one whose size is not told', async (scene) => {
+      const { bucket, proxy } = scene;
+      await withObject(bucket);
+      const edit: Edit = ({ headers, ...rest }) => ({
+        ...rest,
+        headers: without(headers, 'content-length'),
+      });
+      proxy.inject(() => ({ kind: 'edited', edit }));
+      await assert.rejects(readObject(bucket, 'there'), unavailable);
+      // Google tells it in a document.
+      const isTold = await bucket.head('there').catch((error: unknown) => error);
+      if (isTold instanceof Error)
+        assert.equal((isTold as { code?: string }).code, unavailable.code);
+      else assert.equal((isTold as ObjectInfo).size, 5);
+    });
+
     on('never takes half a listing for a whole one', async ({ bucket, proxy }) => {
       const keys = Array.from({ length: 40 }, (_, index) => `k${String(index).padStart(3, '0')}`);
       await inParallel(8, keys, (key) => bucket.put(key, Buffer.from(key)));
@@ -280,4 +330,8 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.deepEqual(await listKeys(bucket), [...keys].sort());
     });
   });
+}
+
+function without(headers: WholeAnswer['headers'], name: string): WholeAnswer['headers'] {
+  return Object.fromEntries(Object.entries(headers).filter((header) => header[0] !== name));
 }

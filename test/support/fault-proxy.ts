@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, request as httpRequest, Agent } from 'node:http';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,6 +12,13 @@ export interface Answer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
+}
+
+/** What a server answered, its headers in lower case. */
+export interface WholeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<IncomingHttpHeaders>;
+  readonly body: Uint8Array;
 }
 
 /** What goes wrong with one request. */
@@ -26,6 +33,8 @@ export type Fault =
   | { readonly kind: 'lost' }
   /** The answer's head and half its body come, then the connection is reset, or nothing more. */
   | { readonly kind: 'half'; readonly then: 'reset' | 'hang' }
+  /** The answer comes otherwise than the server gave it; without a length if it has none any more. */
+  | { readonly kind: 'edited'; readonly edit: (answer: WholeAnswer) => WholeAnswer }
   /** The server is asked without these headers, as one that ignores them; signed anew. */
   | {
       readonly kind: 'without';
@@ -127,6 +136,7 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
         return;
       case 'lost':
       case 'half':
+      case 'edited':
       case 'without':
       case undefined:
         forward(seen, incoming, outgoing, fault);
@@ -137,7 +147,7 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
     seen: ProxiedRequest,
     incoming: IncomingMessage,
     outgoing: ServerResponse,
-    fault: Extract<Fault, { kind: 'lost' | 'half' | 'without' }> | null | undefined,
+    fault: Extract<Fault, { kind: 'lost' | 'half' | 'edited' | 'without' }> | null | undefined,
   ): void {
     const dropped = fault?.kind === 'without' ? fault.headers : [];
     const headers = incoming.rawHeaders.flatMap((name, index, all) => {
@@ -169,6 +179,10 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
         answer.on('end', () => {
           incoming.socket.resetAndDestroy();
         });
+        return;
+      }
+      if (fault?.kind === 'edited') {
+        sendEdited(answer, outgoing, fault.edit);
         return;
       }
       outgoing.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
@@ -228,5 +242,20 @@ function sendHalf(answer: IncomingMessage, outgoing: ServerResponse, then: 'rese
       if (then === 'reset') setTimeout(() => outgoing.socket?.resetAndDestroy(), 20);
     });
     if (body.length < 2) outgoing.flushHeaders();
+  });
+}
+
+function sendEdited(
+  answer: IncomingMessage,
+  outgoing: ServerResponse,
+  edit: (answer: WholeAnswer) => WholeAnswer,
+): void {
+  const chunks: Buffer[] = [];
+  answer.on('data', (chunk: Buffer) => chunks.push(chunk));
+  answer.on('end', () => {
+    const body = Buffer.concat(chunks);
+    const edited = edit({ status: answer.statusCode ?? 502, headers: answer.headers, body });
+    outgoing.writeHead(edited.status, edited.headers);
+    outgoing.end(edited.body);
   });
 }
