@@ -52,7 +52,7 @@ export async function answer(
       return;
     }
     if (method === 'HEAD') {
-      await sendHead(response, 200, { ...objectHeaders(info), 'content-length': info.size });
+      await sendHead(response, 200, { ...objectHeaders(info), ...lengthOf(info) });
       return;
     }
     const range = requestedRange(headers.range, headers['if-range']?.toString(), info);
@@ -67,8 +67,7 @@ export async function answer(
     await sendText(response, 404, 'not found');
     return;
   }
-  const { size } = object.info;
-  await sendBody(response, 200, object, { 'content-length': size });
+  await sendBody(response, 200, object, lengthOf(object.info));
 }
 
 /** Answers for what {@link answer} threw, or breaks off what it had begun. */
@@ -164,6 +163,11 @@ function end(response: ServerResponse, body?: Buffer): Promise<void> {
     response.once('close', resolve);
     response.end(body);
   });
+}
+
+/** Of a cache that does not tell, the length is what comes until the end. */
+function lengthOf({ size }: ObjectInfo): OutgoingHttpHeaders {
+  return Number.isNaN(size) ? {} : { 'content-length': size };
 }
 
 function objectHeaders(info: ObjectInfo): OutgoingHttpHeaders {

@@ -30,6 +30,7 @@ export function requestedRange(
   const [, first = '', last = ''] = match ?? [];
   if (first === '' && last === '') return null;
   const { size } = info;
+  if (Number.isNaN(size)) return null;
   if (first === '') return within(size - Math.min(Number(last), size), size, size);
   if (last === '') return within(Number(first), size, size);
   if (Number(last) < Number(first)) return null;

@@ -69,7 +69,7 @@ export interface BucketCapabilities {
 
 export interface ObjectInfo {
   readonly key: string;
-  /** In bytes. */
+  /** In bytes; NaN where a cache behind HTTP does not tell, which no bucket does. */
   readonly size: number;
   readonly modified: Date;
   /** Changes whenever the object does. */

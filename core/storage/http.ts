@@ -6,6 +6,7 @@ import { judgeConnection, type Verdict } from './connection-failure.ts';
 import { systemError } from './http-failure.ts';
 import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
 import { assertKey } from './keys.ts';
+import { clipRange, rangeHeader, type ByteRange } from './range.ts';
 
 /** What can be read: a {@link Bucket}, or a cache behind HTTP. */
 export type ObjectReader = Pick<Bucket, 'url' | 'head' | 'get'>;
@@ -37,11 +38,12 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
   let isReadable = false;
 
   async function request(method: string, key: string, init: GetOptions): Promise<Answer> {
-    const headers: Record<string, string> = init.range
-      ? {
-          range: `bytes=${init.range.start}-${init.range.end === undefined ? '' : init.range.end - 1}`,
-        }
-      : {};
+    const range = rangeHeader(clipRange(init.range, Number.MAX_SAFE_INTEGER));
+    const headers: Record<string, string> = {
+      // Lengths are then those of the object, and not of what became of it on the way.
+      'accept-encoding': 'identity',
+      ...(range === undefined ? {} : { range }),
+    };
     // fetch leaves it out where a redirect leads to another host.
     if (login) headers['authorization'] = basic(login);
     for (let attempt = 0; ; attempt += 1) {
@@ -102,14 +104,25 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
     throw unavailable(url, key, `it answered ${answer.response.status}`);
   }
 
-  async function* bodyOf(answer: Answer, key: string, init: GetOptions): AsyncIterable<Uint8Array> {
+  /** @param wanted of the answer's own bytes */
+  async function* bodyOf(
+    answer: Answer,
+    key: string,
+    wanted: ByteRange,
+    init: GetOptions,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const { response, deadline } = answer;
     try {
       deadline.extend();
+      let position = 0;
       for await (const chunk of response.body ?? []) {
+        const from = Math.max(0, wanted.start - position);
+        const piece = chunk.subarray(from, Math.max(from, wanted.end - position));
+        position += chunk.length;
         // However long the reader takes over a chunk, the server is not to blame.
         deadline.end();
-        yield chunk;
+        if (piece.length > 0) yield piece;
+        if (position >= wanted.end) return;
         deadline.extend();
       }
     } catch (cause) {
@@ -129,11 +142,28 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       return objectInfo(key, answer.response);
     },
     async get(key, init: GetOptions = {}): Promise<StoredObject | null> {
+      const { start, end } = clipRange(init.range, Number.MAX_SAFE_INTEGER);
       const answer = await open('GET', key, init);
       if (!answer) return null;
       // Until its body is asked for, the answer waits for the reader.
       answer.deadline.end();
-      return { info: objectInfo(key, answer.response), body: bodyOf(answer, key, init) };
+      const info = objectInfo(key, answer.response);
+      // A server may bring the whole for a part.
+      const first = beginning(answer.response);
+      if (first > start || Number.isNaN(first)) {
+        await release(answer);
+        throw unavailable(url, key, `expected the bytes from ${start} on, got others`);
+      }
+      const chunks = bodyOf(answer, key, { start: start - first, end: end - first }, init);
+      const iterator: AsyncIterator<Uint8Array, void, undefined> = {
+        next: () => chunks.next(),
+        // That of a generator which was never begun would leave the connection open.
+        async return() {
+          await release(answer);
+          return chunks.return();
+        },
+      };
+      return { info, body: { [Symbol.asyncIterator]: () => iterator } };
     },
   };
 }
@@ -186,12 +216,21 @@ function assertHttpUrl(text: string): void {
 
 function objectInfo(key: string, response: Response): ObjectInfo {
   const { headers } = response;
+  const total = /\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1];
+  // fetch decodes what is encoded all the same, so that the length is not the object's.
+  const length = headers.has('content-encoding') ? null : headers.get('content-length');
   return {
     key,
-    size: Number(headers.get('content-length') ?? 0),
+    size: Number(total ?? length ?? NaN),
     modified: new Date(headers.get('last-modified') ?? 0),
     etag: headers.get('etag') ?? '',
   };
+}
+
+/** At which of the object's bytes the answer's body begins. */
+function beginning({ status, headers }: Response): number {
+  if (status !== 206) return 0;
+  return Number(/^bytes (\d+)-/.exec(headers.get('content-range') ?? '')?.[1]);
 }
 
 function unavailable(url: string, key: string, why: string, cause?: unknown): NicheError {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { openHttpReader } from '../../../core/storage/http.ts';
 import { collect } from '../../support/bytes.ts';
 import { serveAnswers } from '../../support/cache-http.ts';
@@ -50,6 +51,59 @@ describe('reading over HTTP', () => {
       code: 'storage-unavailable',
     });
     assert.deepEqual(requests, ['throttled', 'throttled', 'down', 'down']);
+  });
+
+  it('gives a range of what knows ranges and what does not, and no other bytes', async (t) => {
+    const { url } = await serveAnswers(t, (path, response) => {
+      const whole = '0123456789';
+      if (path === 'whole') return response.writeHead(200, { 'content-length': 10 }).end(whole);
+      const start = path === 'part' ? 3 : 5;
+      const headers = { 'content-range': `bytes ${start}-9/10` };
+      return response.writeHead(206, headers).end(whole.slice(start));
+    });
+    const reader = openHttpReader(url, once);
+    const range = { start: 3, end: 6 };
+    for (const key of ['whole', 'part']) {
+      const found = await reader.get(key, { range });
+      assert.equal(found?.info.size, 10);
+      assert.equal(String(await collect(found.body)), '345');
+    }
+    await assert.rejects(reader.get('another', { range }), { code: 'storage-unavailable' });
+  });
+
+  it('takes no length for the object’s that is not', async (t) => {
+    const packed = gzipSync('bytes');
+    const { url } = await serveAnswers(t, (path, response, { headers }) => {
+      if (path === 'chunked') response.flushHeaders();
+      if (path === 'chunked') return response.end('bytes');
+      const isAsked = headers['accept-encoding'] !== 'identity' || path === 'packed';
+      response.setHeader('content-length', isAsked ? packed.length : 5);
+      if (isAsked) response.setHeader('content-encoding', 'gzip');
+      return response.end(isAsked ? packed : 'bytes');
+    });
+    const reader = openHttpReader(url, once);
+    for (const [key, size] of [
+      ['plain', 5],
+      ['packed', NaN],
+      ['chunked', NaN],
+    ] as const) {
+      const found = await reader.get(key);
+      assert.equal(found?.info.size, size, key);
+      assert.equal(String(await collect(found.body)), 'bytes');
+    }
+  });
+
+  it('gives the connection back when a body is not read', { timeout: 30_000 }, async (t) => {
+    const closed = Promise.withResolvers<null>();
+    const { url } = await serveAnswers(t, (_, response) => {
+      response.on('close', () => {
+        closed.resolve(null);
+      });
+      response.write('some');
+    });
+    const found = await openHttpReader(url, once).get('endless');
+    await found!.body[Symbol.asyncIterator]().return?.();
+    await closed.promise;
   });
 
   it('does not try again what the server refuses', async (t) => {
