@@ -6,6 +6,8 @@ import type { PutOutcome, Upload } from './bucket.ts';
 export interface PartSink {
   /** Names what is stored so far; undefined while nothing is. */
   readonly token: () => string | undefined;
+  /** Called before the first part, where something has to be made for it: `token` names that from then on. */
+  begin?(): Promise<unknown>;
   /** Stores an object that is no larger than a part. */
   putWhole(bytes: Uint8Array, ifAbsent: boolean): Promise<PutOutcome>;
   /** The bytes are the sink's until its promise settles. */
@@ -63,11 +65,12 @@ export function partedUpload(sink: PartSink, options: PartedUploadOptions): Uplo
   /** Makes room for at least one byte. */
   async function makeRoom(wanted: number): Promise<void> {
     if (filled === partBytes) {
+      if (index === 0) await sink.begin?.();
+      if (running.size >= partsAtOnce) await Promise.race(running);
+      assertOpen();
       send(part);
       part = new Uint8Array(partBytes);
       filled = 0;
-      if (running.size >= partsAtOnce) await Promise.race(running);
-      assertOpen();
       return;
     }
     if (filled + wanted <= part.length || part.length === partBytes) return;
@@ -106,7 +109,8 @@ export function partedUpload(sink: PartSink, options: PartedUploadOptions): Uplo
           ? await sink.putWhole(last, ifAbsent)
           : await sink.complete(index, last, ifAbsent);
       state = 'committed';
-      if (outcome === 'exists') await sink.discard();
+      // A sweep takes what is left if that fails: it changes nothing of how the upload ended.
+      if (outcome === 'exists') await sink.discard().catch(() => undefined);
       return outcome;
     },
 

@@ -1,32 +1,26 @@
-import { messageOf, NicheError, quote } from '../errors.ts';
-import { down, judgeConnection, type Verdict } from './connection-failure.ts';
-import { isSkewed, verdicts as verdictsOfHttp } from './http-failure.ts';
+import { quote } from '../errors.ts';
+import { down, type Verdict } from './connection-failure.ts';
+import {
+  isSkewed,
+  judgeHttp,
+  mayHaveHappened,
+  systemError,
+  toFailure,
+  verdicts as common,
+  type HttpFailure,
+} from './http-failure.ts';
 import type { Failure } from './pace.ts';
 import { formatS3Url, type S3Location } from './s3-url.ts';
 
 /** What the SDK throws, as far as it is looked at. */
-interface S3Failure {
+interface S3Failure extends HttpFailure {
   /** S3's own code, as `NoSuchKey`; a class's name where no server answered. */
   readonly name: string;
-  /** The operating system's, as `ECONNRESET`. */
-  readonly code: string | undefined;
-  /** The answer's, undefined where none came. */
-  readonly status: number | undefined;
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  readonly message: string;
+  /** Of the answer. */
+  readonly region: string | undefined;
 }
 
-const throttled: Verdict = {
-  kind: 'throttled',
-  code: 'storage-unavailable',
-  why: 'the storage asks for fewer requests',
-  hint: 'try again later; what was stored is kept',
-};
-const damaged: Verdict = {
-  kind: 'transient',
-  code: 'storage-integrity',
-  why: 'the bytes that arrived are not those that were declared',
-};
+const { throttled, damaged } = common;
 
 const denied: Verdict = {
   kind: 'final',
@@ -36,7 +30,7 @@ const denied: Verdict = {
 };
 
 // The SDK has set its clock by the answer, so the next attempt may be good.
-const skewed: Verdict = { ...verdictsOfHttp.skewed, kind: 'transient' };
+const skewed: Verdict = { ...common.skewed, kind: 'transient' };
 
 const noCredentials: Verdict = {
   kind: 'final',
@@ -123,41 +117,13 @@ const unexplained: Verdict = {
   hint: 'check the endpoint and the region in the URL',
 };
 
-/** By the answer's status, where its code says nothing. */
-const byStatus: Readonly<Record<number, Verdict>> = {
-  401: { kind: 'final', code: 'storage-denied' },
-  403: denied,
-  408: down,
-  409: down,
-  429: throttled,
-  500: down,
-  502: down,
-  503: throttled,
-  504: down,
-  507: { kind: 'final', code: 'storage-full' },
-};
-
 const wrongRegion =
   /^(?:PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException|TemporaryRedirect)$/;
+
 /** Judges what an attempt threw; the error tells what failed, why, and what to do. */
 export function explainS3Error(error: unknown, action: string, location: S3Location): Failure {
   const failure = read(error);
-  const verdict = judge(failure, location);
-  const said =
-    failure.message === '' || failure.message === 'UnknownError' ? undefined : failure.message;
-  const what = [
-    verdict.why ?? (said === undefined ? undefined : oneLine(said)),
-    label(failure),
-  ].filter((part) => part !== undefined && part !== '');
-  const retryAfter = Number(failure.headers['retry-after']);
-  return {
-    kind: verdict.kind,
-    retryAfterMs: Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined,
-    error: new NicheError(verdict.code, `${action} failed: ${what.join(' ')}`, {
-      cause: error,
-      ...(verdict.hint === undefined ? {} : { hint: verdict.hint }),
-    }),
-  };
+  return toFailure(failure, judge(failure, location), action, error);
 }
 
 /** Whether `error` is S3's answer with one of these codes, or with one of these statuses. */
@@ -166,15 +132,19 @@ export function isS3Error(error: unknown, ...which: readonly (string | number)[]
   return which.includes(name) || (status !== undefined && which.includes(status));
 }
 
-/** Whether the request may have been carried out although it failed: no answer, or no sure one. */
-export function mayHaveHappened(error: unknown): boolean {
-  const { status } = read(error);
-  return status === undefined || status >= 500 || status === 408;
+/** Whether a write's condition did not hold. A server may find out after it has begun to answer with 200. */
+export function isUnmet(error: unknown): boolean {
+  return isS3Error(error, 'PreconditionFailed', 412);
+}
+
+/** Whether the request may have been carried out although it failed. */
+export function mayHaveReachedS3(error: unknown): boolean {
+  return mayHaveHappened(read(error));
 }
 
 function judge(failure: S3Failure, location: S3Location): Verdict {
-  const { name, status } = failure;
-  const region = regionIn(failure);
+  const { name, status, message } = failure;
+  const region = failure.region ?? /expecting ['"]([a-z0-9-]+)['"]/.exec(message)?.[1];
   if (wrongRegion.test(name) || status === 301 || status === 307) {
     const asked = location.region ?? 'the default one';
     return {
@@ -197,15 +167,12 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
   const known = verdicts[name];
   if (known !== undefined) return known;
   // A HEAD's answer says no more than the time.
-  if (status === 403 && isSkewed({ date: failure.headers['date'] })) return skewed;
-  if (status !== undefined && byStatus[status] !== undefined) return byStatus[status];
+  if (status === 403) return isSkewed(failure) ? skewed : denied;
+  // As two writers of one object get it.
+  if (status === 409) return down;
   // As to a HEAD, whose answer has no body.
-  if (status === 400 && /^(?:Unknown(?:Error)?)?$/.test(name)) return unexplained;
-  // An answer that makes no sense, as a proxy's page, or one that was cut.
-  if (status !== undefined) {
-    return status < 300 || status >= 500 ? down : { kind: 'final', code: 'storage-unavailable' };
-  }
-  if (/region is missing/i.test(failure.message)) {
+  if (status === 400 && isNameless(name)) return unexplained;
+  if (status === undefined && /region is missing/i.test(message)) {
     return {
       kind: 'final',
       code: 'invalid-url',
@@ -213,50 +180,34 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
       hint: `write s3://${location.bucket}?region=…, or set AWS_REGION`,
     };
   }
-  return judgeConnection(failure);
+  return judgeHttp(failure);
 }
 
-function regionIn({ headers, message }: S3Failure): string | undefined {
-  return (
-    headers['x-amz-bucket-region'] ??
-    /expecting ['"]([a-z0-9-]+)['"]/.exec(message)?.[1] ??
-    undefined
-  );
-}
-
-/** `(AccessDenied, 403)`, `(ECONNREFUSED)`. */
-function label({ name, code, status }: S3Failure): string {
-  const codes = [status === undefined ? code : name, status].filter(
-    (part) =>
-      part !== undefined && part !== 'Error' && part !== 'Unknown' && part !== 'UnknownError',
-  );
-  return codes.length === 0 ? '' : `(${codes.join(', ')})`;
-}
-
-function oneLine(text: string): string {
-  return /[\r\n]/.test(text) || text.length > 200 ? quote(text) : text;
+/** What the SDK makes up where an answer has no code. */
+function isNameless(name: string): boolean {
+  return /^(?:Unknown|UnknownError|Error)?$/.test(name);
 }
 
 function read(error: unknown): S3Failure {
   const thrown = (error ?? {}) as {
     readonly name?: unknown;
-    readonly code?: unknown;
-    readonly Code?: unknown;
     readonly $metadata?: { readonly httpStatusCode?: number };
     readonly $response?: {
       readonly statusCode?: number;
       readonly headers?: Readonly<Record<string, string>>;
     };
-    readonly errors?: readonly unknown[];
   };
-  // Of the addresses of a name, each failed in its own way.
-  const first = Array.isArray(thrown.errors) ? (thrown.errors[0] as { code?: unknown }) : undefined;
-  const code = thrown.code ?? first?.code;
+  const { code, message } = systemError(error);
+  const name = typeof thrown.name === 'string' ? thrown.name : '';
+  const status = thrown.$metadata?.httpStatusCode ?? thrown.$response?.statusCode;
+  const headers = thrown.$response?.headers ?? {};
   return {
-    name: typeof thrown.name === 'string' ? thrown.name : '',
-    code: typeof code === 'string' ? code : undefined,
-    status: thrown.$metadata?.httpStatusCode ?? thrown.$response?.statusCode,
-    headers: thrown.$response?.headers ?? {},
-    message: messageOf(error),
+    name,
+    status,
+    code: status === undefined ? code : isNameless(name) ? undefined : name,
+    message: message === 'UnknownError' ? '' : message,
+    region: headers['x-amz-bucket-region'],
+    retryAfter: headers['retry-after'],
+    date: headers['date'],
   };
 }

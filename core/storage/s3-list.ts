@@ -30,6 +30,8 @@ export async function* listObjects(
         });
         const answer = await client.send(command, until);
         const { Contents = [], IsTruncated, NextContinuationToken = '' } = answer;
+        // To the SDK any page is a listing, as one that a proxy shows in the storage's stead.
+        if (IsTruncated === undefined) throw new Error('the answer is no listing');
         return {
           objects: Contents.map(({ Key = '', Size, LastModified, ETag }) => ({
             key: Key.slice(root.length),
@@ -37,7 +39,7 @@ export async function* listObjects(
             modified: wholeSecond(LastModified),
             etag: ETag ?? '',
           })),
-          next: IsTruncated === true ? NextContinuationToken : undefined,
+          next: IsTruncated ? NextContinuationToken : undefined,
         };
       },
     });

@@ -1,12 +1,12 @@
 import { hash } from 'node:crypto';
 import type { CompletedPart } from '@aws-sdk/client-s3';
-import { NicheError, quote, toError } from '../errors.ts';
-import { throwIfAborted } from './aborted.ts';
+import { NicheError, quote } from '../errors.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.ts';
-import { explainS3Error, isS3Error, mayHaveHappened } from './s3-errors.ts';
+import { partedUpload, type PartSink } from './parted-upload.ts';
+import { explainS3Error, isS3Error, isUnmet, mayHaveReachedS3 } from './s3-errors.ts';
+import { signDigest } from './s3-headers.ts';
 import { abortUpload, listParts } from './s3-list.ts';
 import type { S3Session } from './s3-session.ts';
-import { signDigest } from './s3-headers.ts';
 import { base64, isOurs, isSeen, objectHeaders, putObject, writerField } from './s3-write.ts';
 import { newWriter } from './writer.ts';
 
@@ -19,46 +19,53 @@ export const partBytes = 16 * 2 ** 20;
 /** S3's own limit. */
 const maxParts = 10_000;
 
-/** What is stored of an object: nothing as long as it fits into one part. */
+/** An unfinished upload, and what is stored of it. */
 interface Multipart {
   readonly uploadId: string;
   /** See {@link writerField}. */
   readonly writer: string;
+  /** By their place. */
   readonly parts: CompletedPart[];
 }
 
-/**
- * {@link Bucket.upload}: in parts from {@link partBytes} on, else a single PUT. At most
- * `partsAtOnce` parts are under way while one is gathered.
- *
- * @param begun what another process has stored
- */
-export function createUpload(
+/** {@link Bucket.upload}: in parts where it is larger than one, else a single PUT. */
+export function createUpload(session: S3Session, key: string, options: ObjectOptions = {}): Upload {
+  return uploadParts(session, key, options, partBytes);
+}
+
+/** @param stored what another process has stored, in parts of `size` bytes */
+function uploadParts(
   session: S3Session,
   key: string,
-  options: ObjectOptions = {},
-  begun?: Multipart & { readonly partBytes: number },
+  options: ObjectOptions,
+  size: number,
+  stored?: Multipart,
 ): Upload {
+  const action = `writing ${quote(key)} in ${session.url}`;
+  return partedUpload(multipartSink(session, key, options, size, stored), {
+    action,
+    partBytes: size,
+    partsAtOnce: session.provider.partsAtOnce,
+    storedParts: stored?.parts.length ?? 0,
+    signal: options.signal,
+  });
+}
+
+function multipartSink(
+  session: S3Session,
+  key: string,
+  options: ObjectOptions,
+  size: number,
+  stored: Multipart | undefined,
+): PartSink {
   const Key = session.at(key);
   const { signal } = options;
   const action = `writing ${quote(key)} in ${session.url}`;
-  const size = begun?.partBytes ?? partBytes;
-  const running = new Set<Promise<void>>();
-  let multipart: Multipart | undefined = begun;
-  let nextPart = (begun?.parts.length ?? 0) + 1;
-  let gathered: Buffer | undefined;
-  let gatheredLength = 0;
-  let failure: Error | undefined;
-  let state: 'open' | 'committing' | 'ended' = 'open';
-
-  function assertOpen(): void {
-    throwIfAborted(signal, action);
-    if (state !== 'open') {
-      throw new NicheError('internal', `${action} failed: the upload has ended`);
-    }
-  }
+  const { capabilities, checksums } = session.provider;
+  let multipart = stored;
 
   async function begin(): Promise<Multipart> {
+    if (multipart !== undefined) return multipart;
     const writer = newWriter();
     const uploadId = await session.run({
       action,
@@ -69,7 +76,7 @@ export function createUpload(
           Key,
           ...objectHeaders(options),
           Metadata: { [writerField]: writer },
-          ...(session.provider.checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {}),
+          ...(checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {}),
         });
         return (await client.send(command, until)).UploadId;
       },
@@ -77,17 +84,22 @@ export function createUpload(
     if (uploadId === undefined) {
       throw new NicheError('storage-unavailable', `${action} failed: the storage began no upload`);
     }
-    return { uploadId, writer, parts: [] };
+    multipart = { uploadId, writer, parts: [] };
+    return multipart;
   }
 
-  async function sendPart(
-    number: number,
-    body: Uint8Array,
-    uploadId: string,
-  ): Promise<CompletedPart> {
+  async function putPart(index: number, body: Uint8Array): Promise<void> {
+    if (index >= maxParts) {
+      throw new NicheError(
+        'too-large',
+        `${action} failed: expected at most ${size * maxParts} bytes, got more`,
+      );
+    }
+    const { uploadId, parts } = await begin();
     const digest = hash('sha256', body, 'buffer');
-    const checksum = session.provider.checksums ? { ChecksumSHA256: base64(digest) } : {};
-    return session.run({
+    const checksum = checksums ? { ChecksumSHA256: base64(digest) } : {};
+    signDigest(body, digest);
+    parts[index] = await session.run({
       action,
       signal,
       attempt: async ({ sdk, client, until }) => {
@@ -95,64 +107,22 @@ export function createUpload(
           Bucket: session.bucket,
           Key,
           UploadId: uploadId,
-          PartNumber: number,
+          PartNumber: index + 1,
           Body: body,
           ...checksum,
         });
-        signDigest(body, digest);
         const { ETag } = await client.send(command, until);
-        return { PartNumber: number, ...(ETag === undefined ? {} : { ETag }), ...checksum };
+        return { PartNumber: index + 1, ...(ETag === undefined ? {} : { ETag }), ...checksum };
       },
     });
-  }
-
-  /** Sends what is gathered, once fewer than the most parts are under way. */
-  async function flush(): Promise<void> {
-    if (gathered === undefined || gatheredLength === 0) return;
-    const body = gathered.subarray(0, gatheredLength);
-    gathered = undefined;
-    gatheredLength = 0;
-    const number = nextPart;
-    nextPart += 1;
-    if (number > maxParts) {
-      throw new NicheError(
-        'too-large',
-        `${action} failed: expected at most ${size * maxParts} bytes, got more`,
-      );
-    }
-    const { uploadId, parts } = (multipart ??= await begin());
-    while (running.size >= session.provider.partsAtOnce) await Promise.race(running);
-    if (failure !== undefined) return;
-    const task: Promise<void> = sendPart(number, body, uploadId)
-      .then(
-        (part) => void parts.push(part),
-        (error: unknown) => {
-          failure ??= toError(error);
-        },
-      )
-      .finally(() => running.delete(task));
-    running.add(task);
-  }
-
-  async function settle(): Promise<void> {
-    await Promise.all(running);
-  }
-
-  /** After a failure nothing new is begun, and what runs is waited for. */
-  async function throwFailure(): Promise<void> {
-    if (failure === undefined) return;
-    await settle();
-    throw failure;
   }
 
   async function complete(
     { uploadId, writer, parts }: Multipart,
     ifAbsent: boolean,
   ): Promise<PutOutcome> {
-    const { conditionalComplete } = session.provider.capabilities;
-    if (ifAbsent && !conditionalComplete && (await isSeen(session, key, { signal })))
-      return 'exists';
-    const ordered = parts.toSorted((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
+    const isConditional = ifAbsent && capabilities.conditionalComplete;
+    if (ifAbsent && !isConditional && (await isSeen(session, key, { signal }))) return 'exists';
     const earlier = { mayBeDone: false };
     let refusal: unknown;
     const isDone = await session.run({
@@ -163,80 +133,48 @@ export function createUpload(
           Bucket: session.bucket,
           Key,
           UploadId: uploadId,
-          MultipartUpload: { Parts: ordered },
-          ...(ifAbsent && conditionalComplete ? { IfNoneMatch: '*' } : {}),
+          MultipartUpload: { Parts: parts },
+          ...(isConditional ? { IfNoneMatch: '*' } : {}),
         });
         try {
-          await client.send(command, until);
+          const { ETag } = await client.send(command, until);
+          // A server that takes long answers before it is done, and says then how it went.
+          if (ETag === undefined) throw new Error('the answer does not say what has become of it');
           return true;
         } catch (error) {
-          const isOver =
-            isS3Error(error, 412) || (earlier.mayBeDone && isS3Error(error, 'NoSuchUpload'));
+          const isOver = isUnmet(error) || (earlier.mayBeDone && isS3Error(error, 'NoSuchUpload'));
           if (isOver) {
             refusal = error;
             return false;
           }
-          earlier.mayBeDone ||= mayHaveHappened(error);
+          earlier.mayBeDone ||= mayHaveReachedS3(error);
           throw error;
         }
       },
     });
     if (isDone) return 'created';
     // An earlier attempt whose answer was lost leaves no upload to complete.
-    if (earlier.mayBeDone && (await isOurs(session, key, writer))) return 'created';
-    if (isS3Error(refusal, 412)) return 'exists';
+    const isMine = earlier.mayBeDone ? await isOurs(session, key, writer) : false;
+    if (isMine === true) return 'created';
+    if (isUnmet(refusal)) return 'exists';
+    // Whoever may not look knows at least that nobody else could have ended it.
+    if (isMine === null) return 'created';
     throw explainS3Error(refusal, action, session.location).error;
   }
 
-  async function discard(): Promise<void> {
-    if (multipart === undefined) return;
-    await abortUpload(session, Key, multipart.uploadId, `giving up ${action}`);
-  }
-
   return {
-    get token() {
-      return multipart === undefined ? undefined : `${multipart.writer}:${multipart.uploadId}`;
+    begin,
+    token: () => multipart && `${multipart.writer}:${multipart.uploadId}`,
+    putWhole: (bytes, ifAbsent) => putObject(session, key, bytes, { ...options, ifAbsent }),
+    putPart,
+    async complete(index, last, ifAbsent) {
+      // Of an upload that was gone on with nothing may be left to send.
+      if (last.length > 0) await putPart(index, last);
+      return complete(await begin(), ifAbsent);
     },
-
-    async write(chunk) {
-      assertOpen();
-      for (let taken = 0; taken < chunk.length;) {
-        await throwFailure();
-        gathered ??= Buffer.allocUnsafeSlow(size);
-        const piece = chunk.subarray(taken, taken + size - gatheredLength);
-        gathered.set(piece, gatheredLength);
-        gatheredLength += piece.length;
-        taken += piece.length;
-        if (gatheredLength === size) await flush();
-      }
-    },
-
-    async commit({ ifAbsent = false } = {}) {
-      assertOpen();
-      state = 'committing';
-      await throwFailure();
-      if (multipart === undefined && gatheredLength < size) {
-        const body = gathered?.subarray(0, gatheredLength) ?? new Uint8Array();
-        const outcome = await putObject(session, key, body, { ...options, ifAbsent });
-        state = 'ended';
-        return outcome;
-      }
-      await flush();
-      await settle();
-      await throwFailure();
-      const outcome = await complete((multipart ??= await begin()), ifAbsent);
-      state = 'ended';
-      if (outcome === 'exists') await discard();
-      return outcome;
-    },
-
-    async abort() {
-      if (state === 'ended') return;
-      state = 'ended';
-      gathered = undefined;
-      // A part that arrives after the end of its upload would stay, and cost.
-      await settle();
-      await discard();
+    async discard() {
+      if (multipart === undefined) return;
+      await abortUpload(session, Key, multipart.uploadId, `giving up ${action}`);
     },
   };
 }
@@ -266,9 +204,9 @@ export async function resumeUpload(
     ETag: part.etag,
     ...(part.sha256 === undefined ? {} : { ChecksumSHA256: part.sha256 }),
   }));
-  const begun = { uploadId, writer, parts, partBytes: parts.length === 0 ? partBytes : size };
+  const begunSize = parts.length === 0 ? partBytes : size;
   return {
-    upload: createUpload(session, key, options, begun),
-    storedBytes: parts.length * begun.partBytes,
+    upload: uploadParts(session, key, options, begunSize, { uploadId, writer, parts }),
+    storedBytes: parts.length * begunSize,
   };
 }

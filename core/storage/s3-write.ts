@@ -9,7 +9,7 @@ import type {
   RequestOptions,
 } from './bucket.ts';
 import { signDigest } from './s3-headers.ts';
-import { isS3Error, mayHaveHappened } from './s3-errors.ts';
+import { isS3Error, isUnmet, mayHaveReachedS3 } from './s3-errors.ts';
 import { headObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
 import { newWriter } from './writer.ts';
@@ -87,16 +87,16 @@ async function write(
         await client.send(new sdk.PutObjectCommand(put), until);
         return true;
       } catch (error) {
-        const isRefused =
-          isS3Error(error, 412) || ('IfMatch' in condition && isS3Error(error, 404));
+        const isGone = 'IfMatch' in condition && isS3Error(error, 404);
+        const isRefused = isUnmet(error) || (isGone && !isS3Error(error, 'NoSuchBucket'));
         if (isConditional && isRefused) return false;
-        earlier.mayBeThere ||= mayHaveHappened(error);
+        earlier.mayBeThere ||= mayHaveReachedS3(error);
         throw error;
       }
     },
   });
   // An earlier attempt whose answer was lost may be what stood in the way of the last one.
-  return isWritten || (earlier.mayBeThere && (await isOurs(session, key, writer)));
+  return isWritten || (earlier.mayBeThere && (await isOurs(session, key, writer)) === true);
 }
 
 /**
@@ -116,12 +116,16 @@ export async function isSeen(
   }
 }
 
-/** Whether the object under `key` was written by `writer`; false for whoever may not ask. */
-export async function isOurs(session: S3Session, key: string, writer: string): Promise<boolean> {
+/** Whether the object under `key` was written by `writer`; null for whoever may not ask. */
+export async function isOurs(
+  session: S3Session,
+  key: string,
+  writer: string,
+): Promise<boolean | null> {
   try {
     return (await headObject(session, key))?.metadata[writerField] === writer;
   } catch (error) {
-    if (isNicheError(error, 'storage-denied')) return false;
+    if (isNicheError(error, 'storage-denied')) return null;
     throw error;
   }
 }

@@ -21,15 +21,17 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
   let isReadable: Promise<boolean> | undefined;
 
   /** @throws the denial, unless the key is one that is absent for all that this reader can tell */
-  async function unlessHidden(key: string, denial: unknown, signal?: AbortSignal): Promise<null> {
-    // S3 says 403 of an absent key to whoever may not list: once the cache is readable, absent.
+  async function unlessHidden(key: string, denial: unknown): Promise<null> {
+    // S3 says 403 of an absent key to whoever may not list: while the cache is readable, absent.
     if (!isNicheError(denial, 'storage-denied') || !key.endsWith('.narinfo')) throw denial;
-    isReadable ??= headObject(session, 'nix-cache-info', { signal }).then(
-      (info) => info !== null,
-      () => false,
-    );
+    // Those that are denied meanwhile share the look, and nobody later: credentials may end.
+    isReadable ??= headObject(session, 'nix-cache-info')
+      .then(
+        (info) => info !== null,
+        () => false,
+      )
+      .finally(() => (isReadable = undefined));
     if (await isReadable) return null;
-    isReadable = undefined;
     throw denial;
   }
 
@@ -42,7 +44,7 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
         const found = await headObject(session, key, request);
         if (found !== null) return found.info;
       } catch (error) {
-        return unlessHidden(key, error, request?.signal);
+        return unlessHidden(key, error);
       }
       await checkBucket(request?.signal);
       return null;
@@ -52,7 +54,7 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
       try {
         return await getObject(session, key, request);
       } catch (error) {
-        return unlessHidden(key, error, request?.signal);
+        return unlessHidden(key, error);
       }
     },
     async put(key, body, request) {

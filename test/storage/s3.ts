@@ -6,7 +6,14 @@ import { partBytes } from '../../core/storage/s3-upload.ts';
 import { parseS3Url, s3PublicUrl } from '../../core/storage/s3-url.ts';
 import type { S3Options } from '../../core/storage/s3-session.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
+import { listKeys, patternBytes } from '../support/bytes.ts';
+import {
+  firstFaults,
+  startFaultProxy,
+  type Fault,
+  type FaultProxy,
+  type ProxiedRequest,
+} from '../support/fault-proxy.ts';
 import { startS3Server, whyNoS3, type S3Server, type S3ServerName } from '../support/s3-servers.ts';
 import { bucketConformance } from './conformance.ts';
 import { storageFaults } from './faults.ts';
@@ -76,6 +83,70 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       assert.equal(await bucket.head('absent.narinfo'), null);
       assert.equal(await bucket.get('absent.narinfo'), null);
       await assert.rejects(bucket.head('niche.json'), denied);
+      // Credentials that end deny what is there, too.
+      proxy.inject(() => ({ kind: 'answer', ...refusal, body: s3Error('ExpiredToken') }));
+      await assert.rejects(bucket.head('absent.narinfo'), denied);
+      await assert.rejects(bucket.get('absent.narinfo'), denied);
+    });
+
+    it('takes no page for an empty listing', async (t) => {
+      const server = await started();
+      const proxy = await startFaultProxy(server.endpoint);
+      t.after(() => proxy.stop());
+      const bucket = open(server, await server.emptyUrl(proxy.url), { pace: quick });
+      proxy.inject(() => ({
+        kind: 'answer',
+        status: 200,
+        headers: { 'content-type': 'text/html' },
+        body: '<html><body>Sign on to this network</body></html>',
+      }));
+      await assert.rejects(listKeys(bucket), { code: 'storage-unavailable' });
+    });
+
+    it('knows how an upload ended whatever its end was answered with', async (t) => {
+      const server = await started();
+      const proxy = await startFaultProxy(server.endpoint);
+      t.after(() => proxy.stop());
+      const bucket = open(server, await server.emptyUrl(proxy.url), { pace: quick });
+      const isEnd = ({ method, path }: ProxiedRequest): boolean =>
+        method === 'POST' && path.includes('uploadId=');
+      const end = async (key: string, decide: Parameters<FaultProxy['inject']>[0]) => {
+        const upload = await bucket.upload(key);
+        await upload.write(patternBytes(partBytes + 1));
+        proxy.inject(decide);
+        try {
+          return await upload.commit({ ifAbsent: true });
+        } finally {
+          proxy.inject(() => null);
+          await upload.abort();
+        }
+      };
+      const failed = (code: string): Fault => ({
+        kind: 'answer',
+        status: 200,
+        headers: xml,
+        body: `${s3Error(code)}\n`,
+      });
+      assert.equal(await end('a', firstFaults(1, failed('InternalError'), isEnd)), 'created');
+      const down = { code: 'storage-unavailable' };
+      await assert.rejects(
+        end('b', (each) => (isEnd(each) ? failed('InternalError') : null)),
+        down,
+      );
+      assert.equal(await bucket.head('b'), null);
+      const cut = s3Error('PreconditionFailed');
+      const unmet: Fault = { kind: 'answer', status: 200, headers: xml, body: cut };
+      assert.equal(await end('c', (each) => (isEnd(each) ? unmet : null)), 'exists');
+      // What of an upload that lost the race cannot be removed is left to a sweep.
+      const denied: Fault = { kind: 'answer', status: 403, headers: xml };
+      await bucket.put('e', Buffer.from('first'));
+      const kept = await end('e', (each) => (each.method === 'DELETE' ? denied : null));
+      assert.equal(kept, 'exists');
+      // Whoever may only create cannot look whether the object is there.
+      const lost = firstFaults(1, { kind: 'lost' }, isEnd);
+      const outcome = await end('d', (each) => (each.method === 'HEAD' ? denied : lost(each)));
+      assert.match(outcome, /^(?:created|exists)$/);
+      assert.equal((await bucket.head('d'))?.size, partBytes + 1);
     });
 
     it('says what is wrong with a bucket, a key, an endpoint or its scheme', async () => {
@@ -117,7 +188,17 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
             return true;
           });
         }
-        if (where.includes('no-such')) await assert.rejects(bucket.head('x'), { code });
+        if (!where.includes('no-such')) continue;
+        for (const attempt of [
+          () => bucket.head('x'),
+          () => bucket.put('x', Buffer.from('x'), { ifAbsent: true }),
+          // Of two servers one says of a bucket that is missing just that the condition does not hold.
+          ...(isBrief ? [] : [() => bucket.replace('x', Buffer.from('x'), '"x"')]),
+          () => bucket.delete(['x', 'y']),
+          () => listKeys(bucket),
+        ]) {
+          await assert.rejects(attempt, { code }, String(attempt));
+        }
       }
     });
 
