@@ -60,6 +60,8 @@ interface GoogleApi {
 const defaultIdleTimeoutMs = 30_000;
 /** For credentials to be found and a token to be got, in milliseconds. */
 const tokenTimeoutMs = 60_000;
+/** What a token is asked for that a service account's key gets. */
+const storageScope = 'https://www.googleapis.com/auth/devstorage.full_control';
 /** Of an answer that is read whole: a listing of 1,000 objects has some 200 KiB. */
 const maxAnswerBytes = 8 * 2 ** 20;
 
@@ -149,10 +151,19 @@ async function createClient(
   { endpoint }: GoogleLocation,
   credentials: { readonly client_email: string; readonly private_key: string } | undefined,
 ): Promise<Storage> {
-  const { Storage } = await import('./google-sdk.ts');
+  const { JWT, Storage } = await import('./google-sdk.ts');
   return new Storage({
     ...(endpoint === undefined ? {} : { apiEndpoint: endpoint }),
-    ...(credentials === undefined ? {} : { credentials }),
+    // As `credentials` it would make the SDK print a warning.
+    ...(credentials === undefined
+      ? {}
+      : {
+          authClient: new JWT({
+            email: credentials.client_email,
+            key: credentials.private_key,
+            scopes: [storageScope],
+          }),
+        }),
   });
 }
 

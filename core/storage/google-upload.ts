@@ -93,6 +93,7 @@ function sessionSink(
   let offset = stored;
 
   async function begin(): Promise<UploadSession> {
+    if (begun !== undefined) return begun;
     // The condition is a session's, and `commit` may come with or without one.
     const generation = (await present())?.info.etag ?? '0';
     const uri = await session.run({
@@ -109,11 +110,15 @@ function sessionSink(
           also: [412],
         });
         await discardBody(answer);
-        return answer.status === 412 ? null : (answer.headers['location'] ?? '');
+        if (answer.status === 412) return null;
+        const { location } = answer.headers;
+        if (location === undefined) throw new Error('Google does not say where the upload goes');
+        return location;
       },
     });
     if (uri === null) throw overtaken();
-    return { uri, generation };
+    begun = { uri, generation };
+    return begun;
   }
 
   async function present(): ReturnType<typeof headObject> {
@@ -136,7 +141,7 @@ function sessionSink(
 
   /** Sends what the session lacks of `bytes`, which begin at `offset`. */
   async function send(bytes: Uint8Array, isLast: boolean): Promise<Progress> {
-    const { uri } = (begun ??= await begin());
+    const { uri } = await begin();
     const end = offset + bytes.length;
     let from = offset;
     let isRepeated = false;
@@ -147,6 +152,8 @@ function sessionSink(
         if (isRepeated) {
           const before = await askProgress(request, { uri });
           if (typeof before === 'string') return before;
+          // What it had said that it has is not here any more.
+          if (before.stored < offset) return 'gone';
           from = before.stored;
         }
         isRepeated = true;
@@ -168,11 +175,11 @@ function sessionSink(
             }).then(drained),
           );
           if (typeof after === 'string') return after;
-          if (after.stored <= from && rest.length > 0) {
-            throw new Error(`Google stored nothing of ${rest.length} bytes`);
+          if (after.stored >= end && !isLast) return after;
+          if (after.stored <= from) {
+            throw new Error(`Google took ${rest.length} bytes and stored nothing of them`);
           }
           from = after.stored;
-          if (from >= end && !isLast) return after;
         }
       },
     });
@@ -181,6 +188,7 @@ function sessionSink(
   }
 
   return {
+    begin,
     token: () => (begun === undefined ? undefined : `${begun.generation}:${begun.uri}`),
     putWhole: (bytes, ifAbsent) => putObject(session, key, bytes, { ...options, ifAbsent }),
 

@@ -1,9 +1,12 @@
-import { after, describe } from 'node:test';
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
 import { partBytes } from '../../core/storage/google-upload.ts';
 import { openGoogleBucket, type GoogleOptions } from '../../core/storage/google.ts';
 import { partedUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
+import { patternBytes } from '../support/bytes.ts';
 import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
+import { startFaultProxy, type Fault } from '../support/fault-proxy.ts';
 
 describe('Google on fake-gcs-server', { skip: whyNoFakeGcs() }, onFakeGcs);
 
@@ -42,5 +45,27 @@ function onFakeGcs(): void {
       const { bucket, again } = await opened();
       return [bucket, again()];
     },
+  });
+
+  it('gives up on an upload that the server never ends', { timeout: 60_000 }, async (t) => {
+    const { server, name } = await opened();
+    const proxy = await startFaultProxy(server.origin);
+    t.after(() => proxy.stop());
+    const bucket = openGoogleBucket(server.url(name, proxy.url), {
+      credentials: { kind: 'anonymous' },
+      pace: { maxAttempts: 2, firstBackoffMs: 1 },
+    });
+    const upload = await bucket.upload('object');
+    await upload.write(patternBytes(partBytes + 10));
+    const unfinished: Fault = {
+      kind: 'edited',
+      edit: ({ headers }) => ({
+        status: 308,
+        headers: { ...headers, 'content-length': '0', range: `bytes=0-${partBytes + 9}` },
+        body: Buffer.alloc(0),
+      }),
+    };
+    proxy.inject(({ method }) => (method === 'PUT' ? unfinished : null));
+    await assert.rejects(upload.commit(), { code: 'storage-unavailable' });
   });
 }

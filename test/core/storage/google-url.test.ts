@@ -73,3 +73,12 @@ it('takes a service account’s key and no other document', () => {
   const credentials = { kind: 's3', accessKeyId: 'a', secretAccessKey: 'b' } as const;
   assert.throws(() => openGoogleBucket('gs://acme-cache', { credentials }), { code: 'usage' });
 });
+
+it('prints nothing when it opens with a key, which may be none', async (t) => {
+  const warn = t.mock.method(console, 'warn', () => undefined);
+  const document = { type: 'service_account', client_email: 'a@b', private_key: 's3cret' };
+  const credentials = { kind: 'google', serviceAccount: JSON.stringify(document) } as const;
+  const bucket = openGoogleBucket('gs://acme-cache', { credentials });
+  await assert.rejects(bucket.head('x'), { code: 'storage-denied' });
+  assert.equal(warn.mock.callCount(), 0);
+});
