@@ -117,17 +117,16 @@ export async function deleteBlobs(
         const { subResponses } = await container
           .getBlobBatchClient()
           .deleteBlobs(urls, credential, abortable(signal));
-        const failed = subResponses.filter(
-          ({ status, errorCode }) => status >= 300 && errorCode !== 'BlobNotFound',
-        );
-        const [first] = failed;
-        if (first === undefined) return;
-        // What was deleted is not asked for again.
-        const left = new Set(failed.map((each) => subResponses.indexOf(each)));
-        batch = batch.filter((_, index) => left.has(index));
-        throw Object.assign(new Error(first.statusMessage), {
-          statusCode: first.status,
-          code: first.errorCode,
+        const isDeleted = (each: (typeof subResponses)[number] | undefined): boolean =>
+          each !== undefined && (each.status < 300 || each.errorCode === 'BlobNotFound');
+        // What was deleted is not asked for again. A batch that is refused as a whole has one answer,
+        // which the SDK drops.
+        batch = batch.filter((_, index) => !isDeleted(subResponses[index]));
+        if (batch.length === 0) return;
+        const failed = subResponses.find((each) => !isDeleted(each));
+        throw Object.assign(new Error(failed?.statusMessage ?? 'Azure does not say why'), {
+          statusCode: failed?.status,
+          code: failed?.errorCode,
         });
       },
     });

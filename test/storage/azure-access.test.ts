@@ -8,7 +8,7 @@ import { blockBytes } from '../../core/storage/azure-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
 import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
+import { startFaultProxy, type Fault } from '../support/fault-proxy.ts';
 
 describe('access to Azure', { skip: whyNoAzurite() }, access);
 
@@ -151,6 +151,39 @@ function access(): void {
     ]) {
       await assert.rejects(attempt, { code: 'storage-unavailable', message: /no such container/ });
     }
+  });
+
+  it('takes no deletion for done that Azure refuses as a whole', async (t) => {
+    const { server, container, owner } = await opened();
+    await owner.put('a', Buffer.from('a'));
+    const proxy = await startFaultProxy(server.origin);
+    t.after(() => proxy.stop());
+    const bucket = openAzureBucket(server.url(container, proxy.url), {
+      credentials: server.credentials,
+      pace: { maxAttempts: 2, firstBackoffMs: 1 },
+    });
+    /** One answer for the whole batch, which names no request of it. */
+    const refused: Fault = {
+      kind: 'edited',
+      edit: ({ status, headers }) => {
+        const type = headers['content-type'] ?? '';
+        const boundary = /boundary=(.*)/.exec(type)?.[1] ?? '';
+        const lines = [
+          `--${boundary}`,
+          'Content-Type: application/http',
+          '',
+          'HTTP/1.1 403 Refused',
+          'x-ms-error-code: AuthorizationFailure',
+          '',
+          '',
+          `--${boundary}--`,
+        ];
+        const body = Buffer.from(lines.join('\r\n'));
+        return { status, headers: { 'content-type': type }, body };
+      },
+    };
+    proxy.inject(() => refused);
+    await assert.rejects(bucket.delete(['a', 'b']), { code: 'storage-unavailable' });
   });
 
   it('refuses credentials of another storage, or of another account', async () => {
