@@ -1,13 +1,20 @@
 import { hash } from 'node:crypto';
 import { mkdirSync, renameSync, rmdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NicheError, quote } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import type { ObjectOptions, ReplaceOutcome } from './bucket.ts';
 import { fileError, isErrno } from './file-errors.ts';
 import { statObject, temporaryFolder, type FileRoot } from './file-root.ts';
-import { discard, discardQuietly, publish, writeTemporary } from './file-temporary.ts';
+import { syncFolder } from './file-sync.ts';
+import {
+  discard,
+  discardQuietly,
+  reveal,
+  syncTemporary,
+  writeTemporary,
+} from './file-temporary.ts';
 
 /** A lock older than this, in milliseconds, was left by a process that died. */
 const lockLifetimeMs = 30_000;
@@ -33,17 +40,21 @@ export async function replaceFile(
   try {
     const temporary = await writeTemporary(root, body);
     try {
+      // Before the lock is taken, and after: a disk may take longer than others wait for its holder.
+      await syncTemporary(temporary);
       const lock = await takeLock(root, key, action, options?.signal);
+      let isReplaced = false;
       try {
         if (statObject(root, key, path)?.etag === etag) {
-          await publish(root, temporary, key, path, false);
-          return 'replaced';
+          await reveal(root, temporary, key, path, false);
+          isReplaced = true;
         }
       } finally {
         removeFolder(lock);
       }
-      discard(temporary);
-      return 'changed';
+      if (isReplaced) await syncFolder(dirname(path));
+      else discard(temporary);
+      return isReplaced ? 'replaced' : 'changed';
     } catch (error) {
       discardQuietly(temporary);
       throw error;
