@@ -9,3 +9,20 @@ export async function readBlocked(bucket: Bucket): Promise<ReadonlySet<string>> 
   }
   return blocked;
 }
+
+/** What an administrator has withdrawn, as of when it was last looked at. */
+export interface BlockedPaths {
+  has(storeHash: string): boolean;
+  /** Looks again: it may have been a while. */
+  look(): Promise<void>;
+}
+
+export async function openBlocked(bucket: Bucket): Promise<BlockedPaths> {
+  let blocked = await readBlocked(bucket);
+  return {
+    has: (hash) => blocked.has(hash),
+    async look() {
+      blocked = await readBlocked(bucket);
+    },
+  };
+}

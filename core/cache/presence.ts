@@ -1,10 +1,13 @@
 import { mapConcurrent } from '../concurrency.ts';
+import { isNicheError } from '../errors.ts';
+import type { NicheError } from '../errors.ts';
 import { maxNarInfoBytes } from '../limits.ts';
 import { parseNarInfo } from '../nix/narinfo.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/http.ts';
+import type { BlockedPaths } from './blocked.ts';
 import { narInfoKey } from './layout.ts';
 import { readText } from './objects.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -47,7 +50,11 @@ export function createSeenPaths(now: () => Date): SeenPaths {
   };
 }
 
-/** The narinfo of `storeHash` in the cache, null when there is none. */
+/**
+ * The narinfo of `storeHash` in the cache, null when there is none.
+ *
+ * @throws an error that {@link isUnreadable} when what is there is damaged, and what the cache throws
+ */
 export async function findNarInfo(
   cache: ObjectReader,
   hash: string,
@@ -57,12 +64,30 @@ export async function findNarInfo(
   return text === null ? null : parseNarInfo(text, storeDir);
 }
 
+/** Whether `error` says that a narinfo is there and no reader can make anything of it. */
+export function isUnreadable(error: unknown): error is NicheError {
+  return isNicheError(error, 'malformed-narinfo', 'oversized');
+}
+
+/** {@link findNarInfo}, for whom one that no reader can make anything of is as good as none. */
+export async function findReadable(
+  cache: ObjectReader,
+  hash: string,
+  storeDir: string,
+): Promise<NarInfo | null> {
+  try {
+    return await findNarInfo(cache, hash, storeDir);
+  } catch (error) {
+    if (isUnreadable(error)) return null;
+    throw error;
+  }
+}
+
 export function createPresence(options: {
   readonly cache: ObjectReader;
   readonly upstreams: Upstreams;
   readonly storeDir: string;
-  /** Store hashes that an administrator has withdrawn. */
-  readonly blocked: ReadonlySet<string>;
+  readonly blocked: Pick<BlockedPaths, 'has'>;
   readonly seen: SeenPaths;
 }): Presence {
   const { cache, upstreams, storeDir, blocked, seen } = options;
@@ -71,7 +96,7 @@ export function createPresence(options: {
     const hash = storeHash(path);
     if (blocked.has(hash)) return false;
     if (seen.has(path)) return true;
-    const info = (await findNarInfo(cache, hash, storeDir)) ?? (await upstreams.find(hash));
+    const info = (await findReadable(cache, hash, storeDir)) ?? (await upstreams.find(hash));
     if (info?.path !== path) return false;
     seen.add(path);
     return true;

@@ -7,7 +7,7 @@ import type { Bucket } from '../storage/bucket.ts';
 import { createAttachmentStore } from './attachments.ts';
 import type { Attachments } from './attachments.ts';
 import type { Origin } from './audit.ts';
-import { readBlocked } from './blocked.ts';
+import type { BlockedPaths } from './blocked.ts';
 import { frameBytes } from './compression.ts';
 import type { CacheConfig } from './config.ts';
 import { contentTypeOf, narInfoKey } from './layout.ts';
@@ -16,10 +16,10 @@ import type { CheckedNar, NarStore } from './nar-store.ts';
 import type { Notary } from './notary.ts';
 import { createObject } from './objects.ts';
 import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
-import { findNarInfo, isSame } from './presence.ts';
+import { findNarInfo, isSame, isUnreadable } from './presence.ts';
 import type { Presence } from './presence.ts';
 import { isFinal, unlessRejected } from './receipts.ts';
-import { assertSize, blocked, conflict } from './refusals.ts';
+import { assertSize, blocked, conflict, unreadable } from './refusals.ts';
 import type { Outcome } from './receipts.ts';
 import type { BatchUnderWay } from './under-way.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -43,8 +43,7 @@ export interface PathPublisherOptions {
 /** What one run of the publisher has found out and need not ask again. */
 export interface Run {
   readonly presence: Presence;
-  /** Store hashes that an administrator has withdrawn. */
-  readonly blocked: ReadonlySet<string>;
+  readonly blocked: BlockedPaths;
   /** Where this process publishes other batches at once. */
   readonly underWay?: BatchUnderWay;
 }
@@ -99,7 +98,9 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   async function settleHere(run: Run, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
     if (run.blocked.has(hash)) throw blocked(claim);
-    const here = await findNarInfo(options.public, hash, storeDir);
+    const here = await findNarInfo(options.public, hash, storeDir).catch((error: unknown) => {
+      throw isUnreadable(error) ? unreadable(claim, error) : error;
+    });
     if (here && !isSame(here, claim)) throw conflict('conflict', claim, here, 'this cache');
     if (!here) return null;
     run.presence.note(claim.path);
@@ -149,17 +150,20 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   }
 
   /**
-   * Signs those of the candidates that no administrator has withdrawn, maybe while their NARs were
-   * read, and writes the audit.
+   * Signs the candidates and writes the audit.
    *
    * @returns their narinfos' text, by path
    */
   async function authorize(candidates: readonly Candidate[]): Promise<Map<string, string>> {
-    const withdrawn = await readBlocked(options.private);
-    const allowed = candidates.filter(({ info }) => !withdrawn.has(storeHash(info.path)));
-    if (allowed.length === 0) return new Map();
-    const signed = await notary.sign(allowed);
+    if (candidates.length === 0) return new Map();
+    const signed = await notary.sign(candidates);
     return new Map(signed.map((info) => [info.path, formatNarInfo(info, storeDir)]));
+  }
+
+  /** {@link authorize} of one that was not ready with its batch, unless it has been withdrawn meanwhile. */
+  async function authorizeAlone(run: Run, candidate: Candidate): Promise<Map<string, string>> {
+    await run.blocked.look();
+    return authorize(run.blocked.has(storeHash(candidate.info.path)) ? [] : [candidate]);
   }
 
   /**
@@ -193,7 +197,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   ): Promise<'published' | 'exists'> {
     const { path } = candidate.info;
     if (created.has(path)) return 'published';
-    const narInfo = authorized.get(path) ?? (await authorize([candidate])).get(path);
+    const narInfo = authorized.get(path) ?? (await authorizeAlone(run, candidate)).get(path);
     if (narInfo === undefined) throw blocked(candidate.info);
     const key = narInfoKey(storeHash(path));
     if ((await createObject(options.public, key, narInfo)) === 'created') {
@@ -279,12 +283,17 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   }
 
-  /** Authorizes at once all those of a batch that nothing but the others of it may keep waiting. */
+  /**
+   * Authorizes at once all those of a batch that nothing but the others of it may keep waiting. What was
+   * withdrawn while NARs were read is not among them, nor what refers to it.
+   */
   async function authorizeReady(
     run: Run,
     examined: readonly (Outcome | Examined)[],
   ): Promise<Map<string, string>> {
     const candidates = examined.flatMap((each) => ('candidate' in each ? [each.candidate] : []));
+    if (candidates.length === 0) return new Map();
+    await run.blocked.look();
     const inBatch = new Set(candidates.map(({ info }) => info.path));
     const elsewhere = new Set(candidates.flatMap(({ info }) => info.references));
     const missing = new Set(
@@ -292,6 +301,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     );
     const ready = new Set<string>();
     const isReady = ({ info: { path, references } }: Candidate): boolean =>
+      !run.blocked.has(storeHash(path)) &&
       references.every((reference) =>
         inBatch.has(reference)
           ? reference === path || ready.has(reference)

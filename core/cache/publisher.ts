@@ -12,7 +12,7 @@ import { createAttempts } from './attempts.ts';
 import type { BatchAttempt } from './attempts.ts';
 import type { Origin } from './audit.ts';
 import { writeReceipts } from './batch-receipts.ts';
-import { readBlocked } from './blocked.ts';
+import { openBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey, uploadPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
@@ -120,7 +120,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const paths = createPathPublisher({ ...options, nars, notary, pending, now, maxNarBytes });
 
   async function begin(): Promise<Run> {
-    const blocked = await readBlocked(options.private);
+    const blocked = await openBlocked(options.private);
     const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked, seen });
     return { presence, blocked };
   }

@@ -26,6 +26,15 @@ export function blocked(claim: PathInfo): NicheError {
   return new NicheError('blocked', `an administrator has withdrawn ${claim.path} from this cache`);
 }
 
+/** The refusal of a path whose narinfo is there, and damaged: who published what is not for us to say. */
+export function unreadable({ path }: PathInfo, cause: NicheError): NicheError {
+  return new NicheError(
+    'conflict',
+    `this cache has a narinfo of ${path} that cannot be read: ${cause.message}`,
+    { cause },
+  );
+}
+
 /** The refusal of a path that `where` has with something else. */
 export function conflict(
   code: 'conflict' | 'upstream-conflict',

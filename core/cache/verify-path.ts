@@ -4,7 +4,7 @@ import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/http.ts';
 import type { Finding } from './finding.ts';
 import { narInfoKey } from './layout.ts';
-import { findNarInfo } from './presence.ts';
+import { findNarInfo, isUnreadable } from './presence.ts';
 import { judgeSignatures } from './signatures.ts';
 import type { Upstreams } from './upstreams.ts';
 import { verifyNar } from './verify-nar.ts';
@@ -93,7 +93,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
       if (!info && !listed) report('wrong', 'missing-narinfo', `${narInfoKey(hash)} is missing`);
       return info;
     } catch (error) {
-      if (!isNicheError(error, 'malformed-narinfo', 'oversized')) throw error;
+      if (!isUnreadable(error)) throw error;
       const where = path === null ? '' : `${narInfoKey(hash)}: `;
       report('wrong', 'malformed-narinfo', `${where}${messageOf(error)}`);
       return null;

@@ -2,7 +2,7 @@ import { isNicheError, messageOf } from '../errors.ts';
 import type { NicheError } from '../errors.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/http.ts';
-import { findNarInfo } from './presence.ts';
+import { findNarInfo, isUnreadable } from './presence.ts';
 import { judgeSignatures } from './signatures.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -60,7 +60,7 @@ export function createReferences(options: ReferencesOptions): References {
       const verifies = judgeSignatures(info, options).some(({ verdict }) => verdict === 'cache');
       return verifies ? null : 'its narinfo here has no signature that verifies';
     } catch (error) {
-      if (!isNicheError(error, 'malformed-narinfo', 'oversized')) throw error;
+      if (!isUnreadable(error)) throw error;
       return `its narinfo here cannot be read (${messageOf(error)})`;
     }
   }

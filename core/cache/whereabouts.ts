@@ -7,7 +7,7 @@ import { deniedIsAbsent } from './absent-objects.ts';
 import type { KnownPaths } from './known-paths.ts';
 import { narInfoKey, parseNarInfoKey } from './layout.ts';
 import type { OpenCache } from './open-cache.ts';
-import { findNarInfo, isSame } from './presence.ts';
+import { findReadable, isSame } from './presence.ts';
 
 /**
  * Where readers of the cache get a path from, `conflict` when the cache has it with other contents or
@@ -50,7 +50,8 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
 
   function findHere(hash: string): Promise<NarInfo | null> {
     counts.lookups += 1;
-    return findNarInfo(reader, hash, config.storeDir);
+    // Of one that is damaged the publisher says so.
+    return findReadable(reader, hash, config.storeDir);
   }
 
   async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<Whereabouts> {

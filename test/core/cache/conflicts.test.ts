@@ -127,6 +127,55 @@ describe('a withdrawn path', () => {
     assert.deepEqual(await check(cache), new Map());
     assert.deepEqual(await auditRecords(cache), []);
   });
+
+  for (const createsInOrder of [false, true]) {
+    const how = createsInOrder ? 'where narinfos are created in one go' : 'one narinfo at a time';
+    it(`keeps back what refers to it in its batch, when that is withdrawn meanwhile, ${how}`, async () => {
+      const cache = createTestCache({ createsInOrder });
+      const id = await cache.stage([glibc, hello]);
+      const publisher = cache.publisher({
+        hooks: {
+          after: async (operation, key) => {
+            if (operation !== 'put' || !key.startsWith('nar/')) return;
+            await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
+          },
+        },
+      });
+      await cache.publish(id, publisher);
+      assert.deepEqual(await check(cache), new Map());
+      assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
+      assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
+    });
+  }
+});
+
+describe('a narinfo that is damaged', () => {
+  const damage = async (cache: TestCache, { info }: TestPath): Promise<void> => {
+    await cache.public.put(narInfoKey(storeHash(info.path)), Buffer.from('StorePath'));
+  };
+
+  it('is a conflict of its path alone: the rest of the batch goes on', async () => {
+    const cache = createTestCache();
+    await damage(cache, glibc);
+    const other = await testPath('other');
+    const id = await cache.stage([glibc, other]);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'conflict');
+    assert.equal((await cache.receipt(id.upload, other.info))?.status, 'published');
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
+  it('is missing to what refers to it, until it is taken away and published again', async () => {
+    const cache = createTestCache();
+    await damage(cache, glibc);
+    const id = await cache.stage([hello]);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
+    await cache.public.delete([narInfoKey(storeHash(glibc.info.path))]);
+    await cache.publish(await cache.stage([glibc]));
+    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
+    await check(cache);
+  });
 });
 
 describe('signing', () => {
