@@ -15,8 +15,8 @@ import { computeCaPath, parseStorePath } from '../nix/store-path.ts';
 export interface CaCheck {
   /** Takes the NAR as it comes. */
   write(chunk: Uint8Array): void;
-  /** What to hear of the NAR's structure. */
-  readonly handler: NarHandler;
+  /** What it has to hear of the file that is the NAR; null when it takes the NAR as it is. */
+  readonly file: Required<Pick<NarHandler, 'regular' | 'contents'>> | null;
   /**
    * @param narDigest the SHA-256 of the whole NAR
    * @throws NicheError `ca-mismatch`
@@ -48,7 +48,7 @@ export function createCaCheck(
     write(chunk) {
       if (!isFlat && !isNarHash) hasher.update(chunk);
     },
-    handler: isFlat
+    file: isFlat
       ? {
           regular(entryName, file) {
             if (entryName.length === 0) flat = file;
@@ -57,7 +57,7 @@ export function createCaCheck(
             if (flat) hasher.update(piece);
           },
         }
-      : {},
+      : null,
     verify(narDigest) {
       if (isFlat && (flat === null || flat.executable)) {
         throw mismatch(

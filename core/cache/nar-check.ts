@@ -5,7 +5,6 @@ import { formatHash } from '../nix/hash.ts';
 import { createListingBuilder } from '../nix/listing.ts';
 import type { NarListing } from '../nix/listing.ts';
 import { createNarParser } from '../nix/nar-parser.ts';
-import type { NarHandler } from '../nix/nar-parser.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { createReferenceScanner } from '../nix/references.ts';
 import { storeHash } from '../nix/store-path.ts';
@@ -44,7 +43,19 @@ export function createNarCheck(
   const scanner = createReferenceScanner({ storeDir, candidates: claim.references.map(storeHash) });
   const listing = createListingBuilder();
   const ca = claim.ca === null ? null : createCaCheck({ ...claim, ca: claim.ca }, storeDir);
-  const parser = createNarParser(ca ? bothHandlers(listing, ca.handler) : listing);
+  const file = ca?.file;
+  const parser = createNarParser(
+    file
+      ? {
+          ...listing,
+          regular(name, found) {
+            listing.regular?.(name, found);
+            file.regular(name, found);
+          },
+          contents: file.contents,
+        }
+      : listing,
+  );
   let size = 0;
 
   /** @returns false when it is more than was claimed */
@@ -109,29 +120,4 @@ function verifyReferences(claim: PathInfo, found: ReadonlySet<string>): void {
     'unproven-reference',
     `the NAR of ${claim.path} does not mention ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
   );
-}
-
-function bothHandlers(one: NarHandler, other: NarHandler): NarHandler {
-  return {
-    directory(name) {
-      one.directory?.(name);
-      other.directory?.(name);
-    },
-    leave() {
-      one.leave?.();
-      other.leave?.();
-    },
-    regular(name, file) {
-      one.regular?.(name, file);
-      other.regular?.(name, file);
-    },
-    contents(piece) {
-      one.contents?.(piece);
-      other.contents?.(piece);
-    },
-    symlink(name, target) {
-      one.symlink?.(name, target);
-      other.symlink?.(name, target);
-    },
-  };
 }

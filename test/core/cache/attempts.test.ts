@@ -49,6 +49,22 @@ describe('a path that kills its publisher', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
   });
 
+  it('is given up too where its publisher lives on, with an error that nobody foresaw', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([killer]);
+    const before: BucketHooks['before'] = (_, key) => {
+      if (key === narInfoKey(storeHash(killer.info.path))) throw new TypeError('a fault of niche');
+    };
+    const faulty = cache.publisher({ hooks: { before } });
+    for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
+      await assert.rejects(cache.publish(id, faulty), TypeError);
+      cache.advance(hourMs);
+    }
+    const [published] = await cache.publish(id, faulty);
+    assert.equal(published?.outcome.code, 'failed');
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+  });
+
   it('is not given up while earlier attempts may still be running', async () => {
     const cache = createTestCache();
     const id = await cache.stage([killer]);

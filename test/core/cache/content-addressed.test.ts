@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
+import { formatContentAddress } from '../../../core/nix/content-address.ts';
 import { formatHash } from '../../../core/nix/hash.ts';
 import type { HashAlgorithm } from '../../../core/nix/hash.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
 import type { PathInfo } from '../../../core/nix/path-info.ts';
+import { computeCaPath, storeHash } from '../../../core/nix/store-path.ts';
+import { listingKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { createCaCheck } from '../../../core/cache/ca-check.ts';
 import { corpus, corpusMissing } from '../../support/corpus.ts';
@@ -12,6 +15,7 @@ import { checkInvariants } from '../../support/cache-invariants.ts';
 import { createTestCache } from '../../support/cache-kit.ts';
 import type { TestCache } from '../../support/cache-kit.ts';
 import {
+  claimOf,
   contentAddressedFile,
   fileNar,
   inventedPath,
@@ -113,6 +117,37 @@ describe('a content-addressed path', () => {
       ]) {
         assert.equal(await verdict(createTestCache(), withNar(path, nar)), 'ca-mismatch');
       }
+    }
+  });
+
+  it('has the listing that it has under any other name', async () => {
+    const contents = Buffer.from('contents');
+    const file = { type: 'regular', executable: true, size: 8, contents: () => contents } as const;
+    const tree = await treeNar({
+      type: 'directory',
+      entries: () => [
+        ['bin', { type: 'directory', entries: () => [['run', file]] }],
+        ['link', { type: 'symlink', target: contents }],
+      ],
+    });
+    const digest = createHash('sha256').update(tree).digest();
+    const address = { method: 'nar', hash: { algorithm: 'sha256', digest } } as const;
+    const source = {
+      info: {
+        ...claimOf(computeCaPath(address, 'tree', [], false), tree),
+        ca: formatContentAddress(address),
+      },
+      nar: tree,
+    };
+    for (const path of [source, await contentAddressedFile('file', 'flat', 'sha256')]) {
+      const cache = createTestCache();
+      const twin = { ...path, info: claimOf(inventedPath('twin'), path.nar) };
+      await cache.publish(await cache.stage([path, twin]));
+      const [listed, expected] = [path, twin].map(
+        ({ info }) => cache.publicStore.objects.get(listingKey(storeHash(info.path)))?.bytes,
+      );
+      assert.ok(expected);
+      assert.deepEqual(listed, expected);
     }
   });
 

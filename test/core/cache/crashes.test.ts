@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { NicheError } from '../../../core/errors.ts';
 import {
   chainHooks,
   createScenario,
@@ -24,6 +25,21 @@ async function survive(
   } catch (cause) {
     throw new Error(about, { cause });
   }
+}
+
+/** Storage that cannot say what it has, once: at the `nth` look. */
+function failLook(nth: number): BucketHooks & { readonly looks: () => number } {
+  let looks = 0;
+  return {
+    looks: () => looks,
+    before(operation, key) {
+      if (!['get', 'head', 'list'].includes(operation)) return;
+      looks += 1;
+      if (looks === nth) {
+        throw new NicheError('storage-unavailable', `injected: no answer to ${operation} ${key}`);
+      }
+    },
+  };
 }
 
 /** How often a run without misfortune writes. */
@@ -76,6 +92,15 @@ describe('a publisher that meets misfortune', () => {
     const writes = await countWrites();
     for (let nth = 1; nth <= writes; nth += 1) {
       await survive(loseAnswer(nth), `lost the answer to write ${nth}`);
+    }
+  });
+
+  it('takes nothing for missing when storage fails any single look', async () => {
+    const counting = failLook(Infinity);
+    await survive(counting, 'without misfortune');
+    assert.ok(counting.looks() > 30, `${counting.looks()} looks`);
+    for (let nth = 1; nth <= counting.looks(); nth += 1) {
+      await survive(failLook(nth), `no answer to look ${nth}`);
     }
   });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { manifestKey, pendingKey, waitingKey } from '../../../core/cache/layout.ts';
+import { listingKey, manifestKey, pendingKey, waitingKey } from '../../../core/cache/layout.ts';
 import { sweep } from '../../../core/cache/sweep.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { listKeys } from '../../support/bytes.ts';
@@ -122,6 +122,21 @@ describe('the sweep', () => {
     const publisher = { ...cache.publisher(), publish: () => Promise.resolve([]) };
     await cache.sweep(publisher);
     assert.equal((await listKeys(cache.private, `staging/${id.upload}/`)).length, 3);
+  });
+
+  it('leaves what lies beside a path that waits, however long that may be', async () => {
+    const cache = createTestCache({ config: { limits: { waitingDays: 30 } } });
+    const id = await cache.stage([hello]);
+    await cache.publish(id);
+    const parked = await listKeys(cache.private, 'pending/');
+    assert.equal(parked.length, 2);
+    cache.advance(20 * dayMs);
+    const { deleted } = await cache.sweep();
+    assert.equal(deleted, 0);
+    assert.deepEqual(await listKeys(cache.private, 'pending/'), parked);
+    await cache.publish(await cache.stage([glibc]));
+    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
+    assert.notEqual(await cache.public.head(listingKey(storeHash(hello.info.path))), null);
   });
 
   it('does everything else before it throws what failed', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
+import { frameBytes } from '../../../core/cache/compression.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
 import { maxNarInfoBytes } from '../../../core/limits.ts';
@@ -143,7 +144,8 @@ describe('an upstream', () => {
   it('keeps its paths: nobody publishes another glibc', async (t) => {
     const changed = await testPath('glibc', { contents: 'evil' });
     const rereferred = await testPath('glibc', { selfReference: true });
-    for (const replaced of [changed, rereferred]) {
+    const large = await testPath('glibc', { contents: Buffer.alloc(frameBytes + 1) });
+    for (const replaced of [changed, rereferred, large]) {
       const { upstreams } = await serve(t, has(narInfoOf(glibc.info)));
       const cache = createTestCache({ upstreams });
       const id = await cache.stage([replaced]);
