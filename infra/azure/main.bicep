@@ -197,7 +197,7 @@ output cacheUrl string = 'azure://${accountName}/${publicContainer}/${prefix}'
 output privateUrl string = 'azure://${accountName}/${privateContainer}/${prefix}'
 
 @description('What Nix reads, if the cache is public.')
-output substituter string = '${storage.outputs.blobEndpoint}${publicContainer}${prefix == '' ? '' : '/${prefix}'}'
+output substituter string = '${storage.outputs.blobEndpoint}${publicContainer}${prefix == '' ? '' : '/${substring(prefix, 0, length(prefix) - 1)}'}'
 
 @description('The Key Vault key that wraps niche.signing.json, as SOPS names it.')
 output keyUrl string = vault.outputs.keyUrl

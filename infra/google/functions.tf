@@ -63,6 +63,19 @@ resource "google_storage_bucket_iam_member" "builder" {
   member = google_service_account.builder.member
 }
 
+# Cloud Run functions copies the source into a bucket of its own, which is there only once a function
+# of the region is; the build reads it there. A list is asked of the bucket itself.
+resource "google_project_iam_member" "builder_reads" {
+  project = var.project
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.builder.member
+
+  condition {
+    title      = "sources of functions"
+    expression = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}\")"
+  }
+}
+
 resource "google_cloudfunctions2_function" "publish" {
   name        = "${var.name}-publish"
   location    = var.region
@@ -107,6 +120,7 @@ resource "google_cloudfunctions2_function" "publish" {
 
   depends_on = [
     google_project_iam_member.builder,
+    google_project_iam_member.builder_reads,
     google_project_iam_member.invoker_receives,
     google_project_iam_member.storage_publishes,
     google_storage_bucket_iam_member.builder,
@@ -142,7 +156,11 @@ resource "google_cloudfunctions2_function" "sweep" {
     environment_variables            = local.environment
   }
 
-  depends_on = [google_project_iam_member.builder, google_storage_bucket_iam_member.builder]
+  depends_on = [
+    google_project_iam_member.builder,
+    google_project_iam_member.builder_reads,
+    google_storage_bucket_iam_member.builder,
+  ]
 }
 
 resource "google_cloud_run_service_iam_member" "invoker" {

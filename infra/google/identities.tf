@@ -57,12 +57,6 @@ resource "google_storage_bucket_iam_member" "uploader_reads" {
   member = google_service_account.uploader.member
 }
 
-resource "google_kms_crypto_key_iam_member" "uploader_decrypts" {
-  crypto_key_id = google_kms_crypto_key.documents.id
-  role          = "roles/cloudkms.cryptoKeyDecrypter"
-  member        = google_service_account.uploader.member
-}
-
 resource "google_storage_bucket_iam_member" "auditor" {
   for_each = toset(var.auditors)
 

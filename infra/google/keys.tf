@@ -21,8 +21,8 @@ resource "google_kms_crypto_key" "signing" {
   }
 }
 
-# Recipient of the two encrypted documents: niche.signing.json, where a signer is a secret key, and
-# niche.private.json, where an uploader has a Google identity.
+# Recipient of niche.signing.json, where a signer is a secret key. No uploader can use it: it has an
+# identity of Google's already, and needs no document.
 resource "google_kms_crypto_key" "documents" {
   name            = "documents"
   key_ring        = google_kms_key_ring.this.id
@@ -37,12 +37,6 @@ resource "google_kms_crypto_key" "documents" {
 resource "google_kms_crypto_key_iam_member" "publisher_signs" {
   crypto_key_id = google_kms_crypto_key.signing.id
   role          = "roles/cloudkms.signer"
-  member        = google_service_account.publisher.member
-}
-
-resource "google_kms_crypto_key_iam_member" "publisher_reads_public_key" {
-  crypto_key_id = google_kms_crypto_key.signing.id
-  role          = "roles/cloudkms.publicKeyViewer"
   member        = google_service_account.publisher.member
 }
 

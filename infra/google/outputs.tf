@@ -19,7 +19,7 @@ output "signer" {
 }
 
 output "documents_key" {
-  description = "The KMS key that encrypts niche.signing.json and niche.private.json, as SOPS names it."
+  description = "The KMS key that encrypts niche.signing.json, as SOPS names it."
   value       = google_kms_crypto_key.documents.id
 }
 

@@ -40,7 +40,7 @@ const publisherPolicy: PolicyDocument = {
     },
     {
       Effect: 'Allow',
-      Action: ['s3:DeleteObject', 's3:AbortMultipartUpload'],
+      Action: 's3:DeleteObject',
       Resource: 'arn:aws:s3:::acme-private/*',
     },
     {
@@ -48,7 +48,11 @@ const publisherPolicy: PolicyDocument = {
       Action: 's3:ListBucketMultipartUploads',
       Resource: ['arn:aws:s3:::acme-private', 'arn:aws:s3:::acme'],
     },
-    { Effect: 'Allow', Action: 's3:AbortMultipartUpload', Resource: 'arn:aws:s3:::acme/nar/*' },
+    {
+      Effect: 'Allow',
+      Action: ['s3:AbortMultipartUpload', 's3:ListMultipartUploadParts'],
+      Resource: ['arn:aws:s3:::acme-private/*', 'arn:aws:s3:::acme/nar/*'],
+    },
   ],
 };
 

@@ -30,7 +30,6 @@ const metaArguments = ['count', 'depends_on', 'for_each', 'lifecycle', 'provider
 const documentedRoles: Readonly<Record<string, string>> = {
   'roles/artifactregistry.writer': 'iam/docs/roles-permissions/artifactregistry',
   'roles/cloudkms.cryptoKeyDecrypter': 'iam/docs/roles-permissions/cloudkms',
-  'roles/cloudkms.publicKeyViewer': 'iam/docs/roles-permissions/cloudkms',
   'roles/cloudkms.signer': 'iam/docs/roles-permissions/cloudkms',
   'roles/eventarc.eventReceiver': 'iam/docs/roles-permissions/eventarc',
   'roles/iam.workloadIdentityUser': 'iam/docs/roles-permissions/iam',
@@ -141,16 +140,37 @@ describe('infra/google', () => {
   });
 
   it('gives the publisher alone the key, and nobody a role of the whole project that writes', () => {
-    const signers = Object.values(module.resource['google_kms_crypto_key_iam_member']!)
-      .flat()
-      .filter(({ role }) => role === 'roles/cloudkms.signer');
+    const ofKeys = Object.values(module.resource['google_kms_crypto_key_iam_member']!).flat();
     assert.deepEqual(
-      signers.map(({ member }) => member),
-      ['${google_service_account.publisher.member}'],
+      ofKeys.map(({ crypto_key_id: key, role, member }) => [key, role, member]),
+      [
+        ['documents', 'cryptoKeyDecrypter'],
+        ['signing', 'signer'],
+      ].map(([key, role]) => [
+        `\${google_kms_crypto_key.${key}.id}`,
+        `roles/cloudkms.${role}`,
+        '${google_service_account.publisher.member}',
+      ]),
     );
     const ofProject = Object.values(module.resource['google_project_iam_member']!).flat();
-    for (const { role } of ofProject) {
-      assert.doesNotMatch(String(role), /storage|cloudkms|owner|editor|admin/i);
+    for (const { role, condition } of ofProject) {
+      assert.doesNotMatch(String(role), /cloudkms|owner|editor|admin/i);
+      // What is a bucket's, only of the buckets that a condition names.
+      if (/storage/.test(String(role))) assert.ok(Array.isArray(condition), String(role));
+    }
+  });
+
+  it('lets the build read the source where Cloud Run functions has put it', () => {
+    const [reads] = module.resource['google_project_iam_member']!['builder_reads']!;
+    const [{ expression }] = reads!['condition'] as [Block];
+    assert.equal(
+      expression,
+      'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}")',
+    );
+    for (const [name, [built]] of Object.entries(
+      module.resource['google_cloudfunctions2_function']!,
+    )) {
+      assert.match(JSON.stringify(built!['depends_on']), /builder_reads/, name);
     }
   });
 

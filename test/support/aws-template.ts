@@ -74,6 +74,7 @@ export function resolveTemplate(template: Template): ResolvedTemplate {
     'Fn::If': ([name, yes, no]: [string, unknown, unknown]) => resolve(condition(name) ? yes : no),
     'Fn::Join': ([separator, parts]: [string, unknown]) =>
       (resolve(parts) as string[]).join(separator),
+    'Fn::Split': ([separator, text]: [string, unknown]) => String(resolve(text)).split(separator),
     'Fn::Select': ([index, parts]: [number, unknown]) => (resolve(parts) as unknown[])[index],
     'Fn::Equals': ([one, other]: [unknown, unknown]) => resolve(one) === resolve(other),
     'Fn::Not': ([argument]: [unknown]) => resolve(argument) !== true,
