@@ -64,6 +64,13 @@ export async function compressTogether(several: readonly Uncompressed[]): Promis
   });
 }
 
+/** Compresses one on another thread. */
+export async function compressAway(one: Uncompressed): Promise<Uint8Array> {
+  const [frame] = await compressTogether([one]);
+  if (!frame) throw new Error('a thread has lost a frame');
+  return frame;
+}
+
 /** Compresses one on this thread. */
 export function compressHere({ contents, level }: Uncompressed): Uint8Array {
   const { length } = contents;

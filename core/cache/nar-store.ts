@@ -4,7 +4,8 @@ import { NicheError, isNicheError, isRejection, messageOf } from '../errors.ts';
 import { parseHash } from '../nix/hash.ts';
 import { encodeBase32 } from '../nix/base32.ts';
 import type { PathInfo } from '../nix/path-info.ts';
-import type { Bucket, Upload } from '../storage/bucket.ts';
+import type { Bucket } from '../storage/bucket.ts';
+import { compressAway } from './compress-frame.ts';
 import { compressSmall, smallBytes } from './compress-small.ts';
 import { compressZstd, decompressZstd, frameBytes, narSuffix } from './compression.ts';
 import type { CacheConfig, Compression } from './config.ts';
@@ -77,24 +78,32 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<CheckedNar | null> {
     const check = createNarCheck(claim, checkOptions);
-    const file =
-      claim.narSize <= smallBytes
-        ? await writeWhole(await readWhole(open(), claim.narSize), key, check)
-        : await writeStream(open(), claim, key, check);
+    const writeIt = claim.narSize <= frameBytes ? writeWhole : writeStream;
+    const file = await writeIt(open(), claim, key, check);
     if (!file) return null;
     return { url: key, compression: compression.kind, isNew: true, ...file, ...check.facts() };
   }
 
-  /** What is small goes through each step as a whole. */
+  /** What is small goes through each step as a whole: one request, and none when a check fails. */
   async function writeWhole(
-    nar: Uint8Array,
+    source: AsyncIterable<Uint8Array>,
+    claim: PathInfo,
     key: string,
     check: NarCheck,
   ): Promise<FileFacts | null> {
+    const nar = await readWhole(source, claim.narSize);
     check.take(nar);
-    const stored = compression.kind === 'none' ? nar : await compressSmall(nar, compression.level);
+    const stored = await encodeWhole(nar);
     const outcome = await writeObject(bucket, key, stored, { ifAbsent: true });
     return outcome === 'exists' ? null : fileFacts(stored);
+  }
+
+  async function encodeWhole(contents: Uint8Array): Promise<Uint8Array> {
+    if (compression.kind === 'none') return contents;
+    const { level } = compression;
+    return contents.length <= smallBytes
+      ? compressSmall(contents, level)
+      : compressAway({ contents, level });
   }
 
   async function writeStream(
@@ -104,8 +113,10 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     check: NarCheck,
   ): Promise<FileFacts | null> {
     const file = createFileTally();
-    const sink =
-      claim.narSize <= frameBytes ? bufferedSink(bucket, key) : await streamedSink(bucket, key);
+    const sink = await bucket.upload(key, {
+      contentType: contentTypeOf(key),
+      cacheControl: cacheControlOf(key),
+    });
     try {
       for await (const chunk of file.through(encode(check.through(nar), claim))) {
         await sink.write(chunk);
@@ -176,36 +187,20 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
 
 /** A NAR of `size` bytes; one that is longer not much further than that, as its check refuses it. */
 async function readWhole(source: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
+  let whole: Uint8Array | undefined;
+  let filled = 0;
   for await (const chunk of source) {
     // What is lent is over with the next; of several NARs that lie together each is one chunk, and kept.
-    if (chunk.length === size && chunks.length === 0) return chunk;
-    chunks.push(Buffer.from(chunk));
-    length += chunk.length;
-    if (length > size) break;
+    if (chunk.length === size && filled === 0) return chunk;
+    whole ??= new Uint8Array(size);
+    if (chunk.length > size - filled) return Buffer.concat([whole.subarray(0, filled), chunk]);
+    whole.set(chunk, filled);
+    filled += chunk.length;
   }
-  return Buffer.concat(chunks, length);
+  return whole?.subarray(0, filled) ?? new Uint8Array();
 }
 
 async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
   const chunks = source[Symbol.asyncIterator]();
   while ((await chunks.next()).done !== true);
-}
-
-async function streamedSink(bucket: Bucket, key: string): Promise<Upload> {
-  return bucket.upload(key, { contentType: contentTypeOf(key), cacheControl: cacheControlOf(key) });
-}
-
-/** For what is small: one request, and none at all when a check fails. */
-function bufferedSink(bucket: Bucket, key: string): Upload {
-  const chunks: Uint8Array[] = [];
-  return {
-    write(chunk) {
-      chunks.push(Buffer.from(chunk));
-      return Promise.resolve();
-    },
-    commit: (options) => writeObject(bucket, key, Buffer.concat(chunks), options),
-    abort: () => Promise.resolve(),
-  };
 }

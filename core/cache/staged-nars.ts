@@ -23,12 +23,12 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
   const total = sizes.reduce((sum, size) => sum + size, 0);
   const key = stagedNarsKey(id, manifest.encoding);
 
-  async function* stream(lend: boolean): AsyncIterable<Uint8Array> {
+  async function* stream(): AsyncIterable<Uint8Array> {
     const isRaw = manifest.encoding === 'none';
-    // A decoder keeps chunks for a while.
+    // Of a compressed one nothing is lent: a decoder keeps chunks for a while.
     const object = await bucket.get(
       key,
-      isRaw ? { range: { start: 0, end: total }, lend } : undefined,
+      isRaw ? { range: { start: 0, end: total }, lend: true } : undefined,
     );
     if (!object) {
       throw new NicheError('missing-nar', `the manifest's NARs were not staged: ${key} is missing`);
@@ -42,14 +42,19 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
     }
   }
 
-  async function readAll(): Promise<Buffer> {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of stream(false)) chunks.push(chunk);
-    return Buffer.concat(chunks);
+  /** Into one piece of memory: chunks that are kept until they are joined would be collected all the later. */
+  async function readAll(): Promise<Uint8Array> {
+    const nars = new Uint8Array(total);
+    let filled = 0;
+    for await (const chunk of stream()) {
+      nars.set(chunk, filled);
+      filled += chunk.length;
+    }
+    return nars.subarray(0, filled);
   }
 
-  if (sizes.length === 1) return () => stream(true);
-  let all: Promise<Buffer> | undefined;
+  if (sizes.length === 1) return stream;
+  let all: Promise<Uint8Array> | undefined;
   return async function* section(index) {
     all ??= readAll();
     const start = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
