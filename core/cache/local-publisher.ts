@@ -4,7 +4,7 @@ import { parseManifestKey, stagingPrefix } from './layout.ts';
 import type { PublisherLease } from './publisher-lease.ts';
 import type { BatchId, Waiting } from './layout.ts';
 import { createPublisher } from './publisher.ts';
-import type { Published, Publisher, PublisherOptions } from './publisher.ts';
+import type { PublishCall, Published, Publisher, PublisherOptions } from './publisher.ts';
 import { sweep } from './sweep.ts';
 import type { SweepReport } from './sweep.ts';
 
@@ -87,6 +87,18 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     for (const published of await publisher.publish(id, { origin })) onPublished(published);
   }
 
+  /** What a sweep comes upon. It may have lain for long because there is a lot to do, or it is large. */
+  async function publishDropped(id: BatchId, call?: PublishCall): Promise<Published[]> {
+    const name = nameOf(id);
+    if (queued.has(name) || underWay.has(name)) return [];
+    return noted(name, () => publisher.publish(id, call));
+  }
+
+  async function noted<T>(name: string, work: () => Promise<T>): Promise<T> {
+    underWay.add(name);
+    return work().finally(() => underWay.delete(name));
+  }
+
   function enqueue(name: string, id: BatchId | null, task: () => Promise<void>): void {
     if (stopping.signal.aborted && id !== null) return;
     // What is queued and not begun yet will see all that a second of its kind would. A batch stays
@@ -97,8 +109,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       id,
       async run() {
         queued.delete(name);
-        underWay.add(name);
-        await task().finally(() => underWay.delete(name));
+        await noted(name, task);
       },
     });
     pump();
@@ -150,7 +161,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
   }
 
   function submit(id: BatchId, origin?: Origin): void {
-    enqueue(`${id.upload}/${id.batch}`, id, () => publish(id, origin));
+    enqueue(nameOf(id), id, () => publish(id, origin));
   }
 
   return {
@@ -178,7 +189,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       const report = await sweep({
         private: options.private,
         public: options.public,
-        publisher,
+        publisher: { ...publisher, publish: publishDropped },
         waitingDays: options.config.limits.waitingDays,
         staleMs,
         signal: stopping.signal,
@@ -189,4 +200,8 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       return report;
     },
   };
+}
+
+function nameOf({ upload, batch }: BatchId): string {
+  return `${upload}/${batch}`;
 }

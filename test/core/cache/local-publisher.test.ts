@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { pendingPrefix } from '../../../core/cache/layout.ts';
+import { manifestKey, pendingPrefix } from '../../../core/cache/layout.ts';
 import { createLocalPublisher } from '../../../core/cache/local-publisher.ts';
 import type { LocalPublisher } from '../../../core/cache/local-publisher.ts';
 import type { Published } from '../../../core/cache/publisher.ts';
@@ -107,5 +107,56 @@ describe('batches that one process publishes at once', () => {
     const order = published.map(({ path }) => path?.at(-1));
     assert.deepEqual(order.slice(2), ['0', '1', '2']);
     assert.deepEqual(order.slice(0, 2).sort(), ['3', '4']);
+  });
+});
+
+describe('a sweep beside a publisher', () => {
+  it('takes no batch that is under way, or in the queue, for one that was dropped', async () => {
+    const cache = createTestCache();
+    const ids = [
+      await cache.stage([base]),
+      await cache.stage([await testPath('other')]),
+      await cache.stage([user]),
+    ];
+    const reads: string[] = [];
+    const isHeld = Promise.withResolvers<undefined>();
+    const goOn = Promise.withResolvers<undefined>();
+    const { publisher } = open(cache, {
+      async before(operation, key) {
+        if (operation === 'get' && key.startsWith('staging/')) reads.push(key);
+        if (operation !== 'put' || !key.startsWith('nar/')) return;
+        isHeld.resolve(undefined);
+        await goOn.promise;
+      },
+    });
+    for (const id of ids) publisher.submit(id);
+    await isHeld.promise;
+    // As when the NARs take longer than what is staged may lie.
+    const sweeping = publisher.sweep(0);
+    await sleep(20);
+    goOn.resolve(undefined);
+    await sweeping;
+    await publisher.idle();
+    const manifests = ids.map(manifestKey);
+    assert.deepEqual(reads.filter((key) => manifests.includes(key)).sort(), manifests.sort());
+    const receipt = await cache.receipt(ids[2]?.upload ?? '', user.info);
+    assert.equal(receipt?.status, 'published');
+  });
+
+  it('is not joined by a second look at what is staged', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([base]);
+    let reads = 0;
+    const { publisher } = open(cache, {
+      before(operation, key) {
+        if (operation === 'get' && key === manifestKey(id)) reads += 1;
+        // While the sweep publishes it.
+        if (operation === 'put' && key.startsWith('nar/')) publisher.submit(id);
+      },
+    });
+    await publisher.sweep(0);
+    await publisher.idle();
+    assert.equal(reads, 1);
+    assert.equal((await cache.receipt(id.upload, base.info))?.status, 'published');
   });
 });
