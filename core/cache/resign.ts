@@ -12,6 +12,7 @@ import type { AuditRecord, AuditedSigner } from './audit.ts';
 import type { CacheConfig } from './config.ts';
 import { cacheControlOf, contentTypeOf, parseNarInfoKey } from './layout.ts';
 import { readObjectInfo } from './objects.ts';
+import { isUnreadable } from './presence.ts';
 
 /** Narinfos worked on at once; they share one audit object. */
 const groupSize = 64;
@@ -27,7 +28,7 @@ export interface ResignTally {
   readonly unsignable: number;
   /** Were changed, or taken away, while this worked on them: to be looked at again. */
   readonly changed: number;
-  /** Carry no signature of the cache that verifies: not signed, whoever wrote them. */
+  /** Carry no signature of the cache that verifies, or are damaged: not signed, whoever wrote them. */
   readonly unverified: readonly string[];
 }
 
@@ -123,11 +124,9 @@ async function resignOne(
   { public: bucket, config, signers }: ResignOptions,
 ): Promise<Resigned | 'complete' | 'unsignable' | 'unverified' | 'gone'> {
   const { storeDir, publicKeys } = config;
-  const found = await readObjectInfo(bucket, key, maxNarInfoBytes);
-  if (!found) return 'gone';
-  const text = found.body.toString('utf8');
-  const info = parseNarInfo(text, storeDir);
-  const signed = fingerprint(info, storeDir);
+  const found = await readPublished(bucket, key, storeDir);
+  if (typeof found === 'string') return found === 'gone' ? 'gone' : 'unverified';
+  const { text, etag, info, signed } = found;
   const verifies = (keys: readonly string[]): boolean =>
     info.signatures.some((each) => verifyFingerprint(signed, each, keys.map(parsePublicKey)));
   if (!verifies(publicKeys)) return 'unverified';
@@ -146,7 +145,32 @@ async function resignOne(
     return { signature, signer: auditedSigner(signer, requestId) };
   });
   const lines = added.map(({ signature }) => `Sig: ${signature}\n`).join('');
-  return { key, text: addLines(text, lines), etag: found.info.etag, info, added };
+  return { key, text: addLines(text, lines), etag, info, added };
+}
+
+interface PublishedNarInfo {
+  readonly text: string;
+  readonly etag: string;
+  readonly info: NarInfo;
+  /** What its signatures are over. */
+  readonly signed: string;
+}
+
+async function readPublished(
+  bucket: Bucket,
+  key: string,
+  storeDir: string,
+): Promise<PublishedNarInfo | 'gone' | 'unreadable'> {
+  try {
+    const found = await readObjectInfo(bucket, key, maxNarInfoBytes);
+    if (!found) return 'gone';
+    const text = found.body.toString('utf8');
+    const info = parseNarInfo(text, storeDir);
+    return { text, etag: found.info.etag, info, signed: fingerprint(info, storeDir) };
+  } catch (error) {
+    if (isUnreadable(error)) return 'unreadable';
+    throw error;
+  }
 }
 
 /** Puts `lines` behind the signatures that are there, and leaves every other byte as it is. */
@@ -184,10 +208,10 @@ export async function dependents(
   const found: string[] = [];
   for await (const group of groupsOf(bucket)) {
     const depends = await mapConcurrent(group, atOnce, async (key) => {
-      const object = await readObjectInfo(bucket, key, maxNarInfoBytes);
-      if (!object) return null;
-      const info = parseNarInfo(object.body.toString('utf8'), config.storeDir);
-      const signed = fingerprint(info, config.storeDir);
+      const found = await readPublished(bucket, key, config.storeDir);
+      // One that nobody can read verifies for nobody now.
+      if (typeof found === 'string') return null;
+      const { info, signed } = found;
       const holds = info.signatures.some((each) => verifyFingerprint(signed, each, remaining));
       return holds ? null : info.path;
     });

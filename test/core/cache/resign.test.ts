@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { readAudit } from '../../../core/cache/audit.ts';
-import { resign } from '../../../core/cache/resign.ts';
+import { dependents, resign } from '../../../core/cache/resign.ts';
 import type { ResignOptions } from '../../../core/cache/resign.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { secretKeySigner } from '../../../core/signing/secret-key.ts';
@@ -14,17 +14,29 @@ const writing = new Set(['put', 'replace'] as const);
 const [old, next] = [generateSecretKey('old-1'), generateSecretKey('next-2')];
 const count = 5;
 
+const options = (bucket: ResignOptions['public']): ResignOptions => ({
+  public: bucket,
+  private: bucket,
+  config: {
+    publicKeys: [old, next].map(({ publicKey }) => formatPublicKey(publicKey)),
+    storeDir: '/nix/store',
+  },
+  signers: [secretKeySigner(formatSecretKey(next))],
+  version: 'niche test',
+});
+
+test('a narinfo that is damaged keeps no other from being signed, nor a key from being retired', async () => {
+  const bucket = memoryBucket();
+  const before = await writeNarInfos(bucket, old, count);
+  const [damaged = ''] = before.keys();
+  await bucket.put(damaged, Buffer.from('StorePath'));
+  const tally = await resign(options(bucket));
+  assert.equal(tally.signed, count - 1);
+  assert.deepEqual(tally.unverified, [damaged]);
+  assert.deepEqual(await dependents(options(bucket), formatPublicKey(old.publicKey)), []);
+});
+
 test('resign that dies at any write and is run again has signed all, and touched nothing else', async () => {
-  const options = (bucket: ResignOptions['public']): ResignOptions => ({
-    public: bucket,
-    private: bucket,
-    config: {
-      publicKeys: [old, next].map(({ publicKey }) => formatPublicKey(publicKey)),
-      storeDir: '/nix/store',
-    },
-    signers: [secretKeySigner(formatSecretKey(next))],
-    version: 'niche test',
-  });
   // The audit's one object, and each narinfo.
   for (let nth = 1; nth <= count + 1; nth += 1) {
     for (const moment of ['before', 'after'] as const) {
