@@ -86,6 +86,14 @@ describe('a withdrawn path', () => {
     await late.publish(await late.stage([glibc]));
     await late.private.put(blockedKey(hash), Buffer.alloc(0));
     assert.equal(await verdict(late, hello), 'waiting');
+    assert.equal(await verdict(late, glibc), 'blocked');
+  });
+
+  it('leaves nothing in the public root when it is staged', async () => {
+    const cache = createTestCache();
+    await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
+    assert.equal(await verdict(cache, glibc), 'blocked');
+    assert.deepEqual(await listKeys(cache.public), []);
   });
 
   it('is missing too to a publisher that has seen it a moment ago', async () => {

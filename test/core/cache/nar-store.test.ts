@@ -4,6 +4,7 @@ import { frameBytes } from '../../../core/cache/compression.ts';
 import { createNarStore } from '../../../core/cache/nar-store.ts';
 import type { NarStore } from '../../../core/cache/nar-store.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
+import { NicheError } from '../../../core/errors.ts';
 import { listKeys, patternBytes, readObject } from '../../support/bytes.ts';
 import { checkInvariants } from '../../support/cache-invariants.ts';
 import { createTestCache } from '../../support/cache-kit.ts';
@@ -56,6 +57,34 @@ describe('the NARs of a cache', () => {
     assert.equal((await listKeys(cache.public, 'nar/')).length, 1);
     const visible = await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
     assert.equal(visible.size, 2);
+  });
+
+  it('are not stored beside one that the storage only fails to give', async () => {
+    const bucket = memoryBucket();
+    const { url } = await storeIn(bucket).store(small.info, open(small));
+    async function* brokenOff(): AsyncGenerator<Uint8Array> {
+      yield await Promise.resolve(Buffer.from([0x28]));
+      throw new NicheError('storage-unavailable', 'the connection broke off');
+    }
+    const get: Bucket['get'] = async (key) => {
+      const object = await bucket.get(key);
+      return object && { ...object, body: brokenOff() };
+    };
+    await assert.rejects(storeIn({ ...bucket, get }).store(small.info, open(small)), {
+      code: 'storage-unavailable',
+    });
+    assert.deepEqual(await listKeys(bucket), [url]);
+  });
+
+  it('are not there, and no upload goes on, when they are not what is claimed', async () => {
+    const store = memoryStore();
+    const bucket = memoryBucket({ store });
+    // So large that it is uploaded while it is checked.
+    const long = await testPath('long', { contents: patternBytes(2 * frameBytes + 1) });
+    const lie = { ...long.info, narHash: small.info.narHash };
+    await assert.rejects(storeIn(bucket).store(lie, open(long)), { code: 'nar-hash-mismatch' });
+    assert.equal(store.uploads.size, 0);
+    assert.deepEqual(await listKeys(bucket), []);
   });
 
   it('that are large and there already are not compressed again', async () => {

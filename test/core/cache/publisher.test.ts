@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { listingKey, narInfoKey } from '../../../core/cache/layout.ts';
+import { listingKey, narInfoKey, stagedNarsKey } from '../../../core/cache/layout.ts';
 import { parseListing } from '../../../core/nix/listing.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
@@ -54,4 +54,46 @@ describe('publishing a batch', () => {
       assert.deepEqual(new Set(left), new Set(['receipts', 'audit']));
     });
   }
+
+  it('takes away what is staged of one whose manifest it refuses', async () => {
+    const cache = createTestCache();
+    const { nar } = await testPath('hello');
+    const id = await cache.stageRaw('{"version":1}', nar);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, id.batch))?.code, 'malformed-manifest');
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await cache.publish(id), []);
+  });
+
+  it('stores no NAR again of a path that is there, where none can be created conditionally', async () => {
+    const cache = createTestCache();
+    const path = await testPath('hello');
+    const capabilities = { ...cache.public.capabilities, conditionalComplete: false };
+    const publisher = cache.publisher({ public: { ...cache.public, capabilities } });
+    for (const status of ['published', 'exists'] as const) {
+      const [published] = await cache.publish(await cache.stage([path]), publisher);
+      assert.equal(published?.outcome.status, status);
+      assert.equal((await listKeys(cache.public, 'nar/')).length, 1);
+    }
+  });
+
+  it('says nothing of a NAR that another publisher has refused and taken away meanwhile', async () => {
+    const cache = createTestCache();
+    const { info, nar } = await testPath('hello');
+    const id = await cache.stage([{ info, nar: Buffer.alloc(nar.length) }]);
+    let isRefused = false;
+    const late = cache.publisher({
+      hooks: {
+        before: async (operation, key) => {
+          if (operation !== 'get' || key !== stagedNarsKey(id, 'none') || isRefused) return;
+          isRefused = true;
+          await cache.publish(id);
+        },
+      },
+    });
+    assert.deepEqual(await late.publish(id), []);
+    assert.ok(isRefused);
+    assert.equal((await cache.receipt(id.upload, info))?.code, 'malformed-nar');
+    assert.equal((await listKeys(cache.private, 'receipts/')).length, 1);
+  });
 });
