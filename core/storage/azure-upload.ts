@@ -1,4 +1,4 @@
-import { isNicheError, NicheError, quote } from '../errors.ts';
+import { NicheError, quote } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import { isAzureError, mayHaveReachedAzure } from './azure-errors.ts';
 import { abortable, headBlob } from './azure-read.ts';
@@ -7,6 +7,7 @@ import { onePutSink } from './azure-one-put.ts';
 import { headersOf, isOurs, isRefused, md5, putBlob, writerField } from './azure-write.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.ts';
 import { partedUpload, type PartSink } from './parted-upload.ts';
+import { unlessDenied } from './unless-denied.ts';
 import { newWriter } from './writer.ts';
 
 /** Of one block, in bytes; 50,000 of them make a blob of 390 GiB. */
@@ -151,12 +152,7 @@ function blockSink(
   }
 
   async function isThere(): Promise<boolean> {
-    try {
-      return (await headBlob(session, key)) !== null;
-    } catch (error) {
-      if (isNicheError(error, 'storage-denied')) return false;
-      throw error;
-    }
+    return (await unlessDenied(headBlob(session, key), null)) !== null;
   }
 
   return {

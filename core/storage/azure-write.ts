@@ -1,11 +1,12 @@
 import type { BlobHTTPHeaders } from '@azure/storage-blob';
 import { hash } from 'node:crypto';
-import { isNicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import { isAzureError, mayHaveReachedAzure } from './azure-errors.ts';
 import { abortable, headBlob } from './azure-read.ts';
 import type { AzureSession } from './azure-session.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from './bucket.ts';
 import { assertDigest } from './digest.ts';
+import { unlessDenied } from './unless-denied.ts';
 import { newWriter } from './writer.ts';
 
 /** The metadata that names a blob's writer. */
@@ -86,12 +87,8 @@ export function isRefused(
 
 /** Whether the blob under `key` was written by `writer`; false for whoever may not ask. */
 export async function isOurs(session: AzureSession, key: string, writer: string): Promise<boolean> {
-  try {
-    return (await headBlob(session, key))?.metadata[writerField] === writer;
-  } catch (error) {
-    if (isNicheError(error, 'storage-denied')) return false;
-    throw error;
-  }
+  const look = headBlob(session, key).then((found) => found?.metadata[writerField] === writer);
+  return unlessDenied(look, false);
 }
 
 /** {@link Bucket.delete}. */

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
-import { isNicheError, NicheError, quote } from '../errors.ts';
+import { NicheError, quote } from '../errors.ts';
 import { throwIfAborted } from './aborted.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from './bucket.ts';
 import { headObject } from './google-read.ts';
 import { discardBody, type GoogleRequest, type GoogleSession } from './google-session.ts';
 import { putObject, resourceOf, uploadPath } from './google-write.ts';
+import { unlessDenied } from './unless-denied.ts';
 import { newWriter } from './writer.ts';
 import { partedUpload, type PartSink } from './parted-upload.ts';
 import type { HttpAnswer } from './transport.ts';
@@ -94,8 +95,10 @@ function sessionSink(
 
   async function begin(): Promise<UploadSession> {
     if (begun !== undefined) return begun;
-    // The condition is a session's, and `commit` may come with or without one.
-    const generation = (await present())?.info.etag ?? '0';
+    // The condition is a session's, and `commit` may come with or without one. Whoever may only
+    // create has nothing to replace.
+    const present = await unlessDenied(headObject(session, key, options), null);
+    const generation = present?.info.etag ?? '0';
     const uri = await session.run({
       action,
       signal,
@@ -119,16 +122,6 @@ function sessionSink(
     if (uri === null) throw overtaken();
     begun = { uri, generation };
     return begun;
-  }
-
-  async function present(): ReturnType<typeof headObject> {
-    try {
-      return await headObject(session, key, options);
-    } catch (error) {
-      // Whoever may only create has nothing to replace.
-      if (isNicheError(error, 'storage-denied')) return null;
-      throw error;
-    }
   }
 
   function overtaken(): NicheError {

@@ -1,10 +1,11 @@
 import { hash, randomBytes } from 'node:crypto';
-import { isNicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from './bucket.ts';
 import { assertDigest } from './digest.ts';
 import { isGoogleError, mayHaveReachedGoogle } from './google-errors.ts';
 import { headObject } from './google-read.ts';
 import { discardBody, type GoogleSession } from './google-session.ts';
+import { unlessDenied } from './unless-denied.ts';
 import { newWriter } from './writer.ts';
 
 /** The metadata that names an object's writer. */
@@ -90,17 +91,9 @@ async function write(
 }
 
 /** Whether the object under `key` was written by `writer`; false for whoever may not ask. */
-export async function isOurs(
-  session: GoogleSession,
-  key: string,
-  writer: string,
-): Promise<boolean> {
-  try {
-    return (await headObject(session, key))?.metadata[writerField] === writer;
-  } catch (error) {
-    if (isNicheError(error, 'storage-denied')) return false;
-    throw error;
-  }
+async function isOurs(session: GoogleSession, key: string, writer: string): Promise<boolean> {
+  const look = headObject(session, key).then((found) => found?.metadata[writerField] === writer);
+  return unlessDenied(look, false);
 }
 
 export function uploadPath({ location }: GoogleSession): string {

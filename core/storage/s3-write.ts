@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
-import { isNicheError, quote } from '../errors.ts';
+import { quote } from '../errors.ts';
 import type {
   ObjectOptions,
   PutOptions,
@@ -12,6 +12,7 @@ import { signDigest } from './s3-headers.ts';
 import { isS3Error, isUnmet, mayHaveReachedS3 } from './s3-errors.ts';
 import { headObject } from './s3-read.ts';
 import type { S3Session } from './s3-session.ts';
+import { unlessDenied } from './unless-denied.ts';
 import { newWriter } from './writer.ts';
 
 /** The metadata that names an object's writer. */
@@ -108,12 +109,7 @@ export async function isSeen(
   key: string,
   options?: RequestOptions,
 ): Promise<boolean> {
-  try {
-    return (await headObject(session, key, options)) !== null;
-  } catch (error) {
-    if (isNicheError(error, 'storage-denied')) return false;
-    throw error;
-  }
+  return (await unlessDenied(headObject(session, key, options), null)) !== null;
 }
 
 /** Whether the object under `key` was written by `writer`; null for whoever may not ask. */
@@ -122,12 +118,8 @@ export async function isOurs(
   key: string,
   writer: string,
 ): Promise<boolean | null> {
-  try {
-    return (await headObject(session, key))?.metadata[writerField] === writer;
-  } catch (error) {
-    if (isNicheError(error, 'storage-denied')) return null;
-    throw error;
-  }
+  const look = headObject(session, key).then((found) => found?.metadata[writerField] === writer);
+  return unlessDenied(look, null);
 }
 
 export function objectHeaders({
