@@ -42,9 +42,13 @@ export async function runTask(
   }
 }
 
+/** After so long no message of a batch is left in a queue that moves, in milliseconds. */
+const overdueMs = 24 * 60 * 60 * 1000;
+
 /**
  * Finishes what was dropped. Staged batches are not published here but handed to the queue, where
- * each has an invocation's whole time, and only while nothing waits in it: what does is in there.
+ * each has an invocation's whole time. While something waits in it, only those that are overdue are:
+ * the others may be in there, and a queue that is never empty must not keep what was lost for ever.
  *
  * @throws the first failure, once everything else is done
  */
@@ -59,12 +63,11 @@ export async function runSweep(
     public: deployment.public,
     private: deployment.private,
     waitingDays: config.limits.waitingDays,
-    staleMs: 2 * publisher.timeLimitMs,
+    staleMs: isBusy ? overdueMs : 2 * publisher.timeLimitMs,
     now: deployment.now,
     publisher: {
       ...publisher,
       async publish(id) {
-        if (isBusy) return [];
         await deployment.queue.send({ kind: 'publish', id, origin: { via: 'sweep' } });
         handedOn += 1;
         return [];

@@ -237,6 +237,21 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(tool, library);
     });
 
+    it('hand on what was lost long ago, even while others always wait in the queue', async () => {
+      const [id] = await stage(library);
+      const other = { niche: 1, publish: { ...id!, batch: 99, via: 'event' } };
+      lab.queue.push(other);
+      lab.cache.advance(2 * limitMs + 1000);
+      assert.equal(await lab.process().sweep(), 'done');
+      assert.deepEqual(lab.queue, [other], 'it may be in there');
+      lab.cache.advance(dayMs);
+      assert.equal(await lab.process().sweep(), 'done');
+      assert.equal(lab.queue.length, 2);
+      await lab.drain();
+      assert.deepEqual(await statuses(id!, library), ['published']);
+      await assertPublished(library);
+    });
+
     it('leave alone what is no manifest of their cache', async () => {
       const [id] = await stage(library);
       const { bucket, prefix } = adapter.root;
