@@ -4,7 +4,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
 import type { OpenCache } from '../../core/cache/open-cache.ts';
-import { triggerRootOf } from '../../functions/events/trigger.ts';
+import { parseS3Url } from '../../core/storage/s3-url.ts';
 import { listenForEvents } from '../../functions/worker/webhook.ts';
 import type { Webhook } from '../../functions/worker/webhook.ts';
 import { createWorker } from '../../functions/worker/worker.ts';
@@ -168,7 +168,8 @@ async function listen(
     host,
     port,
     ...secrets,
-    root: triggerRootOf(cache.private.url),
+    // Of other storages no notifications are known.
+    root: cache.private.url.startsWith('s3:') ? parseS3Url(cache.private.url) : null,
     onBatch: worker.submit,
     health: worker.health,
     onRefused(error) {

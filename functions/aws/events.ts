@@ -3,8 +3,9 @@ import * as z from 'zod';
 import { describeIssues } from '../../core/cache/config.ts';
 import { malformedEvent } from '../events/malformed.ts';
 import { isCreation, readS3Events } from '../events/s3.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
 import { isTaskMessage, readTaskMessage, taskOfEvent } from '../shared/task.ts';
-import type { PrivateRoot, Task } from '../shared/task.ts';
+import type { Task } from '../shared/task.ts';
 
 /** A message as SQS hands it to a function. */
 export interface QueueMessage {
@@ -61,7 +62,7 @@ export interface Tasks {
  *
  * @throws NicheError `malformed-event`
  */
-export function readTasks(document: unknown, root: PrivateRoot): Tasks {
+export function readTasks(document: unknown, root: TriggerRoot): Tasks {
   if (isTaskMessage(document)) return { tasks: [readTaskMessage(document)], ignored: [] };
   const tasks: Task[] = [];
   const ignored: { bucket: string; key: string }[] = [];

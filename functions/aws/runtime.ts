@@ -1,5 +1,7 @@
 import packageJson from '../../package.json' with { type: 'json' };
 import { awsKmsIdentity, defaultAwsKmsClients } from '../../core/secrets/aws-kms.ts';
+import { parseS3Url } from '../../core/storage/s3-url.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment, DeploymentOptions } from '../shared/deployment.ts';
 import { createLog } from '../shared/log.ts';
@@ -7,11 +9,10 @@ import type { Log } from '../shared/log.ts';
 import type { Environment } from '../shared/settings.ts';
 import { createCounter } from '../shared/tally.ts';
 import type { Counter } from '../shared/tally.ts';
-import type { PrivateRoot } from '../shared/task.ts';
 import { embeddedMetrics } from './metrics.ts';
 import { openSqsQueue } from './queue.ts';
 import type { SqsQueue } from './queue.ts';
-import { privateRoot, readAwsSettings } from './settings.ts';
+import { readAwsSettings } from './settings.ts';
 
 /** What Lambda tells of an invocation. */
 export interface LambdaContext {
@@ -23,7 +24,7 @@ export interface LambdaContext {
 export interface AwsRuntime {
   readonly deployment: Deployment;
   readonly queue: SqsQueue;
-  readonly root: PrivateRoot;
+  readonly root: TriggerRoot;
   /** Runs an invocation; afterwards what it counted becomes metrics, however it ended. */
   invoke<T>(context: LambdaContext, work: (log: Log, counter: Counter) => Promise<T>): Promise<T>;
 }
@@ -50,7 +51,7 @@ export function createAwsRuntime(
   const version = env['AWS_LAMBDA_FUNCTION_VERSION'] ?? '$LATEST';
   return {
     queue,
-    root: privateRoot(settings),
+    root: parseS3Url(settings.NICHE_PRIVATE),
     deployment: createDeployment({
       ...ports,
       settings,

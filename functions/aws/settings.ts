@@ -2,7 +2,6 @@ import * as z from 'zod';
 
 import { deploymentSettings, readSettings } from '../shared/settings.ts';
 import type { Environment } from '../shared/settings.ts';
-import type { PrivateRoot } from '../shared/task.ts';
 
 const awsSettings = deploymentSettings.extend({
   /** What metrics of this deployment are filed under. */
@@ -17,11 +16,4 @@ export type AwsSettings = z.infer<typeof awsSettings>;
 /** @throws NicheError `malformed-config` */
 export function readAwsSettings(env: Environment): AwsSettings {
   return readSettings(awsSettings, env);
-}
-
-/** The bucket and prefix of the private root. */
-export function privateRoot({ NICHE_PRIVATE }: AwsSettings): PrivateRoot {
-  const { hostname, pathname } = new URL(NICHE_PRIVATE);
-  const path = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '');
-  return { bucket: hostname, prefix: path === '' ? '' : `${path}/` };
 }

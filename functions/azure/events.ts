@@ -2,8 +2,9 @@ import * as z from 'zod';
 
 import { describeIssues } from '../../core/cache/config.ts';
 import { malformedEvent } from '../events/malformed.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
 import { isTaskMessage, readTaskMessage, taskOfEvent } from '../shared/task.ts';
-import type { PrivateRoot, Task } from '../shared/task.ts';
+import type { Task } from '../shared/task.ts';
 
 const createdType = 'Microsoft.Storage.BlobCreated';
 
@@ -34,7 +35,7 @@ const blobCreated = z.object({
  * @param document the message's text, read as JSON where it is JSON
  * @throws NicheError `malformed-event`
  */
-export function readTask(document: unknown, root: PrivateRoot): Task | null {
+export function readTask(document: unknown, root: TriggerRoot): Task | null {
   if (isTaskMessage(document)) return readTaskMessage(document);
   const result = blobCreated.safeParse(document);
   if (!result.success) {

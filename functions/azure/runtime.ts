@@ -4,6 +4,8 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { azureKvIdentity } from '../../core/secrets/azure-kv.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
+import { parseAzureUrl } from '../../core/storage/azure-url.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';
 import { createLog } from '../shared/log.ts';
@@ -11,9 +13,8 @@ import type { Log } from '../shared/log.ts';
 import type { Environment } from '../shared/settings.ts';
 import { createCounter, tallyRecord } from '../shared/tally.ts';
 import type { Counter } from '../shared/tally.ts';
-import type { PrivateRoot } from '../shared/task.ts';
 import { openStorageQueue } from './queue.ts';
-import { privateRoot, readAzureSettings } from './settings.ts';
+import { readAzureSettings } from './settings.ts';
 import { vaultClients } from './vault.ts';
 
 /** As much of the runtime's context as is used: its log belongs to the invocation. */
@@ -23,7 +24,7 @@ export type Context = Pick<InvocationContext, 'invocationId' | 'triggerMetadata'
 /** What the functions are on Azure, made once for all invocations of a process. */
 export interface AzureRuntime {
   readonly deployment: Deployment;
-  readonly root: PrivateRoot;
+  readonly root: TriggerRoot;
   /** Runs an invocation; afterwards what it counted is logged, however it ended. */
   invoke<T>(
     context: Context,
@@ -35,6 +36,7 @@ export interface AzureRuntime {
 /** @throws NicheError `malformed-config` */
 export function createAzureRuntime(env: Environment): AzureRuntime {
   const settings = readAzureSettings(env);
+  const { account, container, prefix } = parseAzureUrl(settings.NICHE_PRIVATE);
   const app = env['WEBSITE_SITE_NAME'] ?? 'local';
   const connectionString = settings.AZURE_STORAGE_CONNECTION_STRING;
   const open = (url: string): Bucket =>
@@ -43,7 +45,8 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
       connectionString === undefined ? {} : { credentials: { kind: 'azure', connectionString } },
     );
   return {
-    root: privateRoot(settings),
+    // As Event Grid's events are read: the account and the container.
+    root: { bucket: `${account}/${container}`, prefix },
     deployment: createDeployment({
       settings,
       buckets: { public: open(settings.NICHE_PUBLIC), private: open(settings.NICHE_PRIVATE) },

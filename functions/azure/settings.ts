@@ -2,7 +2,6 @@ import * as z from 'zod';
 
 import { deploymentSettings, readSettings } from '../shared/settings.ts';
 import type { Environment } from '../shared/settings.ts';
-import type { PrivateRoot } from '../shared/task.ts';
 
 /** The setting, or the first part of the settings, by which the runtime connects to the queue. */
 export const queueConnection = 'NICHE_QUEUE';
@@ -32,13 +31,4 @@ export type AzureSettings = z.infer<typeof azureSettings>;
 /** @throws NicheError `malformed-config` */
 export function readAzureSettings(env: Environment): AzureSettings {
   return readSettings(azureSettings, env);
-}
-
-/** The container, as `account/container`, and the prefix of the private root. */
-export function privateRoot({ NICHE_PRIVATE }: AzureSettings): PrivateRoot {
-  const { hostname, pathname } = new URL(NICHE_PRIVATE);
-  const [container = '', ...path] = decodeURIComponent(pathname)
-    .split('/')
-    .filter((part) => part !== '');
-  return { bucket: `${hostname}/${container}`, prefix: path.map((part) => `${part}/`).join('') };
 }

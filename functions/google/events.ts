@@ -3,8 +3,9 @@ import * as z from 'zod';
 import { describeIssues } from '../../core/cache/config.ts';
 import { quote } from '../../core/errors.ts';
 import { malformedEvent, parseEventBody } from '../events/malformed.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
 import { readTaskMessage, taskOfEvent } from '../shared/task.ts';
-import type { PrivateRoot, Task } from '../shared/task.ts';
+import type { Task } from '../shared/task.ts';
 
 /** As much of a CloudEvent as is looked at; the framework has read either of its two modes. */
 export interface CloudEvent {
@@ -32,7 +33,7 @@ const messagePublished = z.object({ message: z.object({ data: z.base64().max(102
  * @throws NicheError `malformed-event`
  * @see https://github.com/googleapis/google-cloudevents
  */
-export function readTask(event: CloudEvent, root: PrivateRoot): Task | null {
+export function readTask(event: CloudEvent, root: TriggerRoot): Task | null {
   switch (event.type ?? '') {
     case finalizedType: {
       const { bucket, name } = parse(storageObject, event.data);

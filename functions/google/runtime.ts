@@ -1,6 +1,8 @@
 import packageJson from '../../package.json' with { type: 'json' };
 import { gcpKmsIdentity } from '../../core/secrets/gcp-kms.ts';
 import { openGcpKms } from '../../core/signing/gcp-kms.ts';
+import { parseGoogleUrl } from '../../core/storage/google-url.ts';
+import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';
 import { createLog } from '../shared/log.ts';
@@ -8,17 +10,16 @@ import type { Level, Log, LogRecord } from '../shared/log.ts';
 import type { Environment } from '../shared/settings.ts';
 import { createCounter, tallyRecord } from '../shared/tally.ts';
 import type { Counter } from '../shared/tally.ts';
-import type { PrivateRoot } from '../shared/task.ts';
 import { createCallerCheck } from './caller.ts';
 import type { CallerCheck } from './caller.ts';
 import { kmsClients } from './decrypt.ts';
-import { privateRoot, readGoogleSettings } from './settings.ts';
+import { readGoogleSettings } from './settings.ts';
 import { openTopic } from './topic.ts';
 
 /** What a function is on Google Cloud, made once for all invocations of a process. */
 export interface GoogleRuntime {
   readonly deployment: Deployment;
-  readonly root: PrivateRoot;
+  readonly root: TriggerRoot;
   readonly checkCaller: CallerCheck;
   /** Runs an invocation; afterwards what it counted is logged, however it ended. */
   invoke<T>(fields: object, work: (log: Log, counter: Counter) => Promise<T>): Promise<T>;
@@ -51,7 +52,7 @@ export function createGoogleRuntime(
   const service = env['K_SERVICE'] ?? 'local';
   const revision = env['K_REVISION'] ?? 'none';
   return {
-    root: privateRoot(settings),
+    root: parseGoogleUrl(settings.NICHE_PRIVATE),
     checkCaller: createCallerCheck({
       email: settings.NICHE_SWEEP_CALLER,
       certificates: settings.NICHE_SWEEP_CERTIFICATES,

@@ -2,7 +2,6 @@ import * as z from 'zod';
 
 import { deploymentSettings, readSettings } from '../shared/settings.ts';
 import type { Environment } from '../shared/settings.ts';
-import type { PrivateRoot } from '../shared/task.ts';
 
 /** Where Google publishes the keys of its identity tokens, as certificates by key id. */
 const googleCertificates = 'https://www.googleapis.com/oauth2/v1/certs';
@@ -27,11 +26,4 @@ export type GoogleSettings = z.infer<typeof googleSettings>;
 /** @throws NicheError `malformed-config` */
 export function readGoogleSettings(env: Environment): GoogleSettings {
   return readSettings(googleSettings, env);
-}
-
-/** The bucket and prefix of the private root. */
-export function privateRoot({ NICHE_PRIVATE }: GoogleSettings): PrivateRoot {
-  const { hostname, pathname } = new URL(NICHE_PRIVATE);
-  const path = decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '');
-  return { bucket: hostname, prefix: path === '' ? '' : `${path}/` };
 }

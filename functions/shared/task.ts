@@ -2,45 +2,21 @@ import * as z from 'zod';
 
 import type { Origin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/config.ts';
-import {
-  isUploadId,
-  parseManifestKey,
-  parseWaitingKey,
-  waitingKey,
-} from '../../core/cache/layout.ts';
+import { isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
 import type { BatchId, Waiting } from '../../core/cache/layout.ts';
 import { NicheError } from '../../core/errors.ts';
+import { batchOf, originOf } from '../events/trigger.ts';
+import type { ObjectEvent, TriggerRoot } from '../events/trigger.ts';
 
 /** What a function is called for. */
 export type Task =
   | { readonly kind: 'publish'; readonly id: BatchId; readonly origin: Origin }
   | { readonly kind: 'resume'; readonly waiting: Waiting };
 
-/** Something that happened to an object, as every cloud tells of it. */
-export interface ObjectEvent {
-  readonly bucket: string;
-  /** As it is in the bucket, decoded. */
-  readonly key: string;
-  readonly principal?: string | undefined;
-  readonly sourceAddress?: string | undefined;
-  /** ISO 8601. */
-  readonly time?: string | undefined;
-}
-
-/** Where the private root of the cache lies; no other is served. */
-export interface PrivateRoot {
-  readonly bucket: string;
-  /** Empty, or it ends in a slash. */
-  readonly prefix: string;
-}
-
 /** The task that a new object makes; null when it is no manifest of this cache. */
-export function taskOfEvent(event: ObjectEvent, root: PrivateRoot): Task | null {
-  if (event.bucket !== root.bucket || !event.key.startsWith(root.prefix)) return null;
-  const id = parseManifestKey(event.key.slice(root.prefix.length));
-  if (!id) return null;
-  const { principal, sourceAddress, time } = event;
-  return { kind: 'publish', id, origin: { via: 'event', principal, sourceAddress, at: time } };
+export function taskOfEvent(event: ObjectEvent, root: TriggerRoot): Task | null {
+  const id = batchOf(event, root);
+  return id && { kind: 'publish', id, origin: originOf(event) };
 }
 
 /** The version of the messages by which functions call each other. */

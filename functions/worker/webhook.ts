@@ -6,7 +6,7 @@ import type { Origin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { isNicheError, type NicheError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/listen.ts';
-import { isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
+import { isCreation, isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
 import { batchOf, originOf } from '../events/trigger.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import type { Health } from './worker.ts';
@@ -96,7 +96,7 @@ async function handle(options: WebhookOptions, request: IncomingMessage): Promis
     const { root } = options;
     let batches = 0;
     for (const event of events) {
-      const id = root && batchOf(event, root);
+      const id = root && isCreation(event) ? batchOf(event, root) : null;
       if (id === null) continue;
       options.onBatch(id, originOf(event));
       batches += 1;

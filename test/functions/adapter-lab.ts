@@ -6,7 +6,7 @@ import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import { createDeployment } from '../../functions/shared/deployment.ts';
 import type { Deployment, TaskQueue } from '../../functions/shared/deployment.ts';
 import type { LogRecord } from '../../functions/shared/log.ts';
-import type { PrivateRoot } from '../../functions/shared/task.ts';
+import type { TriggerRoot } from '../../functions/events/trigger.ts';
 import { taskMessage } from '../../functions/shared/task.ts';
 import { createTestCache, testSigner } from '../support/cache-kit.ts';
 import type { TestCache } from '../support/cache-kit.ts';
@@ -28,7 +28,7 @@ export type Verdict = 'done' | 'again';
 /** One cloud's functions, in this process, as the suite drives them. */
 export interface Adapter {
   readonly name: string;
-  readonly root: PrivateRoot;
+  readonly root: TriggerRoot;
   /** Whether what cannot be read is kept, until it is put aside. */
   readonly keepsNonsense: boolean;
   /** A process of the cloud that has just started. */

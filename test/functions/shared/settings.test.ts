@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { privateRoot, readAwsSettings } from '../../../functions/aws/settings.ts';
+import { readAwsSettings } from '../../../functions/aws/settings.ts';
 
 const settings = {
   NICHE_CACHE: 'niche-test',
@@ -23,9 +23,6 @@ describe('the settings of an AWS function', () => {
     );
     assert.equal(read.NICHE_TIME_LIMIT_SECONDS, 900);
     assert.equal(read.NICHE_BYTES_PER_SECOND, 20_000_000);
-    assert.deepEqual(privateRoot(read), { bucket: 'private', prefix: 'nix/' });
-    const bare = readAwsSettings({ ...settings, NICHE_PRIVATE: 's3://private?region=x' });
-    assert.deepEqual(privateRoot(bare), { bucket: 'private', prefix: '' });
   });
 
   const wrong: [string, string | undefined][] = [

@@ -9,7 +9,6 @@ import { listenForEvents } from '../../../functions/worker/webhook.ts';
 import type { WebhookOptions } from '../../../functions/worker/webhook.ts';
 import type { Health } from '../../../functions/worker/worker.ts';
 import { maxEventBytes } from '../../../functions/events/s3.ts';
-import { batchOf, triggerRootOf } from '../../../functions/events/trigger.ts';
 
 const upload = '01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10';
 const healthy: Health = {
@@ -156,12 +155,4 @@ describe('notifications over HTTP', () => {
     const port = Number(new URL(webhook.url).port);
     await assert.rejects(start(t, { port }), { code: 'usage' });
   });
-});
-
-test('the root of which notifications tell', () => {
-  assert.deepEqual(triggerRootOf('s3://acme?region=x'), { bucket: 'acme', prefix: '' });
-  assert.deepEqual(triggerRootOf('s3://acme/a/b/'), { bucket: 'acme', prefix: 'a/b/' });
-  assert.equal(triggerRootOf('file:///srv/cache'), null);
-  const created = { bucket: 'acme', key: `staging/${upload}/0.json`, eventName: 'PutObject' };
-  assert.deepEqual(batchOf(created, { bucket: 'acme', prefix: '' }), { upload, batch: 0 });
 });
