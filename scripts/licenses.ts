@@ -7,10 +7,13 @@ const checkout = join(import.meta.dirname, '..');
 
 /** The licences of what the bundles contain; they ask to be passed on with them. */
 export async function thirdPartyLicenses(metafiles: readonly Metafile[]): Promise<string> {
-  const folders = metafiles.flatMap(({ inputs }) =>
-    Object.keys(inputs).flatMap(
-      (file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0] ?? [],
-    ),
+  // Not what was read: of that, what is not used has fallen away.
+  const files = metafiles
+    .flatMap(({ outputs }) => Object.values(outputs))
+    .flatMap(({ inputs }) => Object.entries(inputs))
+    .flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : []));
+  const folders = files.flatMap(
+    (file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0] ?? [],
   );
   const sections = [...new Set(folders)].sort().map(async (folder) => {
     const path = join(checkout, folder);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -20,6 +20,27 @@ describe('what is deployed', () => {
   after(() => rm(out, { recursive: true, force: true }));
 
   for (const { cloud, folder, entries, format } of functionTargets) {
+    it(`comes with the licences of what is in it, and of nothing else: ${cloud}`, async () => {
+      const maps = join(out, '.maps', cloud);
+      const packages = new Set<string>();
+      for (const name of await readdir(maps)) {
+        const map = await readFile(join(maps, name), 'utf8');
+        const { sources } = JSON.parse(map) as { sources: readonly string[] };
+        for (const source of sources) {
+          const [, found] = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(source) ?? [];
+          if (found !== undefined) packages.add(found);
+        }
+      }
+      const licenses = await readFile(join(out, folder, 'third-party-licenses.txt'), 'utf8');
+      const named = licenses
+        .split('\n---\n\n')
+        .map((section) => /^\S+/.exec(section)?.[0] ?? '')
+        // These are bundles themselves, and come to a map by their own sources' names.
+        .filter((name) => packages.has(name) || !name.startsWith('@azure/functions'));
+      assert.deepEqual(new Set(named), packages);
+      assert.ok(packages.has('zod'));
+    });
+
     for (const entry of entries) {
       const file = `${entry}.${format === 'esm' ? 'mjs' : 'cjs'}`;
 
