@@ -52,6 +52,22 @@ export function sameCache(option: string | undefined): string {
   return option === undefined ? '' : ` -u ${shellWord(option)}`;
 }
 
+/**
+ * Refuses the cache among what a command is told of it: there it is named by an option, where most commands
+ * that only read take it as an argument.
+ *
+ * @param command as in `niche <command>`
+ * @param expected what the arguments are
+ * @throws NicheError `usage`
+ */
+export function assertNoUrls(args: readonly string[], command: string, expected: string): void {
+  const url = args.find((arg) => /^[a-z][a-z0-9+]*:\/\//.test(arg));
+  if (url === undefined) return;
+  throw new NicheError('usage', `expected ${expected}, got a URL: ${quote(url)}`, {
+    hint: `name the cache with -u: niche ${command} -u ${shellWord(url)}`,
+  });
+}
+
 /** Whether {@link nameCache} has an answer. */
 export function isCacheNamed(option: string | undefined, context: Context): boolean {
   return named(option, context) !== undefined;

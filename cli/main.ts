@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 
 import packageJson from '../package.json' with { type: 'json' };
+import { fileError, isErrno } from '../core/storage/file-errors.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBlock } from './commands/block.ts';
 import { addBuild, addExec } from './commands/build.ts';
@@ -76,9 +77,9 @@ function tellError(error: unknown, { env, stderr }: Context): void {
   for (const line of describeError(error, env)) stderr.write(`niche: ${line}\n`);
 }
 
-/** @param onClosed called when nobody reads the stream any more */
-function outputTo(stream: NodeJS.WriteStream, onClosed: () => void): Output {
-  stream.on('error', onClosed);
+/** @param onFailed called when the stream takes nothing any more */
+function outputTo(stream: NodeJS.WriteStream, onFailed: (error: Error) => void): Output {
+  stream.on('error', onFailed);
   return {
     write: (text) => {
       stream.write(text);
@@ -96,7 +97,12 @@ export async function runProcess(): Promise<void> {
     env: process.env,
     cwd: process.cwd(),
     version: packageJson.version,
-    stdout: outputTo(process.stdout, () => process.exit(128 + constants.signals.SIGPIPE)),
+    stdout: outputTo(process.stdout, (error) => {
+      // Nobody reads any more, as of `| head`: that is no fault. A full disk is.
+      if (isErrno(error, 'EPIPE')) process.exit(128 + constants.signals.SIGPIPE);
+      tellError(fileError(error, 'writing to standard output'), context);
+      process.exit(1);
+    }),
     stderr: outputTo(process.stderr, () => undefined),
     stdin: process.stdin,
     setExitStatus(status) {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
 import { blockPath, unblockPath } from '../../core/cache/block.ts';
-import { nameCache } from '../cache-url.ts';
+import { assertNoUrls, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { openNamedCache } from '../open-cache.ts';
 import { parsePathArgument } from '../path-argument.ts';
@@ -41,6 +41,7 @@ Examples:
 }
 
 async function block(texts: readonly string[], flags: BlockFlags, context: Context): Promise<void> {
+  assertNoUrls(texts, 'block', 'a store path');
   const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
   // All are read before the first is withdrawn: a slip of the pen withdraws nothing.
   const paths = texts.map((text) => parsePathArgument(text, cache.config.storeDir));

@@ -266,10 +266,9 @@ async function ofSigner(
 
 async function readSecretKey(file: string | undefined, context: Context): Promise<string> {
   if (file === undefined || file === '-') {
-    if (context.stdin.isTTY) {
-      throw new NicheError('usage', 'which key? name its file, or give the secret key on stdin');
-    }
-    return (await readAll(context.stdin)).trim();
+    const text = context.stdin.isTTY ? '' : (await readAll(context.stdin)).trim();
+    if (text !== '') return text;
+    throw new NicheError('usage', 'which key? name its file, or give the secret key on stdin');
   }
   const found = await readSecretKeyFile(path.resolve(context.cwd, file));
   if (found === null) throw new NicheError('not-found', `there is no key file ${file}`);

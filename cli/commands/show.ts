@@ -10,7 +10,7 @@ import { judgeSignatures } from '../../core/cache/signatures.ts';
 import type { JudgedSignature, SignatureVerdict } from '../../core/cache/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
-import { keysOf, nameCache } from '../cache-url.ts';
+import { assertNoUrls, keysOf, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { ownAccess } from '../open-cache.ts';
 import { parsePathArgument } from '../path-argument.ts';
@@ -46,6 +46,7 @@ Examples:
 }
 
 async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
+  assertNoUrls(path === undefined ? [] : [path], 'show', 'a store path');
   const named = nameCache(flags.cacheUrl, [], context);
   const cache = await openCacheReader(named.url, ownAccess(context));
   keysOf(named, cache.config);

@@ -7,7 +7,7 @@ import type { ReceiptStatus } from '../../core/cache/receipts.ts';
 import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../core/cache/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status.ts';
 import { receiptDays } from '../../core/cache/sweep.ts';
-import { nameCache } from '../cache-url.ts';
+import { assertNoUrls, nameCache } from '../cache-url.ts';
 import { openNamedCache } from '../open-cache.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
@@ -52,6 +52,7 @@ async function status(
   flags: StatusFlags,
   context: Context,
 ): Promise<void> {
+  assertNoUrls(upload === undefined ? [] : [upload], 'status', 'an upload’s id');
   const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
   const now = new Date();
   if (upload === undefined) {

@@ -236,7 +236,7 @@ function warningsFor(
   place: SnippetKind | undefined,
 ): string[] {
   const warnings: string[] = [];
-  if (isPlainHttp(url) && pinned.length === 0) {
+  if (isPlainHttp(url) && !isLocalUrl(url) && pinned.length === 0) {
     warnings.push(
       'keys that came over plain HTTP can be trusted only if compared: ask whoever runs the cache for its key, and give it with --public-key',
     );

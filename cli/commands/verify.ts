@@ -1,18 +1,17 @@
 import type { Command } from 'commander';
 
-import { NicheError, quote } from '../../core/errors.ts';
+import { NicheError } from '../../core/errors.ts';
 import type { Finding, FindingKind } from '../../core/cache/finding.ts';
 import { openCache, openCacheReader } from '../../core/cache/open-cache.ts';
 import type { OpenCache, ReadableCache } from '../../core/cache/open-cache.ts';
 import { verifyCache } from '../../core/cache/verify.ts';
 import type { Selection, VerifyReport } from '../../core/cache/verify.ts';
-import { isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
+import { assertNoUrls, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
 import { ownAccess } from '../open-cache.ts';
 import { parsePathArgument } from '../path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
-import { shellWord } from '../ui/shell-word.ts';
 import { addCacheOption, addPublicKey } from '../upload/options.ts';
 import { startProgress } from '../upload/setup.ts';
 
@@ -61,7 +60,7 @@ async function verify(
   flags: VerifyFlags,
   context: Context,
 ): Promise<void> {
-  assertNoUrls(paths);
+  assertNoUrls(paths, 'verify', 'a store path');
   const { url, pinned } = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
   const cache = await open(url, context);
   const { config } = cache;
@@ -107,15 +106,6 @@ async function verify(
   context.setExitStatus(
     counts.wrong > 0 ? statusRejected : counts.unchecked > 0 ? statusUnchecked : 0,
   );
-}
-
-/** The cache is named by an option here, where most commands that only read take it as an argument. */
-function assertNoUrls(paths: readonly string[]): void {
-  const url = paths.find((path) => /^[a-z][a-z0-9+]*:\/\//.test(path));
-  if (url === undefined) return;
-  throw new NicheError('usage', `expected a store path, got a URL: ${quote(url)}`, {
-    hint: `name the cache with -u: niche verify -u ${shellWord(url)}`,
-  });
 }
 
 /** Over HTTP a cache has no private root: what its niche.json names may be anywhere. */

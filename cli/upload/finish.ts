@@ -33,12 +33,14 @@ export async function finishUpload(
 ): Promise<number> {
   const { flags, progress, interrupt, startedAt } = options;
   let status: number;
+  let hasFailed = false;
   try {
     const work = complete(session, taking);
     const outcome = await unlessInterrupted(interrupt.signal, work);
     status = outcome === 'interrupted' ? (interrupt.status() ?? 1) : statusOf(session, flags);
   } catch (error) {
     status = statusRejected;
+    hasFailed = true;
     progress.end();
     const [first = '', ...more] = describeError(error, options.context.env);
     for (const line of [`the upload failed: ${first}`, ...more]) progress.line(line);
@@ -47,7 +49,10 @@ export async function finishUpload(
   const results = session.results.all();
   printProblems(results, progress);
   const lookups = session.lookups();
-  progress.line(`${summarize(results)} in ${formatDuration(Date.now() - startedAt)}`);
+  // Of a failure that came before any path nobody can say that there was nothing to upload.
+  if (results.length > 0 || !hasFailed) {
+    progress.line(`${summarize(results)} in ${formatDuration(Date.now() - startedAt)}`);
+  }
   const asked = describeLookups(lookups);
   if (asked !== null) progress.line(asked);
   tellWhatIsLeft(session, options);

@@ -60,6 +60,7 @@ export function fileRoot(directory: string): FileRoot {
       throw new NicheError(
         'storage-unavailable',
         `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
+        { hint: 'check the path; for a new cache niche init makes the directory' },
       );
     }
     device ??= found.dev;

@@ -126,6 +126,7 @@ for (const nix of versions) {
         line.stderr,
         /^niche: .*stdin has a line that is not a store path: "not a path"$/m,
       );
+      assert.doesNotMatch(line.stderr, /nothing to upload/);
       const installable = await push(['path:.#nothing']);
       assert.equal(installable.status, 1);
       assert.match(

@@ -78,6 +78,12 @@ test('the public key of a secret key, from a file or stdin', async () => {
   assert.deepEqual(JSON.parse(stdout), { publicKey: testPublicKey });
 });
 
+test('no secret key at all', async () => {
+  const run = await runNiche(['key', 'show']);
+  assert.equal(run.status, 1);
+  assert.match(run.stderr, /^niche: which key\? name its file, or give the secret key on stdin\n$/);
+});
+
 test('whether it is one of the cache’s', async () => {
   assert.deepEqual(await runNiche(['key', 'show', '-u', bucket.url, testKeyFile]), {
     status: 0,

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { runNiche } from '../support/cli.ts';
+
+const command = [join(import.meta.dirname, '../../cli/main.ts'), 'init', '--help'];
+
+test('what is printed on a full disk is a failure that is told', (t) => {
+  if (!existsSync('/dev/full')) {
+    t.skip('this system has no /dev/full');
+    return;
+  }
+  const full = openSync('/dev/full', 'w');
+  t.after(() => {
+    closeSync(full);
+  });
+  const { status, stderr } = spawnSync(process.execPath, command, {
+    stdio: ['ignore', full, 'pipe'],
+    encoding: 'utf8',
+  });
+  assert.equal(status, 1);
+  assert.match(stderr, /^niche: writing to standard output failed: .*ENOSPC.*\n$/);
+});
+
+test('that nobody reads what is printed is none', async () => {
+  const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+  child.stdout.destroy();
+  let told = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (told += text));
+  const [status] = (await once(child, 'close')) as [number | null];
+  assert.equal(status, 128 + constants.signals.SIGPIPE);
+  assert.equal(told, '');
+});
+
+test('a cache that is named where its paths or uploads are', async () => {
+  for (const name of ['show', 'status', 'verify', 'block']) {
+    const { status, stdout, stderr } = await runNiche([name, 'file:///srv/the cache']);
+    assert.deepEqual([status, stdout], [1, '']);
+    assert.match(stderr, /^niche: expected [^\n]*, got a URL: "file:\/\/\/srv\/the cache"\n/);
+    assert.ok(stderr.endsWith(`with -u: niche ${name} -u 'file:///srv/the cache'\n`), stderr);
+  }
+});
