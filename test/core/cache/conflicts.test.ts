@@ -55,6 +55,8 @@ describe('a path that is published already', () => {
     const deriver = `${hello.info.path}.drv`;
     assert.equal(await verdict(cache, { ...glibc, info: { ...glibc.info, deriver } }), 'exists');
     assert.deepEqual(await check(cache, before), before);
+    // Nor is it signed once more, for nothing.
+    assert.equal((await auditRecords(cache)).length, 1);
   });
 
   it('gets what is missing beside it, when it is staged again', async () => {

@@ -6,6 +6,7 @@ import { storeHash } from '../../../core/nix/store-path.ts';
 import { listKeys } from '../../support/bytes.ts';
 import { createTestCache, dayMs } from '../../support/cache-kit.ts';
 import { testPath } from '../../support/cache-paths.ts';
+import { CrashError, crashAtWrite } from '../../support/crash.ts';
 
 const hourMs = 3_600_000;
 const glibc = await testPath('glibc');
@@ -69,6 +70,25 @@ describe('the sweep', () => {
     assert.deepEqual(receipt.missing, [glibc.info.path]);
     assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
     assert.deepEqual(await listKeys(cache.private, 'waiting/'), []);
+  });
+
+  it('rejects it also when it dies over it, at whichever write', async () => {
+    for (let nth = 1; ; nth += 1) {
+      const cache = createTestCache();
+      const id = await cache.stage([hello]);
+      await cache.publish(id);
+      cache.advance(7 * dayMs);
+      const crash = crashAtWrite(nth, 'after');
+      await cache.sweep(cache.publisher({ hooks: crash })).catch((error: unknown) => {
+        assert.ok(error instanceof CrashError);
+      });
+      await cache.sweep();
+      const receipt = await cache.receipt(id.upload, hello.info);
+      assert.equal(receipt?.code, 'missing-references', `after write ${nth}`);
+      assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
+      assert.deepEqual(await listKeys(cache.private, 'waiting/'), []);
+      if (!crash.hasCrashed()) break;
+    }
   });
 
   it('resumes rather than rejects, however late', async () => {
