@@ -175,8 +175,9 @@ resource uploaderPublic 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
+// Whoever reads the audit of a private cache has to read where it is.
 resource reading 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for reader in readers: {
+  for reader in union(readers, auditors): {
     scope: public
     name: guid(public.id, reader, roleIds.storageBlobDataReader)
     properties: {

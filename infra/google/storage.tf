@@ -74,9 +74,10 @@ resource "google_storage_bucket" "private" {
   depends_on = [google_project_service.needed]
 }
 
-# Reading objects alone: a list of the cache is nobody's business.
+# Reading objects alone: a list of the cache is nobody's business. Whoever reads the audit of a private
+# cache has to read where it is.
 resource "google_storage_bucket_iam_member" "reader" {
-  for_each = toset(var.readers)
+  for_each = toset(concat(var.readers, var.auditors))
 
   bucket = google_storage_bucket.public.name
   role   = "roles/storage.legacyObjectReader"

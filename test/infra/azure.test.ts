@@ -206,6 +206,16 @@ describe('infra/azure', () => {
     }
   });
 
+  it(
+    'lets auditors read the niche.json of a private cache, which says where the audit is',
+    { skip },
+    () => {
+      const reading = /resource reading [\s\S]*?\n]\n/.exec(texts.get('roles.bicep')!)?.[0] ?? '';
+      assert.match(reading, /for reader in union\(readers, auditors\):/);
+      assert.match(reading, /roleIds\.storageBlobDataReader/);
+    },
+  );
+
   it('lets nothing be reached by a key where an identity will do', { skip }, () => {
     const text = texts.get('function.bicep')!;
     assert.match(text, /allowSharedKeyAccess: false/);

@@ -156,7 +156,7 @@ describe('infra/google', () => {
     for (const { role, condition } of ofProject) {
       assert.doesNotMatch(String(role), /cloudkms|owner|editor|admin/i);
       // What is a bucket's, only of the buckets that a condition names.
-      if (/storage/.test(String(role))) assert.ok(Array.isArray(condition), String(role));
+      if (String(role).includes('storage')) assert.ok(Array.isArray(condition), String(role));
     }
   });
 
@@ -189,6 +189,12 @@ describe('infra/google', () => {
       ['roles/storage.objectViewer', 'receipts'],
       ['roles/storage.objectCreator', 'staging'],
     ]);
+  });
+
+  it('lets auditors read the niche.json of a private cache, which says where the audit is', () => {
+    const [reader] = module.resource['google_storage_bucket_iam_member']!['reader']!;
+    assert.equal(reader!['for_each'], '${toset(concat(var.readers, var.auditors))}');
+    assert.equal(reader!['role'], 'roles/storage.legacyObjectReader');
   });
 
   it('is formatted as HashiCorp formats', async (t) => {
