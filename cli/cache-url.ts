@@ -4,10 +4,10 @@ import { pathToFileURL } from 'node:url';
 import type { CacheConfig } from '../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../core/errors.ts';
 import { parsePublicKey } from '../core/nix/keys.ts';
+import { shellWord } from '../core/shell-word.ts';
 import { storageUrlOf } from '../core/storage/public-url.ts';
 import { nonEmpty } from './nix/environment.ts';
 import type { Context } from './context.ts';
-import { shellWord } from './ui/shell-word.ts';
 
 /** A cache as the user named it. */
 export interface NamedCache {

@@ -11,6 +11,7 @@ import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
+import { shellWord } from '../../core/shell-word.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
@@ -25,7 +26,6 @@ import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { chooseSigningKeys, parseSigner } from '../init/signing-key.ts';
 import { openNix } from '../nix/nix.ts';
-import { shellWord } from '../ui/shell-word.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;

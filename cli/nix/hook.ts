@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { shellQuote } from '../ui/shell-word.ts';
+import { shellQuote } from '../../core/shell-word.ts';
 
 export interface HookOptions {
   /** The session folder to put the hook and its spool file into. */

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { NicheError, messageOf, quote } from '../errors.ts';
 import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';
 import { parsePublicKey } from '../nix/keys.ts';
+import { shellWord } from '../shell-word.ts';
 import type { ObjectReader } from '../storage/http.ts';
 import { configKey } from './layout.ts';
 import { readText } from './objects.ts';
@@ -120,7 +121,7 @@ export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
       'not-a-cache',
       `there is no cache at ${bucket.url}: ${configKey} is missing`,
       {
-        hint: `make one with: niche init ${bucket.url}`,
+        hint: `make one with: niche init ${shellWord(bucket.url)}`,
       },
     );
   }

@@ -1,5 +1,6 @@
 import { NicheError } from '../errors.ts';
 import { formatCacheInfo } from '../nix/cache-info.ts';
+import { shellWord } from '../shell-word.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { formatConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
@@ -37,6 +38,6 @@ export async function assertNoCache(bucket: Bucket): Promise<void> {
 
 function cacheExists(bucket: Bucket): NicheError {
   return new NicheError('cache-exists', `there is a cache at ${bucket.url} already`, {
-    hint: `show it with: niche show -u ${bucket.url}`,
+    hint: `show it with: niche show -u ${shellWord(bucket.url)}`,
   });
 }

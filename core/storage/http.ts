@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { throwIfAborted } from './aborted.ts';
 import { NicheError, messageOf, quote } from '../errors.ts';
+import { shellWord } from '../shell-word.ts';
 import { judgeConnection, type Verdict } from './connection-failure.ts';
 import { systemError } from './http-failure.ts';
 import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from './bucket.ts';
@@ -90,7 +91,7 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       'storage-denied',
       `${url}/${key} may not be read: it answered ${response.status}`,
       response.status === 401
-        ? { hint: `it asks for a login: niche use ${url} --netrc FILE gives it to Nix` }
+        ? { hint: `it asks for a login: niche use ${shellWord(url)} --netrc FILE gives it to Nix` }
         : {},
     );
   }

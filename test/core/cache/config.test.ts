@@ -90,6 +90,10 @@ describe('making a cache', () => {
     const bucket = memoryBucket();
     await initCache(bucket, config);
     await assert.rejects(initCache(bucket, other), { code: 'cache-exists' });
+    const url = 's3://acme?endpoint=http://localhost:9000&region=x';
+    await assert.rejects(initCache({ ...bucket, url }, other), {
+      hint: `show it with: niche show -u '${url}'`,
+    });
     const both = memoryBucket();
     const made = await Promise.allSettled([initCache(both, config), initCache(both, other)]);
     assert.deepEqual(made.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);

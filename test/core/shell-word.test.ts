@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { shellQuote, shellWord } from '../../../cli/ui/shell-word.ts';
+import { shellQuote, shellWord } from '../../core/shell-word.ts';
 
 test('a word is quoted where a shell would take it for more', () => {
   assert.equal(shellWord('file:///srv/cache'), 'file:///srv/cache');
