@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { mapConcurrent } from '../concurrency.ts';
 import { isNicheError, isRejection } from '../errors.ts';
 import type { NicheError, RejectionCode } from '../errors.ts';
-import { maxAttempts, maxLogBytes } from '../limits.ts';
-import { baseNameOf, storeHash } from '../nix/store-path.ts';
+import { maxAttempts } from '../limits.ts';
+import { storeHash } from '../nix/store-path.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
@@ -15,14 +15,13 @@ import { writeReceipts } from './batch-receipts.ts';
 import { openBlocked } from './blocked.ts';
 import type { CacheConfig } from './config.ts';
 import type { StagedPath } from './examine.ts';
-import { manifestKey, stagedLogKey, stagedNarsKey, uploadPrefix } from './layout.ts';
+import { manifestKey, stagedNarsKey } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
 import { listReceipts } from './listed-receipts.ts';
 import { readManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { createNarStore } from './nar-store.ts';
 import { createNotary } from './notary.ts';
-import { readObject } from './objects.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
 import { createPresence, createSeenPaths } from './presence.ts';
@@ -31,6 +30,7 @@ import type { Concluded } from './publish-path.ts';
 import { rejected, writeReceipt } from './receipts.ts';
 import type { Outcome } from './receipts.ts';
 import type { Run } from './settle.ts';
+import { stagedLogs } from './staged-logs.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
 import type { TimeBudget } from './time-budget.ts';
@@ -326,45 +326,5 @@ function tooManyDeaths(path: string): Outcome {
     status: 'rejected',
     code: 'failed',
     message: `the publisher died ${maxAttempts} times at ${path} and does not try again`,
-  };
-}
-
-/** The build logs that the upload staged, found by one LIST however many paths ask. */
-function stagedLogs(
-  bucket: Bucket,
-  upload: string,
-  storeDir: string,
-): {
-  read(claim: PathInfo): Promise<Uint8Array | null>;
-  /** Keys of the logs that were read. */
-  used(): string[];
-} {
-  const used = new Set<string>();
-  let keys: Promise<Set<string>> | undefined;
-
-  async function list(): Promise<Set<string>> {
-    const found = new Set<string>();
-    for await (const { key } of bucket.list(uploadPrefix(upload))) {
-      if (key.endsWith('.log')) found.add(key);
-    }
-    return found;
-  }
-
-  return {
-    async read({ deriver }) {
-      if (deriver === null) return null;
-      keys ??= list();
-      const key = stagedLogKey(upload, baseNameOf(deriver, storeDir));
-      if (!(await keys).has(key)) return null;
-      used.add(key);
-      try {
-        return await readObject(bucket, key, maxLogBytes);
-      } catch (error) {
-        // A log is a courtesy: one that is too long is left out, the path is published.
-        if (isNicheError(error, 'oversized')) return null;
-        throw error;
-      }
-    },
-    used: () => [...used],
   };
 }
