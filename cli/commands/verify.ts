@@ -6,7 +6,6 @@ import { openCache, openCacheReader } from '../../core/cache/open-cache.ts';
 import type { OpenCache, ReadableCache } from '../../core/cache/open-cache.ts';
 import { verifyCache } from '../../core/cache/verify.ts';
 import type { Selection, VerifyReport } from '../../core/cache/verify.ts';
-import { shellWord } from '../../core/shell-word.ts';
 import { assertNoUrls, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
