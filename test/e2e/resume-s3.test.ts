@@ -13,7 +13,7 @@ import { manifestKey, stagedNarsKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { collect } from '../support/bytes.ts';
-import { largeTestPath } from '../support/large-path.ts';
+import { largeTestPath } from '../support/cache-paths.ts';
 import { requireS3 } from '../support/s3-servers.ts';
 import type { S3Server } from '../support/s3-servers.ts';
 import { temporaryFolder } from '../support/small-cache.ts';

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'node:test';
+import { mapConcurrent } from '../../core/concurrency.ts';
 import type { Bucket, PutOutcome } from '../../core/storage/bucket.ts';
 import { collect, listKeys, patternBytes, readObject } from '../support/bytes.ts';
-import { inParallel } from '../support/parallel.ts';
 
 interface OpenedBucket {
   /** Empty, and nobody else's. */
@@ -289,7 +289,7 @@ export function bucketConformance(
         index % 3 === 0 ? `many/${index}` : index % 3 === 1 ? `many/deep/${index}` : `m${index}.x`,
       );
       const keys = [...special, ...many];
-      await inParallel(32, keys, (key) => bucket.put(key, Buffer.from(key.slice(0, 3))));
+      await mapConcurrent(keys, 32, (key) => bucket.put(key, Buffer.from(key.slice(0, 3))));
       keys.sort();
       assert.deepEqual(await listKeys(bucket), keys);
       for (const prefix of ['a', 'b', 'b/', 'm', 'many', 'many/', 'many/de', 'many/deep/1', 'z']) {
@@ -306,7 +306,7 @@ export function bucketConformance(
 
     on('deletes many, and what is missing without complaint', async (bucket) => {
       const keys = Array.from({ length: 60 }, (_, index) => `staging/${index % 5}/${index}`);
-      await inParallel(16, keys, (key) => bucket.put(key, Buffer.from(key)));
+      await mapConcurrent(keys, 16, (key) => bucket.put(key, Buffer.from(key)));
       const [kept, ...rest] = keys;
       await bucket.delete([...rest, 'missing', 'missing/too', 'staging', 'staging/1']);
       assert.deepEqual(await listKeys(bucket), [kept]);

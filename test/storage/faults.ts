@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { mapConcurrent } from '../../core/concurrency.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage/bucket.ts';
 import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
 import {
@@ -10,7 +11,6 @@ import {
   type FaultProxy,
   type WholeAnswer,
 } from '../support/fault-proxy.ts';
-import { inParallel } from '../support/parallel.ts';
 
 /** A driver before a real server, in whose way the proxy puts itself. */
 export interface FaultSubject {
@@ -234,7 +234,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
 
     on('never takes half a listing for a whole one', async ({ bucket, proxy }) => {
       const keys = Array.from({ length: 40 }, (_, index) => `k${String(index).padStart(3, '0')}`);
-      await inParallel(8, keys, (key) => bucket.put(key, Buffer.from(key)));
+      await mapConcurrent(keys, 8, (key) => bucket.put(key, Buffer.from(key)));
       proxy.inject(firstFaults(1, { kind: 'half', then: 'reset' }));
       assert.deepEqual(await listKeys(bucket), keys);
       proxy.inject(() => ({ kind: 'half', then: 'reset' }));
@@ -326,7 +326,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
     on('slows down until a limited server takes everything', async ({ bucket, proxy, subject }) => {
       proxy.limit(100, subject.throttled);
       const keys = Array.from({ length: 300 }, (_, index) => `many/${index}`);
-      await inParallel(64, keys, (key) => bucket.put(key, Buffer.from(key), { ifAbsent: true }));
+      await mapConcurrent(keys, 64, (key) => bucket.put(key, Buffer.from(key), { ifAbsent: true }));
       assert.deepEqual(await listKeys(bucket), [...keys].sort());
     });
   });

@@ -80,6 +80,11 @@ export async function treeNar(node: NarNode): Promise<Buffer> {
   return collect(writeNar(node));
 }
 
+/** The same path in every process, with a NAR of some 64 MiB. */
+export function largeTestPath(): Promise<TestPath> {
+  return testPath('large', { contents: Buffer.alloc(64 * 2 ** 20, 'a large path ') });
+}
+
 /** A file that is content-addressed in one of Nix's ways. */
 export async function contentAddressedFile(
   name: string,

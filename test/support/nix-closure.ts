@@ -1,6 +1,9 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import { createStager } from '../../core/cache/staging.ts';
 import type { LocalPath } from '../../core/cache/local-path.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
@@ -9,6 +12,7 @@ import { parsePathInfos } from '../../core/nix/path-info.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { graph } from './nix-lab-graph.ts';
 import type { GraphPart } from './nix-lab-graph.ts';
+import { createNixLab } from './nix-lab.ts';
 import type { NixLab } from './nix-lab.ts';
 
 /** Builds `wanted` of the graph with the lab's Nix; its closure, as Nix knows it. */
@@ -59,4 +63,23 @@ export async function stageBackwards(
     await stager.finish();
   }
   return staged;
+}
+
+/** That the Nix of `lab`, with an empty store, takes the path from the cache at `substituter`. */
+export async function assertSubstituted(
+  t: TestContext,
+  lab: NixLab,
+  path: string,
+  { substituter, publicKey }: { readonly substituter: string; readonly publicKey: string },
+): Promise<void> {
+  const { nix, storeDir } = lab;
+  const settings = { substituters: substituter };
+  const reader = await createNixLab({ nix, trustedPublicKeys: [publicKey], settings });
+  t.after(() => reader.close());
+  if (reader.storeDir !== storeDir) {
+    t.skip('this user cannot build below /nix/store, and no two labs share another folder');
+    return;
+  }
+  await reader.output('nix-store', ['--realise', path]);
+  assert.ok(existsSync(reader.realPath(path)));
 }

@@ -10,7 +10,7 @@ import { defaultStoreDir } from '../../core/nix/store-path.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { identifyProcess, isAlive } from '../../cli/nix/process-identity.ts';
 import type { ProcessIdentity } from '../../cli/nix/process-identity.ts';
-import { largeTestPath } from './large-path.ts';
+import { largeTestPath } from './cache-paths.ts';
 
 const [url = '', file = '', stall = '0'] = process.argv.slice(2);
 const { info, nar } = await largeTestPath();
