@@ -1,5 +1,6 @@
 import packageJson from '../../package.json' with { type: 'json' };
 import { awsKmsIdentity, defaultAwsKmsClients } from '../../core/secrets/aws-kms.ts';
+import type { AwsKmsClients } from '../../core/secrets/aws-kms.ts';
 import { parseS3Url } from '../../core/storage/s3-url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
@@ -34,6 +35,8 @@ export interface AwsPorts {
   readonly queue?: SqsQueue | undefined;
   readonly buckets?: DeploymentOptions['buckets'];
   readonly signing?: DeploymentOptions['signing'];
+  /** What decrypts `niche.signing.json`. */
+  readonly kms?: AwsKmsClients | undefined;
 }
 
 /**
@@ -49,13 +52,15 @@ export function createAwsRuntime(
   const queue = ports.queue ?? openSqsQueue(settings.NICHE_QUEUE_URL);
   const name = env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local';
   const version = env['AWS_LAMBDA_FUNCTION_VERSION'] ?? '$LATEST';
+  const kms = ports.kms ?? defaultAwsKmsClients();
   return {
     queue,
     root: parseS3Url(settings.NICHE_PRIVATE),
     deployment: createDeployment({
       ...ports,
       settings,
-      identities: [awsKmsIdentity(defaultAwsKmsClients())],
+      // A role or a profile that the document names is for people: the function has its own role.
+      identities: [awsKmsIdentity(({ kind, arn }) => kms({ kind, arn }))],
       queue,
       version: `niche ${packageJson.version} (${name}:${version})`,
     }),

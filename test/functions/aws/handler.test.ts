@@ -3,7 +3,12 @@ import { describe, it } from 'node:test';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { manifestKey, stagingPrefix } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
+import { encryptSecret } from '../../../core/cache/write-secret.ts';
 import { NicheError } from '../../../core/errors.ts';
+import { formatSecretKey } from '../../../core/nix/keys.ts';
+import { wrapForAwsKms } from '../../../core/secrets/aws-kms.ts';
+import type { AwsKmsClients } from '../../../core/secrets/aws-kms.ts';
+import type { AwsKmsRecipient } from '../../../core/secrets/recipient.ts';
 import type { AwsKms } from '../../../core/signing/aws-kms.ts';
 import { createPublishHandler } from '../../../functions/aws/publish-handler.ts';
 import type { SqsQueue } from '../../../functions/aws/queue.ts';
@@ -13,7 +18,7 @@ import { taskMessage } from '../../../functions/shared/task.ts';
 import type { Task } from '../../../functions/shared/task.ts';
 import { listKeys } from '../../support/bytes.ts';
 import { checkInvariants } from '../../support/cache-invariants.ts';
-import { auditRecords, createTestCache, testSigner } from '../../support/cache-kit.ts';
+import { auditRecords, createTestCache, testKey, testSigner } from '../../support/cache-kit.ts';
 import type { TestCache } from '../../support/cache-kit.ts';
 import { testPath } from '../../support/cache-paths.ts';
 
@@ -32,6 +37,7 @@ async function deployed(options: {
   readonly sign?: () => Promise<never>;
   readonly env?: Readonly<Record<string, string>>;
   readonly cache?: TestCache;
+  readonly kms?: AwsKmsClients;
 }) {
   const cache = options.cache ?? createTestCache();
   await cache.public.put('niche.json', Buffer.from(formatConfig(cache.config)));
@@ -64,6 +70,7 @@ async function deployed(options: {
     queue,
     buckets: cache,
     signing: { awsKms },
+    kms: options.kms,
   });
   const context = { awsRequestId: 'r-1', getRemainingTimeInMillis: () => 900_000 };
   const publish = createPublishHandler(() => runtime);
@@ -112,7 +119,46 @@ function sqs(...bodies: readonly (object | string)[]): object {
   };
 }
 
+/** A KMS that encrypts nothing, and remembers for whom it was asked. */
+function transparentKms() {
+  const asked: AwsKmsRecipient[] = [];
+  const client = {
+    send: ({ input }: { input: { Plaintext?: Uint8Array; CiphertextBlob?: Uint8Array } }) =>
+      Promise.resolve({ Plaintext: input.CiphertextBlob, CiphertextBlob: input.Plaintext }),
+    destroy: () => undefined,
+  } as unknown as Awaited<ReturnType<AwsKmsClients>>;
+  const clients: AwsKmsClients = (recipient) => {
+    asked.push(recipient);
+    return Promise.resolve(client);
+  };
+  return { asked, clients };
+}
+
 describe('the publish function', () => {
+  it('decrypts its key as itself, whatever role and profile the document names', async () => {
+    const kms = transparentKms();
+    const recipient: AwsKmsRecipient = {
+      kind: 'aws-kms',
+      arn: 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab',
+      role: 'arn:aws:iam::123456789012:role/people',
+      profile: 'work',
+    };
+    const document = await encryptSecret(
+      { version: 1, secretKeys: [formatSecretKey(testKey('test-1', 1))] },
+      [recipient],
+      { wrap: (_, dataKey) => wrapForAwsKms(kms.clients, recipient, dataKey) },
+    );
+    const { cache, invoke, metric } = await deployed({
+      env: { NICHE_SIGNERS: 'secret-key:test-1' },
+      kms: kms.clients,
+    });
+    await cache.private.put('niche.signing.json', Buffer.from(document));
+    await invoke(sqs(s3Event(await cache.stage([await testPath('hello')]))));
+    assert.equal(metric('Published'), 1);
+    const { kind, arn } = recipient;
+    assert.deepEqual(kms.asked, [recipient, { kind, arn }]);
+  });
+
   const eventBridge = (id: BatchId): object => ({
     version: '0',
     source: 'aws.s3',
