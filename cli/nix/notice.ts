@@ -3,7 +3,7 @@ import type { LocalPathInfo } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import { graphQuestionOf, hasOwnHook } from './build-arguments.ts';
 import type { Environment } from './environment.ts';
-import { followGraph } from './follow-graph.ts';
+import { aborting, followGraph } from './follow-graph.ts';
 import { installHook, type Hook } from './hook.ts';
 import { appendNixConfig, type NixConfigEntry } from './nix-config.ts';
 import { nixCommandFeature, type Nix } from './nix.ts';
@@ -75,16 +75,19 @@ export async function startNoticing(options: NoticeOptions): Promise<Noticing> {
 
   async function noticeGraph(): Promise<void> {
     try {
-      const onFailure = (error: NicheError): void => {
-        onWarning(
-          `what was built before is not cached, since nix cannot list it: ${error.message}`,
-        );
-      };
       if (question === null) return;
-      for await (const graph of followGraph(nix, question, { config, ...signals, onFailure })) {
+      for await (const graph of followGraph(nix, question, { config, ...signals })) {
         graphDerivations.resolve(graph.derivations);
         for (const info of graph.outputs) noticeInfo('graph', info);
       }
+    } catch (error) {
+      if (!isNicheError(error, 'nix-failed')) throw error;
+      graphDerivations.resolve(null);
+      // Where the command fails for the same reason, it tells it first, and at length.
+      await aborting(ended.signal);
+      onWarning(
+        `what was built before is not cached, since nix cannot list it: ${reasonOf(error)}`,
+      );
     } finally {
       graphDerivations.resolve(null);
     }
@@ -149,6 +152,12 @@ export async function startNoticing(options: NoticeOptions): Promise<Noticing> {
       folder?.remove();
     },
   };
+}
+
+/** Of what nix said, the line that counts: a trace may come before it, and an excerpt after. */
+function reasonOf({ message }: NicheError): string {
+  const line = message.split('\n').findLast((text) => /^\s*error: ./u.test(text));
+  return line?.trim() ?? message;
 }
 
 async function outputsOf(nix: Nix, { drvPath, outPath }: SpoolEntry): Promise<readonly string[]> {

@@ -148,6 +148,13 @@ for (const nix of everyNix()) {
       const alone = await machine.run('nix-build', ['--no-out-link', '-A', 'broken']);
       assert.equal(failed.status, alone.status);
       assert.match(failed.stderr, /^niche: nothing to upload/m);
+
+      const unknown = await machine.niche([...nixBuild, '-A', 'nowhere'], { env });
+      assert.equal(unknown.status, 1);
+      const [reason = '', ...more] = unknown.stderr.split('niche: ').slice(1);
+      assert.match(reason, /^warning: what was built before .*: error: attribute 'nowhere'.*\n$/);
+      assert.match(more.join(''), /^nothing to upload in .*\n$/);
+      assert.match(unknown.stderr, /^error: .*'nowhere'/);
     });
   });
 }
