@@ -25,7 +25,11 @@ export function addBlock(program: Command, context: Context): void {
       .argument('<path...>', 'store paths or their hashes'),
   )
     .option('--reason <text>', 'why, for whoever asks later', '')
-    .option('--undo', 'let them be published again, by whoever stages them again', false)
+    .option(
+      '--undo',
+      'let them be published again, by whoever stages them again; a machine that saw one in the cache may take a day to do so',
+      false,
+    )
     .option('--json', 'print the result as JSON, one record a line', false)
     .addHelpText(
       'after',
