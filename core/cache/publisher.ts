@@ -180,7 +180,6 @@ export function createPublisher(options: PublisherOptions): Publisher {
     const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
     const claimed = manifest.paths.map(({ path }) => path);
     const publish = async (attempt: BatchAttempt, batchUnderWay: BatchUnderWay) => {
-      const run = { ...(await begin()), underWay: batchUnderWay };
       const openNar = openStagedNars(options.private, id, manifest);
       const logs = stagedLogs(options.private, id.upload, storeDir);
       const batch = manifest.paths.map((claim, index): StagedPath => ({
@@ -209,8 +208,12 @@ export function createPublisher(options: PublisherOptions): Publisher {
       }
 
       const due = await dueNow(budget, id, batch);
-      // Where something died each path is a group: what dies takes all that runs with it.
-      const groups = attempt.isCareful ? due.map((staged) => [staged]) : [due];
+      const [begun, groups] = await Promise.all([
+        begin(),
+        // Where something died each path is a group: what dies takes all that runs with it.
+        attempt.isCareful ? due.map((staged) => [staged]) : logs.inGroups(due),
+      ]);
+      const run = { ...begun, underWay: batchUnderWay };
       const published: Published[] = [];
       let count = 0;
       for (const group of groups) {

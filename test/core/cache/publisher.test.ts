@@ -55,6 +55,39 @@ describe('publishing a batch', () => {
     });
   }
 
+  it('holds no more build logs at once than some, however many are staged', async () => {
+    const cache = createTestCache();
+    const mib = 2 ** 20;
+    const names = [...Array(6).keys()].map(
+      (index) => `0000000000000000000000000000000${index}-p.drv`,
+    );
+    const paths = await Promise.all(
+      names.map((name) => testPath(name, { deriver: `/nix/store/${name}` })),
+    );
+    const log = Buffer.alloc(15 * mib, 'x');
+    const id = await cache.stage(paths, {
+      logs: Object.fromEntries(names.map((name) => [name, log])),
+    });
+    let held = 0;
+    let most = 0;
+    const publisher = cache.publisher({
+      hooks: {
+        after: (operation, key) => {
+          if (operation === 'get' && key.endsWith('.log')) held += 1;
+          if (operation === 'put' && key.startsWith('log/')) held -= 1;
+          most = Math.max(most, held);
+        },
+      },
+    });
+    await cache.publish(id, publisher);
+    assert.ok(most <= 2, `${most} logs of 15 MiB`);
+    assert.equal((await listKeys(cache.public, 'log/')).length, paths.length);
+    for (const { info } of paths) {
+      assert.equal((await cache.receipt(id.upload, info))?.status, 'published');
+    }
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
   it('takes away what is staged of one whose manifest it refuses', async () => {
     const cache = createTestCache();
     const { nar } = await testPath('hello');
