@@ -6,6 +6,7 @@ import { dependents, resign } from '../../../core/cache/resign.ts';
 import type { ResignOptions } from '../../../core/cache/resign.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { secretKeySigner } from '../../../core/signing/secret-key.ts';
+import { listKeys } from '../../support/bytes.ts';
 import { CrashError, crashAtWrite } from '../../support/crash.ts';
 import { countResigned, writeNarInfos } from '../../support/many-narinfos.ts';
 import { memoryBucket, memoryStore } from '../../support/memory-bucket.ts';
@@ -34,6 +35,27 @@ test('a narinfo that is damaged keeps no other from being signed, nor a key from
   assert.equal(tally.signed, count - 1);
   assert.deepEqual(tally.unverified, [damaged]);
   assert.deepEqual(await dependents(options(bucket), formatPublicKey(old.publicKey)), []);
+});
+
+test('a narinfo that no key of the cache has signed is not signed either', async () => {
+  const bucket = memoryBucket();
+  const strange = await writeNarInfos(bucket, generateSecretKey('old-1'), 1);
+  assert.deepEqual((await resign(options(bucket))).unverified, [...strange.keys()]);
+  assert.equal((await countResigned(bucket, strange, 'next-2')).untouched, 1);
+});
+
+test('resign changes nothing with a signer that lies, once it is stopped, nor where another’s change could be undone', async () => {
+  const bucket = memoryBucket();
+  const before = await writeNarInfos(bucket, old, count);
+  const signer = secretKeySigner(formatSecretKey(next));
+  const liar = { ...signer, sign: () => signer.sign('something else') };
+  await assert.rejects(resign({ ...options(bucket), signers: [liar] }), { code: 'wrong-key' });
+  const signal = AbortSignal.abort();
+  await assert.rejects(resign({ ...options(bucket), signal }), { code: 'aborted' });
+  const capabilities = { ...bucket.capabilities, conditionalReplace: false };
+  await assert.rejects(resign(options({ ...bucket, capabilities })), { code: 'usage' });
+  assert.equal((await countResigned(bucket, before, 'next-2')).untouched, count);
+  assert.deepEqual(await listKeys(bucket, 'audit/'), []);
 });
 
 test('resign that dies at any write and is run again has signed all, and touched nothing else', async () => {

@@ -117,6 +117,20 @@ describe('staging', () => {
     assert.deepEqual(events, ['one', '0.nars', 'two', '1.nars', 'three', '2.nars']);
   });
 
+  it('takes away a batch whose manifest the storage has no room for, and nothing after another failure', async () => {
+    for (const fault of ['full', 'unavailable'] as const) {
+      const cache = createTestCache();
+      const bucket = faultyBucket(cache.private, (operation, key) =>
+        operation === 'put' && key.endsWith('.json') ? fault : undefined,
+      );
+      const { staged, failure } = await stageAll(cache, [local(a)], { bucket });
+      assert.deepEqual(staged, []);
+      assert.ok(isNicheError(failure, `storage-${fault}`));
+      // The manifest may be there all the same, its answer lost.
+      assert.equal((await listKeys(cache.private)).length, fault === 'full' ? 0 : 1);
+    }
+  });
+
   it('leaves out what is gone or not what Nix registered, and stages the rest', async () => {
     const cache = createTestCache();
     const gone: LocalPath = {
