@@ -13,6 +13,9 @@ export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
 export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
 export const logKey = (drvName: string): string => `log/${drvName}`;
 
+/** Of what every reader fetches. */
+export const narPrefix = 'nar/';
+
 export const stagingPrefix = 'staging/';
 export const uploadPrefix = (upload: string): string => `${stagingPrefix}${upload}/`;
 export const manifestKey = ({ upload, batch }: BatchId): string =>
@@ -120,7 +123,7 @@ const json = 'application/json';
 export function contentTypeOf(key: string): string {
   if (key === cacheInfoKey) return 'text/x-nix-cache-info';
   if (key.endsWith('.narinfo')) return 'text/x-nix-narinfo';
-  if (key.startsWith('nar/')) return 'application/x-nix-nar';
+  if (key.startsWith(narPrefix)) return 'application/x-nix-nar';
   if (key.startsWith('log/') || key.endsWith('.log')) return 'text/plain; charset=utf-8';
   if (key.endsWith('.jsonl')) return 'application/x-ndjson';
   if (key.endsWith('.json') || key.endsWith('.ls')) return json;
@@ -129,7 +132,8 @@ export function contentTypeOf(key: string): string {
 
 /** The `Cache-Control` under which the object is stored and served. */
 export function cacheControlOf(key: string): string | undefined {
-  if (key.startsWith('nar/') || key.endsWith('.ls')) return 'public, max-age=31536000, immutable';
+  if (key.startsWith(narPrefix) || key.endsWith('.ls'))
+    return 'public, max-age=31536000, immutable';
   if (key === configKey || key === privateConfigKey || key === signingKey) return 'no-cache';
   return undefined;
 }

@@ -11,7 +11,7 @@ import { compressZstd, decompressZstd, frameBytes, narSuffix } from './compressi
 import type { CacheConfig, Compression } from './config.ts';
 import { createFileTally, fileFacts } from './file-tally.ts';
 import type { FileFacts } from './file-tally.ts';
-import { contentTypeOf, cacheControlOf } from './layout.ts';
+import { cacheControlOf, contentTypeOf, narPrefix } from './layout.ts';
 import { createNarCheck } from './nar-check.ts';
 import type { NarCheck, NarFacts } from './nar-check.ts';
 import { writeObject } from './objects.ts';
@@ -59,7 +59,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   function keyOf(claim: PathInfo, distinct: boolean): string {
     const suffix = distinct ? `-${randomBytes(8).toString('hex')}` : '';
     const name = encodeBase32(parseHash(claim.narHash).digest);
-    return `nar/${name}${suffix}${narSuffix[compression.kind]}`;
+    return `${narPrefix}${name}${suffix}${narSuffix[compression.kind]}`;
   }
 
   function encode(source: AsyncIterable<Uint8Array>, claim: PathInfo): AsyncIterable<Uint8Array> {

@@ -2,6 +2,7 @@ import { toError } from '../errors.ts';
 import type { Bucket, ObjectInfo } from '../storage/bucket.ts';
 import {
   attemptsPrefix,
+  narPrefix,
   parseManifestKey,
   parsePendingKey,
   pendingPrefix,
@@ -70,9 +71,9 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     (await deleteOlder(options.private, attemptsPrefix, isLeftover)) +
     (await deleteOlder(options.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
   const cutOff = new Date(now - uploadHours * hourMs);
-  for (const bucket of new Set([options.public, options.private])) {
-    await bucket.sweepUploads?.(cutOff);
-  }
+  // Whatever else is under way in these buckets may be somebody else's.
+  await options.private.sweepUploads?.(stagingPrefix, cutOff);
+  await options.public.sweepUploads?.(narPrefix, cutOff);
   const [failure] = failures;
   if (failure) throw failure;
   return { published, deleted };

@@ -51,10 +51,11 @@ export interface Bucket {
   /** Deletes what is there of `keys`; a key that is missing is no failure. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
   /**
-   * Removes what is left of uploads that nobody has ended or written to since `olderThan`; returns
-   * how many. Absent where a storage keeps nothing of them.
+   * Removes what is left of uploads to keys that start with `prefix` and that nobody has ended or written
+   * to since `olderThan`; returns how many. A storage in which nobody else can have any may not heed
+   * `prefix`. Absent where a storage keeps nothing of them.
    */
-  sweepUploads?(olderThan: Date): Promise<number>;
+  sweepUploads?(prefix: string, olderThan: Date): Promise<number>;
 }
 
 /** What a storage can promise; callers ask before they rely on it. */

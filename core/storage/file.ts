@@ -77,7 +77,7 @@ export function openFileBucket(directory: string): Bucket {
       }
       root.check();
     },
-    async sweepUploads(olderThan) {
+    async sweepUploads(_, olderThan) {
       return sweepTemporaries(root, olderThan);
     },
   };

@@ -82,7 +82,11 @@ function describe(keys: readonly string[], prefix: string): string {
 }
 
 /** {@link Bucket.sweepUploads}. */
-export async function sweepS3Uploads(session: S3Session, olderThan: Date): Promise<number> {
+export async function sweepS3Uploads(
+  session: S3Session,
+  prefix: string,
+  olderThan: Date,
+): Promise<number> {
   const action = `removing unfinished uploads in ${session.url}`;
   let removed = 0;
   let marker: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } = {};
@@ -93,7 +97,7 @@ export async function sweepS3Uploads(session: S3Session, olderThan: Date): Promi
         client.send(
           new sdk.ListMultipartUploadsCommand({
             Bucket: session.bucket,
-            Prefix: session.location.prefix,
+            Prefix: session.location.prefix + prefix,
             ...marker,
           }),
         ),

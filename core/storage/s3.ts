@@ -76,6 +76,6 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
       throwIfAborted(request?.signal, `deleting in ${url}`);
       return deleteObjects(session, keys, request);
     },
-    sweepUploads: (olderThan) => sweepS3Uploads(session, olderThan),
+    sweepUploads: (prefix, olderThan) => sweepS3Uploads(session, prefix, olderThan),
   };
 }

@@ -284,7 +284,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       proxy.inject(() => null);
       await upload.abort();
       assert.deepEqual(await listKeys(bucket), []);
-      assert.equal((await bucket.sweepUploads?.(new Date(Date.now() + 3_600_000))) ?? 0, 0);
+      assert.equal((await bucket.sweepUploads?.('', new Date(Date.now() + 3_600_000))) ?? 0, 0);
     });
 
     on('asks one thing after the other through one connection', async ({ bucket, proxy }) => {

@@ -149,6 +149,17 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       assert.equal((await bucket.head('d'))?.size, partBytes + 1);
     });
 
+    it('leaves unfinished uploads of other keys to whose they are', async () => {
+      const server = await started();
+      const bucket = open(server, await server.emptyUrl());
+      const upload = await bucket.upload('theirs/object');
+      await upload.write(patternBytes(partBytes + 1));
+      const soon = new Date(Date.now() + 3_600_000);
+      assert.equal(await bucket.sweepUploads?.('ours/', soon), 0);
+      await upload.commit();
+      assert.deepEqual(await listKeys(bucket), ['theirs/object']);
+    });
+
     it('says what is wrong with a bucket, a key, an endpoint or its scheme', async () => {
       const server = await started();
       const url = server.url(await server.createBucket());

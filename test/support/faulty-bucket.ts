@@ -74,7 +74,10 @@ export function faultyBucket(bucket: Bucket, choose: FaultChooser): Bucket {
     },
     ...(bucket.sweepUploads === undefined
       ? {}
-      : { sweepUploads: (olderThan) => bucket.sweepUploads?.(olderThan) ?? Promise.resolve(0) }),
+      : {
+          sweepUploads: (prefix, olderThan) =>
+            bucket.sweepUploads?.(prefix, olderThan) ?? Promise.resolve(0),
+        }),
   };
 }
 

@@ -178,15 +178,20 @@ describe('the sweep', () => {
     assert.deepEqual((await listKeys(cache.private, 'staging/')).length, 2);
   });
 
-  it('ends unfinished uploads of a day ago, once where both roots are one', async () => {
+  it('ends unfinished uploads of a day ago, of what a cache has and of nothing else', async () => {
     const cache = createTestCache();
-    const cutOffs: Date[] = [];
+    const swept: [string, Date][] = [];
     const bucket = {
       ...cache.private,
-      sweepUploads: (olderThan: Date) => Promise.resolve(cutOffs.push(olderThan)),
+      sweepUploads: (prefix: string, olderThan: Date) =>
+        Promise.resolve(swept.push([prefix, olderThan])),
     };
     const options = { publisher: cache.publisher(), waitingDays: 7, staleMs: 0, now: cache.now };
     await sweep({ ...options, private: bucket, public: bucket });
-    assert.deepEqual(cutOffs, [new Date(cache.now().getTime() - dayMs)]);
+    const dayAgo = new Date(cache.now().getTime() - dayMs);
+    assert.deepEqual(swept, [
+      ['staging/', dayAgo],
+      ['nar/', dayAgo],
+    ]);
   });
 });

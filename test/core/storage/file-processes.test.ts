@@ -33,6 +33,6 @@ it('shows nothing of an upload whose process was killed, and can be swept', asyn
   assert.equal(await bucket.get('nar/unfinished'), null);
   assert.deepEqual(await listKeys(bucket), []);
   assert.equal((await readdir(join(directory, '.niche-tmp'))).length, 1);
-  assert.equal(await bucket.sweepUploads?.(new Date(Date.now() + 60_000)), 1);
+  assert.equal(await bucket.sweepUploads?.('', new Date(Date.now() + 60_000)), 1);
   assert.deepEqual(await readdir(join(directory, '.niche-tmp')), []);
 });

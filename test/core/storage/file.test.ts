@@ -112,7 +112,7 @@ describe('a bucket in a directory: its files', () => {
     const yesterday = new Date(Date.now() - 86_400_000);
     await utimes(join(directory, '.niche-tmp', name!), yesterday, yesterday);
     const recent = await bucket.upload('recent');
-    assert.equal(await bucket.sweepUploads?.(new Date(Date.now() - 3_600_000)), 1);
+    assert.equal(await bucket.sweepUploads?.('', new Date(Date.now() - 3_600_000)), 1);
     assert.equal(await recent.commit(), 'created');
     assert.deepEqual(await listKeys(bucket), ['recent']);
   });
@@ -273,7 +273,7 @@ describe('a bucket in a directory that is gone', () => {
       await assert.rejects(listKeys(fresh), unavailable);
       await assert.rejects(listKeys(fresh, 'folder/'), unavailable);
       await assert.rejects(fresh.delete(['folder/object']), unavailable);
-      await assert.rejects(fresh.sweepUploads!(new Date()), unavailable);
+      await assert.rejects(fresh.sweepUploads!('', new Date()), unavailable);
     }
     await assert.rejects(stat(directory), { code: 'ENOENT' });
   });
