@@ -34,6 +34,8 @@ export function addRootOptions(command: Command): Command {
     .option(
       '--substituter <url>',
       'where everyone reads the cache (default: the bucket’s own address)',
+      // As Nix reads it: readers ask for a path below it.
+      (text: string) => text.replace(/\/+$/, ''),
     )
     .option(
       '--create',

@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { runNiche } from '../../support/cli.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'niche-roots-'));
+after(() => rm(folder, { recursive: true }));
+
+test('where a cache is read ends in no slash, below which readers would find nothing', async () => {
+  const { status, stderr } = await runNiche(
+    ['init', join(folder, 'cache'), '--name', 'acme', '--substituter', 'https://cache.test/acme//'],
+    { env: { HOME: folder, PATH: '' } },
+  );
+  assert.deepEqual([status, stderr], [0, '']);
+  const config = await readFile(join(folder, 'cache/niche.json'), 'utf8');
+  assert.equal(
+    (JSON.parse(config) as { substituter: string }).substituter,
+    'https://cache.test/acme',
+  );
+});
