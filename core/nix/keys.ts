@@ -26,13 +26,21 @@ export interface Signature {
 const seedBytes = nacl.sign.seedLength;
 const nameGrammar = /^[^:\s\p{Cc}]+$/u;
 
-/** @throws NicheError `malformed-key` */
+/**
+ * The message of a refusal shows a name and nothing behind it: what came may be the secret half.
+ *
+ * @throws NicheError `malformed-key`
+ */
 export function parsePublicKey(text: string): PublicKey {
   const named = parseNamed(text, nacl.sign.publicKeyLength);
   if (named === null) {
+    const [, name] = /^([^:]*):/.exec(text) ?? [];
+    const which =
+      name === undefined ? 'a public key without a name' : `the public key ${quote(name)}`;
+    const got = parseNamed(text, nacl.sign.secretKeyLength) === null ? '' : ', got a secret key';
     throw new NicheError(
       'malformed-key',
-      `reading the public key ${quote(text)}: expected <name>:<base64 of ${nacl.sign.publicKeyLength} bytes>`,
+      `reading ${which}: expected <name>:<base64 of ${nacl.sign.publicKeyLength} bytes>${got}`,
     );
   }
   return { name: named.name, key: named.bytes };

@@ -48,5 +48,7 @@ export function formatSignerSpec({ kind, key, name }: SignerSpec): string {
 }
 
 function refusal(text: string): NicheError {
-  return new NicheError('invalid-signer', `reading a signer: ${expected}; got ${quote(text)}`);
+  // In place of a key's name may stand the key itself.
+  const got = /^secret-key:./s.test(text) ? 'secret-key: with what is no name' : quote(text);
+  return new NicheError('invalid-signer', `reading a signer: ${expected}; got ${got}`);
 }

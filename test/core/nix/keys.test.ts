@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { messageOf } from '../../../core/errors.ts';
+import { isNicheError, messageOf } from '../../../core/errors.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -146,6 +146,18 @@ test('keys that cannot be are refused, and no secret is shown', () => {
   refuses('malformed-key', () => generateSecretKey('a:b'));
   refuses('malformed-key', () => generateSecretKey(''));
   refuses('malformed-key', () => generateSecretKey('a', new Uint8Array(31)));
+});
+
+test('a secret key given for a public one is in no message', () => {
+  const secret = formatSecretKey(key);
+  const [name = '', base64 = ''] = secret.split(':');
+  for (const text of [secret, `${secret}\n`, `${name}:${name}:${base64}`, base64]) {
+    assert.throws(
+      () => parsePublicKey(text),
+      (error) => isNicheError(error, 'malformed-key') && !error.message.includes(base64.slice(0, 8)),
+    );
+  }
+  assert.throws(() => parsePublicKey(secret), /"cache\.example\.org-1".*got a secret key/);
 });
 
 test('the corpus: keys', { skip }, () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isNicheError } from '../../../core/errors.ts';
 import { formatSignerSpec, parseSignerSpec } from '../../../core/signing/signer-spec.ts';
 import { refuses } from '../../support/refuses.ts';
 
@@ -43,4 +44,11 @@ describe('a signer spec', () => {
       refuses('invalid-signer', () => parseSignerSpec(text));
     });
   }
+
+  it('shows nothing of a secret key that stands where its name belongs', () => {
+    assert.throws(
+      () => parseSignerSpec('secret-key:acme-1:c2VjcmV0IQ=='),
+      (error) => isNicheError(error, 'invalid-signer') && !error.message.includes('c2VjcmV0'),
+    );
+  });
 });
