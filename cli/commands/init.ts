@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError } from '../../core/errors.ts';
 import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
@@ -12,6 +12,7 @@ import type { Recipient } from '../../core/secrets/recipient.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
 import { shellWord } from '../../core/shell-word.ts';
+import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
@@ -24,7 +25,7 @@ import { addRootOptions, makeDirectory, prepareRoots, whyUnreadable } from '../i
 import type { RootFlags, Roots } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
-import { chooseSigningKeys, parseSigner } from '../init/signing-key.ts';
+import { chooseSigningKeys } from '../init/signing-key.ts';
 import { openNix } from '../nix/nix.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
@@ -67,7 +68,7 @@ export function addInit(program: Command, context: Context): void {
       new Option(
         '--signer <key>',
         'sign with a key that never leaves its KMS: aws-kms:<ARN, id or alias/…> or gcp-kms:<key version>, perhaps with ?name=<key name>',
-      ).argParser(parseSigner),
+      ).argParser(parseSignerSpec),
     )
     .option('--create-key', 'make the key of AWS KMS that --signer names by its alias', false)
     .option(
@@ -234,12 +235,9 @@ function upstreamsOf(flags: InitFlags, substituters: readonly string[]): CacheCo
 function addUpstream(text: string, before: InitFlags['upstream'] | true): InitFlags['upstream'] {
   const parts = /^(.*?)=([^=:]+:.+)$/.exec(text);
   const [, url = '', publicKey = ''] = parts ?? [];
-  try {
-    if (!URL.canParse(url)) throw new NicheError('invalid-url', 'expected URL=KEY');
-    parsePublicKey(publicKey);
-  } catch (error) {
-    throw new InvalidArgumentError(messageOf(error));
-  }
+  // No InvalidArgumentError: it would be told with the value, which may hold a secret key by mistake.
+  if (!URL.canParse(url)) throw new NicheError('invalid-url', '--upstream: expected URL=KEY');
+  parsePublicKey(publicKey);
   return [...(Array.isArray(before) ? before : []), { url, publicKey }];
 }
 

@@ -13,13 +13,13 @@ import {
   generateSecretKey,
   parseSecretKey,
 } from '../../core/nix/keys.ts';
-import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
+import { formatSignerSpec, parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import { isErrno } from '../../core/storage/file-errors.ts';
 import { nameCache, normalizeCacheUrl, sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../identities.ts';
-import { parseSigner, publicKeyOf } from '../init/signing-key.ts';
+import { publicKeyOf } from '../init/signing-key.ts';
 import { openNamedCache, ownAccess } from '../open-cache.ts';
 import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
 import { addCacheOption } from '../upload/options.ts';
@@ -79,7 +79,7 @@ Examples:
     .option(
       '--signer <key>',
       'the key of a KMS instead: aws-kms:<ARN, id or alias/…>?name=<key name>',
-      parseSigner,
+      parseSignerSpec,
     )
     .option('-u, --cache-url <url>', 'the cache whose key it should be')
     .option('--json', 'print the result as JSON', false)

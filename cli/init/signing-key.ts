@@ -1,7 +1,5 @@
-import { InvalidArgumentError } from 'commander';
-
 import { signingDocument } from '../../core/cache/secret-config.ts';
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError } from '../../core/errors.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -11,7 +9,7 @@ import {
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import { openAwsKms } from '../../core/signing/aws-kms.ts';
 import { openGcpKms } from '../../core/signing/gcp-kms.ts';
-import { formatSignerSpec, parseSignerSpec } from '../../core/signing/signer-spec.ts';
+import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Context } from '../context.ts';
 import { nonEmpty } from '../nix/environment.ts';
@@ -137,13 +135,4 @@ function describeKey(file: string | null, isNew: boolean, { publishers }: Reader
   if (file === null) return encrypted;
   const remark = isNew ? ' (new: keep a copy, it cannot be made again)' : '';
   return `${file}${remark}${encrypted === '' ? '' : `; also ${encrypted}`}`;
-}
-
-/** A `--signer` of the command line. */
-export function parseSigner(text: string): SignerSpec {
-  try {
-    return parseSignerSpec(text);
-  } catch (error) {
-    throw new InvalidArgumentError(messageOf(error));
-  }
 }

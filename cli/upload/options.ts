@@ -40,13 +40,14 @@ export interface UploadFlags {
 
 const defaultWaitMs = 120_000;
 
-/** One more value of `--public-key`. */
+/**
+ * One more value of `--public-key`.
+ *
+ * @throws NicheError `malformed-key`; an InvalidArgumentError would be told with the value, which
+ *   may be a secret key by mistake
+ */
 export function addPublicKey(text: string, before: readonly string[] = []): readonly string[] {
-  try {
-    parsePublicKey(text);
-  } catch (error) {
-    throw new InvalidArgumentError(messageOf(error));
-  }
+  parsePublicKey(text);
   return [...before, text];
 }
 

@@ -165,7 +165,12 @@ test('pinned keys', async () => {
   const malformed = await runNiche(['verify', '-u', bucket.url, '--public-key', 'what']);
   assert.equal(malformed.status, 1);
   assert.equal(malformed.stdout, '');
-  assert.match(malformed.stderr, /reading the public key "what": expected <name>:<base64 of 32/);
+  assert.match(malformed.stderr, /a public key without a name: expected <name>:<base64 of 32/);
+  const secret = Buffer.alloc(64, 7).toString('base64');
+  const wrongHalf = await runNiche(['verify', '-u', bucket.url, '--public-key', `k:${secret}`]);
+  assert.equal(wrongHalf.status, 1);
+  assert.match(wrongHalf.stderr, /the public key "k": .*got a secret key/);
+  assert.ok(!wrongHalf.stderr.includes(secret.slice(0, 8)));
 });
 
 test('an upstream that is down is not held against the cache', async (t) => {

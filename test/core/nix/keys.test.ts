@@ -154,7 +154,8 @@ test('a secret key given for a public one is in no message', () => {
   for (const text of [secret, `${secret}\n`, `${name}:${name}:${base64}`, base64]) {
     assert.throws(
       () => parsePublicKey(text),
-      (error) => isNicheError(error, 'malformed-key') && !error.message.includes(base64.slice(0, 8)),
+      (error) =>
+        isNicheError(error, 'malformed-key') && !error.message.includes(base64.slice(0, 8)),
     );
   }
   assert.throws(() => parsePublicKey(secret), /"cache\.example\.org-1".*got a secret key/);
