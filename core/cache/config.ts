@@ -24,7 +24,8 @@ const publicKey = z.string().superRefine((text, context) => {
   try {
     parsePublicKey(text);
   } catch (error) {
-    context.addIssue({ code: 'custom', message: messageOf(error) });
+    // What came may be the secret half: the message says what of it may be shown.
+    context.addIssue({ code: 'custom', message: messageOf(error), params: { isHidden: true } });
   }
 });
 
@@ -138,7 +139,7 @@ function parseJson(text: string, where: string): unknown {
   }
 }
 
-/** What zod found, one clause an issue, each with the field and the value that came. */
+/** What zod found, one clause an issue, each with the field and the value that came, if it may be shown. */
 export function describeIssues(error: z.ZodError, document: unknown): string {
   return error.issues
     .slice(0, 5)
@@ -150,7 +151,8 @@ export function describeIssues(error: z.ZodError, document: unknown): string {
       }
       const value = valueAt(document, issue.path);
       if (value === undefined) return `${field} is missing`;
-      return `${field}: ${lowerFirst(issue.message)} (got ${shown(value)})`;
+      const isHidden = issue.code === 'custom' && issue.params?.['isHidden'] === true;
+      return `${field}: ${lowerFirst(issue.message)}${isHidden ? '' : ` (got ${shown(value)})`}`;
     })
     .join('; ');
 }

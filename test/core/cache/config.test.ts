@@ -5,6 +5,7 @@ import { initCache } from '../../../core/cache/init.ts';
 import { openCache, openCacheReader } from '../../../core/cache/open-cache.ts';
 import { isNicheError } from '../../../core/errors.ts';
 import { parseCacheInfo } from '../../../core/nix/cache-info.ts';
+import { formatSecretKey } from '../../../core/nix/keys.ts';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -71,6 +72,23 @@ describe('niche.json', () => {
     for (const text of ['', 'x', '[]', 'null', '{}', '{"version":1', '\u001b']) {
       refuses('malformed-config', () => parseConfig(text, 'x'), text);
     }
+  });
+
+  it('shows nothing of a secret key that lies where a public one belongs', () => {
+    const secret = formatSecretKey(testKey('test-1'));
+    const text = JSON.stringify({
+      ...config,
+      publicKeys: [secret],
+      upstreams: [{ ...upstream, publicKey: secret }],
+    });
+    assert.throws(
+      () => parseConfig(text, 'x'),
+      ({ message }: Error) => {
+        assert.match(message, /publicKeys\.0: .*got a secret key; upstreams\.0\.publicKey: /);
+        assert.ok(!message.includes(secret.slice(-80, -8)));
+        return true;
+      },
+    );
   });
 });
 
