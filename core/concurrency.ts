@@ -77,3 +77,31 @@ export function createLimit(limit: number): <T>(work: () => Promise<T>) => Promi
     }
   };
 }
+
+/**
+ * Gathers what comes at once into groups: what comes while one is worked on, not even begun, is the next.
+ *
+ * @param work never rejects
+ * @returns what takes one more, and returns at once
+ */
+export function createGathering<T>(work: (group: readonly T[]) => Promise<void>): (one: T) => void {
+  let waiting: T[] = [];
+  let isRunning = false;
+
+  async function run(): Promise<void> {
+    while (waiting.length > 0) {
+      const group = waiting;
+      waiting = [];
+      await work(group);
+    }
+    isRunning = false;
+  }
+
+  return (one) => {
+    waiting.push(one);
+    if (isRunning) return;
+    isRunning = true;
+    // Not before everyone who has something by now has said so.
+    setImmediate(() => void run());
+  };
+}

@@ -1,3 +1,4 @@
+import { createGathering } from '../concurrency.ts';
 import { compressHere, compressTogether } from './compress-frame.ts';
 import type { Uncompressed } from './compress-frame.ts';
 
@@ -11,8 +12,7 @@ interface Waiting extends Uncompressed {
   readonly settled: PromiseWithResolvers<Uint8Array>;
 }
 
-let waiting: Waiting[] = [];
-let isRunning = false;
+const compress = createGathering(compressPack);
 
 /**
  * Compresses what is small, up to {@link smallBytes}, as one frame: with others that come at once on
@@ -21,23 +21,13 @@ let isRunning = false;
  */
 export function compressSmall(contents: Uint8Array, level: number): Promise<Uint8Array> {
   const settled = Promise.withResolvers<Uint8Array>();
-  waiting.push({ contents, level, settled });
-  if (!isRunning) {
-    isRunning = true;
-    // Not before everyone who has something to compress by now has said so.
-    setImmediate(() => void compressWaiting());
-  }
+  compress({ contents, level, settled });
   return settled.promise;
 }
 
-async function compressWaiting(): Promise<void> {
-  while (waiting.length > 0) {
-    const pack = waiting;
-    waiting = [];
-    if (pack.length < fewestForThread) for (const one of pack) settleHere(one);
-    else await settleTogether(pack);
-  }
-  isRunning = false;
+async function compressPack(pack: readonly Waiting[]): Promise<void> {
+  if (pack.length < fewestForThread) for (const one of pack) settleHere(one);
+  else await settleTogether(pack);
 }
 
 function settleHere(one: Waiting): void {

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { createGathering } from '../concurrency.ts';
 import type { PutOutcome } from './bucket.ts';
 import type { FileRoot } from './file-root.ts';
 import { syncFolder } from './file-sync.ts';
@@ -26,8 +27,7 @@ interface Member extends SmallPut {
   readonly settled: PromiseWithResolvers<PutOutcome>;
 }
 
-let waiting: Member[] = [];
-let isRunning = false;
+const put = createGathering(putGroup);
 
 /**
  * Stores a small object together with others of this process, of whichever bucket: what comes while
@@ -37,24 +37,10 @@ let isRunning = false;
  *
  * @returns once it is visible, and on the disk if it is to be durable
  */
-export function putTogether(root: FileRoot, put: SmallPut): Promise<PutOutcome> {
+export function putTogether(root: FileRoot, object: SmallPut): Promise<PutOutcome> {
   const settled = Promise.withResolvers<PutOutcome>();
-  waiting.push({ ...put, root, settled });
-  if (!isRunning) {
-    isRunning = true;
-    // Not before everyone who has something to store by now has said so.
-    setImmediate(() => void putWaiting());
-  }
+  put({ ...object, root, settled });
   return settled.promise;
-}
-
-async function putWaiting(): Promise<void> {
-  while (waiting.length > 0) {
-    const group = waiting;
-    waiting = [];
-    await putGroup(group);
-  }
-  isRunning = false;
 }
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { createLimit, eachConcurrent } from '../../core/concurrency.ts';
+import { createGathering, createLimit, eachConcurrent } from '../../core/concurrency.ts';
 
 /** 0, 1, 2 … up to and without `end`; tells how many were taken. */
 function numbers(end: number): { source: AsyncIterable<number>; taken: () => number } {
@@ -94,4 +94,33 @@ test('what is limited runs in order, never more at once than allowed, and a fail
     assert.equal(most, limit);
     assert.equal(await run(() => Promise.resolve('after')), 'after');
   }
+});
+
+test('a gathering hands over what comes at once, and what comes meanwhile as the next', async () => {
+  const groups: (readonly number[])[] = [];
+  const ended = Promise.withResolvers<undefined>();
+  const add = createGathering<number>(async (group) => {
+    groups.push(group);
+    if (groups.length === 1) {
+      add(3);
+      await turn();
+      add(4);
+    } else {
+      ended.resolve(undefined);
+    }
+  });
+  add(1);
+  add(2);
+  assert.deepEqual(groups, []);
+  await ended.promise;
+  assert.deepEqual(groups, [
+    [1, 2],
+    [3, 4],
+  ]);
+  // It begins anew once it was through.
+  await turn();
+  add(5);
+  await turn();
+  await turn();
+  assert.deepEqual(groups[2], [5]);
 });

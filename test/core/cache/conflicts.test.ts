@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { blockedKey, narInfoKey } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
+import type { Publisher } from '../../../core/cache/publisher.ts';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import type { Signer } from '../../../core/signing/signer.ts';
@@ -73,6 +74,18 @@ describe('a path that is published already', () => {
   });
 });
 
+/** A publisher during whose work, once it has stored a NAR, the path is withdrawn. */
+function withdrawing(cache: TestCache, { info }: TestPath): Publisher {
+  return cache.publisher({
+    hooks: {
+      after: async (operation, key) => {
+        if (operation !== 'put' || !key.startsWith('nar/')) return;
+        await cache.private.put(blockedKey(storeHash(info.path)), Buffer.alloc(0));
+      },
+    },
+  });
+}
+
 describe('a withdrawn path', () => {
   it('is refused, and does not count as present', async () => {
     const cache = createTestCache();
@@ -124,15 +137,7 @@ describe('a withdrawn path', () => {
   it('is refused even when it is withdrawn while it is being published', async () => {
     const cache = createTestCache();
     const id = await cache.stage([glibc]);
-    const publisher = cache.publisher({
-      hooks: {
-        after: async (operation, key) => {
-          if (operation !== 'put' || !key.startsWith('nar/')) return;
-          await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
-        },
-      },
-    });
-    await cache.publish(id, publisher);
+    await cache.publish(id, withdrawing(cache, glibc));
     assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
     assert.deepEqual(await check(cache), new Map());
     assert.deepEqual(await auditRecords(cache), []);
@@ -143,15 +148,7 @@ describe('a withdrawn path', () => {
     it(`keeps back what refers to it in its batch, when that is withdrawn meanwhile, ${how}`, async () => {
       const cache = createTestCache({ createsInOrder });
       const id = await cache.stage([glibc, hello]);
-      const publisher = cache.publisher({
-        hooks: {
-          after: async (operation, key) => {
-            if (operation !== 'put' || !key.startsWith('nar/')) return;
-            await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
-          },
-        },
-      });
-      await cache.publish(id, publisher);
+      await cache.publish(id, withdrawing(cache, glibc));
       assert.deepEqual(await check(cache), new Map());
       assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
       assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
