@@ -13,10 +13,10 @@ import { manifestKey, stagedNarsKey } from '../core/cache/layout.ts';
 import { formatManifest } from '../core/cache/manifest.ts';
 import { newUploadId } from '../core/cache/upload-id.ts';
 import { openAwsKms } from '../core/signing/aws-kms.ts';
-import { openS3Bucket } from '../core/storage/s3.ts';
-import { parseS3Url } from '../core/storage/s3-url.ts';
-import { testPath } from '../test/support/cache-paths.ts';
-import { startMinistack } from '../test/support/ministack.ts';
+import { openS3Bucket } from '../core/storage/s3/driver.ts';
+import { parseS3Url } from '../core/storage/s3/url.ts';
+import { testPath } from '../test/support/cache/paths.ts';
+import { startMinistack } from '../test/support/servers/ministack.ts';
 import { spread } from './result.ts';
 
 const checkout = join(import.meta.dirname, '..');

@@ -1,8 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { installHook } from '../cli/nix/hook.ts';
-import { graph } from '../test/support/nix-lab-graph.ts';
+import { installHook } from '../cli/watch/hook.ts';
+import { graph } from '../test/support/lab/nix-graph.ts';
 import { makeCache, openBenchLab } from './lab.ts';
 import { measure } from './measure.ts';
 import type { Command, Cost } from './measure.ts';

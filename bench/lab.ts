@@ -4,8 +4,8 @@ import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { availableNix, createNixLab } from '../test/support/nix-lab.ts';
-import type { NixLab } from '../test/support/nix-lab.ts';
+import { availableNix, createNixLab } from '../test/support/lab/nix-lab.ts';
+import type { NixLab } from '../test/support/lab/nix-lab.ts';
 import type { Command } from './measure.ts';
 
 /** A machine with the newest Nix at hand, a cache of ours, and the CLI to fill it. */

@@ -6,12 +6,12 @@ import type { AddressInfo } from 'node:net';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { availableNix } from '../test/support/nix-lab.ts';
-import { startFaultProxy } from '../test/support/fault-proxy.ts';
-import type { ProxiedRequest } from '../test/support/fault-proxy.ts';
-import { startS3Server } from '../test/support/s3-servers.ts';
-import type { S3Server } from '../test/support/s3-servers.ts';
-import { startSlowLink } from '../test/support/slow-link.ts';
+import { availableNix } from '../test/support/lab/nix-lab.ts';
+import { startFaultProxy } from '../test/support/servers/fault-proxy.ts';
+import type { ProxiedRequest } from '../test/support/servers/fault-proxy.ts';
+import { startS3Server } from '../test/support/servers/s3-servers.ts';
+import type { S3Server } from '../test/support/servers/s3-servers.ts';
+import { startSlowLink } from '../test/support/servers/slow-link.ts';
 import { openBenchLab } from './lab.ts';
 import { measure } from './measure.ts';
 import type { Command } from './measure.ts';

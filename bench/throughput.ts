@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 
 import { packTree } from '../cli/nix/pack-tree.ts';
-import { compressZstd, decompressZstd } from '../core/cache/compression.ts';
+import { compressZstd, decompressZstd } from '../core/cache/zstd/stream.ts';
 import { createListingBuilder } from '../core/nix/listing.ts';
 import { createNarParser } from '../core/nix/nar-parser.ts';
 import { readNar } from '../core/nix/nar-reader.ts';

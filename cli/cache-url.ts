@@ -4,9 +4,9 @@ import { pathToFileURL } from 'node:url';
 import type { CacheConfig } from '../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../core/errors.ts';
 import { parsePublicKey } from '../core/nix/keys.ts';
-import { shellWord } from '../core/shell-word.ts';
-import { storageUrlOf } from '../core/storage/public-url.ts';
-import { nonEmpty } from './nix/environment.ts';
+import { shellWord } from '../core/util/shell.ts';
+import { storageUrlOf } from '../core/storage/discover-url.ts';
+import { nonEmpty } from './environment.ts';
 import type { Context } from './context.ts';
 
 /** A cache as the user named it. */

@@ -1,4 +1,4 @@
-import type { Environment } from './nix/environment.ts';
+import type { Environment } from './environment.ts';
 
 /** What a command is given of the process around it. */
 export interface Context {

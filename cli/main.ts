@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 
 import packageJson from '../package.json' with { type: 'json' };
-import { fileError, isErrno } from '../core/storage/file-errors.ts';
+import { fileError, isErrno } from '../core/storage/file/errors.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBlock } from './commands/block.ts';
 import { addBuild, addExec } from './commands/build.ts';
@@ -20,9 +20,9 @@ import { addUse } from './commands/use.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
 import type { Context, Output } from './context.ts';
-import { takeSecrets } from './secret-variables.ts';
+import { takeSecrets } from './secrets/secret-variables.ts';
 import { describeError } from './ui/describe-error.ts';
-import { sizeThreadPool } from './thread-pool.ts';
+import { sizeThreadPool } from './process/thread-pool.ts';
 
 /** The command line, ready to parse. */
 export function createProgram(context: Context): Command {

@@ -1,11 +1,11 @@
-import { openCache } from '../core/cache/open-cache.ts';
-import type { CacheAccess, OpenCache } from '../core/cache/open-cache.ts';
-import { hasAmbientCredentials } from './ambient.ts';
-import { environmentCredentials } from './credentials.ts';
+import { openCache } from '../core/cache/open.ts';
+import type { CacheAccess, OpenCache } from '../core/cache/open.ts';
+import { hasAmbientCredentials } from './secrets/ambient.ts';
+import { environmentCredentials } from './secrets/credentials.ts';
 import { assertKeysSure, keysOf } from './cache-url.ts';
 import type { NamedCache } from './cache-url.ts';
 import type { Context } from './context.ts';
-import { keyringOf } from './identities.ts';
+import { keyringOf } from './secrets/identities.ts';
 
 /**
  * Opens the cache that the user named.

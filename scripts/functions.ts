@@ -33,15 +33,14 @@ function without(filter: RegExp): Plugin {
   };
 }
 
-/** The drivers of other clouds' storage, by the names that `core/storage/open.ts` imports them by. */
-const drivers = { aws: 's3', azure: 'azure', google: 'google' };
-
+/** Replaces the storage drivers of other clouds, which would bring their SDKs into the bundle. */
 function withoutDriversBut(cloud: FunctionTarget['cloud']): Plugin {
+  const kept = { aws: 's3', azure: 'azure', google: 'google' }[cloud];
   return {
     name: 'other-cloud',
     setup(build) {
-      build.onResolve({ filter: /^\.\/(?:s3|azure|google)\.ts$/ }, ({ path, importer }) =>
-        importer.endsWith('/core/storage/open.ts') && path !== `./${drivers[cloud]}.ts`
+      build.onResolve({ filter: /^\.\/(?:s3|azure|google)\/driver\.ts$/ }, ({ path, importer }) =>
+        importer.endsWith('/core/storage/open.ts') && path !== `./${kept}/driver.ts`
           ? { path: join(checkout, 'functions/shared/other-cloud.ts') }
           : null,
       );

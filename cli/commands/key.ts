@@ -4,9 +4,9 @@ import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
-import { openCacheReader } from '../../core/cache/open-cache.ts';
-import { dependents } from '../../core/cache/resign.ts';
-import { retireKey, rotateKey } from '../../core/cache/rotate-key.ts';
+import { openCacheReader } from '../../core/cache/open.ts';
+import { dependents } from '../../core/cache/keys/resign.ts';
+import { retireKey, rotateKey } from '../../core/cache/keys/rotate.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -15,13 +15,17 @@ import {
 } from '../../core/nix/keys.ts';
 import { formatSignerSpec, parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
-import { isErrno } from '../../core/storage/file-errors.ts';
+import { isErrno } from '../../core/storage/file/errors.ts';
 import { nameCache, normalizeCacheUrl, sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
-import { keyringOf } from '../identities.ts';
+import { keyringOf } from '../secrets/identities.ts';
 import { publicKeyOf } from '../init/signing-key.ts';
 import { openNamedCache, ownAccess } from '../open-cache.ts';
-import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
+import {
+  defaultSecretKeyFile,
+  readSecretKeyFile,
+  writeSecretKeyFile,
+} from '../secrets/signing-keys.ts';
 import { addCacheOption } from '../upload/options.ts';
 
 interface GenerateFlags {

@@ -9,7 +9,7 @@ import { nameCache } from '../cache-url.ts';
 import type { PathInfos } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import type { Context } from '../context.ts';
-import { listenForInterrupt } from '../interrupt.ts';
+import { listenForInterrupt } from '../process/interrupt.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';

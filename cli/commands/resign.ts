@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 
-import { resign } from '../../core/cache/resign.ts';
-import type { ResignTally } from '../../core/cache/resign.ts';
+import { resign } from '../../core/cache/keys/resign.ts';
+import type { ResignTally } from '../../core/cache/keys/resign.ts';
 import { nameCache } from '../cache-url.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
-import { listenForInterrupt } from '../interrupt.ts';
+import { listenForInterrupt } from '../process/interrupt.ts';
 import { openNamedCache } from '../open-cache.ts';
-import { findSigners } from '../secret-keys.ts';
+import { findSigners } from '../secrets/signing-keys.ts';
 import { count } from '../ui/format.ts';
 import { addCacheOption, addSecretKeyOption } from '../upload/options.ts';
 import { startProgress } from '../upload/setup.ts';

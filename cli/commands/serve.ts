@@ -1,12 +1,12 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
-import { deniedIsAbsent } from '../../core/cache/absent-objects.ts';
-import { openCacheReader } from '../../core/cache/open-cache.ts';
-import type { ReadableCache } from '../../core/cache/open-cache.ts';
+import { deniedIsAbsent } from '../../core/cache/denied-as-missing.ts';
+import { openCacheReader } from '../../core/cache/open.ts';
+import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
-import { storageUrlOf } from '../../core/storage/public-url.ts';
-import { recogniseStorage } from '../../core/storage/recognise.ts';
+import { storageUrlOf } from '../../core/storage/discover-url.ts';
+import { recogniseStorage } from '../serve/discover-server.ts';
 import { assertKeysSure, isWebUrl, keysOf, nameCache } from '../cache-url.ts';
 import type { NamedCache } from '../cache-url.ts';
 import { isDebugging } from '../context.ts';
@@ -15,7 +15,7 @@ import { ownAccess } from '../open-cache.ts';
 import { isLoopback } from '../loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
-import { stopSignal } from '../stop-signal.ts';
+import { stopSignal } from '../process/stop-signal.ts';
 import { addCacheOption } from '../upload/options.ts';
 
 interface ServeFlags {

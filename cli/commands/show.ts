@@ -2,12 +2,12 @@ import type { Command } from 'commander';
 
 import { NicheError } from '../../core/errors.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
-import { openCacheReader } from '../../core/cache/open-cache.ts';
-import type { ReadableCache } from '../../core/cache/open-cache.ts';
+import { openCacheReader } from '../../core/cache/open.ts';
+import type { ReadableCache } from '../../core/cache/open.ts';
 import { readText } from '../../core/cache/objects.ts';
 import { findNarInfo } from '../../core/cache/presence.ts';
-import { judgeSignatures } from '../../core/cache/signatures.ts';
-import type { JudgedSignature, SignatureVerdict } from '../../core/cache/signatures.ts';
+import { judgeSignatures } from '../../core/cache/verify/signatures.ts';
+import type { JudgedSignature, SignatureVerdict } from '../../core/cache/verify/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
 import { assertNoUrls, keysOf, nameCache } from '../cache-url.ts';

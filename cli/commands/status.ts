@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
 import { isUploadId } from '../../core/cache/layout.ts';
-import type { OpenCache } from '../../core/cache/open-cache.ts';
-import type { ReceiptStatus } from '../../core/cache/receipts.ts';
+import type { OpenCache } from '../../core/cache/open.ts';
+import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
 import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../core/cache/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status.ts';
-import { receiptDays } from '../../core/cache/sweep.ts';
+import { receiptDays } from '../../core/cache/publish/sweep.ts';
 import { assertNoUrls, nameCache } from '../cache-url.ts';
 import { openNamedCache } from '../open-cache.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';

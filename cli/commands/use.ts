@@ -5,9 +5,9 @@ import type { Command } from 'commander';
 
 import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
-import { openReader } from '../../core/cache/open-cache.ts';
+import { openReader } from '../../core/cache/open.ts';
 import { NicheError, quote } from '../../core/errors.ts';
-import { openHttpReader } from '../../core/storage/http.ts';
+import { openHttpReader } from '../../core/storage/http/reader.ts';
 import { assertKeysSure, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import type { NamedCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';

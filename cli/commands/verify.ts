@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 
 import { NicheError } from '../../core/errors.ts';
-import type { Finding, FindingKind } from '../../core/cache/finding.ts';
-import { openCache, openCacheReader } from '../../core/cache/open-cache.ts';
-import type { OpenCache, ReadableCache } from '../../core/cache/open-cache.ts';
-import { verifyCache } from '../../core/cache/verify.ts';
-import type { Selection, VerifyReport } from '../../core/cache/verify.ts';
+import type { Finding, FindingKind } from '../../core/cache/verify/finding.ts';
+import { openCache, openCacheReader } from '../../core/cache/open.ts';
+import type { OpenCache, ReadableCache } from '../../core/cache/open.ts';
+import { verifyCache } from '../../core/cache/verify/verify.ts';
+import type { Selection, VerifyReport } from '../../core/cache/verify/verify.ts';
 import { assertNoUrls, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';

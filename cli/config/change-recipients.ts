@@ -1,8 +1,8 @@
-import { openForEdit, withRecipients, withoutRecipients } from '../../core/cache/edit-secret.ts';
+import { openForEdit, withRecipients, withoutRecipients } from '../../core/cache/keys/edit.ts';
 import { NicheError } from '../../core/errors.ts';
 import { sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
-import { keyringOf } from '../identities.ts';
+import { keyringOf } from '../secrets/identities.ts';
 import { recipientsOf } from '../init/recipients.ts';
 import type { RecipientFlags } from '../init/recipients.ts';
 import { openDocument, saveDocument } from './document.ts';

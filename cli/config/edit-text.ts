@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import { nonEmpty } from '../nix/environment.ts';
-import type { Environment } from '../nix/environment.ts';
-import { splitWords } from '../split-words.ts';
+import { nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
+import { splitWords } from '../../core/util/split-words.ts';
 
 const prefix = 'niche-edit-';
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

@@ -1,9 +1,9 @@
-import { openForEdit, withValue } from '../../core/cache/edit-secret.ts';
-import { parseSecret } from '../../core/cache/secret-config.ts';
-import type { SecretKind } from '../../core/cache/secret-config.ts';
+import { openForEdit, withValue } from '../../core/cache/keys/edit.ts';
+import { parseSecret } from '../../core/cache/keys/documents.ts';
+import type { SecretKind } from '../../core/cache/keys/documents.ts';
 import { NicheError } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
-import { keyringOf } from '../identities.ts';
+import { keyringOf } from '../secrets/identities.ts';
 import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags, Value } from './document.ts';
 import { editValid } from './edit-valid.ts';

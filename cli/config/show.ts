@@ -1,9 +1,9 @@
-import { mustRead, recipientsOfSecret } from '../../core/cache/edit-secret.ts';
-import { openSecret, publicKeysOf } from '../../core/cache/secret-config.ts';
+import { mustRead, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
+import { openSecret, publicKeysOf } from '../../core/cache/keys/documents.ts';
 import { isNicheError } from '../../core/errors.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Context } from '../context.ts';
-import { keyringOf } from '../identities.ts';
+import { keyringOf } from '../secrets/identities.ts';
 import { openDocument } from './document.ts';
 import type { ConfigFlags, Value } from './document.ts';
 

@@ -2,12 +2,12 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 
-import { mustRead, recipientsOfSecret } from '../../core/cache/edit-secret.ts';
-import { openSecret, readSecret } from '../../core/cache/secret-config.ts';
-import { createSecrets } from '../../core/cache/write-secret.ts';
+import { mustRead, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
+import { openSecret, readSecret } from '../../core/cache/keys/documents.ts';
+import { createSecrets } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
-import { keyringOf } from '../identities.ts';
+import { keyringOf } from '../secrets/identities.ts';
 import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags } from './document.ts';
 import { assertStillApart } from './still-apart.ts';

@@ -7,11 +7,11 @@ import type { Command } from 'commander';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { fileError, isErrno } from '../../core/storage/file-errors.ts';
+import { fileError, isErrno } from '../../core/storage/file/errors.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
-import { storagePlace, triedUrl } from '../../core/storage/place.ts';
+import { storagePlace, triedUrl } from '../../core/storage/open-provision.ts';
 import type { Context } from '../context.ts';
-import { environmentCredentials } from '../credentials.ts';
+import { environmentCredentials } from '../secrets/credentials.ts';
 
 export interface RootFlags {
   readonly private?: string;

@@ -7,19 +7,19 @@ import {
   privateDocument,
   secretConfigVersion,
   storageCredentials,
-} from '../../core/cache/secret-config.ts';
-import type { PrivateConfig } from '../../core/cache/secret-config.ts';
-import { assertApart, encryptSecret } from '../../core/cache/write-secret.ts';
-import type { SecretDocuments } from '../../core/cache/write-secret.ts';
+} from '../../core/cache/keys/documents.ts';
+import type { PrivateConfig } from '../../core/cache/keys/documents.ts';
+import { assertApart, encryptSecret } from '../../core/cache/keys/create.ts';
+import type { SecretDocuments } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { AzureCredentials } from '../../core/storage/credentials.ts';
-import { storagePlace } from '../../core/storage/place.ts';
+import { storagePlace } from '../../core/storage/open-provision.ts';
 import type { Context } from '../context.ts';
-import { environmentCredentials } from '../credentials.ts';
-import { keyringOf } from '../identities.ts';
-import { nonEmpty } from '../nix/environment.ts';
+import { environmentCredentials } from '../secrets/credentials.ts';
+import { keyringOf } from '../secrets/identities.ts';
+import { nonEmpty } from '../environment.ts';
 
 export interface SecretFlags {
   /** Where they are; false where there are to be none. */

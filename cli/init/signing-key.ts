@@ -1,4 +1,4 @@
-import { signingDocument } from '../../core/cache/secret-config.ts';
+import { signingDocument } from '../../core/cache/keys/documents.ts';
 import { NicheError } from '../../core/errors.ts';
 import {
   formatPublicKey,
@@ -12,8 +12,12 @@ import { openGcpKms } from '../../core/signing/gcp-kms.ts';
 import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Context } from '../context.ts';
-import { nonEmpty } from '../nix/environment.ts';
-import { defaultSecretKeyFile, readSecretKeyFile, writeSecretKeyFile } from '../secret-keys.ts';
+import { nonEmpty } from '../environment.ts';
+import {
+  defaultSecretKeyFile,
+  readSecretKeyFile,
+  writeSecretKeyFile,
+} from '../secrets/signing-keys.ts';
 import type { Readers } from './secrets.ts';
 
 /** What signs a new cache: a key of a KMS, a secret key, or both, each in its own name. */

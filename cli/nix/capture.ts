@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 
 import { messageOf, NicheError, quote } from '../../core/errors.ts';
-import type { Environment } from './environment.ts';
+import type { Environment } from '../environment.ts';
 
 export interface CaptureOptions {
   readonly env: Environment;

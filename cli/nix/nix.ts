@@ -4,7 +4,7 @@ import path from 'node:path';
 import { NicheError, quote } from '../../core/errors.ts';
 import { askText, type Ask, type NixTool } from './ask.ts';
 import { capture } from './capture.ts';
-import type { Environment } from './environment.ts';
+import type { Environment } from '../environment.ts';
 import { appendNixConfig, type NixConfigEntry } from './nix-config.ts';
 import { parseSettings, type NixSettings } from './settings.ts';
 import { locateStore } from './store-location.ts';

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 
 import { messageOf, NicheError, quote } from '../../core/errors.ts';
-import type { Environment } from './environment.ts';
+import type { Environment } from '../environment.ts';
 
 export interface RunOptions {
   readonly command: string;

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 
 import { NicheError } from '../../core/errors.ts';
-import { nonEmpty } from './environment.ts';
+import { nonEmpty } from '../environment.ts';
 
 /** The part of nix's configuration that matters to a cache. */
 export interface NixSettings {

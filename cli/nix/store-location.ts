@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 
 import { NicheError, quote } from '../../core/errors.ts';
-import { homeOf, nonEmpty, type Environment } from './environment.ts';
+import { homeOf, nonEmpty, type Environment } from '../environment.ts';
 
 export interface StoreLocationInput {
   /** The `store` setting: a store URL, a root folder, or `auto`. */

@@ -3,8 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 import { isNicheError, toError } from '../../core/errors.ts';
-import { listen, type Listening } from '../../core/listen.ts';
-import type { ObjectReader } from '../../core/storage/http.ts';
+import { listen, type Listening } from '../../core/util/listen.ts';
+import type { ObjectReader } from '../../core/storage/http/reader.ts';
 import { answer, answerFailure } from './answer.ts';
 
 interface ServeOptions {

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 
 import { isNicheError, messageOf } from '../../core/errors.ts';
-import { nonEmpty } from '../nix/environment.ts';
-import type { Environment } from '../nix/environment.ts';
+import { nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
 
 /** What went wrong and what to do next, in lines; with `NICHE_DEBUG` also where in the code. */
 export function describeError(error: unknown, env: Environment): string[] {

@@ -1,9 +1,9 @@
 import type { BatchId } from '../../core/cache/layout.ts';
 import { manifestKey } from '../../core/cache/layout.ts';
-import { listReceipts } from '../../core/cache/listed-receipts.ts';
-import type { ReceiptStatus } from '../../core/cache/receipts.ts';
-import type { StagedPath, UploadJournal } from '../../core/cache/upload-journal.ts';
-import { mapConcurrent } from '../../core/concurrency.ts';
+import { listReceipts } from '../../core/cache/receipts/listed-receipts.ts';
+import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
+import type { StagedPath, UploadJournal } from '../../core/cache/local/upload-journal.ts';
+import { mapConcurrent } from '../../core/util/concurrency.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';

@@ -1,8 +1,8 @@
 import { sameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
-import { unlessInterrupted } from '../interrupt.ts';
-import type { Interrupt } from '../interrupt.ts';
+import { unlessInterrupted } from '../process/interrupt.ts';
+import type { Interrupt } from '../process/interrupt.ts';
 import { describeError } from '../ui/describe-error.ts';
 import { count, formatDuration } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';

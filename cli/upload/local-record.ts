@@ -1,15 +1,15 @@
 import path from 'node:path';
 
-import { cacheIdentity, createKnownPaths } from '../../core/cache/known-paths.ts';
-import type { KnownPaths } from '../../core/cache/known-paths.ts';
-import { openLocalDatabase } from '../../core/cache/local-database.ts';
-import type { OpenCache } from '../../core/cache/open-cache.ts';
-import { createUploadJournal } from '../../core/cache/upload-journal.ts';
-import type { UploadJournal } from '../../core/cache/upload-journal.ts';
-import { homeOf, nonEmpty } from '../nix/environment.ts';
-import type { Environment } from '../nix/environment.ts';
-import { identifyProcess, isAlive } from '../nix/process-identity.ts';
-import type { ProcessIdentity } from '../nix/process-identity.ts';
+import { cacheIdentity, createKnownPaths } from '../../core/cache/local/known-paths.ts';
+import type { KnownPaths } from '../../core/cache/local/known-paths.ts';
+import { openLocalDatabase } from '../../core/cache/local/database.ts';
+import type { OpenCache } from '../../core/cache/open.ts';
+import { createUploadJournal } from '../../core/cache/local/upload-journal.ts';
+import type { UploadJournal } from '../../core/cache/local/upload-journal.ts';
+import { homeOf, nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
+import { identifyProcess, isAlive } from '../watch/process-identity.ts';
+import type { ProcessIdentity } from '../watch/process-identity.ts';
 
 /** What this machine remembers of one cache. */
 export interface LocalRecord {

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createBatchReceipts } from '../../core/cache/batch-receipts.ts';
+import { createBatchReceipts } from '../../core/cache/receipts/batch-receipts.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { listStrongest, readListed } from '../../core/cache/listed-receipts.ts';
-import type { Outcome } from '../../core/cache/receipts.ts';
-import { mapConcurrent } from '../../core/concurrency.ts';
+import { listStrongest, readListed } from '../../core/cache/receipts/listed-receipts.ts';
+import type { Outcome } from '../../core/cache/receipts/receipts.ts';
+import { mapConcurrent } from '../../core/util/concurrency.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { pollDelays } from './poll-delays.ts';

@@ -1,15 +1,18 @@
 import { NicheError, isNicheError, messageOf } from '../../core/errors.ts';
-import type { LocalPublisher, LocalPublisherOptions } from '../../core/cache/local-publisher.ts';
-import type { OpenCache } from '../../core/cache/open-cache.ts';
-import type { Published } from '../../core/cache/publisher.ts';
+import type {
+  LocalPublisher,
+  LocalPublisherOptions,
+} from '../../core/cache/publish/local-publisher.ts';
+import type { OpenCache } from '../../core/cache/open.ts';
+import type { Published } from '../../core/cache/publish/publisher.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { isLarge } from '../../core/cache/batching.ts';
-import { isFinal } from '../../core/cache/receipts.ts';
-import type { Outcome } from '../../core/cache/receipts.ts';
-import { createStager } from '../../core/cache/staging.ts';
+import { isLarge } from '../../core/cache/stage/batcher.ts';
+import { isFinal } from '../../core/cache/receipts/receipts.ts';
+import type { Outcome } from '../../core/cache/receipts/receipts.ts';
+import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
-import { createLookups } from '../../core/cache/whereabouts.ts';
-import type { LookupCounts } from '../../core/cache/whereabouts.ts';
+import { createLookups } from '../../core/cache/lookups.ts';
+import type { LookupCounts } from '../../core/cache/lookups.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
 import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';

@@ -3,9 +3,9 @@ import { lstat, mkdir, open, readFile, readlink, rename, rm, unlink } from 'node
 import path from 'node:path';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { isErrno } from '../../core/storage/file-errors.ts';
-import { homeOf, nonEmpty } from '../nix/environment.ts';
-import type { Environment } from '../nix/environment.ts';
+import { isErrno } from '../../core/storage/file/errors.ts';
+import { homeOf, nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
 
 /** A configuration file as it is now. */
 export interface ConfFile {

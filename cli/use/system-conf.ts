@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import { shellWord } from '../../core/shell-word.ts';
-import { nonEmpty } from '../nix/environment.ts';
-import type { Environment } from '../nix/environment.ts';
+import { shellWord } from '../../core/util/shell.ts';
+import { nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
 import { linkTarget } from './conf-file.ts';
 import type { CacheEntry } from './nix-conf.ts';
 import { confLines } from './nix-conf.ts';

@@ -4,8 +4,8 @@ import { InvalidArgumentError } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { isLoopback } from '../loopback.ts';
-import { nonEmpty } from '../nix/environment.ts';
-import type { Environment } from '../nix/environment.ts';
+import { nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
 
 /** Where to listen. */
 export interface ListenAddress {

@@ -1,4 +1,4 @@
-import type { Published } from '../../core/cache/publisher.ts';
+import type { Published } from '../../core/cache/publish/publisher.ts';
 import { isNicheError, messageOf } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
 import { count } from '../ui/format.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-import { mapConcurrent } from '../concurrency.ts';
+import { mapConcurrent } from '../util/concurrency.ts';
 import { NicheError } from '../errors.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import type { Signer } from '../signing/signer.ts';

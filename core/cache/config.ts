@@ -3,8 +3,8 @@ import * as z from 'zod';
 import { NicheError, messageOf, quote } from '../errors.ts';
 import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';
 import { parsePublicKey } from '../nix/keys.ts';
-import { shellWord } from '../shell-word.ts';
-import type { ObjectReader } from '../storage/http.ts';
+import { shellWord } from '../util/shell.ts';
+import type { ObjectReader } from '../storage/http/reader.ts';
 import { configKey } from './layout.ts';
 import { readText } from './objects.ts';
 

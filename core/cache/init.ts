@@ -1,6 +1,6 @@
 import { NicheError } from '../errors.ts';
 import { formatCacheInfo } from '../nix/cache-info.ts';
-import { shellWord } from '../shell-word.ts';
+import { shellWord } from '../util/shell.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { formatConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';

@@ -1,7 +1,7 @@
 import { NicheError } from '../errors.ts';
 import { maxDocumentBytes } from '../limits.ts';
 import type { Bucket, ObjectInfo, PutOptions, PutOutcome } from '../storage/bucket.ts';
-import type { ObjectReader } from '../storage/http.ts';
+import type { ObjectReader } from '../storage/http/reader.ts';
 import { cacheControlOf, contentTypeOf } from './layout.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { mapConcurrent } from '../concurrency.ts';
+import { mapConcurrent } from '../util/concurrency.ts';
 import { isNicheError } from '../errors.ts';
 import type { NicheError } from '../errors.ts';
 import { maxNarInfoBytes } from '../limits.ts';
@@ -6,8 +6,8 @@ import { parseNarInfo } from '../nix/narinfo.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
-import type { ObjectReader } from '../storage/http.ts';
-import type { BlockedPaths } from './blocked.ts';
+import type { ObjectReader } from '../storage/http/reader.ts';
+import type { BlockedPaths } from './blocklist.ts';
 import { narInfoKey } from './layout.ts';
 import { readText } from './objects.ts';
 import type { Upstreams } from './upstreams.ts';

@@ -1,17 +1,17 @@
-import { mapConcurrent } from '../concurrency.ts';
+import { mapConcurrent } from '../util/concurrency.ts';
 import { isNicheError, isRejection } from '../errors.ts';
 import type { RejectionCode } from '../errors.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import { createBatchReceipts } from './batch-receipts.ts';
+import { createBatchReceipts } from './receipts/batch-receipts.ts';
 import { parseManifestKey, stagingPrefix, uploadPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
-import { listStrongest, listUploads, readWhole, strongestOf } from './listed-receipts.ts';
-import type { ListedReceipt, ListedUpload } from './listed-receipts.ts';
+import { listStrongest, listUploads, readWhole, strongestOf } from './receipts/listed-receipts.ts';
+import type { ListedReceipt, ListedUpload } from './receipts/listed-receipts.ts';
 import { readManifest } from './manifest.ts';
-import { createPendingPaths } from './pending.ts';
-import type { PendingPaths } from './pending.ts';
-import type { Receipt } from './receipts.ts';
+import { createPendingPaths } from './publish/pending.ts';
+import type { PendingPaths } from './publish/pending.ts';
+import type { Receipt } from './receipts/receipts.ts';
 import { uploadTime } from './upload-id.ts';
 
 /** Staged for longer than this, a batch makes one ask whether a publisher runs, in milliseconds. */

@@ -1,6 +1,6 @@
 import { messageOf, NicheError, quote } from '../errors.ts';
 import { decodeBase32, encodeBase32 } from './base32.ts';
-import { decodeBase64, encodeBase64 } from './base64.ts';
+import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 
 const digestBytes = { md5: 16, sha1: 20, sha256: 32, sha512: 64 } as const;
 

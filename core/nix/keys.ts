@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey, sign, verify, type KeyObject } from 
 import { promisify } from 'node:util';
 import nacl from 'tweetnacl';
 import { NicheError, quote } from '../errors.ts';
-import { decodeBase64, encodeBase64 } from './base64.ts';
+import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 
 /** An Ed25519 public key, written `<name>:<base64 of 32 bytes>`. */
 export interface PublicKey {

@@ -1,7 +1,7 @@
 import type { KMSClient } from '@aws-sdk/client-kms';
 
 import { NicheError, messageOf, quote } from '../errors.ts';
-import { decodeBase64, encodeBase64 } from '../nix/base64.ts';
+import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 import type { AwsKmsRecipient, Identity } from './recipient.ts';
 
 /** Makes the client that uses a key: of its region, with its profile, in its role. */

@@ -1,7 +1,7 @@
 import type { KeyManagementServiceClient } from '@google-cloud/kms';
 
 import { NicheError, messageOf, quote } from '../errors.ts';
-import { decodeBase64, encodeBase64 } from '../nix/base64.ts';
+import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 import type { GcpKmsRecipient, Identity } from './recipient.ts';
 
 /** What is used of Google's client. */

@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 
 import { NicheError } from '../errors.ts';
-import { decodeBase64, encodeBase64 } from '../nix/base64.ts';
+import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 
 /**
  * One value of a SOPS document (github.com/getsops/sops, package aes):

@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
-import { decodeBase64 } from '../nix/base64.ts';
+import { decodeBase64 } from '../util/base64.ts';
 
 /** An SSH public key of a type that age encrypts for. */
 export interface SshPublicKey {

@@ -2,8 +2,8 @@ import type { KMSClient, KMSClientConfig } from '@aws-sdk/client-kms';
 
 import { NicheError, messageOf } from '../errors.ts';
 import { formatPublicKey, formatSignature, parsePublicKey } from '../nix/keys.ts';
-import { createPace } from '../storage/pace.ts';
-import type { Failure, Pace } from '../storage/pace.ts';
+import { createPace } from '../util/retry.ts';
+import type { Failure, Pace } from '../util/retry.ts';
 import type * as SdkModule from './aws-kms-sdk.ts';
 import type { Signer } from './signer.ts';
 

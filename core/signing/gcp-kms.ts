@@ -3,9 +3,9 @@ import type { KeyObject } from 'node:crypto';
 
 import { NicheError, messageOf } from '../errors.ts';
 import { formatPublicKey, formatSignature, parsePublicKey } from '../nix/keys.ts';
-import { createPace } from '../storage/pace.ts';
-import type { Failure, Pace } from '../storage/pace.ts';
-import { crc32c } from './crc32c.ts';
+import { createPace } from '../util/retry.ts';
+import type { Failure, Pace } from '../util/retry.ts';
+import { crc32c } from '../util/crc32c.ts';
 import type { Signer } from './signer.ts';
 
 /** The most that Cloud KMS signs as it is, in bytes. */

@@ -1,12 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import { NicheError, quote } from '../errors.ts';
-import { openAzureBucket } from './azure.ts';
+import { openAzureBucket } from './azure/driver.ts';
 import type { Bucket } from './bucket.ts';
 import type { OpenOptions } from './credentials.ts';
-import { openFileBucket } from './file.ts';
-import { openS3Bucket } from './s3.ts';
-import { parseS3Url } from './s3-url.ts';
-import { openGoogleBucket } from './google.ts';
+import { openFileBucket } from './file/driver.ts';
+import { openS3Bucket } from './s3/driver.ts';
+import { parseS3Url } from './s3/url.ts';
+import { openGoogleBucket } from './google/driver.ts';
 
 /** @param options what no URL should hold */
 type Opener = (url: URL, options: OpenOptions) => Bucket;

@@ -1,7 +1,7 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { createPace } from '../../core/storage/pace.ts';
+import { createPace } from '../../core/util/retry.ts';
 import type { TaskQueue } from '../shared/deployment.ts';
 import { taskMessage } from '../shared/task.ts';
 import type * as SdkModule from './sqs-sdk.ts';

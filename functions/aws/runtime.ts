@@ -1,7 +1,7 @@
 import packageJson from '../../package.json' with { type: 'json' };
 import { awsKmsIdentity, defaultAwsKmsClients } from '../../core/secrets/aws-kms.ts';
 import type { AwsKmsClients } from '../../core/secrets/aws-kms.ts';
-import { parseS3Url } from '../../core/storage/s3-url.ts';
+import { parseS3Url } from '../../core/storage/s3/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment, DeploymentOptions } from '../shared/deployment.ts';

@@ -4,7 +4,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { azureKvIdentity } from '../../core/secrets/azure-kv.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
-import { parseAzureUrl } from '../../core/storage/azure-url.ts';
+import { parseAzureUrl } from '../../core/storage/azure/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';

@@ -1,5 +1,5 @@
 import type { GcpKmsClient, GcpKmsClients } from '../../core/secrets/gcp-kms.ts';
-import { crc32c } from '../../core/signing/crc32c.ts';
+import { crc32c } from '../../core/util/crc32c.ts';
 
 /** For one answer, in milliseconds. */
 const timeoutMs = 10_000;

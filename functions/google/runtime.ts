@@ -1,7 +1,7 @@
 import packageJson from '../../package.json' with { type: 'json' };
 import { gcpKmsIdentity } from '../../core/secrets/gcp-kms.ts';
 import { openGcpKms } from '../../core/signing/gcp-kms.ts';
-import { parseGoogleUrl } from '../../core/storage/google-url.ts';
+import { parseGoogleUrl } from '../../core/storage/google/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';

@@ -1,6 +1,6 @@
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { createPace } from '../../core/storage/pace.ts';
-import type { Failure } from '../../core/storage/pace.ts';
+import { createPace } from '../../core/util/retry.ts';
+import type { Failure } from '../../core/util/retry.ts';
 import type { TaskQueue } from '../shared/deployment.ts';
 import { taskMessage } from '../shared/task.ts';
 

@@ -1,9 +1,9 @@
 import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
-import { openReader } from '../../core/cache/open-cache.ts';
-import { createPublisher } from '../../core/cache/publisher.ts';
-import type { Publisher } from '../../core/cache/publisher.ts';
-import { readSigningKey } from '../../core/cache/signing-keys.ts';
+import { openReader } from '../../core/cache/open.ts';
+import { createPublisher } from '../../core/cache/publish/publisher.ts';
+import type { Publisher } from '../../core/cache/publish/publisher.ts';
+import { readSigningKey } from '../../core/cache/keys/signing-keys.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';
 import type { Identity } from '../../core/secrets/recipient.ts';
 import { openSigner } from '../../core/signing/open.ts';

@@ -1,5 +1,5 @@
-import type { Published, PublishCall } from '../../core/cache/publisher.ts';
-import { sweep } from '../../core/cache/sweep.ts';
+import type { Published, PublishCall } from '../../core/cache/publish/publisher.ts';
+import { sweep } from '../../core/cache/publish/sweep.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { Deployment } from './deployment.ts';
 import type { Log } from './log.ts';

@@ -1,4 +1,4 @@
-import type { Published } from '../../core/cache/publisher.ts';
+import type { Published } from '../../core/cache/publish/publisher.ts';
 
 /** What one invocation came to; each cloud makes metrics of it in its own form. */
 export interface Tally {

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Origin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { isNicheError, type NicheError } from '../../core/errors.ts';
-import { listen, type Listening } from '../../core/listen.ts';
+import { listen, type Listening } from '../../core/util/listen.ts';
 import { isCreation, isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
 import { batchOf, originOf } from '../events/trigger.ts';
 import type { TriggerRoot } from '../events/trigger.ts';

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { Origin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import type { LocalPublisher, PublisherLoad } from '../../core/cache/local-publisher.ts';
+import type { LocalPublisher, PublisherLoad } from '../../core/cache/publish/local-publisher.ts';
 import { isNicheError, toError } from '../../core/errors.ts';
 
 export interface WorkerOptions {

@@ -9,7 +9,7 @@ import {
   sameCache,
 } from '../../cli/cache-url.ts';
 import type { Context } from '../../cli/context.ts';
-import { refuses } from '../support/refuses.ts';
+import { refuses } from '../support/assert/refuses.ts';
 
 const one = 'acme-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';
 const other = 'acme-2:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=';

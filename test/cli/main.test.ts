@@ -6,7 +6,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { runNiche } from '../support/cli.ts';
+import { runNiche } from '../support/lab/cli.ts';
 
 const command = [join(import.meta.dirname, '../../cli/main.ts'), 'init', '--help'];
 

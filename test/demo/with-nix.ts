@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 import { formatPublicKey, generateSecretKey } from '../../core/nix/keys.ts';
-import { createNixLab, type NixLab, type NixVersion } from '../support/nix-lab.ts';
-import { execute } from '../support/nix-lab-execute.ts';
+import { createNixLab, type NixLab, type NixVersion } from '../support/lab/nix-lab.ts';
+import { execute } from '../support/lab/execute.ts';
 import { run, say, serve, step } from './show.ts';
 
 const defaultNix = `# Four packages; \`docs\` does not build.

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 import { packTree } from '../../cli/nix/pack-tree.ts';
-import { openCache } from '../../core/cache/open-cache.ts';
-import { createStager } from '../../core/cache/staging.ts';
+import { openCache } from '../../core/cache/open.ts';
+import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { formatContentAddress } from '../../core/nix/content-address.ts';
 import type { ContentAddress } from '../../core/nix/content-address.ts';

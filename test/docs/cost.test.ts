@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { createKnownPaths } from '../../core/cache/known-paths.ts';
-import { openLocalDatabase } from '../../core/cache/local-database.ts';
-import { createLookups } from '../../core/cache/whereabouts.ts';
+import { createKnownPaths } from '../../core/cache/local/known-paths.ts';
+import { openLocalDatabase } from '../../core/cache/local/database.ts';
+import { createLookups } from '../../core/cache/lookups.ts';
 import { createSelector } from '../../cli/upload/select.ts';
-import { memoryBucket } from '../support/memory-bucket.ts';
-import type { BucketOperation } from '../support/memory-bucket.ts';
-import { localTestPath, makeBucketCache } from '../support/bucket-cache.ts';
+import { memoryBucket } from '../support/buckets/memory-bucket.ts';
+import type { BucketOperation } from '../support/buckets/memory-bucket.ts';
+import { localTestPath, makeBucketCache } from '../support/cache/bucket-cache.ts';
 
 for (const count of [1, 100]) {
   test(`uploading ${count} small paths takes the requests that docs/cost.md says`, async () => {

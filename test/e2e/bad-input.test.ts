@@ -5,11 +5,11 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { assertSound, filesIn, snapshot } from '../support/cache-check.ts';
-import type { NicheOptions } from '../support/niche-process.ts';
-import { assertDiscreet, createNicheLab, labFolder } from '../support/niche-lab.ts';
-import type { LabCache, NicheLab } from '../support/niche-lab.ts';
-import { availableNix, whyNoNix } from '../support/nix-lab.ts';
+import { assertSound, filesIn, snapshot } from '../support/cache/check.ts';
+import type { NicheOptions } from '../support/lab/niche-process.ts';
+import { assertDiscreet, createNicheLab, labFolder } from '../support/lab/niche-lab.ts';
+import type { LabCache, NicheLab } from '../support/lab/niche-lab.ts';
+import { availableNix, whyNoNix } from '../support/lab/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
-import { runNiche } from '../support/cli.ts';
-import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
-import { startS3Server, whyNoS3, type S3Server } from '../support/s3-servers.ts';
-import { makeCertificates, startTlsFront } from '../support/tls-front.ts';
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
+import { runNiche } from '../support/lab/cli.ts';
+import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/servers/fake-gcs.ts';
+import { startS3Server, whyNoS3, type S3Server } from '../support/servers/s3-servers.ts';
+import { makeCertificates, startTlsFront } from '../support/servers/tls-front.ts';
 
 const home = await mkdtemp(join(tmpdir(), 'niche-bad-storage-'));
 after(() => rm(home, { recursive: true, force: true }));

@@ -4,8 +4,8 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { createMachine } from '../support/e2e-machine.ts';
-import { requireNix } from '../support/nix-lab.ts';
+import { createMachine } from '../support/lab/e2e-machine.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
 
 describe('niche init, on a machine with Nix', { concurrency: false, timeout: 600_000 }, () => {
   test('prints the key and what comes next, and keeps the secret to this user', async (t) => {

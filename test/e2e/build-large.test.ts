@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
-import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { requireNix } from '../support/nix-lab.ts';
+import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
 
-const recorder = join(import.meta.dirname, '../support/e2e-peak-memory.ts');
+const recorder = join(import.meta.dirname, '../support/lab/e2e-peak-memory.ts');
 const mebibyte = 2 ** 20;
 
 /** A derivation `top` that refers to `count` small sources. */

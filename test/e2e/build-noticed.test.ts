@@ -3,9 +3,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { createMachine, createYard, nameOf, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { graphFlake } from '../support/nix-lab-graph.ts';
-import { everyNix } from '../support/nix-lab.ts';
+import { createMachine, createYard, nameOf, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import { graphFlake } from '../support/lab/nix-graph.ts';
+import { everyNix } from '../support/lab/nix-lab.ts';
 
 /** One record of `--report`. */
 interface Reported {

@@ -10,8 +10,8 @@ import {
   type DirectoryCache,
   type Machine,
   type Yard,
-} from '../support/e2e-machine.ts';
-import { requireNix, type NixVersion } from '../support/nix-lab.ts';
+} from '../support/lab/e2e-machine.ts';
+import { requireNix, type NixVersion } from '../support/lab/nix-lab.ts';
 
 interface Place {
   readonly machine: Machine;

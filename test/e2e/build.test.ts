@@ -9,9 +9,9 @@ import {
   skipUnlessChroot,
   until,
   type Yard,
-} from '../support/e2e-machine.ts';
-import type { GraphPart } from '../support/nix-lab-graph.ts';
-import { everyNix } from '../support/nix-lab.ts';
+} from '../support/lab/e2e-machine.ts';
+import type { GraphPart } from '../support/lab/nix-graph.ts';
+import { everyNix } from '../support/lab/nix-lab.ts';
 
 /** `gated` waits for the test; `all` can't be built, since `broken` fails. */
 function failingGraph(yard: Yard): GraphPart[] {

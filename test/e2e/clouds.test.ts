@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
-import { requireAzurite } from '../support/azurite.ts';
-import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { requireFakeGcs } from '../support/fake-gcs.ts';
-import { requireNix } from '../support/nix-lab.ts';
+import { requireAzurite } from '../support/servers/azurite.ts';
+import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import { requireFakeGcs } from '../support/servers/fake-gcs.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
 import { readerOf, type Made } from './made.ts';
 
 /** A cloud's real server, and how a user of it is set up. */

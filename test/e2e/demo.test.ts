@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test, type TestContext } from 'node:test';
 
-import { requireNix } from '../support/nix-lab.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
 
 const demo = join(import.meta.dirname, '../demo.ts');
 

@@ -5,10 +5,10 @@ import { after, before, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 
 import { inCi } from '../setup/tools.ts';
-import { assertSound, snapshot, unfinishedIn } from '../support/cache-check.ts';
-import { assertDiscreet, createNicheLab, labFolder, untilThere } from '../support/niche-lab.ts';
-import type { NicheLab } from '../support/niche-lab.ts';
-import { availableNix, whyNoNix } from '../support/nix-lab.ts';
+import { assertSound, snapshot, unfinishedIn } from '../support/cache/check.ts';
+import { assertDiscreet, createNicheLab, labFolder, untilThere } from '../support/lab/niche-lab.ts';
+import type { NicheLab } from '../support/lab/niche-lab.ts';
+import { availableNix, whyNoNix } from '../support/lab/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },

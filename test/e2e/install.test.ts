@@ -10,9 +10,9 @@ import {
   skipUnlessChroot,
   type DirectoryCache,
   type Machine,
-} from '../support/e2e-machine.ts';
-import { everyNix, type NixVersion } from '../support/nix-lab.ts';
-import { serveFolder } from '../support/static-server.ts';
+} from '../support/lab/e2e-machine.ts';
+import { everyNix, type NixVersion } from '../support/lab/nix-lab.ts';
+import { serveFolder } from '../support/servers/static-server.ts';
 
 interface Published {
   readonly builder: Machine;

@@ -4,10 +4,10 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { assertSound, filesIn, unfinishedIn } from '../support/cache-check.ts';
-import { assertDiscreet, createNicheLab, untilThere } from '../support/niche-lab.ts';
-import type { LabCache, NicheLab } from '../support/niche-lab.ts';
-import { availableNix, whyNoNix } from '../support/nix-lab.ts';
+import { assertSound, filesIn, unfinishedIn } from '../support/cache/check.ts';
+import { assertDiscreet, createNicheLab, untilThere } from '../support/lab/niche-lab.ts';
+import type { LabCache, NicheLab } from '../support/lab/niche-lab.ts';
+import { availableNix, whyNoNix } from '../support/lab/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },

@@ -1,6 +1,6 @@
 import type { TestContext } from 'node:test';
 
-import { createMachine, type Machine } from '../support/e2e-machine.ts';
+import { createMachine, type Machine } from '../support/lab/e2e-machine.ts';
 
 /** A cache in a bucket, as `niche init --json` tells of it. */
 export interface Made {

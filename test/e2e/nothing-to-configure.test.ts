@@ -6,17 +6,17 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 
 import { readObject } from '../../core/cache/objects.ts';
-import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-config.ts';
+import type { PrivateConfig, SigningConfig } from '../../core/cache/keys/documents.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
-import { requireAzurite } from '../support/azurite.ts';
-import { runNiche } from '../support/cli.ts';
-import type { Ran } from '../support/cli.ts';
-import { createMachine } from '../support/e2e-machine.ts';
-import { requireNix } from '../support/nix-lab.ts';
-import { requireS3 } from '../support/s3-servers.ts';
-import { makeAgeKey, openSopsLab } from '../support/sops-lab.ts';
-import { placeSpies } from '../support/spies.ts';
+import { requireAzurite } from '../support/servers/azurite.ts';
+import { runNiche } from '../support/lab/cli.ts';
+import type { Ran } from '../support/lab/cli.ts';
+import { createMachine } from '../support/lab/e2e-machine.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
+import { makeAgeKey, openSopsLab } from '../support/lab/sops-lab.ts';
+import { placeSpies } from '../support/lab/spies.ts';
 
 /** A real server, on which nothing is yet, and who may do what there. */
 interface Place {

@@ -3,8 +3,8 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { requireNix } from '../support/nix-lab.ts';
+import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
 
 describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
   test('publishes what was only staged, and then has nothing to do', async (t) => {

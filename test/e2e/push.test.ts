@@ -3,9 +3,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 
-import { createMachine, nameOf, type Machine } from '../support/e2e-machine.ts';
-import { graphFlake } from '../support/nix-lab-graph.ts';
-import { everyNix, type NixVersion } from '../support/nix-lab.ts';
+import { createMachine, nameOf, type Machine } from '../support/lab/e2e-machine.ts';
+import { graphFlake } from '../support/lab/nix-graph.ts';
+import { everyNix, type NixVersion } from '../support/lab/nix-lab.ts';
 
 interface Reported {
   readonly path: string;

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
-import { runNiche } from '../support/cli.ts';
-import { graph } from '../support/nix-lab-graph.ts';
-import { createNixLab } from '../support/nix-lab.ts';
-import type { NixLab, NixVersion } from '../support/nix-lab.ts';
-import { temporaryFolder } from '../support/small-cache.ts';
+import { runNiche } from '../support/lab/cli.ts';
+import { graph } from '../support/lab/nix-graph.ts';
+import { createNixLab } from '../support/lab/nix-lab.ts';
+import type { NixLab, NixVersion } from '../support/lab/nix-lab.ts';
+import { temporaryFolder } from '../support/cache/small-cache.ts';
 
 /** A cache in a directory, with a closure that another machine built. */
 export interface PublishedCache {

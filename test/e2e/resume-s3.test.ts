@@ -12,13 +12,13 @@ import { ListMultipartUploadsCommand, ListPartsCommand } from '@aws-sdk/client-s
 import { manifestKey, stagedNarsKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { openBucket } from '../../core/storage/open.ts';
-import { collect } from '../support/bytes.ts';
-import { largeTestPath } from '../support/cache-paths.ts';
-import { requireS3 } from '../support/s3-servers.ts';
-import type { S3Server } from '../support/s3-servers.ts';
-import { temporaryFolder } from '../support/small-cache.ts';
+import { collect } from '../support/assert/bytes.ts';
+import { largeTestPath } from '../support/cache/paths.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
+import type { S3Server } from '../support/servers/s3-servers.ts';
+import { temporaryFolder } from '../support/cache/small-cache.ts';
 
-const child = join(import.meta.dirname, '../support/stage-large-child.ts');
+const child = join(import.meta.dirname, '../support/buckets/stage-large-child.ts');
 const mib = 2 ** 20;
 
 describe('kill -9 while a large NAR is staged on S3', { timeout: 120_000 }, () => {

@@ -3,11 +3,11 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { assertSound, sweepIn, unfinishedIn } from '../support/cache-check.ts';
-import type { RunningNiche } from '../support/niche-process.ts';
-import { createNicheLab, untilThere } from '../support/niche-lab.ts';
-import type { LabCache, NicheLab } from '../support/niche-lab.ts';
-import { availableNix, whyNoNix } from '../support/nix-lab.ts';
+import { assertSound, sweepIn, unfinishedIn } from '../support/cache/check.ts';
+import type { RunningNiche } from '../support/lab/niche-process.ts';
+import { createNicheLab, untilThere } from '../support/lab/niche-lab.ts';
+import type { LabCache, NicheLab } from '../support/lab/niche-lab.ts';
+import { availableNix, whyNoNix } from '../support/lab/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },

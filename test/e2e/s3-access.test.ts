@@ -6,14 +6,18 @@ import { describe, test } from 'node:test';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import type { S3Credentials } from '../../core/storage/credentials.ts';
-import { openS3Bucket } from '../../core/storage/s3.ts';
-import { parseS3Url } from '../../core/storage/s3-url.ts';
-import { listKeys, readObject } from '../support/bytes.ts';
-import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { startFaultProxy, type Fault, type ProxiedRequest } from '../support/fault-proxy.ts';
-import { isAllowed, type PolicyDocument, type Statement } from '../support/iam-policy.ts';
-import { requireNix } from '../support/nix-lab.ts';
-import { awsEnv, requireS3 } from '../support/s3-servers.ts';
+import { openS3Bucket } from '../../core/storage/s3/driver.ts';
+import { parseS3Url } from '../../core/storage/s3/url.ts';
+import { listKeys, readObject } from '../support/assert/bytes.ts';
+import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import {
+  startFaultProxy,
+  type Fault,
+  type ProxiedRequest,
+} from '../support/servers/fault-proxy.ts';
+import { isAllowed, type PolicyDocument, type Statement } from '../support/servers/iam-policy.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
+import { awsEnv, requireS3 } from '../support/servers/s3-servers.ts';
 import { initCache, readerOf } from './made.ts';
 
 const denied = { code: 'storage-denied' };

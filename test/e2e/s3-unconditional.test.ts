@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
 import type { S3Credentials } from '../../core/storage/credentials.ts';
-import { openS3Bucket } from '../../core/storage/s3.ts';
-import { parseS3Url } from '../../core/storage/s3-url.ts';
-import { listKeys } from '../support/bytes.ts';
-import { createMachine, until } from '../support/e2e-machine.ts';
-import { startFaultProxy, type Fault } from '../support/fault-proxy.ts';
-import { spawnNiche } from '../support/niche-process.ts';
-import { requireNix } from '../support/nix-lab.ts';
-import { requireS3 } from '../support/s3-servers.ts';
+import { openS3Bucket } from '../../core/storage/s3/driver.ts';
+import { parseS3Url } from '../../core/storage/s3/url.ts';
+import { listKeys } from '../support/assert/bytes.ts';
+import { createMachine, until } from '../support/lab/e2e-machine.ts';
+import { startFaultProxy, type Fault } from '../support/servers/fault-proxy.ts';
+import { spawnNiche } from '../support/lab/niche-process.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
 import { readerOf, type Made } from './made.ts';
 
 const conditions = ['if-none-match', 'if-match'];

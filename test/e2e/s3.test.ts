@@ -3,13 +3,13 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { openS3Bucket } from '../../core/storage/s3.ts';
-import { parseS3Url } from '../../core/storage/s3-url.ts';
-import { listKeys } from '../support/bytes.ts';
-import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { startFaultProxy } from '../support/fault-proxy.ts';
-import { requireNix } from '../support/nix-lab.ts';
-import { requireS3, s3ServerNames } from '../support/s3-servers.ts';
+import { openS3Bucket } from '../../core/storage/s3/driver.ts';
+import { parseS3Url } from '../../core/storage/s3/url.ts';
+import { listKeys } from '../support/assert/bytes.ts';
+import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import { startFaultProxy } from '../support/servers/fault-proxy.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
+import { requireS3, s3ServerNames } from '../support/servers/s3-servers.ts';
 import { initCache, readerOf } from './made.ts';
 
 const slowDown = {

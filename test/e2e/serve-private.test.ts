@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
-import { requireAzurite } from '../support/azurite.ts';
-import { runNiche, startNiche } from '../support/cli.ts';
-import { createMachine, skipUnlessChroot } from '../support/e2e-machine.ts';
-import { requireFakeGcs } from '../support/fake-gcs.ts';
-import { requireNix } from '../support/nix-lab.ts';
-import { requireS3 } from '../support/s3-servers.ts';
-import { temporaryFolder } from '../support/small-cache.ts';
+import { requireAzurite } from '../support/servers/azurite.ts';
+import { runNiche, startNiche } from '../support/lab/cli.ts';
+import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
+import { requireFakeGcs } from '../support/servers/fake-gcs.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
+import { temporaryFolder } from '../support/cache/small-cache.ts';
 import { readerOf, type Made } from './made.ts';
 
 type Env = Readonly<Record<string, string>>;

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
 import { openBucket } from '../../core/storage/open.ts';
-import { localTestPath, makeBucketCache } from '../support/bucket-cache.ts';
-import { runNiche, startNiche } from '../support/cli.ts';
-import { requireS3 } from '../support/s3-servers.ts';
-import { temporaryFolder } from '../support/small-cache.ts';
+import { localTestPath, makeBucketCache } from '../support/cache/bucket-cache.ts';
+import { runNiche, startNiche } from '../support/lab/cli.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
+import { temporaryFolder } from '../support/cache/small-cache.ts';
 
 describe('niche serve of a private bucket', { timeout: 120_000 }, () => {
   test('reads with the credentials of this machine', async (t) => {

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { runNiche, startNiche } from '../support/cli.ts';
-import { everyNix } from '../support/nix-lab.ts';
+import { runNiche, startNiche } from '../support/lab/cli.ts';
+import { everyNix } from '../support/lab/nix-lab.ts';
 import { makeReader, publishCache } from './reading.ts';
 
 for (const nix of everyNix()) {

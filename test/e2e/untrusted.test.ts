@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { createMachine, createYard, until } from '../support/e2e-machine.ts';
-import { everyNix } from '../support/nix-lab.ts';
+import { createMachine, createYard, until } from '../support/lab/e2e-machine.ts';
+import { everyNix } from '../support/lab/nix-lab.ts';
 
 for (const nix of everyNix()) {
   const options = { concurrency: false, timeout: 600_000 };

@@ -4,11 +4,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { runNiche } from '../support/cli.ts';
-import type { Ran } from '../support/cli.ts';
-import type { NixDaemon } from '../support/nix-lab-daemon.ts';
-import { everyNix } from '../support/nix-lab.ts';
-import type { NixLab } from '../support/nix-lab.ts';
+import { runNiche } from '../support/lab/cli.ts';
+import type { Ran } from '../support/lab/cli.ts';
+import type { NixDaemon } from '../support/lab/nix-daemon.ts';
+import { everyNix } from '../support/lab/nix-lab.ts';
+import type { NixLab } from '../support/lab/nix-lab.ts';
 import { makeReader, publishCache } from './reading.ts';
 import type { PublishedCache } from './reading.ts';
 

@@ -15,18 +15,18 @@ import { parseConfig } from '../../core/cache/config.ts';
 import { initCache } from '../../core/cache/init.ts';
 import { readAudit } from '../../core/cache/audit.ts';
 import { narInfoKey } from '../../core/cache/layout.ts';
-import { createStager } from '../../core/cache/staging.ts';
+import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { parseS3Events } from '../../functions/events/s3.ts';
 import type { Health } from '../../functions/worker/worker.ts';
-import { localTestPath, testPublicKey, testSecretKey } from '../support/bucket-cache.ts';
-import type { LocalTestPath } from '../support/bucket-cache.ts';
-import { requireS3 } from '../support/s3-servers.ts';
-import type { S3Server } from '../support/s3-servers.ts';
-import { temporaryFolder } from '../support/small-cache.ts';
+import { localTestPath, testPublicKey, testSecretKey } from '../support/cache/bucket-cache.ts';
+import type { LocalTestPath } from '../support/cache/bucket-cache.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
+import type { S3Server } from '../support/servers/s3-servers.ts';
+import { temporaryFolder } from '../support/cache/small-cache.ts';
 
 /**
  * Between a server, which wants to know at its start where its notifications go, and a worker, which

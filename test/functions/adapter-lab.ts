@@ -8,13 +8,13 @@ import type { Deployment, TaskQueue } from '../../functions/shared/deployment.ts
 import type { LogRecord } from '../../functions/shared/log.ts';
 import type { TriggerRoot } from '../../functions/events/trigger.ts';
 import { taskMessage } from '../../functions/shared/task.ts';
-import { createTestCache, testSigner } from '../support/cache-kit.ts';
-import type { TestCache } from '../support/cache-kit.ts';
-import { watchInvariants } from '../support/cache-watch.ts';
-import type { Watch } from '../support/cache-watch.ts';
-import { chainHooks } from '../support/cache-scenario.ts';
-import { memoryBucket } from '../support/memory-bucket.ts';
-import type { BucketHooks } from '../support/memory-bucket.ts';
+import { createTestCache, testSigner } from '../support/cache/kit.ts';
+import type { TestCache } from '../support/cache/kit.ts';
+import { watchInvariants } from '../support/cache/watch.ts';
+import type { Watch } from '../support/cache/watch.ts';
+import { chainHooks } from '../support/cache/scenario.ts';
+import { memoryBucket } from '../support/buckets/memory-bucket.ts';
+import type { BucketHooks } from '../support/buckets/memory-bucket.ts';
 
 /** What the cloud brings to a function: of an object, of the function's own queue, or nonsense. */
 export type Delivery =

@@ -6,12 +6,12 @@ import type { BatchId } from '../../core/cache/layout.ts';
 import { NicheError } from '../../core/errors.ts';
 import { maxAttempts } from '../../core/limits.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
-import { listKeys } from '../support/bytes.ts';
-import { checkInvariants } from '../support/cache-invariants.ts';
-import { auditRecords, dayMs } from '../support/cache-kit.ts';
-import { testPath } from '../support/cache-paths.ts';
-import type { TestPath } from '../support/cache-paths.ts';
-import { CrashError, crashAtWrite } from '../support/crash.ts';
+import { listKeys } from '../support/assert/bytes.ts';
+import { checkInvariants } from '../support/cache/invariants.ts';
+import { auditRecords, dayMs } from '../support/cache/kit.ts';
+import { testPath } from '../support/cache/paths.ts';
+import type { TestPath } from '../support/cache/paths.ts';
+import { CrashError, crashAtWrite } from '../support/buckets/crash.ts';
 import { createAdapterLab, timeLimitSeconds } from './adapter-lab.ts';
 import type { Adapter, AdapterLab } from './adapter-lab.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { requireNix } from '../support/nix-lab.ts';
+import { requireNix } from '../support/lab/nix-lab.ts';
 import { fuzzNar } from './nar.ts';
 import { nixOracle } from './oracle.ts';
 

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { argv } from 'node:process';
 import { isNicheError } from '../../core/errors.ts';
 import { createNarParser } from '../../core/nix/nar-parser.ts';
-import { narOf, piecesOf } from '../support/nar-corpus.ts';
+import { narOf, piecesOf } from '../support/cache/nar-corpus.ts';
 import { nixOracle } from './oracle.ts';
 import type { Oracle } from './oracle.ts';
 import { randomOf } from './random.ts';

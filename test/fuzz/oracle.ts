@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import type { SpawnSyncReturns } from 'node:child_process';
 import { join } from 'node:path';
-import { availableNix } from '../support/nix-lab.ts';
+import { availableNix } from '../support/lab/nix-lab.ts';
 
 /** Runs one of Nix's programs in `folder`, which is all that it may see of this user. */
 export type Oracle = (

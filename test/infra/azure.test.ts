@@ -6,7 +6,7 @@ import { before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { pycep } from '../setup/infra.ts';
 import { pythonOf } from '../setup/python.ts';
-import { whyNo } from '../support/required.ts';
+import { whyNo } from '../support/assert/required.ts';
 
 const exec = promisify(execFile);
 const folder = join(import.meta.dirname, '../../infra/azure');

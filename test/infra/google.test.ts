@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { convertFiles } from '@cdktn/hcl2json';
 import { goProgram } from '../setup/go.ts';
 import { hclfmt } from '../setup/infra.ts';
-import { requireTool } from '../support/required.ts';
+import { requireTool } from '../support/assert/required.ts';
 import type { BlockSchema } from './provider-schema.ts';
 
 const folder = join(import.meta.dirname, '../../infra/google');

@@ -7,9 +7,9 @@ import { delimiter, dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 
 import packageJson from '../../package.json' with { type: 'json' };
-import { nixSystem } from '../support/nix-lab-graph.ts';
-import { createNixLab, requireNix, everyNix } from '../support/nix-lab.ts';
-import type { NixLab, NixVersion } from '../support/nix-lab.ts';
+import { nixSystem } from '../support/lab/nix-graph.ts';
+import { createNixLab, requireNix, everyNix } from '../support/lab/nix-lab.ts';
+import type { NixLab, NixVersion } from '../support/lab/nix-lab.ts';
 
 const checkout = join(import.meta.dirname, '../..');
 const nixFiles = ['flake.nix', 'default.nix', 'package.nix'];

@@ -61,7 +61,7 @@ describe('what is deployed', () => {
         const map = await readFile(join(out, '.maps', cloud, `${file}.map`), 'utf8');
         const { sources } = JSON.parse(map) as { sources: readonly string[] };
         const found = sources.flatMap(
-          (source) => /core\/storage\/(s3|azure|google)\.ts$/.exec(source)?.[1] ?? [],
+          (source) => /core\/storage\/(s3|azure|google)\/driver\.ts$/.exec(source)?.[1] ?? [],
         );
         assert.deepEqual(found, [drivers[cloud]]);
       });

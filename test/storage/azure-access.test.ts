@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { ContainerSASPermissions } from '@azure/storage-blob';
-import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
+import { openAzureBucket, type AzureOptions } from '../../core/storage/azure/driver.ts';
 import type { StorageCredentials } from '../../core/storage/credentials.ts';
-import { storagePlace, type StoragePlace } from '../../core/storage/place.ts';
-import { blockBytes } from '../../core/storage/azure-upload.ts';
+import { storagePlace, type StoragePlace } from '../../core/storage/open-provision.ts';
+import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
-import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
-import { startFaultProxy, type Fault } from '../support/fault-proxy.ts';
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
+import { listKeys, patternBytes, readObject } from '../support/assert/bytes.ts';
+import { startFaultProxy, type Fault } from '../support/servers/fault-proxy.ts';
 
 describe('access to Azure', { skip: whyNoAzurite() }, access);
 

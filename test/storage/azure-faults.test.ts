@@ -1,7 +1,7 @@
 import { after, describe } from 'node:test';
-import { openAzureBucket } from '../../core/storage/azure.ts';
-import { blockBytes } from '../../core/storage/azure-upload.ts';
-import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
+import { openAzureBucket } from '../../core/storage/azure/driver.ts';
+import { blockBytes } from '../../core/storage/azure/block-upload.ts';
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
 import { storageFaults } from './faults.ts';
 
 const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };

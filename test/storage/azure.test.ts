@@ -1,9 +1,9 @@
 import { after, describe } from 'node:test';
-import { blockBytes } from '../../core/storage/azure-upload.ts';
-import { openAzureBucket, type AzureOptions } from '../../core/storage/azure.ts';
+import { blockBytes } from '../../core/storage/azure/block-upload.ts';
+import { openAzureBucket, type AzureOptions } from '../../core/storage/azure/driver.ts';
 import { partedUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
-import { startAzurite, whyNoAzurite, type Azurite } from '../support/azurite.ts';
+import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
 
 describe('Azure on Azurite', { skip: whyNoAzurite() }, onAzurite);
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { patternBytes, readObject } from '../support/bytes.ts';
+import { patternBytes, readObject } from '../support/assert/bytes.ts';
 
 /** A cloud's driver before a real server. */
 export interface CloudSubject {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { it, type TestContext } from 'node:test';
-import { openAzureBucket } from '../../core/storage/azure.ts';
-import { blockBytes } from '../../core/storage/azure-upload.ts';
+import { openAzureBucket } from '../../core/storage/azure/driver.ts';
+import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { openGoogleBucket } from '../../core/storage/google.ts';
-import { partBytes } from '../../core/storage/google-upload.ts';
-import { requireAzurite } from '../support/azurite.ts';
-import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
-import { requireFakeGcs } from '../support/fake-gcs.ts';
-import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.ts';
+import { openGoogleBucket } from '../../core/storage/google/driver.ts';
+import { partBytes } from '../../core/storage/google/resumable-upload.ts';
+import { requireAzurite } from '../support/servers/azurite.ts';
+import { listKeys, patternBytes, readObject } from '../support/assert/bytes.ts';
+import { requireFakeGcs } from '../support/servers/fake-gcs.ts';
+import { startFaultProxy, type FaultProxy } from '../support/servers/fault-proxy.ts';
 
 const keys = Array.from({ length: 20 }, (_, index) => `object/${index}`);
 const ifAbsent = { ifAbsent: true };

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, it } from 'node:test';
-import { mapConcurrent } from '../../core/concurrency.ts';
+import { mapConcurrent } from '../../core/util/concurrency.ts';
 import type { Bucket, PutOutcome } from '../../core/storage/bucket.ts';
-import { collect, listKeys, patternBytes, readObject } from '../support/bytes.ts';
+import { collect, listKeys, patternBytes, readObject } from '../support/assert/bytes.ts';
 
 interface OpenedBucket {
   /** Empty, and nobody else's. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { mapConcurrent } from '../../core/concurrency.ts';
+import { mapConcurrent } from '../../core/util/concurrency.ts';
 import type { Bucket, ObjectInfo } from '../../core/storage/bucket.ts';
-import { listKeys, patternBytes, readObject } from '../support/bytes.ts';
+import { listKeys, patternBytes, readObject } from '../support/assert/bytes.ts';
 import {
   firstFaults,
   startFaultProxy,
@@ -10,7 +10,7 @@ import {
   type Fault,
   type FaultProxy,
   type WholeAnswer,
-} from '../support/fault-proxy.ts';
+} from '../support/servers/fault-proxy.ts';
 
 /** A driver before a real server, in whose way the proxy puts itself. */
 export interface FaultSubject {

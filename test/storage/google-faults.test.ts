@@ -1,7 +1,7 @@
 import { after, describe } from 'node:test';
-import { openGoogleBucket } from '../../core/storage/google.ts';
-import { partBytes } from '../../core/storage/google-upload.ts';
-import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
+import { openGoogleBucket } from '../../core/storage/google/driver.ts';
+import { partBytes } from '../../core/storage/google/resumable-upload.ts';
+import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/servers/fake-gcs.ts';
 import { storageFaults } from './faults.ts';
 
 const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };

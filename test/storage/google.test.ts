@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { partBytes } from '../../core/storage/google-upload.ts';
-import { openGoogleBucket, type GoogleOptions } from '../../core/storage/google.ts';
+import { partBytes } from '../../core/storage/google/resumable-upload.ts';
+import { openGoogleBucket, type GoogleOptions } from '../../core/storage/google/driver.ts';
 import { partedUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
-import { patternBytes } from '../support/bytes.ts';
-import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/fake-gcs.ts';
-import { startFaultProxy, type Fault } from '../support/fault-proxy.ts';
+import { patternBytes } from '../support/assert/bytes.ts';
+import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/servers/fake-gcs.ts';
+import { startFaultProxy, type Fault } from '../support/servers/fault-proxy.ts';
 
 describe('Google on fake-gcs-server', { skip: whyNoFakeGcs() }, onFakeGcs);
 

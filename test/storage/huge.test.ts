@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { requireS3 } from '../support/s3-servers.ts';
+import { requireS3 } from '../support/servers/s3-servers.ts';
 
 const exec = promisify(execFile);
 const gib = 2 ** 30;
 const hugeBytes = 3 * gib;
 /** An upload holds a few parts, and Node itself some 60 MiB. */
 const maxPeakBytes = 400 * 2 ** 20;
-const child = join(import.meta.dirname, '../support/huge-object-child.ts');
+const child = join(import.meta.dirname, '../support/buckets/huge-object-child.ts');
 
 interface Told {
   readonly outcome: string;

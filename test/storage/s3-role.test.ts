@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 
-import { requireMinistack } from '../support/ministack.ts';
+import { requireMinistack } from '../support/servers/ministack.ts';
 
 /** Opens the bucket as a process of its own, whose environment the SDK's chain reads. */
 const script = `

@@ -1,20 +1,25 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { isNicheError } from '../../core/errors.ts';
-import { openS3Bucket } from '../../core/storage/s3.ts';
-import { partBytes } from '../../core/storage/s3-upload.ts';
-import { parseS3Url, s3PublicUrl } from '../../core/storage/s3-url.ts';
-import type { S3Options } from '../../core/storage/s3-session.ts';
+import { openS3Bucket } from '../../core/storage/s3/driver.ts';
+import { partBytes } from '../../core/storage/s3/multipart-upload.ts';
+import { parseS3Url, s3PublicUrl } from '../../core/storage/s3/url.ts';
+import type { S3Options } from '../../core/storage/s3/client.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { listKeys, patternBytes } from '../support/bytes.ts';
+import { listKeys, patternBytes } from '../support/assert/bytes.ts';
 import {
   firstFaults,
   startFaultProxy,
   type Fault,
   type FaultProxy,
   type ProxiedRequest,
-} from '../support/fault-proxy.ts';
-import { startS3Server, whyNoS3, type S3Server, type S3ServerName } from '../support/s3-servers.ts';
+} from '../support/servers/fault-proxy.ts';
+import {
+  startS3Server,
+  whyNoS3,
+  type S3Server,
+  type S3ServerName,
+} from '../support/servers/s3-servers.ts';
 import { bucketConformance } from './conformance.ts';
 import { storageFaults } from './faults.ts';
 

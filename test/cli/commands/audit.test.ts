@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { storeHash } from '../../../core/nix/store-path.ts';
-import { runNiche } from '../../support/cli.ts';
-import { temporaryFileBucket } from '../../support/file-bucket.ts';
-import { makeBucketCache, localTestPath } from '../../support/bucket-cache.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
+import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
 after(close);

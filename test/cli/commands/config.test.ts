@@ -7,10 +7,10 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { runNiche, startNiche } from '../../support/cli.ts';
-import type { Ran } from '../../support/cli.ts';
-import { makeAgeKey, openSopsLab } from '../../support/sops-lab.ts';
-import type { SopsLab } from '../../support/sops-lab.ts';
+import { runNiche, startNiche } from '../../support/lab/cli.ts';
+import type { Ran } from '../../support/lab/cli.ts';
+import { makeAgeKey, openSopsLab } from '../../support/lab/sops-lab.ts';
+import type { SopsLab } from '../../support/lab/sops-lab.ts';
 
 interface Setting {
   readonly lab: SopsLab;

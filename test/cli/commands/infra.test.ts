@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { runNiche } from '../../support/cli.ts';
+import { runNiche } from '../../support/lab/cli.ts';
 
 const checkout = join(import.meta.dirname, '../../..');
 let folder: string;

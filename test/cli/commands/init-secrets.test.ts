@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { parseSecretKey } from '../../../core/nix/keys.ts';
-import { storagePlace } from '../../../core/storage/place.ts';
-import { requireAzurite } from '../../support/azurite.ts';
-import { runNiche } from '../../support/cli.ts';
-import type { Ran } from '../../support/cli.ts';
-import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
+import { storagePlace } from '../../../core/storage/open-provision.ts';
+import { requireAzurite } from '../../support/servers/azurite.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import type { Ran } from '../../support/lab/cli.ts';
+import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 test(
   'init with recipients: two documents, each for its own, no key in a file',

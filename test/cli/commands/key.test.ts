@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { formatPublicKey, parseSecretKey } from '../../../core/nix/keys.ts';
-import { runNiche } from '../../support/cli.ts';
-import { temporaryFileBucket } from '../../support/file-bucket.ts';
-import { makeBucketCache, testPublicKey, testSecretKey } from '../../support/bucket-cache.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
+import { makeBucketCache, testPublicKey, testSecretKey } from '../../support/cache/bucket-cache.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'niche-key-'));
 const { bucket, close } = await temporaryFileBucket();

@@ -6,10 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { formatConfig } from '../../../core/cache/config.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
-import { runNiche } from '../../support/cli.ts';
-import { countResigned, writeNarInfos } from '../../support/many-narinfos.ts';
-import { spawnNiche } from '../../support/niche-process.ts';
-import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { countResigned, writeNarInfos } from '../../support/cache/many-narinfos.ts';
+import { spawnNiche } from '../../support/lab/niche-process.ts';
+import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 const count = 400;
 

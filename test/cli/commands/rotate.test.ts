@@ -3,14 +3,14 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { encryptSecret } from '../../../core/cache/write-secret.ts';
+import { encryptSecret } from '../../../core/cache/keys/create.ts';
 import { writeObject } from '../../../core/cache/objects.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
-import { runNiche } from '../../support/cli.ts';
-import { makeSmallCache } from '../../support/small-cache.ts';
-import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { makeSmallCache } from '../../support/cache/small-cache.ts';
+import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 test(
   'a key is rotated, what is published signed again, and the old one retired',

@@ -5,8 +5,8 @@ import type { IncomingMessage } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 
-import { runNiche, startNiche } from '../../support/cli.ts';
-import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
+import { runNiche, startNiche } from '../../support/lab/cli.ts';
+import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 describe('niche serve', { timeout: 60_000 }, () => {
   test('prints its URL alone, serves, and ends with 0', async (t) => {

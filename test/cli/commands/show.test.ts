@@ -4,11 +4,11 @@ import { narInfoKey } from '../../../core/cache/layout.ts';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { generateSecretKey, signFingerprint } from '../../../core/nix/keys.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
-import { readObject } from '../../support/bytes.ts';
-import { runNiche } from '../../support/cli.ts';
-import { temporaryFileBucket } from '../../support/file-bucket.ts';
-import { serveFolder } from '../../support/static-server.ts';
-import { makeBucketCache, localTestPath, testPublicKey } from '../../support/bucket-cache.ts';
+import { readObject } from '../../support/assert/bytes.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
+import { serveFolder } from '../../support/servers/static-server.ts';
+import { makeBucketCache, localTestPath, testPublicKey } from '../../support/cache/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
 const upstream = { reader: bucket, publicKey: testPublicKey, url: 'https://up.example' };

@@ -8,10 +8,10 @@ import { serveCache } from '../../../cli/serve/server.ts';
 import { snippetFor } from '../../../cli/use/snippets.ts';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { formatPublicKey, generateSecretKey } from '../../../core/nix/keys.ts';
-import { runNiche } from '../../support/cli.ts';
-import type { Ran } from '../../support/cli.ts';
-import { requireNix } from '../../support/nix-lab.ts';
-import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import type { Ran } from '../../support/lab/cli.ts';
+import { requireNix } from '../../support/lab/nix-lab.ts';
+import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 interface Home {
   readonly conf: string;

@@ -5,11 +5,11 @@ import { after, test } from 'node:test';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { narInfoKey } from '../../../core/cache/layout.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
-import { readObject } from '../../support/bytes.ts';
-import { runNiche } from '../../support/cli.ts';
-import { temporaryFileBucket } from '../../support/file-bucket.ts';
-import { serveFolder } from '../../support/static-server.ts';
-import { makeBucketCache, localTestPath, testPublicKey } from '../../support/bucket-cache.ts';
+import { readObject } from '../../support/assert/bytes.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
+import { serveFolder } from '../../support/servers/static-server.ts';
+import { makeBucketCache, localTestPath, testPublicKey } from '../../support/cache/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
 const cache = await makeBucketCache(bucket);

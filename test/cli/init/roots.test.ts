@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { runNiche } from '../../support/cli.ts';
+import { runNiche } from '../../support/lab/cli.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'niche-roots-'));
 after(() => rm(folder, { recursive: true }));

@@ -22,7 +22,7 @@ import { isNicheError } from '../../../core/errors.ts';
 import type { NicheErrorCode } from '../../../core/errors.ts';
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
 import { readNar } from '../../../core/nix/nar-reader.ts';
-import { availableNix, requireNix } from '../../support/nix-lab.ts';
+import { availableNix, requireNix } from '../../support/lab/nix-lab.ts';
 
 const needsNix = (context: TestContext): boolean => requireNix(context) !== null;
 

@@ -4,9 +4,9 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import type { Nix } from '../../../cli/nix/nix.ts';
 import { pathInfosOf } from '../../../cli/nix/path-infos.ts';
-import { createQueue } from '../../../cli/nix/queue.ts';
+import { createQueue } from '../../../cli/watch/queue.ts';
 import { NicheError } from '../../../core/errors.ts';
-import { inventedPath } from '../../support/cache-paths.ts';
+import { inventedPath } from '../../support/cache/paths.ts';
 import { collect } from './collect.ts';
 import { fakeNix } from './fake-nix.ts';
 

@@ -14,9 +14,9 @@ import type { Access, CacheServer } from '../../../cli/serve/server.ts';
 import { stagingPrefix } from '../../../core/cache/layout.ts';
 import { NicheError, isNicheError } from '../../../core/errors.ts';
 import type { NicheErrorCode } from '../../../core/errors.ts';
-import type { ObjectReader } from '../../../core/storage/http.ts';
-import { makeSmallCache } from '../../support/small-cache.ts';
-import type { SmallCache } from '../../support/small-cache.ts';
+import type { ObjectReader } from '../../../core/storage/http/reader.ts';
+import { makeSmallCache } from '../../support/cache/small-cache.ts';
+import type { SmallCache } from '../../support/cache/small-cache.ts';
 
 interface Served extends SmallCache {
   readonly server: CacheServer;

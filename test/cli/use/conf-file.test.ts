@@ -10,7 +10,7 @@ import {
   userConfPath,
 } from '../../../cli/use/conf-file.ts';
 import { isNicheError } from '../../../core/errors.ts';
-import { temporaryFolder } from '../../support/small-cache.ts';
+import { temporaryFolder } from '../../support/cache/small-cache.ts';
 
 describe('the user’s nix.conf', () => {
   test('is where Nix reads it', () => {

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { readLogin, removeNetrc, writeNetrc } from '../../../cli/use/netrc.ts';
-import { isErrno } from '../../../core/storage/file-errors.ts';
-import { runNiche } from '../../support/cli.ts';
-import { serveAnswers } from '../../support/cache-http.ts';
-import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
+import { isErrno } from '../../../core/storage/file/errors.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { serveAnswers } from '../../support/cache/http.ts';
+import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 const url = 'https://acme.example:8443/cache';
 const login = { login: 'ci', password: 's3cret:/+=' };

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 
 import { findBlocks, removeBlock, writeBlock } from '../../../cli/use/nix-conf.ts';
 import type { CacheEntry } from '../../../cli/use/nix-conf.ts';
-import { refuses } from '../../support/refuses.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const acme: CacheEntry = {
   name: 'acme',

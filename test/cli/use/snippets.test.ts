@@ -6,8 +6,8 @@ import { describe, test } from 'node:test';
 
 import { snippetFor, snippetKinds } from '../../../cli/use/snippets.ts';
 import { describeSystem, permitCommands, systemCommands } from '../../../cli/use/system-conf.ts';
-import { requireNix } from '../../support/nix-lab.ts';
-import { temporaryFolder } from '../../support/small-cache.ts';
+import { requireNix } from '../../support/lab/nix-lab.ts';
+import { temporaryFolder } from '../../support/cache/small-cache.ts';
 
 const entry = {
   name: 'acme',

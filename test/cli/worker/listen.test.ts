@@ -8,9 +8,9 @@ import { InvalidArgumentError } from 'commander';
 import { assertGuarded, parseListen, readWebhookSecrets } from '../../../cli/worker/listen.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
 import { openBucket } from '../../../core/storage/open.ts';
-import { runNiche } from '../../support/cli.ts';
-import { refuses } from '../../support/refuses.ts';
-import { makeSmallCache, temporaryFolder } from '../../support/small-cache.ts';
+import { runNiche } from '../../support/lab/cli.ts';
+import { refuses } from '../../support/assert/refuses.ts';
+import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 describe('where a worker listens', () => {
   for (const [text, host, port] of [

@@ -5,9 +5,9 @@ import { formatManifest, parseManifest, readManifest } from '../../../core/cache
 import { manifestKey } from '../../../core/cache/layout.ts';
 import { maxBatchNarBytes, maxManifestBytes } from '../../../core/limits.ts';
 import { signFingerprint } from '../../../core/nix/keys.ts';
-import { testKey } from '../../support/cache-kit.ts';
-import { inventedPath } from '../../support/cache-paths.ts';
-import { memoryBucket } from '../../support/memory-bucket.ts';
+import { testKey } from '../../support/cache/kit.ts';
+import { inventedPath } from '../../support/cache/paths.ts';
+import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
 
 const storeDir = '/nix/store';
 const path = inventedPath('hello');

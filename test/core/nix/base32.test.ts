@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { decodeBase32, encodeBase32, isBase32 } from '../../../core/nix/base32.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { maxDocumentBytes } from '../../../core/limits.ts';
 import { formatCacheInfo, parseCacheInfo } from '../../../core/nix/cache-info.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 

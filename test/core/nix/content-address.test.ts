@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatContentAddress, parseContentAddress } from '../../../core/nix/content-address.ts';
-import { contentAddresses } from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+import { contentAddresses } from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const sha256 = '1lr187v6dck1rjh2j6svpikcfz53wyl3qrlcbb405zlh13x0khhh';
 

@@ -8,9 +8,9 @@ import { maxDerivationDepth } from '../../../core/limits.ts';
 import { parseDerivation } from '../../../core/nix/derivation.ts';
 import type { Derivation, DerivationInput } from '../../../core/nix/derivation.ts';
 import { computeCaPath, parseStorePath } from '../../../core/nix/store-path.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { storePaths } from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { storePaths } from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 

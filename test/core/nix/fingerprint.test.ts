@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { narHashes, sortedStorePaths, storePaths } from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { narHashes, sortedStorePaths, storePaths } from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 

@@ -10,9 +10,9 @@ import {
   parseHash,
 } from '../../../core/nix/hash.ts';
 import type { HashAlgorithm } from '../../../core/nix/hash.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { hashes } from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { hashes } from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 const hex = 'a5ce9c155ed09397614646c9717fc7cd94b1023d7b76b618d409e4fefd6e9d39';

@@ -14,9 +14,9 @@ import {
   verifyFingerprint,
   verifyFingerprintLater,
 } from '../../../core/nix/keys.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { keyNames, signatures } from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { keyNames, signatures } from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 interface KeyCases {
   keys: { public: string; secret?: string }[];

@@ -6,7 +6,13 @@ import { maxListingEntries } from '../../../core/limits.ts';
 import { createListingBuilder, formatListing, parseListing } from '../../../core/nix/listing.ts';
 import type { NarListing } from '../../../core/nix/listing.ts';
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
-import { casesUnder, corpusMissing, narCases, narOf, narString } from '../../support/nar-corpus.ts';
+import {
+  casesUnder,
+  corpusMissing,
+  narCases,
+  narOf,
+  narString,
+} from '../../support/cache/nar-corpus.ts';
 
 function listingOf(nar: Uint8Array): NarListing | undefined {
   const builder = createListingBuilder();

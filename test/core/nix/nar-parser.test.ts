@@ -10,7 +10,7 @@ import {
   narOf,
   narString,
   piecesOf,
-} from '../../support/nar-corpus.ts';
+} from '../../support/cache/nar-corpus.ts';
 
 /** What a parser said of a NAR: its events, contents joined, and its error. */
 interface Report {

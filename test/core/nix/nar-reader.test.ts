@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { isNicheError } from '../../../core/errors.ts';
 import { readNar } from '../../../core/nix/nar-reader.ts';
-import { narCases, narOf, narString, piecesOf } from '../../support/nar-corpus.ts';
+import { narCases, narOf, narString, piecesOf } from '../../support/cache/nar-corpus.ts';
 
 async function* streamOf(chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for (const chunk of chunks) yield await Promise.resolve(chunk);

@@ -6,7 +6,7 @@ import { createNarParser } from '../../../core/nix/nar-parser.ts';
 import { readNar } from '../../../core/nix/nar-reader.ts';
 import { writeNar } from '../../../core/nix/nar-writer.ts';
 import type { NarNode } from '../../../core/nix/nar-writer.ts';
-import { narCases, narOf } from '../../support/nar-corpus.ts';
+import { narCases, narOf } from '../../support/cache/nar-corpus.ts';
 
 async function written(root: NarNode): Promise<Buffer> {
   const chunks: Uint8Array[] = [];

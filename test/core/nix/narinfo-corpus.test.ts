@@ -8,9 +8,9 @@ import type { PublicKey } from '../../../core/nix/keys.ts';
 import { formatNarInfo, parseNarInfo } from '../../../core/nix/narinfo.ts';
 import type { NarInfo } from '../../../core/nix/narinfo.ts';
 import { computeCaPath, parseStorePath } from '../../../core/nix/store-path.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import type { CorpusEntry } from '../../support/corpus.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import type { CorpusEntry } from '../../support/assert/corpus.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 const skip = data === null && corpusMissing;

@@ -16,8 +16,8 @@ import {
   signatures,
   sortedStorePaths,
   storePaths,
-} from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+} from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 function fixture(name: string): string {
   return readFileSync(new URL(`../../fixtures/narinfo/${name}`, import.meta.url), 'utf8');

@@ -7,15 +7,15 @@ import { parseContentAddress } from '../../../core/nix/content-address.ts';
 import { formatHash, parseHash } from '../../../core/nix/hash.ts';
 import { parsePathInfos } from '../../../core/nix/path-info.ts';
 import type { LocalPathInfo } from '../../../core/nix/path-info.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
 import {
   contentAddresses,
   narHashes,
   signatures,
   sortedStorePaths,
   storePaths,
-} from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+} from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 const path = '/nix/store/g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q-foo';

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { maxNamedUnclaimed } from '../../../core/limits.ts';
 import { createReferenceScanner, maxCountedUnclaimed } from '../../../core/nix/references.ts';
 import type { UnclaimedPaths } from '../../../core/nix/references.ts';
-import { piecesOf } from '../../support/nar-corpus.ts';
+import { piecesOf } from '../../support/cache/nar-corpus.ts';
 
 const alphabet = '0123456789abcdfghijklmnpqrsvwxyz';
 /** A store hash made of a number. */

@@ -11,9 +11,9 @@ import {
   storeBaseName,
   storeHash,
 } from '../../../core/nix/store-path.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { storePaths } from '../../support/nix-values.ts';
-import { refuses } from '../../support/refuses.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { storePaths } from '../../support/lab/nix-values.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const data = corpus();
 const hash = 'g1w7hy3qg1w7hy3qg1w7hy3qg1w7hy3q';

@@ -15,7 +15,7 @@ import { fromPlain, toPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../../../core/secrets/json-tree.ts';
 import { wrapForAge } from '../../../core/secrets/age.ts';
 import type { Identity, Keyring } from '../../../core/secrets/recipient.ts';
-import { makeAgeKey } from '../../support/sops-lab.ts';
+import { makeAgeKey } from '../../support/lab/sops-lab.ts';
 
 const now = new Date('2026-03-04T05:06:07Z');
 const tree = fromPlain({

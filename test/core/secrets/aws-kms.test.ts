@@ -17,8 +17,8 @@ import { fromPlain, toPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../../../core/secrets/json-tree.ts';
 import { createKeyring } from '../../../core/secrets/keyring.ts';
 import type { Keyring } from '../../../core/secrets/recipient.ts';
-import { requireMinistack } from '../../support/ministack.ts';
-import { needSops, openSopsLab } from '../../support/sops-lab.ts';
+import { requireMinistack } from '../../support/servers/ministack.ts';
+import { needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 const plain = { secret: 'for a key in AWS KMS', count: 2 };
 const tree = fromPlain(plain) as JsonMap;

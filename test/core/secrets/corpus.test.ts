@@ -14,9 +14,9 @@ import type { JsonValue } from '../../../core/secrets/json-tree.ts';
 import { decryptLeaf, leafBytes } from '../../../core/secrets/sops-value.ts';
 import type { Identity } from '../../../core/secrets/recipient.ts';
 import { installedSops } from '../../setup/sops.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
-import type { SopsLab } from '../../support/sops-lab.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
+import type { SopsLab } from '../../support/lab/sops-lab.ts';
 
 const data = corpus();
 const folder = process.env['NICHE_CORPUS'] ?? '';

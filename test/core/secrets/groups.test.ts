@@ -7,7 +7,7 @@ import { isNicheError } from '../../../core/errors.ts';
 import { decryptDocument, encryptDocument } from '../../../core/secrets/document.ts';
 import { fromPlain, toPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../../../core/secrets/json-tree.ts';
-import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
+import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 const plain = { secret: 'of several', count: 3 };
 const tree = fromPlain(plain) as JsonMap;

@@ -9,7 +9,7 @@ import {
 import { fromPlain, toPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../../../core/secrets/json-tree.ts';
 import type { Recipient } from '../../../core/secrets/recipient.ts';
-import { makeAgeKey, needSops, openSopsLab } from '../../support/sops-lab.ts';
+import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 const plain = {
   version: 1,

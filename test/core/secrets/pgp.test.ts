@@ -10,8 +10,8 @@ import type { NicheErrorCode } from '../../../core/errors.ts';
 import { decryptDocument, encryptDocument } from '../../../core/secrets/document.ts';
 import { fromPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonMap } from '../../../core/secrets/json-tree.ts';
-import { openSopsLab } from '../../support/sops-lab.ts';
-import type { SopsLab } from '../../support/sops-lab.ts';
+import { openSopsLab } from '../../support/lab/sops-lab.ts';
+import type { SopsLab } from '../../support/lab/sops-lab.ts';
 
 const tree = fromPlain({ secret: 'for a key in gpg' }) as JsonMap;
 const now = new Date('2026-03-04T05:06:07Z');

@@ -9,8 +9,8 @@ import type { GcpKmsClient } from '../../../core/secrets/gcp-kms.ts';
 import { parseRecipient } from '../../../core/secrets/parse-recipient.ts';
 import type { UsableKind } from '../../../core/secrets/parse-recipient.ts';
 import { describeRecipient, isSameRecipient } from '../../../core/secrets/recipient.ts';
-import { corpus, corpusMissing } from '../../support/corpus.ts';
-import { makeAgeKey } from '../../support/sops-lab.ts';
+import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
+import { makeAgeKey } from '../../support/lab/sops-lab.ts';
 
 const arn = 'arn:aws:kms:eu-central-1:123456789012:key/0b4f0b7e-1f53-4b5e-8f3a-0c8ad3fd7c7d';
 const gcp = 'projects/p/locations/global/keyRings/r/cryptoKeys/k';

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 
 import { combineSecret, splitSecret } from '../../../core/secrets/shamir.ts';
-import { refuses } from '../../support/refuses.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const split = fc
   .record({

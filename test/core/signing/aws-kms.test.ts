@@ -11,9 +11,9 @@ import {
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
 import { awsKmsMaxBytes, openAwsKms } from '../../../core/signing/aws-kms.ts';
-import { createPace } from '../../../core/storage/pace.ts';
-import { requireMinistack } from '../../support/ministack.ts';
-import { testPath } from '../../support/cache-paths.ts';
+import { createPace } from '../../../core/util/retry.ts';
+import { requireMinistack } from '../../support/servers/ministack.ts';
+import { testPath } from '../../support/cache/paths.ts';
 
 const quick = createPace({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 5_000 });
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };

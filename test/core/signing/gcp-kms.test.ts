@@ -3,13 +3,13 @@ import { after, before, beforeEach, describe, it } from 'node:test';
 import { OAuth2Client } from 'google-auth-library';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
-import { crc32c } from '../../../core/signing/crc32c.ts';
+import { crc32c } from '../../../core/util/crc32c.ts';
 import { gcpKmsMaxBytes, openGcpKms } from '../../../core/signing/gcp-kms.ts';
 import type { GcpKms } from '../../../core/signing/gcp-kms.ts';
-import { createPace } from '../../../core/storage/pace.ts';
-import { testPath } from '../../support/cache-paths.ts';
-import { startGoogleKms } from '../../support/google-kms.ts';
-import type { GoogleKms } from '../../support/google-kms.ts';
+import { createPace } from '../../../core/util/retry.ts';
+import { testPath } from '../../support/cache/paths.ts';
+import { startGoogleKms } from '../../support/servers/google-kms.ts';
+import type { GoogleKms } from '../../support/servers/google-kms.ts';
 
 const version =
   'projects/acme/locations/europe-west1/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/1';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isNicheError } from '../../../core/errors.ts';
 import { formatSignerSpec, parseSignerSpec } from '../../../core/signing/signer-spec.ts';
-import { refuses } from '../../support/refuses.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const arn = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
 

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
-import { readSigningKey } from '../../../core/cache/signing-keys.ts';
+import { readSigningKey } from '../../../core/cache/keys/signing-keys.ts';
 import { awsKmsIdentity } from '../../../core/secrets/aws-kms.ts';
 import { auditedStatus } from './records.ts';
-import { createAdversity } from '../../support/aws-adversity.ts';
-import { requireAws } from '../../support/aws-cache.ts';
-import type { Ran } from '../../support/cli.ts';
-import { createMachine, skipUnlessChroot } from '../../support/e2e-machine.ts';
-import { requireNix } from '../../support/nix-lab.ts';
-import { everyObject, findSecrets, writtenText } from '../../support/secret-search.ts';
-import type { Written } from '../../support/secret-search.ts';
+import { createAdversity } from '../../support/servers/aws-adversity.ts';
+import { requireAws } from '../../support/servers/aws-cache.ts';
+import type { Ran } from '../../support/lab/cli.ts';
+import { createMachine, skipUnlessChroot } from '../../support/lab/e2e-machine.ts';
+import { requireNix } from '../../support/lab/nix-lab.ts';
+import { everyObject, findSecrets, writtenText } from '../../support/assert/secret-search.ts';
+import type { Written } from '../../support/assert/secret-search.ts';
 
 describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
   test('what niche build stages is published, and real Nix installs it', async (t) => {

@@ -4,13 +4,13 @@ import { readConfig } from '../../../core/cache/config.ts';
 import { manifestKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
-import { parseS3Url } from '../../../core/storage/s3-url.ts';
+import { parseS3Url } from '../../../core/storage/s3/url.ts';
 import { receiptOf, stage } from './staged.ts';
-import { requireAws } from '../../support/aws-cache.ts';
-import type { AwsCache } from '../../support/aws-cache.ts';
-import { checkInvariants } from '../../support/cache-invariants.ts';
-import { testPath } from '../../support/cache-paths.ts';
-import { until } from '../../support/e2e-machine.ts';
+import { requireAws } from '../../support/servers/aws-cache.ts';
+import type { AwsCache } from '../../support/servers/aws-cache.ts';
+import { checkInvariants } from '../../support/cache/invariants.ts';
+import { testPath } from '../../support/cache/paths.ts';
+import { until } from '../../support/lab/e2e-machine.ts';
 
 describe('the deployed functions', { timeout: 600_000 }, () => {
   test('take events that repeat, come in disorder or cannot be read', async (t) => {

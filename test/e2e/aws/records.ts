@@ -1,6 +1,6 @@
 import { readAudit } from '../../../core/cache/audit.ts';
 import type { AuditRecord } from '../../../core/cache/audit.ts';
-import type { AwsCache } from '../../support/aws-cache.ts';
+import type { AwsCache } from '../../support/servers/aws-cache.ts';
 
 /** The last audit record of each path. */
 export async function auditedStatus(cache: AwsCache): Promise<Map<string, AuditRecord>> {

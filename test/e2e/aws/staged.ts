@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
-import { listStrongest, readWhole } from '../../../core/cache/listed-receipts.ts';
-import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts.ts';
+import { listStrongest, readWhole } from '../../../core/cache/receipts/listed-receipts.ts';
+import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts/receipts.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
-import type { AwsCache } from '../../support/aws-cache.ts';
-import type { TestPath } from '../../support/cache-paths.ts';
-import { until } from '../../support/e2e-machine.ts';
+import type { AwsCache } from '../../support/servers/aws-cache.ts';
+import type { TestPath } from '../../support/cache/paths.ts';
+import { until } from '../../support/lab/e2e-machine.ts';
 
 /** Stages one batch of these paths, as a client does: the manifest last, which makes the event. */
 export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Promise<BatchId> {

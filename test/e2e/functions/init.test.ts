@@ -8,19 +8,19 @@ import { openBucket } from '../../../core/storage/open.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
 import { blobCreatedEvent } from '../../functions/azure-events.ts';
 import { finalizedEvent, pushBody } from '../../functions/google-events.ts';
-import { startAzureAccount } from '../../support/azure-account.ts';
-import { startAzureHost } from '../../support/azure-host.ts';
-import { whyNoAzurite } from '../../support/azurite.ts';
-import { listKeys } from '../../support/bytes.ts';
-import { auditRecords } from '../../support/cache-kit.ts';
-import { createMachine, skipUnlessChroot, type Machine } from '../../support/e2e-machine.ts';
-import { startFakeGcs, whyNoFakeGcs } from '../../support/fake-gcs.ts';
-import { bundleFunctions } from '../../support/function-bundle.ts';
-import { startFramework } from '../../support/google-framework.ts';
-import { startGoogleKms } from '../../support/google-kms.ts';
-import { startGoogleServices } from '../../support/google-services.ts';
-import { startKeyVault } from '../../support/key-vault.ts';
-import { requireNix } from '../../support/nix-lab.ts';
+import { startAzureAccount } from '../../support/servers/azure-account.ts';
+import { startAzureHost } from '../../support/servers/azure-host.ts';
+import { whyNoAzurite } from '../../support/servers/azurite.ts';
+import { listKeys } from '../../support/assert/bytes.ts';
+import { auditRecords } from '../../support/cache/kit.ts';
+import { createMachine, skipUnlessChroot, type Machine } from '../../support/lab/e2e-machine.ts';
+import { startFakeGcs, whyNoFakeGcs } from '../../support/servers/fake-gcs.ts';
+import { bundleFunctions } from '../../support/servers/function-bundle.ts';
+import { startFramework } from '../../support/servers/google-framework.ts';
+import { startGoogleKms } from '../../support/servers/google-kms.ts';
+import { startGoogleServices } from '../../support/servers/google-services.ts';
+import { startKeyVault } from '../../support/servers/key-vault.ts';
+import { requireNix } from '../../support/lab/nix-lab.ts';
 
 interface Made {
   readonly storage: string;
@@ -128,7 +128,9 @@ describe('from niche init to real Nix, published by the function', { timeout: 30
     const account = await startAzureAccount();
     const vault = await startKeyVault(folder, 'acme.vault.azure.net');
     t.after(() => Promise.all([account.stop(), vault.stop()]));
-    const names = pathToFileURL(join(import.meta.dirname, '../../support/vault-names-child.ts'));
+    const names = pathToFileURL(
+      join(import.meta.dirname, '../../support/servers/vault-names-child.ts'),
+    );
     const env = {
       AZURE_STORAGE_CONNECTION_STRING: account.connectionString,
       NODE_OPTIONS: `--import=${names.href}`,

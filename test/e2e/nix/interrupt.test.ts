@@ -6,8 +6,8 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { openNix } from '../../../cli/nix/nix.ts';
-import { startNoticing } from '../../../cli/nix/notice.ts';
-import { createNixLab, everyNix } from '../../support/nix-lab.ts';
+import { startNoticing } from '../../../cli/watch/watch.ts';
+import { createNixLab, everyNix } from '../../support/lab/nix-lab.ts';
 import { collect } from '../../cli/nix/collect.ts';
 import { nameOf, writeGraph } from './noticing.ts';
 

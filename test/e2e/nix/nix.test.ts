@@ -9,7 +9,7 @@ import { formatHash } from '../../../core/nix/hash.ts';
 import { readBuildLog } from '../../../cli/nix/logs.ts';
 import { openNix } from '../../../cli/nix/nix.ts';
 import { queryOutputs, queryPathInfos } from '../../../cli/nix/query.ts';
-import { createNixLab, everyNix, type NixLab } from '../../support/nix-lab.ts';
+import { createNixLab, everyNix, type NixLab } from '../../support/lab/nix-lab.ts';
 import { nameOf, note, writeGraph } from './noticing.ts';
 import { temporaryFolder } from '../../cli/nix/temporary-folder.ts';
 

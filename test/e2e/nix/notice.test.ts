@@ -3,8 +3,8 @@ import { chmod, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { graphFlake, type GraphPart } from '../../support/nix-lab-graph.ts';
-import { createNixLab, everyNix, type NixLab } from '../../support/nix-lab.ts';
+import { graphFlake, type GraphPart } from '../../support/lab/nix-graph.ts';
+import { createNixLab, everyNix, type NixLab } from '../../support/lab/nix-lab.ts';
 import { note, writeGraph } from './noticing.ts';
 
 const partsOf = (salt: string): readonly GraphPart[] => [

@@ -2,13 +2,13 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { Environment } from '../../../cli/nix/environment.ts';
+import type { Environment } from '../../../cli/environment.ts';
 import type { NixConfigEntry } from '../../../cli/nix/nix-config.ts';
 import { openNix, type Nix } from '../../../cli/nix/nix.ts';
-import { startNoticing, type NoticedPath } from '../../../cli/nix/notice.ts';
-import type { NixDaemon } from '../../support/nix-lab-daemon.ts';
-import { graph, type GraphPart } from '../../support/nix-lab-graph.ts';
-import type { Executed, NixLab } from '../../support/nix-lab.ts';
+import { startNoticing, type NoticedPath } from '../../../cli/watch/watch.ts';
+import type { NixDaemon } from '../../support/lab/nix-daemon.ts';
+import { graph, type GraphPart } from '../../support/lab/nix-graph.ts';
+import type { Executed, NixLab } from '../../support/lab/nix-lab.ts';
 
 export interface Noted extends Executed {
   readonly nix: Nix;

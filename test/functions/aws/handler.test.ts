@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { manifestKey, stagingPrefix } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
-import { encryptSecret } from '../../../core/cache/write-secret.ts';
+import { encryptSecret } from '../../../core/cache/keys/create.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
 import { wrapForAwsKms } from '../../../core/secrets/aws-kms.ts';
@@ -16,11 +16,11 @@ import { createAwsRuntime } from '../../../functions/aws/runtime.ts';
 import { createSweepHandler } from '../../../functions/aws/sweep-handler.ts';
 import { taskMessage } from '../../../functions/shared/task.ts';
 import type { Task } from '../../../functions/shared/task.ts';
-import { listKeys } from '../../support/bytes.ts';
-import { checkInvariants } from '../../support/cache-invariants.ts';
-import { auditRecords, createTestCache, testKey, testSigner } from '../../support/cache-kit.ts';
-import type { TestCache } from '../../support/cache-kit.ts';
-import { testPath } from '../../support/cache-paths.ts';
+import { listKeys } from '../../support/assert/bytes.ts';
+import { checkInvariants } from '../../support/cache/invariants.ts';
+import { auditRecords, createTestCache, testKey, testSigner } from '../../support/cache/kit.ts';
+import type { TestCache } from '../../support/cache/kit.ts';
+import { testPath } from '../../support/cache/paths.ts';
 
 interface Line {
   readonly level?: string;

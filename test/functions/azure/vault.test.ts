@@ -9,7 +9,7 @@ import { json } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { vaultClients } from '../../../functions/azure/vault.ts';
 import { DefaultAzureCredential } from '../../../functions/azure/managed-identity.ts';
-import { startKeyVault } from '../../support/key-vault.ts';
+import { startKeyVault } from '../../support/servers/key-vault.ts';
 
 const recipient = { kind: 'azure-kv', name: 'documents', version: '0123456789abcdef' } as const;
 

@@ -12,7 +12,7 @@ import {
   readS3Events,
 } from '../../../functions/events/s3.ts';
 import { isNicheError } from '../../../core/errors.ts';
-import { refuses } from '../../support/refuses.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 /** The structure that AWS documents, version 2.1. */
 const s3Record = {

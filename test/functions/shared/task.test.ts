@@ -8,7 +8,7 @@ import {
   taskOfEvent,
 } from '../../../functions/shared/task.ts';
 import type { Task } from '../../../functions/shared/task.ts';
-import { refuses } from '../../support/refuses.ts';
+import { refuses } from '../../support/assert/refuses.ts';
 
 const upload = '0198c0de-0000-7000-8000-000000000001';
 const hash = (letter: string): string => letter.repeat(32);

@@ -2,16 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createLocalPublisher } from '../../../core/cache/local-publisher.ts';
-import type { Published } from '../../../core/cache/publisher.ts';
+import { createLocalPublisher } from '../../../core/cache/publish/local-publisher.ts';
+import type { Published } from '../../../core/cache/publish/publisher.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { createWorker } from '../../../functions/worker/worker.ts';
 import type { Worker, WorkerEvent, WorkerOptions } from '../../../functions/worker/worker.ts';
-import { auditRecords, createTestCache } from '../../support/cache-kit.ts';
-import type { TestCache } from '../../support/cache-kit.ts';
-import { testPath } from '../../support/cache-paths.ts';
-import { memoryBucket } from '../../support/memory-bucket.ts';
-import type { BucketHooks } from '../../support/memory-bucket.ts';
+import { auditRecords, createTestCache } from '../../support/cache/kit.ts';
+import type { TestCache } from '../../support/cache/kit.ts';
+import { testPath } from '../../support/cache/paths.ts';
+import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
+import type { BucketHooks } from '../../support/buckets/memory-bucket.ts';
 
 interface Running {
   readonly worker: Worker;

@@ -1,0 +1,191 @@
+import { spawn } from 'node:child_process';
+import { open } from 'node:fs/promises';
+import path from 'node:path';
+import { text as readText } from 'node:stream/consumers';
+
+import { messageOf } from '../../core/errors.ts';
+import { ageIdentity, isAgeSecretKey, parseAgeKeys } from '../../core/secrets/age.ts';
+import type { AgeKeys } from '../../core/secrets/age.ts';
+import { createKeyring } from '../../core/secrets/keyring.ts';
+import type { Keyring } from '../../core/secrets/recipient.ts';
+import { parseSshPrivateKey } from '../../core/secrets/ssh-key.ts';
+import type { SshPrivateKey } from '../../core/secrets/ssh-key.ts';
+import type { Context } from '../context.ts';
+import { homeOf, nonEmpty } from '../environment.ts';
+import type { Environment } from '../environment.ts';
+import { splitWords } from '../../core/util/split-words.ts';
+
+/**
+ * The identities of whoever runs niche, found where `sops` finds them (getsops.io/docs, “Encrypting
+ * using age”). Nothing is read or run before a document asks for an identity of that kind.
+ *
+ * @param env what gpg and the commands that print a key are given as well
+ * @param secrets where `SOPS_AGE_KEY` is, which they are not given
+ * @param platform as `process.platform`
+ */
+export function openKeyring(
+  env: Environment,
+  secrets: Environment = env,
+  platform = process.platform,
+): Keyring {
+  const found = new Map<string, Promise<AgeKeys>>();
+  return createKeyring({
+    age: ageIdentity((recipient) => {
+      // Only a command is told the recipient; all else is read once.
+      const usesCommand = ageCommands.some((name) => nonEmpty(env[name]) !== undefined);
+      const key = usesCommand ? recipient : '';
+      const keys = found.get(key) ?? findAgeKeys({ env, secrets, recipient, platform });
+      found.set(key, keys);
+      return keys;
+    }),
+    gpg: { program: nonEmpty(env['SOPS_GPG_EXEC']), env },
+  });
+}
+
+const keyrings = new WeakMap<Context, Keyring>();
+
+/** The keyring of whoever runs this command; its keys are looked for once. */
+export function keyringOf(context: Context): Keyring {
+  const keyring = keyrings.get(context) ?? openKeyring(context.env, context.secrets);
+  keyrings.set(context, keyring);
+  return keyring;
+}
+
+const ageCommands = ['SOPS_AGE_KEY_CMD', 'SOPS_AGE_SSH_PRIVATE_KEY_CMD'];
+
+/** What a place said: its text, or why there is none, for people. */
+type Found = { readonly text: string } | { readonly problem: string };
+
+interface Place {
+  readonly name: string;
+  readonly kind: 'age' | 'ssh';
+  /** `SOPS_AGE_KEY` may have several keys in a line. */
+  readonly severalALine?: boolean;
+  readonly read: () => Found | Promise<Found>;
+}
+
+interface Search {
+  readonly env: Environment;
+  readonly secrets: Environment;
+  readonly recipient: string;
+  readonly platform: NodeJS.Platform;
+}
+
+async function findAgeKeys(search: Search): Promise<AgeKeys> {
+  const secretKeys: string[] = [];
+  const sshKeys: SshPrivateKey[] = [];
+  const tried: string[] = [];
+  for (const { name, kind, severalALine = false, read } of places(search)) {
+    const found = await read();
+    if ('problem' in found) {
+      tried.push(`${name}: ${found.problem}`);
+      continue;
+    }
+    const [keys, remark] = kind === 'ssh' ? readSsh(found.text) : readAge(found.text, severalALine);
+    for (const key of keys) {
+      if (typeof key === 'string') secretKeys.push(key);
+      else sshKeys.push(key);
+    }
+    tried.push(`${name}: ${remark}`);
+  }
+  return { secretKeys, sshKeys, tried };
+}
+
+type Keys = readonly [keys: readonly (string | SshPrivateKey)[], remark: string];
+
+function readAge(text: string, severalALine: boolean): Keys {
+  if (/^(?:age-encryption\.org\/|-----BEGIN AGE ENCRYPTED FILE-----)/.test(text)) {
+    return [[], 'protected by a passphrase, for which niche does not ask'];
+  }
+  const lines = parseAgeKeys(text, severalALine);
+  const keys = lines.filter(isAgeSecretKey);
+  const others = lines.length - keys.length;
+  const plugins =
+    others === 0 ? '' : `, ${others} of a kind that niche does not take (age plugins)`;
+  return [keys, `${keys.length} age keys${plugins}`];
+}
+
+function readSsh(text: string): Keys {
+  const key = parseSshPrivateKey(text);
+  if (key === 'encrypted') return [[], 'protected by a passphrase, for which niche does not ask'];
+  return key === null ? [[], 'no SSH key that age takes'] : [[key], 'an SSH key'];
+}
+
+/** In the order in which `sops` looks. */
+function places({ env, secrets, recipient, platform }: Search): Place[] {
+  const home = homeOf(env);
+  const given = (
+    name: string,
+    kind: Place['kind'],
+    read: (value: string) => Place['read'],
+    variables = env,
+  ): Place => {
+    const value = nonEmpty(variables[name]);
+    const isSet = value !== undefined;
+    return { name, kind, read: isSet ? read(value) : () => ({ problem: 'not set' }) };
+  };
+  const file = (name: string) => () => readFile(name);
+  const command = (line: string) => () => runCommand(line, env, recipient);
+  const ssh = (name: string): Place => {
+    const key = path.join(home, '.ssh', name);
+    return { name: key, kind: 'ssh', read: file(key) };
+  };
+  const ageFile = path.join(configHome(env, platform), 'sops', 'age', 'keys.txt');
+  return [
+    given('SOPS_AGE_SSH_PRIVATE_KEY_FILE', 'ssh', file),
+    given('SOPS_AGE_SSH_PRIVATE_KEY_CMD', 'ssh', command),
+    ssh('id_ed25519'),
+    ssh('id_rsa'),
+    { ...given('SOPS_AGE_KEY', 'age', (text) => () => ({ text }), secrets), severalALine: true },
+    given('SOPS_AGE_KEY_FILE', 'age', file),
+    given('SOPS_AGE_KEY_CMD', 'age', command),
+    { name: ageFile, kind: 'age', read: file(ageFile) },
+  ];
+}
+
+/** Where programs keep a user's settings. */
+function configHome(env: Environment, platform: NodeJS.Platform): string {
+  const chosen = nonEmpty(env['XDG_CONFIG_HOME']);
+  if (chosen !== undefined) return chosen;
+  const own = platform === 'darwin' ? ['Library', 'Application Support'] : ['.config'];
+  return path.join(homeOf(env), ...own);
+}
+
+/** Of a file of keys, in bytes. */
+const maxKeyBytes = 1024 * 1024;
+
+async function readFile(name: string): Promise<Found> {
+  try {
+    const handle = await open(name);
+    try {
+      const { bytesRead, buffer } = await handle.read(Buffer.alloc(maxKeyBytes));
+      return { text: buffer.toString('utf8', 0, bytesRead) };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return { problem: code === 'ENOENT' ? 'missing' : messageOf(error) };
+  }
+}
+
+/** Without a shell, as `sops` runs it. What it says of itself goes to the terminal. */
+async function runCommand(line: string, env: Environment, recipient: string): Promise<Found> {
+  const [program, ...args] = splitWords(line) ?? [];
+  if (program === undefined) return { problem: 'no command' };
+  try {
+    const child = spawn(program, args, {
+      env: { ...env, SOPS_AGE_RECIPIENT: recipient },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const status = new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+    const [text, code] = await Promise.all([readText(child.stdout), status]);
+    if (code === 0) return { text };
+    return { problem: code === null ? 'the command was killed' : `the command ended with ${code}` };
+  } catch (error) {
+    return { problem: messageOf(error) };
+  }
+}

@@ -1,0 +1,103 @@
+import type { PathInfo } from '../../nix/path-info.ts';
+import { digestOf } from './known-paths.ts';
+import type { BatchId } from '../layout.ts';
+import type { LocalDatabase } from './database.ts';
+
+/** An upload of one large NAR that was begun. */
+export interface UnfinishedUpload {
+  readonly id: BatchId;
+  /** For `Bucket.resumeUpload`. */
+  readonly token: string;
+}
+
+export interface StagedPath {
+  readonly batch: BatchId;
+  /** Whether its manifest has been stored for certain. */
+  readonly isSure: boolean;
+}
+
+/** What this machine has staged and not yet seen published, so that a run that was killed is gone on with. */
+export interface UploadJournal {
+  /** The batch in which the path was staged; null when it was not, or long ago. */
+  staged(info: PathInfo): StagedPath | null;
+  /** @param isSure false before the manifest is stored, true after */
+  noteStaged(id: BatchId, infos: readonly PathInfo[], isSure: boolean): void;
+  /** What became of it is known, or it is not believed any more. */
+  forgetStaged(infos: readonly PathInfo[]): void;
+  /** Takes over what a process that has ended left of the path's NAR. */
+  claim(info: PathInfo): UnfinishedUpload | null;
+  noteUnfinished(info: PathInfo, upload: UnfinishedUpload): void;
+  forgetUnfinished(info: PathInfo): void;
+}
+
+export interface JournalOptions {
+  /** Names this process. */
+  readonly self: string;
+  /** Whether what `self` once named has ended for certain. */
+  readonly hasEnded: (owner: string) => boolean;
+  /** @default the real clock */
+  readonly now?: () => number;
+}
+
+/** Sweeps delete unfinished uploads after a day, and staged leftovers after a week. */
+const maxUnfinishedMs = 20 * 60 * 60 * 1000;
+const maxStagedMs = 6 * 24 * 60 * 60 * 1000;
+
+export function createUploadJournal(
+  database: LocalDatabase,
+  { self, hasEnded, now = Date.now }: JournalOptions,
+): UploadJournal {
+  database.run('DELETE FROM staged WHERE at < ?', now() - maxStagedMs);
+  database.run('DELETE FROM unfinished WHERE at < ?', now() - maxUnfinishedMs);
+  return {
+    staged(info) {
+      const sql = 'SELECT upload, batch, sure FROM staged WHERE digest = ?';
+      const [row] = database.all(sql, digestOf(info));
+      if (!row) return null;
+      const batch = { upload: String(row['upload']), batch: Number(row['batch']) };
+      return { batch, isSure: row['sure'] === 1 };
+    },
+    noteStaged({ upload, batch }, infos, isSure) {
+      database.together(() => {
+        for (const info of infos) {
+          database.run(
+            'INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?, ?)',
+            ...[digestOf(info), info.path, upload, batch, isSure ? 1 : 0, now()],
+          );
+        }
+      });
+    },
+    forgetStaged(infos) {
+      if (infos.length === 0) return;
+      database.together(() => {
+        for (const info of infos)
+          database.run('DELETE FROM staged WHERE digest = ?', digestOf(info));
+      });
+    },
+    claim(info) {
+      const digest = digestOf(info);
+      const [row] = database.all(
+        'SELECT upload, batch, token, owner FROM unfinished WHERE digest = ?',
+        digest,
+      );
+      if (!row || !hasEnded(String(row['owner']))) return null;
+      // Two processes may both have seen it: one of them changes the row.
+      const claimed = database.run(
+        'UPDATE unfinished SET owner = ? WHERE digest = ? AND owner = ?',
+        ...[self, digest, row['owner'] as string],
+      );
+      if (claimed !== 1) return null;
+      const id = { upload: String(row['upload']), batch: Number(row['batch']) };
+      return { id, token: String(row['token']) };
+    },
+    noteUnfinished(info, { id, token }) {
+      database.run(
+        'INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?, ?, ?, ?)',
+        ...[digestOf(info), id.upload, id.batch, token, self, now()],
+      );
+    },
+    forgetUnfinished(info) {
+      database.run('DELETE FROM unfinished WHERE digest = ? AND owner = ?', digestOf(info), self);
+    },
+  };
+}

@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto';
+
+import { NicheError } from '../../errors.ts';
+import { formatHash } from '../../nix/hash.ts';
+import { createListingBuilder } from '../../nix/listing.ts';
+import type { NarListing } from '../../nix/listing.ts';
+import { createNarParser } from '../../nix/nar-parser.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
+import { createReferenceScanner } from '../../nix/references.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import { createCaCheck } from './content-address.ts';
+
+/** What one pass over a NAR proves, beyond that the claim about it is true. */
+export interface NarFacts {
+  /** Null when the NAR has too many entries for one, or names that are not UTF-8. */
+  readonly listing: NarListing | null;
+  /** Store paths that the contents mention and the client did not claim. */
+  readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
+}
+
+/**
+ * Checks a NAR against what a client claims of it, while its bytes go by.
+ */
+export interface NarCheck {
+  /** Passes `source` through. Throws at the first fault, at the latest after the last chunk. */
+  through(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
+  /** Takes a NAR that is whole. Throws like `through`. */
+  take(nar: Uint8Array): void;
+  /** What was found, once all has been taken. */
+  facts(): NarFacts;
+}
+
+/**
+ * The errors of the check are rejections: `malformed-nar`, `nar-size-mismatch`, `nar-hash-mismatch`,
+ * `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `unsupported-ca`.
+ */
+export function createNarCheck(
+  claim: PathInfo,
+  options: { readonly storeDir: string; readonly unclaimed: 'warn' | 'reject' },
+): NarCheck {
+  const { storeDir } = options;
+  const hash = createHash('sha256');
+  const scanner = createReferenceScanner({ storeDir, candidates: claim.references.map(storeHash) });
+  const listing = createListingBuilder();
+  const ca = claim.ca === null ? null : createCaCheck({ ...claim, ca: claim.ca }, storeDir);
+  const file = ca?.file;
+  const parser = createNarParser(
+    file
+      ? {
+          ...listing,
+          regular(name, found) {
+            listing.regular?.(name, found);
+            file.regular(name, found);
+          },
+          contents: file.contents,
+        }
+      : listing,
+  );
+  let size = 0;
+
+  /** @returns false when it is more than was claimed */
+  function write(chunk: Uint8Array): boolean {
+    size += chunk.length;
+    if (size > claim.narSize) return false;
+    parser.write(chunk);
+    hash.update(chunk);
+    scanner.write(chunk);
+    ca?.write(chunk);
+    return true;
+  }
+
+  function verify(): void {
+    if (size !== claim.narSize) {
+      throw new NicheError(
+        'nar-size-mismatch',
+        `the NAR of ${claim.path} has another size: expected ${claim.narSize} bytes, got ${size}`,
+      );
+    }
+    parser.end();
+    const narDigest = hash.digest();
+    const narHash = formatHash({ algorithm: 'sha256', digest: narDigest }, 'base32');
+    if (narHash !== claim.narHash) {
+      throw new NicheError(
+        'nar-hash-mismatch',
+        `the NAR of ${claim.path} has another hash: expected ${claim.narHash}, got ${narHash}`,
+      );
+    }
+    if (ca) ca.verify(narDigest);
+    else verifyReferences(claim, scanner.found());
+    const { count, first } = scanner.unclaimed();
+    if (count > 0 && options.unclaimed === 'reject') {
+      throw new NicheError(
+        'unclaimed-reference',
+        `the NAR of ${claim.path} mentions ${count} store paths that are not among its references: ${first.join(', ')}`,
+      );
+    }
+  }
+
+  return {
+    async *through(source) {
+      for await (const chunk of source) {
+        if (!write(chunk)) break;
+        yield chunk;
+      }
+      verify();
+    },
+    take(nar) {
+      write(nar);
+      verify();
+    },
+    facts: () => ({ listing: listing.listing() ?? null, unclaimed: scanner.unclaimed() }),
+  };
+}
+
+function verifyReferences(claim: PathInfo, found: ReadonlySet<string>): void {
+  const unproven = claim.references.filter((reference) => !found.has(storeHash(reference)));
+  if (unproven.length === 0) return;
+  const named = unproven.slice(0, 5);
+  throw new NicheError(
+    'unproven-reference',
+    `the NAR of ${claim.path} does not mention ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
+  );
+}

@@ -1,0 +1,46 @@
+import { createHash, hash } from 'node:crypto';
+
+import { formatHash } from '../../nix/hash.ts';
+import type { HashAlgorithm } from '../../nix/hash.ts';
+
+/** What a narinfo says of a stored file. */
+export interface FileFacts {
+  /** `<algorithm>:<base32>` */
+  readonly fileHash: string;
+  /** In bytes. */
+  readonly fileSize: number;
+}
+
+/** Counts and hashes the bytes of a stored file while they go by. */
+interface FileTally {
+  through(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
+  /** Of what went by, once. */
+  facts(): FileFacts;
+}
+
+/** {@link createFileTally} of a file that is whole, by its SHA-256. */
+export function fileFacts(file: Uint8Array): FileFacts {
+  const digest = hash('sha256', file, 'buffer');
+  return {
+    fileHash: formatHash({ algorithm: 'sha256', digest }, 'base32'),
+    fileSize: file.length,
+  };
+}
+
+export function createFileTally(algorithm: HashAlgorithm = 'sha256'): FileTally {
+  const hasher = createHash(algorithm);
+  let fileSize = 0;
+  return {
+    async *through(source) {
+      for await (const chunk of source) {
+        hasher.update(chunk);
+        fileSize += chunk.length;
+        yield chunk;
+      }
+    },
+    facts: () => ({
+      fileHash: formatHash({ algorithm, digest: hasher.digest() }, 'base32'),
+      fileSize,
+    }),
+  };
+}

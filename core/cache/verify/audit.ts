@@ -1,0 +1,65 @@
+import * as z from 'zod';
+
+import { eachConcurrent } from '../../util/concurrency.ts';
+import { messageOf } from '../../errors.ts';
+import type { Bucket } from '../../storage/bucket.ts';
+import type { Finding } from './finding.ts';
+import { auditPrefix } from '../layout.ts';
+import { readText } from '../objects.ts';
+
+/** What the audit must say. */
+export interface AuditTrail {
+  /** Expects a record of this signature, which verifies over `path`. */
+  expect(path: string, signature: string): void;
+  /** Looks for the records of everything expected so far; throws what storage throws. */
+  verify(bucket: Bucket, onFinding: (finding: Finding) => void): Promise<void>;
+}
+
+const recordsAtOnce = 16;
+
+const record = z.looseObject({ path: z.string(), signatures: z.array(z.string()) });
+
+/** Expectations come first: a record is written before its signature is visible. */
+export function createAuditTrail(): AuditTrail {
+  const expected = new Map<string, string>();
+
+  function settle(text: string): void {
+    for (const line of text.split('\n')) {
+      if (line === '') continue;
+      const { path, signatures } = record.parse(JSON.parse(line));
+      for (const signature of signatures) {
+        if (expected.get(signature) === path) expected.delete(signature);
+      }
+    }
+  }
+
+  return {
+    expect(path, signature) {
+      expected.set(signature, path);
+    },
+    async verify(bucket, onFinding) {
+      await eachConcurrent(untilNone(bucket), recordsAtOnce, async (key) => {
+        const text = await readText(bucket, key);
+        try {
+          settle(text ?? '');
+        } catch (error) {
+          const message = `the audit record cannot be read: ${messageOf(error)}`;
+          onFinding({ kind: 'wrong', subject: key, code: 'malformed-audit', message });
+        }
+      });
+      for (const [signature, path] of expected) {
+        const message = `no audit record tells of its signature ${signature}`;
+        onFinding({ kind: 'wrong', subject: path, code: 'missing-audit', message });
+      }
+    },
+  };
+
+  /** The keys of records, as long as one is looked for. */
+  async function* untilNone(bucket: Bucket): AsyncIterable<string> {
+    if (expected.size === 0) return;
+    for await (const { key } of bucket.list(auditPrefix)) {
+      yield key;
+      if (expected.size === 0) return;
+    }
+  }
+}

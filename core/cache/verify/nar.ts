@@ -1,0 +1,150 @@
+import { isNicheError, isRejection, messageOf, quote } from '../../errors.ts';
+import { parseHash } from '../../nix/hash.ts';
+import { formatListing, parseListing } from '../../nix/listing.ts';
+import type { NarListing } from '../../nix/listing.ts';
+import type { NarInfo } from '../../nix/narinfo.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import type { ObjectReader } from '../../storage/http/reader.ts';
+import { isKey } from '../../storage/keys.ts';
+import { decompressZstd } from '../zstd/stream.ts';
+import { createFileTally } from '../nar/file-hash.ts';
+import type { Finding, FindingCode } from './finding.ts';
+import { listingKey } from '../layout.ts';
+import { createNarCheck } from '../nar/check.ts';
+import { readText } from '../objects.ts';
+
+/** Takes what is found of one path. */
+export type Report = (kind: Finding['kind'], code: FindingCode, message: string) => void;
+
+/** What a `.ls` may be longer than the one that niche would write, in bytes: white space. */
+const listingSlackBytes = 1024 * 1024;
+
+/**
+ * Reads the NAR that a narinfo names, as a reader who trusts nothing: the file against FileHash and
+ * FileSize, its contents against all that the publisher must have proven, its listing beside it.
+ *
+ * @throws what storage throws when it cannot be read
+ */
+export async function verifyNar(
+  reader: ObjectReader,
+  info: NarInfo,
+  storeDir: string,
+  report: Report,
+): Promise<void> {
+  if (!isKey(info.url)) {
+    report('wrong', 'bad-url', `URL is ${quote(info.url)}, expected the key of an object here`);
+    return;
+  }
+  const object = await reader.get(info.url);
+  if (!object) {
+    report('wrong', 'missing-nar', `its NAR ${info.url} is missing`);
+    return;
+  }
+  const expected = info.fileHash === null ? null : parseHash(info.fileHash);
+  const tally = createFileTally(expected?.algorithm);
+  const file = keptOpen(tally.through(upTo(object.body, maxFileBytes(info))));
+  let listing: NarListing | null = null;
+  try {
+    listing = await verifyContents(file, info, storeDir, report);
+  } catch (error) {
+    if (isNicheError(error) && !isRejection(error) && error.code !== 'storage-integrity') {
+      throw error;
+    }
+    const isDecoder = !isNicheError(error);
+    report(
+      'wrong',
+      isDecoder ? 'damaged-file' : error.code,
+      isDecoder
+        ? `${info.url} does not decompress as ${info.compression}: ${messageOf(error)}`
+        : error.message,
+    );
+  }
+  // What the contents left unread counts too: it tells a damaged file from a wrong claim.
+  await drain(file);
+  verifyFile(info, tally.facts(), report);
+  if (listing) await verifyListing(reader, info, listing, report);
+}
+
+async function verifyContents(
+  file: AsyncIterable<Uint8Array>,
+  info: NarInfo,
+  storeDir: string,
+  report: Report,
+): Promise<NarListing | null> {
+  if (info.compression !== 'zstd' && info.compression !== 'none') {
+    report(
+      'unchecked',
+      'unsupported-compression',
+      `its NAR is compressed as ${quote(info.compression)}; niche reads zstd and none`,
+    );
+    return null;
+  }
+  const check = createNarCheck(info, { storeDir, unclaimed: 'warn' });
+  await drain(check.through(info.compression === 'zstd' ? decompressZstd(file) : file));
+  return check.facts().listing;
+}
+
+function verifyFile(
+  info: NarInfo,
+  got: { readonly fileHash: string; readonly fileSize: number },
+  report: Report,
+): void {
+  const { fileHash, fileSize, url } = info;
+  if (fileHash === null || fileSize === null) {
+    const missing = fileHash === null ? 'FileHash' : 'FileSize';
+    report('warning', 'missing-file-hash', `its narinfo has no ${missing}`);
+  }
+  if (fileSize !== null && got.fileSize !== fileSize) {
+    const more = got.fileSize > maxFileBytes(info) ? ' or more' : '';
+    const message = `${url}: expected ${fileSize} bytes, got ${got.fileSize}${more}`;
+    report('wrong', 'file-size-mismatch', message);
+  } else if (fileHash !== null && got.fileHash !== fileHash) {
+    report('wrong', 'file-hash-mismatch', `${url}: expected ${fileHash}, got ${got.fileHash}`);
+  }
+}
+
+async function verifyListing(
+  reader: ObjectReader,
+  info: NarInfo,
+  listing: NarListing,
+  report: Report,
+): Promise<void> {
+  const key = listingKey(storeHash(info.path));
+  const expected = formatListing(listing);
+  try {
+    const text = await readText(reader, key, Buffer.byteLength(expected) + listingSlackBytes);
+    if (text === null) {
+      report('warning', 'missing-listing', `its listing ${key} is missing`);
+    } else if (text !== expected && formatListing(parseListing(text)) !== expected) {
+      report('wrong', 'wrong-listing', `${key} does not list what its NAR holds`);
+    }
+  } catch (error) {
+    if (!isNicheError(error, 'malformed-listing', 'oversized')) throw error;
+    report('wrong', 'wrong-listing', `${key} is no listing of its NAR: ${error.message}`);
+  }
+}
+
+/** What is read of a file at most, in bytes: more than any file of its NAR may have. */
+function maxFileBytes({ fileSize, narSize }: NarInfo): number {
+  return Math.max(fileSize ?? 0, 2 * narSize + 1024 * 1024);
+}
+
+/** `source` until it has yielded more than `bytes`. */
+async function* upTo(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIterable<Uint8Array> {
+  let size = 0;
+  for await (const chunk of source) {
+    yield chunk;
+    size += chunk.length;
+    if (size > bytes) return;
+  }
+}
+
+/** `source` for consumers that may stop early, so that another one can go on with it. */
+function keptOpen(source: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
+  return { [Symbol.asyncIterator]: () => ({ next: () => source.next() }) };
+}
+
+async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
+  const chunks = source[Symbol.asyncIterator]();
+  while ((await chunks.next()).done !== true);
+}

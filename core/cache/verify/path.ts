@@ -1,0 +1,145 @@
+import { isNicheError, messageOf, quote } from '../../errors.ts';
+import type { NarInfo } from '../../nix/narinfo.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { Finding } from './finding.ts';
+import { narInfoKey } from '../layout.ts';
+import { findNarInfo, isUnreadable } from '../presence.ts';
+import { judgeSignatures } from './signatures.ts';
+import type { Upstreams } from '../upstreams.ts';
+import { verifyNar } from './nar.ts';
+import type { Report } from './nar.ts';
+import type { References } from './references.ts';
+
+/** A narinfo to verify. */
+export interface Subject {
+  readonly hash: string;
+  /** The full store path that it must be of; null when only the hash is known. */
+  readonly path: string | null;
+  /** Whether it was seen in a listing: then it may be withdrawn meanwhile, which is no fault. */
+  readonly listed: boolean;
+}
+
+/** What is known of a path once it was verified. */
+interface VerifiedPath {
+  readonly path: string;
+  /** In bytes. */
+  readonly narSize: number;
+  /** Those that verify under the cache's keys. */
+  readonly signatures: readonly string[];
+  /** References that are here too, full paths without the path itself. */
+  readonly referencesHere: readonly string[];
+}
+
+interface PathVerifierOptions {
+  readonly reader: ObjectReader;
+  readonly storeDir: string;
+  readonly publicKeys: readonly string[];
+  readonly upstreams: Upstreams;
+  readonly references: References;
+  /** Store hashes that an administrator has withdrawn. */
+  readonly blocked: ReadonlySet<string>;
+  readonly onFinding: (finding: Finding) => void;
+}
+
+/** Verifies one path; null when it has no narinfo that can be read. Throws only what is a bug. */
+type PathVerifier = (subject: Subject) => Promise<VerifiedPath | null>;
+
+export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
+  const { reader, storeDir, references, blocked } = options;
+
+  function verifySignatures(info: NarInfo, report: Report): string[] {
+    const judged = judgeSignatures(info, options);
+    const good = judged.filter(({ verdict }) => verdict === 'cache');
+    if (good.length === 0) {
+      const names = judged.map(({ keyName }) => keyName || 'a malformed one').join(', ');
+      const got = names === '' ? 'none' : quote(names);
+      report(
+        'wrong',
+        'unsigned',
+        `expected a signature that verifies under ${options.publicKeys.join(' or ')}, got ${got}`,
+      );
+    }
+    for (const { keyName, signature, verdict } of judged) {
+      if (verdict === 'bad') {
+        report('wrong', 'bad-signature', `the signature ${quote(signature)} does not verify`);
+      } else if (verdict === 'unknown') {
+        const message = `it has a signature by ${quote(keyName)}, a key of neither the cache nor an upstream`;
+        report('warning', 'unknown-signature', message);
+      }
+    }
+    return good.map(({ signature }) => signature);
+  }
+
+  async function verifyReferences(info: NarInfo, report: Report): Promise<string[]> {
+    const here: string[] = [];
+    for (const reference of info.references) {
+      if (reference === info.path) continue;
+      await attempt(report, async () => {
+        const found = await references.locate(reference);
+        if (found.at === 'here') here.push(reference);
+        if (found.at !== null) return;
+        const message = `it refers to ${reference}, which no reader finds: ${found.why}, and in no upstream`;
+        report('wrong', 'missing-reference', message);
+      });
+    }
+    return here;
+  }
+
+  async function read(subject: Subject, report: Report): Promise<NarInfo | null> {
+    const { hash, path, listed } = subject;
+    try {
+      const info = await findNarInfo(reader, hash, storeDir);
+      if (!info && !listed) report('wrong', 'missing-narinfo', `${narInfoKey(hash)} is missing`);
+      return info;
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      const where = path === null ? '' : `${narInfoKey(hash)}: `;
+      report('wrong', 'malformed-narinfo', `${where}${messageOf(error)}`);
+      return null;
+    }
+  }
+
+  return async (subject) => {
+    const { hash } = subject;
+    let name = subject.path ?? narInfoKey(hash);
+    const report: Report = (kind, code, message) => {
+      options.onFinding({ kind, subject: name, code, message });
+    };
+    const info = await attempt(report, () => read(subject, report));
+    if (!info) return null;
+    name = subject.path ?? info.path;
+
+    if (storeHash(info.path) !== hash) {
+      name = narInfoKey(hash);
+      const message = `it is the narinfo of ${info.path}, expected a store path with the hash ${hash}`;
+      report('wrong', 'misplaced-narinfo', message);
+    } else if (subject.path !== null && subject.path !== info.path) {
+      report('wrong', 'wrong-store-path', `the cache has ${info.path} in its stead`);
+    }
+    if (blocked.has(hash)) {
+      report(
+        'wrong',
+        'blocked-but-visible',
+        'an administrator has withdrawn it, yet it is visible',
+      );
+    }
+    const signatures = verifySignatures(info, report);
+    await attempt(report, () => verifyNar(reader, info, storeDir, report));
+    const referencesHere = await verifyReferences(info, report);
+    return { path: info.path, narSize: info.narSize, signatures, referencesHere };
+  };
+}
+
+/** Reports what could not be asked, in the place of `work`'s result. */
+async function attempt<T>(report: Report, work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isNicheError(error, 'storage-denied', 'storage-unavailable', 'upstream-unavailable')) {
+      throw error;
+    }
+    report('unchecked', error.code, error.message);
+    return null;
+  }
+}

@@ -1,0 +1,51 @@
+import { fingerprint } from '../../nix/fingerprint.ts';
+import { parsePublicKey, parseSignature, verifyFingerprint } from '../../nix/keys.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
+import type { Upstreams } from '../upstreams.ts';
+
+/**
+ * `cache`, `upstream`: it verifies under a key of the cache or of an upstream; `bad`: it does not,
+ * though it bears the name of a cache's key or is none at all; `unknown`: by a key that is not known.
+ */
+export type SignatureVerdict = 'cache' | 'upstream' | 'bad' | 'unknown';
+
+export interface JudgedSignature {
+  /** `<key name>:<base64>`, or whatever came in its stead. */
+  readonly signature: string;
+  /** Empty for what is no signature. */
+  readonly keyName: string;
+  readonly verdict: SignatureVerdict;
+}
+
+/** Says of each signature of a path who made it. */
+export function judgeSignatures(
+  info: PathInfo,
+  options: {
+    /** The cache's, each `<key name>:<base64>`. */
+    readonly publicKeys: readonly string[];
+    readonly upstreams: Pick<Upstreams, 'verified'>;
+    readonly storeDir: string;
+  },
+): JudgedSignature[] {
+  const keys = options.publicKeys.map(parsePublicKey);
+  const names = new Set(keys.map(({ name }) => name));
+  const text = fingerprint(info, options.storeDir);
+  const byUpstream = new Set(options.upstreams.verified(info));
+  const verdictOf = (signature: string, keyName: string): SignatureVerdict => {
+    if (verifyFingerprint(text, signature, keys)) return 'cache';
+    if (byUpstream.has(signature)) return 'upstream';
+    return keyName === '' || names.has(keyName) ? 'bad' : 'unknown';
+  };
+  return info.signatures.map((signature) => {
+    const keyName = keyNameOf(signature);
+    return { signature, keyName, verdict: verdictOf(signature, keyName) };
+  });
+}
+
+function keyNameOf(signature: string): string {
+  try {
+    return parseSignature(signature).name;
+  } catch {
+    return '';
+  }
+}

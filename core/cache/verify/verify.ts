@@ -1,0 +1,167 @@
+import { eachConcurrent } from '../../util/concurrency.ts';
+import { isNicheError, messageOf } from '../../errors.ts';
+import { parseCacheInfo } from '../../nix/cache-info.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import type { Bucket } from '../../storage/bucket.ts';
+import type { ObjectReader } from '../../storage/http/reader.ts';
+import { readBlocked } from '../blocklist.ts';
+import type { Finding } from './finding.ts';
+import { auditPrefix, cacheInfoKey, parseNarInfoKey } from '../layout.ts';
+import { readText } from '../objects.ts';
+import type { Upstreams } from '../upstreams.ts';
+import { createAuditTrail } from './audit.ts';
+import type { AuditTrail } from './audit.ts';
+import { createPathVerifier } from './path.ts';
+import type { Subject } from './path.ts';
+import { createReferences } from './references.ts';
+
+export interface VerifyOptions {
+  /** The public root. */
+  readonly reader: ObjectReader;
+  /** The private root; null where it cannot be read. */
+  readonly private: Bucket | null;
+  readonly storeDir: string;
+  /** What narinfos must verify under, each `<key name>:<base64>`. */
+  readonly publicKeys: readonly string[];
+  readonly upstreams: Upstreams;
+  readonly selection: Selection;
+  /** Paths read at once. @default 8 */
+  readonly pathsAtOnce?: number;
+  readonly onFinding: (finding: Finding) => void;
+  /** Hears after each path how far things are. */
+  readonly onProgress?: (progress: VerifyProgress) => void;
+}
+
+/** Every narinfo that `all` lists, or the named ones, or also all that they refer to. */
+export type Selection =
+  | { readonly all: Pick<Bucket, 'list'> }
+  | { readonly paths: readonly Pick<Subject, 'hash' | 'path'>[]; readonly closure: boolean };
+
+export interface VerifyProgress {
+  /** Paths that were verified, whatever was found. */
+  readonly paths: number;
+  /** Of their NARs, uncompressed, in bytes. */
+  readonly narBytes: number;
+}
+
+export interface VerifyReport extends VerifyProgress {
+  /** Whether signatures were looked up in the audit, and visible paths among the blocked ones. */
+  readonly audited: boolean;
+}
+
+const defaultPathsAtOnce = 8;
+
+/**
+ * Reads a cache as a suspicious client would: that every narinfo is one, verifies, has its NAR and
+ * its references; and, where the private root can be read, that each signature is in the audit and
+ * nothing blocked is visible. Memory is bounded by the number of paths, not by their NARs.
+ *
+ * @throws what storage throws when not even a list can be had
+ */
+export async function verifyCache(options: VerifyOptions): Promise<VerifyReport> {
+  const { reader, storeDir, selection, onFinding } = options;
+  const blocked = options.private && (await blockedUnlessDenied(options.private));
+  const privateRoot = blocked ? options.private : null;
+  const shared = { ...options, blocked: blocked ?? new Set<string>() };
+  const verifyPath = createPathVerifier({ ...shared, references: createReferences(shared) });
+  const trail = createAuditTrail();
+  let paths = 0;
+  let narBytes = 0;
+
+  /** Verifies the subjects; returns the references that are here. */
+  async function verifyAll(subjects: AsyncIterable<Subject>): Promise<Set<string>> {
+    const references = new Set<string>();
+    const keepsReferences = 'closure' in selection && selection.closure;
+    await eachConcurrent(subjects, options.pathsAtOnce ?? defaultPathsAtOnce, async (subject) => {
+      const verified = await verifyPath(subject);
+      paths += 1;
+      narBytes += verified?.narSize ?? 0;
+      for (const signature of verified?.signatures ?? []) {
+        trail.expect(verified?.path ?? '', signature);
+      }
+      if (keepsReferences) verified?.referencesHere.forEach((path) => references.add(path));
+      options.onProgress?.({ paths, narBytes });
+    });
+    return references;
+  }
+
+  await verifyCacheInfo(reader, storeDir, onFinding);
+  if ('all' in selection) {
+    await verifyAll(listed(selection.all));
+  } else {
+    const seen = new Set(selection.paths.map(({ hash }) => hash));
+    let wave: readonly Subject[] = selection.paths.map((named) => ({ ...named, listed: false }));
+    while (wave.length > 0) {
+      const references = [...(await verifyAll(each(wave)))];
+      wave = references
+        .map((path) => ({ hash: storeHash(path), path, listed: false }))
+        .filter(({ hash }) => !seen.has(hash));
+      for (const { hash } of wave) seen.add(hash);
+    }
+  }
+  const audited = privateRoot !== null && (await verifyAudit(trail, privateRoot, onFinding));
+  return { paths, narBytes, audited };
+}
+
+async function* listed(bucket: Pick<Bucket, 'list'>): AsyncIterable<Subject> {
+  for await (const { key } of bucket.list('')) {
+    const hash = parseNarInfoKey(key);
+    if (hash !== null) yield { hash, path: null, listed: true };
+  }
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- an array where a stream is expected
+async function* each<T>(items: readonly T[]): AsyncIterable<T> {
+  yield* items;
+}
+
+/** Null to whoever may not read the private root. */
+async function blockedUnlessDenied(bucket: Bucket): Promise<ReadonlySet<string> | null> {
+  try {
+    return await readBlocked(bucket);
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return null;
+    throw error;
+  }
+}
+
+/** Whether the audit could be read. */
+async function verifyAudit(
+  trail: AuditTrail,
+  bucket: Bucket,
+  onFinding: (finding: Finding) => void,
+): Promise<boolean> {
+  try {
+    await trail.verify(bucket, onFinding);
+    return true;
+  } catch (error) {
+    if (!isNicheError(error, 'storage-denied', 'storage-unavailable')) throw error;
+    const { code, message } = error;
+    onFinding({ kind: 'unchecked', subject: auditPrefix, code, message });
+    return false;
+  }
+}
+
+async function verifyCacheInfo(
+  reader: ObjectReader,
+  storeDir: string,
+  onFinding: (finding: Finding) => void,
+): Promise<void> {
+  const report = (code: Finding['code'], message: string): void => {
+    onFinding({ kind: 'wrong', subject: cacheInfoKey, code, message });
+  };
+  const text = await readText(reader, cacheInfoKey);
+  if (text === null) {
+    report('missing-cache-info', `${cacheInfoKey} is missing: Nix takes this for no cache`);
+    return;
+  }
+  try {
+    const info = parseCacheInfo(text);
+    if (info.storeDir !== storeDir) {
+      report('wrong-store-dir', `StoreDir: expected ${storeDir}, got ${info.storeDir}`);
+    }
+  } catch (error) {
+    if (!isNicheError(error, 'malformed-cache-info')) throw error;
+    report('malformed-cache-info', messageOf(error));
+  }
+}

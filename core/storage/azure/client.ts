@@ -1,0 +1,183 @@
+import type {
+  AnonymousCredential,
+  ContainerClient,
+  IHttpClient,
+  Pipeline,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob';
+import type { TokenCredential } from '@azure/identity';
+import { NicheError } from '../../errors.ts';
+import { azureAccess, type AzureAccess } from './credentials.ts';
+import { explainAzureError } from './errors.ts';
+import type * as Sdk from './sdk.ts';
+import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
+import type { StorageCredentials } from '../credentials.ts';
+import { assertKey } from '../keys.ts';
+import { createPace, type PaceOptions } from '../../util/retry.ts';
+import { createTransport, readAnswer } from '../http/transport.ts';
+
+export interface AzureOptions {
+  /** @default Azure's own chain: environment, workload, managed identity, az login */
+  readonly credentials?: StorageCredentials | undefined;
+  /** Else one is made on first use; its own retries should be off. */
+  readonly client?: ContainerClient | undefined;
+  readonly pace?: PaceOptions | undefined;
+  /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+/** Signs the requests of a batch, one by one. */
+export type BlobCredential = AnonymousCredential | StorageSharedKeyCredential | TokenCredential;
+
+interface AzureApi {
+  readonly container: ContainerClient;
+  readonly credential: BlobCredential;
+}
+
+interface AzureRequest<T> {
+  /** What is done, on what: `reading "nar/…" in azure://…`. */
+  readonly action: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly attempt: (api: AzureApi) => Promise<T>;
+}
+
+/** One container, or a prefix of one, as the parts of the driver see it. */
+export interface AzureSession {
+  readonly url: string;
+  readonly location: AzureLocation;
+  /** Whether blobs may be written in blocks; a signature that only creates takes one request. */
+  readonly mayUseBlocks: boolean;
+  /**
+   * The blob's whole name.
+   *
+   * @throws NicheError `invalid-key`
+   */
+  at(key: string): string;
+  /** Sends requests no faster than the storage takes them, again where that may help. */
+  run<T>(request: AzureRequest<T>): Promise<T>;
+}
+
+const defaultIdleTimeoutMs = 30_000;
+/** Of an answer that is read whole: a listing of 5,000 blobs has some 3 MiB. */
+const maxAnswerBytes = 32 * 2 ** 20;
+
+/** @throws NicheError `usage` for another storage's credentials */
+export function createAzureSession(location: AzureLocation, options: AzureOptions): AzureSession {
+  const access = azureAccess(location, options.credentials);
+  const pace = createPace(options.pace);
+  const url = formatAzureUrl(location);
+  let api: Promise<AzureApi> | undefined;
+
+  async function load(): Promise<AzureApi> {
+    const sdk = await import('./sdk.ts');
+    const credential = await credentialOf(sdk, location, access);
+    if (options.client !== undefined) return { container: options.client, credential };
+    const pipeline = boundedPipeline(sdk, credential, options.idleTimeoutMs);
+    const query = access.kind === 'sas' ? `?${access.sas}` : '';
+    const service = new sdk.BlobServiceClient(`${accountUrl(location)}${query}`, pipeline);
+    return { container: service.getContainerClient(location.container), credential };
+  }
+
+  return {
+    url,
+    location,
+    mayUseBlocks: access.kind !== 'sas' || mayWrite(access.sas),
+    at(key) {
+      assertKey(key);
+      return location.prefix + key;
+    },
+    run({ action, signal, attempt }) {
+      return pace.run({
+        action,
+        signal,
+        attempt: async () => attempt(await (api ??= load())),
+        explain: (error) =>
+          explainAzureError(error, action, access.kind === 'anonymous' ? location : null),
+      });
+    },
+  };
+}
+
+async function credentialOf(
+  sdk: typeof Sdk,
+  { account }: AzureLocation,
+  access: AzureAccess,
+): Promise<BlobCredential> {
+  switch (access.kind) {
+    case 'key':
+      return new sdk.StorageSharedKeyCredential(account, access.key);
+    case 'sas':
+    case 'anonymous':
+      return new sdk.AnonymousCredential();
+    case 'identity': {
+      const { DefaultAzureCredential } = await import('@azure/identity');
+      return new DefaultAzureCredential();
+    }
+  }
+}
+
+function boundedPipeline(
+  sdk: typeof Sdk,
+  credential: BlobCredential,
+  idleTimeoutMs = defaultIdleTimeoutMs,
+): Pipeline {
+  return sdk.newPipeline(credential, {
+    // Retries are ours: they cut the concurrency too.
+    retryOptions: { maxTries: 1 },
+    userAgentOptions: { userAgentPrefix: 'niche' },
+    httpClient: httpClient(sdk, idleTimeoutMs),
+  });
+}
+
+/** What the SDK asks of a transport; its own bounds neither a body's chunks nor an upload. */
+function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
+  const send = createTransport(idleTimeoutMs);
+  type Request = Parameters<IHttpClient['sendRequest']>[0];
+  return {
+    async sendRequest(request: Request) {
+      const signal = request.abortSignal as AbortSignal | undefined;
+      const answer = await send({
+        method: request.method,
+        url: request.url,
+        headers: request.headers.toJson(),
+        body: bodyOf(request.body),
+        signal,
+        agent: request.agent as never,
+      }).catch((error: unknown) => {
+        const { code, message } = error as NodeJS.ErrnoException;
+        // The SDK's policies look at errors of its own class only.
+        throw signal?.aborted === true
+          ? error
+          : Object.assign(new sdk.RestError(message, { code: code ?? 'REQUEST_SEND_ERROR' }), {
+              cause: error,
+            });
+      });
+      const isStream = request.streamResponseStatusCodes?.has(answer.status) === true;
+      const headers = { toJson: () => answer.headers } as unknown as Request['headers'];
+      return {
+        request,
+        status: answer.status,
+        headers,
+        ...(isStream
+          ? { readableStreamBody: answer.body }
+          : { bodyAsText: await readAnswer(answer.body, maxAnswerBytes) }),
+      };
+    },
+  };
+}
+
+/** Of a stored access policy's signature nothing is known here. */
+function mayWrite(sas: string): boolean {
+  const permissions = new URLSearchParams(sas).get('sp');
+  return permissions === null || permissions.includes('w');
+}
+
+function bodyOf(body: unknown): Uint8Array | string | AsyncIterable<Uint8Array> | undefined {
+  if (body === undefined || body === null) return undefined;
+  if (typeof body === 'string' || body instanceof Uint8Array) return body;
+  if (typeof body === 'function') return bodyOf((body as () => unknown)());
+  if (typeof body === 'object' && Symbol.asyncIterator in body) {
+    return body as AsyncIterable<Uint8Array>;
+  }
+  throw new NicheError('internal', `sending a request to Azure: unexpected body`);
+}

@@ -1,0 +1,40 @@
+import { quote } from '../../errors.ts';
+import { throwIfAborted } from '../../util/abort.ts';
+import { getBlob, headBlob, listBlobs } from './read.ts';
+import { createAzureSession, type AzureOptions } from './client.ts';
+import { resumeBlob, uploadBlob } from './block-upload.ts';
+import { parseAzureUrl } from './url.ts';
+import { deleteBlobs, putBlob, replaceBlob } from './write.ts';
+import type { Bucket } from '../bucket.ts';
+
+export type { AzureOptions } from './client.ts';
+
+/**
+ * A bucket in Azure Blob Storage: `azure://account/container/prefix?endpoint=`. Objects are block
+ * blobs. The account must not have a hierarchical namespace, whose listings have another order.
+ *
+ * @throws NicheError `invalid-url`; `usage` for another storage's credentials
+ */
+export function openAzureBucket(url: string, options: AzureOptions = {}): Bucket {
+  const session = createAzureSession(parseAzureUrl(url), options);
+  return {
+    url: session.url,
+    capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
+    async head(key, request) {
+      return (await headBlob(session, key, request))?.info ?? null;
+    },
+    get: (key, request) => getBlob(session, key, request),
+    put: (key, body, request) => putBlob(session, key, body, request),
+    replace: (key, body, etag, request) => replaceBlob(session, key, body, etag, request),
+    // eslint-disable-next-line @typescript-eslint/require-await -- so that a bad key rejects
+    async upload(key, request = {}) {
+      return uploadBlob(session, key, request);
+    },
+    resumeUpload: (key, token, request = {}) => resumeBlob(session, key, token, request),
+    list: (prefix, request) => listBlobs(session, prefix, request),
+    async delete(keys, request) {
+      throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${session.url}`);
+      await deleteBlobs(session, keys, request?.signal);
+    },
+  };
+}

@@ -1,0 +1,139 @@
+import { accountUrl, type AzureLocation } from './url.ts';
+import type { Verdict } from '../http/connection-failure.ts';
+import {
+  isSkewed,
+  judgeHttp,
+  mayHaveHappened,
+  systemError,
+  toFailure,
+  verdicts,
+  type HttpFailure,
+} from '../http/failure.ts';
+import type { Failure } from '../../util/retry.ts';
+
+const down: Verdict = verdicts.down;
+const retryLater: Verdict = verdicts.throttled;
+
+const notAccepted: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'Azure does not accept the credentials',
+  hint: 'check that the key or the signature is this account’s, that it has not expired, and the clock',
+};
+
+/** By Azure's own codes; the rest by status. */
+const byCode: Readonly<Record<string, Verdict>> = {
+  ServerBusy: retryLater,
+  OperationTimedOut: down,
+  InternalError: down,
+  Md5Mismatch: verdicts.damaged,
+  Crc64Mismatch: verdicts.damaged,
+  ContainerNotFound: {
+    kind: 'final',
+    code: 'storage-unavailable',
+    why: 'there is no such container',
+    hint: 'check the account and the container in the URL; niche init --create makes one',
+  },
+  // A container of this name was deleted a moment ago.
+  ContainerBeingDeleted: { kind: 'transient', code: 'storage-unavailable' },
+  ResourceNotFound: denied('nobody but the account’s own may see this container, or it is missing'),
+  PublicAccessNotPermitted: denied('the account publishes nothing'),
+  NoAuthenticationInformation: denied('the container is not public, and no credentials were given'),
+  AuthorizationPermissionMismatch: denied('the credentials do not allow this'),
+  AuthorizationFailure: denied('the account does not allow this, or not from this network'),
+  AuthorizationProtocolMismatch: denied('the signature is for https only'),
+  AuthorizationSourceIPMismatch: denied('the signature is for other addresses'),
+  AuthorizationResourceTypeMismatch: denied('the signature is for another kind of resource'),
+  InsufficientAccountPermissions: denied('the credentials do not allow this'),
+  AccountIsDisabled: denied('the account is disabled'),
+  AuthenticationFailed: notAccepted,
+};
+
+/** Of Azure’s identity library, by the class’s name. */
+const noIdentity =
+  /^(?:CredentialUnavailableError|AggregateAuthenticationError|AuthenticationRequiredError|AuthenticationError)$/;
+
+function denied(why: string): Verdict {
+  return {
+    kind: 'final',
+    code: 'storage-denied',
+    why,
+    hint: 'see which permissions docs/storage/azure.md asks for, and which credentials are in use',
+  };
+}
+
+/**
+ * Judges what an attempt threw; the error tells what failed, why, and what to do.
+ *
+ * @param anonymously where it was asked for without credentials; null where it had some
+ */
+export function explainAzureError(
+  error: unknown,
+  action: string,
+  anonymously: AzureLocation | null,
+): Failure {
+  const failure = read(error);
+  const verdict = judge(failure, error);
+  const isForLack = anonymously !== null && verdict.code === 'storage-denied';
+  return toFailure(failure, isForLack ? noCredentials(anonymously) : verdict, action, error);
+}
+
+/** Whether `error` is Azure's answer with one of these codes, or with one of these statuses. */
+export function isAzureError(error: unknown, ...which: readonly (string | number)[]): boolean {
+  const { code = '', status } = read(error);
+  return which.includes(code) || (status !== undefined && which.includes(status));
+}
+
+/** Whether the request may have been carried out although it failed. */
+export function mayHaveReachedAzure(error: unknown): boolean {
+  return mayHaveHappened(read(error));
+}
+
+function noCredentials(location: AzureLocation): Verdict {
+  return {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'it is not public, and there are no credentials for this account at this endpoint',
+    hint: `set AZURE_STORAGE_CONNECTION_STRING (its BlobEndpoint being ${accountUrl(location)}), or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY`,
+  };
+}
+
+function judge(failure: HttpFailure, error: unknown): Verdict {
+  const { name = '' } = (error ?? {}) as { name?: string };
+  if (noIdentity.test(name)) {
+    return {
+      kind: 'final',
+      code: 'storage-denied',
+      why: 'there are no credentials for Azure',
+      hint: 'sign on with az login, or set AZURE_STORAGE_CONNECTION_STRING',
+    };
+  }
+  if (/not permitted for non-TLS/i.test(failure.message)) {
+    return denied('an Azure identity is used over https only');
+  }
+  if (failure.status === 403 && isSkewed(failure)) return verdicts.skewed;
+  // Of wrong signatures; the code that comes with it differs.
+  if (/failed to authenticate the request/i.test(failure.message)) return notAccepted;
+  return byCode[failure.code ?? ''] ?? judgeHttp(failure);
+}
+
+interface Thrown {
+  readonly statusCode?: number;
+  readonly code?: string;
+  readonly details?: { readonly errorCode?: string };
+  readonly response?: { readonly headers?: { get(name: string): string | undefined } };
+}
+
+function read(error: unknown): HttpFailure {
+  const { statusCode: status, code, details, response } = (error ?? {}) as Thrown;
+  const header = (name: string): string | undefined => response?.headers?.get(name);
+  if (status === undefined) return systemError(error);
+  return {
+    status,
+    code: header('x-ms-error-code') ?? details?.errorCode ?? code,
+    // The SDK appends what it has sent, in many lines.
+    message: systemError(error).message.split('\n', 1)[0] ?? '',
+    retryAfter: header('retry-after'),
+    date: header('date'),
+  };
+}

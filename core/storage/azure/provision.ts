@@ -1,0 +1,74 @@
+import { isNicheError, messageOf, NicheError } from '../../errors.ts';
+import { isAzureError } from './errors.ts';
+import { createAzureSession, type AzureOptions, type AzureSession } from './client.ts';
+import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
+import { createUploadSignature } from './signature.ts';
+import type { CreatedPlace, StoragePlace } from '../open-provision.ts';
+
+/** {@link StoragePlace} of a container, or of a prefix of one. */
+export function azurePlace(location: AzureLocation, options: AzureOptions): StoragePlace {
+  const session = createAzureSession(location, options);
+  const { account, container, prefix } = location;
+  return {
+    url: session.url,
+    publicUrl: `${accountUrl(location)}/${container}/${prefix}`.replace(/\/$/, ''),
+    privateUrl: formatAzureUrl({ ...location, container: `${container}-private` }),
+    publicAdvice: `let everyone read its blobs with: az storage container set-permission --account-name ${account} --name ${container} --public-access blob (an account allows that after: az storage account update --name ${account} --allow-blob-public-access true)`,
+    uploadRights: `a signature (SAS) on the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
+    createUploadCredentials: (expires) => createUploadSignature(location, options, expires),
+    isCertain: true,
+    withConditions: () => session.url,
+    create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),
+  };
+}
+
+async function createPublic(session: AzureSession): Promise<CreatedPlace> {
+  const isNew = await create(session);
+  try {
+    await session.run({
+      action: `making ${session.url} readable for everyone`,
+      attempt: async ({ container }) => {
+        const { blobPublicAccess, signedIdentifiers } = await container.getAccessPolicy();
+        if (blobPublicAccess !== undefined) return;
+        // The request replaces the container's stored policies too, which are somebody's.
+        const kept = signedIdentifiers.map(({ id, accessPolicy }) => ({ id, accessPolicy }));
+        await container.setAccessPolicy('blob', kept);
+      },
+    });
+    return { isNew };
+  } catch (error) {
+    if (!isNicheError(error)) throw error;
+    return { isNew, notPublic: messageOf(error) };
+  }
+}
+
+/** @throws NicheError `usage` for a container that everyone may read */
+async function createPrivate(session: AzureSession): Promise<CreatedPlace> {
+  const isNew = await create(session);
+  const access = await session.run({
+    action: `looking who may read ${session.url}`,
+    attempt: async ({ container }) => (await container.getProperties()).blobPublicAccess,
+  });
+  if (access === undefined) return { isNew };
+  throw new NicheError(
+    'usage',
+    `${session.url} is readable for everyone: expected a container that nobody else reads`,
+    { hint: 'name another one with --private, or close it with --public-access off' },
+  );
+}
+
+/** @returns whether it was missing */
+async function create(session: AzureSession): Promise<boolean> {
+  return session.run({
+    action: `making ${session.url}`,
+    attempt: async ({ container }) => {
+      try {
+        await container.create();
+        return true;
+      } catch (error) {
+        if (isAzureError(error, 'ContainerAlreadyExists')) return false;
+        throw error;
+      }
+    },
+  });
+}

@@ -1,0 +1,136 @@
+import type { Readable } from 'node:stream';
+import { quote } from '../../errors.ts';
+import { isAzureError } from './errors.ts';
+import type { AzureSession } from './client.ts';
+import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import { assertPrefix } from '../keys.ts';
+import { listPages, type ListedPage } from '../http/paged-list.ts';
+import { knownSize, readObject, type ObjectAnswer } from '../http/ranged-read.ts';
+
+/** Blobs on a page of a listing; Azure's own limit. */
+const pageSize = 5000;
+
+/** A blob, with what the driver itself has written beside it. */
+export interface DescribedBlob {
+  readonly info: ObjectInfo;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** {@link Bucket.head}, with the blob's metadata. */
+export async function headBlob(
+  session: AzureSession,
+  key: string,
+  options?: RequestOptions,
+): Promise<DescribedBlob | null> {
+  const { signal } = options ?? {};
+  const name = session.at(key);
+  return session.run({
+    action: `looking for ${quote(key)} in ${session.url}`,
+    signal,
+    attempt: async ({ container }) => {
+      try {
+        const found = await container.getBlobClient(name).getProperties(abortable(signal));
+        return {
+          info: { key, size: knownSize(found.contentLength), ...versionOf(found) },
+          metadata: found.metadata ?? {},
+        };
+      } catch (error) {
+        if (isAzureError(error, 'BlobNotFound')) return null;
+        throw error;
+      }
+    },
+  });
+}
+
+/** {@link Bucket.get} */
+export async function getBlob(
+  session: AzureSession,
+  key: string,
+  options: GetOptions = {},
+): Promise<StoredObject | null> {
+  const { signal } = options;
+  const name = session.at(key);
+  const action = `reading ${quote(key)} in ${session.url}`;
+  return readObject(
+    {
+      key,
+      action,
+      head: async () => (await headBlob(session, key, options))?.info ?? null,
+      request: ({ start, end }, etag) =>
+        session.run<ObjectAnswer | 'gone' | 'beyond'>({
+          action,
+          signal,
+          attempt: async ({ container }) => {
+            const count = end === Number.MAX_SAFE_INTEGER ? undefined : end - start;
+            try {
+              const answer = await container.getBlobClient(name).download(start, count, {
+                ...abortable(signal),
+                ...(etag === undefined ? {} : { conditions: { ifMatch: etag } }),
+                maxRetryRequests: 0,
+              });
+              return {
+                ...versionOf(answer),
+                contentLength: answer.contentLength,
+                contentRange: answer.contentRange,
+                stream: answer.readableStreamBody as Readable,
+              };
+            } catch (error) {
+              if (isAzureError(error, 'BlobNotFound')) return 'gone';
+              if (isAzureError(error, 'InvalidRange', 416)) return 'beyond';
+              if (etag !== undefined && isAzureError(error, 412)) return 'gone';
+              throw error;
+            }
+          },
+        }),
+    },
+    options,
+  );
+}
+
+/** {@link Bucket.list}. */
+export async function* listBlobs(
+  session: AzureSession,
+  prefix: string,
+  { signal }: RequestOptions = {},
+): AsyncIterable<ObjectInfo> {
+  assertPrefix(prefix);
+  const { prefix: root } = session.location;
+  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const page = async (token: string | undefined): Promise<ListedPage> =>
+    session.run({
+      action,
+      signal,
+      attempt: async ({ container }) => {
+        const listing = container
+          .listBlobsFlat({ prefix: root + prefix, ...abortable(signal) })
+          .byPage({
+            maxPageSize: pageSize,
+            ...(token === undefined ? {} : { continuationToken: token }),
+          });
+        const answer = await listing.next();
+        const found = answer.done === true ? undefined : answer.value;
+        const objects = (found?.segment.blobItems ?? []).map(({ name, properties }) => {
+          const key = name.slice(root.length);
+          return { key, size: properties.contentLength ?? 0, ...versionOf(properties) };
+        });
+        // An empty token is none.
+        const next = found?.continuationToken === '' ? undefined : found?.continuationToken;
+        return { objects, next };
+      },
+    });
+  yield* listPages({ action, signal, page });
+}
+
+/** The SDK's options take no `undefined`. */
+export function abortable(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
+  return signal === undefined ? {} : { abortSignal: signal };
+}
+
+/** A listing gives an etag without the quotes that a header has. */
+function versionOf(described: {
+  readonly lastModified?: Date | undefined;
+  readonly etag?: string | undefined;
+}): Pick<ObjectInfo, 'modified' | 'etag'> {
+  const etag = (described.etag ?? '').replaceAll('"', '');
+  return { modified: described.lastModified ?? new Date(0), etag: `"${etag}"` };
+}

@@ -1,0 +1,143 @@
+import type { BlobHTTPHeaders } from '@azure/storage-blob';
+import { hash } from 'node:crypto';
+import { quote } from '../../errors.ts';
+import { isAzureError, mayHaveReachedAzure } from './errors.ts';
+import { abortable, headBlob } from './read.ts';
+import type { AzureSession } from './client.ts';
+import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../bucket.ts';
+import { assertDigest } from '../digest.ts';
+import { unlessDenied } from '../http/unless-denied.ts';
+import { newWriter } from '../http/conditional-write.ts';
+
+/** The metadata that names a blob's writer. */
+export const writerField = 'niche_writer';
+
+/** Blobs in one batch of deletions; Azure's own limit. */
+const batchSize = 256;
+
+/** {@link Bucket.put}. */
+export async function putBlob(
+  session: AzureSession,
+  key: string,
+  body: Uint8Array,
+  options: PutOptions = {},
+): Promise<PutOutcome> {
+  session.at(key);
+  const action = `writing ${quote(key)} in ${session.url}`;
+  if (options.sha256 !== undefined) assertDigest(body, options.sha256, action);
+  const conditions = options.ifAbsent === true ? { ifNoneMatch: '*' } : {};
+  return (await write(session, key, body, options, conditions)) ? 'created' : 'exists';
+}
+
+/** {@link Bucket.replace}. */
+export async function replaceBlob(
+  session: AzureSession,
+  key: string,
+  body: Uint8Array,
+  etag: string,
+  options: ObjectOptions = {},
+): Promise<ReplaceOutcome> {
+  return (await write(session, key, body, options, { ifMatch: etag })) ? 'replaced' : 'changed';
+}
+
+/** @returns whether the condition held, and the blob was written */
+async function write(
+  session: AzureSession,
+  key: string,
+  body: Uint8Array,
+  options: ObjectOptions,
+  conditions: { readonly ifNoneMatch?: string; readonly ifMatch?: string },
+): Promise<boolean> {
+  const { signal } = options;
+  const name = session.at(key);
+  const writer = newWriter();
+  const isConditional = Object.keys(conditions).length > 0;
+  const earlier = { mayHaveWritten: false };
+  const isWritten = await session.run({
+    action: `writing ${quote(key)} in ${session.url}`,
+    signal,
+    attempt: async ({ container }) => {
+      try {
+        await container.getBlockBlobClient(name).upload(body, body.length, {
+          ...abortable(signal),
+          conditions,
+          blobHTTPHeaders: { ...headersOf(options), blobContentMD5: md5(body) },
+          ...(isConditional ? { metadata: { [writerField]: writer } } : {}),
+        });
+        return true;
+      } catch (error) {
+        if (isRefused(error, conditions)) return false;
+        earlier.mayHaveWritten ||= mayHaveReachedAzure(error);
+        throw error;
+      }
+    },
+  });
+  // An earlier attempt whose answer was lost may be what stood in the way of the last one.
+  return isWritten || (earlier.mayHaveWritten && (await isOurs(session, key, writer)));
+}
+
+/** Whether a condition did not hold; for `ifMatch` also when there is nothing to match. */
+export function isRefused(
+  error: unknown,
+  conditions: { readonly ifNoneMatch?: string; readonly ifMatch?: string },
+): boolean {
+  if (conditions.ifNoneMatch !== undefined) return isAzureError(error, 'BlobAlreadyExists', 412);
+  return conditions.ifMatch !== undefined && isAzureError(error, 'BlobNotFound', 412);
+}
+
+/** Whether the blob under `key` was written by `writer`; false for whoever may not ask. */
+export async function isOurs(session: AzureSession, key: string, writer: string): Promise<boolean> {
+  const look = headBlob(session, key).then((found) => found?.metadata[writerField] === writer);
+  return unlessDenied(look, false);
+}
+
+/** {@link Bucket.delete}. */
+export async function deleteBlobs(
+  session: AzureSession,
+  keys: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const names = keys.map((key) => session.at(key));
+  const action = `deleting in ${session.url}`;
+  for (let next = 0; next < names.length; next += batchSize) {
+    let batch = names.slice(next, next + batchSize);
+    await session.run({
+      action,
+      signal,
+      attempt: async ({ container, credential }) => {
+        const [only] = batch;
+        if (only !== undefined && batch.length === 1) {
+          await container.getBlobClient(only).deleteIfExists(abortable(signal));
+          return;
+        }
+        const urls = batch.map((name) => container.getBlobClient(name).url);
+        const { subResponses } = await container
+          .getBlobBatchClient()
+          .deleteBlobs(urls, credential, abortable(signal));
+        const isDeleted = (each: (typeof subResponses)[number] | undefined): boolean =>
+          each !== undefined && (each.status < 300 || each.errorCode === 'BlobNotFound');
+        // What was deleted is not asked for again. A batch that is refused as a whole has one answer,
+        // which the SDK drops.
+        batch = batch.filter((_, index) => !isDeleted(subResponses[index]));
+        if (batch.length === 0) return;
+        const failed = subResponses.find((each) => !isDeleted(each));
+        throw Object.assign(new Error(failed?.statusMessage ?? 'Azure does not say why'), {
+          statusCode: failed?.status,
+          code: failed?.errorCode,
+        });
+      },
+    });
+  }
+}
+
+export function headersOf({ contentType, cacheControl }: ObjectOptions): BlobHTTPHeaders {
+  return {
+    ...(contentType === undefined ? {} : { blobContentType: contentType }),
+    ...(cacheControl === undefined ? {} : { blobCacheControl: cacheControl }),
+  };
+}
+
+/** Azure checks it on arrival, and knows no SHA-256. */
+export function md5(bytes: Uint8Array): Uint8Array {
+  return hash('md5', bytes, 'buffer');
+}

@@ -1,0 +1,177 @@
+import { closeSync, constants, fstatSync, lstatSync, openSync, rmdirSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { quote } from '../../errors.ts';
+import { throwIfAborted } from '../../util/abort.ts';
+import type { Bucket, GetOptions, PutOptions, PutOutcome, StoredObject } from '../bucket.ts';
+import { assertDigest } from '../digest.ts';
+import { fileError, isErrno } from './errors.ts';
+import { createInOrder, putTogether } from './group-commit.ts';
+import { listFiles } from './list.ts';
+import { readBody } from './read.ts';
+import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './root.ts';
+import { replaceFile } from './replace.ts';
+import {
+  discardQuietly,
+  publish,
+  smallBytes,
+  sweepTemporaries,
+  writeTemporary,
+} from './temporary.ts';
+import { uploadFile } from './upload.ts';
+import { assertKey } from '../keys.ts';
+import { clipRange } from '../range.ts';
+
+/* eslint-disable @typescript-eslint/require-await -- a failure is to reject, though the call is made at once */
+
+/** Deletions under way together; more only queue for the thread pool. */
+const deletesAtOnce = 16;
+
+/**
+ * A bucket in a directory, which has to exist: each object is the file of its key, with no metadata
+ * beside it (`contentType` and `cacheControl` are not kept). Any number of processes may share it.
+ * It needs a file system with hard links; symbolic links below the directory are refused. What is
+ * published is on the disk when the call returns, unless `durable` is false.
+ *
+ * @param directory an absolute path
+ * @throws NicheError `invalid-url` for a path that is not absolute
+ */
+export function openFileBucket(directory: string): Bucket {
+  const root = fileRoot(directory);
+  return {
+    url: root.url,
+    capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
+    async head(key, options) {
+      throwIfAborted(options?.signal, `looking for ${quote(key)} in ${root.url}`);
+      return statObject(root, key, locate(root, key));
+    },
+    async get(key, options) {
+      return getFile(root, key, options);
+    },
+    put: (key, body, options) => putFile(root, key, body, options),
+    async createInOrder(objects, options) {
+      const action = `writing ${objects.length} objects in ${root.url}`;
+      throwIfAborted(options?.signal, action);
+      const located = objects.map(({ key, body }) => ({ key, body, path: locate(root, key) }));
+      try {
+        return await createInOrder(root, located);
+      } catch (error) {
+        throw fileError(error, action);
+      }
+    },
+    async replace(key, body, etag, options) {
+      throwIfAborted(options?.signal, `replacing ${quote(key)} in ${root.url}`);
+      return replaceFile(root, key, locate(root, key), body, etag, options);
+    },
+    async upload(key, options) {
+      throwIfAborted(options?.signal, `writing ${quote(key)} in ${root.url}`);
+      return uploadFile(root, key, locate(root, key), options?.signal);
+    },
+    list: (prefix, options) => listFiles(root, prefix, options),
+    async delete(keys, options) {
+      keys.forEach(assertKey);
+      for (let next = 0; next < keys.length; next += deletesAtOnce) {
+        throwIfAborted(options?.signal, `deleting in ${root.url}`);
+        const batch = keys.slice(next, next + deletesAtOnce);
+        await Promise.all(batch.map((key) => deleteFile(root, key)));
+      }
+      root.check();
+    },
+    async sweepUploads(_, olderThan) {
+      return sweepTemporaries(root, olderThan);
+    },
+  };
+}
+
+function getFile(
+  root: FileRoot,
+  key: string,
+  options: GetOptions | undefined,
+): StoredObject | null {
+  const action = `reading ${quote(key)} in ${root.url}`;
+  throwIfAborted(options?.signal, action);
+  const path = locate(root, key);
+  try {
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const info = objectInfo(root, key, fstatSync(fd, { bigint: true }));
+      if (info !== null) {
+        const range = clipRange(options?.range, info.size);
+        return { info, body: readBody(fd, range, action, options) };
+      }
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+    closeSync(fd);
+  } catch (error) {
+    if (!isAbsence(error)) throw fileError(error, action);
+  }
+  root.check();
+  return null;
+}
+
+async function putFile(
+  root: FileRoot,
+  key: string,
+  body: Uint8Array,
+  options: PutOptions | undefined,
+): Promise<PutOutcome> {
+  const action = `writing ${quote(key)} in ${root.url}`;
+  throwIfAborted(options?.signal, action);
+  const path = locate(root, key);
+  if (options?.sha256 !== undefined) assertDigest(body, options.sha256, action);
+  const { ifAbsent = false, durable = true } = options ?? {};
+  try {
+    if (body.length <= smallBytes) {
+      const outcome = await putTogether(root, { key, path, body, ifAbsent, durable });
+      throwIfAborted(options?.signal, action);
+      return outcome;
+    }
+    const temporary = await writeTemporary(root, body);
+    try {
+      throwIfAborted(options?.signal, action);
+      return await publish(root, temporary, key, path, ifAbsent);
+    } catch (error) {
+      discardQuietly(temporary);
+      throw error;
+    }
+  } catch (error) {
+    throw fileError(error, action);
+  }
+}
+
+async function deleteFile(root: FileRoot, key: string): Promise<void> {
+  const path = locate(root, key);
+  try {
+    // On the pool: to free a large file's blocks takes a while.
+    await unlink(path);
+  } catch (error) {
+    // A folder is no object; EPERM is how some systems answer for one.
+    if (isAbsence(error) || isErrno(error, 'EISDIR')) return;
+    if (isErrno(error, 'EPERM') && isFolderOrGone(path)) return;
+    throw fileError(error, `deleting ${quote(key)} in ${root.url}`);
+  }
+  pruneFolders(root, dirname(path));
+}
+
+function isFolderOrGone(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory();
+  } catch (error) {
+    return isAbsence(error);
+  }
+}
+
+/** Removes folders that have become empty; a writer that loses its folder makes it again. */
+function pruneFolders(root: FileRoot, folder: string): void {
+  for (let path = folder; path !== root.path; path = dirname(path)) {
+    try {
+      rmdirSync(path);
+    } catch {
+      // Not empty, or not ours to remove: the object is gone, which is what was asked.
+      return;
+    }
+  }
+}

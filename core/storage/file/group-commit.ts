@@ -1,0 +1,115 @@
+import { dirname } from 'node:path';
+import { createGathering } from '../../util/concurrency.ts';
+import type { PutOutcome } from '../bucket.ts';
+import type { FileRoot } from './root.ts';
+import { syncFolder } from './fsync.ts';
+import {
+  discardQuietly,
+  reveal,
+  syncTemporary,
+  writeTemporary,
+  type Temporary,
+} from './temporary.ts';
+
+/** A small object to be stored. */
+interface SmallPut {
+  readonly key: string;
+  /** The file of `key`. */
+  readonly path: string;
+  readonly body: Uint8Array;
+  readonly ifAbsent: boolean;
+  /** Whether it is to survive a loss of power. */
+  readonly durable: boolean;
+}
+
+interface Member extends SmallPut {
+  readonly root: FileRoot;
+  readonly settled: PromiseWithResolvers<PutOutcome>;
+}
+
+const put = createGathering(putGroup);
+
+/**
+ * Stores a small object together with others of this process, of whichever bucket: what comes while
+ * one group is on its way to the disk waits, not even begun, and goes there as the next. Syncs that
+ * run at once share the disk's journal, so a hundred take hardly longer than one, while a file that
+ * is made during a sync has to wait for it.
+ *
+ * @returns once it is visible, and on the disk if it is to be durable
+ */
+export function putTogether(root: FileRoot, object: SmallPut): Promise<PutOutcome> {
+  const settled = Promise.withResolvers<PutOutcome>();
+  put({ ...object, root, settled });
+  return settled.promise;
+}
+
+/**
+ * {@link Bucket.createInOrder} for a directory: all are on the disk before the first is visible, so that
+ * however many they are they wait for it twice.
+ */
+export async function createInOrder(
+  root: FileRoot,
+  objects: readonly { readonly key: string; readonly path: string; readonly body: Uint8Array }[],
+): Promise<PutOutcome[]> {
+  const written: { key: string; path: string; temporary: Temporary }[] = [];
+  const outcomes: PutOutcome[] = [];
+  const folders = new Set<string>();
+  try {
+    for (const { key, path, body } of objects) {
+      written.push({ key, path, temporary: await writeTemporary(root, body) });
+    }
+    await Promise.all(written.map(({ temporary }) => syncTemporary(temporary)));
+    for (const { key, path, temporary } of written) {
+      folders.add(dirname(path));
+      const outcome = await reveal(root, temporary, key, path, true);
+      outcomes.push(outcome);
+      if (outcome === 'exists') break;
+    }
+  } finally {
+    for (const { temporary } of written.slice(outcomes.length)) discardQuietly(temporary);
+    await Promise.all([...folders].map(syncFolder));
+  }
+  return outcomes;
+}
+
+/** Settles each member by itself; never throws. */
+async function putGroup(group: readonly Member[]): Promise<void> {
+  const written: { member: Member; temporary: Temporary }[] = [];
+  for (const member of group) {
+    try {
+      written.push({ member, temporary: await writeTemporary(member.root, member.body) });
+    } catch (error) {
+      member.settled.reject(error);
+    }
+  }
+  const synced = await Promise.allSettled(
+    written.map(async ({ member, temporary }) => {
+      if (member.durable) await syncTemporary(temporary);
+    }),
+  );
+  const revealed: { member: Member; outcome: PutOutcome }[] = [];
+  for (const [index, { member, temporary }] of written.entries()) {
+    try {
+      const sync = synced[index];
+      if (sync?.status === 'rejected') throw sync.reason;
+      const { root, key, path, ifAbsent } = member;
+      revealed.push({ member, outcome: await reveal(root, temporary, key, path, ifAbsent) });
+    } catch (error) {
+      discardQuietly(temporary);
+      member.settled.reject(error);
+    }
+  }
+  const folders = new Set<string>();
+  for (const { member } of revealed) if (member.durable) folders.add(dirname(member.path));
+  const failures = new Map<string, unknown>();
+  await Promise.all(
+    [...folders].map((folder) =>
+      syncFolder(folder).catch((error: unknown) => failures.set(folder, error)),
+    ),
+  );
+  for (const { member, outcome } of revealed) {
+    const folder = dirname(member.path);
+    if (member.durable && failures.has(folder)) member.settled.reject(failures.get(folder));
+    else member.settled.resolve(outcome);
+  }
+}

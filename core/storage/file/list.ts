@@ -1,0 +1,86 @@
+import { lstatSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
+import { quote } from '../../errors.ts';
+import { throwIfAborted } from '../../util/abort.ts';
+import type { ObjectInfo, RequestOptions } from '../bucket.ts';
+import { fileError } from './errors.ts';
+import { isAbsence, isReserved, locate, objectInfo, type FileRoot } from './root.ts';
+import { assertPrefix, isKey } from '../keys.ts';
+
+/** Files looked at before anybody else has a turn. */
+const statsAtOnce = 256;
+
+/** {@link Bucket.list} for a directory. What vanishes meanwhile is left out. */
+export async function* listFiles(
+  root: FileRoot,
+  prefix: string,
+  options?: RequestOptions,
+): AsyncGenerator<ObjectInfo, void, undefined> {
+  assertPrefix(prefix);
+  root.ready();
+  const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+  if (parent !== '') locate(root, `${parent}x`);
+  yield* walk(root, parent, prefix, options?.signal);
+  // An empty listing, or one cut short, may mean that the bucket is gone.
+  root.check();
+}
+
+async function* walk(
+  root: FileRoot,
+  folder: string,
+  prefix: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<ObjectInfo, void, undefined> {
+  const names = await namesIn(root, folder, prefix);
+  for (let next = 0; next < names.length;) {
+    throwIfAborted(signal, `listing ${root.url}`);
+    const batch = takeBatch(names, next);
+    next += batch.length;
+    const [name = ''] = batch;
+    if (name.endsWith('/')) {
+      yield* walk(root, name, prefix, signal);
+    } else {
+      const found = batch.map((key) => infoOf(root, key));
+      yield* found.filter((info) => info !== null);
+      if (next < names.length) await setImmediate();
+    }
+  }
+}
+
+/** The next folder alone, or the next few files that no folder parts. */
+function takeBatch(names: readonly string[], start: number): readonly string[] {
+  if (names[start]?.endsWith('/')) return names.slice(start, start + 1);
+  const batch = names.slice(start, start + statsAtOnce);
+  const folder = batch.findIndex((name) => name.endsWith('/'));
+  return folder === -1 ? batch : batch.slice(0, folder);
+}
+
+/**
+ * The keys in one folder, those of folders with their `/`: so they sort as the keys below them do
+ * (`a-b` is before `a/b`), and a string's order is that of its bytes, as keys are ASCII.
+ */
+async function namesIn(root: FileRoot, folder: string, prefix: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for (const entry of await readdir(join(root.path, folder), { withFileTypes: true })) {
+      const key = folder + entry.name;
+      const name = entry.isDirectory() ? `${key}/` : key;
+      const isWanted = name.startsWith(prefix) || (name.endsWith('/') && prefix.startsWith(name));
+      if (isWanted && isKey(key) && !isReserved(key)) names.push(name);
+    }
+  } catch (error) {
+    if (!isAbsence(error)) throw fileError(error, `listing ${quote(folder)} in ${root.url}`);
+  }
+  return names.sort();
+}
+
+function infoOf(root: FileRoot, key: string): ObjectInfo | null {
+  try {
+    return objectInfo(root, key, lstatSync(join(root.path, key), { bigint: true }));
+  } catch (error) {
+    if (isAbsence(error)) return null;
+    throw fileError(error, `listing ${quote(key)} in ${root.url}`);
+  }
+}

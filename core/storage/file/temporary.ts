@@ -1,0 +1,256 @@
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+  write,
+  writeSync,
+  type BigIntStats,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { NicheError, quote } from '../../errors.ts';
+import type { PutOutcome } from '../bucket.ts';
+import { fileError, isErrno } from './errors.ts';
+import { objectInfo, temporaryFolder, type FileRoot } from './root.ts';
+import { syncFile, syncFolder } from './fsync.ts';
+
+/** Others may delete an emptied folder between its creation and the link, over and over. */
+const maxPublishAttempts = 100;
+
+/** Bytes up to here are written at once: copying them takes no longer than a trip to the pool. */
+export const smallBytes = 256 * 1024;
+
+const writeLater = promisify(write);
+
+/** A file that no key leads to yet. */
+export interface Temporary {
+  readonly path: string;
+  /** Its descriptor; null once it is closed. */
+  fd: number | null;
+}
+
+export async function createTemporary(root: FileRoot): Promise<Temporary> {
+  const folder = join(root.path, temporaryFolder);
+  const path = join(folder, `${process.pid}-${randomUUID()}`);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+  try {
+    return { path, fd: openSync(path, flags, 0o666) };
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+  root.check();
+  await makeFolder(folder);
+  return { path, fd: openSync(path, flags, 0o666) };
+}
+
+export async function writeAll(temporary: Temporary, bytes: Uint8Array): Promise<void> {
+  const fd = descriptor(temporary);
+  for (let written = 0; written < bytes.length;) {
+    if (bytes.length <= smallBytes) written += writeSync(fd, bytes, written);
+    else written += (await writeLater(fd, bytes, written)).bytesWritten;
+  }
+}
+
+/** A new one with these contents; nothing is left of it after a failure. */
+export async function writeTemporary(root: FileRoot, bytes: Uint8Array): Promise<Temporary> {
+  const temporary = await createTemporary(root);
+  try {
+    await writeAll(temporary, bytes);
+    return temporary;
+  } catch (error) {
+    discardQuietly(temporary);
+    throw error;
+  }
+}
+
+/** Puts on the disk what was written to it. */
+export function syncTemporary(temporary: Temporary): Promise<void> {
+  return syncFile(descriptor(temporary));
+}
+
+/** Closes and removes it, if it is still there. */
+export function discard(temporary: Temporary): void {
+  close(temporary);
+  removeIfThere(temporary.path);
+}
+
+/** {@link discard} after a failure, which is the one to tell; a sweep removes what is left. */
+export function discardQuietly(temporary: Temporary): void {
+  try {
+    discard(temporary);
+  } catch {
+    // As said.
+  }
+}
+
+function descriptor({ fd, path }: Temporary): number {
+  if (fd === null) throw new NicheError('internal', `${path} is closed`);
+  return fd;
+}
+
+function close(temporary: Temporary): void {
+  const { fd } = temporary;
+  if (fd === null) return;
+  // Whatever closing says, the descriptor is gone and may be another file's by the next time.
+  temporary.fd = null;
+  closeSync(fd);
+}
+
+/**
+ * Makes a whole file visible under `key` at once, on the disk before that, and ends it.
+ *
+ * @param path the file of `key`
+ */
+export async function publish(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+  ifAbsent: boolean,
+): Promise<PutOutcome> {
+  await syncTemporary(temporary);
+  const outcome = await reveal(root, temporary, key, path, ifAbsent);
+  await syncFolder(dirname(path));
+  return outcome;
+}
+
+/**
+ * {@link publish} without a word to the disk: the file before and the folder after are the caller's
+ * to sync; the folder also when the object existed, as whoever made it may not have come to this yet.
+ */
+export async function reveal(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+  ifAbsent: boolean,
+): Promise<PutOutcome> {
+  close(temporary);
+  for (let attempt = 1; attempt <= maxPublishAttempts; attempt += 1) {
+    try {
+      if (ifAbsent) linkSync(temporary.path, path);
+      else renameSync(temporary.path, path);
+    } catch (error) {
+      if (ifAbsent && isErrno(error, 'EEXIST')) {
+        const outcome = settle(root, temporary, key, path);
+        if (outcome === null) continue;
+        removeIfThere(temporary.path);
+        return outcome;
+      }
+      if (!isErrno(error, 'ENOENT')) throw error;
+      await makeParents(root, key);
+      assertStillThere(root, temporary, key);
+      continue;
+    }
+    if (ifAbsent) removeIfThere(temporary.path);
+    return 'created';
+  }
+  throw new NicheError(
+    'storage-unavailable',
+    `writing ${quote(key)} in ${root.url} failed: its folder was deleted ${maxPublishAttempts} times meanwhile`,
+  );
+}
+
+function assertStillThere(root: FileRoot, { path }: Temporary, key: string): void {
+  try {
+    lstatSync(path);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+    throw new NicheError(
+      'storage-unavailable',
+      `writing ${quote(key)} in ${root.url} failed: the unfinished upload was removed meanwhile`,
+      { cause: error },
+    );
+  }
+}
+
+/** Whose the object is for which a link failed; `null` if it is gone again. */
+function settle(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+): PutOutcome | null {
+  const [ours, theirs] = [temporary.path, path].map(statIfThere);
+  if (!theirs) return null;
+  if (objectInfo(root, key, theirs) === null) {
+    throw new NicheError(
+      'invalid-key',
+      `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
+    );
+  }
+  // A file server may repeat a link whose answer was lost, and then find its own.
+  return ours?.ino === theirs.ino ? 'created' : 'exists';
+}
+
+function statIfThere(path: string): BigIntStats | undefined {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false });
+}
+
+/** Never makes the root itself: what is gone stays gone. */
+async function makeParents(root: FileRoot, key: string): Promise<void> {
+  root.check();
+  const segments = key.split('/');
+  for (let depth = 1; depth < segments.length; depth += 1) {
+    try {
+      await makeFolder(join(root.path, ...segments.slice(0, depth)));
+    } catch (error) {
+      // Someone pruned the folder above meanwhile: the caller tries again.
+      if (isErrno(error, 'ENOENT')) return;
+      throw error;
+    }
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST')) return;
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/**
+ * Removes what unfinished uploads have left, of this process and others.
+ *
+ * @returns how many
+ */
+export function sweepTemporaries(root: FileRoot, olderThan: Date): number {
+  root.check();
+  const folder = join(root.path, temporaryFolder);
+  let removed = 0;
+  try {
+    for (const name of readdirSync(folder)) {
+      const path = join(folder, name);
+      const found = statIfThere(path);
+      if (!found || found.mtime >= olderThan) continue;
+      // The lock of a replacement whose process died is a folder.
+      if (found.isDirectory()) rmdirSync(path);
+      else removeIfThere(path);
+      removed += 1;
+    }
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) {
+      throw fileError(error, `removing unfinished uploads in ${root.url}`);
+    }
+  }
+  return removed;
+}
+
+function removeIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+}

@@ -1,0 +1,41 @@
+import { quote } from '../../errors.ts';
+import { throwIfAborted } from '../../util/abort.ts';
+import type { Bucket } from '../bucket.ts';
+import { deleteObjects, getObject, headObject, listObjects } from './read.ts';
+import { createGoogleSession, type GoogleOptions } from './client.ts';
+import { resumeObject, uploadObject } from './resumable-upload.ts';
+import { parseGoogleUrl } from './url.ts';
+import { putObject, replaceObject } from './write.ts';
+
+export type { GoogleOptions } from './client.ts';
+
+/**
+ * A bucket in Google Cloud Storage: `gs://bucket/prefix?endpoint=`. The SDK finds the endpoint and
+ * the credentials; requests are the JSON API's own, since the SDK bounds neither a body's chunks
+ * nor a resumable upload.
+ *
+ * @throws NicheError `invalid-url`; `usage` for another storage's credentials
+ */
+export function openGoogleBucket(url: string, options: GoogleOptions = {}): Bucket {
+  const session = createGoogleSession(parseGoogleUrl(url), options);
+  return {
+    url: session.url,
+    capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
+    async head(key, request) {
+      return (await headObject(session, key, request))?.info ?? null;
+    },
+    get: (key, request) => getObject(session, key, request),
+    put: (key, body, request) => putObject(session, key, body, request),
+    replace: (key, body, etag, request) => replaceObject(session, key, body, etag, request),
+    // eslint-disable-next-line @typescript-eslint/require-await -- so that a bad key rejects
+    async upload(key, request = {}) {
+      return uploadObject(session, key, request);
+    },
+    resumeUpload: (key, token, request = {}) => resumeObject(session, key, token, request),
+    list: (prefix, request) => listObjects(session, prefix, request),
+    async delete(keys, request) {
+      throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${session.url}`);
+      await deleteObjects(session, keys, request?.signal);
+    },
+  };
+}

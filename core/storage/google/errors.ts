@@ -1,0 +1,151 @@
+import type { Verdict } from '../http/connection-failure.ts';
+import {
+  isSkewed,
+  judgeHttp,
+  mayHaveHappened,
+  systemError,
+  toFailure,
+  verdicts,
+  type HttpFailure,
+} from '../http/failure.ts';
+import type { Failure } from '../../util/retry.ts';
+import type { HttpAnswer } from '../http/transport.ts';
+
+/** An answer of the JSON API that is none of those that were expected. */
+export class GoogleAnswerError extends Error {
+  override readonly name = 'GoogleAnswerError';
+  readonly status: number;
+  /** Google's own word, as `rateLimitExceeded`. */
+  readonly reason: string | undefined;
+  readonly headers: HttpAnswer['headers'];
+
+  /** @param body the answer's, of which the message is taken if it is a JSON error */
+  constructor({ status, headers }: HttpAnswer, body: string) {
+    const { message, reason } = parseError(body);
+    super(message ?? `Google answered ${status}`);
+    this.status = status;
+    this.reason = reason;
+    this.headers = headers;
+  }
+}
+
+const badKey: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'Google does not accept the credentials',
+  hint: 'check that the service account’s key was not deleted, and the clock',
+};
+
+/** By Google's own reasons; the rest by status. */
+const byReason: Readonly<Record<string, Verdict>> = {
+  rateLimitExceeded: verdicts.throttled,
+  userRateLimitExceeded: verdicts.throttled,
+  forbidden: {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'the credentials do not allow this',
+    hint: 'see which roles docs/storage/google.md asks for, and which credentials are in use',
+  },
+  required: {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'the bucket is not public, and no credentials were given',
+    hint: 'sign on with: gcloud auth application-default login',
+  },
+  authError: badKey,
+  accountDisabled: { kind: 'final', code: 'storage-denied' },
+  userProjectMissing: { kind: 'final', code: 'storage-denied' },
+};
+
+/** Where the auth library found no credentials, or none that it could use. */
+const noCredentials: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'there are no credentials for Google',
+  hint: 'sign on with gcloud auth application-default login, or name a service account’s file with GOOGLE_APPLICATION_CREDENTIALS',
+};
+
+const noSuchFile: Verdict = {
+  ...noCredentials,
+  why: 'the credentials that GOOGLE_APPLICATION_CREDENTIALS names cannot be read',
+  hint: 'name a file of credentials for Google, or unset it to use what gcloud auth application-default login left',
+};
+
+/** Judges what an attempt threw; the error tells what failed, why, and what to do. */
+export function explainGoogleError(error: unknown, action: string): Failure {
+  const failure = read(error);
+  return toFailure(failure, judge(failure, error), action, error);
+}
+
+/** Whether `error` is Google's answer with one of these statuses. */
+export function isGoogleError(error: unknown, ...statuses: readonly number[]): boolean {
+  return error instanceof GoogleAnswerError && statuses.includes(error.status);
+}
+
+/** Whether the request may have been carried out although it failed. */
+export function mayHaveReachedGoogle(error: unknown): boolean {
+  return mayHaveHappened(read(error));
+}
+
+/** A bucket that is missing answers as an object that is. */
+export const noSuchBucket: Verdict = {
+  kind: 'final',
+  code: 'storage-unavailable',
+  why: 'there is no such bucket',
+  hint: 'check its name in the URL; niche init --create makes one',
+};
+
+function judge(failure: HttpFailure, error: unknown): Verdict {
+  if (!(error instanceof GoogleAnswerError)) return judgeCredentials(failure);
+  const { status } = error;
+  if ((status === 401 || status === 403) && isSkewed(failure)) return verdicts.skewed;
+  if (status === 400 && /md5|crc32c|hash|checksum/i.test(error.message)) return verdicts.damaged;
+  const known = byReason[error.reason ?? ''];
+  if (known !== undefined) return known;
+  if (status === 401) return badKey;
+  if (status === 404) return noSuchBucket;
+  return judgeHttp(failure);
+}
+
+/** What fails before a request is sent: credentials are looked for, and a token is asked for. */
+function judgeCredentials(failure: HttpFailure): Verdict {
+  const { message, status } = failure;
+  if (/could not load the default credentials/i.test(message)) return noCredentials;
+  if (/invalid_grant|invalid_client|invalid jwt/i.test(message)) return badKey;
+  if (/ENOENT|no such file|not a file|unable to read/i.test(message)) return noSuchFile;
+  if (/DECODER|PEM|private key/i.test(message)) return badKey;
+  return status === undefined
+    ? judgeHttp(failure)
+    : { ...judgeHttp(failure), code: 'storage-denied' };
+}
+
+function read(error: unknown): HttpFailure {
+  if (error instanceof GoogleAnswerError) {
+    return {
+      status: error.status,
+      code: error.reason,
+      message: error.message,
+      retryAfter: error.headers['retry-after'],
+      date: error.headers['date'],
+    };
+  }
+  const { response } = (error ?? {}) as { response?: { status?: number } };
+  const { code, message } = systemError(error);
+  return { status: response?.status, code, message };
+}
+
+function parseError(body: string): { message?: string | undefined; reason?: string | undefined } {
+  try {
+    const { error } = JSON.parse(body) as {
+      error?: { message?: unknown; errors?: readonly { reason?: unknown }[] };
+    };
+    const reason = error?.errors?.[0]?.reason;
+    return {
+      message: typeof error?.message === 'string' ? error.message : undefined,
+      reason: typeof reason === 'string' ? reason : undefined,
+    };
+  } catch {
+    // Some answers are plain text.
+    return { message: body.trim() === '' ? undefined : body.trim() };
+  }
+}

@@ -1,0 +1,127 @@
+import * as z from 'zod';
+import { isNicheError, messageOf, NicheError } from '../../errors.ts';
+import { bucketPath } from './read.ts';
+import {
+  createGoogleSession,
+  discardBody,
+  readJson,
+  type GoogleOptions,
+  type GoogleSession,
+} from './client.ts';
+import { formatGoogleUrl, type GoogleLocation } from './url.ts';
+import type { CreatedPlace, StoragePlace } from '../open-provision.ts';
+
+/** Whoever may read objects, and list them: what is missing then answers 404, as readers expect. */
+const readerRole = 'roles/storage.objectViewer';
+const everyone = 'allUsers';
+
+/** What is looked at of a bucket's policy; the rest goes back as it came. */
+const policy = z.looseObject({
+  bindings: z
+    .array(z.looseObject({ role: z.string(), members: z.array(z.string()).default([]) }))
+    .default([]),
+});
+
+/** {@link StoragePlace} of a bucket, or of a prefix of one. */
+export function googlePlace(location: GoogleLocation, options: GoogleOptions): StoragePlace {
+  const session = createGoogleSession(location, options);
+  const { bucket, prefix, endpoint = 'https://storage.googleapis.com' } = location;
+  return {
+    url: session.url,
+    publicUrl: `${endpoint}/${bucket}/${prefix}`.replace(/\/$/, ''),
+    privateUrl: formatGoogleUrl({ ...location, bucket: `${bucket}-private` }),
+    publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
+    uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,
+    createUploadCredentials: () => Promise.resolve(null),
+    isCertain: true,
+    withConditions: () => session.url,
+    create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),
+  };
+}
+
+async function createPublic(session: GoogleSession): Promise<CreatedPlace> {
+  const isNew = await create(session, {});
+  try {
+    const action = `making ${session.url} readable for everyone`;
+    const at = `${bucketPath(session.location.bucket)}/iam`;
+    await session.run({
+      action,
+      attempt: async (send) => {
+        const before = policy.parse(await readJson(await send({ method: 'GET', at })));
+        if (isReadable(before)) return;
+        const binding = { role: readerRole, members: [everyone] };
+        // The etag in it makes the change conditional on the policy that was read.
+        const body = JSON.stringify({ ...before, bindings: [...before.bindings, binding] });
+        const headers = { 'content-type': 'application/json' };
+        await discardBody(await send({ method: 'PUT', at, headers, body }));
+      },
+    });
+    return { isNew };
+  } catch (error) {
+    if (!isNicheError(error)) throw error;
+    return { isNew, notPublic: messageOf(error) };
+  }
+}
+
+/** @throws NicheError `usage` for a bucket that everyone may read */
+async function createPrivate(session: GoogleSession): Promise<CreatedPlace> {
+  const isNew = await create(session, { publicAccessPrevention: 'enforced' });
+  if (isNew) return { isNew };
+  const action = `looking who may read ${session.url}`;
+  const at = `${bucketPath(session.location.bucket)}/iam`;
+  const isOpen = await session.run({
+    action,
+    attempt: async (send) => {
+      // Whoever may not look at the policy may still use the bucket.
+      const answer = await send({ method: 'GET', at, also: [403, 404] });
+      if (answer.status === 200) return isReadable(policy.parse(await readJson(answer)));
+      await discardBody(answer);
+      return false;
+    },
+  });
+  if (!isOpen) return { isNew };
+  throw new NicheError(
+    'usage',
+    `${session.url} is readable for everyone: expected a bucket that nobody else reads`,
+    { hint: 'name another one with --private' },
+  );
+}
+
+/** @returns whether it was missing */
+async function create(session: GoogleSession, access: object): Promise<boolean> {
+  const { bucket } = session.location;
+  const isThere = await session.run({
+    action: `looking for ${session.url}`,
+    attempt: async (send) => {
+      const query = { fields: 'name' };
+      const answer = await send({ method: 'GET', at: bucketPath(bucket), query, also: [404] });
+      await discardBody(answer);
+      return answer.status !== 404;
+    },
+  });
+  if (isThere) return false;
+  const project = await session.project();
+  await session.run({
+    action: `making ${session.url}`,
+    attempt: async (send) => {
+      const iamConfiguration = { uniformBucketLevelAccess: { enabled: true }, ...access };
+      const answer = await send({
+        method: 'POST',
+        at: '/storage/v1/b',
+        query: { project, fields: 'name' },
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: bucket, iamConfiguration }),
+      });
+      await discardBody(answer);
+    },
+  });
+  return true;
+}
+
+function isReadable({ bindings }: z.infer<typeof policy>): boolean {
+  return bindings.some(
+    ({ role, members }) =>
+      /^roles\/storage\.(?:objectViewer|legacyObjectReader)$/.test(role) &&
+      members.includes(everyone),
+  );
+}

@@ -1,0 +1,236 @@
+import * as z from 'zod';
+import { mapConcurrent } from '../../util/concurrency.ts';
+import { quote } from '../../errors.ts';
+import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import { explainGoogleError, isGoogleError } from './errors.ts';
+import { discardBody, readJson, type GoogleSession } from './client.ts';
+import { assertPrefix } from '../keys.ts';
+import { listPages, type ListedPage } from '../http/paged-list.ts';
+import { rangeHeader } from '../range.ts';
+import { readObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import type { HttpAnswer } from '../http/transport.ts';
+
+/** Objects on a page of a listing; Google's own limit. */
+const pageSize = 1000;
+const deletesAtOnce = 16;
+
+/** An object, with what the driver itself has written beside it. */
+export interface DescribedObject {
+  readonly info: ObjectInfo;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Numbers of 64 bits come as strings. */
+const resource = z.looseObject({
+  name: z.string(),
+  size: z.coerce.number().default(0),
+  updated: z.iso.datetime({ offset: true }),
+  generation: z.coerce.string(),
+  metadata: z.record(z.string(), z.string()).default({}),
+});
+
+const page = z.looseObject({
+  items: z.array(resource).default([]),
+  nextPageToken: z.string().optional(),
+});
+
+/** The path of an object in the JSON API. */
+export function objectPath({ location }: GoogleSession, name: string): string {
+  return `${bucketPath(location.bucket)}/o/${encodeURIComponent(name)}`;
+}
+
+export function bucketPath(bucket: string): string {
+  return `/storage/v1/b/${encodeURIComponent(bucket)}`;
+}
+
+/** {@link Bucket.head}, with the object's metadata. */
+export async function headObject(
+  session: GoogleSession,
+  key: string,
+  options?: RequestOptions,
+): Promise<DescribedObject | null> {
+  const { signal } = options ?? {};
+  const name = session.at(key);
+  const action = `looking for ${quote(key)} in ${session.url}`;
+  const found = await session.run<DescribedObject | Error>({
+    action,
+    signal,
+    attempt: async (send) => {
+      try {
+        const fields = 'name,size,updated,generation,metadata';
+        const answer = await send({
+          method: 'GET',
+          at: objectPath(session, name),
+          query: { fields },
+        });
+        return describe(session, resource.parse(await readJson(answer)));
+      } catch (error) {
+        if (isGoogleError(error, 404)) return error as Error;
+        throw error;
+      }
+    },
+  });
+  return notMissing(session, found, action, signal);
+}
+
+/** {@link Bucket.get} */
+export async function getObject(
+  session: GoogleSession,
+  key: string,
+  options: GetOptions = {},
+): Promise<StoredObject | null> {
+  const { signal } = options;
+  const name = session.at(key);
+  const action = `reading ${quote(key)} in ${session.url}`;
+  return readObject(
+    {
+      key,
+      action,
+      head: async () => (await headObject(session, key, options))?.info ?? null,
+      async request(bytes, generation) {
+        const range = rangeHeader(bytes);
+        const found = await session.run<ObjectAnswer | 'beyond' | Error>({
+          action,
+          signal,
+          attempt: async (send) => {
+            try {
+              const answer = await send({
+                method: 'GET',
+                at: objectPath(session, name),
+                query: { alt: 'media', generation },
+                headers: range === undefined ? {} : { range },
+              });
+              return describeAnswer(answer);
+            } catch (error) {
+              if (isGoogleError(error, 416)) return 'beyond';
+              if (isGoogleError(error, 404)) return error as Error;
+              throw error;
+            }
+          },
+        });
+        return (await notMissing(session, found, action, signal)) ?? 'gone';
+      },
+    },
+    options,
+  );
+}
+
+/** {@link Bucket.list}. */
+export async function* listObjects(
+  session: GoogleSession,
+  prefix: string,
+  { signal }: RequestOptions = {},
+): AsyncIterable<ObjectInfo> {
+  assertPrefix(prefix);
+  const { bucket, prefix: root } = session.location;
+  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const onePage = async (pageToken: string | undefined): Promise<ListedPage> =>
+    session.run({
+      action,
+      signal,
+      attempt: async (send) => {
+        const answer = await send({
+          method: 'GET',
+          at: `${bucketPath(bucket)}/o`,
+          query: {
+            prefix: root + prefix,
+            maxResults: String(pageSize),
+            fields: 'nextPageToken,items(name,size,updated,generation)',
+            pageToken,
+          },
+        });
+        const { items, nextPageToken } = page.parse(await readJson(answer));
+        // An empty token is none.
+        const next = nextPageToken === '' ? undefined : nextPageToken;
+        return { objects: items.map((item) => describe(session, item).info), next };
+      },
+    });
+  yield* listPages({ action, signal, page: onePage });
+}
+
+/** {@link Bucket.delete}: a request each, which Google does not charge for. */
+export async function deleteObjects(
+  session: GoogleSession,
+  keys: readonly string[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const names = keys.map((key) => session.at(key));
+  const action = `deleting in ${session.url}`;
+  const answers = await mapConcurrent(names, deletesAtOnce, (name) =>
+    session.run({
+      action,
+      signal,
+      attempt: async (send) => {
+        try {
+          await discardBody(await send({ method: 'DELETE', at: objectPath(session, name) }));
+          return null;
+        } catch (error) {
+          if (isGoogleError(error, 404)) return error as Error;
+          throw error;
+        }
+      },
+    }),
+  );
+  const missing = answers.find((answer) => answer !== null);
+  if (missing !== undefined) await notMissing(session, missing, action, signal);
+}
+
+/** Buckets that have answered; asked for each session once. */
+const seenBuckets = new WeakSet<GoogleSession>();
+
+/**
+ * A missing bucket is answered as a missing object is.
+ *
+ * @returns null for an object that is missing in a bucket that is there
+ * @throws NicheError `storage-unavailable` when there is no bucket
+ */
+async function notMissing<T>(
+  session: GoogleSession,
+  found: T,
+  action: string,
+  signal: AbortSignal | undefined,
+): Promise<Exclude<T, Error> | null> {
+  if (!(found instanceof Error)) return found as Exclude<T, Error>;
+  const isClear = /no such object/i.test(found.message);
+  if (isClear || seenBuckets.has(session)) return null;
+  const isThere = await session.run({
+    action,
+    signal,
+    attempt: async (send) => {
+      const at = `${bucketPath(session.location.bucket)}/o`;
+      const query = { maxResults: '1', fields: 'nextPageToken' };
+      // Whoever may not list may still read.
+      const answer = await send({ method: 'GET', at, query, also: [401, 403, 404] });
+      await discardBody(answer);
+      return answer.status !== 404;
+    },
+  });
+  if (!isThere) throw explainGoogleError(found, action).error;
+  seenBuckets.add(session);
+  return null;
+}
+
+function describe(
+  { location }: GoogleSession,
+  { name, size, updated, generation, metadata }: z.infer<typeof resource>,
+): DescribedObject {
+  const key = name.slice(location.prefix.length);
+  return { info: { key, size, modified: wholeSecond(updated), etag: generation }, metadata };
+}
+
+function describeAnswer({ headers, body }: HttpAnswer): ObjectAnswer {
+  const length = headers['content-length'];
+  return {
+    contentLength: length === undefined ? undefined : Number(length),
+    contentRange: headers['content-range'],
+    modified: wholeSecond(headers['last-modified'] ?? ''),
+    etag: headers['x-goog-generation'] ?? '',
+    stream: body,
+  };
+}
+
+/** A listing tells the time more exactly than a header does, where one and the same is wanted. */
+function wholeSecond(text: string): Date {
+  const ms = Date.parse(text);
+  return new Date(Number.isFinite(ms) ? Math.floor(ms / 1000) * 1000 : 0);
+}

@@ -1,0 +1,132 @@
+import { hash, randomBytes } from 'node:crypto';
+import { quote } from '../../errors.ts';
+import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../bucket.ts';
+import { assertDigest } from '../digest.ts';
+import { isGoogleError, mayHaveReachedGoogle } from './errors.ts';
+import { headObject } from './read.ts';
+import { discardBody, type GoogleSession } from './client.ts';
+import { unlessDenied } from '../http/unless-denied.ts';
+import { newWriter } from '../http/conditional-write.ts';
+
+/** The metadata that names an object's writer. */
+export const writerField = 'niche_writer';
+
+/** {@link Bucket.put}. */
+export async function putObject(
+  session: GoogleSession,
+  key: string,
+  body: Uint8Array,
+  options: PutOptions = {},
+): Promise<PutOutcome> {
+  session.at(key);
+  const action = `writing ${quote(key)} in ${session.url}`;
+  if (options.sha256 !== undefined) assertDigest(body, options.sha256, action);
+  const generation = options.ifAbsent === true ? '0' : undefined;
+  return (await write(session, key, body, options, generation)) ? 'created' : 'exists';
+}
+
+/** {@link Bucket.replace}. */
+export async function replaceObject(
+  session: GoogleSession,
+  key: string,
+  body: Uint8Array,
+  etag: string,
+  options: ObjectOptions = {},
+): Promise<ReplaceOutcome> {
+  if (!/^[1-9]\d*$/.test(etag)) {
+    // No object of ours has it; whoever may not ask is still told so.
+    await headObject(session, key, options);
+    return 'changed';
+  }
+  return (await write(session, key, body, options, etag)) ? 'replaced' : 'changed';
+}
+
+/**
+ * @param generation of the object to be replaced, 0 for none; undefined: whatever there is
+ * @returns whether the condition held, and the object was written
+ */
+async function write(
+  session: GoogleSession,
+  key: string,
+  body: Uint8Array,
+  options: ObjectOptions,
+  generation: string | undefined,
+): Promise<boolean> {
+  const { signal } = options;
+  const name = session.at(key);
+  const writer = newWriter();
+  const { contentType, content } = multipart(
+    { ...resourceOf(options, writer), name, md5Hash: hash('md5', body, 'base64') },
+    body,
+  );
+  const earlier = { mayHaveWritten: false };
+  const isWritten = await session.run({
+    action: `writing ${quote(key)} in ${session.url}`,
+    signal,
+    attempt: async (send) => {
+      try {
+        const answer = await send({
+          method: 'POST',
+          at: uploadPath(session),
+          query: {
+            uploadType: 'multipart',
+            name,
+            ifGenerationMatch: generation,
+            fields: 'generation',
+          },
+          headers: { 'content-type': contentType, 'content-length': String(content.length) },
+          body: content,
+        });
+        await discardBody(answer);
+        return true;
+      } catch (error) {
+        if (generation !== undefined && isGoogleError(error, 412)) return false;
+        earlier.mayHaveWritten ||= mayHaveReachedGoogle(error);
+        throw error;
+      }
+    },
+  });
+  // An earlier attempt whose answer was lost may be what stood in the way of the last one.
+  return isWritten || (earlier.mayHaveWritten && (await isOurs(session, key, writer)));
+}
+
+/** Whether the object under `key` was written by `writer`; false for whoever may not ask. */
+async function isOurs(session: GoogleSession, key: string, writer: string): Promise<boolean> {
+  const look = headObject(session, key).then((found) => found?.metadata[writerField] === writer);
+  return unlessDenied(look, false);
+}
+
+export function uploadPath({ location }: GoogleSession): string {
+  return `/upload/storage/v1/b/${encodeURIComponent(location.bucket)}/o`;
+}
+
+/** What is stored beside an object's bytes. */
+export function resourceOf(options: ObjectOptions, writer: string): Record<string, unknown> {
+  return {
+    contentType: options.contentType ?? 'application/octet-stream',
+    ...(options.cacheControl === undefined ? {} : { cacheControl: options.cacheControl }),
+    metadata: { [writerField]: writer },
+  };
+}
+
+/** An object and its bytes in one body, as RFC 2387 has it. */
+function multipart(
+  resource: Record<string, unknown>,
+  body: Uint8Array,
+): { contentType: string; content: Uint8Array } {
+  const boundary = `niche-${randomBytes(16).toString('hex')}`;
+  const head = [
+    `--${boundary}`,
+    'content-type: application/json; charset=UTF-8',
+    '',
+    JSON.stringify(resource),
+    `--${boundary}`,
+    `content-type: ${String(resource['contentType'])}`,
+    '',
+    '',
+  ].join('\r\n');
+  return {
+    contentType: `multipart/related; boundary=${boundary}`,
+    content: Buffer.concat([Buffer.from(head), body, Buffer.from(`\r\n--${boundary}--\r\n`)]),
+  };
+}

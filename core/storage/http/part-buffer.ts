@@ -1,0 +1,124 @@
+import { NicheError } from '../../errors.ts';
+import { throwIfAborted } from '../../util/abort.ts';
+import type { PutOutcome, Upload } from '../bucket.ts';
+
+/** Where the parts of one object go. Parts come numbered in order, each but the last one full. */
+export interface PartSink {
+  /** Names what is stored so far; undefined while nothing is. */
+  readonly token: () => string | undefined;
+  /** Called before the first part, where something has to be made for it: `token` names that from then on. */
+  begin?(): Promise<unknown>;
+  /** Stores an object that is no larger than a part. */
+  putWhole(bytes: Uint8Array, ifAbsent: boolean): Promise<PutOutcome>;
+  /** The bytes are the sink's until its promise settles. */
+  putPart(index: number, bytes: Uint8Array): Promise<void>;
+  /** Makes the parts visible as one object. `last` is empty only of an upload that was gone on with. */
+  complete(index: number, last: Uint8Array, ifAbsent: boolean): Promise<PutOutcome>;
+  /** Gives up what is stored; called once no part is under way. */
+  discard(): Promise<void>;
+}
+
+export interface PartedUploadOptions {
+  /** What is written, where: `writing "nar/…" in azure://…`. */
+  readonly action: string;
+  /** Of one part; a storage's limit on their number bounds the object. */
+  readonly partBytes: number;
+  /** Parts under way at once; one more is being filled. */
+  readonly partsAtOnce: number;
+  /** Parts that the sink has already. @default 0 */
+  readonly storedParts?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * An upload that gathers what is written into parts. A part is sent once more bytes come than it
+ * takes, so that the last one is never empty, and an object of one part takes one request.
+ */
+export function partedUpload(sink: PartSink, options: PartedUploadOptions): Upload {
+  const { action, partBytes, partsAtOnce, storedParts = 0, signal } = options;
+  const running = new Set<Promise<void>>();
+  let part = new Uint8Array(0);
+  let filled = 0;
+  let index = storedParts;
+  let failure: { readonly error: unknown } | undefined;
+  let state: 'open' | 'committing' | 'committed' | 'aborted' = 'open';
+
+  function assertOpen(): void {
+    throwIfAborted(signal, action);
+    if (state !== 'open') {
+      throw new NicheError('internal', `${action} failed: the upload has ended`);
+    }
+    if (failure !== undefined) throw failure.error;
+  }
+
+  function send(bytes: Uint8Array): void {
+    const sending: Promise<void> = sink
+      .putPart(index, bytes)
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
+      .finally(() => running.delete(sending));
+    running.add(sending);
+    index += 1;
+  }
+
+  /** Makes room for at least one byte. */
+  async function makeRoom(wanted: number): Promise<void> {
+    if (filled === partBytes) {
+      if (index === 0) await sink.begin?.();
+      if (running.size >= partsAtOnce) await Promise.race(running);
+      assertOpen();
+      send(part);
+      part = new Uint8Array(partBytes);
+      filled = 0;
+      return;
+    }
+    if (filled + wanted <= part.length || part.length === partBytes) return;
+    // Small objects do not take a whole part's memory.
+    const grown = new Uint8Array(Math.min(partBytes, Math.max(2 * part.length, filled + wanted)));
+    grown.set(part.subarray(0, filled));
+    part = grown;
+  }
+
+  return {
+    get token() {
+      return sink.token();
+    },
+
+    async write(chunk) {
+      assertOpen();
+      for (let taken = 0; taken < chunk.length;) {
+        await makeRoom(chunk.length - taken);
+        const piece = chunk.subarray(taken, taken + part.length - filled);
+        part.set(piece, filled);
+        filled += piece.length;
+        taken += piece.length;
+      }
+    },
+
+    async commit(commitOptions) {
+      assertOpen();
+      const ifAbsent = commitOptions?.ifAbsent === true;
+      state = 'committing';
+      await Promise.all(running);
+      throwIfAborted(signal, action);
+      if (failure !== undefined) throw failure.error;
+      const last = part.subarray(0, filled);
+      const outcome =
+        index === 0
+          ? await sink.putWhole(last, ifAbsent)
+          : await sink.complete(index, last, ifAbsent);
+      state = 'committed';
+      // A sweep takes what is left if that fails: it changes nothing of how the upload ended.
+      if (outcome === 'exists') await sink.discard().catch(() => undefined);
+      return outcome;
+    },
+
+    async abort() {
+      if (state === 'committed' || state === 'aborted') return;
+      state = 'aborted';
+      await Promise.all(running);
+      await sink.discard();
+    },
+  };
+}

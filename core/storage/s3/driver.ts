@@ -1,0 +1,81 @@
+import { isNicheError, quote } from '../../errors.ts';
+import { throwIfAborted } from '../../util/abort.ts';
+import type { Bucket } from '../bucket.ts';
+import { deleteObjects, listObjects, sweepS3Uploads } from './list.ts';
+import { createBucketCheck, getObject, headObject } from './read.ts';
+import { createS3Session, type S3Options } from './client.ts';
+import { createUpload, resumeUpload } from './multipart-upload.ts';
+import type { S3Location } from './url.ts';
+import { putObject, replaceObject } from './write.ts';
+
+/**
+ * A bucket of Amazon S3, or of anything that speaks its protocol. The SDK is loaded, and credentials
+ * are looked for, at the first request.
+ *
+ * @throws NicheError `usage` for another kind of storage's credentials
+ */
+export function openS3Bucket(location: S3Location, options: S3Options = {}): Bucket {
+  const session = createS3Session(location, options);
+  const { url } = session;
+  const checkBucket = createBucketCheck(session);
+  let isReadable: Promise<boolean> | undefined;
+
+  /** @throws the denial, unless the key is one that is absent for all that this reader can tell */
+  async function unlessHidden(key: string, denial: unknown): Promise<null> {
+    // S3 says 403 of an absent key to whoever may not list: while the cache is readable, absent.
+    if (!isNicheError(denial, 'storage-denied') || !key.endsWith('.narinfo')) throw denial;
+    // Those that are denied meanwhile share the look, and nobody later: credentials may end.
+    isReadable ??= headObject(session, 'nix-cache-info')
+      .then(
+        (info) => info !== null,
+        () => false,
+      )
+      .finally(() => (isReadable = undefined));
+    if (await isReadable) return null;
+    throw denial;
+  }
+
+  return {
+    url,
+    capabilities: session.provider.capabilities,
+    async head(key, request) {
+      throwIfAborted(request?.signal, `looking for ${quote(key)} in ${url}`);
+      try {
+        const found = await headObject(session, key, request);
+        if (found !== null) return found.info;
+      } catch (error) {
+        return unlessHidden(key, error);
+      }
+      await checkBucket(request?.signal);
+      return null;
+    },
+    async get(key, request) {
+      throwIfAborted(request?.signal, `reading ${quote(key)} in ${url}`);
+      try {
+        return await getObject(session, key, request);
+      } catch (error) {
+        return unlessHidden(key, error);
+      }
+    },
+    async put(key, body, request) {
+      throwIfAborted(request?.signal, `writing ${quote(key)} in ${url}`);
+      return putObject(session, key, body, request);
+    },
+    async replace(key, body, etag, request) {
+      throwIfAborted(request?.signal, `replacing ${quote(key)} in ${url}`);
+      return replaceObject(session, key, body, etag, request);
+    },
+    // eslint-disable-next-line @typescript-eslint/require-await -- nothing is sent before there is a part
+    async upload(key, request) {
+      throwIfAborted(request?.signal, `writing ${quote(key)} in ${url}`);
+      return createUpload(session, key, request);
+    },
+    resumeUpload: (key, token, request) => resumeUpload(session, key, token, request),
+    list: (prefix, request) => listObjects(session, prefix, request),
+    async delete(keys, request) {
+      throwIfAborted(request?.signal, `deleting in ${url}`);
+      return deleteObjects(session, keys, request);
+    },
+    sweepUploads: (prefix, olderThan) => sweepS3Uploads(session, prefix, olderThan),
+  };
+}

@@ -1,0 +1,213 @@
+import { quote } from '../../errors.ts';
+import { down, type Verdict } from '../http/connection-failure.ts';
+import {
+  isSkewed,
+  judgeHttp,
+  mayHaveHappened,
+  systemError,
+  toFailure,
+  verdicts as common,
+  type HttpFailure,
+} from '../http/failure.ts';
+import type { Failure } from '../../util/retry.ts';
+import { formatS3Url, type S3Location } from './url.ts';
+
+/** What the SDK throws, as far as it is looked at. */
+interface S3Failure extends HttpFailure {
+  /** S3's own code, as `NoSuchKey`; a class's name where no server answered. */
+  readonly name: string;
+  /** Of the answer. */
+  readonly region: string | undefined;
+}
+
+const { throttled, damaged } = common;
+
+const denied: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'access denied',
+  hint: 'see which permissions docs/storage asks for, and which credentials are in use',
+};
+
+// The SDK has set its clock by the answer, so the next attempt may be good.
+const skewed: Verdict = { ...common.skewed, kind: 'transient' };
+
+const noCredentials: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'there are no credentials',
+  hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=',
+};
+
+/** By S3's own codes, those of other servers included. */
+const verdicts: Readonly<Record<string, Verdict>> = {
+  SlowDown: throttled,
+  Throttling: throttled,
+  ThrottlingException: throttled,
+  TooManyRequests: throttled,
+  TooManyRequestsException: throttled,
+  RequestLimitExceeded: throttled,
+  ServiceUnavailable: throttled,
+  SlowDownRead: throttled,
+  SlowDownWrite: throttled,
+  InternalError: down,
+  RequestTimeout: down,
+  OperationAborted: down,
+  ConditionalRequestConflict: down,
+  BadDigest: damaged,
+  InvalidDigest: damaged,
+  IncompleteBody: damaged,
+  XAmzContentSHA256Mismatch: damaged,
+  XAmzContentChecksumMismatch: damaged,
+  AccessDenied: denied,
+  AllAccessDisabled: { kind: 'final', code: 'storage-denied' },
+  InvalidAccessKeyId: {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'the storage does not know this access key',
+    hint: 'check AWS_ACCESS_KEY_ID, or the profile, and that the endpoint is the right one',
+  },
+  SignatureDoesNotMatch: {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'the secret key does not belong to the access key',
+    hint: 'check AWS_SECRET_ACCESS_KEY, or the profile',
+  },
+  ExpiredToken: {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'the credentials have expired',
+    hint: 'get new ones, as with: aws sso login',
+  },
+  InvalidToken: { kind: 'final', code: 'storage-denied', hint: 'check AWS_SESSION_TOKEN' },
+  RequestTimeTooSkewed: skewed,
+  CredentialsProviderError: noCredentials,
+  TokenProviderError: {
+    kind: 'final',
+    code: 'storage-denied',
+    why: 'the sign-on has expired',
+    hint: 'sign on again, as with: aws sso login',
+  },
+  NoSuchBucket: {
+    kind: 'final',
+    code: 'storage-unavailable',
+    why: 'there is no such bucket',
+    hint: 'check its name and region; niche init --create makes one',
+  },
+  InvalidBucketName: { kind: 'final', code: 'invalid-url', why: 'a bucket cannot have this name' },
+  NoSuchUpload: {
+    kind: 'final',
+    code: 'storage-unavailable',
+    why: 'the unfinished upload was removed meanwhile',
+  },
+  NotImplemented: {
+    kind: 'final',
+    code: 'storage-unavailable',
+    hint: 'if the storage is one of them, say provider=b2, wasabi or ceph in the URL; conditional=no turns conditional writes off',
+  },
+  QuotaExceeded: { kind: 'final', code: 'storage-full' },
+  XMinioStorageFull: { kind: 'final', code: 'storage-full' },
+  XMinioAdminBucketQuotaExceeded: { kind: 'final', code: 'storage-full' },
+};
+
+const unexplained: Verdict = {
+  kind: 'final',
+  code: 'storage-unavailable',
+  why: 'the storage does not take this request, and says no more',
+  hint: 'check the endpoint and the region in the URL',
+};
+
+const wrongRegion =
+  /^(?:PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException|TemporaryRedirect)$/;
+
+/** Judges what an attempt threw; the error tells what failed, why, and what to do. */
+export function explainS3Error(error: unknown, action: string, location: S3Location): Failure {
+  const failure = read(error);
+  return toFailure(failure, judge(failure, location), action, error);
+}
+
+/** Whether `error` is S3's answer with one of these codes, or with one of these statuses. */
+export function isS3Error(error: unknown, ...which: readonly (string | number)[]): boolean {
+  const { name, status } = read(error);
+  return which.includes(name) || (status !== undefined && which.includes(status));
+}
+
+/** Whether a write's condition did not hold. A server may find out after it has begun to answer with 200. */
+export function isUnmet(error: unknown): boolean {
+  return isS3Error(error, 'PreconditionFailed', 412);
+}
+
+/** Whether the request may have been carried out although it failed. */
+export function mayHaveReachedS3(error: unknown): boolean {
+  return mayHaveHappened(read(error));
+}
+
+function judge(failure: S3Failure, location: S3Location): Verdict {
+  const { name, status, message } = failure;
+  const region = failure.region ?? /expecting ['"]([a-z0-9-]+)['"]/.exec(message)?.[1];
+  if (wrongRegion.test(name) || status === 301 || status === 307) {
+    const asked = location.region ?? 'the default one';
+    return {
+      kind: 'final',
+      code: 'storage-unavailable',
+      why: `the bucket is not in the region ${asked}${region === undefined ? '' : ` but in ${region}`}`,
+      hint:
+        region === undefined
+          ? 'write the region that it is in, as ?region=eu-central-1'
+          : `write ${formatS3Url({ ...location, region })}`,
+    };
+  }
+  if (name === 'CredentialsProviderError' && location.profile !== undefined) {
+    return {
+      ...noCredentials,
+      why: `the profile ${quote(location.profile)} gives no credentials`,
+      hint: `see ~/.aws/config, or make it with: aws configure --profile ${location.profile}`,
+    };
+  }
+  const known = verdicts[name];
+  if (known !== undefined) return known;
+  // A HEAD's answer says no more than the time.
+  if (status === 403) return isSkewed(failure) ? skewed : denied;
+  // As two writers of one object get it.
+  if (status === 409) return down;
+  // As to a HEAD, whose answer has no body.
+  if (status === 400 && isNameless(name)) return unexplained;
+  if (status === undefined && /region is missing/i.test(message)) {
+    return {
+      kind: 'final',
+      code: 'invalid-url',
+      why: 'no region is named',
+      hint: `write s3://${location.bucket}?region=…, or set AWS_REGION`,
+    };
+  }
+  return judgeHttp(failure);
+}
+
+/** What the SDK makes up where an answer has no code. */
+function isNameless(name: string): boolean {
+  return /^(?:Unknown|UnknownError|Error)?$/.test(name);
+}
+
+function read(error: unknown): S3Failure {
+  const thrown = (error ?? {}) as {
+    readonly name?: unknown;
+    readonly $metadata?: { readonly httpStatusCode?: number };
+    readonly $response?: {
+      readonly statusCode?: number;
+      readonly headers?: Readonly<Record<string, string>>;
+    };
+  };
+  const { code, message } = systemError(error);
+  const name = typeof thrown.name === 'string' ? thrown.name : '';
+  const status = thrown.$metadata?.httpStatusCode ?? thrown.$response?.statusCode;
+  const headers = thrown.$response?.headers ?? {};
+  return {
+    name,
+    status,
+    code: status === undefined ? code : isNameless(name) ? undefined : name,
+    message: message === 'UnknownError' ? '' : message,
+    region: headers['x-amz-bucket-region'],
+    retryAfter: headers['retry-after'],
+    date: headers['date'],
+  };
+}

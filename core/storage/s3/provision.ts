@@ -1,0 +1,126 @@
+import { isNicheError, messageOf } from '../../errors.ts';
+import type { CreatedPlace, StoragePlace } from '../open-provision.ts';
+import { isS3Error } from './errors.ts';
+import { createS3Session, type S3Options, type S3Session } from './client.ts';
+import { formatS3Url, s3PublicUrl, type S3Location } from './url.ts';
+
+/** {@link StoragePlace} of a bucket, or of a prefix of one. */
+export function s3Place(location: S3Location, options: S3Options): StoragePlace {
+  const session = createS3Session(location, options);
+  return {
+    url: session.url,
+    publicUrl: s3PublicUrl(location),
+    privateUrl: formatS3Url({ ...location, bucket: `${location.bucket}-private` }),
+    publicAdvice: session.provider.publicAdvice,
+    uploadRights: uploadRights(location),
+    createUploadCredentials: () => Promise.resolve(null),
+    isCertain:
+      location.conditional === undefined
+        ? session.provider.isService
+        : location.conditional === 'no',
+    stated: location.conditional,
+    withConditions: (conditional) => formatS3Url({ ...location, conditional }),
+    create: (isPublic) => createBucket(session, isPublic),
+  };
+}
+
+/** The actions of the policy in docs/storage/s3.md. */
+function uploadRights({ bucket, prefix }: S3Location): string {
+  const arn = `arn:aws:s3:::${bucket}`;
+  return [
+    `s3:PutObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts on ${arn}/${prefix}staging/*`,
+    '(only with If-None-Match, where the server knows that condition)',
+    `s3:GetObject on ${arn}/${prefix}receipts/*, and s3:ListBucket on ${arn} for that prefix`,
+  ].join(', ');
+}
+
+async function createBucket(session: S3Session, isPublic: boolean): Promise<CreatedPlace> {
+  const { bucket: Bucket, provider, location, url } = session;
+  const constraint =
+    location.provider === 'aws' && location.region !== undefined && location.region !== 'us-east-1'
+      ? { CreateBucketConfiguration: { LocationConstraint: location.region as 'eu-central-1' } }
+      : {};
+  const isThere = await session.run({
+    action: `looking for ${url}`,
+    attempt: async ({ sdk, client }) => {
+      try {
+        // The answer to a HEAD would not say what is wrong: the region, the clock, the keys.
+        await client.send(new sdk.ListObjectsV2Command({ Bucket, MaxKeys: 1 }));
+        return true;
+      } catch (error) {
+        if (isS3Error(error, 404)) return false;
+        throw error;
+      }
+    },
+  });
+  if (!isThere) {
+    await session.run({
+      action: `making ${url}`,
+      attempt: async ({ sdk, client }) => {
+        try {
+          await client.send(
+            new sdk.CreateBucketCommand({
+              Bucket,
+              ...constraint,
+              ...(isPublic && provider.publicRead === 'acl' ? { ACL: 'public-read' as const } : {}),
+            }),
+          );
+        } catch (error) {
+          // An earlier attempt made it.
+          if (!isS3Error(error, 'BucketAlreadyOwnedByYou')) throw error;
+        }
+      },
+    });
+  }
+  if (!isPublic) return { isNew: !isThere };
+  try {
+    if (provider.publicRead === 'policy') await allowReading(session);
+    return { isNew: !isThere };
+  } catch (error) {
+    if (!isNicheError(error)) throw error;
+    return { isNew: !isThere, notPublic: messageOf(error) };
+  }
+}
+
+/** Lets everyone get what is below the prefix, unless the bucket has a policy of someone's already. */
+async function allowReading(session: S3Session): Promise<void> {
+  const { bucket: Bucket, location } = session;
+  const action = `making ${session.url} readable for everyone`;
+  const hasPolicy = await session.run({
+    action,
+    attempt: async ({ sdk, client }) => {
+      try {
+        const { Policy } = await client.send(new sdk.GetBucketPolicyCommand({ Bucket }));
+        return Policy !== undefined && Policy !== '';
+      } catch (error) {
+        if (isS3Error(error, 'NoSuchBucketPolicy', 404)) return false;
+        throw error;
+      }
+    },
+  });
+  if (hasPolicy) return;
+  if (location.provider === 'aws') {
+    await session.run({
+      action,
+      attempt: async ({ sdk, client }) =>
+        client.send(new sdk.DeletePublicAccessBlockCommand({ Bucket })),
+    });
+  }
+  const Policy = JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [
+      {
+        Sid: 'NicheReaders',
+        Effect: 'Allow',
+        Principal: '*',
+        Action: 's3:GetObject',
+        Resource: `arn:aws:s3:::${Bucket}/${location.prefix}*`,
+      },
+    ],
+  });
+  await session.run({
+    action,
+    attempt: async ({ sdk, client }) =>
+      client.send(new sdk.PutBucketPolicyCommand({ Bucket, Policy })),
+  });
+}

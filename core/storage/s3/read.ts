@@ -1,0 +1,123 @@
+import type { Readable } from 'node:stream';
+import { quote } from '../../errors.ts';
+import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import { rangeHeader } from '../range.ts';
+import { knownSize, readObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import { isS3Error } from './errors.ts';
+import type { S3Session } from './client.ts';
+
+/** An object, and what the driver itself has written beside it. */
+interface S3Head {
+  readonly info: ObjectInfo;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Looks whether the bucket is there, which the answer to a HEAD does not say. */
+export function createBucketCheck(session: S3Session): (signal?: AbortSignal) => Promise<void> {
+  let isThere = false;
+  return async (signal) => {
+    if (isThere) return;
+    await session.run({
+      action: `opening ${session.url}`,
+      signal,
+      attempt: async ({ sdk, client, until }) => {
+        try {
+          const command = new sdk.HeadBucketCommand({ Bucket: session.bucket });
+          await client.send(command, until);
+        } catch (error) {
+          // Whoever may not ask for it may still use it.
+          if (isS3Error(error, 403)) return;
+          if (isS3Error(error, 404)) throw Object.assign(new Error(), { name: 'NoSuchBucket' });
+          throw error;
+        }
+      },
+    });
+    isThere = true;
+  };
+}
+
+/** {@link Bucket.head}, with the object's metadata. */
+export async function headObject(
+  session: S3Session,
+  key: string,
+  options?: RequestOptions,
+): Promise<S3Head | null> {
+  const { signal } = options ?? {};
+  const Key = session.at(key);
+  return session.run({
+    action: `looking for ${quote(key)} in ${session.url}`,
+    signal,
+    attempt: async ({ sdk, client, until }) => {
+      try {
+        const command = new sdk.HeadObjectCommand({ Bucket: session.bucket, Key });
+        const answer = await client.send(command, until);
+        return {
+          info: { key, size: knownSize(answer.ContentLength), ...versionOf(answer) },
+          metadata: answer.Metadata ?? {},
+        };
+      } catch (error) {
+        if (isS3Error(error, 404)) return null;
+        throw error;
+      }
+    },
+  });
+}
+
+/** {@link Bucket.get} */
+export async function getObject(
+  session: S3Session,
+  key: string,
+  options?: GetOptions,
+): Promise<StoredObject | null> {
+  const { signal } = options ?? {};
+  const Key = session.at(key);
+  const action = `reading ${quote(key)} in ${session.url}`;
+  return readObject(
+    {
+      key,
+      action,
+      head: async () => (await headObject(session, key, options))?.info ?? null,
+      request: (range, etag) =>
+        session.run<ObjectAnswer | 'gone' | 'beyond'>({
+          action,
+          signal,
+          attempt: async ({ sdk, client, until }) => {
+            const Range = rangeHeader(range);
+            try {
+              const command = new sdk.GetObjectCommand({
+                Bucket: session.bucket,
+                Key,
+                ...(Range === undefined ? {} : { Range }),
+                ...(etag === undefined ? {} : { IfMatch: etag }),
+              });
+              const answer = await client.send(command, until);
+              return {
+                ...versionOf(answer),
+                contentLength: answer.ContentLength,
+                contentRange: answer.ContentRange,
+                stream: answer.Body as Readable,
+              };
+            } catch (error) {
+              if (isS3Error(error, 'NoSuchKey')) return 'gone';
+              if (isS3Error(error, 'InvalidRange', 416)) return 'beyond';
+              if (etag !== undefined && isS3Error(error, 412)) return 'gone';
+              throw error;
+            }
+          },
+        }),
+    },
+    options,
+  );
+}
+
+function versionOf(described: {
+  readonly LastModified?: Date | undefined;
+  readonly ETag?: string | undefined;
+}): Pick<ObjectInfo, 'modified' | 'etag'> {
+  return { modified: wholeSecond(described.LastModified), etag: described.ETag ?? '' };
+}
+
+/** A listing tells the time more exactly than a HEAD does, where one and the same is wanted. */
+export function wholeSecond(time: Date | undefined): Date {
+  return new Date(Math.floor((time?.getTime() ?? 0) / 1000) * 1000);
+}

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+
+import { chosenStore, graphQuestionOf, hasOwnHook } from '../../../cli/watch/build-arguments.ts';
+import { createNixLab, everyNix } from '../../support/lab/nix-lab.ts';
+
+const ask = (line: string): ReturnType<typeof graphQuestionOf> => {
+  const [command = '', ...args] = line.split(' ');
+  return graphQuestionOf(command, args, '/nix/store');
+};
+const own = ['path-info', '--derivation', '--no-write-lock-file'];
+
+test('nix build: everything is passed on but what concerns building', () => {
+  assert.deepEqual(ask('nix build .#a --no-link -L --impure --arg x 1 -o there --rebuild -j 4'), {
+    drvPaths: [],
+    evaluation: {
+      tool: 'nix',
+      before: [...own, '.#a', '-L', '--impure', '--arg', 'x', '1', '-j', '4'],
+      after: [],
+    },
+  });
+  assert.deepEqual(ask('/x/nix --option a b -L build -Lo there -- --no-link')?.evaluation, {
+    tool: 'nix',
+    before: ['--option', 'a', 'b', '-L', ...own, '-L'],
+    after: ['--', '--no-link'],
+  });
+});
+
+test('nix-build: its expressions, or the derivations that it names', () => {
+  assert.deepEqual(ask('nix-build x.nix -A a.b --no-out-link --check -K')?.evaluation, {
+    tool: 'nix-instantiate',
+    before: ['x.nix', '-A', 'a.b', '-K'],
+    after: [],
+  });
+  assert.deepEqual(ask('nix-build /nix/store/abc-x.drv /nix/store/def-y.drv!dev -o z'), {
+    drvPaths: ['/nix/store/abc-x.drv', '/nix/store/def-y.drv'],
+    evaluation: null,
+  });
+});
+
+test('no question of commands that build nothing, or that niche does not know', () => {
+  for (const line of [
+    'nix build --dry-run .#a',
+    'nix build --stdin',
+    'nix run .#a -- build',
+    'nix --unknown build',
+    'nix --offline run build',
+    'nix',
+    'nix-build --help',
+    'nix-shell -p x',
+    'make build',
+  ]) {
+    assert.equal(ask(line), null, line);
+  }
+});
+
+test('a hook or a store that the command chooses', () => {
+  assert.ok(hasOwnHook(['--option', 'post-build-hook', '/x']));
+  assert.ok(hasOwnHook(['--post-build-hook', '/x']));
+  assert.ok(!hasOwnHook(['--option', 'cores', 'post-build-hook']));
+  assert.equal(chosenStore(['a', '--store', '/x', '--option', 'store', '/y']), '/y');
+  assert.equal(chosenStore(['--option', 'cores', '1']), undefined);
+});
+
+interface Flag {
+  readonly labels?: readonly string[];
+  readonly shortName?: string;
+}
+
+describe('the flags of real nix', () => {
+  for (const nix of everyNix()) {
+    test(`what only nix build ${nix.version} takes is dropped`, async (t) => {
+      const lab = await createNixLab({ nix, kind: 'own-store-dir' });
+      t.after(() => lab.close());
+      const dumped = await lab.run('nix', ['__dump-cli']);
+      const text = dumped.status === 0 ? dumped.stdout : await lab.output('nix', ['__dump-args']);
+      const document = JSON.parse(text) as Record<string, unknown>;
+      const { commands } = ('commands' in document ? document : document['args']) as {
+        readonly commands: Record<string, { readonly flags: Record<string, Flag> }>;
+      };
+      const buildFlags = Object.entries(commands['build']!.flags);
+      const onlyBuild = buildFlags.filter(([name]) => !(name in commands['path-info']!.flags));
+      assert.ok(onlyBuild.length > 3);
+      for (const [name, { labels = [], shortName }] of onlyBuild) {
+        for (const flag of [`--${name}`, ...(shortName ? [`-${shortName}`] : [])]) {
+          const question = graphQuestionOf('nix', ['build', flag, ...labels, 'x'], '/nix/store');
+          if (name === 'dry-run') assert.equal(question, null);
+          else assert.deepEqual(question?.evaluation?.before, [...own, 'x'], flag);
+        }
+      }
+    });
+  }
+});

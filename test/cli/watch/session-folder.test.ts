@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+
+import { makeSessionFolder, sessionBases } from '../../../cli/watch/session-folder.ts';
+import { temporaryFolder } from '../nix/temporary-folder.ts';
+
+test('private, in the first base that will do, and removed', (t) => {
+  const base = temporaryFolder(t);
+  const spaced = path.join(base, 'a b');
+  mkdirSync(spaced);
+  const { folder, remove } = makeSessionFolder([spaced, path.join(base, 'missing'), base]);
+  assert.equal(path.dirname(folder), base);
+  assert.equal(statSync(folder).mode & 0o777, 0o700);
+  assert.deepEqual(readdirSync(folder), ['owners']);
+  remove();
+  assert.deepEqual(readdirSync(base), ['a b']);
+});
+
+test('where no base will do, each is named with its reason', (t) => {
+  const base = temporaryFolder(t);
+  assert.throws(() => makeSessionFolder([path.join(base, 'missing'), `${base}/#`]), {
+    code: 'usage',
+    message: /missing.*ENOENT.*nix\.conf cannot name it/su,
+  });
+});
+
+test('bases: TMPDIR first, each once', () => {
+  assert.deepEqual(sessionBases({ TMPDIR: '/tmp', HOME: '/h' }), ['/tmp', '/var/tmp', '/h/.cache']);
+  assert.deepEqual(sessionBases({ TMPDIR: '/x', XDG_CACHE_HOME: '/c' }), [
+    '/x',
+    '/tmp',
+    '/var/tmp',
+    '/c',
+  ]);
+});
+
+/** Makes a session folder in a process of its own, which then waits. */
+const holder = `
+import { makeSessionFolder } from '${new URL('../../../cli/watch/session-folder.ts', import.meta.url).href}';
+const { folder, keepFor } = makeSessionFolder([process.argv[1]]);
+if (process.argv[2]) keepFor(Number(process.argv[2]));
+console.log(folder);
+setInterval(() => undefined, 1000);
+`;
+
+test("what a killed niche left goes with the next start, but not a living one's", async (t) => {
+  const base = temporaryFolder(t);
+  const start = async (...args: string[]) => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', holder, base, ...args], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    t.after(() => child.kill('SIGKILL'));
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    return { child, folder: line.toString().trim() };
+  };
+  const living = await start();
+  const killed = await start();
+  const killedUnderNix = await start(String(living.child.pid));
+  for (const { child } of [killed, killedUnderNix]) {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  makeSessionFolder([base]).remove();
+  assert.ok(existsSync(living.folder));
+  assert.ok(existsSync(killedUnderNix.folder), 'the nix that it started still runs');
+  assert.ok(!existsSync(killed.folder));
+  living.child.kill('SIGKILL');
+  await once(living.child, 'exit');
+  makeSessionFolder([base]).remove();
+  assert.deepEqual(readdirSync(base), []);
+});

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { readAudit } from '../../../../core/cache/audit.ts';
+import { dependents, resign } from '../../../../core/cache/keys/resign.ts';
+import type { ResignOptions } from '../../../../core/cache/keys/resign.ts';
+import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../../core/nix/keys.ts';
+import { secretKeySigner } from '../../../../core/signing/secret-key.ts';
+import { listKeys } from '../../../support/assert/bytes.ts';
+import { CrashError, crashAtWrite } from '../../../support/buckets/crash.ts';
+import { countResigned, writeNarInfos } from '../../../support/cache/many-narinfos.ts';
+import { memoryBucket, memoryStore } from '../../../support/buckets/memory-bucket.ts';
+
+const writing = new Set(['put', 'replace'] as const);
+const [old, next] = [generateSecretKey('old-1'), generateSecretKey('next-2')];
+const count = 5;
+
+const options = (bucket: ResignOptions['public']): ResignOptions => ({
+  public: bucket,
+  private: bucket,
+  config: {
+    publicKeys: [old, next].map(({ publicKey }) => formatPublicKey(publicKey)),
+    storeDir: '/nix/store',
+  },
+  signers: [secretKeySigner(formatSecretKey(next))],
+  version: 'niche test',
+});
+
+test('a narinfo that is damaged keeps no other from being signed, nor a key from being retired', async () => {
+  const bucket = memoryBucket();
+  const before = await writeNarInfos(bucket, old, count);
+  const [damaged = ''] = before.keys();
+  await bucket.put(damaged, Buffer.from('StorePath'));
+  const tally = await resign(options(bucket));
+  assert.equal(tally.signed, count - 1);
+  assert.deepEqual(tally.unverified, [damaged]);
+  assert.deepEqual(await dependents(options(bucket), formatPublicKey(old.publicKey)), []);
+});
+
+test('a narinfo that no key of the cache has signed is not signed either', async () => {
+  const bucket = memoryBucket();
+  const strange = await writeNarInfos(bucket, generateSecretKey('old-1'), 1);
+  assert.deepEqual((await resign(options(bucket))).unverified, [...strange.keys()]);
+  assert.equal((await countResigned(bucket, strange, 'next-2')).untouched, 1);
+});
+
+test('resign changes nothing with a signer that lies, once it is stopped, nor where another’s change could be undone', async () => {
+  const bucket = memoryBucket();
+  const before = await writeNarInfos(bucket, old, count);
+  const signer = secretKeySigner(formatSecretKey(next));
+  const liar = { ...signer, sign: () => signer.sign('something else') };
+  await assert.rejects(resign({ ...options(bucket), signers: [liar] }), { code: 'wrong-key' });
+  const signal = AbortSignal.abort();
+  await assert.rejects(resign({ ...options(bucket), signal }), { code: 'aborted' });
+  const capabilities = { ...bucket.capabilities, conditionalReplace: false };
+  await assert.rejects(resign(options({ ...bucket, capabilities })), { code: 'usage' });
+  assert.equal((await countResigned(bucket, before, 'next-2')).untouched, count);
+  assert.deepEqual(await listKeys(bucket, 'audit/'), []);
+});
+
+test('resign that dies at any write and is run again has signed all, and touched nothing else', async () => {
+  // The audit's one object, and each narinfo.
+  for (let nth = 1; nth <= count + 1; nth += 1) {
+    for (const moment of ['before', 'after'] as const) {
+      const store = memoryStore();
+      const bucket = memoryBucket({ store });
+      const before = await writeNarInfos(bucket, old, count);
+      const crash = crashAtWrite(nth, moment, writing);
+      await assert.rejects(resign(options(memoryBucket({ store, ...crash }))), CrashError);
+      const midway = await countResigned(bucket, before, 'next-2');
+      // Several are replaced at once: others may have got through as well.
+      assert.ok(midway.resigned >= nth - (moment === 'before' ? 2 : 1));
+      assert.ok(moment === 'after' || midway.untouched > 0);
+      assert.equal(midway.resigned + midway.untouched, count);
+      assert.deepEqual(midway.spoilt, []);
+
+      const tally = await resign(options(bucket));
+      assert.equal(tally.signed, midway.untouched);
+      assert.equal(tally.complete, midway.resigned);
+      assert.deepEqual(await countResigned(bucket, before, 'next-2'), {
+        ...{ resigned: count, untouched: 0, spoilt: [] },
+      });
+      // Every signature that can be seen is in the audit.
+      const audited = new Set<string>();
+      for await (const record of readAudit(bucket)) {
+        for (const signature of record.signatures) audited.add(signature);
+      }
+      for (const key of before.keys()) {
+        const text = Buffer.from(store.objects.get(key)?.bytes ?? []).toString();
+        const signature = /^Sig: (next-2:.+)$/m.exec(text)?.[1] ?? '';
+        assert.ok(audited.has(signature), key);
+      }
+    }
+  }
+});

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+
+import { createKnownPaths } from '../../../core/cache/local/known-paths.ts';
+import type { KnownPaths } from '../../../core/cache/local/known-paths.ts';
+import { openLocalDatabase } from '../../../core/cache/local/database.ts';
+import { createLookups } from '../../../core/cache/lookups.ts';
+import type { Lookups } from '../../../core/cache/lookups.ts';
+import { NicheError } from '../../../core/errors.ts';
+import type { Bucket } from '../../../core/storage/bucket.ts';
+import { localTestPath, makeBucketCache } from '../../support/cache/bucket-cache.ts';
+import type { BucketCache, LocalTestPath } from '../../support/cache/bucket-cache.ts';
+import { inventedPath } from '../../support/cache/paths.ts';
+import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
+import type { BucketOperation } from '../../support/buckets/memory-bucket.ts';
+
+interface Counted {
+  readonly bucket: Bucket;
+  readonly cache: BucketCache;
+  /** Requests since they were last taken. */
+  take(): Partial<Record<BucketOperation, number>>;
+  /** Denies what it names from now on. */
+  deny(operation: BucketOperation): void;
+}
+
+async function countedCache(url?: string): Promise<Counted> {
+  let requests: Partial<Record<BucketOperation, number>> = {};
+  const denied = new Set<BucketOperation>();
+  const bucket = memoryBucket({
+    url,
+    before(operation, key) {
+      requests[operation] = (requests[operation] ?? 0) + 1;
+      if (denied.has(operation) && key !== 'nix-cache-info') {
+        throw new NicheError('storage-denied', 'denied');
+      }
+    },
+  });
+  const cache = await makeBucketCache(bucket);
+  return {
+    bucket,
+    cache,
+    deny: (operation) => denied.add(operation),
+    take() {
+      const taken = requests;
+      requests = {};
+      return taken;
+    },
+  };
+}
+
+const memory = async (): Promise<KnownPaths> => createKnownPaths(await openLocalDatabase(null));
+
+const lookupsOf = ({ cache }: Counted, known: KnownPaths): Lookups =>
+  createLookups({ ...cache, reader: cache.public }, known);
+
+const paths = (count: number): Promise<LocalTestPath[]> =>
+  Promise.all(Array.from({ length: count }, (_, number) => localTestPath(`path-${number}`)));
+
+const infosOf = (some: readonly LocalTestPath[]) => some.map(({ info }) => info);
+
+describe('finding out what a cache lacks', () => {
+  test('2,000 paths in an empty bucket cost one page, and then nothing is known of them', async () => {
+    const counted = await countedCache();
+    const infos = infosOf(await paths(2000));
+    const lookups = lookupsOf(counted, await memory());
+    counted.take();
+    assert.ok((await lookups.find(infos)).every((place) => place === null));
+    assert.deepEqual(counted.take(), { list: 1 });
+    assert.deepEqual(lookups.counts(), { known: 0, lookups: 0, listings: 1, upstream: 0 });
+    assert.ok((await lookups.find(infos)).every((place) => place === null));
+    assert.deepEqual(counted.take(), { list: 1 }, 'what is missing is asked for again');
+  });
+
+  test('2,000 paths that the cache has cost a request each once, and none the next time', async () => {
+    const counted = await countedCache();
+    const all = await paths(2000);
+    for (let start = 0; start < all.length; start += 250) {
+      await counted.cache.publish(...all.slice(start, start + 250));
+    }
+    const known = await memory();
+    const first = lookupsOf(counted, known);
+    counted.take();
+    assert.ok((await first.find(infosOf(all))).every((place) => place === 'present'));
+    assert.deepEqual(counted.take(), { list: 1, get: 2000 });
+    const second = lookupsOf(counted, known);
+    assert.ok((await second.find(infosOf(all))).every((place) => place === 'present'));
+    assert.deepEqual(counted.take(), {});
+    assert.deepEqual(second.counts(), { known: 2000, lookups: 0, listings: 0, upstream: 0 });
+    known.forget(all.slice(0, 3).map(({ path }) => path));
+    await lookupsOf(counted, known).find(infosOf(all));
+    assert.deepEqual(counted.take(), { get: 3 });
+  });
+
+  test('a cache that has much more is not listed to its end', async () => {
+    const counted = await countedCache();
+    for (let number = 0; number < 5000; number += 1) {
+      await counted.bucket.put(`nar/${String(number).padStart(52, '0')}.nar.zst`, Buffer.alloc(1));
+      await counted.bucket.put(`${inventedHash(number)}.narinfo`, Buffer.alloc(1));
+    }
+    const infos = infosOf(await paths(300));
+    const lookups = lookupsOf(counted, await memory());
+    counted.take();
+    assert.ok((await lookups.find(infos)).every((place) => place === null));
+    const { listings, lookups: asked } = lookups.counts();
+    assert.equal(listings, 3);
+    // What the pages covered needed no request.
+    assert.ok(asked > 0 && asked < 300, `${asked} look-ups`);
+    assert.equal(counted.take().get, asked);
+  });
+
+  test('a few paths are asked for, and so is a directory', async () => {
+    for (const [url, count] of [
+      [undefined, 99],
+      ['file:///srv/cache', 500],
+    ] as const) {
+      const counted = await countedCache(url);
+      const infos = infosOf(await paths(count));
+      counted.take();
+      await lookupsOf(counted, await memory()).find(infos);
+      assert.deepEqual(counted.take(), { get: count });
+    }
+  });
+
+  test('who may not list asks for each path', async () => {
+    const counted = await countedCache();
+    counted.deny('list');
+    const lookups = lookupsOf(counted, await memory());
+    counted.take();
+    await lookups.find(infosOf(await paths(200)));
+    assert.deepEqual(counted.take(), { list: 1, get: 200 });
+    assert.deepEqual(lookups.counts(), { known: 0, lookups: 200, listings: 1, upstream: 0 });
+  });
+
+  test('denied means missing once nix-cache-info is readable, and only then', async () => {
+    const counted = await countedCache();
+    counted.deny('get');
+    counted.deny('list');
+    const infos = infosOf(await paths(150));
+    counted.take();
+    assert.ok((await lookupsOf(counted, await memory()).find(infos)).every((it) => it === null));
+    assert.deepEqual(counted.take(), { list: 1, get: 150, head: 1 });
+    await counted.bucket.delete(['nix-cache-info']);
+    await assert.rejects(lookupsOf(counted, await memory()).find(infos), {
+      code: 'storage-denied',
+    });
+  });
+
+  test('other contents under the same path are a conflict, known or not', async () => {
+    const counted = await countedCache();
+    const [path] = await paths(1);
+    await counted.cache.publish(path!);
+    const known = await memory();
+    const other = { ...path!.info, references: [inventedPath('x')] };
+    const found = await lookupsOf(counted, known).find([path!.info, other]);
+    assert.deepEqual(found, ['present', 'conflict']);
+    assert.deepEqual(await lookupsOf(counted, known).find([other, path!.info]), [
+      'conflict',
+      'present',
+    ]);
+  });
+
+  test('what fails is thrown', async () => {
+    const bucket = memoryBucket();
+    const cache = await makeBucketCache(bucket);
+    const failing: Bucket = {
+      ...bucket,
+      get: () => Promise.reject(new NicheError('storage-unavailable', 'down')),
+    };
+    const lookups = createLookups({ ...cache, public: failing, reader: failing }, await memory());
+    await assert.rejects(lookups.find(infosOf(await paths(1))), { code: 'storage-unavailable' });
+  });
+});
+
+function inventedHash(number: number): string {
+  return inventedPath(`other-${number}`).slice('/nix/store/'.length).slice(0, 32);
+}

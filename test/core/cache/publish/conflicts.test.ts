@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { blockedKey, narInfoKey } from '../../../../core/cache/layout.ts';
+import { formatManifest } from '../../../../core/cache/manifest.ts';
+import type { Publisher } from '../../../../core/cache/publish/publisher.ts';
+import { fingerprint } from '../../../../core/nix/fingerprint.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
+import type { Signer } from '../../../../core/signing/signer.ts';
+import { listKeys } from '../../../support/assert/bytes.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
+import type { Visible } from '../../../support/cache/invariants.ts';
+import { auditRecords, createTestCache, testSigner } from '../../../support/cache/kit.ts';
+import type { TestCache } from '../../../support/cache/kit.ts';
+import { testPath } from '../../../support/cache/paths.ts';
+import type { TestPath } from '../../../support/cache/paths.ts';
+
+const glibc = await testPath('glibc');
+const hello = await testPath('hello', { references: [glibc] });
+
+const check = (cache: TestCache, before?: Visible): Promise<Visible> =>
+  checkInvariants({ ...cache, publicKeys: cache.config.publicKeys, ...(before ? { before } : {}) });
+
+async function verdict(cache: TestCache, path: TestPath): Promise<string> {
+  const id = await cache.stage([path]);
+  await cache.publish(id);
+  const receipt = await cache.receipt(id.upload, path.info);
+  return receipt?.code ?? receipt?.status ?? 'no receipt';
+}
+
+function sigNames(cache: TestCache, { info }: TestPath): string[] {
+  const object = cache.publicStore.objects.get(narInfoKey(storeHash(info.path)));
+  const text = Buffer.from(object?.bytes ?? []).toString();
+  return [...text.matchAll(/^Sig: ([^:]*):/gm)].map(([, name]) => name ?? '');
+}
+
+describe('a path that is published already', () => {
+  it('never changes: other contents, references, sizes and names are conflicts', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([glibc, hello]));
+    const before = await check(cache);
+    const others = [
+      await testPath('hello', { references: [glibc], contents: 'evil' }),
+      await testPath('hello'),
+      { ...hello, info: { ...hello.info, references: [] } },
+      { ...hello, info: { ...hello.info, narSize: hello.info.narSize + 8 } },
+      { ...hello, info: { ...hello.info, path: `${hello.info.path}-2` } },
+    ];
+    for (const other of others) assert.equal(await verdict(cache, other), 'conflict');
+    assert.deepEqual(await check(cache, before), before);
+  });
+
+  it('exists when it is the same; a deriver or a signature more changes nothing', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([glibc]));
+    const before = await check(cache);
+    const deriver = `${hello.info.path}.drv`;
+    assert.equal(await verdict(cache, { ...glibc, info: { ...glibc.info, deriver } }), 'exists');
+    assert.deepEqual(await check(cache, before), before);
+    // Nor is it signed once more, for nothing.
+    assert.equal((await auditRecords(cache)).length, 1);
+  });
+
+  it('gets what is missing beside it, when it is staged again', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([glibc]));
+    const listing = `${storeHash(glibc.info.path)}.ls`;
+    await cache.public.delete([listing]);
+    // Even without its NAR: the published one is read.
+    const manifest = formatManifest({ encoding: 'none', paths: [glibc.info] });
+    const id = await cache.stageRaw(manifest, null);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, glibc.info))?.status, 'exists');
+    assert.notEqual(await cache.public.head(listing), null);
+  });
+});
+
+/** A publisher during whose work, once it has stored a NAR, the path is withdrawn. */
+function withdrawing(cache: TestCache, { info }: TestPath): Publisher {
+  return cache.publisher({
+    hooks: {
+      after: async (operation, key) => {
+        if (operation !== 'put' || !key.startsWith('nar/')) return;
+        await cache.private.put(blockedKey(storeHash(info.path)), Buffer.alloc(0));
+      },
+    },
+  });
+}
+
+describe('a withdrawn path', () => {
+  it('is refused, and does not count as present', async () => {
+    const cache = createTestCache();
+    const hash = storeHash(glibc.info.path);
+    await cache.publish(await cache.stage([glibc]));
+    await cache.private.put(blockedKey(hash), Buffer.alloc(0));
+    await cache.public.delete([narInfoKey(hash)]);
+    assert.equal(await verdict(cache, glibc), 'blocked');
+    assert.equal(await verdict(cache, hello), 'waiting');
+    assert.equal(await cache.public.head(narInfoKey(hash)), null);
+    // Also while the narinfo is still there.
+    const late = createTestCache();
+    await late.publish(await late.stage([glibc]));
+    await late.private.put(blockedKey(hash), Buffer.alloc(0));
+    assert.equal(await verdict(late, hello), 'waiting');
+    assert.equal(await verdict(late, glibc), 'blocked');
+  });
+
+  it('leaves nothing in the public root when it is staged', async () => {
+    const cache = createTestCache();
+    await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
+    assert.equal(await verdict(cache, glibc), 'blocked');
+    assert.deepEqual(await listKeys(cache.public), []);
+  });
+
+  it('is missing too to a publisher that has seen it a moment ago', async () => {
+    const cache = createTestCache();
+    const reads: string[] = [];
+    const publisher = cache.publisher({
+      hooks: {
+        before: (operation, key) => {
+          if (operation === 'get') reads.push(key);
+        },
+      },
+    });
+    const hash = storeHash(glibc.info.path);
+    await cache.publish(await cache.stage([glibc]), publisher);
+    await cache.publish(await cache.stage([hello]), publisher);
+    // It had no need to ask for what it has published itself.
+    assert.ok(!reads.includes(narInfoKey(hash)), reads.join());
+    await cache.private.put(blockedKey(hash), Buffer.alloc(0));
+    await cache.public.delete([narInfoKey(hash)]);
+    const other = await testPath('other', { references: [glibc] });
+    const id = await cache.stage([other]);
+    await cache.publish(id, publisher);
+    assert.equal((await cache.receipt(id.upload, other.info))?.status, 'waiting');
+  });
+
+  it('is refused even when it is withdrawn while it is being published', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([glibc]);
+    await cache.publish(id, withdrawing(cache, glibc));
+    assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
+    assert.deepEqual(await check(cache), new Map());
+    assert.deepEqual(await auditRecords(cache), []);
+  });
+
+  for (const createsInOrder of [false, true]) {
+    const how = createsInOrder ? 'where narinfos are created in one go' : 'one narinfo at a time';
+    it(`keeps back what refers to it in its batch, when that is withdrawn meanwhile, ${how}`, async () => {
+      const cache = createTestCache({ createsInOrder });
+      const id = await cache.stage([glibc, hello]);
+      await cache.publish(id, withdrawing(cache, glibc));
+      assert.deepEqual(await check(cache), new Map());
+      assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
+      assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
+    });
+  }
+});
+
+describe('a narinfo that is damaged', () => {
+  const damage = async (cache: TestCache, { info }: TestPath): Promise<void> => {
+    await cache.public.put(narInfoKey(storeHash(info.path)), Buffer.from('StorePath'));
+  };
+
+  it('is a conflict of its path alone: the rest of the batch goes on', async () => {
+    const cache = createTestCache();
+    await damage(cache, glibc);
+    const other = await testPath('other');
+    const id = await cache.stage([glibc, other]);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'conflict');
+    assert.equal((await cache.receipt(id.upload, other.info))?.status, 'published');
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
+  it('is missing to what refers to it, until it is taken away and published again', async () => {
+    const cache = createTestCache();
+    await damage(cache, glibc);
+    const id = await cache.stage([hello]);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
+    await cache.public.delete([narInfoKey(storeHash(glibc.info.path))]);
+    await cache.publish(await cache.stage([glibc]));
+    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
+    await check(cache);
+  });
+});
+
+describe('signing', () => {
+  const bytes = Buffer.byteLength(fingerprint(hello.info));
+  const small = testSigner('kms-1', 2, bytes - 1);
+
+  it('is refused before a byte is read, where no key takes the fingerprint', async () => {
+    const cache = createTestCache({ signers: [small] });
+    const manifest = formatManifest({ encoding: 'none', paths: [hello.info] });
+    const id = await cache.stageRaw(manifest, null);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, hello.info))?.code, 'unsignable');
+    assert.equal(await verdict(cache, glibc), 'published');
+    const exact = createTestCache({ signers: [testSigner('kms-1', 2, bytes)] });
+    await exact.publish(await exact.stage([glibc]));
+    assert.equal(await verdict(exact, hello), 'published');
+  });
+
+  it('is done with every key that takes the fingerprint', async () => {
+    const cache = createTestCache({ signers: [small, testSigner('test-1', 1)] });
+    await cache.publish(await cache.stage([glibc, hello]));
+    assert.deepEqual(sigNames(cache, glibc), ['kms-1', 'test-1']);
+    assert.deepEqual(sigNames(cache, hello), ['test-1']);
+    await check(cache);
+    const audit = await auditRecords(cache);
+    const signers = audit.find(({ path }) => path === hello.info.path)?.signers;
+    assert.deepEqual(signers, [{ publicKey: testSigner('test-1', 1).publicKey }]);
+  });
+
+  const good = testSigner('test-1');
+  const liars: [string, Signer][] = [
+    ['signs something else', { ...good, sign: () => good.sign('something else') }],
+    ['is another key of the same name', { ...testSigner('test-1', 5) }],
+    ['has no published key', testSigner('unknown-1', 6)],
+    [
+      'returns no signature',
+      { ...good, sign: () => Promise.resolve({ signature: 'test-1:AAAA' }) },
+    ],
+    [
+      'brings a line of its own',
+      {
+        ...good,
+        sign: async (text) => ({ signature: `${(await good.sign(text)).signature}\nStorePath: x` }),
+      },
+    ],
+  ];
+  for (const [about, signer] of liars) {
+    it(`publishes nothing with a signer that ${about}, and keeps what is staged`, async () => {
+      const cache = createTestCache();
+      const id = await cache.stage([glibc]);
+      for (const signers of [[signer], [good, signer]]) {
+        const publisher = cache.publisher({ signers });
+        await assert.rejects(cache.publish(id, publisher), { code: 'wrong-key' });
+        cache.advance(3_600_000);
+      }
+      assert.equal(await cache.public.head(narInfoKey(storeHash(glibc.info.path))), null);
+      assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
+      assert.deepEqual(await listKeys(cache.private, 'audit/'), []);
+      await cache.publish(id);
+      assert.equal((await cache.receipt(id.upload, glibc.info))?.status, 'published');
+      await check(cache);
+    });
+  }
+
+  it('waits for a signer that is down', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([glibc]);
+    const down = { ...good, sign: () => Promise.reject(new Error('KMS is down')) };
+    await assert.rejects(cache.publish(id, cache.publisher({ signers: [down] })), /KMS is down/);
+    assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+  });
+});

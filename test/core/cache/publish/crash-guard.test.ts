@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { maxAttempts } from '../../../../core/limits.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
+import { narInfoKey } from '../../../../core/cache/layout.ts';
+import { listKeys } from '../../../support/assert/bytes.ts';
+import { createTestCache } from '../../../support/cache/kit.ts';
+import type { TestCache } from '../../../support/cache/kit.ts';
+import { testPath } from '../../../support/cache/paths.ts';
+import { CrashError } from '../../../support/buckets/crash.ts';
+import { faultyBucket } from '../../../support/buckets/faulty-bucket.ts';
+import type { BucketHooks } from '../../../support/buckets/memory-bucket.ts';
+import type { Publisher } from '../../../../core/cache/publish/publisher.ts';
+
+const hourMs = 3_600_000;
+const one = await testPath('one');
+const killer = await testPath('killer');
+const three = await testPath('three');
+
+/** A process that is killed whenever it comes to the killer: nothing that it does after happens. */
+function doomed(cache: TestCache): Publisher {
+  let isDead = false;
+  const hooks: BucketHooks = {
+    before(_, key) {
+      isDead ||= key === narInfoKey(storeHash(killer.info.path));
+      if (isDead) throw new CrashError(`killed at ${key}`);
+    },
+  };
+  return cache.publisher({ hooks });
+}
+
+describe('a path that kills its publisher', () => {
+  it('is tried again five times and then rejected, and the rest of its batch goes on', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([one, killer, three]);
+    for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
+      assert.equal(await cache.receipt(id.upload, killer.info), null, `after ${deaths} deaths`);
+      assert.equal(await cache.receipt(id.upload, three.info), null);
+      await assert.rejects(cache.publish(id, doomed(cache)), CrashError);
+      cache.advance(hourMs);
+    }
+    const published = await cache.publish(id, doomed(cache));
+    assert.deepEqual(
+      published.map(({ outcome }) => outcome.code ?? outcome.status),
+      ['exists', 'failed', 'published'],
+    );
+    assert.equal((await cache.receipt(id.upload, killer.info))?.code, 'failed');
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
+  it('is given up too where its publisher lives on, with an error that nobody foresaw', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([killer]);
+    const before: BucketHooks['before'] = (_, key) => {
+      if (key === narInfoKey(storeHash(killer.info.path))) throw new TypeError('a fault of niche');
+    };
+    const faulty = cache.publisher({ hooks: { before } });
+    for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
+      await assert.rejects(cache.publish(id, faulty), TypeError);
+      cache.advance(hourMs);
+    }
+    const [published] = await cache.publish(id, faulty);
+    assert.equal(published?.outcome.code, 'failed');
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+  });
+
+  it('is not given up while earlier attempts may still be running', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([killer]);
+    for (let n = 0; n < 10; n += 1) {
+      await assert.rejects(cache.publish(id, doomed(cache)), CrashError);
+      cache.advance(1000);
+    }
+    assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+  });
+
+  it('is published if it ceases to kill', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([killer]);
+    for (let deaths = 0; deaths < maxAttempts; deaths += 1) {
+      await assert.rejects(cache.publish(id, doomed(cache)), CrashError);
+      cache.advance(hourMs);
+    }
+    assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+  });
+});
+
+describe('an outage', () => {
+  for (const fault of ['unavailable', 'denied', 'full'] as const) {
+    it(`of storage that is ${fault} counts for nothing`, async () => {
+      const cache = createTestCache();
+      const id = await cache.stage([one]);
+      const isAffected = (operation: string, key: string): boolean =>
+        operation === 'put' && key.startsWith('nar/');
+      for (let n = 0; n < 8; n += 1) {
+        const publisher = cache.publisher({
+          public: faultyBucket(cache.public, (operation, key) =>
+            isAffected(operation, key) ? fault : undefined,
+          ),
+        });
+        await assert.rejects(cache.publish(id, publisher), { code: `storage-${fault}` });
+        assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+        cache.advance(hourMs);
+      }
+      assert.deepEqual([...cache.publicStore.objects.keys()], []);
+      assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+    });
+  }
+
+  it('in the middle of the staged NARs is no fault of theirs', async () => {
+    const cache = createTestCache();
+    for (const paths of [[one], [killer, three]]) {
+      const id = await cache.stage(paths);
+      const broken = faultyBucket(cache.private, (operation, key) =>
+        operation === 'get' && key.endsWith('.nars') ? 'broken' : undefined,
+      );
+      const publisher = cache.publisher({ private: broken });
+      await assert.rejects(cache.publish(id, publisher), { code: 'storage-unavailable' });
+      assert.equal(await cache.receipt(id.upload, paths[0]!.info), null);
+      assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+    }
+  });
+
+  it('is never taken for a missing narinfo', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([one]));
+    const dependent = await testPath('dependent', { references: [one] });
+    const id = await cache.stage([dependent]);
+    for (const fault of ['unavailable', 'denied'] as const) {
+      const down = faultyBucket(cache.public, (operation) =>
+        operation === 'get' ? fault : undefined,
+      );
+      const publisher = cache.publisher({ public: down });
+      await assert.rejects(cache.publish(id, publisher), { code: `storage-${fault}` });
+      assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
+    }
+  });
+});

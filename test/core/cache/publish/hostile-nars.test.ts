@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { constants, zstdCompressSync } from 'node:zlib';
+import { stagedNarsKey } from '../../../../core/cache/layout.ts';
+import { formatManifest } from '../../../../core/cache/manifest.ts';
+import { corpus, corpusMissing } from '../../../support/assert/corpus.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
+import { createTestCache } from '../../../support/cache/kit.ts';
+import type { TestCache } from '../../../support/cache/kit.ts';
+import { claimOf, fileNar, inventedPath, testPath } from '../../../support/cache/paths.ts';
+import type { TestPath } from '../../../support/cache/paths.ts';
+import type { Bucket } from '../../../../core/storage/bucket.ts';
+import type { PathInfo } from '../../../../core/nix/path-info.ts';
+
+const data = corpus();
+
+/** Publishes one path alone; the code of its receipt, `published` when it was. */
+async function verdict(cache: TestCache, { info, nar }: TestPath): Promise<string> {
+  const id = await cache.stage([{ info, nar }]);
+  await cache.publish(id);
+  const receipt = (await cache.receipt(id.upload, info)) ?? (await cache.receipt(id.upload, 0));
+  return receipt?.code ?? receipt?.status ?? 'no receipt';
+}
+
+/** Stages these bytes under this claim, whatever they are. */
+async function staged(
+  cache: TestCache,
+  info: PathInfo,
+  nars: Uint8Array | null,
+  encoding: 'none' | 'zstd' = 'none',
+): Promise<string> {
+  const id = await cache.stageRaw(formatManifest({ encoding, paths: [info] }), nars, { encoding });
+  await cache.publish(id);
+  const receipt = await cache.receipt(id.upload, info);
+  return receipt?.code ?? receipt?.status ?? 'no receipt';
+}
+
+function assertNothingVisible(cache: TestCache): void {
+  assert.deepEqual([...cache.publicStore.objects.keys()], []);
+}
+
+describe('the NARs of the corpus', { skip: data === null ? corpusMissing : false }, () => {
+  const nars = (data?.entries('nar/') ?? []).filter(({ path }) => path.endsWith('.nar'));
+
+  it('are refused where they are invalid, and leave nothing', async () => {
+    const invalid = nars.filter(({ expected }) => expected.startsWith('INVALID'));
+    assert.ok(invalid.length >= 50);
+    for (const { path } of invalid) {
+      const cache = createTestCache();
+      const nar = data!.read(path);
+      const got = await verdict(cache, { info: claimOf(inventedPath('invalid'), nar), nar });
+      // No NAR is shorter than 96 bytes, so the manifest cannot even claim these.
+      assert.equal(got, nar.length < 96 ? 'malformed-manifest' : 'malformed-nar', path);
+      assertNothingVisible(cache);
+    }
+  });
+
+  it('are refused where current Nix refuses what older Nix takes', async () => {
+    for (const { path } of nars.filter((entry) => entry.path.startsWith('nar/crafted/edge/'))) {
+      const cache = createTestCache();
+      const nar = data!.read(path);
+      const got = await verdict(cache, { info: claimOf(inventedPath('edge'), nar), nar });
+      assert.equal(got, 'malformed-nar', path);
+      assertNothingVisible(cache);
+    }
+  });
+
+  it('are published where they are valid', async () => {
+    const cache = createTestCache();
+    for (const { path } of nars.filter(({ expected }) => expected.startsWith('valid'))) {
+      const nar = data!.read(path);
+      const info = claimOf(inventedPath(path.replaceAll('/', '-')), nar);
+      assert.equal(await verdict(cache, { info, nar }), 'published', path);
+    }
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+});
+
+describe('staged NARs that are not what their manifest says', () => {
+  it('are refused, each with its code', async () => {
+    const { info, nar } = await testPath('hello');
+    const other = await fileNar('the contents of hellO');
+    const twice = Buffer.concat([nar, nar]);
+    const cases: [string, PathInfo, Uint8Array | null, string][] = [
+      ['missing', info, null, 'missing-nar'],
+      ['empty', info, Buffer.alloc(0), 'nar-size-mismatch'],
+      ['truncated', info, nar.subarray(0, 100), 'nar-size-mismatch'],
+      ['one byte short', info, nar.subarray(0, -1), 'nar-size-mismatch'],
+      ['other contents', info, other, 'nar-hash-mismatch'],
+      ['no NAR', info, Buffer.alloc(info.narSize, 'x'), 'malformed-nar'],
+      ['claimed larger', { ...info, narSize: info.narSize + 8 }, nar, 'nar-size-mismatch'],
+      ['claimed smaller', { ...info, narSize: info.narSize - 8 }, nar, 'malformed-nar'],
+      ['two in one', { ...info, narSize: twice.length }, twice, 'malformed-nar'],
+    ];
+    for (const [about, claim, nars, code] of cases) {
+      for (const kind of ['none', 'zstd'] as const) {
+        const cache = createTestCache({ config: { compression: { kind, level: 3 } } });
+        assert.equal(await staged(cache, claim, nars), code, about);
+        assertNothingVisible(cache);
+      }
+    }
+  });
+
+  it('may be followed by bytes that nobody claims, which nobody reads', async () => {
+    const cache = createTestCache();
+    const { info, nar } = await testPath('hello');
+    assert.equal(await staged(cache, info, Buffer.concat([nar, nar])), 'published');
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+
+  it('do not take the rest of their batch with them', async () => {
+    const cache = createTestCache();
+    const [one, two, three] = [
+      await testPath('one'),
+      await testPath('two'),
+      await testPath('three'),
+    ];
+    const lie = { ...two, info: { ...two.info, narHash: one.info.narHash } };
+    const published = await cache.publish(await cache.stage([one, lie, three]));
+    assert.deepEqual(
+      published.map(({ outcome }) => outcome.code ?? outcome.status),
+      ['published', 'nar-hash-mismatch', 'published'],
+    );
+  });
+});
+
+/** A zstd frame of one raw block, for a decoder with a window of 2^`windowLog` bytes. */
+function rawFrame(contents: Buffer, windowLog: number): Buffer {
+  const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, (windowLog - 10) << 3, 0, 0, 0]);
+  header.writeUIntLE((contents.length << 3) | 1, 6, 3);
+  return Buffer.concat([header, contents]);
+}
+
+describe('NARs staged as zstd', () => {
+  it('are published, in one frame or in many', async () => {
+    const cache = createTestCache();
+    const { info, nar } = await testPath('one-frame');
+    assert.equal(await staged(cache, info, zstdCompressSync(nar), 'zstd'), 'published');
+    const more = await testPath('more');
+    const frames = [more.nar.subarray(0, 50), more.nar.subarray(50)].map((b) =>
+      zstdCompressSync(b),
+    );
+    assert.equal(await staged(cache, more.info, Buffer.concat(frames), 'zstd'), 'published');
+  });
+
+  it('are refused when they are not zstd, damaged, cut or short', async () => {
+    const { info, nar } = await testPath('hello');
+    const whole = zstdCompressSync(nar, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
+    const damaged = Buffer.from(whole);
+    damaged[30]! ^= 0xff;
+    const cases: [Uint8Array | null, RegExp][] = [
+      [null, /^missing-nar$/],
+      [nar, /^malformed-nar$/],
+      [damaged, /^malformed-nar$|^nar-hash-mismatch$/],
+      [whole.subarray(0, -8), /^malformed-nar$|^nar-size-mismatch$/],
+      [Buffer.alloc(0), /^malformed-nar$|^nar-size-mismatch$/],
+      [zstdCompressSync(nar.subarray(0, -8)), /^malformed-nar$|^nar-size-mismatch$/],
+    ];
+    for (const [nars, code] of cases) {
+      const cache = createTestCache();
+      assert.match(await staged(cache, info, nars, 'zstd'), code);
+      assertNothingVisible(cache);
+    }
+  });
+
+  it('may ask for a window of 128 MiB and no more', async () => {
+    const cache = createTestCache();
+    const { info, nar } = await testPath('hello');
+    assert.equal(await staged(cache, info, rawFrame(nar, 28), 'zstd'), 'malformed-nar');
+    assertNothingVisible(cache);
+    assert.equal(await staged(cache, info, rawFrame(nar, 27), 'zstd'), 'published');
+  });
+
+  it('are decompressed no further than what is claimed', async () => {
+    const cache = createTestCache();
+    const { info, nar } = await testPath('hello');
+    // 16 GiB of zeros in a few MB, after a NAR and instead of one.
+    const zeros = zstdCompressSync(Buffer.alloc(16 * 1024 * 1024));
+    const bomb = Buffer.concat(Array.from({ length: 1024 }, () => zeros));
+    const afterNar = Buffer.concat([zstdCompressSync(nar), bomb]);
+    for (const [nars, expected] of [
+      [afterNar, 'published'],
+      [bomb, 'malformed-nar'],
+    ] as const) {
+      const claim = expected === 'published' ? info : claimOf(inventedPath('bomb'), nar);
+      const manifest = formatManifest({ encoding: 'zstd', paths: [claim] });
+      const id = await cache.stageRaw(manifest, nars, { encoding: 'zstd' });
+      const reading = countedReads(cache.private, stagedNarsKey(id, 'zstd'));
+      const [only] = await cache.publish(id, cache.publisher({ private: reading.bucket }));
+      assert.equal(only?.outcome.code ?? only?.outcome.status, expected);
+      assert.ok(reading.bytes() < nars.length / 2, `${reading.bytes()} of ${nars.length}`);
+    }
+  });
+
+  it('are not opened at all when they are claimed too large for the cache', async () => {
+    const cache = createTestCache({ config: { limits: { maxNarBytes: 1000 } } });
+    const info = { ...claimOf(inventedPath('huge'), Buffer.alloc(0)), narSize: 1001 };
+    assert.equal(await staged(cache, info, null, 'zstd'), 'too-large');
+    const fits = await testPath('fits', { contents: 'x'.repeat(1000 - 112) });
+    assert.equal(fits.nar.length, 1000);
+    assert.equal(await verdict(cache, fits), 'published');
+  });
+});
+
+/** `bucket`, counting the bytes that are taken of the object under `key`. */
+function countedReads(bucket: Bucket, key: string): { bucket: Bucket; bytes: () => number } {
+  let bytes = 0;
+  const get: Bucket['get'] = async (wanted, options) => {
+    const found = await bucket.get(wanted, options);
+    if (!found || wanted !== key) return found;
+    async function* counted(): AsyncGenerator<Uint8Array> {
+      for await (const chunk of found!.body) {
+        for (let at = 0; at < chunk.length; at += 4096) {
+          bytes += Math.min(4096, chunk.length - at);
+          yield chunk.subarray(at, at + 4096);
+        }
+      }
+    }
+    return { ...found, body: counted() };
+  };
+  return { bucket: { ...bucket, get }, bytes: () => bytes };
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { manifestKey, pendingPrefix } from '../../../../core/cache/layout.ts';
+import { createLocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
+import type { LocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
+import type { Published } from '../../../../core/cache/publish/publisher.ts';
+import { newUploadId } from '../../../../core/cache/upload-id.ts';
+import { createTestCache } from '../../../support/cache/kit.ts';
+import type { TestCache } from '../../../support/cache/kit.ts';
+import { testPath } from '../../../support/cache/paths.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
+import type { BucketHooks } from '../../../support/buckets/memory-bucket.ts';
+
+const base = await testPath('base');
+const user = await testPath('user', { references: [base] });
+
+/** A publisher that notes what it writes, in order. */
+function open(
+  cache: TestCache,
+  hooks: BucketHooks = {},
+): { publisher: LocalPublisher; published: Published[]; writes: string[] } {
+  const published: Published[] = [];
+  const writes: string[] = [];
+  const noted: BucketHooks = {
+    before: async (operation, key) => {
+      if (operation === 'put') writes.push(key);
+      await hooks.before?.(operation, key);
+    },
+  };
+  const publisher = createLocalPublisher({
+    ...cache,
+    public: memoryBucket({ store: cache.publicStore, ...noted }),
+    private: memoryBucket({ store: cache.privateStore, ...noted }),
+    version: 'test',
+    onPublished: (one) => published.push(one),
+  });
+  return { publisher, published, writes };
+}
+
+describe('batches that one process publishes at once', () => {
+  it('wait for what they refer to, and are not parked for it', async () => {
+    const cache = createTestCache();
+    const [first, second] = [await cache.stage([base]), await cache.stage([user])];
+    let isFirstNar = true;
+    const { publisher, published, writes } = open(cache, {
+      async before(operation, key) {
+        if (operation !== 'put' || !key.startsWith('nar/') || !isFirstNar) return;
+        isFirstNar = false;
+        // Long after the other has come to its references.
+        await sleep(50);
+      },
+    });
+    publisher.submit(first);
+    publisher.submit(second);
+    await publisher.idle();
+    const outcomes = published.map(({ path, outcome }) => [path, outcome.status]);
+    assert.deepEqual(outcomes, [
+      [base.info.path, 'published'],
+      [user.info.path, 'published'],
+    ]);
+    assert.deepEqual(
+      writes.filter((key) => key.startsWith(pendingPrefix)),
+      [],
+    );
+  });
+
+  it('do not wait for one another in a circle, nor for one that fails', async () => {
+    const cache = createTestCache();
+    const other = await testPath('other');
+    const late = await testPath('late', { references: [other] });
+    // Each has what the other refers to.
+    const ids = [await cache.stage([user, other]), await cache.stage([late, base])];
+    const { publisher } = open(cache);
+    for (const id of ids) publisher.submit(id);
+    await publisher.idle();
+    for (const [id, path] of [
+      [ids[0]!, user],
+      [ids[1]!, late],
+    ] as const) {
+      assert.equal((await cache.receipt(id.upload, path.info))?.status, 'published');
+    }
+
+    const broken = createTestCache();
+    const failing = open(broken, {
+      before(operation, key) {
+        if (operation === 'put' && key.startsWith('nar/')) throw new Error('the storage is gone');
+      },
+    });
+    failing.publisher.submit(await broken.stage([base]));
+    failing.publisher.submit(await broken.stage([user]));
+    await assert.rejects(failing.publisher.idle(), /the storage is gone/);
+  });
+
+  it('of one upload begin with the first, in whatever order they are told of', async () => {
+    const cache = createTestCache();
+    const upload = newUploadId();
+    const paths = await Promise.all([0, 1, 2, 3, 4].map((index) => testPath(`path-${index}`)));
+    for (const [batch, path] of paths.entries()) {
+      await cache.stage([path], { id: { upload, batch } });
+    }
+    const { publisher, published } = open(cache);
+    for (const batch of [4, 3, 0, 2, 1]) publisher.submit({ upload, batch });
+    await publisher.idle();
+    // Two at once: those that were told of while there was room.
+    const order = published.map(({ path }) => path?.at(-1));
+    assert.deepEqual(order.slice(2), ['0', '1', '2']);
+    assert.deepEqual(order.slice(0, 2).sort(), ['3', '4']);
+  });
+});
+
+describe('a sweep beside a publisher', () => {
+  it('takes no batch that is under way, or in the queue, for one that was dropped', async () => {
+    const cache = createTestCache();
+    const ids = [
+      await cache.stage([base]),
+      await cache.stage([await testPath('other')]),
+      await cache.stage([user]),
+    ];
+    const reads: string[] = [];
+    const isHeld = Promise.withResolvers<undefined>();
+    const goOn = Promise.withResolvers<undefined>();
+    const { publisher } = open(cache, {
+      async before(operation, key) {
+        if (operation === 'get' && key.startsWith('staging/')) reads.push(key);
+        if (operation !== 'put' || !key.startsWith('nar/')) return;
+        isHeld.resolve(undefined);
+        await goOn.promise;
+      },
+    });
+    for (const id of ids) publisher.submit(id);
+    await isHeld.promise;
+    // As when the NARs take longer than what is staged may lie.
+    const sweeping = publisher.sweep(0);
+    await sleep(20);
+    goOn.resolve(undefined);
+    await sweeping;
+    await publisher.idle();
+    const manifests = ids.map(manifestKey);
+    assert.deepEqual(reads.filter((key) => manifests.includes(key)).sort(), manifests.sort());
+    const receipt = await cache.receipt(ids[2]?.upload ?? '', user.info);
+    assert.equal(receipt?.status, 'published');
+  });
+
+  it('is not joined by a second look at what is staged', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([base]);
+    let reads = 0;
+    const { publisher } = open(cache, {
+      before(operation, key) {
+        if (operation === 'get' && key === manifestKey(id)) reads += 1;
+        // While the sweep publishes it.
+        if (operation === 'put' && key.startsWith('nar/')) publisher.submit(id);
+      },
+    });
+    await publisher.sweep(0);
+    await publisher.idle();
+    assert.equal(reads, 1);
+    assert.equal((await cache.receipt(id.upload, base.info))?.status, 'published');
+  });
+});

@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { maxBytesWithin } from '../../../../core/cache/publish/time-budget.ts';
+import { narInfoKey } from '../../../../core/cache/layout.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
+import { listKeys } from '../../../support/assert/bytes.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
+import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
+import { testPath } from '../../../support/cache/paths.ts';
+
+describe('a publisher whose time is limited', () => {
+  it('refuses a NAR that its whole time would not be enough for, before it reads a byte', async () => {
+    const cache = createTestCache();
+    const path = await testPath('large', { contents: 'x'.repeat(1000) });
+    const id = await cache.stageRaw(
+      JSON.stringify({ version: 1, encoding: 'none', paths: [claim(path)] }),
+      null,
+    );
+    const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 100 });
+    const [published] = await publisher.publish(id);
+    assert.equal(published?.outcome.code, 'too-large');
+    assert.match(published.outcome.message ?? '', /at most 800 bytes/);
+    assert.equal(maxBytesWithin(10_000, 100), 800);
+    assert.equal(maxBytesWithin(10_000, Infinity), Infinity);
+  });
+
+  it('stops before the path that the time left is not enough for, and goes on from there', async () => {
+    const cache = createTestCache();
+    const first = await testPath('first');
+    const second = await testPath('second', { references: [first] });
+    const third = await testPath('third', { references: [second] });
+    const id = await cache.stage([first, second, third]);
+    const limited = (): ReturnType<typeof cache.publisher> =>
+      cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 1000 });
+    for (let calls = 0; calls < 2; calls += 1) {
+      let leftMs = 10_000;
+      const timeLeftMs = (): number => (leftMs -= 9_000);
+      await assert.rejects(limited().publish(id, { timeLeftMs }), { code: 'out-of-time' });
+      // What stops in order is no death: the batch is not handled with care after it.
+      assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+      cache.advance(60_000);
+    }
+    const results = await limited().publish(id);
+    assert.deepEqual(
+      results.map(({ outcome }) => outcome.status),
+      ['exists', 'exists', 'published'],
+    );
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+
+  it('comes to a path that needs nearly the whole limit, whatever is before it', async () => {
+    const cache = createTestCache();
+    const there = await testPath('there');
+    const waits = await testPath('waits', { references: [await testPath('absent')] });
+    const large = await testPath('large', { contents: 'x'.repeat(7760) });
+    const larger = await testPath('larger', { contents: 'x'.repeat(7800) });
+    const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 1000 });
+    await cache.publish(await cache.stage([there]), publisher);
+    const id = await cache.stage([there, waits, large, larger]);
+    const handled: string[][] = [];
+    for (let calls = 0; calls < 5; calls += 1) {
+      try {
+        const results = await publisher.publish(id, { timeLeftMs: () => 10_000 });
+        handled.push(results.map(({ outcome }) => outcome.status));
+        break;
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, 'out-of-time');
+        handled.push([]);
+        cache.advance(60_000);
+      }
+    }
+    assert.deepEqual(handled, [[], [], ['published']]);
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    for (const { info } of [large, larger]) {
+      assert.ok(await cache.public.head(narInfoKey(storeHash(info.path))), info.path);
+    }
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+});
+
+describe('how a batch came to be known', () => {
+  it('is in the audit, also of a path that waited', async () => {
+    const cache = createTestCache();
+    const library = await testPath('library');
+    const tool = await testPath('tool', { references: [library] });
+    const origin = {
+      via: 'event',
+      principal: 'AWS:AROAEXAMPLE:ci',
+      sourceAddress: '192.0.2.7',
+      at: '2026-01-01T00:00:00.000Z',
+    } as const;
+    const publisher = cache.publisher();
+    await publisher.publish(await cache.stage([tool]), { origin });
+    await cache.publish(await cache.stage([library]), publisher);
+    assert.deepEqual(
+      (await auditRecords(cache)).map((record) => record.origin),
+      [null, origin],
+    );
+  });
+});
+
+function claim({ info }: Awaited<ReturnType<typeof testPath>>): object {
+  const { path, narHash, narSize, references } = info;
+  return { path, narHash, narSize, references, deriver: null, ca: null, signatures: [] };
+}

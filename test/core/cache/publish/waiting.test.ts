@@ -1,0 +1,175 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { BatchId } from '../../../../core/cache/layout.ts';
+import { readReceipt } from '../../../../core/cache/receipts/receipts.ts';
+import { maxNamedUnclaimed } from '../../../../core/limits.ts';
+import { storeBaseName, parseStorePath, storeHash } from '../../../../core/nix/store-path.ts';
+import { listKeys, readObject } from '../../../support/assert/bytes.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
+import { createTestCache } from '../../../support/cache/kit.ts';
+import { fileNar, inventedPath, testPath, treeNar, claimOf } from '../../../support/cache/paths.ts';
+
+const a = await testPath('a');
+const b = await testPath('b', { references: [a] });
+const c = await testPath('c', { references: [a, b], selfReference: true });
+const d = await testPath('d', { references: [c, b] });
+
+describe('a path whose references are not there yet', () => {
+  it('is published when they come, in whatever order and by whichever upload', async () => {
+    const all = [a, b, c, d];
+    const orders = fc.shuffledSubarray(all, { minLength: 4, maxLength: 4 });
+    const property = fc.asyncProperty(orders, fc.boolean(), async (order, inOne) => {
+      const cache = createTestCache({ config: { compression: { kind: 'none', level: 3 } } });
+      const ids: BatchId[] = [];
+      if (inOne) ids.push(await cache.stage(order));
+      else for (const path of order) ids.push(await cache.stage([path]));
+      for (const id of ids) await cache.publish(id);
+      for (const [index, { info }] of order.entries()) {
+        const { upload } = ids[inOne ? 0 : index]!;
+        assert.equal((await cache.receipt(upload, info))?.status, 'published');
+      }
+      await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+      const left = (await listKeys(cache.private)).map((key) => key.split('/')[0]);
+      assert.deepEqual([...new Set(left)], ['audit', 'receipts']);
+    });
+    await fc.assert(property, { numRuns: 30 });
+  });
+
+  it('says for what it waits, and the strongest receipt holds', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([d]);
+    const [published] = await cache.publish(id);
+    assert.deepEqual(published?.outcome.missing, [b, c].map(({ info }) => info.path).sort());
+    const waiting = await cache.receipt(id.upload, d.info);
+    assert.equal(waiting?.status, 'waiting');
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    await cache.publish(await cache.stage([a, b, c]));
+    assert.equal((await cache.receipt(id.upload, d.info))?.status, 'published');
+    // It is not overwritten, only outdone.
+    const old = await readReceipt(cache.private, id.upload, storeHash(d.info.path), 'waiting');
+    assert.deepEqual(old, waiting);
+  });
+
+  it('names a hundred of them at most', async () => {
+    const references = Array.from({ length: 150 }, (_, n) => inventedPath(`ref-${n}`));
+    const many = await testPath('many', { references });
+    const cache = createTestCache();
+    const id = await cache.stage([many]);
+    await cache.publish(id);
+    const receipt = await cache.receipt(id.upload, many.info);
+    assert.deepEqual(receipt?.missing, references.sort().slice(0, 100));
+  });
+
+  it('is refused when another has been published in its place meanwhile', async () => {
+    const cache = createTestCache();
+    const other = await testPath('b', { contents: 'without references' });
+    const id = await cache.stage([b]);
+    await cache.publish(id);
+    await cache.publish(await cache.stage([other]));
+    await cache.publish(await cache.stage([a]));
+    assert.equal((await cache.receipt(id.upload, b.info))?.code, 'conflict');
+    assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
+    assert.deepEqual(await listKeys(cache.private, 'waiting/'), []);
+  });
+
+  it('is woken when its reference was there first under another name', async () => {
+    const cache = createTestCache();
+    const sameHash = { ...a, info: { ...a.info, path: `${a.info.path}-renamed` } };
+    await cache.publish(await cache.stage([sameHash]));
+    const id = await cache.stage([b]);
+    await cache.publish(id);
+    assert.deepEqual((await cache.receipt(id.upload, b.info))?.missing, [a.info.path]);
+  });
+});
+
+describe('references', () => {
+  it('that the contents do not mention are refused', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([a]));
+    const nar = await fileNar('mentions nothing');
+    const info = { ...claimOf(inventedPath('liar'), nar), references: [a.info.path] };
+    const id = await cache.stage([{ info, nar }]);
+    await cache.publish(id);
+    const receipt = await cache.receipt(id.upload, info);
+    assert.equal(receipt?.code, 'unproven-reference');
+    assert.match(receipt.message ?? '', new RegExp(a.info.path));
+  });
+
+  it('count wherever they are: in names, targets, and without a path around', async () => {
+    const hash = storeHash(a.info.path);
+    const file = {
+      type: 'regular',
+      executable: false,
+      size: 0,
+      contents: () => Buffer.alloc(0),
+    } as const;
+    const nars = [
+      await treeNar({ type: 'symlink', target: `${a.info.path}/bin` }),
+      await treeNar({ type: 'directory', entries: () => [[`x-${hash}-y`, file]] }),
+      await fileNar(`only ${hash} itself`),
+    ];
+    for (const [index, nar] of nars.entries()) {
+      const cache = createTestCache();
+      const info = { ...claimOf(inventedPath(`m${index}`), nar), references: [a.info.path] };
+      const [, published] = await cache.publish(await cache.stage([a, { info, nar }]));
+      assert.equal(published?.outcome.status, 'published');
+    }
+  });
+
+  it('that are not claimed are counted, the first named, or refused where told so', async () => {
+    const unclaimed = Array.from({ length: 30 }, (_, n) => inventedPath(`unclaimed-${n}`));
+    const nar = await fileNar(unclaimed.join('\n'));
+    const info = claimOf(inventedPath('careless'), nar);
+    const cache = createTestCache();
+    const id = await cache.stage([{ info, nar }]);
+    await cache.publish(id);
+    const receipt = await cache.receipt(id.upload, info);
+    assert.equal(receipt?.status, 'published');
+    const [warning = ''] = receipt.warnings ?? [];
+    assert.match(warning, /mention 30 store paths/);
+    const named = unclaimed.filter((path) => warning.includes(path));
+    assert.deepEqual(named, unclaimed.slice(0, maxNamedUnclaimed));
+    const auditKey = (await listKeys(cache.private, 'audit/'))[0]!;
+    const audit = JSON.parse(String(await readObject(cache.private, auditKey))) as {
+      unclaimed: { count: number; first: string[] };
+    };
+    assert.equal(audit.unclaimed.count, 30);
+    assert.deepEqual(audit.unclaimed.first, unclaimed.slice(0, maxNamedUnclaimed));
+
+    const strict = createTestCache({ config: { limits: { unclaimed: 'reject' } } });
+    const refused = await strict.stage([{ info, nar }, a]);
+    await strict.publish(refused);
+    assert.equal((await strict.receipt(refused.upload, info))?.code, 'unclaimed-reference');
+    assert.equal((await strict.receipt(refused.upload, a.info))?.status, 'published');
+  });
+});
+
+describe('build logs', () => {
+  const drv = inventedPath('logged.drv');
+  const drvName = storeBaseName(parseStorePath(drv));
+  const log = `log/${drvName}`;
+
+  it('are published with their path, also after it has waited', async () => {
+    const logged = await testPath('logged', { references: [a], deriver: drv });
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([logged], { logs: { [drvName]: 'built it' } }));
+    assert.equal(await readObject(cache.public, log), null);
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    await cache.publish(await cache.stage([a]));
+    assert.equal(String(await readObject(cache.public, log)), 'built it');
+    // The first holds.
+    await cache.publish(await cache.stage([logged], { logs: { [drvName]: 'again' } }));
+    assert.equal(String(await readObject(cache.public, log)), 'built it');
+  });
+
+  it('are left out when too long, and never keep a path from being published', async () => {
+    const logged = await testPath('logged', { deriver: drv });
+    const cache = createTestCache();
+    const logs = { [drvName]: Buffer.alloc(16 * 1024 * 1024 + 1) };
+    const [published] = await cache.publish(await cache.stage([logged], { logs }));
+    assert.equal(published?.outcome.status, 'published');
+    assert.equal(await cache.public.head(log), null);
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+});

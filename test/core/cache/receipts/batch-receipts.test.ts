@@ -1,0 +1,364 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import {
+  createBatchReceipts,
+  parseBatchReceipt,
+  writeReceipts,
+} from '../../../../core/cache/receipts/batch-receipts.ts';
+import type { PathOutcome } from '../../../../core/cache/receipts/batch-receipts.ts';
+import { batchReceiptKey, receiptKey } from '../../../../core/cache/layout.ts';
+import {
+  listReceipts,
+  listStrongest,
+  readListed,
+  readWhole,
+} from '../../../../core/cache/receipts/listed-receipts.ts';
+import { receiptStatuses, writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
+import type { ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
+import {
+  maxBatchReceiptBytes,
+  maxNamedMissing,
+  maxReceiptTextLength,
+} from '../../../../core/limits.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
+import { listKeys, readObject } from '../../../support/assert/bytes.ts';
+import { createTestCache } from '../../../support/cache/kit.ts';
+import type { TestCache } from '../../../support/cache/kit.ts';
+import { inventedPath, testPath } from '../../../support/cache/paths.ts';
+import { crashAtWrite, CrashError } from '../../../support/buckets/crash.ts';
+import { faultyBucket } from '../../../support/buckets/faulty-bucket.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
+import type { BucketOperation } from '../../../support/buckets/memory-bucket.ts';
+
+const upload = '019b76da-a800-7101-8101-010101010101';
+const id = { upload, batch: 3 };
+const at = '2026-01-02T03:04:05.678Z';
+const hourMs = 3_600_000;
+const [one, two, three] = [inventedPath('one'), inventedPath('two'), inventedPath('three')];
+const batchKey = /^receipts\/[0-9a-f-]{36}\/[0-9]+\.[0-9a-f]{16}\.[a-z]+(-[a-z]+)*\.json$/;
+
+const keysOf = (cache: Pick<TestCache, 'private'>): Promise<string[]> =>
+  listKeys(cache.private, 'receipts/');
+
+describe('a batch receipt', () => {
+  it('tells of several paths, and its name of their statuses', async () => {
+    const bucket = memoryBucket();
+    const outcomes: PathOutcome[] = [
+      { path: one, status: 'published', warnings: ['a warning'] },
+      { path: two, status: 'waiting', missing: [three] },
+      { path: three, status: 'rejected', code: 'malformed-nar', message: 'no NAR' },
+    ];
+    await writeReceipts(bucket, id, outcomes, at);
+    const [key = '', ...more] = await keysOf({ private: bucket });
+    assert.deepEqual(more, []);
+    assert.match(key, /^receipts\/[^/]+\/3\.[0-9a-f]{16}\.waiting-rejected-published\.json$/);
+    const listed = await listStrongest(bucket, upload);
+    for (const outcome of outcomes) {
+      const found = listed.get(storeHash(outcome.path))!;
+      assert.equal(found.status, outcome.status);
+      assert.deepEqual(await readWhole(bucket, found), { ...outcome, at });
+      assert.deepEqual(await readListed(bucket, found, outcome.path), { ...outcome, at });
+    }
+  });
+
+  it('is never overwritten: whoever writes it again writes another', async () => {
+    const bucket = memoryBucket();
+    for (const status of ['waiting', 'published', 'exists'] as const) {
+      const outcomes = [one, two].map((path): PathOutcome => ({ path, status }));
+      await writeReceipts(bucket, id, outcomes, at);
+    }
+    assert.equal((await keysOf({ private: bucket })).length, 3);
+    const expected = [one, two].map((path) => [storeHash(path), 'published'] as const);
+    assert.deepEqual(await listReceipts(bucket, upload), new Map(expected));
+  });
+
+  it('is no longer than a reader takes, and a path alone has a receipt of its own', async () => {
+    const bucket = memoryBucket();
+    await writeReceipts(bucket, id, [{ path: one, status: 'published' }], at);
+    assert.deepEqual(await keysOf({ private: bucket }), [
+      receiptKey(upload, storeHash(one), 'published'),
+    ]);
+
+    const missing = Array.from({ length: 2 * maxNamedMissing }, (_, n) =>
+      inventedPath(`${n}-${'x'.repeat(200)}`),
+    );
+    const long = 'y'.repeat(maxReceiptTextLength + 1);
+    const outcomes = Array.from({ length: 100 }, (_, n): PathOutcome => {
+      const path = inventedPath(`path-${n}`);
+      return n === 7
+        ? { path, status: 'rejected', code: 'failed', message: long }
+        : { path, status: 'waiting', missing };
+    });
+    await writeReceipts(bucket, { upload, batch: 4 }, outcomes, at);
+    const keys = (await keysOf({ private: bucket })).filter((key) => batchKey.test(key));
+    assert.equal(keys.length, 3);
+    for (const key of keys) {
+      const { size = Infinity } = (await bucket.head(key)) ?? {};
+      assert.ok(size <= maxBatchReceiptBytes, `${size} bytes`);
+    }
+    const listed = await listStrongest(bucket, upload);
+    for (const { path, status } of outcomes) {
+      const found = listed.get(storeHash(path))!;
+      const receipt = await readWhole(bucket, found);
+      assert.equal(receipt?.status, status);
+      if (status === 'waiting')
+        assert.deepEqual(receipt.missing, missing.slice(0, maxNamedMissing));
+      else assert.equal(receipt.message, long);
+    }
+  });
+
+  const entry = { path: one, status: 'published' };
+  const documentOf = (change: object, top: object = {}): string =>
+    JSON.stringify({ version: 1, at, receipts: [{ ...entry, ...change }], ...top });
+
+  it('may have fields of a later release', () => {
+    assert.deepEqual(
+      parseBatchReceipt(documentOf({ later: { x: 1 }, __proto__: 1 }, { more: 2 })),
+      [{ ...entry, subject: storeHash(one), at }],
+    );
+    assert.equal(parseBatchReceipt(documentOf({ code: 'a-later-code' }))[0]?.code, 'a-later-code');
+  });
+
+  it('that is hostile or damaged counts as none', () => {
+    const paths = [
+      ...[null, 1, [], {}, '', one.slice(1), `${one}\n`, `/${'x'.repeat(2000)}${one}`],
+      ...['/nix/store/../x', '/nix/store/aaaa-b', `/\u001b[31m${one}`, `${one}/bin`],
+    ];
+    const text = 'x'.repeat(maxReceiptTextLength + 1);
+    const changes = [
+      ...paths.map((path) => ({ path })),
+      ...paths.map((path) => ({ missing: [path] })),
+      ...[null, 1, '', 'Published', 'published ', []].map((status) => ({ status })),
+      ...[null, 1, '', 'UPPER', 'a b', '\u001b', 'a'.repeat(65)].map((code) => ({ code })),
+      ...[null, 1, [], text].map((message) => ({ message })),
+      ...[null, 1, 'x', [1], [text], Array.from({ length: 17 }, () => 'x')].map((warnings) => {
+        return { warnings };
+      }),
+      ...[null, {}, Array.from({ length: 101 }, () => one)].map((missing) => ({ missing })),
+    ];
+    for (const change of changes) {
+      assert.deepEqual(parseBatchReceipt(documentOf(change)), [], JSON.stringify(change));
+    }
+    for (const top of [
+      ...[{ version: 2 }, { version: '1' }, { version: undefined }],
+      ...[{ at: 'now' }, { at: 1 }, { at: undefined }, { at: `${at}\n` }],
+      ...[{ receipts: [] }, { receipts: {} }, { receipts: null }, { receipts: [null] }],
+      { receipts: Array.from({ length: 257 }, () => entry) },
+    ]) {
+      assert.deepEqual(parseBatchReceipt(documentOf({}, top)), [], JSON.stringify(top));
+    }
+    for (const whole of ['', '{', 'null', '[]', '"x"', '\0', '['.repeat(100_000)]) {
+      assert.deepEqual(parseBatchReceipt(whole), []);
+    }
+  });
+
+  it('never moves the cursor of who reads it', () => {
+    const [receipt] = parseBatchReceipt(
+      documentOf({ message: 'a\u001b[2J\r\nb', warnings: ['\u0007\u009bc'] }),
+    );
+    assert.deepEqual([receipt?.message, receipt?.warnings], ['a [2J b', [' c']]);
+  });
+
+  it('that is torn, whatever was torn off, counts as none', () => {
+    const text = documentOf({ message: 'whole' });
+    for (let length = 0; length < text.length; length += 1) {
+      assert.deepEqual(parseBatchReceipt(text.slice(0, length)), []);
+    }
+  });
+
+  it('that is too long is not read to its end, and denied is not gone', async () => {
+    const bucket = memoryBucket();
+    const key = batchReceiptKey(id, '0'.repeat(16), ['published']);
+    await bucket.put(key, Buffer.alloc(maxBatchReceiptBytes + 1, documentOf({})));
+    assert.deepEqual(await listReceipts(bucket, upload), new Map());
+    for (const fault of ['denied', 'unavailable'] as const) {
+      const down = faultyBucket(bucket, (operation) => (operation === 'get' ? fault : undefined));
+      await assert.rejects(listReceipts(down, upload), { code: `storage-${fault}` });
+    }
+  });
+
+  it('is known by its name alone', async () => {
+    const bucket = memoryBucket();
+    const body = Buffer.from(documentOf({}));
+    const names = [
+      ...['3.0011223344556677.json', '3.0011223344556677..json', '3.00112233.published.json'],
+      ...['x.0011223344556677.published.json', '03.0011223344556677.published.json'],
+      ...['3.0011223344556677.published.json.tmp', '3.0011223344556677.published.txt'],
+    ];
+    for (const name of names) await bucket.put(`receipts/${upload}/${name}`, body);
+    assert.deepEqual(await listReceipts(bucket, upload), new Map());
+    await bucket.put(`receipts/${upload}/3.0011223344556677.published.json`, body);
+    assert.equal((await listReceipts(bucket, upload)).size, 1);
+  });
+});
+
+describe('receipts of one path and of several', () => {
+  it('hold by their strength, in whatever order and company they come', async () => {
+    const paths = [one, two, three];
+    const written = fc.record({
+      isSingle: fc.boolean(),
+      statuses: fc.array(fc.constantFrom(...receiptStatuses), { minLength: 3, maxLength: 3 }),
+    });
+    const property = fc.asyncProperty(
+      fc.array(written, { minLength: 1, maxLength: 5 }),
+      async (all) => {
+        const bucket = memoryBucket();
+        for (const { isSingle, statuses } of all) {
+          const outcomes = paths.map((path, n): PathOutcome => ({ path, status: statuses[n]! }));
+          if (isSingle) {
+            for (const outcome of outcomes) {
+              await writeReceipt(bucket, upload, storeHash(outcome.path), { ...outcome, at });
+            }
+          } else await writeReceipts(bucket, id, outcomes, at);
+        }
+        const strongest = paths.map((path, n): [string, ReceiptStatus | undefined] => {
+          const of = receiptStatuses.findLast((status) =>
+            all.some(({ statuses }) => statuses[n] === status),
+          );
+          return [storeHash(path), of];
+        });
+        assert.deepEqual(await listReceipts(bucket, upload), new Map(strongest));
+      },
+    );
+    await fc.assert(property, { numRuns: 50 });
+  });
+
+  it('cost a look one LIST, and a GET for each object that is new', async () => {
+    const asked: string[] = [];
+    const bucket = memoryBucket({
+      before: (operation: BucketOperation) => {
+        if (operation === 'list' || operation === 'get') asked.push(operation);
+      },
+    });
+    const reader = createBatchReceipts(bucket);
+    const look = async (): Promise<[number, string[]]> => {
+      const listed = await listStrongest(bucket, upload, reader);
+      // What waits too costs nothing more to read, when it came with others.
+      for (const { receipt } of listed.values()) assert.ok(receipt);
+      return [listed.size, asked.splice(0).sort()];
+    };
+    const conclude = (batch: number, status: ReceiptStatus): Promise<void> => {
+      const outcomes = Array.from({ length: 256 }, (_, n): PathOutcome => {
+        return { path: inventedPath(`path-${batch}-${n}`), status };
+      });
+      return writeReceipts(bucket, { upload, batch }, outcomes, at);
+    };
+    assert.deepEqual(await look(), [0, ['list']]);
+    await conclude(0, 'published');
+    assert.deepEqual(await look(), [256, ['get', 'list']]);
+    assert.deepEqual(await look(), [256, ['list']]);
+    await conclude(1, 'waiting');
+    await conclude(2, 'rejected');
+    assert.deepEqual(await look(), [768, ['get', 'get', 'list']]);
+    assert.deepEqual(await look(), [768, ['list']]);
+  });
+});
+
+const library = await testPath('library');
+const tool = await testPath('tool', { references: [library] });
+const waits = await testPath('waits', { references: [await testPath('absent')] });
+
+describe('a publisher', () => {
+  it('writes one receipt for the paths of a batch', async () => {
+    const cache = createTestCache();
+    const staged = await cache.stage([library, tool, waits]);
+    await cache.publish(staged);
+    const keys = await keysOf(cache);
+    assert.equal(keys.length, 1);
+    assert.match(keys[0]!, /\/0\.[0-9a-f]{16}\.waiting-published\.json$/);
+    assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');
+    const missing = waits.info.references;
+    assert.deepEqual((await cache.receipt(staged.upload, waits.info))?.missing, missing);
+    // What waited is concluded alone.
+    await cache.publish(await cache.stage([await testPath('absent')]));
+    assert.equal((await cache.receipt(staged.upload, waits.info))?.status, 'published');
+    const own = receiptKey(staged.upload, storeHash(waits.info.path), 'published');
+    assert.ok((await keysOf(cache)).includes(own));
+  });
+
+  it('writes one for each path for a client of the release before', async () => {
+    const cache = createTestCache({ manifestVersion: 1 });
+    const staged = await cache.stage([library, tool]);
+    await cache.publish(staged);
+    const keys = [library, tool].map(({ info }) =>
+      receiptKey(staged.upload, storeHash(info.path), 'published'),
+    );
+    assert.deepEqual(await keysOf(cache), keys.sort());
+  });
+
+  it('writes its own when another handles the batch at the same time', async () => {
+    const cache = createTestCache();
+    const staged = await cache.stage([library, tool]);
+    let isFirst = true;
+    const slow = cache.publisher({
+      hooks: {
+        // Everything that the other does happens before the first receipt of this one.
+        before: async (operation, key) => {
+          if (operation !== 'put' || !key.startsWith('receipts/') || !isFirst) return;
+          isFirst = false;
+          await cache.publisher().publish(staged);
+        },
+      },
+    });
+    await slow.publish(staged);
+    const keys = await keysOf(cache);
+    assert.deepEqual(keys.map((key) => key.split('.').at(-2)).sort(), ['exists', 'published']);
+    for (const { info } of [library, tool]) {
+      assert.equal((await cache.receipt(staged.upload, info))?.status, 'published');
+    }
+  });
+
+  it('that dies between receipt and manifest writes another the next time', async () => {
+    const cache = createTestCache();
+    const staged = await cache.stage([library, tool]);
+    const crash = crashAtWrite(1, 'before', new Set(['delete'] as const));
+    const doomed = cache.publisher({ hooks: crash });
+    await assert.rejects(doomed.publish(staged), CrashError);
+    assert.equal((await keysOf(cache)).length, 1);
+    assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');
+    // Where something died each path is handled, and told of, by itself.
+    cache.advance(hourMs);
+    await cache.publish(staged);
+    assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');
+    const own = [library, tool].map(({ info }) =>
+      receiptKey(staged.upload, storeHash(info.path), 'exists'),
+    );
+    assert.deepEqual(
+      (await keysOf(cache)).filter((key) => !batchKey.test(key)),
+      own.sort(),
+    );
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
+  it('goes on after what earlier calls have told of', async () => {
+    const cache = createTestCache();
+    const small = await Promise.all(['s', 't'].map((name) => testPath(name)));
+    const large = await testPath('large', { contents: 'x'.repeat(7760) });
+    const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 1000 });
+    const staged = await cache.stage([...small, large]);
+    const call = { timeLeftMs: () => 10_000 };
+    await assert.rejects(publisher.publish(staged, call), { code: 'out-of-time' });
+    assert.equal((await keysOf(cache)).length, 1);
+    const last = await publisher.publish(staged, call);
+    assert.deepEqual(
+      last.map(({ path, outcome }) => [path, outcome.status]),
+      [[large.info.path, 'published']],
+    );
+    assert.equal((await listReceipts(cache.private, staged.upload)).size, 3);
+    const keys = await keysOf(cache);
+    assert.deepEqual(keys.map((key) => batchKey.test(key)).sort(), [false, true]);
+    for (const key of keys) assert.ok((await readObject(cache.private, key))!.length > 0);
+  });
+
+  it('sweeps them away in time', async () => {
+    const cache = createTestCache();
+    await cache.publish(await cache.stage([library, tool]));
+    cache.advance(29 * 24 * hourMs);
+    await cache.sweep();
+    assert.equal((await keysOf(cache)).length, 1);
+    cache.advance(24 * hourMs);
+    await cache.sweep();
+    assert.deepEqual(await keysOf(cache), []);
+  });
+});

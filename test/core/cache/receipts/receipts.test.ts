@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { writeAudit } from '../../../../core/cache/audit.ts';
+import type { AuditRecord } from '../../../../core/cache/audit.ts';
+import { createObject, readObject, readText, writeObject } from '../../../../core/cache/objects.ts';
+import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
+import {
+  listReceipts,
+  listStrongest,
+  readListed,
+} from '../../../../core/cache/receipts/listed-receipts.ts';
+import { isFinal, readReceipt, writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
+import type { ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
+import { listKeys } from '../../../support/assert/bytes.ts';
+import { auditRecords } from '../../../support/cache/kit.ts';
+import { testPath } from '../../../support/cache/paths.ts';
+import { memoryBucket, memoryStore } from '../../../support/buckets/memory-bucket.ts';
+
+const upload = '019b76da-a800-7101-8101-010101010101';
+const other = '019b76da-a800-7202-8202-020202020202';
+const hello = await testPath('hello');
+const hash = storeHash(hello.info.path);
+const strength: readonly ReceiptStatus[] = ['waiting', 'rejected', 'exists', 'published'];
+
+describe('receipts', () => {
+  it('hold by their strength, in whatever order they are written', async () => {
+    const property = fc.asyncProperty(
+      fc.array(fc.constantFrom(...strength), { minLength: 1, maxLength: 6 }),
+      async (statuses) => {
+        const bucket = memoryBucket();
+        for (const status of statuses) {
+          await writeReceipt(bucket, upload, hash, { path: hello.info.path, status, at: 'now' });
+        }
+        const strongest = strength.findLast((status) => statuses.includes(status));
+        assert.deepEqual(await listReceipts(bucket, upload), new Map([[hash, strongest]]));
+      },
+    );
+    await fc.assert(property, { numRuns: 50 });
+  });
+
+  it('are never overwritten, and are apart by upload', async () => {
+    const bucket = memoryBucket();
+    for (const at of ['first', 'second']) {
+      await writeReceipt(bucket, upload, hash, { status: 'rejected', code: 'failed', at });
+    }
+    await writeReceipt(bucket, other, '3', { status: 'rejected', at: 'third' });
+    assert.equal((await readReceipt(bucket, upload, hash, 'rejected'))?.at, 'first');
+    assert.equal(await readReceipt(bucket, upload, hash, 'published'), null);
+    assert.deepEqual(await listReceipts(bucket, other), new Map([['3', 'rejected']]));
+    await bucket.put(`receipts/${upload}/strange`, Buffer.from('x'));
+    await bucket.put(`receipts/${upload}/${hash}.unknown.json`, Buffer.from('x'));
+    assert.equal((await listReceipts(bucket, upload)).size, 1);
+    assert.deepEqual(strength.map(isFinal), [false, true, true, true]);
+  });
+
+  it('are read only where they say more than the listing does', async () => {
+    const gets: string[] = [];
+    const bucket = memoryBucket({
+      before: (operation, key) => operation === 'get' && gets.push(key),
+    });
+    const { path } = hello.info;
+    const at = new Date().toISOString();
+    const warnings = ['the contents mention a store path that is no reference'];
+    const rejection = { status: 'rejected', code: 'failed', message: 'm' } as const;
+    const outcomes = [
+      [hash, { status: 'published' }],
+      ['a'.repeat(32), { status: 'published', warnings }],
+      ['b'.repeat(32), rejection],
+    ] as const;
+    for (const [subject, outcome] of outcomes) {
+      await writeReceipt(bucket, upload, subject, { path, ...outcome, at });
+    }
+    const listed = await listStrongest(bucket, upload);
+    for (const [subject, outcome] of outcomes) {
+      const read = await readListed(bucket, listed.get(subject)!, path);
+      assert.deepEqual(
+        { ...read, path: undefined, at: undefined },
+        { ...outcome, path: undefined, at: undefined },
+      );
+    }
+    assert.equal(gets.length, 2);
+  });
+});
+
+describe('the audit', () => {
+  it('has the records of each batch under a name of its own, by day', async () => {
+    const bucket = memoryBucket();
+    const { path, narHash, narSize, references } = hello.info;
+    const record: AuditRecord = {
+      ...{ version: 1, at: '2026-01-02T03:04:05.678Z', path, narHash, narSize, references },
+      unclaimed: { count: 0, first: [] },
+      ...{ signatures: ['a:b'], signers: [{ publicKey: 'a:c' }], origin: null },
+      ...{ upload, publisher: 'test' },
+    };
+    const other = { ...record, path: `${path}-2` };
+    await Promise.all([writeAudit(bucket, [record]), writeAudit(bucket, [record, other])]);
+    const keys = await listKeys(bucket);
+    assert.equal(keys.length, 2);
+    for (const key of keys) {
+      assert.match(key, /^audit\/2026\/01\/02\/03-04-05\.678Z-[0-9a-f]{16}\.jsonl$/);
+    }
+    assert.deepEqual(await auditRecords({ private: bucket }), [record, record, other]);
+  });
+});
+
+describe('what waits', () => {
+  const nar = {
+    url: 'nar/x',
+    compression: 'none',
+    fileHash: hello.info.narHash,
+    fileSize: 1,
+  } as const;
+  const candidate = { info: hello.info, nar, unclaimed: { count: 0, first: [] }, upload };
+
+  it('is found by what it waits for until it is forgotten', async () => {
+    const bucket = memoryBucket();
+    const pending = createPendingPaths(bucket);
+    const attachments = { listing: '{}', log: Buffer.from('log') };
+    const waiting = {
+      reference: storeHash((await testPath('glibc')).info.path),
+      storeHash: hash,
+      upload,
+    };
+    assert.equal(await pending.read(hash, upload), null);
+    await pending.park(candidate, attachments, waiting.reference, 'then');
+    assert.deepEqual(await pending.read(hash, upload), { version: 1, ...candidate, since: 'then' });
+    assert.deepEqual(await pending.attachments(hash, upload), attachments);
+    assert.equal(await pending.read(hash, other), null);
+    const found = [];
+    for await (const each of pending.waiting()) found.push(each);
+    assert.deepEqual(found, [waiting]);
+    for (const references of [[waiting.reference], [hash, waiting.reference]]) {
+      assert.deepEqual(await pending.waitingFor(references), [waiting]);
+    }
+    assert.deepEqual(await pending.waitingFor([hash]), []);
+    await pending.unmark(waiting);
+    await pending.forget(hash, upload);
+    assert.deepEqual(await listKeys(bucket), []);
+    assert.deepEqual(await pending.attachments(hash, upload), { listing: null, log: null });
+  });
+
+  it('is found among very many too, and by one LIST among few', async () => {
+    const lists: string[] = [];
+    const bucket = memoryBucket({
+      before: (operation, key) => operation === 'list' && lists.push(key),
+    });
+    const pending = createPendingPaths(bucket);
+    const references = 'abcd'.split('').map((digit) => digit.repeat(32));
+    const [a = '', b = '', c = '', d = ''] = references;
+    const wanted = { reference: d, storeHash: hash, upload };
+    await pending.mark(wanted);
+    assert.deepEqual(await pending.waitingFor([c, d]), [wanted]);
+    assert.deepEqual(lists.splice(0), ['waiting/']);
+    for (let index = 0; index < 1000; index += 1) {
+      const storeHash = String(index).padStart(32, '0');
+      await pending.mark({ reference: index % 2 === 0 ? a : b, storeHash, upload });
+    }
+    assert.deepEqual(await pending.waitingFor([c, d]), [wanted]);
+    assert.deepEqual(lists, ['waiting/', `waiting/${c}/`, `waiting/${d}/`]);
+  });
+
+  it('has its record before its marker, and nothing beside it that it does not need', async () => {
+    const written: string[] = [];
+    const bucket = memoryBucket({ after: (_, key) => written.push(key.split('/')[0]!) });
+    await createPendingPaths(bucket).park(candidate, { listing: null, log: null }, hash, 'then');
+    assert.deepEqual(written, ['pending', 'waiting']);
+  });
+});
+
+describe('small objects', () => {
+  it('are read whole, up to a bound', async () => {
+    const bucket = memoryBucket({ chunkBytes: 3 });
+    await writeObject(bucket, 'x', 'ten bytes!');
+    assert.equal(await readText(bucket, 'x', 10), 'ten bytes!');
+    await assert.rejects(readObject(bucket, 'x', 9), { code: 'oversized' });
+    assert.equal(await readObject(bucket, 'missing'), null);
+    assert.equal(await readText(bucket, 'missing'), null);
+  });
+
+  it('have the type and caching of their key, and are created once', async () => {
+    const store = memoryStore();
+    const bucket = memoryBucket({ store });
+    assert.equal(await createObject(bucket, 'niche.json', '{}'), 'created');
+    assert.equal(await createObject(bucket, 'niche.json', 'other'), 'exists');
+    assert.equal(await readText(bucket, 'niche.json'), '{}');
+    assert.equal(store.objects.get('niche.json')?.contentType, 'application/json');
+    assert.equal(store.objects.get('niche.json')?.cacheControl, 'no-cache');
+  });
+});

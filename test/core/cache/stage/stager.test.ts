@@ -1,0 +1,319 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { BatchId } from '../../../../core/cache/layout.ts';
+import { createLocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
+import { readManifest } from '../../../../core/cache/manifest.ts';
+import type { Published } from '../../../../core/cache/publish/publisher.ts';
+import { createStager } from '../../../../core/cache/stage/stager.ts';
+import type { LocalPath } from '../../../../core/cache/stage/local-path.ts';
+import type { StagerOptions } from '../../../../core/cache/stage/stager.ts';
+import { NicheError, isNicheError } from '../../../../core/errors.ts';
+import { maxBatchNarBytes, maxBatchPaths } from '../../../../core/limits.ts';
+import { listKeys, patternBytes, readObject } from '../../../support/assert/bytes.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
+import { createTestCache } from '../../../support/cache/kit.ts';
+import type { TestCache } from '../../../support/cache/kit.ts';
+import { inventedPath, testPath } from '../../../support/cache/paths.ts';
+import type { TestPath } from '../../../support/cache/paths.ts';
+import { faultyBucket } from '../../../support/buckets/faulty-bucket.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
+
+const a = await testPath('a');
+const b = await testPath('b', { references: [a] });
+const large = await testPath('large', { contents: patternBytes(maxBatchNarBytes) });
+
+const local = ({ info, nar }: TestPath, readLog?: LocalPath['readLog']): LocalPath => ({
+  info,
+  openNar: async function* () {
+    yield await Promise.resolve(nar);
+  },
+  ...(readLog ? { readLog } : {}),
+});
+
+/** Stages the paths as one upload; what was staged and what failed. */
+async function stageAll(
+  cache: TestCache,
+  paths: readonly LocalPath[],
+  options: Partial<StagerOptions> = {},
+) {
+  const staged: { id: BatchId; paths: string[] }[] = [];
+  const failed: [string, string][] = [];
+  const stager = createStager({
+    bucket: cache.private,
+    upload: cache.newUpload(),
+    storeDir: cache.config.storeDir,
+    onStaged: (id, infos) => staged.push({ id, paths: infos.map(({ path }) => path) }),
+    onFailed: ({ path }, error) => failed.push([path, isNicheError(error) ? error.code : '?']),
+    ...options,
+  });
+  for (const path of paths) stager.add(path);
+  let failure: unknown;
+  await stager.finish().catch((error: unknown) => (failure = error));
+  return { staged, failed, failure };
+}
+
+describe('staging', () => {
+  it('puts small paths together and a large one alone, and all of it is publishable', async () => {
+    const cache = createTestCache();
+    const { staged, failed } = await stageAll(cache, [local(a), local(large), local(b)]);
+    assert.deepEqual(failed, []);
+    const batches = staged.map(({ paths }) => paths).sort((x, y) => x.length - y.length);
+    assert.deepEqual(batches, [[large.info.path], [a.info.path, b.info.path]]);
+    for (const { id } of staged) await cache.publish(id);
+    const visible = await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+    assert.equal(visible.size, 3);
+  });
+
+  it('makes batches that the publisher takes, however many paths there are', async () => {
+    const cache = createTestCache();
+    const one = await testPath('many');
+    const many = Array.from({ length: 600 }, (_, n) =>
+      local({ ...one, info: { ...one.info, path: inventedPath(`many-${n}`) } }),
+    );
+    const { staged } = await stageAll(cache, many);
+    assert.deepEqual(
+      staged.map(({ paths }) => paths.length).sort((x, y) => y - x),
+      [maxBatchPaths, maxBatchPaths, 600 - 2 * maxBatchPaths],
+    );
+    for (const { id } of staged) {
+      assert.ok(await readManifest(cache.private, id, cache.config.storeDir));
+    }
+  });
+
+  it('writes the NARs and logs before the manifest, and each log once', async () => {
+    const keys: string[] = [];
+    const cache = createTestCache();
+    const deriver = inventedPath('a.drv');
+    const log = () => Promise.resolve(Buffer.from('log'));
+    const outputs = [a, b].map(({ info, nar }) => local({ info: { ...info, deriver }, nar }, log));
+    const bucket: typeof cache.private = {
+      ...cache.private,
+      put: (key, body, options) => {
+        keys.push(key.split('/')[2]!);
+        return cache.private.put(key, body, options);
+      },
+    };
+    await stageAll(cache, outputs, { bucket });
+    assert.deepEqual(keys, ['0.nars', `${deriver.slice('/nix/store/'.length)}.log`, '0.json']);
+  });
+
+  it('sends one batch before it packs the next', async () => {
+    const events: string[] = [];
+    const paths = ['one', 'two', 'three'].map(async (name): Promise<LocalPath> => {
+      const { info, nar } = await testPath(name, { contents: patternBytes(maxBatchNarBytes / 2) });
+      return {
+        info,
+        openNar: () => {
+          events.push(name);
+          return local({ info, nar }).openNar();
+        },
+      };
+    });
+    const bucket = memoryBucket({
+      before: (_, key) => key.endsWith('.nars') && events.push(key.slice(-6)),
+    });
+    await stageAll(createTestCache(), await Promise.all(paths), { bucket });
+    assert.deepEqual(events, ['one', '0.nars', 'two', '1.nars', 'three', '2.nars']);
+  });
+
+  it('takes away a batch whose manifest the storage has no room for, and nothing after another failure', async () => {
+    for (const fault of ['full', 'unavailable'] as const) {
+      const cache = createTestCache();
+      const bucket = faultyBucket(cache.private, (operation, key) =>
+        operation === 'put' && key.endsWith('.json') ? fault : undefined,
+      );
+      const { staged, failure } = await stageAll(cache, [local(a)], { bucket });
+      assert.deepEqual(staged, []);
+      assert.ok(isNicheError(failure, `storage-${fault}`));
+      // The manifest may be there all the same, its answer lost.
+      assert.equal((await listKeys(cache.private)).length, fault === 'full' ? 0 : 1);
+    }
+  });
+
+  it('leaves out what is gone or not what Nix registered, and stages the rest', async () => {
+    const cache = createTestCache();
+    const gone: LocalPath = {
+      info: b.info,
+      openNar: async function* () {
+        await Promise.resolve();
+        throw new NicheError('not-found', 'it was collected');
+      },
+    };
+    const damaged = local({ info: large.info, nar: a.nar });
+    const { staged, failed, failure } = await stageAll(cache, [gone, local(a), damaged]);
+    assert.equal(failure, undefined);
+    assert.deepEqual(
+      staged.map(({ paths }) => paths),
+      [[a.info.path]],
+    );
+    assert.deepEqual(
+      new Map(failed),
+      new Map([
+        [b.info.path, 'not-found'],
+        [large.info.path, 'nar-hash-mismatch'],
+      ]),
+    );
+    const { id } = staged[0]!;
+    assert.equal((await listKeys(cache.private)).length, 2);
+    assert.deepEqual(
+      await readObject(cache.private, `staging/${id.upload}/${id.batch}.nars`),
+      a.nar,
+    );
+  });
+
+  it('says which paths an outage kept from being staged, and throws it', async () => {
+    const cache = createTestCache();
+    for (const fault of ['unavailable', 'denied', 'full'] as const) {
+      const bucket = faultyBucket(cache.private, (operation) =>
+        operation === 'put' || operation === 'commit' ? fault : undefined,
+      );
+      const { staged, failed, failure } = await stageAll(cache, [local(a), local(large)], {
+        bucket,
+      });
+      assert.deepEqual(staged, []);
+      assert.equal(failed.length, 2);
+      assert.ok(isNicheError(failure, `storage-${fault}`), String(failure));
+    }
+    assert.deepEqual(await listKeys(cache.private), []);
+  });
+
+  it('refuses a path whose manifest would be too long', async () => {
+    const references = Array.from({ length: 10_000 }, (_, n) =>
+      inventedPath(`r${n}`.padEnd(100, 'x')),
+    );
+    const info = { ...a.info, references };
+    const { failed } = await stageAll(createTestCache(), [local({ info, nar: a.nar })]);
+    assert.deepEqual(failed, [[info.path, 'too-large']]);
+  });
+});
+
+describe('the order of the manifests', () => {
+  const half = (name: string, references: TestPath[] = []): Promise<TestPath> =>
+    testPath(name, { references, contents: patternBytes(maxBatchNarBytes / 2) });
+
+  /**
+   * Stages paths that have a batch each, and says in which order the objects came to be.
+   *
+   * @param held an object that is not written before the other one is: its number and kind
+   */
+  async function order(
+    paths: readonly LocalPath[],
+    held: { readonly object: string; readonly until: string; readonly fails?: boolean },
+  ): Promise<string[]> {
+    const events: string[] = [];
+    const due = Promise.withResolvers<undefined>();
+    const name = (key: string): string => key.split('/').at(-1) ?? '';
+    const bucket = memoryBucket({
+      async before(operation, key) {
+        if (name(key) !== held.object || operation === 'upload') return;
+        await due.promise;
+        if (held.fails === true) throw new NicheError('storage-denied', 'injected');
+      },
+      async after(operation, key) {
+        if (operation !== 'put' && operation !== 'commit') return;
+        if (name(key) === held.until) due.resolve(undefined);
+        // What another one waits for is not there before the answer is.
+        await turn();
+        events.push(name(key));
+      },
+    });
+    await stageAll(createTestCache(), paths, { bucket });
+    return events;
+  }
+
+  it('is that of the references, and the NARs go at once', async () => {
+    const one = await half('one');
+    const two = await half('two', [one]);
+    const three = await half('three', [two]);
+    const events = await order(
+      [one, two, three].map((path) => local(path)),
+      { object: '0.nars', until: '2.nars' },
+    );
+    assert.deepEqual(events.slice(0, 2).sort(), ['1.nars', '2.nars']);
+    assert.deepEqual(events.slice(2), ['0.nars', '0.json', '1.json', '2.json']);
+  });
+
+  it('lets the logs go with the NARs', async () => {
+    const deriver = inventedPath('a.drv');
+    const log = `${deriver.slice('/nix/store/'.length)}.log`;
+    const readLog = () => Promise.resolve(Buffer.from('log'));
+    const path = local({ info: { ...a.info, deriver }, nar: a.nar }, readLog);
+    const events = await order([path], { object: '0.nars', until: log });
+    assert.deepEqual(events, [log, '0.nars', '0.json']);
+  });
+
+  it('holds up nothing that refers to nothing', async () => {
+    const paths = [local(await half('one')), local(await half('two'))];
+    const events = await order(paths, { object: '0.nars', until: '1.json' });
+    assert.deepEqual(events, ['1.nars', '1.json', '0.nars', '0.json']);
+  });
+
+  it('is not held up by a large NAR', async () => {
+    const paths = [local(large), local(await testPath('user', { references: [large] }))];
+    const events = await order(paths, { object: '0.nars', until: '1.json' });
+    assert.deepEqual(events, ['1.nars', '1.json', '0.nars', '0.json']);
+  });
+
+  it('is not held up by a batch that failed', async () => {
+    const one = await half('one');
+    const paths = [local(one), local(await half('two', [one]))];
+    const held = { object: '0.nars', until: '1.nars', fails: true };
+    assert.deepEqual(await order(paths, held), ['1.nars', '1.json']);
+  });
+});
+
+describe('a publisher in the client’s own process', () => {
+  function open(cache: TestCache, options: object = {}) {
+    const heard: Published[] = [];
+    const { public: publicBucket, private: privateBucket, config, signers, upstreams, now } = cache;
+    const publisher = createLocalPublisher({
+      ...{ public: publicBucket, private: privateBucket, config, signers, upstreams, now },
+      version: 'test',
+      onPublished: (published) => heard.push(published),
+      ...options,
+    });
+    const statuses = (path: TestPath): string[] =>
+      heard.filter((each) => each.path === path.info.path).map(({ outcome }) => outcome.status);
+    return { publisher, statuses };
+  }
+
+  it('publishes what it is told of, and wakes what waits', async () => {
+    const cache = createTestCache();
+    const { publisher, statuses } = open(cache);
+    const ids = [await cache.stage([b]), await cache.stage([a])];
+    for (const id of [...ids, ...ids]) publisher.submit(id);
+    await publisher.idle();
+    // Told twice, it may find the second time that the first has published.
+    for (const path of [a, b]) assert.ok(statuses(path).includes('published'));
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+    await publisher.idle();
+  });
+
+  it('finds by itself what is staged, and sweeps', async () => {
+    const cache = createTestCache();
+    const { publisher, statuses } = open(cache);
+    await cache.stage([a]);
+    await cache.private.put('staging/strange', Buffer.from('x'));
+    assert.equal(await publisher.submitStaged(), 1);
+    await publisher.idle();
+    assert.deepEqual(statuses(a), ['published']);
+    await cache.stage([b]);
+    await publisher.sweep(0);
+    assert.deepEqual(statuses(b), ['published']);
+  });
+
+  it('does the rest before it tells of a failure, and leaves what failed staged', async () => {
+    const cache = createTestCache();
+    const broken = faultyBucket(cache.private, (_, key) =>
+      key.includes('0101') && key.endsWith('.nars') ? 'unavailable' : undefined,
+    );
+    const { publisher, statuses } = open(cache, { private: broken });
+    publisher.submit(await cache.stage([a]));
+    publisher.submit(await cache.stage([await testPath('other')]));
+    await assert.rejects(publisher.idle(), { code: 'storage-unavailable' });
+    assert.deepEqual(statuses(a), []);
+    assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
+    await publisher.idle();
+  });
+});

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { zstdDecompressSync } from 'node:zlib';
+
+import fc from 'fast-check';
+
+import { compressSmall, smallBytes } from '../../../../core/cache/zstd/compress-small.ts';
+import { createFrameWalker } from '../../../../core/cache/zstd/frame-parser.ts';
+import { patternBytes } from '../../../support/assert/bytes.ts';
+
+/** Nothing else fails: zstd takes any level for the nearest that it has. */
+const noContents = undefined as unknown as Uint8Array;
+
+describe('compressing what is small', () => {
+  it('makes one frame of each, however many come at once and of whatever level', async () => {
+    const small = fc.record({
+      contents: fc.uint8Array({ maxLength: 3000 }).map((bytes) => Buffer.from(bytes)),
+      level: fc.integer({ min: 1, max: 19 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(small, { maxLength: 80 }), async (several) => {
+        const frames = await Promise.all(
+          several.map(({ contents, level }) => compressSmall(contents, level)),
+        );
+        for (const [index, frame] of frames.entries()) {
+          const walker = createFrameWalker();
+          assert.equal(walker.take(frame), frame.length);
+          assert.ok(walker.isDone());
+          assert.ok(zstdDecompressSync(frame).equals(several[index]!.contents));
+        }
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('makes the same frame alone and in company', async () => {
+    const contents = patternBytes(smallBytes, 1);
+    const alone = await compressSmall(contents, 3);
+    const company = await Promise.all(Array.from({ length: 40 }, () => compressSmall(contents, 3)));
+    for (const frame of company) assert.deepEqual(frame, new Uint8Array(alone));
+  });
+
+  it('takes what does not compress', async () => {
+    const contents = crypto.getRandomValues(new Uint8Array(smallBytes));
+    const frames = await Promise.all(Array.from({ length: 20 }, () => compressSmall(contents, 3)));
+    for (const frame of frames) assert.ok(zstdDecompressSync(frame).equals(contents));
+  });
+
+  for (const count of [1, 40]) {
+    it(`fails each that cannot be compressed, and goes on: ${count} at once`, async () => {
+      const contents = patternBytes(100, 1);
+      const failed = await Promise.allSettled(
+        Array.from({ length: count }, () => compressSmall(noContents, 3)),
+      );
+      assert.ok(failed.every(({ status }) => status === 'rejected'));
+      assert.ok(zstdDecompressSync(await compressSmall(contents, 3)).equals(contents));
+    });
+  }
+});

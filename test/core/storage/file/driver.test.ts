@@ -1,0 +1,323 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { openFileBucket } from '../../../../core/storage/file/driver.ts';
+import { listKeys, patternBytes, readObject } from '../../../support/assert/bytes.ts';
+import { runFileBucketChild, temporaryFileBucket } from '../../../support/buckets/file-bucket.ts';
+import { bucketConformance } from '../../../storage/conformance.ts';
+
+bucketConformance('a bucket in a directory', temporaryFileBucket);
+
+const body = Buffer.from('some bytes');
+
+async function opened(context: TestContext) {
+  const { bucket, directory, close } = await temporaryFileBucket();
+  context.after(close);
+  return { bucket, directory };
+}
+
+async function unfinishedIn(directory: string): Promise<string[]> {
+  return readdir(join(directory, '.niche-tmp'));
+}
+
+describe('a bucket in a directory: its files', () => {
+  it('keeps each object in the file of its key, readable as the umask says', async (context) => {
+    const { bucket, directory } = await opened(context);
+    const umask = process.umask(0o022);
+    context.after(() => process.umask(umask));
+    await bucket.put('nar/object', body);
+    const upload = await bucket.upload('nar/other');
+    await upload.write(body);
+    await upload.commit({ ifAbsent: true });
+    for (const name of ['nar/object', 'nar/other']) {
+      assert.deepEqual(await readFile(join(directory, name)), body);
+      assert.equal((await stat(join(directory, name))).mode & 0o777, 0o644);
+    }
+    assert.equal((await stat(join(directory, 'nar'))).mode & 0o777, 0o755);
+  });
+
+  it('leaves nothing unfinished behind, whatever became of it', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('object', body);
+    await bucket.put('object', body, { ifAbsent: true });
+    await bucket.put('object', body);
+    for (const ifAbsent of [true, false]) {
+      const upload = await bucket.upload('object');
+      await upload.write(body);
+      await upload.commit({ ifAbsent });
+    }
+    await (await bucket.upload('object')).abort();
+    await assert.rejects(bucket.put('object/below', body), { code: 'invalid-key' });
+    assert.deepEqual(await unfinishedIn(directory), []);
+  });
+
+  it('stores what comes at once each by itself', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('file', body);
+    const outcomes = await Promise.allSettled([
+      bucket.put('one', body, { ifAbsent: true }),
+      bucket.put('one', Buffer.from('other'), { ifAbsent: true }),
+      bucket.put('file/below', body),
+      bucket.put('nar/two', body, { durable: false }),
+      bucket.put('nar/three', body),
+      bucket.put('nar/empty', new Uint8Array()),
+    ]);
+    const shown = outcomes.map((outcome) =>
+      outcome.status === 'fulfilled'
+        ? outcome.value
+        : (outcome.reason as NodeJS.ErrnoException).code,
+    );
+    assert.deepEqual(shown, [
+      ...['created', 'exists', 'invalid-key'],
+      ...['created', 'created', 'created'],
+    ]);
+    assert.deepEqual(await readObject(bucket, 'one'), body);
+    assert.deepEqual(await readObject(bucket, 'nar/empty'), Buffer.alloc(0));
+    assert.deepEqual(await unfinishedIn(directory), []);
+  });
+
+  it('creates objects in their order, up to the first that is there', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('c', Buffer.from('other'));
+    const objects = ['a', 'nar/b', 'c', 'd'].map((key) => ({ key, body }));
+    const outcomes = await bucket.createInOrder?.(objects);
+    assert.deepEqual(outcomes, ['created', 'created', 'exists']);
+    assert.deepEqual(await listKeys(bucket), ['a', 'c', 'nar/b']);
+    assert.deepEqual(await readObject(bucket, 'c'), Buffer.from('other'));
+    const inTheWay = ['x', 'a/below', 'y'].map((key) => ({ key, body }));
+    await assert.rejects(async () => bucket.createInOrder?.(inTheWay), { code: 'invalid-key' });
+    assert.deepEqual(await listKeys(bucket), ['a', 'c', 'nar/b', 'x']);
+    assert.deepEqual(await unfinishedIn(directory), []);
+  });
+
+  it('sweeps unfinished uploads by their age', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.upload('old');
+    const [name] = await unfinishedIn(directory);
+    const yesterday = new Date(Date.now() - 86_400_000);
+    await utimes(join(directory, '.niche-tmp', name!), yesterday, yesterday);
+    const recent = await bucket.upload('recent');
+    assert.equal(await bucket.sweepUploads?.('', new Date(Date.now() - 3_600_000)), 1);
+    assert.equal(await recent.commit(), 'created');
+    assert.deepEqual(await listKeys(bucket), ['recent']);
+  });
+
+  it('removes folders that deleting has emptied, and no others', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('staging/one/0.json', body);
+    await bucket.put('staging/two/0.json', body);
+    await bucket.delete(['staging/one/0.json']);
+    assert.deepEqual(await readdir(join(directory, 'staging')), ['two']);
+    await bucket.delete(['staging/two/0.json']);
+    assert.deepEqual(await readdir(directory), ['.niche-tmp']);
+  });
+
+  it('closes what a reader leaves', { skip: process.platform !== 'linux' }, async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('object', patternBytes(3 * 2 ** 20));
+    async function assertClosed(): Promise<void> {
+      const open = await Promise.all(
+        (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(String)),
+      );
+      assert.ok(!open.includes(join(directory, 'object')));
+    }
+    await (await bucket.get('object'))!.body[Symbol.asyncIterator]().return?.();
+    await assertClosed();
+    for await (const chunk of (await bucket.get('object'))!.body) if (chunk.length > 0) break;
+    await assertClosed();
+    await readObject(bucket, 'object');
+    await assertClosed();
+  });
+
+  it('lends its chunks where asked to, and gives them away else', async (context) => {
+    const { bucket } = await opened(context);
+    const bytes = patternBytes(5 * 2 ** 20 + 1000);
+    await bucket.put('object', bytes);
+    for (const lend of [true, false]) {
+      const range = { start: 7, end: bytes.length - 7 };
+      const found = await bucket.get('object', { lend, range });
+      const buffers = new Set<ArrayBufferLike>();
+      const copies: Uint8Array[] = [];
+      for await (const chunk of found!.body) {
+        buffers.add(chunk.buffer);
+        copies.push(Uint8Array.from(chunk));
+      }
+      assert.deepEqual(Buffer.concat(copies), Buffer.from(bytes.subarray(range.start, range.end)));
+      assert.equal(buffers.size, lend ? 2 : 6);
+    }
+  });
+
+  it('notices a file that is cut while it is read', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('object', patternBytes(3 * 2 ** 20));
+    const found = await bucket.get('object');
+    await truncate(join(directory, 'object'), 1000);
+    await assert.rejects(
+      async () => {
+        for await (const chunk of found!.body) assert.ok(chunk.length > 0);
+      },
+      { code: 'storage-integrity' },
+    );
+  });
+});
+
+describe('a bucket in a directory: what does not belong there', () => {
+  it('refuses its own folder, and lists neither it nor foreign names', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('object', body);
+    await mkdir(join(directory, 'lost+found'));
+    for (const name of ['a b', 'ä', '#x#', 'lost+found/x']) {
+      await writeFile(join(directory, name), body);
+    }
+    assert.deepEqual(await listKeys(bucket), ['object']);
+    for (const key of ['.niche-tmp', '.niche-tmp/x', 'lost+found/x']) {
+      await assert.rejects(bucket.get(key), { code: 'invalid-key' });
+      await assert.rejects(bucket.put(key, body), { code: 'invalid-key' });
+    }
+    await assert.rejects(listKeys(bucket, '.niche-tmp/'), { code: 'invalid-key' });
+    assert.deepEqual(await listKeys(bucket, '.niche'), []);
+  });
+
+  it('does not follow symbolic links', async (context) => {
+    const { bucket, directory } = await opened(context);
+    const outside = await opened(context);
+    await outside.bucket.put('secret', body);
+    await symlink(outside.directory, join(directory, 'folder'));
+    await symlink(join(outside.directory, 'secret'), join(directory, 'file'));
+    const refused = { code: 'storage-denied' };
+    for (const key of ['folder/secret', 'file']) {
+      await assert.rejects(bucket.head(key), refused);
+      await assert.rejects(bucket.get(key), refused);
+      await assert.rejects(bucket.put(key, body, { ifAbsent: true }), refused);
+    }
+    await assert.rejects(bucket.put('folder/new', body), refused);
+    await assert.rejects(bucket.delete(['folder/secret']), refused);
+    await assert.rejects(listKeys(bucket), refused);
+    await assert.rejects(listKeys(bucket, 'folder/'), refused);
+    assert.deepEqual(await listKeys(outside.bucket), ['secret']);
+  });
+
+  it('refuses a key through a file, or where a folder is', async (context) => {
+    const { bucket } = await opened(context);
+    await bucket.put('file', body);
+    await bucket.put('folder/file', body);
+    for (const key of ['file/below', 'folder']) {
+      for (const ifAbsent of [true, false]) {
+        await assert.rejects(bucket.put(key, body, { ifAbsent }), { code: 'invalid-key' });
+      }
+      assert.equal(await bucket.get(key), null);
+    }
+    const tooLong = 'x'.repeat(300);
+    assert.equal(await bucket.head(tooLong), null);
+    await assert.rejects(bucket.put(tooLong, body), { code: 'invalid-key' });
+    assert.deepEqual(await listKeys(bucket), ['file', 'folder/file']);
+  });
+
+  it('refuses what is no plain file without waiting for it', async (context) => {
+    const { bucket, directory } = await opened(context);
+    execFileSync('mkfifo', [join(directory, 'pipe')]);
+    await assert.rejects(bucket.get('pipe'), { code: 'storage-denied' });
+    await assert.rejects(bucket.head('pipe'), { code: 'storage-denied' });
+  });
+
+  it('passes over what vanishes while it lists', async (context) => {
+    const { bucket } = await opened(context);
+    const keys = Array.from({ length: 200 }, (_, index) => `k${index % 10}/${index}`).sort();
+    for (const key of keys) await bucket.put(key, body);
+    const seen: string[] = [];
+    for await (const { key } of bucket.list('')) {
+      if (seen.length === 0) await bucket.delete(keys.filter((other) => other !== 'k9/199'));
+      seen.push(key);
+    }
+    assert.equal(seen[0], keys[0]);
+    assert.equal(seen.at(-1), 'k9/199');
+  });
+});
+
+describe('a bucket in a directory that is gone', () => {
+  it('is unavailable, never empty, and is not made again', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('folder/object', body);
+    const upload = await bucket.upload('folder/other');
+    await upload.write(patternBytes(2 ** 20));
+    const listing = bucket.list('')[Symbol.asyncIterator]();
+    await listing.next();
+    const moved = `${directory}-moved`;
+    await rename(directory, moved);
+    context.after(() => rm(moved, { recursive: true }));
+    const unavailable = { code: 'storage-unavailable' };
+    await assert.rejects(listing.next(), unavailable);
+    await assert.rejects(upload.commit(), unavailable);
+    await upload.abort();
+    for (const fresh of [bucket, openFileBucket(directory)]) {
+      await assert.rejects(fresh.head('folder/object'), unavailable);
+      await assert.rejects(fresh.get('folder/object'), unavailable);
+      await assert.rejects(fresh.put('object', body), unavailable);
+      await assert.rejects(fresh.put('folder/deep/object', body, { ifAbsent: true }), unavailable);
+      await assert.rejects(fresh.upload('object'), unavailable);
+      await assert.rejects(listKeys(fresh), unavailable);
+      await assert.rejects(listKeys(fresh, 'folder/'), unavailable);
+      await assert.rejects(fresh.delete(['folder/object']), unavailable);
+      await assert.rejects(fresh.sweepUploads!('', new Date()), unavailable);
+    }
+    await assert.rejects(stat(directory), { code: 'ENOENT' });
+  });
+
+  it('is unavailable where a file is instead', async (context) => {
+    const { bucket, directory } = await opened(context);
+    await bucket.put('object', body);
+    const file = openFileBucket(join(directory, 'object'));
+    await assert.rejects(file.get('x'), { code: 'storage-unavailable' });
+    await assert.rejects(listKeys(file), { code: 'storage-unavailable' });
+  });
+
+  it('refuses a relative directory', () => {
+    assert.throws(() => openFileBucket('some/where'), { code: 'invalid-url' });
+  });
+});
+
+describe('a bucket in a directory: permissions', () => {
+  it('says denied where it may not, never missing', async (context) => {
+    const { directory } = await opened(context);
+    await mkdir(join(directory, 'folder'));
+    for (const name of ['open', 'closed', 'folder/object']) {
+      await writeFile(join(directory, name), body);
+    }
+    await chmod(join(directory, 'closed'), 0o000);
+    await chmod(join(directory, 'folder'), 0o000);
+    await chmod(directory, 0o555);
+    const denied = 'storage-denied';
+    try {
+      assert.deepEqual(JSON.parse(await runFileBucketChild('denied', directory)), {
+        put: denied,
+        putDeep: denied,
+        upload: denied,
+        delete: denied,
+        read: 'done',
+        readClosed: denied,
+        headInClosedFolder: denied,
+        missingInClosedFolder: denied,
+        listClosedFolder: denied,
+        listAll: denied,
+      });
+    } finally {
+      await chmod(directory, 0o755);
+      await chmod(join(directory, 'folder'), 0o755);
+    }
+  });
+});

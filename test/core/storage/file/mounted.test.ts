@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { it } from 'node:test';
+import { messageOf } from '../../../../core/errors.ts';
+import { inCi } from '../../../setup/tools.ts';
+import { listKeys, patternBytes } from '../../../support/assert/bytes.ts';
+import { temporaryFileBucket } from '../../../support/buckets/file-bucket.ts';
+
+const mib = 2 ** 20;
+
+/** Of a file system of its own in memory, or why there is none. */
+function mount(directory: string): string | undefined {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) {
+    return 'mounting a small disk needs root on Linux';
+  }
+  try {
+    const options = ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', directory];
+    execFileSync('mount', options, { stdio: 'pipe' });
+    return undefined;
+  } catch (error) {
+    // In CI a part that is missing is a failure.
+    if (inCi()) throw error;
+    return `this root may not mount: ${messageOf(error)}`;
+  }
+}
+
+it('says full, denied and unavailable of a disk that is full, locked and gone', async (context) => {
+  const { bucket, directory, close } = await temporaryFileBucket();
+  context.after(close);
+  const reason = mount(directory);
+  if (reason !== undefined) {
+    context.skip(reason);
+    return;
+  }
+  let isMounted = true;
+  function unmount(): void {
+    if (isMounted) execFileSync('umount', [directory]);
+    isMounted = false;
+  }
+
+  try {
+    await bucket.put('small', patternBytes(1000));
+    const full = { code: 'storage-full' };
+    await assert.rejects(bucket.put('large', patternBytes(3 * mib), { ifAbsent: true }), full);
+    const upload = await bucket.upload('nar/large');
+    await upload.write(patternBytes(mib));
+    await assert.rejects(async () => {
+      await upload.write(patternBytes(2 * mib));
+      await upload.commit();
+    }, full);
+    await assert.rejects(upload.commit(), full);
+    await upload.abort();
+    assert.deepEqual(await listKeys(bucket), ['small']);
+    assert.equal(await bucket.put('fits', patternBytes(mib)), 'created');
+
+    execFileSync('mount', ['-o', 'remount,ro', directory]);
+    await assert.rejects(bucket.put('x', patternBytes(1)), { code: 'storage-denied' });
+    await assert.rejects(bucket.delete(['small']), { code: 'storage-denied' });
+    assert.equal((await bucket.head('small'))?.size, 1000);
+
+    unmount();
+    const unavailable = { code: 'storage-unavailable' };
+    await assert.rejects(bucket.head('small'), unavailable);
+    await assert.rejects(bucket.put('small', patternBytes(1)), unavailable);
+    await assert.rejects(listKeys(bucket), unavailable);
+  } finally {
+    unmount();
+  }
+});

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { openHttpReader } from '../../../../core/storage/http/reader.ts';
+import { collect } from '../../../support/assert/bytes.ts';
+import { serveAnswers } from '../../../support/cache/http.ts';
+
+const once = { retries: 0 };
+
+describe('reading over HTTP', () => {
+  it('gives bytes, sizes and times, and null for what is missing', async (t) => {
+    const { url, requests } = await serveAnswers(t, (path, response, { method }) => {
+      if (path !== 'there') return response.writeHead(path === 'gone' ? 410 : 404).end();
+      const headers = { 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', etag: '"1"' };
+      return response
+        .writeHead(200, { ...headers, 'content-length': 5 })
+        .end(method === 'HEAD' ? undefined : 'bytes');
+    });
+    const reader = openHttpReader(`${url}//`, once);
+    assert.equal(reader.url, url);
+    const found = await reader.get('there');
+    assert.ok(found);
+    assert.equal(String(await collect(found.body)), 'bytes');
+    assert.deepEqual(found.info, {
+      key: 'there',
+      size: 5,
+      modified: new Date(Date.UTC(2026, 0, 1)),
+      etag: '"1"',
+    });
+    assert.deepEqual(await reader.head('there'), found.info);
+    for (const key of ['gone', 'missing']) {
+      assert.equal(await reader.get(key), null);
+      assert.equal(await reader.head(key), null);
+    }
+    const asked = requests.length;
+    await assert.rejects(reader.get('../etc'), { code: 'invalid-key' });
+    assert.equal(requests.length, asked);
+  });
+
+  it('tries again when the server fails, and then says so', async (t) => {
+    let failures = 0;
+    const { url, requests } = await serveAnswers(t, (path, response) => {
+      failures += 1;
+      if (path === 'throttled' && failures > 1) response.end('at last');
+      else response.writeHead(path === 'throttled' ? 429 : 503, { 'retry-after': '0' }).end();
+    });
+    const found = await openHttpReader(url, { retries: 1 }).get('throttled');
+    assert.equal(String(await collect(found!.body)), 'at last');
+    await assert.rejects(openHttpReader(url, { retries: 1 }).get('down'), {
+      code: 'storage-unavailable',
+    });
+    assert.deepEqual(requests, ['throttled', 'throttled', 'down', 'down']);
+  });
+
+  it('gives a range of what knows ranges and what does not, and no other bytes', async (t) => {
+    const { url } = await serveAnswers(t, (path, response) => {
+      const whole = '0123456789';
+      if (path === 'whole') return response.writeHead(200, { 'content-length': 10 }).end(whole);
+      const start = path === 'part' ? 3 : 5;
+      const headers = { 'content-range': `bytes ${start}-9/10` };
+      return response.writeHead(206, headers).end(whole.slice(start));
+    });
+    const reader = openHttpReader(url, once);
+    const range = { start: 3, end: 6 };
+    for (const key of ['whole', 'part']) {
+      const found = await reader.get(key, { range });
+      assert.equal(found?.info.size, 10);
+      assert.equal(String(await collect(found.body)), '345');
+    }
+    await assert.rejects(reader.get('another', { range }), { code: 'storage-unavailable' });
+  });
+
+  it('takes no length for the object’s that is not', async (t) => {
+    const packed = gzipSync('bytes');
+    const { url } = await serveAnswers(t, (path, response, { headers }) => {
+      if (path === 'chunked') response.flushHeaders();
+      if (path === 'chunked') return response.end('bytes');
+      const isAsked = headers['accept-encoding'] !== 'identity' || path === 'packed';
+      response.setHeader('content-length', isAsked ? packed.length : 5);
+      if (isAsked) response.setHeader('content-encoding', 'gzip');
+      return response.end(isAsked ? packed : 'bytes');
+    });
+    const reader = openHttpReader(url, once);
+    for (const [key, size] of [
+      ['plain', 5],
+      ['packed', NaN],
+      ['chunked', NaN],
+    ] as const) {
+      const found = await reader.get(key);
+      assert.equal(found?.info.size, size, key);
+      assert.equal(String(await collect(found.body)), 'bytes');
+    }
+  });
+
+  it('gives the connection back when a body is not read', { timeout: 30_000 }, async (t) => {
+    const closed = Promise.withResolvers<null>();
+    const { url } = await serveAnswers(t, (_, response) => {
+      response.on('close', () => {
+        closed.resolve(null);
+      });
+      response.write('some');
+    });
+    const found = await openHttpReader(url, once).get('endless');
+    await found!.body[Symbol.asyncIterator]().return?.();
+    await closed.promise;
+  });
+
+  it('does not try again what the server refuses', async (t) => {
+    const { url, requests } = await serveAnswers(t, (_, response) => response.writeHead(400).end());
+    await assert.rejects(openHttpReader(url).get('x'), { code: 'storage-unavailable' });
+    await assert.rejects(openHttpReader(url).head('x'), { code: 'storage-unavailable' });
+    assert.deepEqual(requests, ['x', 'x']);
+  });
+
+  it('calls a server that is not there unavailable', async (t) => {
+    const server = await serveAnswers(t, (_, response) => response.end());
+    await server.close();
+    await assert.rejects(openHttpReader(server.url, once).get('x'), {
+      code: 'storage-unavailable',
+      message: /ECONNREFUSED/,
+    });
+  });
+});
+
+describe('an answer of 403', () => {
+  it('means missing where nix-cache-info can be read, which is asked once', async (t) => {
+    const { url, requests } = await serveAnswers(t, (path, response) => {
+      response.writeHead(path === 'nix-cache-info' ? 200 : 403).end();
+    });
+    const reader = openHttpReader(url, once);
+    assert.equal(await reader.get('one'), null);
+    assert.equal(await reader.head('two'), null);
+    assert.deepEqual(requests, ['one', 'nix-cache-info', 'two']);
+  });
+
+  it('means denied where that is denied too, and 401 always does', async (t) => {
+    const { url } = await serveAnswers(t, (path, response) => {
+      response.writeHead(path === 'login' ? 401 : 403).end();
+    });
+    await assert.rejects(openHttpReader(url, once).get('x'), { code: 'storage-denied' });
+    await assert.rejects(openHttpReader(url, once).get('login'), { code: 'storage-denied' });
+  });
+
+  it('is asked about again after nix-cache-info could not say', async (t) => {
+    let isDown = true;
+    const { url } = await serveAnswers(t, (path, response) => {
+      response.writeHead(path !== 'nix-cache-info' ? 403 : isDown ? 500 : 200).end();
+    });
+    const reader = openHttpReader(url, once);
+    await assert.rejects(reader.get('x'), { code: 'storage-unavailable' });
+    isDown = false;
+    assert.equal(await reader.get('x'), null);
+  });
+});
+
+describe('a slow server', () => {
+  it('is given up when it does not answer, or stops in the middle', async (t) => {
+    const { url } = await serveAnswers(t, (path, response) => {
+      if (path === 'stops') response.write('some');
+    });
+    const reader = openHttpReader(url, { retries: 0, timeoutMs: 100 });
+    await assert.rejects(reader.get('silent'), { code: 'storage-unavailable' });
+    const found = await reader.get('stops');
+    await assert.rejects(collect(found!.body), { code: 'storage-unavailable' });
+  });
+
+  it('may take its time as long as something comes', async (t) => {
+    const { url } = await serveAnswers(t, (_, response) => {
+      const drip = async (): Promise<void> => {
+        for (let n = 0; n < 8; n += 1) {
+          response.write('drop');
+          await sleep(60);
+        }
+        response.end();
+      };
+      drip().catch(() => response.destroy());
+    });
+    const found = await openHttpReader(url, { retries: 0, timeoutMs: 400 }).get('steady');
+    assert.equal(String(await collect(found!.body)), 'drop'.repeat(8));
+  });
+
+  it('is not blamed for a slow reader', async (t) => {
+    const { url } = await serveAnswers(t, (_, response) => response.end('bytes'));
+    const found = await openHttpReader(url, { retries: 0, timeoutMs: 100 }).get('x');
+    await sleep(200);
+    assert.equal(String(await collect(found!.body)), 'bytes');
+  });
+
+  it('breaking off is a failure, never a shorter object', async (t) => {
+    const { url } = await serveAnswers(t, (_, response) => {
+      response.writeHead(200, { 'content-length': 100 });
+      response.write('short', () => response.destroy());
+    });
+    const found = await openHttpReader(url, once).get('x');
+    await assert.rejects(collect(found!.body), { code: 'storage-unavailable' });
+  });
+});
+
+describe('a caller that gives up', () => {
+  it('gets aborted, before, while waiting and in the body', async (t) => {
+    const { url } = await serveAnswers(t, (path, response) => {
+      if (path === 'body') response.write('some');
+      if (path === 'down') response.writeHead(503, { 'retry-after': '5' }).end();
+    });
+    const reader = openHttpReader(url);
+    await assert.rejects(reader.get('x', { signal: AbortSignal.abort() }), { code: 'aborted' });
+    for (const key of ['silent', 'down']) {
+      const signal = AbortSignal.timeout(50);
+      await assert.rejects(reader.get(key, { signal }), { code: 'aborted' });
+    }
+    const controller = new AbortController();
+    const found = await reader.get('body', { signal: controller.signal });
+    const reading = collect(found!.body);
+    controller.abort();
+    await assert.rejects(reading, { code: 'aborted' });
+  });
+});

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import { createGathering, createLimit, eachConcurrent } from '../../../core/util/concurrency.ts';
+
+/** 0, 1, 2 … up to and without `end`; tells how many were taken. */
+function numbers(end: number): { source: AsyncIterable<number>; taken: () => number } {
+  let taken = 0;
+  return {
+    source: (async function* () {
+      while (taken < end) {
+        taken += 1;
+        yield taken - 1;
+        await turn();
+      }
+    })(),
+    taken: () => taken,
+  };
+}
+
+test('every item is worked on, never more at once than allowed', async () => {
+  for (const limit of [1, 3, 100]) {
+    const { source } = numbers(20);
+    const done: number[] = [];
+    let running = 0;
+    let most = 0;
+    await eachConcurrent(source, limit, async (item) => {
+      running += 1;
+      most = Math.max(most, running);
+      for (let turns = item % 4; turns >= 0; turns -= 1) await turn();
+      running -= 1;
+      done.push(item);
+    });
+    assert.deepEqual(
+      done.sort((one, other) => one - other),
+      Array.from({ length: 20 }, (_, index) => index),
+    );
+    assert.ok(most <= limit, `${most} at once`);
+    assert.equal(running, 0);
+  }
+});
+
+test('after a failure nothing new is begun, and what runs is waited for', async () => {
+  const { source, taken } = numbers(100);
+  let running = 0;
+  const work = async (item: number): Promise<void> => {
+    running += 1;
+    for (let turns = 0; turns < 5; turns += 1) await turn();
+    running -= 1;
+    if (item === 3) throw new Error('third');
+  };
+  await assert.rejects(eachConcurrent(source, 2, work), /third/);
+  assert.equal(running, 0);
+  assert.ok(taken() < 10, `${taken()} taken`);
+});
+
+test('what runs is waited for when the source fails', async () => {
+  let running = 0;
+  async function* source(): AsyncIterable<number> {
+    yield await Promise.resolve(1);
+    throw new Error('the source is dry');
+  }
+  const work = async (): Promise<void> => {
+    running += 1;
+    for (let turns = 0; turns < 5; turns += 1) await turn();
+    running -= 1;
+  };
+  await assert.rejects(eachConcurrent(source(), 4, work), /the source is dry/);
+  assert.equal(running, 0);
+});
+
+test('what is limited runs in order, never more at once than allowed, and a failure is its own', async () => {
+  for (const limit of [1, 3]) {
+    const run = createLimit(limit);
+    const begun: number[] = [];
+    let running = 0;
+    let most = 0;
+    const work = async (item: number): Promise<number> => {
+      begun.push(item);
+      running += 1;
+      most = Math.max(most, running);
+      for (let turns = item % 4; turns >= 0; turns -= 1) await turn();
+      running -= 1;
+      if (item % 5 === 4) throw new Error(`injected ${item}`);
+      return item;
+    };
+    const items = Array.from({ length: 20 }, (_, index) => index);
+    const ends = await Promise.allSettled(items.map((item) => run(() => work(item))));
+    assert.deepEqual(begun, items);
+    assert.deepEqual(
+      ends.map((end) => (end.status === 'fulfilled' ? end.value : null)),
+      items.map((item) => (item % 5 === 4 ? null : item)),
+    );
+    assert.equal(most, limit);
+    assert.equal(await run(() => Promise.resolve('after')), 'after');
+  }
+});
+
+test('a gathering hands over what comes at once, and what comes meanwhile as the next', async () => {
+  const groups: (readonly number[])[] = [];
+  const ended = Promise.withResolvers<undefined>();
+  const add = createGathering<number>(async (group) => {
+    groups.push(group);
+    if (groups.length === 1) {
+      add(3);
+      await turn();
+      add(4);
+    } else {
+      ended.resolve(undefined);
+    }
+  });
+  add(1);
+  add(2);
+  assert.deepEqual(groups, []);
+  await ended.promise;
+  assert.deepEqual(groups, [
+    [1, 2],
+    [3, 4],
+  ]);
+  // It begins anew once it was through.
+  await turn();
+  add(5);
+  await turn();
+  await turn();
+  assert.deepEqual(groups[2], [5]);
+});

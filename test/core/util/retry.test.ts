@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createPace, type Failure } from '../../../core/util/retry.ts';
+
+const fast = { firstBackoffMs: 1, maxBackoffMs: 2 };
+
+function failing(
+  kind: Failure['kind'],
+  times: number,
+): { calls: () => number; attempt: () => Promise<string> } {
+  let calls = 0;
+  return {
+    calls: () => calls,
+    attempt: () => {
+      calls += 1;
+      return calls <= times ? Promise.reject(new Error(kind)) : Promise.resolve('done');
+    },
+  };
+}
+
+const explain = (thrown: unknown): Failure => {
+  const error = thrown as Error;
+  return { kind: error.message as Failure['kind'], error };
+};
+
+describe('pace', () => {
+  it('repeats what may succeed, and nothing else', async () => {
+    const pace = createPace({ ...fast, maxAttempts: 3 });
+    const twice = failing('transient', 2);
+    assert.equal(await pace.run({ action: 'reading', explain, attempt: twice.attempt }), 'done');
+    assert.equal(twice.calls(), 3);
+    const always = failing('transient', 9);
+    await assert.rejects(pace.run({ action: 'reading', explain, attempt: always.attempt }), {
+      message: 'transient',
+    });
+    assert.equal(always.calls(), 3);
+    const final = failing('final', 1);
+    await assert.rejects(pace.run({ action: 'reading', explain, attempt: final.attempt }));
+    assert.equal(final.calls(), 1);
+  });
+
+  it('repeats what is throttled more often than what fails, and sends less at once', async () => {
+    const pace = createPace({ ...fast, maxAttempts: 2, maxConcurrency: 32 });
+    const throttled = failing('throttled', 8);
+    assert.equal(
+      await pace.run({ action: 'writing', explain, attempt: throttled.attempt }),
+      'done',
+    );
+    assert.equal(throttled.calls(), 9);
+    assert.equal(pace.concurrency, 16);
+  });
+
+  it('gives up in bounded time, also when told to wait longer', async () => {
+    const pace = createPace({ ...fast, maxElapsedMs: 20 });
+    let calls = 0;
+    await assert.rejects(
+      pace.run({
+        action: 'writing',
+        attempt: () => {
+          calls += 1;
+          return Promise.reject(new Error('503'));
+        },
+        explain: () => ({ kind: 'throttled', error: new Error('still throttled') }),
+      }),
+      { message: 'still throttled' },
+    );
+    assert.ok(calls > 1);
+  });
+
+  it('honours what the storage asks for, up to its own bound', async () => {
+    const pace = createPace({ firstBackoffMs: 0, maxBackoffMs: 30 });
+    const once = failing('throttled', 1);
+    const begun = performance.now();
+    await pace.run({
+      action: 'writing',
+      attempt: once.attempt,
+      explain: (error) => ({ ...explain(error), retryAfterMs: 60_000 }),
+    });
+    assert.ok(performance.now() - begun >= 29);
+  });
+
+  it('keeps to its concurrency and lets everyone through', async () => {
+    const pace = createPace({ ...fast, maxConcurrency: 4 });
+    let running = 0;
+    let most = 0;
+    const results = await Promise.all(
+      Array.from({ length: 50 }, (_, index) =>
+        pace.run({
+          action: 'reading',
+          explain,
+          attempt: async () => {
+            running += 1;
+            most = Math.max(most, running);
+            await sleep(1);
+            running -= 1;
+            return index;
+          },
+        }),
+      ),
+    );
+    assert.equal(most, 4);
+    assert.deepEqual(results, [...results.keys()]);
+  });
+
+  it('ends when its caller gives up, also while it waits', async () => {
+    const pace = createPace({ firstBackoffMs: 60_000, maxBackoffMs: 60_000 });
+    const controller = new AbortController();
+    const request = pace.run({
+      action: 'reading',
+      attempt: () => Promise.reject(new Error('transient')),
+      explain: (error) => ({ ...explain(error), retryAfterMs: 60_000 }),
+      signal: controller.signal,
+    });
+    setTimeout(() => {
+      controller.abort();
+    }, 5);
+    await assert.rejects(request, { code: 'aborted' });
+  });
+});

@@ -1,0 +1,73 @@
+/**
+ * A process of its own on a bucket in a directory, for what one process can't show. Everything is
+ * imported before it gives up root, as the checkout may be readable by root alone.
+ */
+import { isNicheError } from '../../../core/errors.ts';
+import { openFileBucket } from '../../../core/storage/file/driver.ts';
+import { listKeys, readObject } from '../assert/bytes.ts';
+
+const [task = '', directory = '', id = ''] = process.argv.slice(2);
+const bucket = openFileBucket(directory);
+const unprivilegedId = 65_534;
+
+async function codeOf(action: Promise<unknown>): Promise<string> {
+  try {
+    await action;
+    return 'done';
+  } catch (error) {
+    return isNicheError(error) ? error.code : String(error);
+  }
+}
+
+/** What each operation meets, as JSON. */
+async function denied(): Promise<void> {
+  if (process.getuid?.() === 0) {
+    process.setgid?.(unprivilegedId);
+    process.setuid?.(unprivilegedId);
+  }
+  const body = Buffer.from('x');
+  console.log(
+    JSON.stringify({
+      put: await codeOf(bucket.put('new', body)),
+      putDeep: await codeOf(bucket.put('new/deep', body, { ifAbsent: true })),
+      upload: await codeOf(bucket.upload('new')),
+      delete: await codeOf(bucket.delete(['open'])),
+      read: await codeOf(readObject(bucket, 'open')),
+      readClosed: await codeOf(bucket.get('closed')),
+      headInClosedFolder: await codeOf(bucket.head('folder/object')),
+      missingInClosedFolder: await codeOf(bucket.get('folder/missing')),
+      listClosedFolder: await codeOf(listKeys(bucket, 'folder/')),
+      listAll: await codeOf(listKeys(bucket)),
+    }),
+  );
+}
+
+/** Creates keys beside another process, then comes and goes in a folder they share. */
+async function race(): Promise<void> {
+  const created: number[] = [];
+  for (let index = 0; index < 100; index += 1) {
+    const outcome = await bucket.put(`race/${index}`, Buffer.from(id), { ifAbsent: true });
+    if (outcome === 'created') created.push(index);
+  }
+  for (let index = 0; index < 100; index += 1) {
+    const key = `folder/deep/${index % 2}/${id}`;
+    await bucket.put(key, Buffer.from(id));
+    await bucket.delete([key]);
+  }
+  console.log(JSON.stringify(created));
+}
+
+/** Says so when much is written, and then waits to be killed. */
+async function unfinished(): Promise<void> {
+  const upload = await bucket.upload('nar/unfinished');
+  for (let written = 0; written < 4; written += 1) await upload.write(Buffer.alloc(2 ** 20, 1));
+  console.log('written');
+  setInterval(() => undefined, 60_000);
+}
+
+const tasks = new Map([
+  ['denied', denied],
+  ['race', race],
+  ['unfinished', unfinished],
+]);
+await tasks.get(task)?.();

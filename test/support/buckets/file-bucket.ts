@@ -1,0 +1,44 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Bucket } from '../../../core/storage/bucket.ts';
+import { openFileBucket } from '../../../core/storage/file/driver.ts';
+
+interface TemporaryFileBucket {
+  readonly bucket: Bucket;
+  /** Absolute. */
+  readonly directory: string;
+  readonly close: () => Promise<void>;
+}
+
+/** A bucket in a directory that `close` removes. */
+export async function temporaryFileBucket(): Promise<TemporaryFileBucket> {
+  const directory = await mkdtemp(join(tmpdir(), 'niche-bucket-'));
+  return {
+    bucket: openFileBucket(directory),
+    directory,
+    close: () => rm(directory, { recursive: true, force: true }),
+  };
+}
+
+const child = fileURLToPath(import.meta.resolve('./file-bucket-child.ts'));
+
+/** What one of the tasks of file-bucket-child.ts prints. */
+export async function runFileBucketChild(...task: readonly string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [child, ...task]);
+  return stdout;
+}
+
+/** Runs a task until it prints its first line, and kills it at once. */
+export async function killFileBucketChild(...task: readonly string[]): Promise<void> {
+  const running = spawn(process.execPath, [child, ...task], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(running.stdout, 'data');
+  running.kill('SIGKILL');
+  await once(running, 'close');
+}

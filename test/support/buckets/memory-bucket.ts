@@ -1,0 +1,261 @@
+import { createHash } from 'node:crypto';
+import { NicheError, quote } from '../../../core/errors.ts';
+import { throwIfAborted } from '../../../core/util/abort.ts';
+import type {
+  Bucket,
+  BucketCapabilities,
+  NewObject,
+  ObjectInfo,
+  ObjectOptions,
+  PutOutcome,
+  RequestOptions,
+  Upload,
+} from '../../../core/storage/bucket.ts';
+import { assertKey, assertPrefix } from '../../../core/storage/keys.ts';
+import { clipRange } from '../../../core/storage/range.ts';
+
+/** What a bucket is asked to do; `write`, `commit` and `abort` are an upload's. */
+export type BucketOperation =
+  'head' | 'get' | 'put' | 'replace' | 'upload' | 'write' | 'commit' | 'abort' | 'list' | 'delete';
+
+interface MemoryObject {
+  readonly bytes: Uint8Array;
+  readonly modified: Date;
+  readonly etag: string;
+  readonly contentType: string | undefined;
+  readonly cacheControl: string | undefined;
+}
+
+/** The contents, which several buckets, each one process's view, may share. */
+export interface MemoryStore {
+  readonly objects: Map<string, MemoryObject>;
+  /** The chunks of uploads that were begun and not ended, by their tokens. */
+  readonly uploads: Map<string, Uint8Array[]>;
+  writes: number;
+}
+
+/** Called around every operation; a list's key is its prefix, and each deleted key is one call. */
+export interface BucketHooks {
+  /** Awaited before the operation has any effect. What it throws, the operation throws. */
+  readonly before?: ((operation: BucketOperation, key: string) => unknown) | undefined;
+  /** Awaited after its effect, before the caller knows of it. */
+  readonly after?: ((operation: BucketOperation, key: string) => unknown) | undefined;
+}
+
+interface MemoryBucketOptions extends BucketHooks {
+  /** @default a store of its own */
+  readonly store?: MemoryStore | undefined;
+  /** @default memory:///bucket */
+  readonly url?: string | undefined;
+  /** @default both are conditional */
+  readonly capabilities?: BucketCapabilities | undefined;
+  /** Whether uploads can be gone on with. @default false */
+  readonly resumable?: boolean | undefined;
+  /** Whether it has `createInOrder`. @default false */
+  readonly createsInOrder?: boolean | undefined;
+  /** For `modified`; @default the real clock */
+  readonly now?: (() => Date) | undefined;
+  /** Of a body's chunks, in bytes. @default 65536 */
+  readonly chunkBytes?: number | undefined;
+}
+
+export function memoryStore(): MemoryStore {
+  return { objects: new Map(), uploads: new Map(), writes: 0 };
+}
+
+/**
+ * A bucket in memory. Each operation takes effect in one step, between its hooks, so that a
+ * scheduler in `before` decides the order of everything that several of them do to one store.
+ */
+export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
+  const store = options.store ?? memoryStore();
+  const url = options.url ?? 'memory:///bucket';
+  const chunkBytes = options.chunkBytes ?? 65_536;
+
+  async function step<Result>(
+    operation: BucketOperation,
+    key: string,
+    signal: AbortSignal | undefined,
+    effect: () => Result,
+  ): Promise<Result> {
+    throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    await options.before?.(operation, key);
+    throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    const result = effect();
+    await options.after?.(operation, key);
+    return result;
+  }
+
+  function storeObject(
+    key: string,
+    bytes: Uint8Array,
+    ifAbsent: boolean | undefined,
+    { contentType, cacheControl }: ObjectOptions,
+  ): PutOutcome {
+    if (ifAbsent === true && store.objects.has(key)) return 'exists';
+    store.writes += 1;
+    store.objects.set(key, {
+      bytes,
+      modified: options.now?.() ?? new Date(),
+      etag: `"${store.writes}"`,
+      contentType,
+      cacheControl,
+    });
+    return 'created';
+  }
+
+  function writerOf(key: string, token: string, request: ObjectOptions): Upload {
+    const chunksOf = (): Uint8Array[] => {
+      const chunks = store.uploads.get(token);
+      if (chunks) return chunks;
+      throw new NicheError('internal', `the upload of ${quote(key)} has ended`);
+    };
+    return {
+      token: options.resumable === true ? token : undefined,
+      async write(chunk) {
+        chunksOf();
+        const bytes = Uint8Array.from(chunk);
+        await step('write', key, request.signal, () => chunksOf().push(bytes));
+      },
+      async commit(commit) {
+        const chunks = chunksOf();
+        store.uploads.delete(token);
+        return step('commit', key, request.signal, () =>
+          storeObject(key, Buffer.concat(chunks), commit?.ifAbsent, request),
+        );
+      },
+      async abort() {
+        store.uploads.delete(token);
+        await step('abort', key, undefined, () => undefined);
+      },
+    };
+  }
+
+  async function createInOrder(
+    objects: readonly NewObject[],
+    request: RequestOptions = {},
+  ): Promise<PutOutcome[]> {
+    const outcomes: PutOutcome[] = [];
+    for (const { key, body, ...described } of objects) {
+      assertKey(key);
+      const outcome = await step('put', key, request.signal, () =>
+        storeObject(key, Uint8Array.from(body), true, described),
+      );
+      outcomes.push(outcome);
+      if (outcome === 'exists') break;
+    }
+    return outcomes;
+  }
+
+  return {
+    url,
+    capabilities: options.capabilities ?? {
+      conditionalPut: true,
+      conditionalComplete: true,
+      conditionalReplace: true,
+    },
+
+    async head(key, request) {
+      assertKey(key);
+      return step('head', key, request?.signal, () => infoOf(store, key));
+    },
+
+    async get(key, request) {
+      assertKey(key);
+      return step('get', key, request?.signal, () => {
+        const info = infoOf(store, key);
+        const bytes = store.objects.get(key)?.bytes;
+        if (info === null || bytes === undefined) return null;
+        const { start, end } = clipRange(request?.range, info.size);
+        return { info, body: chunksOf(bytes.subarray(start, end), chunkBytes, request?.signal) };
+      });
+    },
+
+    async put(key, body, request = {}) {
+      assertKey(key);
+      const bytes = Uint8Array.from(body);
+      return step('put', key, request.signal, () => {
+        assertDigest(key, bytes, request.sha256);
+        return storeObject(key, bytes, request.ifAbsent, request);
+      });
+    },
+
+    ...(options.createsInOrder === true ? { createInOrder } : {}),
+
+    async replace(key, body, etag, request = {}) {
+      assertKey(key);
+      const bytes = Uint8Array.from(body);
+      return step('replace', key, request.signal, () => {
+        if (store.objects.get(key)?.etag !== etag) return 'changed';
+        storeObject(key, bytes, false, request);
+        return 'replaced';
+      });
+    },
+
+    async upload(key, request = {}) {
+      assertKey(key);
+      await step('upload', key, request.signal, () => undefined);
+      const token = `upload-${(store.writes += 1)}`;
+      store.uploads.set(token, []);
+      return writerOf(key, token, request);
+    },
+
+    ...(options.resumable === true
+      ? {
+          async resumeUpload(key: string, token: string, request: ObjectOptions = {}) {
+            return step('upload', key, request.signal, () => {
+              const chunks = store.uploads.get(token);
+              if (chunks === undefined) return null;
+              const storedBytes = chunks.reduce((sum, { length }) => sum + length, 0);
+              return { upload: writerOf(key, token, request), storedBytes };
+            });
+          },
+        }
+      : {}),
+
+    async *list(prefix, request) {
+      assertPrefix(prefix);
+      yield* await step('list', prefix, request?.signal, () =>
+        [...store.objects.keys()]
+          .filter((key) => key.startsWith(prefix))
+          .sort()
+          .map((key) => infoOf(store, key))
+          .filter((info) => info !== null),
+      );
+    },
+
+    async delete(keys, request) {
+      keys.forEach(assertKey);
+      for (const key of keys) {
+        await step('delete', key, request?.signal, () => store.objects.delete(key));
+      }
+    },
+  };
+}
+
+function infoOf(store: MemoryStore, key: string): ObjectInfo | null {
+  const object = store.objects.get(key);
+  if (object === undefined) return null;
+  const { bytes, modified, etag } = object;
+  return { key, size: bytes.length, modified, etag };
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- a body is asynchronous by contract
+async function* chunksOf(
+  bytes: Uint8Array,
+  chunkBytes: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let start = 0; start < bytes.length; start += chunkBytes) {
+    throwIfAborted(signal, 'reading a body');
+    yield bytes.slice(start, start + chunkBytes);
+  }
+}
+
+function assertDigest(key: string, bytes: Uint8Array, expected: Uint8Array | undefined): void {
+  if (expected === undefined) return;
+  const got = createHash('sha256').update(bytes).digest();
+  if (!got.equals(expected)) {
+    throw new NicheError('storage-integrity', `the body of ${quote(key)} has another SHA-256`);
+  }
+}

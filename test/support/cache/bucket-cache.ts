@@ -1,0 +1,135 @@
+import { parseConfig } from '../../../core/cache/config.ts';
+import type { CacheConfig } from '../../../core/cache/config.ts';
+import { initCache } from '../../../core/cache/init.ts';
+import { createLocalPublisher } from '../../../core/cache/publish/local-publisher.ts';
+import type { LocalPath } from '../../../core/cache/stage/local-path.ts';
+import { createStager } from '../../../core/cache/stage/stager.ts';
+import { newUploadId } from '../../../core/cache/upload-id.ts';
+import { createUpstreams } from '../../../core/cache/upstreams.ts';
+import type { OpenUpstream, Upstreams } from '../../../core/cache/upstreams.ts';
+import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
+import type { NarNode } from '../../../core/nix/nar-writer.ts';
+import { defaultStoreDir, storeHash } from '../../../core/nix/store-path.ts';
+import { secretKeySigner } from '../../../core/signing/secret-key.ts';
+import type { Bucket } from '../../../core/storage/bucket.ts';
+import { claimOf, inventedPath, treeNar } from './paths.ts';
+
+/** The key of every test cache, in Nix's own form. */
+export const testSecretKey = formatSecretKey(generateSecretKey('test-1', Buffer.alloc(32, 7)));
+export const testPublicKey = formatPublicKey(
+  generateSecretKey('test-1', Buffer.alloc(32, 7)).publicKey,
+);
+
+export interface LocalTestPath extends LocalPath {
+  /** The store hash. */
+  readonly hash: string;
+  /** The full store path. */
+  readonly path: string;
+}
+
+/** A path with one file, which names its references and then holds `contents`. */
+export async function localTestPath(
+  name: string,
+  references: readonly { readonly path: string }[] = [],
+  contents: Uint8Array = Buffer.from(`${name}\n`),
+): Promise<LocalTestPath> {
+  const path = inventedPath(name);
+  const paths = references.map((reference) => reference.path).sort();
+  const bytes = Buffer.concat([Buffer.from(`${paths.join('\n')}\n`), contents]);
+  const file: NarNode = {
+    type: 'regular',
+    executable: false,
+    size: bytes.length,
+    contents: () => bytes,
+  };
+  const nar = await treeNar({ type: 'directory', entries: () => [['file', file]] });
+  return {
+    hash: storeHash(path),
+    path,
+    info: { ...claimOf(path, nar), references: paths },
+    async *openNar() {
+      yield await Promise.resolve(nar);
+    },
+  };
+}
+
+export interface BucketCache {
+  readonly public: Bucket;
+  readonly private: Bucket;
+  readonly config: CacheConfig;
+  readonly upstreams: Upstreams;
+  /** Stages the paths as one upload, whose id it returns. */
+  stage(...paths: readonly LocalTestPath[]): Promise<string>;
+  /** Stages and publishes the paths. */
+  publish(...paths: readonly LocalTestPath[]): Promise<string>;
+}
+
+/** A cache called `test` in `bucket`, which is both of its roots. */
+export async function makeBucketCache(
+  bucket: Bucket,
+  options: {
+    readonly compression?: 'zstd' | 'none';
+    readonly upstreams?: readonly (OpenUpstream & { readonly url?: string })[];
+    readonly now?: () => Date;
+  } = {},
+): Promise<BucketCache> {
+  const opened = options.upstreams ?? [];
+  const config = parseConfig(
+    JSON.stringify({
+      version: 1,
+      name: 'test',
+      storeDir: defaultStoreDir,
+      publicKeys: [testPublicKey],
+      substituter: bucket.url,
+      storage: bucket.url,
+      private: bucket.url,
+      compression: { kind: options.compression ?? 'zstd' },
+      upstreams: opened.map(({ reader, publicKey, url }) => ({
+        url: url ?? reader.url,
+        publicKey,
+      })),
+    }),
+    'the configuration of a test',
+  );
+  await initCache(bucket, config);
+  const upstreams = createUpstreams(opened, defaultStoreDir);
+  const publisher = createLocalPublisher({
+    public: bucket,
+    private: bucket,
+    config,
+    upstreams,
+    signers: [secretKeySigner(testSecretKey)],
+    version: 'niche test',
+    ...(options.now ? { now: options.now } : {}),
+  });
+
+  async function stage(...paths: readonly LocalTestPath[]): Promise<string> {
+    const upload = newUploadId(options.now?.());
+    const stager = createStager({
+      bucket,
+      upload,
+      storeDir: defaultStoreDir,
+      onStaged: () => undefined,
+      onFailed(_info, error) {
+        throw error;
+      },
+    });
+    for (const path of paths) stager.add(path);
+    await stager.finish();
+    return upload;
+  }
+
+  return {
+    public: bucket,
+    private: bucket,
+    config,
+    upstreams,
+    stage,
+    async publish(...paths) {
+      const upload = await stage(...paths);
+      await publisher.submitStaged();
+      await publisher.idle();
+      return upload;
+    },
+  };
+}

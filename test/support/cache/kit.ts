@@ -1,0 +1,235 @@
+import { zstdCompressSync } from 'node:zlib';
+import { readAudit } from '../../../core/cache/audit.ts';
+import type { AuditRecord } from '../../../core/cache/audit.ts';
+import { parseConfig } from '../../../core/cache/config.ts';
+import type { CacheConfig } from '../../../core/cache/config.ts';
+import {
+  contentTypeOf,
+  manifestKey,
+  stagedLogKey,
+  stagedNarsKey,
+} from '../../../core/cache/layout.ts';
+import type { BatchId, Waiting } from '../../../core/cache/layout.ts';
+import { formatManifest } from '../../../core/cache/manifest.ts';
+import type { StagingEncoding } from '../../../core/cache/manifest.ts';
+import { createPublisher } from '../../../core/cache/publish/publisher.ts';
+import type {
+  Published,
+  Publisher,
+  PublisherOptions,
+} from '../../../core/cache/publish/publisher.ts';
+import { listStrongest, readWhole } from '../../../core/cache/receipts/listed-receipts.ts';
+import type { Receipt } from '../../../core/cache/receipts/receipts.ts';
+import { sweep } from '../../../core/cache/publish/sweep.ts';
+import type { SweepReport } from '../../../core/cache/publish/sweep.ts';
+import { newUploadId } from '../../../core/cache/upload-id.ts';
+import { createUpstreams } from '../../../core/cache/upstreams.ts';
+import type { Upstreams } from '../../../core/cache/upstreams.ts';
+import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
+import type { SecretKey } from '../../../core/nix/keys.ts';
+import type { PathInfo } from '../../../core/nix/path-info.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
+import { secretKeySigner } from '../../../core/signing/secret-key.ts';
+import type { Signer } from '../../../core/signing/signer.ts';
+import type { Bucket } from '../../../core/storage/bucket.ts';
+import { memoryBucket, memoryStore } from '../buckets/memory-bucket.ts';
+import type { BucketHooks, MemoryStore } from '../buckets/memory-bucket.ts';
+import type { TestPath } from './paths.ts';
+
+const minuteMs = 60_000;
+export const dayMs = 24 * 60 * minuteMs;
+
+/** The same key for the same name and number, in every run. */
+export function testKey(name: string, seed = 1): SecretKey {
+  return generateSecretKey(name, new Uint8Array(32).fill(seed));
+}
+
+// Making a key takes longer than publishing a small path.
+const defaultSigner = testSigner('test-1');
+
+export function testSigner(name: string, seed = 1, maxBytes?: number): Signer {
+  const signer = secretKeySigner(formatSecretKey(testKey(name, seed)));
+  return maxBytes === undefined ? signer : { ...signer, maxBytes };
+}
+
+export interface TestCacheOptions {
+  /** Over the defaults of `niche.json`. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  readonly signers?: readonly Signer[];
+  readonly upstreams?: Upstreams;
+  /** Whether its buckets have `createInOrder`. @default false */
+  readonly createsInOrder?: boolean;
+  /** Of the manifests that `stage` writes. @default the newest */
+  readonly manifestVersion?: 1;
+}
+
+/** What a publisher is given besides the cache. */
+export type TestPublisherOptions = Partial<PublisherOptions> & { readonly hooks?: BucketHooks };
+
+/** A cache in memory, whose clock stands until it is moved. */
+export interface TestCache {
+  readonly publicStore: MemoryStore;
+  readonly privateStore: MemoryStore;
+  readonly public: Bucket;
+  readonly private: Bucket;
+  readonly config: CacheConfig;
+  readonly signers: readonly Signer[];
+  readonly upstreams: Upstreams;
+  readonly now: () => Date;
+  advance(ms: number): void;
+  /** Paths that a publisher woke and nobody has resumed yet. */
+  readonly wakes: Waiting[];
+  /** A publisher in a process of its own: `hooks` see all that it does to the buckets. */
+  publisher(options?: TestPublisherOptions): Publisher;
+  newUpload(): string;
+  /** Stages paths as a batch, by default the first of a new upload. */
+  stage(
+    paths: readonly TestPath[],
+    options?: {
+      readonly id?: BatchId;
+      readonly encoding?: StagingEncoding;
+      readonly logs?: Readonly<Record<string, string | Uint8Array>>;
+    },
+  ): Promise<BatchId>;
+  /** Stages whatever it is told to. */
+  stageRaw(
+    manifest: string | Uint8Array,
+    nars: Uint8Array | null,
+    options?: { readonly id?: BatchId; readonly encoding?: StagingEncoding },
+  ): Promise<BatchId>;
+  /** Publishes the batch and then whatever that wakes. */
+  publish(id: BatchId, publisher?: Publisher): Promise<Published[]>;
+  sweep(publisher?: Publisher): Promise<SweepReport>;
+  /** The receipt that holds for the path, or for a whole batch by its number. */
+  receipt(upload: string, subject: PathInfo | number): Promise<Receipt | null>;
+}
+
+export function createTestCache(options: TestCacheOptions = {}): TestCache {
+  const signers = options.signers ?? [defaultSigner];
+  const config = parseConfig(
+    JSON.stringify({
+      version: 1,
+      name: 'test',
+      storeDir: '/nix/store',
+      publicKeys: signers.map(({ publicKey }) => publicKey),
+      substituter: 'https://cache.test',
+      storage: 'memory:///public',
+      private: 'memory:///private',
+      ...options.config,
+    }),
+    'the test configuration',
+  );
+  const upstreams = options.upstreams ?? createUpstreams([], config.storeDir);
+  const publicStore = memoryStore();
+  const privateStore = memoryStore();
+  let time = Date.UTC(2026, 0, 1);
+  let uploads = 0;
+  const now = (): Date => new Date(time);
+  const view = (store: MemoryStore, name: string, hooks: BucketHooks = {}): Bucket =>
+    memoryBucket({
+      store,
+      url: `memory:///${name}`,
+      now,
+      createsInOrder: options.createsInOrder,
+      ...hooks,
+    });
+  const publicBucket = view(publicStore, 'public');
+  const privateBucket = view(privateStore, 'private');
+  const wakes: Waiting[] = [];
+
+  const publisher: TestCache['publisher'] = ({ hooks, ...others } = {}) =>
+    createPublisher({
+      public: view(publicStore, 'public', hooks),
+      private: view(privateStore, 'private', hooks),
+      config,
+      signers,
+      upstreams,
+      wake: (waiting) => {
+        wakes.push(waiting);
+        return Promise.resolve();
+      },
+      version: 'test',
+      now,
+      ...others,
+    });
+
+  function newUpload(): string {
+    uploads += 1;
+    return newUploadId(now(), Buffer.alloc(10, uploads));
+  }
+
+  const stageRaw: TestCache['stageRaw'] = async (manifest, nars, raw = {}) => {
+    const { id = { upload: newUpload(), batch: 0 }, encoding = 'none' } = raw;
+    if (nars) await privateBucket.put(stagedNarsKey(id, encoding), nars);
+    await privateBucket.put(manifestKey(id), Buffer.from(manifest));
+    return id;
+  };
+
+  return {
+    publicStore,
+    privateStore,
+    public: publicBucket,
+    private: privateBucket,
+    config,
+    signers,
+    upstreams,
+    now,
+    advance: (ms) => (time += ms),
+    wakes,
+    publisher,
+    newUpload,
+    stageRaw,
+    async stage(paths, { id = { upload: newUpload(), batch: 0 }, encoding = 'none', logs } = {}) {
+      for (const [drvName, log] of Object.entries(logs ?? {})) {
+        await privateBucket.put(stagedLogKey(id.upload, drvName), Buffer.from(log), {
+          contentType: contentTypeOf('x.log'),
+        });
+      }
+      const nars = Buffer.concat(paths.map(({ nar }) => nar));
+      const newest = formatManifest({ encoding, paths: paths.map(({ info }) => info) });
+      const { manifestVersion: version } = options;
+      const manifest = version
+        ? JSON.stringify({ ...(JSON.parse(newest) as object), version })
+        : newest;
+      return stageRaw(manifest, encoding === 'zstd' ? zstdCompressSync(nars) : nars, {
+        id,
+        encoding,
+      });
+    },
+    async publish(id, by = publisher()) {
+      const published = await by.publish(id);
+      for (let waiting = wakes.shift(); waiting; waiting = wakes.shift()) {
+        const resumed = await by.resume(waiting);
+        if (resumed) published.push(resumed);
+      }
+      return published;
+    },
+    async sweep(by = publisher()) {
+      return sweep({
+        private: privateBucket,
+        public: publicBucket,
+        publisher: by,
+        waitingDays: config.limits.waitingDays,
+        staleMs: 2 * by.timeLimitMs,
+        now,
+      });
+    },
+    async receipt(upload, subject) {
+      const name = typeof subject === 'number' ? String(subject) : storeHash(subject.path);
+      const listed = (await listStrongest(privateBucket, upload)).get(name);
+      return listed ? readWhole(privateBucket, listed) : null;
+    },
+  };
+}
+
+/** The public half of a test key, as `niche.json` has it. */
+export function publicKeyOf(key: SecretKey): string {
+  return formatPublicKey(key.publicKey);
+}
+
+/** Every audit record, sorted by path. */
+export async function auditRecords(cache: Pick<TestCache, 'private'>): Promise<AuditRecord[]> {
+  const records: AuditRecord[] = [];
+  for await (const record of readAudit(cache.private)) records.push(record);
+  return records.sort((one, other) => (one.path < other.path ? -1 : 1));
+}

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { encodeBase32 } from '../../../core/nix/base32.ts';
+import { formatContentAddress } from '../../../core/nix/content-address.ts';
+import { formatHash } from '../../../core/nix/hash.ts';
+import type { HashAlgorithm } from '../../../core/nix/hash.ts';
+import { writeNar } from '../../../core/nix/nar-writer.ts';
+import type { NarNode } from '../../../core/nix/nar-writer.ts';
+import type { PathInfo } from '../../../core/nix/path-info.ts';
+import { computeCaPath, defaultStoreDir } from '../../../core/nix/store-path.ts';
+import { collect } from '../assert/bytes.ts';
+
+/** A store path that was never built: what is claimed of it, and the NAR that bears it out. */
+export interface TestPath {
+  readonly info: PathInfo;
+  readonly nar: Buffer;
+}
+
+export interface TestPathOptions {
+  /** Full store paths or test paths; the contents mention each of them. */
+  readonly references?: readonly (string | TestPath)[];
+  readonly selfReference?: boolean;
+  /** More of the contents, after what they mention. */
+  readonly contents?: string | Uint8Array;
+  readonly deriver?: string | null;
+}
+
+const pathOf = (reference: string | TestPath): string =>
+  typeof reference === 'string' ? reference : reference.info.path;
+
+/** An input-addressed path: its name alone decides its hash, whatever it contains. */
+export async function testPath(name: string, options: TestPathOptions = {}): Promise<TestPath> {
+  const path = inventedPath(name);
+  const references = (options.references ?? []).map(pathOf);
+  if (options.selfReference === true) references.push(path);
+  const contents = Buffer.concat([
+    Buffer.from(references.map((reference) => `${reference}/bin\n`).join('')),
+    Buffer.from(options.contents ?? `the contents of ${name}`),
+  ]);
+  const nar = await fileNar(contents);
+  return {
+    info: {
+      ...claimOf(path, nar),
+      references: references.sort(),
+      deriver: options.deriver ?? null,
+    },
+    nar,
+  };
+}
+
+/** A store path of this name with a hash that looks like one. */
+export function inventedPath(name: string): string {
+  const digest = createHash('sha256').update(name).digest();
+  return `${defaultStoreDir}/${encodeBase32(digest.subarray(0, 20))}-${name}`;
+}
+
+/** The info of a path without references that has this NAR. */
+export function claimOf(path: string, nar: Uint8Array): PathInfo {
+  return {
+    path,
+    narHash: narHashOf(nar),
+    narSize: nar.length,
+    references: [],
+    deriver: null,
+    ca: null,
+    signatures: [],
+  };
+}
+
+export function narHashOf(nar: Uint8Array): string {
+  const digest = createHash('sha256').update(nar).digest();
+  return formatHash({ algorithm: 'sha256', digest }, 'base32');
+}
+
+export async function fileNar(contents: Uint8Array | string, executable = false): Promise<Buffer> {
+  const bytes = Buffer.from(contents);
+  return treeNar({ type: 'regular', executable, size: bytes.length, contents: () => bytes });
+}
+
+export async function treeNar(node: NarNode): Promise<Buffer> {
+  return collect(writeNar(node));
+}
+
+/** The same path in every process, with a NAR of some 64 MiB. */
+export function largeTestPath(): Promise<TestPath> {
+  return testPath('large', { contents: Buffer.alloc(64 * 2 ** 20, 'a large path ') });
+}
+
+/** A file that is content-addressed in one of Nix's ways. */
+export async function contentAddressedFile(
+  name: string,
+  method: 'text' | 'flat' | 'nar',
+  algorithm: HashAlgorithm,
+  options: { readonly references?: readonly TestPath[] } = {},
+): Promise<TestPath> {
+  const references = (options.references ?? []).map(pathOf).sort();
+  const contents = Buffer.from(`${references.join('\n')}\ncontents of ${name}`);
+  const nar = await fileNar(contents);
+  const digest = createHash(algorithm)
+    .update(method === 'nar' ? nar : contents)
+    .digest();
+  const address = { method, hash: { algorithm, digest } };
+  const path = computeCaPath(address, name, references, false);
+  const info = { ...claimOf(path, nar), references, ca: formatContentAddress(address) };
+  return { info, nar };
+}
+
+/**
+ * A file that is named by its contents and mentions its own name: the hash is over the NAR with the
+ * name's hash zeroed, and over where it was.
+ */
+export async function selfReferringFile(
+  name: string,
+  references: readonly TestPath[] = [],
+): Promise<TestPath> {
+  const others = references.map(pathOf).sort();
+  const hashAt = '0'.repeat(32);
+  const template = (hash: string): string =>
+    `${others.join('\n')}\nself: ${defaultStoreDir}/${hash}-${name} and again ${hash}`;
+  const zeroed = await fileNar(template('\0'.repeat(32)));
+  const hasher = createHash('sha256').update(zeroed);
+  const placed = await fileNar(template(hashAt));
+  for (let at = placed.indexOf(hashAt); at >= 0; at = placed.indexOf(hashAt, at + 32)) {
+    hasher.update(`|${at}`);
+  }
+  const address = {
+    method: 'nar',
+    hash: { algorithm: 'sha256', digest: hasher.digest() },
+  } as const;
+  const path = computeCaPath(address, name, others, true);
+  const nar = await fileNar(template(path.slice(defaultStoreDir.length + 1).slice(0, 32)));
+  const info = {
+    ...claimOf(path, nar),
+    references: [...others, path].sort(),
+    ca: formatContentAddress(address),
+  };
+  return { info, nar };
+}

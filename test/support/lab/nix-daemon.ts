@@ -1,0 +1,147 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { NixVersion } from '../../setup/nix-installed.ts';
+import { execute, outputOf, type ExecuteOptions, type Executed } from './execute.ts';
+
+export interface NixDaemonOptions {
+  /**
+   * Who may do anything; a client is known by its user alone, so without `root` here even root is
+   * an untrusted client. @default []
+   */
+  readonly trustedUsers?: readonly string[];
+  /** Who may connect. @default ['*'] */
+  readonly allowedUsers?: readonly string[];
+  /** Settings of the daemon alone, such as `trusted-substituters`. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+/** A running daemon, and what its clients need. */
+export interface NixDaemon {
+  readonly socket: string;
+  /** The environment of a client that reaches the store only by the daemon. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Runs `command` as a client in the lab's `work`. */
+  run(command: string, args: readonly string[], options?: ExecuteOptions): Promise<Executed>;
+  /**
+   * As {@link run}; gives what it printed.
+   * @throws Error with its standard error when it fails.
+   */
+  output(command: string, args: readonly string[], options?: ExecuteOptions): Promise<string>;
+  /** What the daemon printed so far. */
+  log(): Promise<string>;
+  stop(): Promise<void>;
+}
+
+interface Place {
+  readonly nix: NixVersion;
+  readonly env: Readonly<Record<string, string>>;
+  /** Where clients run. */
+  readonly work: string;
+  readonly socket: string;
+  /** Where the store's files lie, for a chroot store. */
+  readonly root: string | undefined;
+}
+
+const startTimeoutMs = 20_000;
+
+/** @throws Error with the daemon's output when it doesn't listen. */
+export async function startNixDaemon(place: Place, options: NixDaemonOptions): Promise<NixDaemon> {
+  const { socket, work } = place;
+  const settings = {
+    'trusted-users': (options.trustedUsers ?? []).join(' '),
+    'allowed-users': (options.allowedUsers ?? ['*']).join(' '),
+    ...options.settings,
+  };
+  const logFile = `${socket}.log`;
+  const log = createWriteStream(logFile);
+  await once(log, 'open');
+  const child = spawn(
+    join(place.nix.bin, 'nix-daemon'),
+    Object.entries(settings).flatMap(([name, value]) => ['--option', name, value]),
+    {
+      cwd: work,
+      env: { ...place.env, NIX_DAEMON_SOCKET_PATH: socket },
+      stdio: ['ignore', log, log],
+    },
+  );
+  const readLog = (): Promise<string> => readFile(logFile, 'utf8');
+  try {
+    await untilListening(child, socket);
+  } catch (error) {
+    await end(child);
+    throw new Error(`starting nix-daemon ${place.nix.version}: ${await readLog()}`, {
+      cause: error,
+    });
+  } finally {
+    log.close();
+  }
+
+  const home = `${socket}.home`;
+  await mkdir(home);
+  const env = {
+    ...place.env,
+    HOME: home,
+    NIX_DAEMON_SOCKET_PATH: socket,
+    // The client reads build logs and what it imports from derivations as files, so it has to
+    // know where they lie. The daemon's word on whom it trusts is the same without.
+    NIX_REMOTE: place.root === undefined ? 'daemon' : `unix://${socket}?root=${place.root}`,
+  };
+  const run: NixDaemon['run'] = (command, args, more) =>
+    execute(command, args, { cwd: work, ...more, env: { ...env, ...more?.env } });
+  return {
+    socket,
+    env,
+    run,
+    output: async (command, args, more) => outputOf(command, args, await run(command, args, more)),
+    log: readLog,
+    stop: () => end(child),
+  };
+}
+
+async function untilListening(child: ChildProcess, socket: string): Promise<void> {
+  const deadline = Date.now() + startTimeoutMs;
+  while (!(await listens(socket))) {
+    if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
+      throw new Error('the daemon does not listen');
+    }
+    await delay(20);
+  }
+}
+
+function listens(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = connect(socket);
+    connection.on('connect', () => {
+      connection.destroy();
+      resolve(true);
+    });
+    connection.on('error', () => {
+      resolve(false);
+    });
+  });
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) {
+    return;
+  }
+  const exited = once(child, 'exit');
+  // It forks for each connection, into a session of its own.
+  const connections = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').catch(
+    () => '',
+  );
+  child.kill('SIGTERM');
+  for (const pid of connections.split(' ').filter((each) => each !== '')) {
+    try {
+      process.kill(Number(pid), 'SIGTERM');
+    } catch {
+      // Its client left meanwhile.
+    }
+  }
+  await exited;
+}

@@ -1,0 +1,57 @@
+import { dirname, join } from 'node:path';
+import { BlobServiceClient } from '@azure/storage-blob';
+import { QueueServiceClient } from '@azure/storage-queue';
+import { azuriteScript } from '../../setup/azurite.ts';
+import { freePort } from './free-port.ts';
+import { startServerProcess } from './server-process.ts';
+
+/** A storage account with blobs and queues: a real Azurite, on 127.0.0.1. */
+export interface AzureAccount {
+  readonly connectionString: string;
+  readonly blobs: BlobServiceClient;
+  readonly queues: QueueServiceClient;
+  readonly name: string;
+  /** `azure://account/container?endpoint=…` */
+  url(container: string): string;
+  /** Where everyone may read a public container. */
+  publicUrl(container: string): string;
+  stop(): Promise<void>;
+}
+
+/** Azurite's own, which is published. */
+const name = 'devstoreaccount1';
+const key =
+  'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
+
+export async function startAzureAccount(): Promise<AzureAccount> {
+  const [queuePort, tablePort] = [await freePort(), await freePort()];
+  const script = join(dirname(azuriteScript()), '../azurite.js');
+  const server = await startServerProcess('azurite', (port, folder) => [
+    process.execPath,
+    script,
+    ...['--blobHost', '127.0.0.1', '--blobPort', String(port)],
+    ...['--queueHost', '127.0.0.1', '--queuePort', String(queuePort)],
+    ...['--tableHost', '127.0.0.1', '--tablePort', String(tablePort)],
+    ...['--location', folder, '--silent', '--disableTelemetry', '--skipApiVersionCheck'],
+  ]);
+  const queueOrigin = `http://127.0.0.1:${queuePort}`;
+  const connectionString = [
+    'DefaultEndpointsProtocol=http',
+    `AccountName=${name}`,
+    `AccountKey=${key}`,
+    `BlobEndpoint=${server.origin}/${name}`,
+    `QueueEndpoint=${queueOrigin}/${name}`,
+  ].join(';');
+  const blobs = BlobServiceClient.fromConnectionString(connectionString);
+  const queues = QueueServiceClient.fromConnectionString(connectionString);
+  for (let tries = 0; tries < 100; tries += 1) {
+    if (await fetch(queueOrigin).catch(() => null)) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return {
+    ...{ connectionString, blobs, queues, name },
+    stop: () => server.stop(),
+    url: (container) => `azure://${name}/${container}?endpoint=${server.origin}/${name}`,
+    publicUrl: (container) => `${server.origin}/${name}/${container}`,
+  };
+}

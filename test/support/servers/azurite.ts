@@ -1,0 +1,72 @@
+import { existsSync } from 'node:fs';
+import type { TestContext } from 'node:test';
+import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
+import type { AzureCredentials } from '../../../core/storage/credentials.ts';
+import { azuriteScript } from '../../setup/azurite.ts';
+import { startFor, whyNo } from '../assert/required.ts';
+import { startServerProcess } from './server-process.ts';
+
+/** A real Azurite, on 127.0.0.1, with a folder of its own. */
+export interface Azurite {
+  /** `http://127.0.0.1:<port>` */
+  readonly origin: string;
+  readonly account: string;
+  /** The account's key. */
+  readonly credentials: AzureCredentials;
+  /** For what only tests do. */
+  readonly admin: BlobServiceClient;
+  /** `azure://account/container?endpoint=…`, through `origin` where a proxy stands before it. */
+  url(container: string, origin?: string): string;
+  connectionString(origin?: string): string;
+  /** Makes an empty container. @returns its name */
+  createContainer(access?: 'blob'): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** Azurite's own, which is published. */
+const account = 'devstoreaccount1';
+const accountKey =
+  'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
+
+/** Why a test of Azure is skipped here; see {@link whyNo}. */
+export function whyNoAzurite(): string | false {
+  const script = azuriteScript();
+  return whyNo('azurite', existsSync(script) ? script : null);
+}
+
+/** Starts a server for one test; see {@link startFor}. */
+export async function requireAzurite(t: TestContext): Promise<Azurite | null> {
+  return startFor(t, whyNoAzurite(), startAzurite);
+}
+
+/** Starts a server; whoever starts it stops it. */
+export async function startAzurite(): Promise<Azurite> {
+  const server = await startServerProcess('azurite', (port, folder) => [
+    process.execPath,
+    azuriteScript(),
+    ...['--blobHost', '127.0.0.1', '--blobPort', String(port), '--location', folder],
+    ...['--silent', '--disableTelemetry', '--skipApiVersionCheck'],
+  ]);
+  const { origin } = server;
+  const admin = new BlobServiceClient(
+    `${origin}/${account}`,
+    new StorageSharedKeyCredential(account, accountKey),
+  );
+  let containers = 0;
+  return {
+    ...server,
+    account,
+    credentials: { kind: 'azure', accountKey },
+    admin,
+    url: (container, through = origin) =>
+      `azure://${account}/${container}?endpoint=${through}/${account}`,
+    connectionString: (through = origin) =>
+      `AccountName=${account};AccountKey=${accountKey};BlobEndpoint=${through}/${account}`,
+    async createContainer(access) {
+      containers += 1;
+      const name = `container-${containers}`;
+      await admin.createContainer(name, access === undefined ? {} : { access });
+      return name;
+    },
+  };
+}

@@ -1,0 +1,139 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { TestContext } from 'node:test';
+import { ministack } from '../../setup/aws.ts';
+import { pythonCommand } from '../../setup/python.ts';
+import { freePort } from './free-port.ts';
+import { notInstalled, requireTool } from '../assert/required.ts';
+
+/** An AWS for one test: everything it has is in its memory and ends with it. */
+export interface Ministack {
+  /** `http://127.0.0.1:PORT`, for every service. */
+  readonly endpoint: string;
+  readonly region: string;
+  readonly accountId: string;
+  /** The account's root, who may do everything. */
+  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  /** What an SDK or a command reads from its environment to talk to it as the root. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Its process, for tests that look at what it started. */
+  readonly pid: number;
+  /** Everything that it has printed. */
+  output(): string;
+  close(): Promise<void>;
+}
+
+export interface MinistackOptions {
+  /** Whether policies are enforced. @default true */
+  readonly iam?: boolean;
+}
+
+/**
+ * Starts it. Where it is not installed the test is skipped, saying how to get it; in CI it fails.
+ * @returns null when the test was skipped and has to return.
+ */
+export async function requireMinistack(
+  t: TestContext,
+  options: MinistackOptions = {},
+): Promise<Ministack | null> {
+  if (requireTool(t, 'ministack', pythonCommand(ministack)) === null) return null;
+  const started = await startMinistack(options);
+  t.after(() => started.close());
+  return started;
+}
+
+const startTimeoutMs = 60_000;
+
+/**
+ * Starts it, to be closed by the caller.
+ * @throws Error when it is not installed, or does not start.
+ */
+export async function startMinistack({ iam = true }: MinistackOptions = {}): Promise<Ministack> {
+  const command = pythonCommand(ministack);
+  if (command === null) throw new Error(notInstalled('ministack'));
+  const folder = await mkdtemp(join(tmpdir(), 'niche-ministack-'));
+  const port = await freePort();
+  const [endpoint, region, accountId] = [
+    `http://127.0.0.1:${port}`,
+    'eu-central-1',
+    '000000000000',
+  ];
+  const child = spawn(command, [], {
+    // Its functions are processes of this group: they end with it.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      // Its functions run on the Node that runs this.
+      PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter),
+      HOME: folder,
+      TMPDIR: folder,
+      BIND_HOST: '127.0.0.1',
+      MINISTACK_HOST: '127.0.0.1',
+      GATEWAY_PORT: String(port),
+      MINISTACK_REGION: region,
+      MINISTACK_ACCOUNT_ID: accountId,
+      AWS_DEFAULT_REGION: region,
+      AUTH: String(iam),
+      PYTHONPATH: join(import.meta.dirname, 'ministack'),
+      PYTHONDONTWRITEBYTECODE: '1',
+      // Else it listens on a port of its own, everywhere.
+      IOT_MTLS_ENABLED: '0',
+      LOG_LEVEL: 'INFO',
+    },
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+  }
+  const ended = once(child, 'close');
+  const { pid = 0 } = child;
+
+  async function close(): Promise<void> {
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      try {
+        process.kill(-pid, signal);
+      } catch {
+        break; // The whole group has ended.
+      }
+      await Promise.race([ended, sleep(3_000)]);
+    }
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  const until = Date.now() + startTimeoutMs;
+  while (!(await isHealthy(endpoint))) {
+    if (child.exitCode !== null || Date.now() > until) {
+      await close();
+      throw new Error(`ministack did not start:\n${output.slice(-2000)}`);
+    }
+    await sleep(100);
+  }
+  const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+  return {
+    endpoint,
+    region,
+    accountId,
+    credentials,
+    pid,
+    env: {
+      AWS_ENDPOINT_URL: endpoint,
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+    },
+    output: () => output,
+    close,
+  };
+}
+
+async function isHealthy(endpoint: string): Promise<boolean> {
+  try {
+    return (await fetch(`${endpoint}/_ministack/health`)).ok;
+  } catch {
+    return false;
+  }
+}
