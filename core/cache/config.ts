@@ -66,10 +66,7 @@ const config = z.strictObject({
   /** The private root. */
   private: absoluteUrl,
   compression: compression.default({ kind: 'zstd', level: 3 }),
-  /**
-   * Whether listings of NARs' contents are published beside them. Absent where they are, as in every
-   * cache of release 0.1.
-   */
+  /** `false` publishes no listings of the NARs' contents. Absent otherwise. */
   listings: z.literal(false).optional(),
   upstreams: z.array(upstream).default([]),
   limits: limits.default(() => limits.parse({})),

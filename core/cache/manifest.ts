@@ -13,25 +13,16 @@ import { manifestKey } from './layout.ts';
 import type { BatchId } from './layout.ts';
 import { readText } from './objects.ts';
 
-/**
- * The newest manifest version; the publisher accepts this one and the one before. Whoever writes 2
- * reads receipts of several paths too, whoever writes 1 (release 0.1.0) only those of one path.
- */
-const manifestVersion = 2;
-const oldestManifestVersion = 1;
+/** The manifest version that this release writes, and the newest that it reads. */
+const manifestVersion = 1;
 
 /** `none`: raw NARs end to end; `zstd`: the same bytes, compressed. */
 export type StagingEncoding = 'none' | 'zstd';
 
-/** What a client claims of the NARs of one batch, in the order in which they are staged. */
-export interface Claims {
+/** A client's claims about the NARs of one batch, in the order in which the NARs are staged. */
+export interface Manifest {
   readonly encoding: StagingEncoding;
   readonly paths: readonly PathInfo[];
-}
-
-export interface Manifest extends Claims {
-  /** Whether the client finds receipts that tell of several paths. */
-  readonly readsBatchReceipts: boolean;
 }
 
 /** The smallest NAR, an empty directory's, in bytes. */
@@ -48,12 +39,12 @@ const entry = z.strictObject({
 });
 
 const document = z.strictObject({
-  version: z.literal([oldestManifestVersion, manifestVersion]),
+  version: z.literal(manifestVersion),
   encoding: z.enum(['none', 'zstd']),
   paths: z.array(entry).min(1).max(maxBatchPaths),
 });
 
-export function formatManifest(manifest: Claims): string {
+export function formatManifest(manifest: Manifest): string {
   const paths = manifest.paths.map(
     // Only these: what a machine knows of its paths besides is not claimed.
     ({ path, narHash, narSize, references, deriver, ca, signatures }) => {
@@ -130,8 +121,7 @@ export function parseManifest(text: string, storeDir: string): Manifest {
       `the manifest's ${paths.length} NARs have ${total} bytes: expected at most ${maxBatchNarBytes} in a batch of more than one`,
     );
   }
-  const { encoding, version: written } = result.data;
-  return { encoding, paths, readsBatchReceipts: written > oldestManifestVersion };
+  return { encoding: result.data.encoding, paths };
 }
 
 function canonicalClaim(claim: z.infer<typeof entry>, index: number, storeDir: string): PathInfo {

@@ -137,14 +137,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
   /** Reports on paths of a batch that were concluded together; returns once every receipt is written. */
   async function reportAll(
     { upload, batch }: BatchId,
-    { readsBatchReceipts }: Manifest,
     told: readonly { readonly info: PathInfo; readonly outcome: Outcome }[],
   ): Promise<Published[]> {
-    if (!readsBatchReceipts) {
-      return mapConcurrent(told, receiptsAtOnce, ({ info, outcome }) =>
-        report(upload, info, outcome),
-      );
-    }
     const outcomes = told.map(({ info: { path }, outcome }) => ({ path, ...outcome }));
     await writeReceipts(options.private, { upload, batch }, outcomes, now().toISOString());
     return told.map(({ info: { path, narSize }, outcome }) => ({ path, narSize, upload, outcome }));
@@ -202,7 +196,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
             ? []
             : [{ info, ...each }];
         });
-        const published = await reportAll(id, manifest, told);
+        const published = await reportAll(id, told);
         await mapConcurrent(told, receiptsAtOnce, ({ unpark }) => unpark());
         return published;
       }

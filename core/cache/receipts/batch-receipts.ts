@@ -40,7 +40,7 @@ const storePath = z.string().max(maxPathLength).refine(isStorePath);
 const entry = z.object({
   path: storePath,
   status: z.enum(receiptStatuses),
-  // Those of a later release are codes too.
+  // A newer publisher may write codes that this release does not know.
   code: z
     .string()
     .regex(/^[a-z][a-z-]{0,63}$/)

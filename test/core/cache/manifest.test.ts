@@ -56,16 +56,11 @@ describe('a manifest', () => {
           signatures: [signature],
         },
       ],
-      readsBatchReceipts: false,
     });
   });
 
-  it('says which receipts its client finds: those of release 0.1.0 one for each path', () => {
-    assert.equal(parseManifest(manifestOf({}), storeDir).readsBatchReceipts, false);
-    const claim = { ...entry, deriver: null, ca: null, signatures: [] };
-    const newest = formatManifest({ encoding: 'none', paths: [claim] });
-    assert.equal(parseManifest(newest, storeDir).readsBatchReceipts, true);
-    assert.match(refusal(manifestOf({}, { version: 3 })), /reads up to version 2: upgrade it/);
+  it('of a later version is refused with the version as the reason', () => {
+    assert.match(refusal(manifestOf({}, { version: 2 })), /reads up to version 1: upgrade it/);
   });
 
   it('is written with what is claimed and nothing else', () => {
@@ -188,7 +183,7 @@ describe('a hostile manifest', () => {
 
   it('is refused for what is around its paths', () => {
     for (const top of [
-      ...[{ version: 0 }, { version: 3 }, { version: '1' }, { version: undefined }],
+      ...[{ version: 0 }, { version: 2 }, { version: '1' }, { version: undefined }],
       ...[{ encoding: 'gzip' }, { encoding: null }, { encoding: '../../none' }],
       ...[{ paths: [] }, { paths: {} }, { paths: null }, { paths: [null] }, { paths: ['x'] }],
       ...[{ paths: Array.from({ length: 257 }, () => entry) }, { extra: 1 }],

@@ -59,8 +59,6 @@ export interface TestCacheOptions {
   readonly upstreams?: Upstreams;
   /** Whether its buckets have `createInOrder`. @default false */
   readonly createsInOrder?: boolean;
-  /** Of the manifests that `stage` writes. @default the newest */
-  readonly manifestVersion?: 1;
 }
 
 /** What a publisher is given besides the cache. */
@@ -186,11 +184,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
         });
       }
       const nars = Buffer.concat(paths.map(({ nar }) => nar));
-      const newest = formatManifest({ encoding, paths: paths.map(({ info }) => info) });
-      const { manifestVersion: version } = options;
-      const manifest = version
-        ? JSON.stringify({ ...(JSON.parse(newest) as object), version })
-        : newest;
+      const manifest = formatManifest({ encoding, paths: paths.map(({ info }) => info) });
       return stageRaw(manifest, encoding === 'zstd' ? zstdCompressSync(nars) : nars, {
         id,
         encoding,

@@ -78,16 +78,6 @@ describe('a publisher that meets misfortune', () => {
     }
   });
 
-  it('loses nothing when it dies at any single write, for a client of the release before', async () => {
-    const options = { manifestVersion: 1 } as const;
-    const writes = await countWrites(options);
-    for (let nth = 1; nth <= writes; nth += 1) {
-      const crash = crashAtWrite(nth, 'before');
-      await survive(crash, `died before write ${nth}`, options);
-      assert.ok(crash.hasCrashed());
-    }
-  });
-
   it('loses nothing when storage takes any single write and never says so', async () => {
     const writes = await countWrites();
     for (let nth = 1; nth <= writes; nth += 1) {

@@ -277,16 +277,6 @@ describe('a publisher', () => {
     assert.ok((await keysOf(cache)).includes(own));
   });
 
-  it('writes one for each path for a client of the release before', async () => {
-    const cache = createTestCache({ manifestVersion: 1 });
-    const staged = await cache.stage([library, tool]);
-    await cache.publish(staged);
-    const keys = [library, tool].map(({ info }) =>
-      receiptKey(staged.upload, storeHash(info.path), 'published'),
-    );
-    assert.deepEqual(await keysOf(cache), keys.sort());
-  });
-
   it('writes its own when another handles the batch at the same time', async () => {
     const cache = createTestCache();
     const staged = await cache.stage([library, tool]);
