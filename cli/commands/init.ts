@@ -22,7 +22,7 @@ import { environmentCredentials } from '../secrets/credentials.ts';
 import { addRecipientOptions, recipientsOf, signingFlags } from '../init/recipients.ts';
 import type { RecipientFlags } from '../init/recipients.ts';
 import { addRootOptions, makeDirectory, prepareRoots, whyUnreadable } from '../init/roots.ts';
-import type { RootFlags, Roots } from '../init/roots.ts';
+import type { RootFlags, RootUrls } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { chooseSigningKeys } from '../init/signing-key.ts';
@@ -195,7 +195,7 @@ Next, for whoever builds (CI):
 `);
 }
 
-function describeRoots({ storage, private: own, substituter }: Roots): string {
+function describeRoots({ storage, private: own, substituter }: RootUrls): string {
   const lines = [
     own === storage ? '' : `private:    ${own}\n`,
     substituter === storage ? '' : `read at:    ${substituter}\n`,

@@ -20,7 +20,7 @@ export interface RootFlags {
 }
 
 /** Where a cache is, and where it is read. */
-export type Roots = Pick<CacheConfig, 'storage' | 'private' | 'substituter'>;
+export type RootUrls = Pick<CacheConfig, 'storage' | 'private' | 'substituter'>;
 
 /** For the new cache to answer as its readers will ask it, in milliseconds. */
 const readableWithinMs = 10_000;
@@ -54,7 +54,7 @@ export async function prepareRoots(
   url: string,
   flags: RootFlags,
   context: Context,
-): Promise<Roots> {
+): Promise<RootUrls> {
   if (url.startsWith('file:')) {
     const own = flags.private ?? url;
     return { storage: url, private: own, substituter: flags.substituter ?? url };
@@ -86,7 +86,7 @@ export async function prepareRoots(
 }
 
 /** What keeps readers from the new cache, as far as this machine can tell; null for nothing. */
-export async function whyUnreadable({ storage, substituter }: Roots): Promise<string | null> {
+export async function whyUnreadable({ storage, substituter }: RootUrls): Promise<string | null> {
   if (storage.startsWith('file:') || !/^https?:/.test(substituter)) return null;
   let why: string;
   try {

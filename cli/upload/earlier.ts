@@ -2,7 +2,7 @@ import type { BatchId } from '../../core/cache/layout.ts';
 import { manifestKey } from '../../core/cache/layout.ts';
 import { listReceipts } from '../../core/cache/receipts/listed-receipts.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
-import type { StagedPath, UploadJournal } from '../../core/cache/local/upload-journal.ts';
+import type { JournalEntry, UploadJournal } from '../../core/cache/local/upload-journal.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
@@ -41,7 +41,7 @@ export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): Ea
     return found;
   }
 
-  async function isOpen({ path }: PathInfo, { batch, isSure }: StagedPath): Promise<boolean> {
+  async function isOpen({ path }: PathInfo, { batch, isSure }: JournalEntry): Promise<boolean> {
     const said = await receiptsOf(batch.upload);
     if (said === null) return false;
     const status = said.get(storeHash(path)) ?? said.get(String(batch.batch));

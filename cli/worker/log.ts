@@ -1,4 +1,4 @@
-import type { Published } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../core/cache/publish/publisher.ts';
 import { isNicheError, messageOf } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
 import { count } from '../ui/format.ts';
@@ -17,7 +17,7 @@ export type LogRecord =
 
 /** The worker's two outputs: what became of paths on stdout, all else on stderr. */
 export interface WorkerLog {
-  path(published: Published): void;
+  path(published: PublishResult): void;
   tell(record: LogRecord): void;
 }
 
@@ -33,11 +33,11 @@ export function createWorkerLog({ stdout, stderr }: Context, json: boolean): Wor
   };
 }
 
-function flat({ path, upload, outcome }: Published): object {
+function flat({ path, upload, outcome }: PublishResult): object {
   return { path, upload, ...outcome };
 }
 
-function describePath({ path, outcome }: Published): string {
+function describePath({ path, outcome }: PublishResult): string {
   const { status, code, message } = outcome;
   const subject = path ?? 'a batch';
   if (status === 'rejected') return `rejected (${code ?? 'failed'}) ${message ?? subject}`;

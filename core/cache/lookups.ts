@@ -13,7 +13,7 @@ import { findReadable, isSame } from './presence.ts';
  * Where readers of the cache get a path from, `conflict` when the cache has it with other contents or
  * references; null when they get it nowhere.
  */
-export type Whereabouts = 'present' | 'upstream' | 'conflict' | null;
+export type LookupResult = 'present' | 'upstream' | 'conflict' | null;
 
 /** What finding out has cost. */
 export interface LookupCounts {
@@ -33,7 +33,7 @@ export interface Lookups {
    *
    * @throws what storage and upstreams throw
    */
-  find(infos: readonly PathInfo[]): Promise<Whereabouts[]>;
+  find(infos: readonly PathInfo[]): Promise<LookupResult[]>;
   counts(): LookupCounts;
 }
 
@@ -54,7 +54,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
     return findReadable(reader, hash, config.storeDir);
   }
 
-  async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<Whereabouts> {
+  async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<LookupResult> {
     const hash = storeHash(info.path);
     const here = isAbsentHere ? null : await findHere(hash);
     if (here) return isSame(here, info) ? 'present' : 'conflict';
@@ -95,7 +95,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
     return new Set(hashes.filter((hash) => isCovered(hash) && !present.has(hash)));
   }
 
-  function findKnown(info: PathInfo): Whereabouts {
+  function findKnown(info: PathInfo): LookupResult {
     // A signature of an upstream's key says that the upstream has it.
     return upstreams.verified(info).length > 0 ? 'upstream' : known.find(info);
   }
@@ -103,7 +103,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   return {
     counts: () => ({ ...counts }),
     async find(infos) {
-      const places: Whereabouts[] = infos.map(findKnown);
+      const places: LookupResult[] = infos.map(findKnown);
       const unknown = infos.filter((_, at) => places[at] === null);
       counts.known += infos.length - unknown.length;
       const absent = await listAbsent(unknown.map(({ path }) => storeHash(path)));

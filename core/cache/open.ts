@@ -114,13 +114,13 @@ export async function openCache(
   return { ...cache, ...(await openRoots(cache, url, access)) };
 }
 
-type Roots = Pick<OpenCache, 'public' | 'private'>;
+type CacheBuckets = Pick<OpenCache, 'public' | 'private'>;
 
 async function openRoots(
   { config, reader }: ReadableCache,
   named: string,
   access: CacheAccess,
-): Promise<Roots> {
+): Promise<CacheBuckets> {
   const roots = {
     storage: reachedAs(named, config.storage, config.storage),
     private: reachedAs(named, config.storage, config.private),
@@ -141,7 +141,7 @@ async function openRoots(
 function bucketsOf(
   { storage, private: root }: Pick<CacheConfig, 'storage' | 'private'>,
   credentialsFor: (root: string) => StorageCredentials | undefined,
-): Roots {
+): CacheBuckets {
   const publicRoot = openBucket(storage, { credentials: credentialsFor(storage) });
   return {
     public: publicRoot,

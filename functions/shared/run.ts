@@ -1,4 +1,4 @@
-import type { Published, PublishCall } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult, PublishCall } from '../../core/cache/publish/publisher.ts';
 import { sweep } from '../../core/cache/publish/sweep.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { Deployment } from './deployment.ts';
@@ -25,13 +25,13 @@ export async function runTask(
 ): Promise<void> {
   const { publisher } = await deployment.cache();
   if (task.kind === 'resume') {
-    const published = await publisher.resume(task.waiting);
+    const published = await publisher.resumePath(task.waiting);
     if (published) report(published, log, counter);
     return;
   }
   const { id, origin } = task;
   try {
-    const results = await publisher.publish(id, { origin, timeLeftMs });
+    const results = await publisher.publishBatch(id, { origin, timeLeftMs });
     if (results.length === 0) log.info('handled already', id);
     for (const published of results) report(published, log, counter);
   } catch (error) {
@@ -67,7 +67,7 @@ export async function runSweep(
     now: deployment.now,
     publisher: {
       ...publisher,
-      async publish(id) {
+      async publishBatch(id) {
         await deployment.queue.send({ kind: 'publish', id, origin: { via: 'sweep' } });
         handedOn += 1;
         return [];
@@ -79,7 +79,7 @@ export async function runSweep(
 }
 
 /** A line and a count for what became of a path. */
-function report(published: Published, log: Log, counter: Counter): void {
+function report(published: PublishResult, log: Log, counter: Counter): void {
   const { path, upload, outcome, narSize } = published;
   const { status, code, message, missing, warnings } = outcome;
   counter.outcome(published);

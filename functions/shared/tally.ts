@@ -1,4 +1,4 @@
-import type { Published } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../core/cache/publish/publisher.ts';
 
 /** What one invocation came to; each cloud makes metrics of it in its own form. */
 export interface Tally {
@@ -18,7 +18,7 @@ export interface Tally {
 }
 
 export interface Counter {
-  outcome(published: Published): void;
+  outcome(published: PublishResult): void;
   failed(code: string): void;
   malformed(): void;
   /** Everything counted so far. */

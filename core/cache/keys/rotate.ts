@@ -14,7 +14,7 @@ import { configKey } from '../layout.ts';
 import { readObjectInfo } from '../objects.ts';
 import { signingDocument } from './documents.ts';
 
-export interface Roots {
+export interface CacheBuckets {
   readonly public: Bucket;
   readonly private: Bucket;
 }
@@ -26,7 +26,11 @@ export interface Roots {
  * @returns its public key
  * @throws NicheError `usage` when the name is taken, `changed-meanwhile`
  */
-export async function rotateKey(roots: Roots, name: string, keyring: Keyring): Promise<string> {
+export async function rotateKey(
+  roots: CacheBuckets,
+  name: string,
+  keyring: Keyring,
+): Promise<string> {
   const secret = await openForEdit(roots.private, signingDocument, keyring);
   const { secretKeys, version } = secret.value;
   const known = secretKeys.find((key) => parseSecretKey(key).name === name);
@@ -63,7 +67,11 @@ function assertFree(
  * Takes a key out of the cache: from the public configuration first, so that nobody is told to trust
  * a key that is gone.
  */
-export async function retireKey(roots: Roots, publicKey: string, keyring: Keyring): Promise<void> {
+export async function retireKey(
+  roots: CacheBuckets,
+  publicKey: string,
+  keyring: Keyring,
+): Promise<void> {
   const secret = await openForEdit(roots.private, signingDocument, keyring).catch(
     (error: unknown) => {
       // A key in a KMS has no document.

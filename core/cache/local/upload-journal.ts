@@ -10,7 +10,7 @@ export interface UnfinishedUpload {
   readonly token: string;
 }
 
-export interface StagedPath {
+export interface JournalEntry {
   readonly batch: BatchId;
   /** Whether its manifest has been stored for certain. */
   readonly isSure: boolean;
@@ -19,7 +19,7 @@ export interface StagedPath {
 /** What this machine has staged and not yet seen published, so that a run that was killed is gone on with. */
 export interface UploadJournal {
   /** The batch in which the path was staged; null when it was not, or long ago. */
-  staged(info: PathInfo): StagedPath | null;
+  staged(info: PathInfo): JournalEntry | null;
   /** @param isSure false before the manifest is stored, true after */
   noteStaged(id: BatchId, infos: readonly PathInfo[], isSure: boolean): void;
   /** What became of it is known, or it is not believed any more. */

@@ -4,7 +4,7 @@ import { parseManifestKey, stagingPrefix } from '../layout.ts';
 import type { PublisherLease } from './lease.ts';
 import type { BatchId, Waiting } from '../layout.ts';
 import { createPublisher } from './publisher.ts';
-import type { PublishCall, Published, Publisher, PublisherOptions } from './publisher.ts';
+import type { PublishCall, PublishResult, Publisher, PublisherOptions } from './publisher.ts';
 import { sweep } from './sweep.ts';
 import type { SweepReport } from './sweep.ts';
 
@@ -51,7 +51,7 @@ export interface PublisherLoad {
 
 export type LocalPublisherOptions = Omit<PublisherOptions, 'wake'> & {
   /** Hears what became of each path. */
-  readonly onPublished?: (published: Published) => void;
+  readonly onPublished?: (published: PublishResult) => void;
   /** Hears how each batch ended, and each path that was resumed (then `id` is null). */
   readonly onEnded?: ((id: BatchId | null, failure: Error | null) => void) | undefined;
   /** Taken where the storage cannot keep two publishers apart. */
@@ -78,20 +78,20 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
 
   async function resume(waiting: Waiting): Promise<void> {
     options.lease?.assertHeld();
-    const published = await publisher.resume(waiting);
+    const published = await publisher.resumePath(waiting);
     if (published) onPublished(published);
   }
 
   async function publish(id: BatchId, origin: Origin | undefined): Promise<void> {
     options.lease?.assertHeld();
-    for (const published of await publisher.publish(id, { origin })) onPublished(published);
+    for (const published of await publisher.publishBatch(id, { origin })) onPublished(published);
   }
 
   /** What a sweep comes upon. It may have lain for long because there is a lot to do, or it is large. */
-  async function publishDropped(id: BatchId, call?: PublishCall): Promise<Published[]> {
+  async function publishDropped(id: BatchId, call?: PublishCall): Promise<PublishResult[]> {
     const name = nameOf(id);
     if (queued.has(name) || underWay.has(name)) return [];
-    return noted(name, () => publisher.publish(id, call));
+    return noted(name, () => publisher.publishBatch(id, call));
   }
 
   async function noted<T>(name: string, work: () => Promise<T>): Promise<T> {
@@ -189,7 +189,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       const report = await sweep({
         private: options.private,
         public: options.public,
-        publisher: { ...publisher, publish: publishDropped },
+        publisher: { ...publisher, publishBatch: publishDropped },
         waitingDays: options.config.limits.waitingDays,
         staleMs,
         signal: stopping.signal,

@@ -44,7 +44,7 @@ export interface PublisherOptions {
   readonly config: CacheConfig;
   readonly signers: readonly Signer[];
   readonly upstreams: Upstreams;
-  /** Hands on a path whose reference has been published, for {@link Publisher.resume}. */
+  /** Hands on a path whose reference has been published, for {@link Publisher.resumePath}. */
   readonly wake: (waiting: Waiting) => Promise<void>;
   /** The release, for the audit. */
   readonly version: string;
@@ -58,7 +58,7 @@ export interface PublisherOptions {
 }
 
 /** What became of one path in one call. */
-export interface Published {
+export interface PublishResult {
   /** Null for a batch that was refused whole. */
   readonly path: string | null;
   /** In bytes; null for a batch that was refused whole. */
@@ -79,16 +79,16 @@ export interface Publisher {
    *
    * @throws NicheError `out-of-time` when the time left allows no more of its paths
    */
-  publish(id: BatchId, call?: PublishCall): Promise<Published[]>;
+  publishBatch(id: BatchId, call?: PublishCall): Promise<PublishResult[]>;
   /** Goes on with a path whose reference has come; null when it no longer waits. */
-  resume(waiting: Waiting): Promise<Published | null>;
+  resumePath(waiting: Waiting): Promise<PublishResult | null>;
   /** Gives up on a path that has waited too long. */
-  giveUp(waiting: Waiting): Promise<Published | null>;
+  expirePath(waiting: Waiting): Promise<PublishResult | null>;
   readonly pending: PendingPaths;
   readonly timeLimitMs: number;
 }
 
-/** What is known of one call of {@link Publisher.publish}. */
+/** What is known of one call of {@link Publisher.publishBatch}. */
 export interface PublishCall {
   /** How the batch came to be known, for the audit. */
   readonly origin?: Origin | undefined;
@@ -127,7 +127,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     return { presence, blocked };
   }
 
-  async function report(upload: string, info: PathInfo, outcome: Outcome): Promise<Published> {
+  async function report(upload: string, info: PathInfo, outcome: Outcome): Promise<PublishResult> {
     const { path, narSize } = info;
     const receipt = { path, ...outcome, at: now().toISOString() };
     await writeReceipt(options.private, upload, storeHash(path), receipt);
@@ -138,7 +138,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   async function reportAll(
     { upload, batch }: BatchId,
     told: readonly { readonly info: PathInfo; readonly outcome: Outcome }[],
-  ): Promise<Published[]> {
+  ): Promise<PublishResult[]> {
     const outcomes = told.map(({ info: { path }, outcome }) => ({ path, ...outcome }));
     await writeReceipts(options.private, { upload, batch }, outcomes, now().toISOString());
     return told.map(({ info: { path, narSize }, outcome }) => ({ path, narSize, upload, outcome }));
@@ -147,7 +147,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   async function refuseBatch(
     id: BatchId,
     error: NicheError & { code: RejectionCode },
-  ): Promise<Published> {
+  ): Promise<PublishResult> {
     const outcome = rejected(error);
     const at = now().toISOString();
     await writeReceipt(options.private, id.upload, String(id.batch), { ...outcome, at });
@@ -170,7 +170,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     id: BatchId,
     manifest: Manifest,
     { origin, timeLeftMs }: PublishCall,
-  ): Promise<Published[]> {
+  ): Promise<PublishResult[]> {
     const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
     const claimed = manifest.paths.map(({ path }) => path);
     const publish = async (attempt: BatchAttempt, batchUnderWay: BatchUnderWay) => {
@@ -185,7 +185,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       }));
 
       /** What became of them, but for those whose NAR was taken away meanwhile. */
-      async function publishPaths(group: readonly StagedPath[]): Promise<Published[]> {
+      async function publishPaths(group: readonly StagedPath[]): Promise<PublishResult[]> {
         const concluded = await concludeAll(run, attempt, group);
         // Whoever handled the batch at the same time has taken its NARs away, the manifest first.
         const lacksNar = concluded.some(({ outcome }) => outcome.code === 'missing-nar');
@@ -208,7 +208,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
         attempt.isCareful ? due.map((staged) => [staged]) : logs.inGroups(due),
       ]);
       const run = { ...begun, underWay: batchUnderWay };
-      const published: Published[] = [];
+      const published: PublishResult[] = [];
       let count = 0;
       for (const group of groups) {
         const { affordable, stopped } = within(budget, group);
@@ -257,7 +257,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     pending,
     timeLimitMs,
 
-    async publish(id, call = {}) {
+    async publishBatch(id, call = {}) {
       let manifest: Manifest | null;
       try {
         manifest = await readManifest(options.private, id, storeDir);
@@ -268,7 +268,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       return manifest ? publishBatch(id, manifest, call) : [];
     },
 
-    async resume(waiting) {
+    async resumePath(waiting) {
       const record = await pending.read(waiting.storeHash, waiting.upload);
       if (!record) {
         await pending.unmark(waiting);
@@ -281,7 +281,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       return published;
     },
 
-    async giveUp(waiting) {
+    async expirePath(waiting) {
       const record = await pending.read(waiting.storeHash, waiting.upload);
       if (!record) return null;
       const { references, path } = record.info;

@@ -10,7 +10,7 @@ import {
   stagingPrefix,
 } from '../layout.ts';
 import type { BatchId, Waiting } from '../layout.ts';
-import type { Published, Publisher } from './publisher.ts';
+import type { PublishResult, Publisher } from './publisher.ts';
 
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
@@ -36,7 +36,7 @@ export interface SweepOptions {
 }
 
 export interface SweepReport {
-  readonly published: readonly Published[];
+  readonly published: readonly PublishResult[];
   /** Objects deleted. */
   readonly deleted: number;
 }
@@ -51,7 +51,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const now = (options.now ?? (() => new Date()))().getTime();
   const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
   const failures: Error[] = [];
-  const attempt: Attempt = async (work) => {
+  const attempt: TryTask = async (work) => {
     if (options.signal?.aborted === true) return null;
     try {
       return await work();
@@ -80,31 +80,31 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
 }
 
 /** Runs `work` and remembers its failure; null then. */
-type Attempt = <T>(work: () => Promise<T>) => Promise<T | null>;
+type TryTask = <T>(work: () => Promise<T>) => Promise<T | null>;
 
 async function sweepStaging(
   { private: bucket, publisher }: SweepOptions,
-  attempt: Attempt,
+  attempt: TryTask,
   isStale: (object: ObjectInfo) => boolean,
-): Promise<Published[]> {
+): Promise<PublishResult[]> {
   const stale: BatchId[] = [];
   for await (const object of bucket.list(stagingPrefix)) {
     const id = parseManifestKey(object.key);
     if (id && isStale(object)) stale.push(id);
   }
-  const published: Published[] = [];
+  const published: PublishResult[] = [];
   for (const id of stale)
     published.push(
-      ...((await attempt(() => publisher.publish(id, { origin: { via: 'sweep' } }))) ?? []),
+      ...((await attempt(() => publisher.publishBatch(id, { origin: { via: 'sweep' } }))) ?? []),
     );
   return published;
 }
 
 async function sweepPending(
   { private: bucket, publisher }: SweepOptions,
-  attempt: Attempt,
+  attempt: TryTask,
   hasExpired: (object: ObjectInfo) => boolean,
-): Promise<Published[]> {
+): Promise<PublishResult[]> {
   const markers = new Map<string, Waiting>();
   for await (const waiting of publisher.pending.waiting()) {
     markers.set(`${waiting.storeHash}/${waiting.upload}`, waiting);
@@ -122,12 +122,12 @@ async function sweepPending(
   // What is left are markers of paths that no longer wait.
   for (const waiting of markers.values()) await publisher.pending.unmark(waiting);
 
-  const published: Published[] = [];
+  const published: PublishResult[] = [];
   for (const { waiting, expired } of waitingFor) {
     const last = await attempt(async () => {
-      const resumed = await publisher.resume(waiting);
+      const resumed = await publisher.resumePath(waiting);
       const isTooLate = expired && resumed?.outcome.status === 'waiting';
-      return isTooLate ? publisher.giveUp(waiting) : resumed;
+      return isTooLate ? publisher.expirePath(waiting) : resumed;
     });
     if (last && last.outcome.status !== 'waiting') published.push(last);
   }

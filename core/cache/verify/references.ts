@@ -7,13 +7,13 @@ import { judgeSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 /** Where readers find a reference; `why` says why they do not. */
-export type Whereabouts =
+export type ReferenceLocation =
   { readonly at: 'here' | 'upstream' } | { readonly at: null; readonly why: string };
 
 /** Answers, once for each path, where readers of the cache find it. */
 export interface References {
   /** @throws NicheError when that cannot be said: what storage throws, `upstream-unavailable` */
-  locate(path: string): Promise<Whereabouts>;
+  locate(path: string): Promise<ReferenceLocation>;
 }
 
 interface ReferencesOptions {
@@ -30,7 +30,7 @@ const maxUpstreamFailures = 3;
 
 export function createReferences(options: ReferencesOptions): References {
   const { reader, upstreams, storeDir, blocked } = options;
-  const known = new Map<string, Promise<Whereabouts>>();
+  const known = new Map<string, Promise<ReferenceLocation>>();
   let failuresInRow = 0;
   let lastFailure: NicheError | undefined;
 
@@ -65,7 +65,7 @@ export function createReferences(options: ReferencesOptions): References {
     }
   }
 
-  async function find(path: string): Promise<Whereabouts> {
+  async function find(path: string): Promise<ReferenceLocation> {
     const why = await faultHere(path);
     if (why === null) return { at: 'here' };
     return (await isUpstream(path)) ? { at: 'upstream' } : { at: null, why };

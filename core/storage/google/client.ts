@@ -33,7 +33,7 @@ export interface GoogleRequest extends Omit<HttpRequest, 'url' | 'headers' | 'si
   readonly also?: readonly number[];
 }
 
-interface Attempt<T> {
+interface RetriedRequest<T> {
   /** What is done, on what: `reading "nar/…" in gs://…`. */
   readonly action: string;
   readonly signal?: AbortSignal | undefined;
@@ -51,7 +51,7 @@ export interface GoogleSession {
    */
   at(key: string): string;
   /** Sends requests no faster than the storage takes them, again where that may help. */
-  run<T>(request: Attempt<T>): Promise<T>;
+  run<T>(request: RetriedRequest<T>): Promise<T>;
   /** The project that the credentials are of, which a new bucket will belong to. */
   project(): Promise<string | undefined>;
 }

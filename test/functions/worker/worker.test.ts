@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createLocalPublisher } from '../../../core/cache/publish/local-publisher.ts';
-import type { Published } from '../../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../../core/cache/publish/publisher.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { createWorker } from '../../../functions/worker/worker.ts';
 import type { Worker, WorkerEvent, WorkerOptions } from '../../../functions/worker/worker.ts';
@@ -15,7 +15,7 @@ import type { BucketHooks } from '../../support/buckets/memory-bucket.ts';
 
 interface Running {
   readonly worker: Worker;
-  readonly published: Published[];
+  readonly published: PublishResult[];
   readonly events: WorkerEvent[];
   readonly stop: () => Promise<void>;
 }
@@ -25,7 +25,7 @@ function start(
   hooks: BucketHooks = {},
   options: Partial<WorkerOptions> = {},
 ): Running {
-  const published: Published[] = [];
+  const published: PublishResult[] = [];
   const events: WorkerEvent[] = [];
   const worker = createWorker({
     open: (onEnded) =>

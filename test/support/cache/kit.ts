@@ -14,7 +14,7 @@ import { formatManifest } from '../../../core/cache/manifest.ts';
 import type { StagingEncoding } from '../../../core/cache/manifest.ts';
 import { createPublisher } from '../../../core/cache/publish/publisher.ts';
 import type {
-  Published,
+  PublishResult,
   Publisher,
   PublisherOptions,
 } from '../../../core/cache/publish/publisher.ts';
@@ -96,7 +96,7 @@ export interface TestCache {
     options?: { readonly id?: BatchId; readonly encoding?: StagingEncoding },
   ): Promise<BatchId>;
   /** Publishes the batch and then whatever that wakes. */
-  publish(id: BatchId, publisher?: Publisher): Promise<Published[]>;
+  publish(id: BatchId, publisher?: Publisher): Promise<PublishResult[]>;
   sweep(publisher?: Publisher): Promise<SweepReport>;
   /** The receipt that holds for the path, or for a whole batch by its number. */
   receipt(upload: string, subject: PathInfo | number): Promise<Receipt | null>;
@@ -191,9 +191,9 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
       });
     },
     async publish(id, by = publisher()) {
-      const published = await by.publish(id);
+      const published = await by.publishBatch(id);
       for (let waiting = wakes.shift(); waiting; waiting = wakes.shift()) {
-        const resumed = await by.resume(waiting);
+        const resumed = await by.resumePath(waiting);
         if (resumed) published.push(resumed);
       }
       return published;

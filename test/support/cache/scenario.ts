@@ -158,14 +158,14 @@ export async function runProcess(
   async function resumeWoken(): Promise<void> {
     for (let next = wakes.shift(); next; next = wakes.shift()) {
       const waiting = next;
-      await attempt(() => publisher.resume(waiting));
+      await attempt(() => publisher.resumePath(waiting));
     }
   }
 
   try {
     await resumeWoken();
     for (const id of events) {
-      await attempt(() => publisher.publish(id));
+      await attempt(() => publisher.publishBatch(id));
       await resumeWoken();
     }
   } catch (error) {

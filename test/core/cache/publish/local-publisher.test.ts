@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { manifestKey, pendingPrefix } from '../../../../core/cache/layout.ts';
 import { createLocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
 import type { LocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
-import type { Published } from '../../../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../../../core/cache/publish/publisher.ts';
 import { newUploadId } from '../../../../core/cache/upload-id.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
@@ -20,8 +20,8 @@ const user = await testPath('user', { references: [base] });
 function open(
   cache: TestCache,
   hooks: BucketHooks = {},
-): { publisher: LocalPublisher; published: Published[]; writes: string[] } {
-  const published: Published[] = [];
+): { publisher: LocalPublisher; published: PublishResult[]; writes: string[] } {
+  const published: PublishResult[] = [];
   const writes: string[] = [];
   const noted: BucketHooks = {
     before: async (operation, key) => {

@@ -55,10 +55,10 @@ async function raceOf(cache: TestCache, second: (hooks: object) => Publisher): P
     before: async (operation: string, key: string) => {
       if (operation !== 'put' || !isNarInfo(key) || !isFirst) return;
       isFirst = false;
-      await rival.publish(one);
+      await rival.publishBatch(one);
     },
   });
-  await late.publish(other);
+  await late.publishBatch(other);
 }
 
 describe('I1 fails', () => {
@@ -122,7 +122,7 @@ describe('I2 fails', () => {
           ...cache.public,
           // Another path with the hash of `a` is published at the worst moment.
           async createInOrder(objects) {
-            await cache.publisher().publish(rival);
+            await cache.publisher().publishBatch(rival);
             if (stops) return (await cache.public.createInOrder?.(objects)) ?? [];
             const puts = objects.map(({ key, body }) =>
               cache.public.put(key, body, { ifAbsent: true }),
@@ -181,7 +181,8 @@ describe('I4 fails', () => {
         hooks: {
           // The reference is published at the worst moment: the marker is not there yet.
           before: async (operation, key) => {
-            if (operation === 'put' && key.startsWith('waiting/')) await rival.publish(reference);
+            if (operation === 'put' && key.startsWith('waiting/'))
+              await rival.publishBatch(reference);
           },
           after: (operation, key) => {
             isParked ||= operation === 'put' && key.startsWith('waiting/');
@@ -227,7 +228,7 @@ describe('I4 fails', () => {
     const cache = createTestCache(none);
     const dependent = await cache.stage([b]);
     await cache.publish(dependent);
-    await cache.publisher().publish(await cache.stage([a]));
+    await cache.publisher().publishBatch(await cache.stage([a]));
     assert.equal(cache.wakes.splice(0).length, 1);
     assert.equal((await cache.receipt(dependent.upload, b.info))?.status, 'waiting');
     await cache.sweep();
@@ -238,7 +239,7 @@ describe('I4 fails', () => {
     const cache = createTestCache(none);
     const id = await cache.stage([a]);
     const publisher = cache.publisher({ hooks: crashAtWrite(2, 'before') });
-    await assert.rejects(publisher.publish(id));
+    await assert.rejects(publisher.publishBatch(id));
     assert.equal(await cache.receipt(id.upload, a.info), null);
     cache.advance(3_600_000);
     await cache.sweep();

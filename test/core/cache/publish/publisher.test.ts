@@ -124,7 +124,7 @@ describe('publishing a batch', () => {
         },
       },
     });
-    assert.deepEqual(await late.publish(id), []);
+    assert.deepEqual(await late.publishBatch(id), []);
     assert.ok(isRefused);
     assert.equal((await cache.receipt(id.upload, info))?.code, 'malformed-nar');
     assert.equal((await listKeys(cache.private, 'receipts/')).length, 1);

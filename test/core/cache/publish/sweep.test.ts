@@ -37,7 +37,7 @@ describe('the sweep', () => {
       assert.notEqual(await cache.private.head(marker), null);
       if (loseMarker) await cache.private.delete([marker]);
       // Published by a process whose wake-ups are lost.
-      await cache.publisher().publish(await cache.stage([glibc]));
+      await cache.publisher().publishBatch(await cache.stage([glibc]));
       cache.wakes.length = 0;
       const report = await cache.sweep();
       assert.equal(report.published[0]?.outcome.status, 'published');
@@ -95,7 +95,7 @@ describe('the sweep', () => {
     const cache = createTestCache();
     const id = await cache.stage([hello]);
     await cache.publish(id);
-    await cache.publisher().publish(await cache.stage([glibc]));
+    await cache.publisher().publishBatch(await cache.stage([glibc]));
     cache.advance(30 * dayMs);
     const fresh = await cache.stage([await testPath('other')]);
     await cache.sweep();
@@ -168,10 +168,10 @@ describe('the sweep', () => {
     const publisher = cache.publisher();
     const failing: typeof publisher = {
       ...publisher,
-      publish: (id) =>
+      publishBatch: (id) =>
         id.upload === bad.upload
           ? Promise.reject(new Error('this batch fails'))
-          : publisher.publish(id),
+          : publisher.publishBatch(id),
     };
     await assert.rejects(cache.sweep(failing), /this batch fails/);
     assert.equal((await cache.receipt(good.upload, glibc.info))?.status, 'published');

@@ -17,7 +17,7 @@ describe('a publisher whose time is limited', () => {
       null,
     );
     const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 100 });
-    const [published] = await publisher.publish(id);
+    const [published] = await publisher.publishBatch(id);
     assert.equal(published?.outcome.code, 'too-large');
     assert.match(published.outcome.message ?? '', /at most 800 bytes/);
     assert.equal(maxBytesWithin(10_000, 100), 800);
@@ -35,12 +35,12 @@ describe('a publisher whose time is limited', () => {
     for (let calls = 0; calls < 2; calls += 1) {
       let leftMs = 10_000;
       const timeLeftMs = (): number => (leftMs -= 9_000);
-      await assert.rejects(limited().publish(id, { timeLeftMs }), { code: 'out-of-time' });
+      await assert.rejects(limited().publishBatch(id, { timeLeftMs }), { code: 'out-of-time' });
       // What stops in order is no death: the batch is not handled with care after it.
       assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
       cache.advance(60_000);
     }
-    const results = await limited().publish(id);
+    const results = await limited().publishBatch(id);
     assert.deepEqual(
       results.map(({ outcome }) => outcome.status),
       ['exists', 'exists', 'published'],
@@ -60,7 +60,7 @@ describe('a publisher whose time is limited', () => {
     const handled: string[][] = [];
     for (let calls = 0; calls < 5; calls += 1) {
       try {
-        const results = await publisher.publish(id, { timeLeftMs: () => 10_000 });
+        const results = await publisher.publishBatch(id, { timeLeftMs: () => 10_000 });
         handled.push(results.map(({ outcome }) => outcome.status));
         break;
       } catch (error) {
@@ -90,7 +90,7 @@ describe('how a batch came to be known', () => {
       at: '2026-01-01T00:00:00.000Z',
     } as const;
     const publisher = cache.publisher();
-    await publisher.publish(await cache.stage([tool]), { origin });
+    await publisher.publishBatch(await cache.stage([tool]), { origin });
     await cache.publish(await cache.stage([library]), publisher);
     assert.deepEqual(
       (await auditRecords(cache)).map((record) => record.origin),

@@ -287,11 +287,11 @@ describe('a publisher', () => {
         before: async (operation, key) => {
           if (operation !== 'put' || !key.startsWith('receipts/') || !isFirst) return;
           isFirst = false;
-          await cache.publisher().publish(staged);
+          await cache.publisher().publishBatch(staged);
         },
       },
     });
-    await slow.publish(staged);
+    await slow.publishBatch(staged);
     const keys = await keysOf(cache);
     assert.deepEqual(keys.map((key) => key.split('.').at(-2)).sort(), ['exists', 'published']);
     for (const { info } of [library, tool]) {
@@ -304,7 +304,7 @@ describe('a publisher', () => {
     const staged = await cache.stage([library, tool]);
     const crash = crashAtWrite(1, 'before', new Set(['delete'] as const));
     const doomed = cache.publisher({ hooks: crash });
-    await assert.rejects(doomed.publish(staged), CrashError);
+    await assert.rejects(doomed.publishBatch(staged), CrashError);
     assert.equal((await keysOf(cache)).length, 1);
     assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');
     // Where something died each path is handled, and told of, by itself.
@@ -328,9 +328,9 @@ describe('a publisher', () => {
     const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 1000 });
     const staged = await cache.stage([...small, large]);
     const call = { timeLeftMs: () => 10_000 };
-    await assert.rejects(publisher.publish(staged, call), { code: 'out-of-time' });
+    await assert.rejects(publisher.publishBatch(staged, call), { code: 'out-of-time' });
     assert.equal((await keysOf(cache)).length, 1);
-    const last = await publisher.publish(staged, call);
+    const last = await publisher.publishBatch(staged, call);
     assert.deepEqual(
       last.map(({ path, outcome }) => [path, outcome.status]),
       [[large.info.path, 'published']],
