@@ -3,7 +3,8 @@ import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 
 import packageJson from '../package.json' with { type: 'json' };
-import { fileError, isErrno } from '../core/storage/file/errors.ts';
+import { fileError } from '../core/storage/file/errors.ts';
+import { isErrno } from '../core/util/errno.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBlock } from './commands/block.ts';
 import { addBuild, addExec } from './commands/build.ts';

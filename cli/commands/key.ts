@@ -15,7 +15,7 @@ import {
 } from '../../core/nix/keys.ts';
 import { formatSignerSpec, parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
-import { isErrno } from '../../core/storage/file/errors.ts';
+import { isErrno } from '../../core/util/errno.ts';
 import { nameCache, normalizeCacheUrl, sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../secrets/identities.ts';

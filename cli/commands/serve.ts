@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
-import { deniedIsAbsent } from '../../core/cache/denied-as-missing.ts';
+import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
@@ -69,7 +69,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
   keysOf(named, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
-    reader: deniedIsAbsent(reader),
+    reader: deniedAsMissing(reader),
     host: flags.host,
     port: flags.port,
     onRequest: (access) => {

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { nonEmpty } from '../environment.ts';
 import type { Environment } from '../environment.ts';
-import { splitWords } from '../../core/util/split-words.ts';
+import { splitWords } from '../../core/util/shell.ts';
 
 const prefix = 'niche-edit-';
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;

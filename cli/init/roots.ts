@@ -7,9 +7,10 @@ import type { Command } from 'commander';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { fileError, isErrno } from '../../core/storage/file/errors.ts';
+import { fileError } from '../../core/storage/file/errors.ts';
+import { isErrno } from '../../core/util/errno.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
-import { storagePlace, triedUrl } from '../../core/storage/open-provision.ts';
+import { openProvisioner, probeConditionalWrites } from '../../core/storage/open-provision.ts';
 import type { Context } from '../context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 
@@ -62,7 +63,7 @@ export async function prepareRoots(
   const openWith = (at: string): OpenOptions => ({
     credentials: environmentCredentials(at, context.env),
   });
-  const place = storagePlace(url, openWith(url));
+  const place = openProvisioner(url, openWith(url));
   const substituter = flags.substituter ?? place.publicUrl;
   if (substituter === null) {
     throw new NicheError(
@@ -72,15 +73,15 @@ export async function prepareRoots(
     );
   }
   const privateUrl = flags.private ?? place.privateUrl;
-  const privatePlace = storagePlace(privateUrl, openWith(privateUrl));
+  const privatePlace = openProvisioner(privateUrl, openWith(privateUrl));
   if (flags.create) {
     const { notPublic } = await place.create(true);
     await privatePlace.create(false);
     if (notPublic !== undefined) context.stderr.write(`niche: ${notPublic}\n`);
   }
   return {
-    storage: await triedUrl(place, openWith(url)),
-    private: await triedUrl(privatePlace, openWith(privateUrl)),
+    storage: await probeConditionalWrites(place, openWith(url)),
+    private: await probeConditionalWrites(privatePlace, openWith(privateUrl)),
     substituter,
   };
 }
@@ -99,7 +100,7 @@ export async function whyUnreadable({ storage, substituter }: RootUrls): Promise
   } catch (error) {
     why = messageOf(error);
   }
-  const { publicAdvice } = storagePlace(storage);
+  const { publicAdvice } = openProvisioner(storage);
   return `readers without credentials cannot read ${substituter} (${why}): ${publicAdvice}`;
 }
 

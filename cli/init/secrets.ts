@@ -15,7 +15,7 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { AzureCredentials } from '../../core/storage/credentials.ts';
-import { storagePlace } from '../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../core/storage/open-provision.ts';
 import type { Context } from '../context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 import { keyringOf } from '../secrets/identities.ts';
@@ -98,7 +98,9 @@ async function makeCredentials(
     uploadCredentials === false || uploadRole !== undefined || unsafeShareSigningKey;
   if (isUnwanted || privateUrl.startsWith('file:')) return null;
   const expires = new Date(Date.now() + uploadDays * 86_400_000);
-  const place = storagePlace(privateUrl, { credentials: environmentCredentials(privateUrl, env) });
+  const place = openProvisioner(privateUrl, {
+    credentials: environmentCredentials(privateUrl, env),
+  });
   const credentials = await place.createUploadCredentials(expires);
   return credentials === null ? null : { credentials, expires };
 }
@@ -167,5 +169,5 @@ another there before, with niche config edit.`;
 some into ${privateDocument.key}: niche config edit, or init with --upload-credentials. They should be
 allowed to create objects under staging/, never to overwrite or delete, and to list and get
 receipts/; nothing else. Here that is:
-  ${storagePlace(config.private).uploadRights}`;
+  ${openProvisioner(config.private).uploadRights}`;
 }

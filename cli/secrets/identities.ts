@@ -13,7 +13,7 @@ import type { SshPrivateKey } from '../../core/secrets/ssh-key.ts';
 import type { Context } from '../context.ts';
 import { homeOf, nonEmpty } from '../environment.ts';
 import type { Environment } from '../environment.ts';
-import { splitWords } from '../../core/util/split-words.ts';
+import { splitWords } from '../../core/util/shell.ts';
 
 /**
  * The identities of whoever runs niche, found where `sops` finds them (getsops.io/docs, “Encrypting

@@ -5,7 +5,7 @@ import type { OpenCache } from '../../core/cache/open.ts';
 import { openSigningSecret } from '../../core/cache/keys/signing-secret.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { formatPublicKey, parseSecretKey } from '../../core/nix/keys.ts';
-import { isErrno } from '../../core/storage/file/errors.ts';
+import { isErrno } from '../../core/util/errno.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Signer } from '../../core/signing/signer.ts';
 import type { Context } from '../context.ts';

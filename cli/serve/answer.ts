@@ -5,7 +5,7 @@ import { readConfig } from '../../core/cache/config.ts';
 import { cacheControlOf, contentTypeOf } from '../../core/cache/layout.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { ObjectInfo, StoredObject } from '../../core/storage/bucket.ts';
-import type { ObjectReader } from '../../core/storage/http/reader.ts';
+import type { ObjectReader } from '../../core/storage/bucket.ts';
 import type { ByteRange } from '../../core/storage/range.ts';
 import { etagOf, isUnchanged, requestedRange } from './conditions.ts';
 import { landingText } from './landing.ts';

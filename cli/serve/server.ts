@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 
 import { isNicheError, toError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
-import type { ObjectReader } from '../../core/storage/http/reader.ts';
+import type { ObjectReader } from '../../core/storage/bucket.ts';
 import { answer, answerFailure } from './answer.ts';
 
 interface ServeOptions {

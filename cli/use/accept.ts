@@ -9,7 +9,7 @@ import { parsePublicKey, verifyFingerprint } from '../../core/nix/keys.ts';
 import { parseNarInfo } from '../../core/nix/narinfo.ts';
 import { parseStorePath, storeHash } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import type { ObjectReader } from '../../core/storage/http/reader.ts';
+import type { ObjectReader } from '../../core/storage/bucket.ts';
 import { isKey } from '../../core/storage/keys.ts';
 import type { CacheEntry } from './nix-conf.ts';
 import { hasUrl } from './reader-nix.ts';

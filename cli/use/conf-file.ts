@@ -3,7 +3,7 @@ import { lstat, mkdir, open, readFile, readlink, rename, rm, unlink } from 'node
 import path from 'node:path';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { isErrno } from '../../core/storage/file/errors.ts';
+import { isErrno } from '../../core/util/errno.ts';
 import { homeOf, nonEmpty } from '../environment.ts';
 import type { Environment } from '../environment.ts';
 

@@ -4,7 +4,7 @@ import { NicheError, messageOf, quote } from '../errors.ts';
 import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';
 import { parsePublicKey } from '../nix/keys.ts';
 import { shellWord } from '../util/shell.ts';
-import type { ObjectReader } from '../storage/http/reader.ts';
+import type { ObjectReader } from '../storage/bucket.ts';
 import { configKey } from './layout.ts';
 import { readText } from './objects.ts';
 

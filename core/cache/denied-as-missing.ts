@@ -1,6 +1,6 @@
 import { isNicheError } from '../errors.ts';
 import type { RequestOptions } from '../storage/bucket.ts';
-import type { ObjectReader } from '../storage/http/reader.ts';
+import type { ObjectReader } from '../storage/bucket.ts';
 import { cacheInfoKey } from './layout.ts';
 
 /**
@@ -8,7 +8,7 @@ import { cacheInfoKey } from './layout.ts';
  * for an absent key to whoever may not list. It is believed once `nix-cache-info` has been read, which
  * shows that the credentials are good for the cache. NARs and documents that must be there stay denied.
  */
-export function deniedIsAbsent(reader: ObjectReader): ObjectReader {
+export function deniedAsMissing(reader: ObjectReader): ObjectReader {
   let readable: Promise<boolean> | undefined;
 
   async function unlessAbsent<T>(

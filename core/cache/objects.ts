@@ -1,7 +1,7 @@
 import { NicheError } from '../errors.ts';
 import { maxDocumentBytes } from '../limits.ts';
 import type { Bucket, ObjectInfo, PutOptions, PutOutcome } from '../storage/bucket.ts';
-import type { ObjectReader } from '../storage/http/reader.ts';
+import type { ObjectReader } from '../storage/bucket.ts';
 import { cacheControlOf, contentTypeOf } from './layout.ts';
 
 /**
@@ -79,7 +79,7 @@ export async function createObject(
  * {@link createObject} for what no promise depends on: a loss of power may take it, or leave it
  * damaged.
  */
-export async function createCourtesy(
+export async function createBestEffort(
   bucket: Bucket,
   key: string,
   body: Uint8Array | string,

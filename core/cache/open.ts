@@ -4,7 +4,7 @@ import type { Identity } from '../secrets/recipient.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http/reader.ts';
-import type { ObjectReader } from '../storage/http/reader.ts';
+import type { ObjectReader } from '../storage/bucket.ts';
 import { openBucket } from '../storage/open.ts';
 import { reachedAs } from '../storage/s3/url.ts';
 import { readConfig } from './config.ts';

@@ -6,7 +6,7 @@ import { parseNarInfo } from '../nix/narinfo.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
-import type { ObjectReader } from '../storage/http/reader.ts';
+import type { ObjectReader } from '../storage/bucket.ts';
 import { narInfoKey } from './layout.ts';
 import { readObject } from './objects.ts';
 

@@ -2,8 +2,8 @@ import type { KMSClient, KMSClientConfig } from '@aws-sdk/client-kms';
 
 import { NicheError, messageOf } from '../errors.ts';
 import { formatPublicKey, formatSignature, parsePublicKey } from '../nix/keys.ts';
-import { createPace } from '../util/retry.ts';
-import type { Failure, Pace } from '../util/retry.ts';
+import { createRetrier } from '../util/retry.ts';
+import type { Failure, Retrier } from '../util/retry.ts';
 import type * as SdkModule from './aws-kms-sdk.ts';
 import type { Signer } from './signer.ts';
 
@@ -40,7 +40,7 @@ export interface AwsKmsOptions {
   readonly client?: KMSClient | undefined;
   readonly config?: KMSClientConfig | undefined;
   /** How requests are repeated; of one's own, since KMS throttles by account and key. */
-  readonly pace?: Pace | undefined;
+  readonly retrier?: Retrier | undefined;
 }
 
 /**
@@ -51,7 +51,7 @@ export interface AwsKmsOptions {
  * @see https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html
  */
 export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
-  const pace = options.pace ?? createPace({ maxConcurrency: 16 });
+  const pace = options.retrier ?? createRetrier({ maxConcurrency: 16 });
   let opened: Promise<Sdk> | undefined;
 
   async function open(): Promise<Sdk> {

@@ -3,8 +3,8 @@ import type { KeyObject } from 'node:crypto';
 
 import { NicheError, messageOf } from '../errors.ts';
 import { formatPublicKey, formatSignature, parsePublicKey } from '../nix/keys.ts';
-import { createPace } from '../util/retry.ts';
-import type { Failure, Pace } from '../util/retry.ts';
+import { createRetrier } from '../util/retry.ts';
+import type { Failure, Retrier } from '../util/retry.ts';
 import { crc32c } from '../util/crc32c.ts';
 import type { Signer } from './signer.ts';
 
@@ -35,7 +35,7 @@ export interface GcpKmsOptions {
   /** @default https://cloudkms.googleapis.com */
   readonly endpoint?: string | undefined;
   /** How requests are repeated; of one's own, since KMS throttles by project. */
-  readonly pace?: Pace | undefined;
+  readonly pace?: Retrier | undefined;
 }
 
 /** As much of google-auth-library's `AuthClient` as is used. */
@@ -62,7 +62,7 @@ const timeoutMs = 10_000;
  */
 export function openGcpKms(options: GcpKmsOptions = {}): GcpKms {
   const { endpoint = 'https://cloudkms.googleapis.com' } = options;
-  const pace = options.pace ?? createPace({ maxConcurrency: 16 });
+  const pace = options.pace ?? createRetrier({ maxConcurrency: 16 });
   let opened: Promise<RequestClient> | undefined;
 
   async function open(): Promise<RequestClient> {

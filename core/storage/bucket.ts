@@ -58,6 +58,9 @@ export interface Bucket {
   sweepUploads?(prefix: string, olderThan: Date): Promise<number>;
 }
 
+/** What can be read: a {@link Bucket}, or a cache over HTTP. */
+export type ObjectReader = Pick<Bucket, 'url' | 'head' | 'get'>;
+
 /** What a storage can promise; callers ask before they rely on it. */
 export interface BucketCapabilities {
   /** `put` honours `ifAbsent` atomically: of racing writers exactly one creates. */

@@ -1,18 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { NicheError, isNicheError, quote } from '../errors.ts';
-import { azurePlace } from './azure/provision.ts';
+import { azureProvisioner } from './azure/provision.ts';
 import { parseAzureUrl } from './azure/url.ts';
 import type { Bucket } from './bucket.ts';
 import type { AzureCredentials, OpenOptions } from './credentials.ts';
-import { googlePlace } from './google/provision.ts';
+import { googleProvisioner } from './google/provision.ts';
 import { parseGoogleUrl } from './google/url.ts';
 import { openBucket } from './open.ts';
-import { s3Place } from './s3/provision.ts';
+import { s3Provisioner } from './s3/provision.ts';
 import { partBytes } from './s3/multipart-upload.ts';
 import { parseS3Url } from './s3/url.ts';
 
 /** What has to be known of a storage to put a new cache there. */
-export interface StoragePlace {
+export interface StorageProvisioner {
   /** In one form. */
   readonly url: string;
   /** Where readers without credentials find it; null where only the provider's console tells. */
@@ -30,31 +30,31 @@ export interface StoragePlace {
    * @returns null where whoever runs the storage has to make them
    */
   createUploadCredentials(expires: Date): Promise<AzureCredentials | null>;
-  /** Whether it is known which conditional writes it honours; else {@link triedUrl} finds out. */
+  /** Whether it is known which conditional writes it honours; else {@link probeConditionalWrites} finds out. */
   readonly isCertain: boolean;
   /** What its URL says of them. */
-  readonly stated?: Conditional | undefined;
+  readonly stated?: ConditionalWrites | undefined;
   /** Its URL, saying so. */
-  withConditions(conditional: Conditional): string;
+  withConditions(conditional: ConditionalWrites): string;
   /** Makes the bucket if there is none, and lets everyone read it where the provider allows that. */
-  create(isPublic: boolean): Promise<CreatedPlace>;
+  create(isPublic: boolean): Promise<ProvisionedBucket>;
 }
 
-export interface CreatedPlace {
+export interface ProvisionedBucket {
   readonly isNew: boolean;
   /** Why it is not readable for everyone, where it should be. */
   readonly notPublic?: string;
 }
 
 /** Which writes a storage makes conditional on what is there: all, single ones, none. */
-export type Conditional = 'yes' | 'put' | 'no';
+export type ConditionalWrites = 'yes' | 'put' | 'no';
 
 /**
  * The place at `url`, as `s3://acme`.
  *
  * @throws NicheError `invalid-url`, also for kinds of storage in which niche makes no cache
  */
-export function storagePlace(url: string, options: OpenOptions = {}): StoragePlace {
+export function openProvisioner(url: string, options: OpenOptions = {}): StorageProvisioner {
   const place = places.find(({ scheme }) => url.startsWith(scheme));
   if (place) return place.open(url, options);
   throw new NicheError(
@@ -68,11 +68,11 @@ export function storagePlace(url: string, options: OpenOptions = {}): StoragePla
 
 const places: readonly {
   readonly scheme: string;
-  readonly open: (url: string, options: OpenOptions) => StoragePlace;
+  readonly open: (url: string, options: OpenOptions) => StorageProvisioner;
 }[] = [
-  { scheme: 's3://', open: (url, options) => s3Place(parseS3Url(url), options) },
-  { scheme: 'azure://', open: (url, options) => azurePlace(parseAzureUrl(url), options) },
-  { scheme: 'gs://', open: (url, options) => googlePlace(parseGoogleUrl(url), options) },
+  { scheme: 's3://', open: (url, options) => s3Provisioner(parseS3Url(url), options) },
+  { scheme: 'azure://', open: (url, options) => azureProvisioner(parseAzureUrl(url), options) },
+  { scheme: 'gs://', open: (url, options) => googleProvisioner(parseGoogleUrl(url), options) },
 ];
 
 /**
@@ -81,7 +81,10 @@ const places: readonly {
  *
  * @throws NicheError `usage` where the URL says more than the server does, and what storage throws
  */
-export async function triedUrl(place: StoragePlace, options: OpenOptions = {}): Promise<string> {
+export async function probeConditionalWrites(
+  place: StorageProvisioner,
+  options: OpenOptions = {},
+): Promise<string> {
   const { stated, url } = place;
   if (place.isCertain) return url;
   const found = await probeConditions(openBucket(place.withConditions('yes'), options));
@@ -96,10 +99,10 @@ export async function triedUrl(place: StoragePlace, options: OpenOptions = {}): 
   );
 }
 
-const byStrength: readonly Conditional[] = ['no', 'put', 'yes'];
+const byStrength: readonly ConditionalWrites[] = ['no', 'put', 'yes'];
 
 /** Tries each kind of write with a condition that does not hold. Leaves nothing. */
-async function probeConditions(bucket: Bucket): Promise<Conditional> {
+async function probeConditions(bucket: Bucket): Promise<ConditionalWrites> {
   const key = `niche-probe-${randomUUID()}`;
   await bucket.put(key, probe);
   try {
@@ -110,7 +113,7 @@ async function probeConditions(bucket: Bucket): Promise<Conditional> {
 }
 
 /** @param key of an object that is there */
-async function probeWith(bucket: Bucket, key: string): Promise<Conditional> {
+async function probeWith(bucket: Bucket, key: string): Promise<ConditionalWrites> {
   const create = { ifAbsent: true };
   const isHeeded = await isRefused(async () => bucket.put(key, probe, create));
   if (!isHeeded || (await bucket.replace(key, probe, '"0"')) !== 'changed') return 'no';

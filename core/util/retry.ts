@@ -15,7 +15,7 @@ export interface Failure {
   readonly error: Error;
 }
 
-export interface PaceOptions {
+export interface RetryOptions {
   /** Requests under way at once while nothing goes wrong. @default 64 */
   readonly maxConcurrency?: number;
   /** Attempts at one request, the first included, unless it is throttled. @default 5 */
@@ -29,7 +29,7 @@ export interface PaceOptions {
 }
 
 /** Sends requests to one storage no faster than it takes them. */
-export interface Pace {
+export interface Retrier {
   /**
    * Runs `attempt`, again where `explain` says that it may help. An attempt must not wait for
    * another `run`: each would hold the place that the other needs.
@@ -37,12 +37,12 @@ export interface Pace {
    * @param action what is being done, as in "reading", for the message of an abort
    * @throws the `error` of the last failure; `aborted`
    */
-  run<T>(request: PacedRequest<T>): Promise<T>;
+  run<T>(request: RetriedRequest<T>): Promise<T>;
   /** Requests that may be under way at once by now. */
   readonly concurrency: number;
 }
 
-export interface PacedRequest<T> {
+export interface RetriedRequest<T> {
   readonly action: string;
   readonly attempt: () => Promise<T>;
   /** Judges what `attempt` threw. */
@@ -59,7 +59,7 @@ const cutEveryMs = 500;
  * multiplicative decrease, as TCP does). A throttled request is not a failed one: it is repeated
  * until `maxElapsedMs`, however often.
  */
-export function createPace(options: PaceOptions = {}): Pace {
+export function createRetrier(options: RetryOptions = {}): Retrier {
   const {
     maxConcurrency = 64,
     maxAttempts = 5,
@@ -98,7 +98,7 @@ export function createPace(options: PaceOptions = {}): Pace {
     limit = Math.max(1, limit / 2);
   }
 
-  async function once<T>({ attempt }: PacedRequest<T>): Promise<T> {
+  async function once<T>({ attempt }: RetriedRequest<T>): Promise<T> {
     await enter();
     try {
       const result = await attempt();

@@ -1,7 +1,7 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { createPace } from '../../core/util/retry.ts';
+import { createRetrier } from '../../core/util/retry.ts';
 import type { TaskQueue } from '../shared/deployment.ts';
 import { taskMessage } from '../shared/task.ts';
 import type * as SdkModule from './sqs-sdk.ts';
@@ -22,7 +22,7 @@ const maxRetrySeconds = 15 * 60;
  * @param client a ready one; else one is made on first use
  */
 export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
-  const pace = createPace({ maxConcurrency: 16 });
+  const pace = createRetrier({ maxConcurrency: 16 });
   let opened: Promise<Sdk> | undefined;
 
   async function open(): Promise<Sdk> {

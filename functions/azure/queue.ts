@@ -1,7 +1,7 @@
 import type { QueueClient } from '@azure/storage-queue';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { createPace } from '../../core/util/retry.ts';
+import { createRetrier } from '../../core/util/retry.ts';
 import type { Failure } from '../../core/util/retry.ts';
 import type { TaskQueue } from '../shared/deployment.ts';
 import { taskMessage } from '../shared/task.ts';
@@ -17,7 +17,7 @@ export interface QueuePlace {
 /** Methods throw NicheError `storage-unavailable`, `storage-denied`. */
 export function openStorageQueue(place: QueuePlace): TaskQueue {
   const { name, connectionString, serviceUrl = '' } = place;
-  const pace = createPace({ maxConcurrency: 16 });
+  const pace = createRetrier({ maxConcurrency: 16 });
   let opened: Promise<QueueClient> | undefined;
 
   async function open(): Promise<QueueClient> {

@@ -1,5 +1,5 @@
 import { NicheError, messageOf } from '../../core/errors.ts';
-import { createPace } from '../../core/util/retry.ts';
+import { createRetrier } from '../../core/util/retry.ts';
 import type { Failure } from '../../core/util/retry.ts';
 import type { TaskQueue } from '../shared/deployment.ts';
 import { taskMessage } from '../shared/task.ts';
@@ -35,7 +35,7 @@ const timeoutMs = 10_000;
 export function openTopic(topic: string, options: TopicOptions = {}): TaskQueue {
   const { emulator } = options;
   const base = emulator === undefined ? 'https://pubsub.googleapis.com' : `http://${emulator}`;
-  const pace = createPace({ maxConcurrency: 16 });
+  const pace = createRetrier({ maxConcurrency: 16 });
   let opened: Promise<RequestClient> | undefined;
 
   async function open(): Promise<RequestClient> {

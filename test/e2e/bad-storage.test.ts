@@ -22,24 +22,24 @@ interface Refusal {
 }
 
 const untrusted: Refusal = {
-  why: 'the server’s certificate is of no authority that this machine trusts',
-  hint: 'if it is one of your own, set NODE_EXTRA_CA_CERTS to the authority’s file, or NODE_USE_SYSTEM_CA=1 where the system has it; Nix’s setting for that is ssl-cert-file',
+  why: 'this machine does not trust the authority of the server’s certificate',
+  hint: 'for an authority of your own, set NODE_EXTRA_CA_CERTS to its file, or NODE_USE_SYSTEM_CA=1 if the system trusts it; for Nix, set ssl-cert-file',
 };
 const expired: Refusal = {
   why: 'the server’s certificate has expired (CERT_HAS_EXPIRED)',
-  hint: 'have it renewed; if it is good yet, this machine’s clock is wrong',
+  hint: 'renew the certificate; if it is still valid, set this machine’s clock',
 };
 const elsewhere: Refusal = {
-  why: 'the server’s certificate is for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
-  hint: 'name the server in the URL as its certificate does',
+  why: 'the server’s certificate is for another host name (ERR_TLS_CERT_ALTNAME_INVALID)',
+  hint: 'use a host name that the certificate contains',
 };
 const plain: Refusal = {
   why: 'that server does not speak TLS',
-  hint: 'if it is meant to be without, write http:// in place of https://',
+  hint: 'if it is a plain HTTP server, write http:// instead of https://',
 };
 const broken: Refusal = {
-  why: 'the server broke the connection off (',
-  hint: 'try again later; a server that speaks TLS is named with https://',
+  why: 'the server closed the connection (',
+  hint: 'try again later; for a server that speaks TLS, write https://',
 };
 
 /** On a machine that has nothing but `env`. */

@@ -3,7 +3,7 @@ import { after, describe, it } from 'node:test';
 import { ContainerSASPermissions } from '@azure/storage-blob';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure/driver.ts';
 import type { StorageCredentials } from '../../core/storage/credentials.ts';
-import { storagePlace, type StoragePlace } from '../../core/storage/open-provision.ts';
+import { openProvisioner, type StorageProvisioner } from '../../core/storage/open-provision.ts';
 import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
@@ -62,8 +62,8 @@ function access(): void {
 
   it('signs for clients what creates, lists and reads, until a day, and no more', async () => {
     const { server, container, owner, open } = await opened();
-    const at = (credentials: StorageCredentials): StoragePlace =>
-      storagePlace(server.url(container), { credentials });
+    const at = (credentials: StorageCredentials): StorageProvisioner =>
+      openProvisioner(server.url(container), { credentials });
     const expires = new Date(Date.now() + 3_600_000);
     const made = await at(server.credentials).createUploadCredentials(expires);
     assert.ok(made?.sas !== undefined);
@@ -160,7 +160,7 @@ function access(): void {
     t.after(() => proxy.stop());
     const bucket = openAzureBucket(server.url(container, proxy.url), {
       credentials: server.credentials,
-      pace: { maxAttempts: 2, firstBackoffMs: 1 },
+      retry: { maxAttempts: 2, firstBackoffMs: 1 },
     });
     /** One answer for the whole batch, which names no request of it. */
     const refused: Fault = {

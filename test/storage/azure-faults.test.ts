@@ -19,7 +19,11 @@ function behindFaults(): void {
       origin: server.origin,
       async open(through, idleTimeoutMs) {
         const url = server.url(await server.createContainer(), through);
-        return openAzureBucket(url, { credentials: server.credentials, idleTimeoutMs, pace });
+        return openAzureBucket(url, {
+          credentials: server.credentials,
+          idleTimeoutMs,
+          retry: pace,
+        });
       },
       denied: answer(403, 'AuthorizationPermissionMismatch'),
       throttled: answer(503, 'ServerBusy', { 'retry-after': '0' }),

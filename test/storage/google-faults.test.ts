@@ -19,7 +19,11 @@ function behindFaults(): void {
       origin: server.origin,
       async open(through, idleTimeoutMs) {
         const url = server.url(await server.createBucket(), through);
-        return openGoogleBucket(url, { credentials: { kind: 'anonymous' }, idleTimeoutMs, pace });
+        return openGoogleBucket(url, {
+          credentials: { kind: 'anonymous' },
+          idleTimeoutMs,
+          retry: pace,
+        });
       },
       denied: answer(403, 'forbidden'),
       throttled: answer(503, 'backendError', { 'retry-after': '0' }),

@@ -53,7 +53,7 @@ function onFakeGcs(): void {
     t.after(() => proxy.stop());
     const bucket = openGoogleBucket(server.url(name, proxy.url), {
       credentials: { kind: 'anonymous' },
-      pace: { maxAttempts: 2, firstBackoffMs: 1 },
+      retry: { maxAttempts: 2, firstBackoffMs: 1 },
     });
     const upload = await bucket.upload('object');
     await upload.write(patternBytes(partBytes + 10));

@@ -77,7 +77,7 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       const server = await started();
       const proxy = await startFaultProxy(server.endpoint);
       t.after(() => proxy.stop());
-      const bucket = open(server, await server.emptyUrl(proxy.url), { pace: quick });
+      const bucket = open(server, await server.emptyUrl(proxy.url), { retry: quick });
       const refusal = { status: 403, headers: xml, body: s3Error('AccessDenied') };
       proxy.inject(({ path }) =>
         /absent|niche\.json/.test(path) ? { kind: 'answer', ...refusal } : null,
@@ -98,7 +98,7 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       const server = await started();
       const proxy = await startFaultProxy(server.endpoint);
       t.after(() => proxy.stop());
-      const bucket = open(server, await server.emptyUrl(proxy.url), { pace: quick });
+      const bucket = open(server, await server.emptyUrl(proxy.url), { retry: quick });
       proxy.inject(() => ({
         kind: 'answer',
         status: 200,
@@ -112,7 +112,7 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       const server = await started();
       const proxy = await startFaultProxy(server.endpoint);
       t.after(() => proxy.stop());
-      const bucket = open(server, await server.emptyUrl(proxy.url), { pace: quick });
+      const bucket = open(server, await server.emptyUrl(proxy.url), { retry: quick });
       const isEnd = ({ method, path }: ProxiedRequest): boolean =>
         method === 'POST' && path.includes('uploadId=');
       const end = async (key: string, decide: Parameters<FaultProxy['inject']>[0]) => {
@@ -194,7 +194,7 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
           /running/,
         ],
       ] as const) {
-        const bucket = open(server, where, { credentials, pace: quick });
+        const bucket = open(server, where, { credentials, retry: quick });
         for (const attempt of [() => bucket.get('x'), () => bucket.put('x', Buffer.from('x'))]) {
           await assert.rejects(attempt, (error) => {
             assert.ok(isNicheError(error, code), String(error));
@@ -225,7 +225,7 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       return {
         origin: server.endpoint,
         async open(through, idleTimeoutMs) {
-          return open(server, await server.emptyUrl(through), { idleTimeoutMs, pace: quick });
+          return open(server, await server.emptyUrl(through), { idleTimeoutMs, retry: quick });
         },
         denied: { status: 403, headers: xml, body: s3Error('AccessDenied') },
         throttled: {

@@ -10,7 +10,7 @@ import { fromPlain, toPlain } from '../../secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../../secrets/json-tree.ts';
 import { describeFields } from '../../secrets/metadata.ts';
 import type { Identity } from '../../secrets/recipient.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import { privateConfigKey, signingKey } from '../layout.ts';
 import { readObjectInfo } from '../objects.ts';
 

@@ -1,7 +1,7 @@
 import { NicheError, quote } from '../../errors.ts';
 import { parseSecretKey } from '../../nix/keys.ts';
 import type { Identity } from '../../secrets/recipient.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import { openSecret, readSecret, signingDocument } from './documents.ts';
 
 /**

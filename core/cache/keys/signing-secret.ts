@@ -2,7 +2,7 @@ import { NicheError } from '../../errors.ts';
 import type { Identity } from '../../secrets/recipient.ts';
 import { secretKeySigner } from '../../signing/secret-key.ts';
 import type { Signer } from '../../signing/signer.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import { openSecret, publicKeysOf, readSecret, signingDocument } from './documents.ts';
 
 /**

@@ -7,7 +7,7 @@ import type { Bucket } from '../../storage/bucket.ts';
 import type { CacheConfig } from '../config.ts';
 import { listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
-import { createCourtesy } from '../objects.ts';
+import { createBestEffort } from '../objects.ts';
 import { findNarInfo } from '../presence.ts';
 
 /** What of a path is not in its narinfo: its NAR listing and its build log. */
@@ -60,10 +60,10 @@ export function createAttachmentStore(options: {
     lacking: async (claim, log) => of(await lackingListing(claim), log),
     async write(claim, { listing, log }) {
       if (listing !== null) {
-        await createCourtesy(bucket, listingKey(storeHash(claim.path)), listing);
+        await createBestEffort(bucket, listingKey(storeHash(claim.path)), listing);
       }
       if (log !== null && claim.deriver !== null) {
-        await createCourtesy(bucket, logKey(baseNameOf(claim.deriver, storeDir)), log);
+        await createBestEffort(bucket, logKey(baseNameOf(claim.deriver, storeDir)), log);
       }
     },
   };

@@ -1,6 +1,6 @@
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import type { BlockedPaths } from '../blocklist.ts';
 import { findNarInfo, isSame, isUnreadable } from '../presence.ts';
 import type { Presence } from '../presence.ts';

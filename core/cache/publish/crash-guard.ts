@@ -3,7 +3,7 @@ import { maxAttempts } from '../../limits.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { attemptsPrefix } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
-import { createCourtesy } from '../objects.ts';
+import { createBestEffort } from '../objects.ts';
 
 /**
  * Counts the attempts that died, so that a path which kills its publisher cannot do so for ever.
@@ -50,7 +50,7 @@ export function createAttempts(bucket: Bucket, options: AttemptsOptions): Attemp
   }
 
   async function marked<T>(key: string, attempt: () => Promise<T>): Promise<T> {
-    await createCourtesy(bucket, key, '');
+    await createBestEffort(bucket, key, '');
     let result: T;
     try {
       result = await attempt();

@@ -13,7 +13,7 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { batchReceiptKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
-import { createCourtesy, readText } from '../objects.ts';
+import { createBestEffort, readText } from '../objects.ts';
 import { receiptStatuses, writeReceipt } from './receipts.ts';
 import type { Outcome, Receipt } from './receipts.ts';
 
@@ -81,7 +81,7 @@ export async function writeReceipts(
     );
     const key = batchReceiptKey(id, randomBytes(8).toString('hex'), statuses);
     const body = JSON.stringify({ version: batchReceiptVersion, at, receipts: group });
-    await createCourtesy(bucket, key, body);
+    await createBestEffort(bucket, key, body);
   }
 }
 

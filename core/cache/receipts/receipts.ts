@@ -3,7 +3,7 @@ import type { NicheError, RejectionCode } from '../../errors.ts';
 import { maxNamedMissing } from '../../limits.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { receiptKey } from '../layout.ts';
-import { createCourtesy, readText } from '../objects.ts';
+import { createBestEffort, readText } from '../objects.ts';
 
 /** What became of a staged path, weakest first: the strongest receipt is the one that holds. */
 export const receiptStatuses = ['waiting', 'rejected', 'exists', 'published'] as const;
@@ -62,7 +62,7 @@ export async function writeReceipt(
   const body = receipt.missing
     ? { ...receipt, missing: receipt.missing.slice(0, maxNamedMissing) }
     : receipt;
-  await createCourtesy(bucket, receiptKey(upload, subject, receipt.status), JSON.stringify(body));
+  await createBestEffort(bucket, receiptKey(upload, subject, receipt.status), JSON.stringify(body));
 }
 
 /** Whether a receipt with the status `one` holds over one with `other`. */

@@ -4,7 +4,7 @@ import { formatListing, parseListing } from '../../nix/listing.ts';
 import type { NarListing } from '../../nix/listing.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import { isKey } from '../../storage/keys.ts';
 import { decompressZstd } from '../zstd/stream.ts';
 import { createFileTally } from '../nar/file-hash.ts';

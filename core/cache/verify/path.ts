@@ -1,7 +1,7 @@
 import { isNicheError, messageOf, quote } from '../../errors.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import type { Finding } from './finding.ts';
 import { narInfoKey } from '../layout.ts';
 import { findNarInfo, isUnreadable } from '../presence.ts';

@@ -1,7 +1,7 @@
 import { isNicheError, messageOf } from '../../errors.ts';
 import type { NicheError } from '../../errors.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import { findNarInfo, isUnreadable } from '../presence.ts';
 import { judgeSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';

@@ -3,7 +3,7 @@ import { isNicheError, messageOf } from '../../errors.ts';
 import { parseCacheInfo } from '../../nix/cache-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import type { ObjectReader } from '../../storage/http/reader.ts';
+import type { ObjectReader } from '../../storage/bucket.ts';
 import { readBlocked } from '../blocklist.ts';
 import type { Finding } from './finding.ts';
 import { auditPrefix, cacheInfoKey, parseNarInfoKey } from '../layout.ts';

@@ -13,7 +13,7 @@ import type * as Sdk from './sdk.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
 import type { StorageCredentials } from '../credentials.ts';
 import { assertKey } from '../keys.ts';
-import { createPace, type PaceOptions } from '../../util/retry.ts';
+import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import { createTransport, readAnswer } from '../http/transport.ts';
 
 export interface AzureOptions {
@@ -21,7 +21,7 @@ export interface AzureOptions {
   readonly credentials?: StorageCredentials | undefined;
   /** Else one is made on first use; its own retries should be off. */
   readonly client?: ContainerClient | undefined;
-  readonly pace?: PaceOptions | undefined;
+  readonly retry?: RetryOptions | undefined;
   /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
   readonly idleTimeoutMs?: number | undefined;
 }
@@ -64,7 +64,7 @@ const maxAnswerBytes = 32 * 2 ** 20;
 /** @throws NicheError `usage` for another storage's credentials */
 export function createAzureSession(location: AzureLocation, options: AzureOptions): AzureSession {
   const access = azureAccess(location, options.credentials);
-  const pace = createPace(options.pace);
+  const retrier = createRetrier(options.retry);
   const url = formatAzureUrl(location);
   let api: Promise<AzureApi> | undefined;
 
@@ -87,7 +87,7 @@ export function createAzureSession(location: AzureLocation, options: AzureOption
       return location.prefix + key;
     },
     run({ action, signal, attempt }) {
-      return pace.run({
+      return retrier.run({
         action,
         signal,
         attempt: async () => attempt(await (api ??= load())),

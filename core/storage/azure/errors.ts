@@ -1,5 +1,4 @@
 import { accountUrl, type AzureLocation } from './url.ts';
-import type { Verdict } from '../http/connection-failure.ts';
 import {
   isSkewed,
   judgeHttp,
@@ -8,6 +7,7 @@ import {
   toFailure,
   verdicts,
   type HttpFailure,
+  type Verdict,
 } from '../http/failure.ts';
 import type { Failure } from '../../util/retry.ts';
 

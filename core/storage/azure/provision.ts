@@ -3,10 +3,13 @@ import { isAzureError } from './errors.ts';
 import { createAzureSession, type AzureOptions, type AzureSession } from './client.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
 import { createUploadSignature } from './signature.ts';
-import type { CreatedPlace, StoragePlace } from '../open-provision.ts';
+import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
 
-/** {@link StoragePlace} of a container, or of a prefix of one. */
-export function azurePlace(location: AzureLocation, options: AzureOptions): StoragePlace {
+/** {@link StorageProvisioner} of a container, or of a prefix of one. */
+export function azureProvisioner(
+  location: AzureLocation,
+  options: AzureOptions,
+): StorageProvisioner {
   const session = createAzureSession(location, options);
   const { account, container, prefix } = location;
   return {
@@ -22,7 +25,7 @@ export function azurePlace(location: AzureLocation, options: AzureOptions): Stor
   };
 }
 
-async function createPublic(session: AzureSession): Promise<CreatedPlace> {
+async function createPublic(session: AzureSession): Promise<ProvisionedBucket> {
   const isNew = await create(session);
   try {
     await session.run({
@@ -43,7 +46,7 @@ async function createPublic(session: AzureSession): Promise<CreatedPlace> {
 }
 
 /** @throws NicheError `usage` for a container that everyone may read */
-async function createPrivate(session: AzureSession): Promise<CreatedPlace> {
+async function createPrivate(session: AzureSession): Promise<ProvisionedBucket> {
   const isNew = await create(session);
   const access = await session.run({
     action: `looking who may read ${session.url}`,

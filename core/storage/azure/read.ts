@@ -5,7 +5,7 @@ import type { AzureSession } from './client.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
-import { knownSize, readObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts';
 
 /** Blobs on a page of a listing; Azure's own limit. */
 const pageSize = 5000;
@@ -51,7 +51,7 @@ export async function getBlob(
   const { signal } = options;
   const name = session.at(key);
   const action = `reading ${quote(key)} in ${session.url}`;
-  return readObject(
+  return openObject(
     {
       key,
       action,

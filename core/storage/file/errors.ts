@@ -1,5 +1,6 @@
 import { getSystemErrorMessage } from 'node:util';
 import { isNicheError, messageOf, NicheError, type NicheErrorCode } from '../../errors.ts';
+import { errnoOf } from '../../util/errno.ts';
 
 /** Everything else is `storage-unavailable`: a disk or a server that fails may recover. */
 const codes: Readonly<Record<string, NicheErrorCode>> = {
@@ -27,11 +28,6 @@ const hints: Readonly<Record<string, string>> = {
   ENOTEMPTY: 'a folder is in the way of an object of that name',
 };
 
-/** Whether `error` is the operating system's, with one of `names`, as `ENOENT`. */
-export function isErrno(error: unknown, ...names: string[]): boolean {
-  return names.includes(errnoOf(error) ?? '');
-}
-
 /**
  * An operating system's error in the words of the Bucket contract.
  *
@@ -46,10 +42,6 @@ export function fileError(error: unknown, action: string): NicheError {
     `${action} failed: ${describe(error)}`,
     { cause: error, ...(hint === undefined ? {} : { hint }) },
   );
-}
-
-function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
 }
 
 /** Without the path in Node's own message: it is a file's, where the reader knows keys. */

@@ -1,6 +1,6 @@
 import { closeSync, constants, fdatasync, fsync, openSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { isErrno } from './errors.ts';
+import { isErrno } from '../../util/errno.ts';
 
 const fsyncLater = promisify(fsync);
 

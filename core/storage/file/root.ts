@@ -3,7 +3,8 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { NicheError, quote } from '../../errors.ts';
 import type { ObjectInfo } from '../bucket.ts';
-import { fileError, isErrno } from './errors.ts';
+import { fileError } from './errors.ts';
+import { isErrno } from '../../util/errno.ts';
 import { assertKey } from '../keys.ts';
 
 /** Holds what is being written: in the bucket's own file system, so that it can be linked. */

@@ -18,7 +18,8 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { NicheError, quote } from '../../errors.ts';
 import type { PutOutcome } from '../bucket.ts';
-import { fileError, isErrno } from './errors.ts';
+import { fileError } from './errors.ts';
+import { isErrno } from '../../util/errno.ts';
 import { objectInfo, temporaryFolder, type FileRoot } from './root.ts';
 import { syncFile, syncFolder } from './fsync.ts';
 

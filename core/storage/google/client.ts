@@ -5,7 +5,7 @@ import type { GoogleCredentials, StorageCredentials } from '../credentials.ts';
 import { explainGoogleError, GoogleAnswerError } from './errors.ts';
 import { formatGoogleUrl, isGoogleItself, type GoogleLocation } from './url.ts';
 import { assertKey } from '../keys.ts';
-import { createPace, type PaceOptions } from '../../util/retry.ts';
+import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import {
   createTransport,
   readAnswer,
@@ -18,7 +18,7 @@ export interface GoogleOptions {
   readonly credentials?: StorageCredentials | undefined;
   /** Knows the endpoint and the credentials; else one is made on first use. */
   readonly client?: Storage | undefined;
-  readonly pace?: PaceOptions | undefined;
+  readonly retry?: RetryOptions | undefined;
   /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
   readonly idleTimeoutMs?: number | undefined;
 }
@@ -76,7 +76,7 @@ export function createGoogleSession(
   options: GoogleOptions,
 ): GoogleSession {
   const serviceAccount = readCredentials(options.credentials);
-  const pace = createPace(options.pace);
+  const retrier = createRetrier(options.retry);
   const send = createTransport(options.idleTimeoutMs ?? defaultIdleTimeoutMs);
   const url = formatGoogleUrl(location);
   let api: Promise<GoogleApi> | undefined;
@@ -126,13 +126,13 @@ export function createGoogleSession(
       return location.prefix + key;
     },
     project: () =>
-      pace.run({
+      retrier.run({
         action: `looking for the project of ${url}`,
         attempt: async () => inTime((await (api ??= load())).project(), undefined),
         explain: (error) => explainGoogleError(error, `looking for the project of ${url}`),
       }),
     run({ action, signal, attempt }) {
-      return pace.run({
+      return retrier.run({
         action,
         signal,
         attempt: () => attempt((each) => request(each, signal)),

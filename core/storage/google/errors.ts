@@ -1,4 +1,3 @@
-import type { Verdict } from '../http/connection-failure.ts';
 import {
   isSkewed,
   judgeHttp,
@@ -7,6 +6,7 @@ import {
   toFailure,
   verdicts,
   type HttpFailure,
+  type Verdict,
 } from '../http/failure.ts';
 import type { Failure } from '../../util/retry.ts';
 import type { HttpAnswer } from '../http/transport.ts';

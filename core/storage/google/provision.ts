@@ -9,7 +9,7 @@ import {
   type GoogleSession,
 } from './client.ts';
 import { formatGoogleUrl, type GoogleLocation } from './url.ts';
-import type { CreatedPlace, StoragePlace } from '../open-provision.ts';
+import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
 
 /** Whoever may read objects, and list them: what is missing then answers 404, as readers expect. */
 const readerRole = 'roles/storage.objectViewer';
@@ -22,8 +22,11 @@ const policy = z.looseObject({
     .default([]),
 });
 
-/** {@link StoragePlace} of a bucket, or of a prefix of one. */
-export function googlePlace(location: GoogleLocation, options: GoogleOptions): StoragePlace {
+/** {@link StorageProvisioner} of a bucket, or of a prefix of one. */
+export function googleProvisioner(
+  location: GoogleLocation,
+  options: GoogleOptions,
+): StorageProvisioner {
   const session = createGoogleSession(location, options);
   const { bucket, prefix, endpoint = 'https://storage.googleapis.com' } = location;
   return {
@@ -39,7 +42,7 @@ export function googlePlace(location: GoogleLocation, options: GoogleOptions): S
   };
 }
 
-async function createPublic(session: GoogleSession): Promise<CreatedPlace> {
+async function createPublic(session: GoogleSession): Promise<ProvisionedBucket> {
   const isNew = await create(session, {});
   try {
     const action = `making ${session.url} readable for everyone`;
@@ -64,7 +67,7 @@ async function createPublic(session: GoogleSession): Promise<CreatedPlace> {
 }
 
 /** @throws NicheError `usage` for a bucket that everyone may read */
-async function createPrivate(session: GoogleSession): Promise<CreatedPlace> {
+async function createPrivate(session: GoogleSession): Promise<ProvisionedBucket> {
   const isNew = await create(session, { publicAccessPrevention: 'enforced' });
   if (isNew) return { isNew };
   const action = `looking who may read ${session.url}`;

@@ -7,7 +7,7 @@ import { discardBody, readJson, type GoogleSession } from './client.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { rangeHeader } from '../range.ts';
-import { readObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import { openObject, type ObjectAnswer } from '../http/ranged-read.ts';
 import type { HttpAnswer } from '../http/transport.ts';
 
 /** Objects on a page of a listing; Google's own limit. */
@@ -82,7 +82,7 @@ export async function getObject(
   const { signal } = options;
   const name = session.at(key);
   const action = `reading ${quote(key)} in ${session.url}`;
-  return readObject(
+  return openObject(
     {
       key,
       action,

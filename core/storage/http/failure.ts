@@ -1,73 +1,143 @@
 import { messageOf, NicheError, quote } from '../../errors.ts';
-import { down, judgeConnection, type Verdict } from './connection-failure.ts';
+import type { NicheErrorCode } from '../../errors.ts';
 import type { Failure } from '../../util/retry.ts';
 
-/** What became of a request, as far as a driver's errors tell. */
+/** A failed request, as far as a driver's error describes it. */
 export interface HttpFailure {
-  /** The answer's; undefined where none came. */
+  /** The status of the response; undefined where none came. */
   readonly status?: number | undefined;
-  /** The storage's own code, as `BlobNotFound`; or the operating system's, as `ECONNRESET`. */
+  /** The storage's own code, such as `BlobNotFound`, or the operating system's, such as `ECONNRESET`. */
   readonly code?: string | undefined;
   readonly message: string;
-  /** Of the answer. */
+  /** The response's `Retry-After`. */
   readonly retryAfter?: string | undefined;
-  /** The answer's `Date`. */
+  /** The response's `Date`. */
   readonly date?: string | undefined;
 }
 
-/** What goes for every storage behind HTTP. */
+/** What a failure means. */
+export interface Verdict {
+  readonly kind: Failure['kind'];
+  readonly code: NicheErrorCode;
+  /** The reason, for people. @default the message of the storage or of the system */
+  readonly why?: string;
+  readonly hint?: string;
+}
+
+const down = { kind: 'transient', code: 'storage-unavailable' } as const satisfies Verdict;
+
+/** Verdicts that every storage behind HTTP shares. */
 export const verdicts = {
   throttled: {
     kind: 'throttled',
     code: 'storage-unavailable',
-    why: 'the storage asks for fewer requests',
-    hint: 'try again later; what was stored is kept',
+    why: 'the storage is throttling requests',
+    hint: 'try again later; everything stored so far is kept',
   },
   down,
   damaged: {
     kind: 'transient',
     code: 'storage-integrity',
-    why: 'the bytes that arrived are not those that were declared',
+    why: 'the storage received other bytes than were declared',
   },
   full: { kind: 'final', code: 'storage-full' },
   skewed: {
     kind: 'final',
     code: 'storage-denied',
-    why: 'this machine’s clock differs too much from the storage’s',
+    why: 'this machine’s clock differs too much from the storage’s clock',
     hint: 'set the clock',
   },
 } as const satisfies Record<string, Verdict>;
 
-/** A signature is refused when its time is off by more than this, in milliseconds. */
+/** Storages refuse a request whose signature is older or newer than this, in milliseconds. */
 const maxSkewMs = 15 * 60_000;
 
-/** Judges by the status, or by the system's code where no answer came. */
+/** Judges a failure by its status, or by the system's code where no response came. */
 export function judgeHttp(failure: HttpFailure): Verdict {
   const { status } = failure;
   if (status === undefined) return judgeConnection(failure);
   if (status === 429 || status === 503) return verdicts.throttled;
   if (status === 507) return verdicts.full;
   if (status === 401 || status === 403) return { kind: 'final', code: 'storage-denied' };
-  // An answer that makes no sense, as a proxy's page, may be right the next time.
-  if (status === 408 || status >= 500 || status < 300) return verdicts.down;
+  // A response that makes no sense, such as a proxy's page, may be right the next time.
+  if (status === 408 || status >= 500 || status < 300) return down;
   return { kind: 'final', code: 'storage-unavailable' };
 }
 
-/** Whether the storage's clock, as its answer shows it, is so far from ours that it refuses. */
+/** A misconfiguration: every retry would fail the same way. */
+function misconfigured(why: string, hint: string): Verdict {
+  return { kind: 'final', code: 'storage-unavailable', why, hint };
+}
+
+const noTls = misconfigured(
+  'that server does not speak TLS',
+  'if it is a plain HTTP server, write http:// instead of https://',
+);
+
+/** By the system's code, or by the code of Node's TLS. The first match wins. */
+const connectionVerdicts: readonly (readonly [code: RegExp, verdict: Verdict])[] = [
+  [
+    /^CERT_HAS_EXPIRED$/,
+    misconfigured(
+      'the server’s certificate has expired',
+      'renew the certificate; if it is still valid, set this machine’s clock',
+    ),
+  ],
+  [
+    /^CERT_NOT_YET_VALID$/,
+    misconfigured('the server’s certificate is not valid yet', 'check this machine’s clock'),
+  ],
+  [
+    /^(?:ERR_TLS_CERT_ALTNAME_INVALID|HOSTNAME_MISMATCH)$/,
+    misconfigured(
+      'the server’s certificate is for another host name',
+      'use a host name that the certificate contains',
+    ),
+  ],
+  [
+    /^(?:DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|CERT_)/,
+    misconfigured(
+      'this machine does not trust the authority of the server’s certificate',
+      'for an authority of your own, set NODE_EXTRA_CA_CERTS to its file, or NODE_USE_SYSTEM_CA=1 if the system trusts it; for Nix, set ssl-cert-file',
+    ),
+  ],
+  [/^(?:EPROTO|ERR_SSL|ERR_TLS)/, noTls],
+  [/^ENOTFOUND$/, { ...down, hint: 'check the host name in the URL' }],
+  [/^EAI_AGAIN$/, { ...down, hint: 'check this machine’s network and DNS' }],
+  [/^ECONNREFUSED$/, { ...down, hint: 'check that the server is running, and the port' }],
+  [
+    /^(?:ECONNRESET|EPIPE|UND_ERR_SOCKET)$/,
+    {
+      ...down,
+      why: 'the server closed the connection',
+      hint: 'try again later; for a server that speaks TLS, write https://',
+    },
+  ],
+];
+
+/** Judges a request without a response. */
+function judgeConnection({ code = '', message }: HttpFailure): Verdict {
+  // Some clients drop the code.
+  if (/wrong version number|packet length too long/i.test(message)) return noTls;
+  return connectionVerdicts.find(([pattern]) => pattern.test(code))?.[1] ?? down;
+}
+
+/** Whether the response's `Date` shows that the clocks differ so much that the storage refuses. */
 export function isSkewed({ date }: Pick<HttpFailure, 'date'>): boolean {
   const theirs = Date.parse(date ?? '');
   return Number.isFinite(theirs) && Math.abs(theirs - Date.now()) > maxSkewMs;
 }
 
-/** Whether the request may have been carried out although it failed: no answer, or no sure one. */
+/** Whether the storage may have carried out the failed request: no response, or an unclear one. */
 export function mayHaveHappened({ status }: HttpFailure): boolean {
   return status === undefined || status < 300 || status >= 500 || status === 408;
 }
 
 /**
- * The failure in the words of the Bucket contract.
+ * Returns the failure as the Bucket contract describes it.
  *
  * @param action what failed, on what: `reading "nar/…" in azure://…`
+ * @param cause the driver's own error
  */
 export function toFailure(
   failure: HttpFailure,
@@ -77,18 +147,18 @@ export function toFailure(
 ): Failure {
   const codes = [failure.code, failure.status].filter((part) => part !== undefined && part !== '');
   const label = codes.length === 0 ? '' : ` (${codes.join(', ')})`;
-  const said = verdict.why ?? oneLine(failure.message);
+  const why = verdict.why ?? oneLine(failure.message);
   return {
     kind: verdict.kind,
     retryAfterMs: retryAfterMs(failure.retryAfter),
-    error: new NicheError(verdict.code, `${action} failed: ${said}${label}`, {
+    error: new NicheError(verdict.code, `${action} failed: ${why}${label}`, {
       cause,
       ...(verdict.hint === undefined ? {} : { hint: verdict.hint }),
     }),
   };
 }
 
-/** What the system said of a connection that failed, whichever of a host's addresses it was. */
+/** Returns the system's error of a failed connection: of a host with many addresses, the first one. */
 export function systemError(error: unknown): { code: string | undefined; message: string } {
   const thrown = (error ?? {}) as { code?: unknown; errors?: readonly unknown[]; cause?: unknown };
   const first = Array.isArray(thrown.errors) ? (thrown.errors[0] as unknown) : undefined;
@@ -97,7 +167,7 @@ export function systemError(error: unknown): { code: string | undefined; message
   return { code, message: messageOf(error) };
 }
 
-/** `Retry-After` in seconds, or as a date. */
+/** Reads `Retry-After`: seconds, or a date. Returns milliseconds. */
 function retryAfterMs(text: string | undefined): number | undefined {
   if (text === undefined || text === '') return undefined;
   const seconds = Number(text);
@@ -106,6 +176,6 @@ function retryAfterMs(text: string | undefined): number | undefined {
 }
 
 function oneLine(text: string): string {
-  if (text === '') return 'the storage did not say why';
+  if (text === '') return 'the storage gave no reason';
   return /[\r\n]/.test(text) || text.length > 200 ? quote(text) : text;
 }

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { NicheError } from '../../errors.ts';
 import type { GetOptions, ObjectInfo, StoredObject } from '../bucket.ts';
 import { clipRange, type ByteRange } from '../range.ts';
-import { emptyBody, resumedBody } from './resuming-body.ts';
+import { emptyBody, resumingBody } from './resuming-body.ts';
 
 /** How a storage behind HTTP is asked for one object. */
 export interface ObjectSource {
@@ -26,7 +26,7 @@ export interface ObjectAnswer extends Pick<ObjectInfo, 'etag' | 'modified'> {
 }
 
 /** {@link Bucket.get}: a body that breaks off is gone on with where it broke, if the object is the same yet. */
-export async function readObject(
+export async function openObject(
   { key, action, request, head }: ObjectSource,
   { range, signal }: GetOptions = {},
 ): Promise<StoredObject | null> {
@@ -40,7 +40,7 @@ export async function readObject(
   }
   const { etag, modified, stream } = answer;
   const info = { key, size: wholeSize(answer, asked.start, action), modified, etag };
-  const body = resumedBody({
+  const body = resumingBody({
     action,
     range: clipRange(range, info.size),
     first: stream,

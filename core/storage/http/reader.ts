@@ -3,14 +3,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { throwIfAborted } from '../../util/abort.ts';
 import { NicheError, messageOf, quote } from '../../errors.ts';
 import { shellWord } from '../../util/shell.ts';
-import { judgeConnection, type Verdict } from './connection-failure.ts';
-import { systemError } from './failure.ts';
-import type { Bucket, GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import { judgeHttp, systemError, type Verdict } from './failure.ts';
+import type {
+  GetOptions,
+  ObjectInfo,
+  ObjectReader,
+  RequestOptions,
+  StoredObject,
+} from '../bucket.ts';
 import { assertKey } from '../keys.ts';
 import { clipRange, rangeHeader, type ByteRange } from '../range.ts';
-
-/** What can be read: a {@link Bucket}, or a cache behind HTTP. */
-export type ObjectReader = Pick<Bucket, 'url' | 'head' | 'get'>;
 
 export interface HttpOptions {
   /** For the answer's headers, and then for each chunk, in milliseconds. @default 10,000 */
@@ -61,7 +63,7 @@ export function openHttpReader(baseUrl: string, options: HttpOptions = {}): Obje
       } catch (cause) {
         deadline.end();
         throwIfAborted(init.signal, `reading ${url}/${key}`);
-        const verdict = judgeConnection(describe(cause));
+        const verdict = judgeHttp(describe(cause));
         failure = unreachable(url, key, verdict, cause);
         if (verdict.kind === 'final') throw failure;
       }

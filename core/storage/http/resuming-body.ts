@@ -22,7 +22,7 @@ const maxFruitlessReopenings = 3;
  * The bytes of an answer, asked for again from where it broke off. It is no generator, as the
  * `return` of one that was never begun would leave the connection open.
  */
-export function resumedBody(source: BodySource): AsyncIterable<Uint8Array> {
+export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
   const { action, range, signal } = source;
   let { start: position } = range;
   let stream = source.first;

@@ -5,7 +5,7 @@ import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NicheError } from '../../errors.ts';
 import type { StorageCredentials } from '../credentials.ts';
 import { assertKey } from '../keys.ts';
-import { createPace, type PaceOptions } from '../../util/retry.ts';
+import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import { openDirect, type PutDirectly } from './fast-put.ts';
 import { explainS3Error } from './errors.ts';
 import { addHeaders } from './middleware.ts';
@@ -19,7 +19,7 @@ export interface S3Options {
   readonly credentials?: StorageCredentials | undefined;
   /** Else one is made on first use; its own retries should be off. */
   readonly client?: S3Client | undefined;
-  readonly pace?: PaceOptions | undefined;
+  readonly retry?: RetryOptions | undefined;
   /** For a connection to be made, in milliseconds. @default 10,000 */
   readonly connectTimeoutMs?: number | undefined;
   /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
@@ -87,7 +87,7 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
     location.conditional === undefined
       ? preset
       : { ...preset, capabilities: conditionals[location.conditional] };
-  const pace = createPace(options.pace);
+  const retrier = createRetrier(options.retry);
   let api: Promise<S3Api> | undefined;
 
   async function load(): Promise<S3Api> {
@@ -118,7 +118,7 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
     },
     run({ action, signal, attempt }) {
       const until = signal && { abortSignal: signal };
-      return pace.run({
+      return retrier.run({
         action,
         signal,
         attempt: async () => attempt({ ...(await (api ??= load())), until }),

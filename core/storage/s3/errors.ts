@@ -1,5 +1,4 @@
 import { quote } from '../../errors.ts';
-import { down, type Verdict } from '../http/connection-failure.ts';
 import {
   isSkewed,
   judgeHttp,
@@ -8,6 +7,7 @@ import {
   toFailure,
   verdicts as common,
   type HttpFailure,
+  type Verdict,
 } from '../http/failure.ts';
 import type { Failure } from '../../util/retry.ts';
 import { formatS3Url, type S3Location } from './url.ts';
@@ -20,7 +20,7 @@ interface S3Failure extends HttpFailure {
   readonly region: string | undefined;
 }
 
-const { throttled, damaged } = common;
+const { throttled, damaged, down } = common;
 
 const denied: Verdict = {
   kind: 'final',

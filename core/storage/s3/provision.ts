@@ -1,11 +1,11 @@
 import { isNicheError, messageOf } from '../../errors.ts';
-import type { CreatedPlace, StoragePlace } from '../open-provision.ts';
+import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
 import { isS3Error } from './errors.ts';
 import { createS3Session, type S3Options, type S3Session } from './client.ts';
 import { formatS3Url, s3PublicUrl, type S3Location } from './url.ts';
 
-/** {@link StoragePlace} of a bucket, or of a prefix of one. */
-export function s3Place(location: S3Location, options: S3Options): StoragePlace {
+/** {@link StorageProvisioner} of a bucket, or of a prefix of one. */
+export function s3Provisioner(location: S3Location, options: S3Options): StorageProvisioner {
   const session = createS3Session(location, options);
   return {
     url: session.url,
@@ -34,7 +34,7 @@ function uploadRights({ bucket, prefix }: S3Location): string {
   ].join(', ');
 }
 
-async function createBucket(session: S3Session, isPublic: boolean): Promise<CreatedPlace> {
+async function createBucket(session: S3Session, isPublic: boolean): Promise<ProvisionedBucket> {
   const { bucket: Bucket, provider, location, url } = session;
   const constraint =
     location.provider === 'aws' && location.region !== undefined && location.region !== 'us-east-1'

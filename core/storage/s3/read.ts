@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { quote } from '../../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { rangeHeader } from '../range.ts';
-import { knownSize, readObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts';
 import { isS3Error } from './errors.ts';
 import type { S3Session } from './client.ts';
 
@@ -72,7 +72,7 @@ export async function getObject(
   const { signal } = options ?? {};
   const Key = session.at(key);
   const action = `reading ${quote(key)} in ${session.url}`;
-  return readObject(
+  return openObject(
     {
       key,
       action,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { parseSecretKey } from '../../../core/nix/keys.ts';
-import { storagePlace } from '../../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../../core/storage/open-provision.ts';
 import { requireAzurite } from '../../support/servers/azurite.ts';
 import { runNiche } from '../../support/lab/cli.ts';
 import type { Ran } from '../../support/lab/cli.ts';
@@ -75,7 +75,7 @@ test('init says what clients’ credentials should be allowed, where it cannot m
     ['s3://acme-private/some?region=eu-central-1', /s3:PutObject.*acme-private\/some\/staging\/\*/],
     ['gs://acme-private', /objectCreator on gs:\/\/acme-private/],
   ] as const) {
-    const place = storagePlace(url);
+    const place = openProvisioner(url);
     assert.match(place.uploadRights, rights);
     assert.match(place.uploadRights, /receipts\//);
     assert.equal(await place.createUploadCredentials(new Date()), null);

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 
 import { openKeyring } from '../../../cli/secrets/identities.ts';
-import { splitWords } from '../../../core/util/split-words.ts';
+import { splitWords } from '../../../core/util/shell.ts';
 import { isNicheError } from '../../../core/errors.ts';
 import { decryptDocument, encryptDocument } from '../../../core/secrets/document.ts';
 import { fromPlain } from '../../../core/secrets/json-tree.ts';

@@ -14,7 +14,7 @@ import type { Access, CacheServer } from '../../../cli/serve/server.ts';
 import { stagingPrefix } from '../../../core/cache/layout.ts';
 import { NicheError, isNicheError } from '../../../core/errors.ts';
 import type { NicheErrorCode } from '../../../core/errors.ts';
-import type { ObjectReader } from '../../../core/storage/http/reader.ts';
+import type { ObjectReader } from '../../../core/storage/bucket.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import type { SmallCache } from '../../support/cache/small-cache.ts';
 

@@ -8,7 +8,7 @@ import { narInfoKey } from '../../../core/cache/layout.ts';
 import { generateSecretKey, signFingerprint } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { isNicheError } from '../../../core/errors.ts';
-import type { ObjectReader } from '../../../core/storage/http/reader.ts';
+import type { ObjectReader } from '../../../core/storage/bucket.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import type { SmallCache, SmallCacheOptions } from '../../support/cache/small-cache.ts';
 

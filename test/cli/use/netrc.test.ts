@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
 import { readLogin, removeNetrc, writeNetrc } from '../../../cli/use/netrc.ts';
-import { isErrno } from '../../../core/storage/file/errors.ts';
+import { isErrno } from '../../../core/util/errno.ts';
 import { runNiche } from '../../support/lab/cli.ts';
 import { serveAnswers } from '../../support/cache/http.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';

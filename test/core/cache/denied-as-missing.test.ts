@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { deniedIsAbsent } from '../../../core/cache/denied-as-missing.ts';
+import { deniedAsMissing } from '../../../core/cache/denied-as-missing.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
 
@@ -17,7 +17,7 @@ describe('denied objects that may be absent', () => {
         throw new NicheError('storage-denied', 'denied');
       },
     });
-    return { asked, bucket, tolerant: deniedIsAbsent(bucket) };
+    return { asked, bucket, tolerant: deniedAsMissing(bucket) };
   }
 
   test('are absent where nix-cache-info can be read, which is asked once', async () => {

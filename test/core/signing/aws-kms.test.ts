@@ -11,11 +11,11 @@ import {
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
 import { awsKmsMaxBytes, openAwsKms } from '../../../core/signing/aws-kms.ts';
-import { createPace } from '../../../core/util/retry.ts';
+import { createRetrier } from '../../../core/util/retry.ts';
 import { requireMinistack } from '../../support/servers/ministack.ts';
 import { testPath } from '../../support/cache/paths.ts';
 
-const quick = createPace({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 5_000 });
+const quick = createRetrier({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 5_000 });
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 
 describe('AWS KMS', () => {
@@ -102,7 +102,7 @@ describe('AWS KMS', () => {
 
   it('is unavailable when nothing answers', async () => {
     const config = { endpoint: 'http://127.0.0.1:9', region: 'eu-central-1', credentials };
-    const kms = openAwsKms({ config, pace: quick });
+    const kms = openAwsKms({ config, retrier: quick });
     await assert.rejects(kms.publicKey('alias/x', 'x'), { code: 'signer-unavailable' });
   });
 });
@@ -124,11 +124,11 @@ async function fakeKms(
   const address = server.address();
   const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
   const config = { endpoint: `http://127.0.0.1:${port}`, region: 'eu-central-1', credentials };
-  const pace = createPace({
+  const pace = createRetrier({
     firstBackoffMs: 1,
     maxAttempts: 3,
     maxElapsedMs: 2_000,
     maxBackoffMs: 50,
   });
-  return { kms: openAwsKms({ config, pace }), count: () => count };
+  return { kms: openAwsKms({ config, retrier: pace }), count: () => count };
 }

@@ -6,7 +6,7 @@ import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
 import { crc32c } from '../../../core/util/crc32c.ts';
 import { gcpKmsMaxBytes, openGcpKms } from '../../../core/signing/gcp-kms.ts';
 import type { GcpKms } from '../../../core/signing/gcp-kms.ts';
-import { createPace } from '../../../core/util/retry.ts';
+import { createRetrier } from '../../../core/util/retry.ts';
 import { testPath } from '../../support/cache/paths.ts';
 import { startGoogleKms } from '../../support/servers/google-kms.ts';
 import type { GoogleKms } from '../../support/servers/google-kms.ts';
@@ -45,7 +45,7 @@ describe('Google Cloud KMS', () => {
   function open(token = service.token): GcpKms {
     const client = new OAuth2Client();
     client.setCredentials({ access_token: token });
-    const pace = createPace({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 2_000 });
+    const pace = createRetrier({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 2_000 });
     return openGcpKms({ client, endpoint: service.endpoint, pace });
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createPace, type Failure } from '../../../core/util/retry.ts';
+import { createRetrier, type Failure } from '../../../core/util/retry.ts';
 
 const fast = { firstBackoffMs: 1, maxBackoffMs: 2 };
 
@@ -26,7 +26,7 @@ const explain = (thrown: unknown): Failure => {
 
 describe('pace', () => {
   it('repeats what may succeed, and nothing else', async () => {
-    const pace = createPace({ ...fast, maxAttempts: 3 });
+    const pace = createRetrier({ ...fast, maxAttempts: 3 });
     const twice = failing('transient', 2);
     assert.equal(await pace.run({ action: 'reading', explain, attempt: twice.attempt }), 'done');
     assert.equal(twice.calls(), 3);
@@ -41,7 +41,7 @@ describe('pace', () => {
   });
 
   it('repeats what is throttled more often than what fails, and sends less at once', async () => {
-    const pace = createPace({ ...fast, maxAttempts: 2, maxConcurrency: 32 });
+    const pace = createRetrier({ ...fast, maxAttempts: 2, maxConcurrency: 32 });
     const throttled = failing('throttled', 8);
     assert.equal(
       await pace.run({ action: 'writing', explain, attempt: throttled.attempt }),
@@ -52,7 +52,7 @@ describe('pace', () => {
   });
 
   it('gives up in bounded time, also when told to wait longer', async () => {
-    const pace = createPace({ ...fast, maxElapsedMs: 20 });
+    const pace = createRetrier({ ...fast, maxElapsedMs: 20 });
     let calls = 0;
     await assert.rejects(
       pace.run({
@@ -69,7 +69,7 @@ describe('pace', () => {
   });
 
   it('honours what the storage asks for, up to its own bound', async () => {
-    const pace = createPace({ firstBackoffMs: 0, maxBackoffMs: 30 });
+    const pace = createRetrier({ firstBackoffMs: 0, maxBackoffMs: 30 });
     const once = failing('throttled', 1);
     const begun = performance.now();
     await pace.run({
@@ -81,7 +81,7 @@ describe('pace', () => {
   });
 
   it('keeps to its concurrency and lets everyone through', async () => {
-    const pace = createPace({ ...fast, maxConcurrency: 4 });
+    const pace = createRetrier({ ...fast, maxConcurrency: 4 });
     let running = 0;
     let most = 0;
     const results = await Promise.all(
@@ -104,7 +104,7 @@ describe('pace', () => {
   });
 
   it('ends when its caller gives up, also while it waits', async () => {
-    const pace = createPace({ firstBackoffMs: 60_000, maxBackoffMs: 60_000 });
+    const pace = createRetrier({ firstBackoffMs: 60_000, maxBackoffMs: 60_000 });
     const controller = new AbortController();
     const request = pace.run({
       action: 'reading',
