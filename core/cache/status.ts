@@ -235,7 +235,7 @@ async function surveyWaiting(bucket: Bucket): Promise<CacheStatus['waiting']> {
   const pending = createPendingPaths(bucket);
   const waiters = new Map<string, { readonly hashes: Set<string>; readonly first: Waiting }>();
   const paths = new Set<string>();
-  for await (const waiting of pending.waiting()) {
+  for await (const waiting of pending.listWaiting()) {
     const known = waiters.get(waiting.reference) ?? { hashes: new Set<string>(), first: waiting };
     known.hashes.add(waiting.storeHash);
     waiters.set(waiting.reference, known);
@@ -256,7 +256,7 @@ async function nameMissing(
   { reference, storeHash: waiter, upload }: Waiting,
   waiters: number,
 ): Promise<MissingReference> {
-  const record = await pending.read(waiter, upload);
+  const record = await pending.readRecord(waiter, upload);
   const path = record?.info.references.find((candidate) => storeHash(candidate) === reference);
   return {
     hash: reference,

@@ -9,7 +9,7 @@ import type { BatchUnderWay } from './in-flight.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 /** What one run of the publisher has found out and need not ask again. */
-export interface Run {
+export interface PublishContext {
   readonly presence: Presence;
   readonly blocked: BlockedPaths;
   /** Where this process publishes other batches at once. */
@@ -23,11 +23,11 @@ export interface Settlement {
    *
    * @throws NicheError `blocked`, `conflict`
    */
-  here(run: Run, claim: PathInfo): Promise<'exists' | null>;
+  here(run: PublishContext, claim: PathInfo): Promise<'exists' | null>;
   /** @throws NicheError `upstream-conflict`: nobody replaces what an upstream has */
   upstream(claim: PathInfo): Promise<void>;
   /** What both say; null when it is to be published. */
-  settle(run: Run, claim: PathInfo): Promise<'exists' | null>;
+  settle(run: PublishContext, claim: PathInfo): Promise<'exists' | null>;
 }
 
 export function createSettlement(options: {
@@ -37,7 +37,7 @@ export function createSettlement(options: {
 }): Settlement {
   const { public: cache, upstreams, config } = options;
 
-  async function here(run: Run, claim: PathInfo): Promise<'exists' | null> {
+  async function here(run: PublishContext, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
     if (run.blocked.has(hash)) throw blocked(claim);
     const found = await findNarInfo(cache, hash, config.storeDir).catch((error: unknown) => {

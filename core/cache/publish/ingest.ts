@@ -7,11 +7,11 @@ import type { Origin } from '../audit.ts';
 import { frameBytes } from '../zstd/stream.ts';
 import type { CacheConfig } from '../config.ts';
 import type { CheckedNar, NarStore } from '../nar/store.ts';
-import type { Notary } from './sign-narinfo.ts';
+import type { NarInfoSigner } from './sign-narinfo.ts';
 import type { Candidate } from './pending.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import { assertSize } from './refusals.ts';
-import type { Run, Settlement } from './conflicts.ts';
+import type { PublishContext, Settlement } from './conflicts.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 /** A staged path as its manifest claims it. */
@@ -34,7 +34,7 @@ export interface ExaminationOptions {
   readonly config: CacheConfig;
   readonly upstreams: Upstreams;
   readonly nars: NarStore;
-  readonly notary: Notary;
+  readonly notary: NarInfoSigner;
   /** The largest NAR that this publisher's time limit allows, in bytes. */
   readonly maxNarBytes: number;
 }
@@ -45,7 +45,7 @@ export interface ExaminationOptions {
  * @returns the candidate that it makes; its outcome, where that is known already
  * @throws rejections, and what storage and upstreams throw
  */
-export type Examine = (run: Run, staged: StagedPath) => Promise<Outcome | Examined>;
+export type Examine = (run: PublishContext, staged: StagedPath) => Promise<Outcome | Examined>;
 
 export function createExamination(
   options: ExaminationOptions,
@@ -58,7 +58,7 @@ export function createExamination(
    * Whether a path is examined before the cache is asked for it. A small one hardly ever is there, since
    * its client has just asked, and then one request says so: the NAR or the narinfo cannot be created.
    */
-  function isSettledLater({ narSize, path }: PathInfo, run: Run): boolean {
+  function isSettledLater({ narSize, path }: PathInfo, run: PublishContext): boolean {
     const { conditionalPut, conditionalComplete } = options.public.capabilities;
     const isSmall = narSize <= frameBytes && conditionalPut && conditionalComplete;
     return isSmall && !run.blocked.has(storeHash(path));
@@ -66,7 +66,7 @@ export function createExamination(
 
   /** The NAR of a path of which the cache was not asked yet, and is only if that seems to be here. */
   async function storeThenSettle(
-    run: Run,
+    run: PublishContext,
     { claim, openNar }: StagedPath,
   ): Promise<CheckedNar | 'exists'> {
     await settlement.upstream(claim);

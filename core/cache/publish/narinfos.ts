@@ -2,11 +2,11 @@ import { formatNarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { contentTypeOf, narInfoKey } from '../layout.ts';
-import type { Notary } from './sign-narinfo.ts';
+import type { NarInfoSigner } from './sign-narinfo.ts';
 import { createObject } from '../objects.ts';
 import type { Candidate } from './pending.ts';
 import { blocked } from './refusals.ts';
-import type { Run, Settlement } from './conflicts.ts';
+import type { PublishContext, Settlement } from './conflicts.ts';
 
 /** What a batch has got so far. */
 export interface Authorized {
@@ -26,21 +26,25 @@ export interface NarInfoPublisher {
    *
    * @param candidates references before what refers to them
    */
-  together(run: Run, candidates: readonly Candidate[]): Promise<Authorized>;
+  together(run: PublishContext, candidates: readonly Candidate[]): Promise<Authorized>;
   /**
    * Creates the candidate's narinfo, whose references are present, unless another publisher did so first.
    *
    * @param authorized what its batch has got
    * @throws NicheError `blocked`, `conflict`, `upstream-conflict`
    */
-  one(run: Run, candidate: Candidate, authorized: Authorized): Promise<'published' | 'exists'>;
+  one(
+    run: PublishContext,
+    candidate: Candidate,
+    authorized: Authorized,
+  ): Promise<'published' | 'exists'>;
 }
 
 export function createNarInfoPublisher(
   options: {
     readonly public: Bucket;
     readonly config: { readonly storeDir: string };
-    readonly notary: Notary;
+    readonly notary: NarInfoSigner;
   },
   settlement: Settlement,
 ): NarInfoPublisher {
@@ -58,14 +62,17 @@ export function createNarInfoPublisher(
   }
 
   /** {@link authorize} of one that was not ready with its batch, unless it has been withdrawn meanwhile. */
-  async function authorizeAlone(run: Run, candidate: Candidate): Promise<Map<string, string>> {
+  async function authorizeAlone(
+    run: PublishContext,
+    candidate: Candidate,
+  ): Promise<Map<string, string>> {
     await run.blocked.look();
     return authorize(run.blocked.has(storeHash(candidate.info.path)) ? [] : [candidate]);
   }
 
   /** Of a batch. What was withdrawn while NARs were read is not among them, nor what refers to it. */
   async function authorizeReady(
-    run: Run,
+    run: PublishContext,
     candidates: readonly Candidate[],
   ): Promise<Map<string, string>> {
     if (candidates.length === 0) return new Map();
@@ -95,7 +102,7 @@ export function createNarInfoPublisher(
    * @returns the paths whose narinfo was created
    */
   async function createTogether(
-    run: Run,
+    run: PublishContext,
     authorized: ReadonlyMap<string, string>,
   ): Promise<ReadonlySet<string>> {
     if (!bucket.createInOrder || authorized.size === 0) return new Set();

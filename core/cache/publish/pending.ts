@@ -45,16 +45,16 @@ export interface PendingPaths {
     since: string,
   ): Promise<void>;
   /** Notes that a remembered candidate waits for another reference. */
-  mark(waiting: Waiting): Promise<void>;
-  read(storeHash: string, upload: string): Promise<PendingRecord | null>;
-  attachments(storeHash: string, upload: string): Promise<Attachments>;
+  markWaiting(waiting: Waiting): Promise<void>;
+  readRecord(storeHash: string, upload: string): Promise<PendingRecord | null>;
+  readAttachments(storeHash: string, upload: string): Promise<Attachments>;
   /** Forgets the record once its path is final. */
-  forget(storeHash: string, upload: string): Promise<void>;
-  unmark(waiting: Waiting): Promise<void>;
+  deleteRecord(storeHash: string, upload: string): Promise<void>;
+  unmarkWaiting(waiting: Waiting): Promise<void>;
   /** Every marker. */
-  waiting(): AsyncIterable<Waiting>;
+  listWaiting(): AsyncIterable<Waiting>;
   /** Who waits for one of these references, in one LIST as long as not very many wait for anything. */
-  waitingFor(references: readonly string[]): Promise<Waiting[]>;
+  findWaiting(references: readonly string[]): Promise<Waiting[]>;
 }
 
 /** As many as one LIST may bring: beyond, it is cheaper to ask for each reference. */
@@ -74,7 +74,7 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
   }
 
   return {
-    mark,
+    markWaiting: mark,
     async park(candidate, { listing, log }, reference, since) {
       const { upload } = candidate;
       const hash = storeHash(candidate.info.path);
@@ -84,26 +84,26 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
       await writeObject(bucket, pendingKey(hash, upload), JSON.stringify(record));
       await mark({ reference, storeHash: hash, upload });
     },
-    async read(hash, upload) {
+    async readRecord(hash, upload) {
       const text = await readText(bucket, pendingKey(hash, upload));
       return text === null ? null : (JSON.parse(text) as PendingRecord);
     },
-    async attachments(hash, upload) {
+    async readAttachments(hash, upload) {
       return {
         listing: await readText(bucket, pendingListingKey(hash, upload), Infinity),
         log: await readObject(bucket, pendingLogKey(hash, upload), Infinity),
       };
     },
-    async forget(hash, upload) {
+    async deleteRecord(hash, upload) {
       // The record first: without it, what is left beside it is only waste.
       await bucket.delete([pendingKey(hash, upload)]);
       await bucket.delete([pendingListingKey(hash, upload), pendingLogKey(hash, upload)]);
     },
-    async unmark(waiting) {
+    async unmarkWaiting(waiting) {
       await bucket.delete([waitingKey(waiting)]);
     },
-    waiting: () => markers(waitingPrefix),
-    async waitingFor(references) {
+    listWaiting: () => markers(waitingPrefix),
+    async findWaiting(references) {
       if (references.length > 1) {
         const wanted = new Set(references);
         const found: Waiting[] = [];

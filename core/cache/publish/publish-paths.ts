@@ -12,7 +12,7 @@ import type { Authorized } from './narinfos.ts';
 import { isFinal, unlessRejected } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import { createSettlement } from './conflicts.ts';
-import type { Run } from './conflicts.ts';
+import type { PublishContext } from './conflicts.ts';
 
 /** What publishing paths works on. */
 export interface PathPublisherOptions extends ExaminationOptions {
@@ -46,9 +46,9 @@ export interface PathPublisher {
    *   other
    * @returns what became of each, in their order
    */
-  publish(run: Run, batch: readonly StagedPath[]): Promise<Concluded[]>;
+  publish(run: PublishContext, batch: readonly StagedPath[]): Promise<Concluded[]>;
   /** Goes on with a path that waited for the store hash `reference`. */
-  resume(run: Run, record: PendingRecord, reference: string): Promise<Concluded>;
+  resume(run: PublishContext, record: PendingRecord, reference: string): Promise<Concluded>;
 }
 
 /** Paths worked on at once: what each does most is wait for storage. */
@@ -67,7 +67,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
    * again after the marker is written, until the answer does not change.
    */
   async function finish(
-    run: Run,
+    run: PublishContext,
     candidate: Candidate,
     attachments: Attachments,
     parkedFor: string | null,
@@ -83,16 +83,16 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       if (reference === null) {
         await pending.park(candidate, attachments, next, now().toISOString());
       } else {
-        await pending.mark({ reference: next, storeHash: hash, upload });
-        await pending.unmark({ reference, storeHash: hash, upload });
+        await pending.markWaiting({ reference: next, storeHash: hash, upload });
+        await pending.unmarkWaiting({ reference, storeHash: hash, upload });
       }
       reference = next;
     }
 
     async function unpark(): Promise<void> {
       if (reference === null) return;
-      await pending.forget(hash, upload);
-      await pending.unmark({ reference, storeHash: hash, upload });
+      await pending.deleteRecord(hash, upload);
+      await pending.unmarkWaiting({ reference, storeHash: hash, upload });
     }
 
     async function untilPresent(): Promise<'exists' | 'absent' | Outcome> {
@@ -121,7 +121,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
 
   /** Creates narinfos, each after those of the batch that it refers to. */
   async function finishAll(
-    run: Run,
+    run: PublishContext,
     examined: readonly (Outcome | Examined)[],
     authorized: Authorized,
   ): Promise<Concluded[]> {
@@ -143,7 +143,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   async function wakeFor(claims: readonly PathInfo[]): Promise<void> {
     if (claims.length === 0) return;
     const hashes = claims.map(({ path }) => storeHash(path));
-    for (const waiting of await pending.waitingFor(hashes)) await wake(waiting);
+    for (const waiting of await pending.findWaiting(hashes)) await wake(waiting);
   }
 
   return {
@@ -175,7 +175,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     },
 
     async resume(run, { info, nar, unclaimed, upload, origin = null }, reference) {
-      const attachments = await pending.attachments(storeHash(info.path), upload);
+      const attachments = await pending.readAttachments(storeHash(info.path), upload);
       const candidate = { info, nar, unclaimed, upload, origin };
       const concluded = await finish(run, candidate, attachments, reference, nothingAuthorized);
       if (isPublished(concluded)) {

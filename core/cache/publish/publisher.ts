@@ -21,7 +21,7 @@ import { listReceipts } from '../receipts/listed-receipts.ts';
 import { readManifest } from '../manifest.ts';
 import type { Manifest } from '../manifest.ts';
 import { createNarStore } from '../nar/store.ts';
-import { createNotary } from './sign-narinfo.ts';
+import { createNarInfoSigner } from './sign-narinfo.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
 import { createPresence, createSeenPaths } from '../presence.ts';
@@ -29,7 +29,7 @@ import { createPathPublisher } from './publish-paths.ts';
 import type { Concluded } from './publish-paths.ts';
 import { rejected, writeReceipt } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
-import type { Run } from './conflicts.ts';
+import type { PublishContext } from './conflicts.ts';
 import { stagedLogs } from './staged-logs.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
@@ -117,11 +117,11 @@ export function createPublisher(options: PublisherOptions): Publisher {
     config,
     parallelism: options.parallelism ?? 2,
   });
-  const notary = createNotary({ ...options, bucket: options.private, now });
+  const notary = createNarInfoSigner({ ...options, bucket: options.private, now });
   const maxNarBytes = maxBytesWithin(timeLimitMs, bytesPerSecond);
   const paths = createPathPublisher({ ...options, nars, notary, pending, now, maxNarBytes });
 
-  async function begin(): Promise<Run> {
+  async function begin(): Promise<PublishContext> {
     const blocked = await openBlocked(options.private);
     const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked, seen });
     return { presence, blocked };
@@ -242,7 +242,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
 
   async function concludeAll(
-    run: Run,
+    run: PublishContext,
     attempt: BatchAttempt,
     group: readonly StagedPath[],
   ): Promise<Concluded[]> {
@@ -269,9 +269,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
     },
 
     async resumePath(waiting) {
-      const record = await pending.read(waiting.storeHash, waiting.upload);
+      const record = await pending.readRecord(waiting.storeHash, waiting.upload);
       if (!record) {
-        await pending.unmark(waiting);
+        await pending.unmarkWaiting(waiting);
         return null;
       }
       const run = await begin();
@@ -282,7 +282,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     },
 
     async expirePath(waiting) {
-      const record = await pending.read(waiting.storeHash, waiting.upload);
+      const record = await pending.readRecord(waiting.storeHash, waiting.upload);
       if (!record) return null;
       const { references, path } = record.info;
       const { presence } = await begin();
@@ -293,8 +293,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
         message: `${path} has waited since ${record.since} for references that never came`,
         missing,
       });
-      await pending.forget(waiting.storeHash, waiting.upload);
-      await pending.unmark(waiting);
+      await pending.deleteRecord(waiting.storeHash, waiting.upload);
+      await pending.unmarkWaiting(waiting);
       return published;
     },
   };

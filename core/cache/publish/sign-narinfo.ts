@@ -15,7 +15,7 @@ import type { Candidate } from './pending.ts';
 const signaturesAtOnce = 32;
 
 /** Signs what is to be published, and puts on record who staged it. */
-export interface Notary {
+export interface NarInfoSigner {
   /** @throws NicheError `unsignable` when no key takes the path's fingerprint */
   assertSignable(claim: PathInfo): void;
   /**
@@ -27,7 +27,7 @@ export interface Notary {
   sign(candidates: readonly Candidate[]): Promise<NarInfo[]>;
 }
 
-export interface NotaryOptions {
+export interface NarInfoSignerOptions {
   /** Where the audit is. */
   readonly bucket: Bucket;
   readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys'>;
@@ -37,7 +37,13 @@ export interface NotaryOptions {
   readonly now: () => Date;
 }
 
-export function createNotary({ bucket, config, signers, version, now }: NotaryOptions): Notary {
+export function createNarInfoSigner({
+  bucket,
+  config,
+  signers,
+  version,
+  now,
+}: NarInfoSignerOptions): NarInfoSigner {
   const { storeDir } = config;
   const publicKeys = config.publicKeys.map(parsePublicKey);
 

@@ -106,7 +106,7 @@ async function sweepPending(
   hasExpired: (object: ObjectInfo) => boolean,
 ): Promise<PublishResult[]> {
   const markers = new Map<string, Waiting>();
-  for await (const waiting of publisher.pending.waiting()) {
+  for await (const waiting of publisher.pending.listWaiting()) {
     markers.set(`${waiting.storeHash}/${waiting.upload}`, waiting);
   }
   const waitingFor: { waiting: Waiting; expired: boolean }[] = [];
@@ -120,7 +120,7 @@ async function sweepPending(
     waitingFor.push({ waiting, expired: hasExpired(object) });
   }
   // What is left are markers of paths that no longer wait.
-  for (const waiting of markers.values()) await publisher.pending.unmark(waiting);
+  for (const waiting of markers.values()) await publisher.pending.unmarkWaiting(waiting);
 
   const published: PublishResult[] = [];
   for (const { waiting, expired } of waitingFor) {

@@ -173,7 +173,7 @@ test('a marker whose record is gone is counted without names', async () => {
   const { cache } = await clockedCache();
   const [reference, waiter] = [await localTestPath('reference'), await localTestPath('waiter')];
   const upload = newUploadId();
-  await createPendingPaths(cache.private).mark({
+  await createPendingPaths(cache.private).markWaiting({
     reference: reference.hash,
     storeHash: waiter.hash,
     upload,
@@ -276,7 +276,7 @@ test('of many, a hundred are named', async () => {
       message: 'no',
       at: at(began),
     });
-    await pending.mark({ reference: hash, storeHash: hash, upload });
+    await pending.markWaiting({ reference: hash, storeHash: hash, upload });
   }
   const { rejected, waiting } = await readCacheStatus(cache.private, new Date(began));
   assert.deepEqual([rejected.count, rejected.latest.length], [120, 100]);

@@ -123,22 +123,26 @@ describe('what waits', () => {
       storeHash: hash,
       upload,
     };
-    assert.equal(await pending.read(hash, upload), null);
+    assert.equal(await pending.readRecord(hash, upload), null);
     await pending.park(candidate, attachments, waiting.reference, 'then');
-    assert.deepEqual(await pending.read(hash, upload), { version: 1, ...candidate, since: 'then' });
-    assert.deepEqual(await pending.attachments(hash, upload), attachments);
-    assert.equal(await pending.read(hash, other), null);
+    assert.deepEqual(await pending.readRecord(hash, upload), {
+      version: 1,
+      ...candidate,
+      since: 'then',
+    });
+    assert.deepEqual(await pending.readAttachments(hash, upload), attachments);
+    assert.equal(await pending.readRecord(hash, other), null);
     const found = [];
-    for await (const each of pending.waiting()) found.push(each);
+    for await (const each of pending.listWaiting()) found.push(each);
     assert.deepEqual(found, [waiting]);
     for (const references of [[waiting.reference], [hash, waiting.reference]]) {
-      assert.deepEqual(await pending.waitingFor(references), [waiting]);
+      assert.deepEqual(await pending.findWaiting(references), [waiting]);
     }
-    assert.deepEqual(await pending.waitingFor([hash]), []);
-    await pending.unmark(waiting);
-    await pending.forget(hash, upload);
+    assert.deepEqual(await pending.findWaiting([hash]), []);
+    await pending.unmarkWaiting(waiting);
+    await pending.deleteRecord(hash, upload);
     assert.deepEqual(await listKeys(bucket), []);
-    assert.deepEqual(await pending.attachments(hash, upload), { listing: null, log: null });
+    assert.deepEqual(await pending.readAttachments(hash, upload), { listing: null, log: null });
   });
 
   it('is found among very many too, and by one LIST among few', async () => {
@@ -150,14 +154,14 @@ describe('what waits', () => {
     const references = 'abcd'.split('').map((digit) => digit.repeat(32));
     const [a = '', b = '', c = '', d = ''] = references;
     const wanted = { reference: d, storeHash: hash, upload };
-    await pending.mark(wanted);
-    assert.deepEqual(await pending.waitingFor([c, d]), [wanted]);
+    await pending.markWaiting(wanted);
+    assert.deepEqual(await pending.findWaiting([c, d]), [wanted]);
     assert.deepEqual(lists.splice(0), ['waiting/']);
     for (let index = 0; index < 1000; index += 1) {
       const storeHash = String(index).padStart(32, '0');
-      await pending.mark({ reference: index % 2 === 0 ? a : b, storeHash, upload });
+      await pending.markWaiting({ reference: index % 2 === 0 ? a : b, storeHash, upload });
     }
-    assert.deepEqual(await pending.waitingFor([c, d]), [wanted]);
+    assert.deepEqual(await pending.findWaiting([c, d]), [wanted]);
     assert.deepEqual(lists, ['waiting/', `waiting/${c}/`, `waiting/${d}/`]);
   });
 
