@@ -1,8 +1,12 @@
 import { recipientsOfSecret, replaceSecret } from '../../core/cache/keys/edit.ts';
 import type { EditableSecret } from '../../core/cache/keys/edit.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
-import { privateDocument, signingDocument } from '../../core/cache/keys/documents.ts';
-import type { PrivateConfig, SecretKind, SigningConfig } from '../../core/cache/keys/documents.ts';
+import { privateDocument, signingDocument } from '../../core/cache/secret-documents.ts';
+import type {
+  PrivateConfig,
+  SecretKind,
+  SigningConfig,
+} from '../../core/cache/secret-documents.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { nameCache } from '../cache-url.ts';

@@ -1,6 +1,6 @@
 import { openForEdit, withValue } from '../../core/cache/keys/edit.ts';
-import { parseSecret } from '../../core/cache/keys/documents.ts';
-import type { SecretKind } from '../../core/cache/keys/documents.ts';
+import { parseSecret } from '../../core/cache/secret-documents.ts';
+import type { SecretKind } from '../../core/cache/secret-documents.ts';
 import { NicheError } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
 import { keyringOf } from '../secrets/identities.ts';

@@ -1,5 +1,5 @@
 import { mustRead, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
-import { openSecret, publicKeysOf } from '../../core/cache/keys/documents.ts';
+import { openSecret, publicKeysOf } from '../../core/cache/secret-documents.ts';
 import { isNicheError } from '../../core/errors.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Context } from '../context.ts';

@@ -1,6 +1,6 @@
 import { recipientsOfSecret } from '../../core/cache/keys/edit.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
-import { privateDocument, readSecret, signingDocument } from '../../core/cache/keys/documents.ts';
+import { privateDocument, readSecret, signingDocument } from '../../core/cache/secret-documents.ts';
 import { assertApart } from '../../core/cache/keys/create.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { ConfigFlags } from './document.ts';

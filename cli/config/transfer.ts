@@ -3,7 +3,7 @@ import path from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 
 import { mustRead, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
-import { openSecret, readSecret } from '../../core/cache/keys/documents.ts';
+import { openSecret, readSecret } from '../../core/cache/secret-documents.ts';
 import { createSecrets } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import type { Context } from '../context.ts';

@@ -7,8 +7,8 @@ import {
   privateDocument,
   secretConfigVersion,
   storageCredentials,
-} from '../../core/cache/keys/documents.ts';
-import type { PrivateConfig } from '../../core/cache/keys/documents.ts';
+} from '../../core/cache/secret-documents.ts';
+import type { PrivateConfig } from '../../core/cache/secret-documents.ts';
 import { assertApart, encryptSecret } from '../../core/cache/keys/create.ts';
 import type { SecretDocuments } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';

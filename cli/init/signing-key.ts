@@ -1,4 +1,4 @@
-import { signingDocument } from '../../core/cache/keys/documents.ts';
+import { signingDocument } from '../../core/cache/secret-documents.ts';
 import { NicheError } from '../../core/errors.ts';
 import {
   formatPublicKey,

@@ -2,7 +2,7 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import type { OpenCache } from '../../core/cache/open.ts';
-import { openSigningSecret } from '../../core/cache/keys/signing-secret.ts';
+import { openSigners } from '../../core/cache/keys/signing-keys.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { formatPublicKey, parseSecretKey } from '../../core/nix/keys.ts';
 import { isErrno } from '../../core/util/errno.ts';
@@ -81,7 +81,7 @@ export async function writeSecretKeyFile(file: string, secretKey: string): Promi
  * encrypted, if this machine is one of those that may read them.
  *
  * @throws NicheError `wrong-key` when there is none, or it is not one of the cache's; what
- *   {@link openSigningSecret} throws
+ *   {@link openSigners} throws
  */
 export async function findSigners(
   { config, private: root }: Pick<OpenCache, 'config' | 'private'>,
@@ -98,7 +98,7 @@ export async function findSigners(
   if (found.length > 0) return found.map(secretKeySigner);
   if (named === undefined) {
     const { identities } = keyringOf(context);
-    const signers = await openSigningSecret(root, publicKeys, identities);
+    const signers = await openSigners(root, publicKeys, identities);
     if (signers) return signers;
   }
   throw new NicheError(

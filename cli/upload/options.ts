@@ -12,7 +12,7 @@ import { createLocalPublisher } from '../../core/cache/publish/local-publisher.t
 import { needsLease, takeLease, weakerGuarantee } from '../../core/cache/publish/lease.ts';
 import type { PublisherLease } from '../../core/cache/publish/lease.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
-import type { LookupCounts } from '../../core/cache/lookups.ts';
+import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';

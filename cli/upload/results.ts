@@ -2,7 +2,7 @@ import type { RejectionCode } from '../../core/errors.ts';
 import { messageOf, isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
-import type { LookupCounts } from '../../core/cache/lookups.ts';
+import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';
 import { count, formatBytes } from '../ui/format.ts';
 import type { Skip } from './select.ts';

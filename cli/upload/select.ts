@@ -1,4 +1,4 @@
-import type { Lookups } from '../../core/cache/lookups.ts';
+import type { Lookups } from '../../core/cache/stage/lookups.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 
 /** Why a path need not be staged, or must not be. */

@@ -11,8 +11,8 @@ import { isFinal } from '../../core/cache/receipts/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
-import { createLookups } from '../../core/cache/lookups.ts';
-import type { LookupCounts } from '../../core/cache/lookups.ts';
+import { createLookups } from '../../core/cache/stage/lookups.ts';
+import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
 import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';
@@ -168,7 +168,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     const small = infos.filter((info) => !isLarge(info));
     for (const info of [...large, ...referencesFirst(small)]) {
       const { deriver } = info;
-      stager.add({
+      stager.addPath({
         info,
         openNar: () => packTree(nix.realPath(info.path), { signal: options.signal }),
         ...(options.logs && deriver !== null ? { readLog: () => readBuildLog(nix, deriver) } : {}),

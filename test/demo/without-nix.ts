@@ -94,7 +94,7 @@ async function stageDirectory(directory: string, cacheUrl: string): Promise<Path
     onStaged: () => undefined,
     onFailed: (_, error) => failures.push(error),
   });
-  stager.add({ info, openNar: () => packTree(directory) });
+  stager.addPath({ info, openNar: () => packTree(directory) });
   await stager.finish();
   if (failures.length > 0) throw failures[0] as Error;
   return info;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { createKnownPaths } from '../../core/cache/local/known-paths.ts';
 import { openLocalDatabase } from '../../core/cache/local/database.ts';
-import { createLookups } from '../../core/cache/lookups.ts';
+import { createLookups } from '../../core/cache/stage/lookups.ts';
 import { createSelector } from '../../cli/upload/select.ts';
 import { memoryBucket } from '../support/buckets/memory-bucket.ts';
 import type { BucketOperation } from '../support/buckets/memory-bucket.ts';

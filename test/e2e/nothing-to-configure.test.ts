@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 
 import { readObject } from '../../core/cache/objects.ts';
-import type { PrivateConfig, SigningConfig } from '../../core/cache/keys/documents.ts';
+import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-documents.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { requireAzurite } from '../support/servers/azurite.ts';

@@ -139,7 +139,7 @@ async function stage(bucket: Bucket, ...paths: readonly LocalTestPath[]): Promis
       throw error;
     },
   });
-  for (const path of paths) stager.add(path);
+  for (const path of paths) stager.addPath(path);
   await stager.finish();
 }
 

@@ -4,8 +4,8 @@ import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { createObject } from '../objects.ts';
-import { privateDocument, secretTree, signingDocument } from './documents.ts';
-import type { PrivateConfig, SigningConfig } from './documents.ts';
+import { privateDocument, secretTree, signingDocument } from '../secret-documents.ts';
+import type { PrivateConfig, SigningConfig } from '../secret-documents.ts';
 
 /** Encrypts a secret document under a new data key. */
 export async function encryptSecret(

@@ -6,8 +6,13 @@ import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { cacheControlOf, contentTypeOf } from '../layout.ts';
-import { openSecret, readSecret, secretTree } from './documents.ts';
-import type { PrivateConfig, SecretKind, SigningConfig, StoredSecret } from './documents.ts';
+import { openSecret, readSecret, secretTree } from '../secret-documents.ts';
+import type {
+  PrivateConfig,
+  SecretKind,
+  SigningConfig,
+  StoredSecret,
+} from '../secret-documents.ts';
 
 /** A secret document that was read to be changed. */
 export interface EditableSecret<T> {

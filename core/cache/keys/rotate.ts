@@ -12,7 +12,7 @@ import type { CacheConfig } from '../config.ts';
 import { openForEdit, replaceSecret, withValue } from './edit.ts';
 import { configKey } from '../layout.ts';
 import { readObjectInfo } from '../objects.ts';
-import { signingDocument } from './documents.ts';
+import { signingDocument } from '../secret-documents.ts';
 
 export interface CacheBuckets {
   readonly public: Bucket;

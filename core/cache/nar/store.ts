@@ -5,9 +5,8 @@ import { parseHash } from '../../nix/hash.ts';
 import { encodeBase32 } from '../../nix/base32.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { compressAway } from '../zstd/frames.ts';
-import { compressSmall, smallBytes } from '../zstd/compress-small.ts';
-import { compressZstd, decompressZstd, frameBytes, narSuffix } from '../zstd/stream.ts';
+import { compressFrame, compressSmall, maxSmallBytes } from '../zstd/frames.ts';
+import { compressZstd, decompressZstd, frameBytes } from '../zstd/stream.ts';
 import type { CacheConfig, Compression } from '../config.ts';
 import { createFileTally, fileFacts } from './file-hash.ts';
 import type { FileFacts } from './file-hash.ts';
@@ -44,6 +43,12 @@ export interface NarStore {
   /** Checks a NAR that is stored, against the path's claim. */
   read(claim: PathInfo, url: string): Promise<NarFacts>;
 }
+
+/** The ending of a NAR's key, by compression. */
+const narSuffix: Readonly<Record<Compression['kind'], string>> = {
+  zstd: '.nar.zst',
+  none: '.nar',
+};
 
 export interface NarStoreOptions {
   readonly bucket: Bucket;
@@ -101,9 +106,9 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   async function encodeWhole(contents: Uint8Array): Promise<Uint8Array> {
     if (compression.kind === 'none') return contents;
     const { level } = compression;
-    return contents.length <= smallBytes
+    return contents.length <= maxSmallBytes
       ? compressSmall(contents, level)
-      : compressAway({ contents, level });
+      : compressFrame(contents, level);
   }
 
   async function writeStream(

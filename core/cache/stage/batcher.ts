@@ -3,37 +3,37 @@ import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes } from '../../limits.
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { LocalPath, OnFailed } from './local-path.ts';
 
-/** Puts paths together into batches, as they come. */
-export interface Batching {
-  /** References should come before what refers to them. */
-  add(path: LocalPath): void;
-  /** Makes a batch of what still waits for company. */
+/** Groups paths into batches as they arrive. */
+export interface Batcher {
+  /** Adds a path. Add references before the paths that refer to them. */
+  addPath(path: LocalPath): void;
+  /** Makes a batch of the pending paths now. */
   flush(): void;
 }
 
-export interface BatchingOptions {
-  /** How long a small path waits for company, in milliseconds. */
+export interface BatcherOptions {
+  /** How long a path waits for others to share a batch with, in milliseconds. */
   readonly lingerMs: number;
   readonly onBatch: (paths: readonly LocalPath[]) => void;
-  /** Hears of a path that no manifest has room for. */
+  /** Called for each path whose manifest entry is too large. */
   readonly onFailed: OnFailed;
 }
 
-/** What a manifest needs around its entries, in bytes. */
+/** Size of a manifest without its entries, in bytes, rounded up. */
 const manifestOverheadBytes = 64;
 
-/** Whether the path does not share a batch. */
+/** Whether the path is so large that it gets a batch of its own. */
 export function isLarge({ narSize }: PathInfo): boolean {
   return narSize > maxBatchNarBytes;
 }
 
-export function createBatching({ lingerMs, onBatch, onFailed }: BatchingOptions): Batching {
-  let company: LocalPath[] = [];
-  let companyNarBytes = 0;
-  let companyManifestBytes = 0;
+export function createBatcher({ lingerMs, onBatch, onFailed }: BatcherOptions): Batcher {
+  let pending: LocalPath[] = [];
+  let pendingNarBytes = 0;
+  let pendingManifestBytes = 0;
   let linger: NodeJS.Timeout | undefined;
 
-  function add(path: LocalPath): void {
+  function addPath(path: LocalPath): void {
     const { info } = path;
     const manifestBytes = Buffer.byteLength(JSON.stringify(info)) + 1;
     if (manifestBytes + manifestOverheadBytes > maxManifestBytes) {
@@ -51,25 +51,25 @@ export function createBatching({ lingerMs, onBatch, onFailed }: BatchingOptions)
       return;
     }
     const isFull =
-      company.length >= maxBatchPaths ||
-      companyNarBytes + info.narSize > maxBatchNarBytes ||
-      companyManifestBytes + manifestBytes + manifestOverheadBytes > maxManifestBytes;
+      pending.length >= maxBatchPaths ||
+      pendingNarBytes + info.narSize > maxBatchNarBytes ||
+      pendingManifestBytes + manifestBytes + manifestOverheadBytes > maxManifestBytes;
     if (isFull) flush();
-    company.push(path);
-    companyNarBytes += info.narSize;
-    companyManifestBytes += manifestBytes;
+    pending.push(path);
+    pendingNarBytes += info.narSize;
+    pendingManifestBytes += manifestBytes;
     linger ??= setTimeout(flush, lingerMs);
   }
 
   function flush(): void {
     clearTimeout(linger);
     linger = undefined;
-    if (company.length === 0) return;
-    onBatch(company);
-    company = [];
-    companyNarBytes = 0;
-    companyManifestBytes = 0;
+    if (pending.length === 0) return;
+    onBatch(pending);
+    pending = [];
+    pendingNarBytes = 0;
+    pendingManifestBytes = 0;
   }
 
-  return { add, flush };
+  return { addPath, flush };
 }

@@ -3,99 +3,102 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import type { Bucket, Upload } from '../../storage/bucket.ts';
 import { stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
-import { packVerified } from './local-path.ts';
+import { sendVerifiedNar } from './local-path.ts';
 import type { LocalPath, OnFailed } from './local-path.ts';
 import type { UploadJournal } from '../local/upload-journal.ts';
 
-export interface LargeOptions {
+export interface LargeUploadOptions {
   readonly bucket: Bucket;
   readonly signal?: AbortSignal | undefined;
-  /** What a run that was killed has left of large NARs is gone on with. */
+  /** Where unfinished uploads are recorded, so that the next run can resume them. */
   readonly journal?: UploadJournal | undefined;
-  /** Hears of each path that could not be staged; the others go on. */
   readonly onFailed: OnFailed;
 }
 
-/** The batch that was made of some paths, and those of them whose NARs are in it. */
-export interface Staged {
+/** The paths of a batch whose NARs are stored; the others were reported to `onFailed`. */
+export interface UploadedNars {
   readonly id: BatchId;
-  readonly staged: readonly LocalPath[];
+  readonly paths: readonly LocalPath[];
 }
 
-interface OpenSink {
+interface OpenUpload {
   readonly id: BatchId;
-  readonly sink: Upload;
-  /** How many of the NAR's first bytes an earlier run has stored. */
+  readonly upload: Upload;
+  /** Bytes at the start of the NAR that an earlier run has stored. */
   readonly storedBytes: number;
 }
 
 /**
- * Stages the NAR of a path that is a batch of its own.
+ * Uploads the NAR of a path that has a batch of its own.
  *
- * @returns the batch that it became: an earlier one, where that was gone on with
+ * @param id the batch to create, unless an earlier one can be resumed
+ * @returns the batch that was created or resumed
+ * @throws NicheError `storage-…` when the bucket fails, `aborted`
  */
-export async function stageLarge(
-  next: BatchId,
+export async function uploadLargeNar(
+  id: BatchId,
   path: LocalPath,
-  options: LargeOptions,
-): Promise<Staged> {
+  options: LargeUploadOptions,
+): Promise<UploadedNars> {
   const { journal } = options;
-  const { id, sink, storedBytes } = await openSink(next, path.info, options);
-  const progress = { isNoted: false };
-  const note = (): void => {
-    if (progress.isNoted || sink.token === undefined) return;
-    journal?.noteUnfinished(path.info, { id, token: sink.token });
-    progress.isNoted = true;
+  const opened = await resumeOrOpenUpload(id, path.info, options);
+  const { upload } = opened;
+  let isRecorded = false;
+  const recordProgress = (): void => {
+    if (isRecorded || upload.token === undefined) return;
+    journal?.noteUnfinished(path.info, { id: opened.id, token: upload.token });
+    isRecorded = true;
   };
-  const giveUp = async (): Promise<void> => {
+  const discard = async (): Promise<void> => {
     journal?.forgetUnfinished(path.info);
-    await sink.abort();
+    await upload.abort();
   };
   const send = async (nar: AsyncIterable<Uint8Array>): Promise<void> => {
-    for await (const chunk of without(nar, storedBytes)) {
-      await sink.write(chunk);
-      note();
+    for await (const chunk of skipBytes(nar, opened.storedBytes)) {
+      await upload.write(chunk);
+      recordProgress();
     }
   };
+  const isResumable = (error: unknown): boolean =>
+    journal !== undefined && isRecorded && isNicheError(error, 'aborted', 'storage-unavailable');
+
   try {
-    if (!(await packVerified(path, send, options.onFailed))) {
-      await giveUp();
-      return { id, staged: [] };
+    if (!(await sendVerifiedNar(path, send, options.onFailed))) {
+      await discard();
+      return { id: opened.id, paths: [] };
     }
-    await sink.commit({ ifAbsent: true });
-    return { id, staged: [path] };
+    await upload.commit({ ifAbsent: true });
+    return { id: opened.id, paths: [path] };
   } catch (error) {
-    // What the next run can go on with is left as it is; a sweep takes it away in time.
-    const canGoOn =
-      journal && progress.isNoted && isNicheError(error, 'aborted', 'storage-unavailable');
-    if (!canGoOn) await giveUp();
+    // A resumable upload stays for the next run; if none comes, a sweep deletes it.
+    if (!isResumable(error)) await discard();
     throw error;
   }
 }
 
-async function openSink(
-  next: BatchId,
+async function resumeOrOpenUpload(
+  id: BatchId,
   info: PathInfo,
-  { bucket, journal, signal }: LargeOptions,
-): Promise<OpenSink> {
-  const left = bucket.resumeUpload ? (journal?.claim(info) ?? null) : null;
-  if (left) {
-    const key = stagedNarsKey(left.id, 'none');
-    const resumed = await bucket.resumeUpload?.(key, left.token, { signal });
-    if (resumed) return { id: left.id, sink: resumed.upload, storedBytes: resumed.storedBytes };
+  { bucket, journal, signal }: LargeUploadOptions,
+): Promise<OpenUpload> {
+  const unfinished = bucket.resumeUpload ? (journal?.claim(info) ?? null) : null;
+  if (unfinished) {
+    const key = stagedNarsKey(unfinished.id, 'none');
+    const resumed = await bucket.resumeUpload?.(key, unfinished.token, { signal });
+    if (resumed) return { ...resumed, id: unfinished.id };
     journal?.forgetUnfinished(info);
   }
-  const key = stagedNarsKey(next, 'none');
-  const sink = await bucket.upload(key, { size: info.narSize, signal });
-  return { id: next, sink, storedBytes: 0 };
+  const key = stagedNarsKey(id, 'none');
+  const upload = await bucket.upload(key, { size: info.narSize, signal });
+  return { id, upload, storedBytes: 0 };
 }
 
-/** What comes after the first `skip` bytes; those are read all the same. */
-async function* without(
+/** Reads all of `source`, and yields what follows its first `count` bytes. */
+async function* skipBytes(
   source: AsyncIterable<Uint8Array>,
-  skip: number,
+  count: number,
 ): AsyncIterable<Uint8Array> {
-  let left = skip;
+  let left = count;
   for await (const chunk of source) {
     const rest = chunk.subarray(left);
     left = Math.max(0, left - chunk.length);

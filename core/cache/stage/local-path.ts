@@ -4,30 +4,31 @@ import { NicheError, isNicheError } from '../../errors.ts';
 import { formatHash } from '../../nix/hash.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 
-/** A store path that this machine has, to be staged. */
+/** A valid store path of this machine, to be staged. */
 export interface LocalPath {
   readonly info: PathInfo;
-  /** Its NAR; throws `not-found` when the path has been collected. */
+  /** Streams the NAR; throws `not-found` when the path has been garbage-collected. */
   readonly openNar: () => AsyncIterable<Uint8Array>;
-  /** Its build log, null when there is none. */
+  /** Reads the build log; null when there is none. */
   readonly readLog?: () => Promise<Uint8Array | null>;
 }
 
-/** Hears of a path that could not be staged; the others go on. */
+/** Called for each path that could not be staged. Staging continues with the others. */
 export type OnFailed = (info: PathInfo, error: unknown) => void;
 
 /**
- * Feeds the path's NAR to `take`; false, once reported, when it is not what its info says.
+ * Passes the path's NAR to `send` and compares it with the hash and size that Nix registered.
  *
- * @throws what `take` throws of storage, or when it was aborted
+ * @returns false, after a call of `onFailed`, when the NAR differs or cannot be read
+ * @throws NicheError `storage-…` or `aborted` from `send`, and every other kind of error
  */
-export async function packVerified(
+export async function sendVerifiedNar(
   path: LocalPath,
-  take: (nar: AsyncIterable<Uint8Array>) => Promise<void>,
+  send: (nar: AsyncIterable<Uint8Array>) => Promise<void>,
   onFailed: OnFailed,
 ): Promise<boolean> {
   try {
-    await take(verified(path));
+    await send(verifiedNar(path));
     return true;
   } catch (error) {
     if (isNicheError(error) && !error.code.startsWith('storage-') && error.code !== 'aborted') {
@@ -38,8 +39,8 @@ export async function packVerified(
   }
 }
 
-/** The path's NAR, as long as it is the one that Nix registered. */
-async function* verified({ info, openNar }: LocalPath): AsyncIterable<Uint8Array> {
+/** Streams the NAR; throws `nar-hash-mismatch` at its end when it is not the registered one. */
+async function* verifiedNar({ info, openNar }: LocalPath): AsyncIterable<Uint8Array> {
   const hash = createHash('sha256');
   let size = 0;
   for await (const chunk of openNar()) {
@@ -51,8 +52,8 @@ async function* verified({ info, openNar }: LocalPath): AsyncIterable<Uint8Array
   if (narHash !== info.narHash || size !== info.narSize) {
     throw new NicheError(
       'nar-hash-mismatch',
-      `${info.path} is not what Nix built: expected ${info.narHash} (${info.narSize} bytes), got ${narHash} (${size} bytes)`,
-      { hint: 'repair it with: nix-store --repair-path' },
+      `${info.path} was modified in the store: expected ${info.narHash} (${info.narSize} bytes), got ${narHash} (${size} bytes)`,
+      { hint: `nix-store --repair-path ${info.path}` },
     );
   }
 }

@@ -1,60 +1,61 @@
 import { toError } from '../../errors.ts';
-import { createBatching, isLarge } from './batcher.ts';
+import { createBatchUploader } from './batch-upload.ts';
+import type { Batch, BatchUploadOptions } from './batch-upload.ts';
+import { createBatcher, isLarge } from './batcher.ts';
 import type { LocalPath } from './local-path.ts';
-import { createBatchStaging } from './batch-upload.ts';
-import type { Batch, BatchOptions } from './batch-upload.ts';
 
-/** One client session: stages paths in batches as they come. */
+/** A client session that stages paths in batches as they arrive. */
 export interface Stager {
+  /** The session's upload ID. */
   readonly upload: string;
-  /** Takes a path; returns at once. References should come before what refers to them. */
-  add(path: LocalPath): void;
+  /** Adds a path and returns at once. Add references before the paths that refer to them. */
+  addPath(path: LocalPath): void;
   /**
-   * Stages what still waits for company and waits for everything that was added.
+   * Stages the pending paths, and waits for every batch.
    *
-   * @throws the first failure of storage
+   * @throws NicheError the first failure of a batch: `storage-…`, `aborted`
    */
   finish(): Promise<void>;
 }
 
-export interface StagerOptions extends BatchOptions {
+export interface StagerOptions extends BatchUploadOptions {
   readonly upload: string;
-  /** How long a small path waits for company, in milliseconds. @default 1,000 */
+  /** How long a small path waits for others to share a batch with, in milliseconds. @default 1,000 */
   readonly lingerMs?: number;
-  /** Batches that are being staged at once. @default 4 */
+  /** Batches uploaded at once. @default 4 */
   readonly batchesAtOnce?: number;
 }
 
 interface QueuedBatch extends Batch {
-  /** Called once it has a manifest, or will have none. */
-  readonly ended: () => void;
+  /** Called once the batch has a manifest, or has failed. */
+  readonly onEnd: () => void;
 }
 
 export function createStager(options: StagerOptions): Stager {
   const { upload, onFailed, lingerMs = 1000, batchesAtOnce = 4 } = options;
-  const stage = createBatchStaging(options);
-  const batching = createBatching({ lingerMs, onBatch: submit, onFailed });
+  const uploadBatch = createBatchUploader(options);
+  const batcher = createBatcher({ lingerMs, onBatch: submit, onFailed });
   const queue: QueuedBatch[] = [];
-  /** The ends of small batches that are not through yet, by the paths that these hold. */
+  /** For each path of a small batch that has not ended: settles when that batch ends. */
   const ends = new Map<string, Promise<unknown>>();
   let batches = 0;
   let running = 0;
   let failure: Error | undefined;
-  let settled = Promise.withResolvers<undefined>();
+  let idle = Promise.withResolvers<undefined>();
 
   function submit(paths: readonly LocalPath[]): void {
     const references = paths.flatMap(({ info }) => info.references);
     const after = [...new Set(references.flatMap((path) => ends.get(path) ?? []))];
     const end = Promise.withResolvers<undefined>();
     for (const { info } of paths) {
-      // A large NAR may take longer than all the others: nothing waits for it.
+      // A large NAR may take longer than everything else, so no batch waits for one.
       if (!isLarge(info)) ends.set(info.path, end.promise);
     }
-    const ended = (): void => {
+    const onEnd = (): void => {
       end.resolve(undefined);
       for (const { info } of paths) if (ends.get(info.path) === end.promise) ends.delete(info.path);
     };
-    queue.push({ id: { upload, batch: batches }, paths, after, ended });
+    queue.push({ id: { upload, batch: batches }, paths, after, onEnd });
     batches += 1;
     pump();
   }
@@ -64,30 +65,30 @@ export function createStager(options: StagerOptions): Stager {
       const batch = queue.shift();
       if (!batch) break;
       running += 1;
-      void stage(batch)
+      void uploadBatch(batch)
         .catch((error: unknown) => {
           failure ??= toError(error);
           for (const { info } of batch.paths) onFailed(info, error);
         })
         .finally(() => {
-          batch.ended();
+          batch.onEnd();
           running -= 1;
           pump();
         });
     }
-    if (running === 0 && queue.length === 0) settled.resolve(undefined);
+    if (running === 0 && queue.length === 0) idle.resolve(undefined);
   }
 
   return {
     upload,
-    add: (path) => {
-      batching.add(path);
+    addPath: (path) => {
+      batcher.addPath(path);
     },
     async finish() {
-      batching.flush();
-      settled = Promise.withResolvers<undefined>();
+      batcher.flush();
+      idle = Promise.withResolvers<undefined>();
       pump();
-      await settled.promise;
+      await idle.promise;
       if (failure) throw failure;
     },
   };

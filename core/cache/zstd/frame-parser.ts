@@ -1,14 +1,14 @@
-/** Where one zstd frame ends, by RFC 8878 §3.1: found from its headers, without decompressing. */
-export interface FrameWalker {
-  /** How many bytes of `chunk`, the next ones, belong to the frame. */
+/** Finds the end of one zstd frame from its headers (RFC 8878 §3.1), without decompressing it. */
+export interface FrameParser {
+  /** Takes the next bytes. Returns how many of them belong to the frame. */
   take(chunk: Uint8Array): number;
-  /** Whether the frame is through. */
+  /** Whether the frame is complete. */
   isDone(): boolean;
-  /** False for a skippable frame, once {@link frameKindBytes} of it are taken. */
+  /** False for a skippable frame; known once {@link frameKindBytes} were taken. */
   hasContents(): boolean;
 }
 
-/** So many bytes tell which kind of frame it is; every frame has them. */
+/** The bytes that show which kind of frame it is; every frame has at least as many. */
 export const frameKindBytes = 8;
 
 const magic = 0xfd2fb528;
@@ -19,28 +19,29 @@ const checksumBytes = 4;
 const reservedBlock = 3;
 const rleBlock = 1;
 
-/** @throws Error from `take`, when the bytes are no zstd frame */
-export function createFrameWalker(): FrameWalker {
+/** @throws Error from `take`, when the bytes are not a zstd frame */
+export function createFrameParser(): FrameParser {
+  /** The header field that is being collected. */
   const field = Buffer.alloc(frameKindBytes);
   let have = 0;
-  /** Bytes of the field that is being collected, and what to do once it is there. */
   let want = frameKindBytes;
-  let read = readBeginning;
-  /** Bytes to pass over before the next field. */
+  /** Runs once the field has `want` bytes. */
+  let read = readStart;
+  /** Bytes to skip before the next field. */
   let skip = 0;
   let hasContents = true;
   let hasChecksum = false;
   let isDone = false;
 
-  function readBeginning(): void {
-    const began = field.readUInt32LE(0);
-    if ((began & 0xfffffff0) >>> 0 === skippableMagic) {
+  function readStart(): void {
+    const start = field.readUInt32LE(0);
+    if ((start & 0xfffffff0) >>> 0 === skippableMagic) {
       hasContents = false;
       skip = field.readUInt32LE(4);
       finish();
       return;
     }
-    if (began !== magic) throw new Error('expected a zstd frame');
+    if (start !== magic) throw new Error('expected a zstd frame');
     const descriptor = field.readUInt8(4);
     const isSingleSegment = (descriptor & 0x20) !== 0;
     hasChecksum = (descriptor & 0x04) !== 0;
@@ -48,7 +49,7 @@ export function createFrameWalker(): FrameWalker {
     const sizeBytes = sizeFlag === 0 && isSingleSegment ? 1 : (contentSizeBytes[sizeFlag] ?? 0);
     const headerBytes =
       (isSingleSegment ? 0 : 1) + (dictionaryIdBytes[descriptor & 3] ?? 0) + sizeBytes;
-    // The shortest header leaves two of the field's bytes to the first block's.
+    // After the shortest header, two bytes of the field already belong to the first block header.
     const early = field.subarray(5 + headerBytes);
     skip = Math.max(0, headerBytes - 3);
     want = 3;
@@ -60,7 +61,7 @@ export function createFrameWalker(): FrameWalker {
   function readBlock(): void {
     const header = field.readUIntLE(0, 3);
     const type = (header >> 1) & 3;
-    if (type === reservedBlock) throw new Error('the zstd frame has a block of no known type');
+    if (type === reservedBlock) throw new Error('the zstd frame has a block of unknown type');
     skip = type === rleBlock ? 1 : header >> 3;
     if ((header & 1) === 1) {
       if (hasChecksum) skip += checksumBytes;

@@ -1,13 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { constants, zstdCompressSync } from 'node:zlib';
 
-import { createFrameThreads } from './worker-pool.ts';
+import { createGathering } from '../../util/concurrency.ts';
+import { createWorkerPool } from './worker-pool.ts';
 
 /**
- * zstd's own parameters for a level, where others suit this machine's caches better; each level
- * that is not named keeps zstd's. Level 3's two tables (768 KiB) become 384 KiB, which leave room in
- * a second-level cache of 512 KiB: an eighth less time. The larger window gives back most of
- * what the smaller tables lose, 0.4 % of size instead of 1.3 %.
+ * zstd parameters for a level where others than zstd's defaults suit the processor's cache better.
+ * A level that is not listed keeps the defaults. At level 3 the two tables shrink from 768 KiB to
+ * 384 KiB, so that a second-level cache of 512 KiB has room left: compression takes an eighth less
+ * time. The larger window makes up for most of the loss: output grows by 0.4 % instead of 1.3 %.
  */
 const tunedParameters: Readonly<Record<number, Readonly<Record<number, number>>>> = {
   3: {
@@ -17,37 +18,35 @@ const tunedParameters: Readonly<Record<number, Readonly<Record<number, number>>>
   },
 };
 
-/** Up to this size, in bytes, zstd has parameters of its own for each level, for small inputs. */
-const smallInputBytes = 256 * 1024;
+/** Up to this size, in bytes, zstd has its own parameters for small inputs at each level. */
+const maxUntunedBytes = 256 * 1024;
 
 function parametersOf(size: number, level: number): Readonly<Record<number, number>> {
-  const tuned = size > smallInputBytes ? tunedParameters[level] : {};
+  const tuned = size > maxUntunedBytes ? tunedParameters[level] : {};
   return { [constants.ZSTD_c_compressionLevel]: level, ...tuned };
 }
 
-/** What zstd may need for `size` bytes that do not compress (ZSTD_COMPRESSBOUND), and a little. */
+/** The most that zstd needs for `size` incompressible bytes (ZSTD_COMPRESSBOUND), and a margin. */
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
-/** More of them than processors would wait for one another. */
-const frameThreads = Math.max(2, availableParallelism());
+/** The process's workers; more of them than processors would only wait for one another. */
+const workers = createWorkerPool(Math.max(2, availableParallelism()));
 
-/** The process's: each costs a start. */
-const threads = createFrameThreads(frameThreads);
-
-/** What is to be a frame. */
-export interface Uncompressed {
+/** The contents of one frame, not compressed yet. */
+interface FrameInput {
   readonly contents: Uint8Array;
   readonly level: number;
 }
 
 /**
- * Compresses several on one other thread: to a small one the way there and back is longer than its turn.
+ * Compresses several inputs in one turn of one worker. For a small input, the message to the worker
+ * and back takes longer than its compression.
  *
- * @returns a frame of each
+ * @returns a frame for each input
  */
-export async function compressTogether(several: readonly Uncompressed[]): Promise<Uint8Array[]> {
+async function compressBatch(inputs: readonly FrameInput[]): Promise<Uint8Array[]> {
   let end = 0;
-  const sections = several.map(({ contents: { length: size }, level }) => {
+  const sections = inputs.map(({ contents: { length: size }, level }) => {
     const at = end;
     const room = compressBound(size);
     end += room;
@@ -55,54 +54,93 @@ export async function compressTogether(several: readonly Uncompressed[]): Promis
   });
   const memory = new SharedArrayBuffer(end);
   const bytes = new Uint8Array(memory);
-  for (const [index, { contents }] of several.entries()) bytes.set(contents, sections[index]?.at);
-  const sizes = await threads.compress({ memory, sections });
+  for (const [index, { contents }] of inputs.entries()) bytes.set(contents, sections[index]?.at);
+  const sizes = await workers.compress({ memory, sections });
   return sections.map(({ at }, index) => {
     const size = sizes[index];
-    if (size === undefined) throw new Error('a thread has lost a frame');
+    if (size === undefined) throw new Error('a compression worker returned too few frames');
     return bytes.slice(at, at + size);
   });
 }
 
-/** Compresses one on another thread. */
-export async function compressAway(one: Uncompressed): Promise<Uint8Array> {
-  const [frame] = await compressTogether([one]);
-  if (!frame) throw new Error('a thread has lost a frame');
+/** Compresses `contents` as one frame, in a worker. */
+export async function compressFrame(contents: Uint8Array, level: number): Promise<Uint8Array> {
+  const [frame] = await compressBatch([{ contents, level }]);
+  if (!frame) throw new Error('a compression worker returned too few frames');
   return frame;
 }
 
-/** Compresses one on this thread. */
-export function compressHere({ contents, level }: Uncompressed): Uint8Array {
-  const { length } = contents;
-  const params = parametersOf(length, level);
-  return zstdCompressSync(contents, {
-    params,
-    pledgedSrcSize: length,
-    chunkSize: compressBound(length),
-  });
+/** The largest contents, in bytes, that {@link compressSmall} takes. */
+export const maxSmallBytes = 64 * 1024;
+
+/** Smaller batches do not repay the start of a worker. */
+const minWorkerBatch = 16;
+
+interface PendingFrame extends FrameInput {
+  readonly settled: PromiseWithResolvers<Uint8Array>;
 }
 
-/** A frame's memory, used for one after the other. */
-export interface FrameMemory {
-  /** To be filled with the contents of a frame. */
+const enqueueSmall = createGathering(compressGathered);
+
+/**
+ * Compresses at most {@link maxSmallBytes} as one frame. Calls that arrive together share one turn of
+ * a worker; a few are compressed on this thread. Calls that arrive meanwhile form the next batch, so
+ * one worker is busy at most: checking a small NAR here takes longer than compressing it there.
+ */
+export function compressSmall(contents: Uint8Array, level: number): Promise<Uint8Array> {
+  const settled = Promise.withResolvers<Uint8Array>();
+  enqueueSmall({ contents, level, settled });
+  return settled.promise;
+}
+
+async function compressGathered(batch: readonly PendingFrame[]): Promise<void> {
+  if (batch.length < minWorkerBatch) {
+    for (const pending of batch) settleHere(pending);
+    return;
+  }
+  try {
+    const frames = await compressBatch(batch);
+    for (const [index, frame] of frames.entries()) batch[index]?.settled.resolve(frame);
+  } catch (error) {
+    for (const { settled } of batch) settled.reject(error);
+  }
+}
+
+function settleHere({ contents, level, settled }: PendingFrame): void {
+  try {
+    const { length } = contents;
+    const frame = zstdCompressSync(contents, {
+      params: parametersOf(length, level),
+      pledgedSrcSize: length,
+      chunkSize: compressBound(length),
+    });
+    settled.resolve(frame);
+  } catch (error) {
+    settled.reject(error);
+  }
+}
+
+/** Memory for the contents and the result of one frame at a time, shared with the workers. */
+export interface FrameBuffer {
+  /** Fill this with the contents of a frame. */
   readonly contents: Uint8Array;
   /**
-   * Compresses the first `size` bytes of the contents, in their place and on another thread.
+   * Compresses the first `size` bytes of `contents` in a worker.
    *
-   * @returns the frame, which is lent: it lies where the contents were
+   * @returns the frame, a view of this buffer: it replaces the contents
    */
   compress(size: number, level: number): Promise<Uint8Array>;
 }
 
-/** @param capacity of the contents, in bytes */
-export function createFrameMemory(capacity: number): FrameMemory {
+/** @param capacity the length of `contents`, in bytes */
+export function createFrameBuffer(capacity: number): FrameBuffer {
   const memory = new SharedArrayBuffer(compressBound(capacity));
   return {
     contents: new Uint8Array(memory, 0, capacity),
     async compress(size, level) {
       const params = parametersOf(size, level);
       const sections = [{ at: 0, size, room: compressBound(size), params }];
-      const [length] = await threads.compress({ memory, sections });
+      const [length] = await workers.compress({ memory, sections });
       return new Uint8Array(memory, 0, length);
     },
   };

@@ -2,75 +2,74 @@ import { Readable, pipeline } from 'node:stream';
 import { constants, createZstdDecompress } from 'node:zlib';
 
 import { maxZstdWindowLog } from '../../limits.ts';
-import { createFrameMemory } from './frames.ts';
-import type { FrameMemory } from './frames.ts';
-import type { Compression } from '../config.ts';
-import { createFrameWalker, frameKindBytes } from './frame-parser.ts';
-import type { FrameWalker } from './frame-parser.ts';
+import { createFrameParser, frameKindBytes } from './frame-parser.ts';
+import type { FrameParser } from './frame-parser.ts';
+import { createFrameBuffer } from './frames.ts';
+import type { FrameBuffer } from './frames.ts';
 
 /**
- * Uncompressed bytes in a frame. Frames are independent, so they are compressed at once and a
- * reader may decompress them at once. Some six times as much is held, with what zlib needs: of twice
- * the size, that would be more than a publisher is to take, to save 0.7 % of what it stores.
+ * Uncompressed size of a frame, in bytes. Frames are independent: niche compresses them in parallel,
+ * and a reader may decompress them in parallel. Compression holds about six times this much. Frames
+ * of twice the size would save 0.7 % of storage and exceed the memory of a publisher.
  */
 export const frameBytes = 8 * 1024 * 1024;
 
 const outputChunkBytes = 1024 * 1024;
 
-/** Each frame costs a decoder, so those that yield nothing must not be many. */
+/** Each frame costs a decoder, so an attacker must not get away with many empty ones. */
 const maxEmptyFrames = 64;
 
 /**
- * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time on threads of
- * their own. Holds at most `parallelism + 2` frames, each in the place of its contents: one more
- * than are compressed or being filled, so that a thread need not wait for what follows the frame
- * that it has done.
+ * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time in workers. Holds
+ * at most `parallelism + 2` frame buffers: one is being filled and one holds a finished frame, so
+ * that no worker waits for the consumer.
  *
- * @returns frames that are lent: done with when the next is asked for
+ * @returns frames, each valid only until the next is requested: their memory is reused
  */
 export async function* compressZstd(
   source: AsyncIterable<Uint8Array>,
   options: {
     readonly level: number;
     readonly parallelism: number;
-    /** The source's length in bytes, so that what is small gets little memory. */
+    /** Length of the source, in bytes: a small source gets small buffers. */
     readonly totalBytes: number;
   },
 ): AsyncIterable<Uint8Array> {
   const { level, parallelism, totalBytes } = options;
   const capacity = Math.max(1, Math.min(frameBytes, totalBytes));
 
-  const running: { readonly memory: FrameMemory; readonly frame: Promise<Uint8Array> }[] = [];
-  const spare: FrameMemory[] = [];
-  let memory: FrameMemory | null = null;
+  const running: { readonly buffer: FrameBuffer; readonly frame: Promise<Uint8Array> }[] = [];
+  const spare: FrameBuffer[] = [];
+  let buffer: FrameBuffer | null = null;
   let filled = 0;
 
   function submit(): void {
-    if (!memory) return;
-    const frame = memory.compress(filled, level);
-    // Awaited in turn below; until then a failure must not count as unhandled.
+    if (!buffer) return;
+    const frame = buffer.compress(filled, level);
+    // `finished` awaits it later; until then a failure must not count as unhandled.
     frame.catch(() => undefined);
-    running.push({ memory, frame });
-    memory = null;
+    running.push({ buffer, frame });
+    buffer = null;
     filled = 0;
   }
 
-  async function* finished(atMost: number): AsyncIterable<Uint8Array> {
-    while (running.length > atMost) {
+  /** Yields the oldest frames until at most `limit` are left running. */
+  async function* finished(limit: number): AsyncIterable<Uint8Array> {
+    while (running.length > limit) {
       const [oldest] = running;
       if (!oldest) return;
       yield await oldest.frame;
       running.shift();
-      spare.push(oldest.memory);
+      spare.push(oldest.buffer);
     }
   }
 
   try {
     for await (const chunk of source) {
       for (let offset = 0; offset < chunk.length;) {
-        memory ??= spare.pop() ?? createFrameMemory(capacity);
+        buffer ??= spare.pop() ?? createFrameBuffer(capacity);
         const part = chunk.subarray(offset, offset + capacity - filled);
-        memory.contents.set(part, filled);
+        buffer.contents.set(part, filled);
         filled += part.length;
         offset += part.length;
         if (filled < capacity) continue;
@@ -86,10 +85,10 @@ export async function* compressZstd(
 }
 
 /**
- * Decompresses concatenated zstd frames. Each gets a decoder of its own: node:zlib's drops, without
- * a word, what follows a frame's end within a chunk.
+ * Decompresses concatenated zstd frames. Each frame gets its own decoder, because node:zlib's decoder
+ * silently drops the bytes that follow the end of a frame within a chunk.
  *
- * @throws Error when they are damaged or break off: zlib's own, or one of {@link createFrameWalker}
+ * @throws Error when the data is damaged or truncated: zlib's own error, or {@link createFrameParser}'s
  */
 export async function* decompressZstd(
   source: AsyncIterable<Uint8Array>,
@@ -98,7 +97,7 @@ export async function* decompressZstd(
   let rest: Uint8Array = new Uint8Array();
   let emptyFrames = 0;
 
-  /** Whether there are bytes in `rest`, once more are fetched if need be. */
+  /** Fetches the next chunk when `rest` is empty. Returns false at the end of the source. */
   async function fill(): Promise<boolean> {
     while (rest.length === 0) {
       const next = await chunks.next();
@@ -108,10 +107,11 @@ export async function* decompressZstd(
     return true;
   }
 
-  async function* pieces(walker: FrameWalker): AsyncIterable<Uint8Array> {
-    while (!walker.isDone()) {
-      if (!(await fill())) throw new Error('the last zstd frame breaks off');
-      const piece = rest.subarray(0, walker.take(rest));
+  /** Yields the bytes of one frame. */
+  async function* framePieces(parser: FrameParser): AsyncIterable<Uint8Array> {
+    while (!parser.isDone()) {
+      if (!(await fill())) throw new Error('the last zstd frame is truncated');
+      const piece = rest.subarray(0, parser.take(rest));
       rest = rest.subarray(piece.length);
       yield piece;
     }
@@ -119,12 +119,12 @@ export async function* decompressZstd(
 
   try {
     while (await fill()) {
-      const walker = createFrameWalker();
-      const frame = pieces(walker)[Symbol.asyncIterator]();
-      const beginning = await take(frame, frameKindBytes);
+      const parser = createFrameParser();
+      const frame = framePieces(parser)[Symbol.asyncIterator]();
+      const start = await readAtLeast(frame, frameKindBytes);
       let size = 0;
-      if (walker.hasContents()) {
-        for await (const chunk of decodeFrame(joined(beginning, frame))) {
+      if (parser.hasContents()) {
+        for await (const chunk of decodeFrame(concat(start, frame))) {
           size += chunk.length;
           yield chunk;
         }
@@ -132,29 +132,32 @@ export async function* decompressZstd(
         while ((await frame.next()).done !== true);
       }
       emptyFrames += size === 0 ? 1 : 0;
-      if (emptyFrames > maxEmptyFrames) throw new Error('too many zstd frames without contents');
+      if (emptyFrames > maxEmptyFrames) throw new Error('too many empty zstd frames');
     }
   } finally {
     await chunks.return?.();
   }
 }
 
-/** The next pieces of `source` until they have `bytes` bytes. */
-async function take(source: AsyncIterator<Uint8Array>, bytes: number): Promise<Uint8Array[]> {
-  const taken: Uint8Array[] = [];
-  for (let size = 0; size < bytes; size += taken.at(-1)?.length ?? 0) {
+/** Reads pieces of `source` until they add up to `bytes` bytes, or it ends. */
+async function readAtLeast(
+  source: AsyncIterator<Uint8Array>,
+  bytes: number,
+): Promise<Uint8Array[]> {
+  const pieces: Uint8Array[] = [];
+  for (let size = 0; size < bytes; size += pieces.at(-1)?.length ?? 0) {
     const next = await source.next();
     if (next.done === true) break;
-    taken.push(next.value);
+    pieces.push(next.value);
   }
-  return taken;
+  return pieces;
 }
 
-async function* joined(
-  beginning: readonly Uint8Array[],
+async function* concat(
+  start: readonly Uint8Array[],
   rest: AsyncIterator<Uint8Array>,
 ): AsyncIterable<Uint8Array> {
-  yield* beginning;
+  yield* start;
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
@@ -163,13 +166,7 @@ async function* decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncIterable<Uin
     params: { [constants.ZSTD_d_windowLogMax]: maxZstdWindowLog },
     chunkSize: outputChunkBytes,
   });
-  // The pipeline destroys the decoder with whatever went wrong, and the iteration throws it.
+  // On any failure the pipeline destroys the decoder with the error, and the loop below throws it.
   const output = pipeline(Readable.from(frame, { objectMode: true }), decoder, () => undefined);
   for await (const chunk of output) yield chunk as Buffer;
 }
-
-/** What the compression adds to a NAR's name. */
-export const narSuffix: Readonly<Record<Compression['kind'], string>> = {
-  zstd: '.nar.zst',
-  none: '.nar',
-};

@@ -2,112 +2,111 @@ import { Worker } from 'node:worker_threads';
 
 import { toError } from '../../errors.ts';
 
-/** What a thread is to compress: each section of `memory`, as a frame. */
-interface FrameOrder {
+/** A job for one worker: compress each section of `memory` as a frame, in place. */
+interface CompressionJob {
   readonly memory: SharedArrayBuffer;
   readonly sections: readonly FrameSection[];
 }
 
-/** Where contents lie; the frame comes in their place. */
+/** A part of the shared memory: the contents before compression, the frame after. */
 interface FrameSection {
-  /** In bytes, from the memory's beginning. */
+  /** Offset in the memory, in bytes. */
   readonly at: number;
-  /** Of the contents, in bytes. */
+  /** Length of the contents, in bytes. */
   readonly size: number;
-  /** What there is for the frame, in bytes: enough for what does not compress. */
+  /** Space for the frame, in bytes: enough for incompressible contents. */
   readonly room: number;
-  /** zstd's parameters, by their numbers. */
+  /** zstd parameters, by the numbers in `zlib.constants`. */
   readonly params: Readonly<Record<number, number>>;
 }
 
-interface Job {
-  readonly order: FrameOrder;
+interface QueuedJob {
+  readonly job: CompressionJob;
   readonly resolve: (sizes: readonly number[]) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** Compresses frames where they lie, each on a thread of its own. */
-export interface FrameThreads {
+/** Compresses frames in shared memory, on threads of its own. */
+export interface WorkerPool {
   /**
-   * @returns each frame's size, in bytes
-   * @throws Error of zlib's, or of a thread that could not go on
+   * @returns the size of each section's frame, in bytes
+   * @throws Error from zlib, or from a worker that died
    */
-  compress(order: FrameOrder): Promise<readonly number[]>;
+  compress(job: CompressionJob): Promise<readonly number[]>;
 }
 
 /**
- * Threads of our own instead of `node:zlib`'s on the thread pool: that one makes each output buffer on the
- * main thread's heap, and the collector, which counts them, goes through all of that heap for every few
- * frames. Here frames stay in memory that both sides share.
+ * Starts workers on demand. Idle workers do not keep the process alive.
  *
- * Threads begin with the first frames, and idle ones do not keep the process.
+ * `node:zlib`'s own asynchronous functions would allocate each output buffer on the main thread's
+ * heap. The garbage collector counts those buffers, and would walk the whole heap every few frames.
  *
- * @param maxThreads beyond so many, frames wait for one another
+ * @param maxWorkers the limit of workers; further jobs wait for one
  */
-export function createFrameThreads(maxThreads: number): FrameThreads {
+export function createWorkerPool(maxWorkers: number): WorkerPool {
   const idle: Worker[] = [];
-  const waiting: Job[] = [];
-  const busy = new Map<Worker, Job>();
+  const waiting: QueuedJob[] = [];
+  const busy = new Map<Worker, QueuedJob>();
 
-  function begin(): Worker {
-    const worker = new Worker(`(${compressFrames.toString()})()`, {
+  function startWorker(): Worker {
+    const worker = new Worker(`(${runWorker.toString()})()`, {
       eval: true,
-      // What the process was started with, such as a profiler or a loader, is not for these.
+      // Options of the process, such as a profiler or a loader, are not for the workers.
       execArgv: [],
       env: {},
     });
     worker.on('message', (sizes: readonly number[]) => {
-      const job = busy.get(worker);
+      const queued = busy.get(worker);
       busy.delete(worker);
       idle.push(worker);
       worker.unref();
-      job?.resolve(sizes);
-      next();
+      queued?.resolve(sizes);
+      dispatch();
     });
     worker.on('error', (error) => {
-      const job = busy.get(worker);
+      const queued = busy.get(worker);
       busy.delete(worker);
-      job?.reject(toError(error));
-      next();
+      queued?.reject(toError(error));
+      dispatch();
     });
     return worker;
   }
 
-  function next(): void {
-    while (busy.size < maxThreads) {
-      const job = waiting.shift();
-      if (!job) return;
-      const worker = idle.pop() ?? begin();
-      busy.set(worker, job);
+  function dispatch(): void {
+    while (busy.size < maxWorkers) {
+      const queued = waiting.shift();
+      if (!queued) return;
+      const worker = idle.pop() ?? startWorker();
+      busy.set(worker, queued);
       worker.ref();
-      worker.postMessage(job.order);
+      worker.postMessage(queued.job);
     }
   }
 
   return {
-    compress: (order) =>
+    compress: (job) =>
       new Promise((resolve, reject) => {
-        waiting.push({ order, resolve, reject });
-        next();
+        waiting.push({ job, resolve, reject });
+        dispatch();
       }),
   };
 }
 
 /**
- * What runs in a thread. It is handed over as text, so that a bundle stays one file: it refers to
- * nothing outside of itself.
+ * Runs in a worker. The worker gets this function as source text, so that a bundle stays one file;
+ * therefore it must not refer to anything outside of itself.
  */
-function compressFrames(): void {
+function runWorker(): void {
   const { parentPort } = process.getBuiltinModule('node:worker_threads');
   const { zstdCompressSync } = process.getBuiltinModule('node:zlib');
-  parentPort?.on('message', ({ memory, sections }: FrameOrder) => {
+  parentPort?.on('message', ({ memory, sections }: CompressionJob) => {
     const sizes = sections.map(({ at, size, room, params }) => {
       const contents = new Uint8Array(memory, at, size);
-      // With an output buffer of less than the bound, zstd would copy the input.
+      // With an output buffer below the bound, zstd would copy the input.
       const frame = zstdCompressSync(contents, { params, pledgedSrcSize: size, chunkSize: room });
       new Uint8Array(memory).set(frame, at);
       const { length } = frame;
-      // Given back at once: it is as large as the section, and the collector would wait for several.
+      // Frees the buffer at once: it is as large as the section, and would wait for the collector.
       if (frame.buffer.byteLength === room) frame.buffer.transfer(0);
       return length;
     });

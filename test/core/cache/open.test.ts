@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { openCache } from '../../../core/cache/open.ts';
-import { secretTree } from '../../../core/cache/keys/documents.ts';
+import { secretTree } from '../../../core/cache/secret-documents.ts';
 import { ageIdentity, wrapForAge } from '../../../core/secrets/age.ts';
 import { encryptDocument } from '../../../core/secrets/document.ts';
 import { listKeys } from '../../support/assert/bytes.ts';

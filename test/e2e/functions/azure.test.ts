@@ -9,7 +9,7 @@ import { parseConfig } from '../../../core/cache/config.ts';
 import { initCache } from '../../../core/cache/init.ts';
 import { manifestKey, narInfoKey, signingKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
-import { secretTree } from '../../../core/cache/keys/documents.ts';
+import { secretTree } from '../../../core/cache/secret-documents.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { wrapForAzureKv } from '../../../core/secrets/azure-kv.ts';

@@ -51,5 +51,5 @@ const stager = createStager({
     throw error;
   },
 });
-stager.add({ info, openNar: chunks });
+stager.addPath({ info, openNar: chunks });
 await stager.finish();

@@ -114,7 +114,7 @@ export async function makeBucketCache(
         throw error;
       },
     });
-    for (const path of paths) stager.add(path);
+    for (const path of paths) stager.addPath(path);
     await stager.finish();
     return upload;
   }

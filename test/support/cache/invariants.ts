@@ -1,7 +1,7 @@
 import { zstdDecompressSync } from 'node:zlib';
 import { readAudit } from '../../../core/cache/audit.ts';
 import { parseNarInfoKey } from '../../../core/cache/layout.ts';
-import { createFrameWalker } from '../../../core/cache/zstd/frame-parser.ts';
+import { createFrameParser } from '../../../core/cache/zstd/frame-parser.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { parsePublicKey, parseSignature, verifyFingerprint } from '../../../core/nix/keys.ts';
@@ -95,9 +95,9 @@ export function checkNar(info: NarInfo, stored: Uint8Array | null): void {
 function decompress(stored: Uint8Array): Buffer {
   const parts: Buffer[] = [];
   for (let rest = stored; rest.length > 0;) {
-    const walker = createFrameWalker();
-    const size = walker.take(rest);
-    if (!walker.isDone()) throw new Error('the last frame breaks off');
+    const parser = createFrameParser();
+    const size = parser.take(rest);
+    if (!parser.isDone()) throw new Error('the last frame is truncated');
     parts.push(zstdDecompressSync(rest.subarray(0, size)));
     rest = rest.subarray(size);
   }

@@ -59,7 +59,7 @@ export async function stageBackwards(
         throw error;
       },
     });
-    stager.add(path);
+    stager.addPath(path);
     await stager.finish();
   }
   return staged;

@@ -69,7 +69,7 @@ async function stage(
     onStaged: (id) => staged.push(id),
     onFailed: (_, error) => failed.push(error),
   });
-  stager.add(path);
+  stager.addPath(path);
   const failure = await stager.finish().then(
     () => null,
     (error: unknown) => error,

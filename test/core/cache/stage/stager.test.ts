@@ -47,7 +47,7 @@ async function stageAll(
     onFailed: ({ path }, error) => failed.push([path, isNicheError(error) ? error.code : '?']),
     ...options,
   });
-  for (const path of paths) stager.add(path);
+  for (const path of paths) stager.addPath(path);
   let failure: unknown;
   await stager.finish().catch((error: unknown) => (failure = error));
   return { staged, failed, failure };

@@ -4,31 +4,31 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { constants, zstdDecompressSync } from 'node:zlib';
 
-import { createFrameThreads } from '../../../../core/cache/zstd/worker-pool.ts';
+import { createWorkerPool } from '../../../../core/cache/zstd/worker-pool.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
 
 const params = { [constants.ZSTD_c_compressionLevel]: 3 };
 
-function order(contents: Uint8Array, memoryBytes = 2 * contents.length) {
+function job(contents: Uint8Array, memoryBytes = 2 * contents.length) {
   const memory = new SharedArrayBuffer(memoryBytes);
   new Uint8Array(memory).set(contents);
   return { memory, sections: [{ at: 0, size: contents.length, room: memoryBytes, params }] };
 }
 
-describe('threads that compress frames', () => {
-  it('put each frame where its contents were, more frames than threads', async () => {
-    const threads = createFrameThreads(2);
+describe('workers that compress frames', () => {
+  it('put each frame where its contents were, more frames than workers', async () => {
+    const workers = createWorkerPool(2);
     const inputs = [1, 70_000, 3, 500_000, 5].map((size, index) => patternBytes(size, index));
-    const orders = inputs.map((input) => order(input, 2 * input.length + 1024));
-    const sizes = await Promise.all(orders.map((each) => threads.compress(each)));
-    for (const [index, { memory }] of orders.entries()) {
+    const jobs = inputs.map((input) => job(input, 2 * input.length + 1024));
+    const sizes = await Promise.all(jobs.map((each) => workers.compress(each)));
+    for (const [index, { memory }] of jobs.entries()) {
       const frame = Buffer.from(memory, 0, sizes[index]![0]);
       assert.ok(zstdDecompressSync(frame).equals(inputs[index]!), `frame ${index}`);
     }
   });
 
   it('compress several sections of one memory', async () => {
-    const threads = createFrameThreads(1);
+    const workers = createWorkerPool(1);
     const inputs = [100, 40_000, 7].map((size, index) => patternBytes(size, index));
     const memory = new SharedArrayBuffer(inputs.length * 65_536);
     const sections = inputs.map((input, index) => {
@@ -36,7 +36,7 @@ describe('threads that compress frames', () => {
       new Uint8Array(memory).set(input, at);
       return { at, size: input.length, room: 65_536, params };
     });
-    const sizes = await threads.compress({ memory, sections });
+    const sizes = await workers.compress({ memory, sections });
     for (const [index, { at }] of sections.entries()) {
       const frame = Buffer.from(memory, at, sizes[index]);
       assert.ok(zstdDecompressSync(frame).equals(inputs[index]!), `section ${index}`);
@@ -44,13 +44,13 @@ describe('threads that compress frames', () => {
   });
 
   it('fail alone, and those that wait go on', async () => {
-    const threads = createFrameThreads(1);
-    const good = order(patternBytes(1000), 3000);
-    const { memory, sections } = order(patternBytes(1000));
+    const workers = createWorkerPool(1);
+    const good = job(patternBytes(1000), 3000);
+    const { memory, sections } = job(patternBytes(1000));
     const wrong = { [constants.ZSTD_c_windowLog]: 1 };
     const bad = { memory, sections: sections.map((each) => ({ ...each, params: wrong })) };
     const [failed, compressed] = await Promise.allSettled(
-      [bad, good].map((each) => threads.compress(each)),
+      [bad, good].map((each) => workers.compress(each)),
     );
     assert.equal(failed?.status, 'rejected');
     assert.equal(compressed?.status, 'fulfilled');
@@ -59,9 +59,9 @@ describe('threads that compress frames', () => {
   it('do not keep a process that has nothing left to do', () => {
     const module = join(import.meta.dirname, '../../../../core/cache/zstd/worker-pool.ts');
     const script = `
-      const { createFrameThreads } = await import(${JSON.stringify(module)});
+      const { createWorkerPool } = await import(${JSON.stringify(module)});
       const memory = new SharedArrayBuffer(2000);
-      console.log(await createFrameThreads(1).compress({ memory, sections: [{ at: 0, size: 1000, room: 2000, params: {} }] }));`;
+      console.log(await createWorkerPool(1).compress({ memory, sections: [{ at: 0, size: 1000, room: 2000, params: {} }] }));`;
     const args = ['--input-type=module', '--eval', script];
     const ended = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
     assert.equal(ended.status, 0, ended.stderr);

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { createKnownPaths } from '../../../core/cache/local/known-paths.ts';
-import type { KnownPaths } from '../../../core/cache/local/known-paths.ts';
-import { openLocalDatabase } from '../../../core/cache/local/database.ts';
-import { createLookups } from '../../../core/cache/lookups.ts';
-import type { Lookups } from '../../../core/cache/lookups.ts';
-import { NicheError } from '../../../core/errors.ts';
-import type { Bucket } from '../../../core/storage/bucket.ts';
-import { localTestPath, makeBucketCache } from '../../support/cache/bucket-cache.ts';
-import type { BucketCache, LocalTestPath } from '../../support/cache/bucket-cache.ts';
-import { inventedPath } from '../../support/cache/paths.ts';
-import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
-import type { BucketOperation } from '../../support/buckets/memory-bucket.ts';
+import { createKnownPaths } from '../../../../core/cache/local/known-paths.ts';
+import type { KnownPaths } from '../../../../core/cache/local/known-paths.ts';
+import { openLocalDatabase } from '../../../../core/cache/local/database.ts';
+import { createLookups } from '../../../../core/cache/stage/lookups.ts';
+import type { Lookups } from '../../../../core/cache/stage/lookups.ts';
+import { NicheError } from '../../../../core/errors.ts';
+import type { Bucket } from '../../../../core/storage/bucket.ts';
+import { localTestPath, makeBucketCache } from '../../../support/cache/bucket-cache.ts';
+import type { BucketCache, LocalTestPath } from '../../../support/cache/bucket-cache.ts';
+import { inventedPath } from '../../../support/cache/paths.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
+import type { BucketOperation } from '../../../support/buckets/memory-bucket.ts';
 
 interface Counted {
   readonly bucket: Bucket;

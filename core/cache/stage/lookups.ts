@@ -1,13 +1,13 @@
-import { mapConcurrent } from '../util/concurrency.ts';
-import { isNicheError } from '../errors.ts';
-import type { NarInfo } from '../nix/narinfo.ts';
-import type { PathInfo } from '../nix/path-info.ts';
-import { storeHash } from '../nix/store-path.ts';
-import { deniedAsMissing } from './denied-as-missing.ts';
-import type { KnownPaths } from './local/known-paths.ts';
-import { narInfoKey, parseNarInfoKey } from './layout.ts';
-import type { OpenCache } from './open.ts';
-import { findReadable, isSame } from './presence.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
+import { isNicheError } from '../../errors.ts';
+import type { NarInfo } from '../../nix/narinfo.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import { deniedAsMissing } from '../denied-as-missing.ts';
+import type { KnownPaths } from '../local/known-paths.ts';
+import { narInfoKey, parseNarInfoKey } from '../layout.ts';
+import type { OpenCache } from '../open.ts';
+import { findReadable, isSame } from '../presence.ts';
 
 /**
  * Where readers of the cache get a path from, `conflict` when the cache has it with other contents or

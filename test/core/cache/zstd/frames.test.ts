@@ -4,8 +4,8 @@ import { zstdDecompressSync } from 'node:zlib';
 
 import fc from 'fast-check';
 
-import { compressSmall, smallBytes } from '../../../../core/cache/zstd/compress-small.ts';
-import { createFrameWalker } from '../../../../core/cache/zstd/frame-parser.ts';
+import { compressSmall, maxSmallBytes } from '../../../../core/cache/zstd/frames.ts';
+import { createFrameParser } from '../../../../core/cache/zstd/frame-parser.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
 
 /** Nothing else fails: zstd takes any level for the nearest that it has. */
@@ -23,9 +23,9 @@ describe('compressing what is small', () => {
           several.map(({ contents, level }) => compressSmall(contents, level)),
         );
         for (const [index, frame] of frames.entries()) {
-          const walker = createFrameWalker();
-          assert.equal(walker.take(frame), frame.length);
-          assert.ok(walker.isDone());
+          const parser = createFrameParser();
+          assert.equal(parser.take(frame), frame.length);
+          assert.ok(parser.isDone());
           assert.ok(zstdDecompressSync(frame).equals(several[index]!.contents));
         }
       }),
@@ -34,14 +34,14 @@ describe('compressing what is small', () => {
   });
 
   it('makes the same frame alone and in company', async () => {
-    const contents = patternBytes(smallBytes, 1);
+    const contents = patternBytes(maxSmallBytes, 1);
     const alone = await compressSmall(contents, 3);
     const company = await Promise.all(Array.from({ length: 40 }, () => compressSmall(contents, 3)));
     for (const frame of company) assert.deepEqual(frame, new Uint8Array(alone));
   });
 
   it('takes what does not compress', async () => {
-    const contents = crypto.getRandomValues(new Uint8Array(smallBytes));
+    const contents = crypto.getRandomValues(new Uint8Array(maxSmallBytes));
     const frames = await Promise.all(Array.from({ length: 20 }, () => compressSmall(contents, 3)));
     for (const frame of frames) assert.ok(zstdDecompressSync(frame).equals(contents));
   });

@@ -1,18 +1,18 @@
 import * as z from 'zod';
 
-import { NicheError } from '../../errors.ts';
-import { maxSecretDocumentBytes } from '../../limits.ts';
-import { formatPublicKey, parseSecretKey } from '../../nix/keys.ts';
-import { decryptDocument } from '../../secrets/document.ts';
-import type { OpenDocument } from '../../secrets/document.ts';
-import type { SecretMap } from '../../secrets/encrypted-tree.ts';
-import { fromPlain, toPlain } from '../../secrets/json-tree.ts';
-import type { JsonMap, JsonValue } from '../../secrets/json-tree.ts';
-import { describeFields } from '../../secrets/metadata.ts';
-import type { Identity } from '../../secrets/recipient.ts';
-import type { ObjectReader } from '../../storage/bucket.ts';
-import { privateConfigKey, signingKey } from '../layout.ts';
-import { readObjectInfo } from '../objects.ts';
+import { NicheError } from '../errors.ts';
+import { maxSecretDocumentBytes } from '../limits.ts';
+import { formatPublicKey, parseSecretKey } from '../nix/keys.ts';
+import { decryptDocument } from '../secrets/document.ts';
+import type { OpenDocument } from '../secrets/document.ts';
+import type { SecretMap } from '../secrets/encrypted-tree.ts';
+import { fromPlain, toPlain } from '../secrets/json-tree.ts';
+import type { JsonMap, JsonValue } from '../secrets/json-tree.ts';
+import { describeFields } from '../secrets/metadata.ts';
+import type { Identity } from '../secrets/recipient.ts';
+import type { ObjectReader } from '../storage/bucket.ts';
+import { privateConfigKey, signingKey } from './layout.ts';
+import { readObjectInfo } from './objects.ts';
 
 /** The version of both secret documents that this release writes, and the newest that it reads. */
 export const secretConfigVersion = 1;
