@@ -1,7 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
-import { readAudit } from '../../core/cache/audit.ts';
+import { readAuditRecords } from '../../core/cache/audit.ts';
 import type { AuditRecord } from '../../core/cache/audit.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
@@ -59,7 +59,7 @@ async function audit(flags: AuditFlags, context: Context): Promise<void> {
   const { storeDir } = cache.config;
   const hash = flags.path === undefined ? null : parsePathArgument(flags.path, storeDir).hash;
   let records = 0;
-  for await (const record of readAudit(cache.private, flags.since)) {
+  for await (const record of readAuditRecords(cache.private, flags.since)) {
     if (hash !== null && storeHash(record.path) !== hash) continue;
     if (flags.uploader !== undefined && !isBy(record, flags.uploader)) continue;
     records += 1;

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { blockPath, unblockPath } from '../../core/cache/block.ts';
+import { blockPath, unblockPath } from '../../core/cache/blocklist.ts';
 import { assertNoUrls, nameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
 import { openNamedCache } from '../open-cache.ts';

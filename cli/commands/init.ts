@@ -5,7 +5,7 @@ import { NicheError } from '../../core/errors.ts';
 import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
-import { needsLease, weakerGuarantee } from '../../core/cache/publish/lease.ts';
+import { needsLease, singlePublisherWarning } from '../../core/cache/publish/lease.ts';
 import { createSecrets } from '../../core/cache/keys/create.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
@@ -165,7 +165,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   await createSecrets({ public: bucket, private: privateBucket }, secrets);
   await initCache(bucket, config);
   if (needsLease({ public: bucket, private: privateBucket })) {
-    context.stderr.write(`niche: ${weakerGuarantee}\n`);
+    context.stderr.write(`niche: ${singlePublisherWarning}\n`);
   }
   const unreadable = await whyUnreadable(roots);
 

@@ -1,6 +1,6 @@
 import type { BatchId } from '../../core/cache/layout.ts';
 import { manifestKey } from '../../core/cache/layout.ts';
-import { listReceipts } from '../../core/cache/receipts/listed-receipts.ts';
+import { listStatuses } from '../../core/cache/receipts/listed-receipts.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
 import type { JournalEntry, UploadJournal } from '../../core/cache/local/upload-journal.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
@@ -27,7 +27,7 @@ export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): Ea
 
   /** Null where this upload's credential may not read what was said of another. */
   function receiptsOf(upload: string): Promise<ReadonlyMap<string, ReceiptStatus> | null> {
-    const found = receipts.get(upload) ?? unlessDenied(() => listReceipts(bucket, upload), null);
+    const found = receipts.get(upload) ?? unlessDenied(() => listStatuses(bucket, upload), null);
     receipts.set(upload, found);
     return found;
   }

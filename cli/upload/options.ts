@@ -9,7 +9,7 @@ import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { createLocalPublisher } from '../../core/cache/publish/local-publisher.ts';
-import { needsLease, takeLease, weakerGuarantee } from '../../core/cache/publish/lease.ts';
+import { needsLease, singlePublisherWarning, takeLease } from '../../core/cache/publish/lease.ts';
 import type { PublisherLease } from '../../core/cache/publish/lease.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
 import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
@@ -163,7 +163,7 @@ export async function openPublisher(
 }
 
 async function takeOnlyLease(cache: OpenCache, context: Context): Promise<PublisherLease> {
-  context.stderr.write(`niche: ${weakerGuarantee}\n`);
+  context.stderr.write(`niche: ${singlePublisherWarning}\n`);
   return takeLease(cache.private, { holder: `process ${process.pid} on ${hostname()}` });
 }
 

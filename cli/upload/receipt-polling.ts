@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { createBatchReceipts } from '../../core/cache/receipts/batch-receipts.ts';
+import { createBatchReceiptReader } from '../../core/cache/receipts/batch-receipts.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { listStrongest, readListed } from '../../core/cache/receipts/listed-receipts.ts';
+import {
+  listStrongestReceipts,
+  readListedOutcome,
+} from '../../core/cache/receipts/listed-receipts.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
@@ -39,7 +42,7 @@ const receiptsAtOnce = 32;
 export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPolling {
   const { bucket, waitMs, signal, results, batches } = options;
   /** Each is read once, however often the receipts are looked at. */
-  const batchReceipts = createBatchReceipts(bucket);
+  const batchReceipts = createBatchReceiptReader(bucket);
 
   async function read(): Promise<boolean> {
     let changed = false;
@@ -48,7 +51,7 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
       return batch ? [{ path, batch }] : [];
     });
     for (const upload of new Set(open.map(({ batch }) => batch.upload))) {
-      const receipts = await listStrongest(bucket, upload, batchReceipts);
+      const receipts = await listStrongestReceipts(bucket, upload, batchReceipts);
       const news = open.flatMap(({ path, batch }) => {
         if (batch.upload !== upload) return [];
         // A batch that was refused whole has a receipt under its number.
@@ -56,7 +59,7 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
         return listed && listed.status !== results.get(path)?.status ? [{ path, listed }] : [];
       });
       await mapConcurrent(news, receiptsAtOnce, async ({ path, listed }) => {
-        const outcome = await readListed(bucket, listed, path);
+        const outcome = await readListedOutcome(bucket, listed, path);
         if (!outcome) return;
         options.onOutcome(path, outcome);
         changed = true;

@@ -67,7 +67,10 @@ export function auditedSigner(signer: Signer, requestId: string | undefined): Au
  *
  * @param records at least one; the object has the time of the first
  */
-export async function writeAudit(bucket: Bucket, records: readonly AuditRecord[]): Promise<void> {
+export async function writeAuditRecords(
+  bucket: Bucket,
+  records: readonly AuditRecord[],
+): Promise<void> {
   const [day = '', time = ''] = (records[0]?.at ?? '').split('T');
   const id = randomBytes(8).toString('hex');
   const key = `${auditPrefix}${day.replaceAll('-', '/')}/${time.replaceAll(':', '-')}-${id}.jsonl`;
@@ -83,7 +86,7 @@ const objectsAtOnce = 16;
  * @param since only those of this time and later; then nothing of an earlier day is listed
  * @throws NicheError `malformed-audit` for an object that is none, and what the bucket throws
  */
-export async function* readAudit(bucket: Bucket, since?: Date): AsyncIterable<AuditRecord> {
+export async function* readAuditRecords(bucket: Bucket, since?: Date): AsyncIterable<AuditRecord> {
   const from = since?.toISOString() ?? '';
   let keys: string[] = [];
   async function* flush(): AsyncIterable<AuditRecord> {

@@ -7,7 +7,7 @@ import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import type { BlockedPaths } from './blocklist.ts';
+import type { Blocklist } from './blocklist.ts';
 import { narInfoKey } from './layout.ts';
 import { readText } from './objects.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -87,7 +87,7 @@ export function createPresence(options: {
   readonly cache: ObjectReader;
   readonly upstreams: Upstreams;
   readonly storeDir: string;
-  readonly blocked: Pick<BlockedPaths, 'has'>;
+  readonly blocked: Pick<Blocklist, 'has'>;
   readonly seen: SeenPaths;
 }): Presence {
   const { cache, upstreams, storeDir, blocked, seen } = options;

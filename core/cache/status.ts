@@ -3,10 +3,15 @@ import { isNicheError, isRejection } from '../errors.ts';
 import type { RejectionCode } from '../errors.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import { createBatchReceipts } from './receipts/batch-receipts.ts';
+import { createBatchReceiptReader } from './receipts/batch-receipts.ts';
 import { parseManifestKey, stagingPrefix, uploadPrefix } from './layout.ts';
 import type { BatchId, Waiting } from './layout.ts';
-import { listStrongest, listUploads, readWhole, strongestOf } from './receipts/listed-receipts.ts';
+import {
+  listStrongestReceipts,
+  listUploadReceipts,
+  readListedReceipt,
+  selectStrongest,
+} from './receipts/listed-receipts.ts';
 import type { ListedReceipt, ListedUpload } from './receipts/listed-receipts.ts';
 import { readManifest } from './manifest.ts';
 import { createPendingPaths } from './publish/pending.ts';
@@ -58,9 +63,9 @@ export async function readUploadStatus(
 ): Promise<UploadStatus | null> {
   // Staging first: what is handled meanwhile then has its receipt.
   const staged = await readStaged(bucket, upload, storeDir);
-  const listed = [...(await listStrongest(bucket, upload)).values()];
+  const listed = [...(await listStrongestReceipts(bucket, upload)).values()];
   const receipts = await mapConcurrent(listed, readsAtOnce, async (each) => {
-    const receipt = await readWhole(bucket, each);
+    const receipt = await readListedReceipt(bucket, each);
     return receipt && { subject: each.subject, ...receipt };
   });
   if (staged?.length === 0 && receipts.length === 0) return null;
@@ -192,7 +197,7 @@ async function surveyReceipts(
   const isRecent = ({ modified }: { modified: Date }): boolean => modified.getTime() >= since;
   const suspects: ListedUpload[] = [];
   let lastPublished: Date | null = null;
-  for await (const listed of listUploads(bucket)) {
+  for await (const listed of listUploadReceipts(bucket)) {
     const single = [...listed.single.values()].map((each) => ({
       ...each,
       statuses: [each.status],
@@ -207,9 +212,9 @@ async function surveyReceipts(
     if (tells) suspects.push(listed);
   }
   // Only where something was rejected is it worth to read what else became of the upload.
-  const reader = createBatchReceipts(bucket);
+  const reader = createBatchReceiptReader(bucket);
   const strongest = await mapConcurrent(suspects, readsAtOnce, (listed) =>
-    strongestOf(listed, reader),
+    selectStrongest(listed, reader),
   );
   const rejected = strongest
     .flatMap((receipts) => [...receipts.values()])
@@ -223,7 +228,7 @@ async function readRejected(
   listed: readonly ListedReceipt[],
 ): Promise<RejectedPath[]> {
   const read = await mapConcurrent(listed, readsAtOnce, async (each) => {
-    const receipt = await readWhole(bucket, each);
+    const receipt = await readListedReceipt(bucket, each);
     if (!receipt) return null;
     const { path = null, code = 'failed', message = '', at } = receipt;
     return { upload: each.upload, path, code, message, at };

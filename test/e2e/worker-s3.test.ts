@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { parseConfig } from '../../core/cache/config.ts';
 import { initCache } from '../../core/cache/init.ts';
-import { readAudit } from '../../core/cache/audit.ts';
+import { readAuditRecords } from '../../core/cache/audit.ts';
 import { narInfoKey } from '../../core/cache/layout.ts';
 import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
@@ -176,7 +176,7 @@ describe('niche worker on a real S3 server', { timeout: 120_000 }, () => {
       ['started', 'listening', 'stopping', 'stopped'],
     );
     const { accessKeyId } = server.credentials;
-    for await (const { origin } of readAudit(cache.private)) {
+    for await (const { origin } of readAuditRecords(cache.private)) {
       assert.equal(origin?.via, 'event');
       assert.equal(origin.principal, accessKeyId);
     }

@@ -7,7 +7,7 @@ import { parseNarInfo } from '../../nix/narinfo.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import type { Signer } from '../../signing/signer.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { auditedPath, auditedSigner, writeAudit } from '../audit.ts';
+import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
 import { cacheControlOf, contentTypeOf, parseNarInfoKey } from '../layout.ts';
@@ -99,7 +99,7 @@ async function resignGroup(
   if (resigned.length > 0) {
     const at = (options.now?.() ?? new Date()).toISOString();
     const records = resigned.map((each) => auditRecord(each, at, options.version));
-    await writeAudit(options.private, records);
+    await writeAuditRecords(options.private, records);
   }
   const replaced = await mapConcurrent(resigned, atOnce, ({ key, text, etag }) =>
     options.public.replace(key, Buffer.from(text), etag, {

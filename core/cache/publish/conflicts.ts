@@ -1,19 +1,19 @@
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import type { BlockedPaths } from '../blocklist.ts';
+import type { Blocklist } from '../blocklist.ts';
 import { findNarInfo, isSame, isUnreadable } from '../presence.ts';
 import type { Presence } from '../presence.ts';
 import { blocked, conflict, unreadable } from './refusals.ts';
-import type { BatchUnderWay } from './in-flight.ts';
+import type { InFlightBatch } from './in-flight.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 /** What one run of the publisher has found out and need not ask again. */
 export interface PublishContext {
   readonly presence: Presence;
-  readonly blocked: BlockedPaths;
+  readonly blocked: Blocklist;
   /** Where this process publishes other batches at once. */
-  readonly underWay?: BatchUnderWay;
+  readonly inFlight?: InFlightBatch;
 }
 
 /** Says of a path what can be said without its NAR. */

@@ -12,32 +12,32 @@ import { createBestEffort } from '../objects.ts';
  * than the longest time that an attempt may take belongs to one that died. A batch's first attempts
  * cost one marker in all; only once one of them has died does each path get its own.
  */
-export interface Attempts {
+export interface CrashGuard {
   /** Runs `attempt` under a marker of the batch. */
-  run<T>(id: BatchId, attempt: (batch: BatchAttempt) => Promise<T>): Promise<T>;
+  guardBatch<T>(id: BatchId, attempt: (batch: GuardedBatch) => Promise<T>): Promise<T>;
 }
 
-export interface BatchAttempt {
+export interface GuardedBatch {
   /** Whether an earlier attempt at the batch died, so that each path is under a marker of its own. */
-  readonly isCareful: boolean;
+  readonly isolatesPaths: boolean;
   /**
    * Runs `attempt` on one path, under a marker of its own where an earlier attempt died.
    *
    * @returns null, without running it, when too many attempts at this path have died
    */
-  path<T>(storeHash: string, attempt: () => Promise<T>): Promise<T | null>;
+  guardPath<T>(storeHash: string, attempt: () => Promise<T>): Promise<T | null>;
   /** Forgets every marker of the batch, once nothing of it is left to do. */
-  forget(): Promise<void>;
+  clearMarkers(): Promise<void>;
 }
 
-export interface AttemptsOptions {
+export interface CrashGuardOptions {
   /** The longest time that one attempt may take, in milliseconds. */
   readonly timeLimitMs: number;
   readonly now: () => Date;
   readonly newId: () => string;
 }
 
-export function createAttempts(bucket: Bucket, options: AttemptsOptions): Attempts {
+export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): CrashGuard {
   const { timeLimitMs, now, newId } = options;
 
   async function dead(prefix: string): Promise<number> {
@@ -64,19 +64,19 @@ export function createAttempts(bucket: Bucket, options: AttemptsOptions): Attemp
   }
 
   return {
-    async run(id, attempt) {
+    async guardBatch(id, attempt) {
       const prefix = `${attemptsPrefix}${id.upload}/${id.batch}/`;
       const isCareful = (await dead(`${prefix}batch.`)) > 0;
       return marked(`${prefix}batch.${newId()}`, () =>
         attempt({
-          isCareful,
-          async path(storeHash, attemptPath) {
+          isolatesPaths: isCareful,
+          async guardPath(storeHash, attemptPath) {
             if (!isCareful) return attemptPath();
             const pathPrefix = `${prefix}${storeHash}.`;
             if ((await dead(pathPrefix)) >= maxAttempts) return null;
             return marked(`${pathPrefix}${newId()}`, attemptPath);
           },
-          async forget() {
+          async clearMarkers() {
             const markers: string[] = [];
             for await (const { key } of bucket.list(prefix)) markers.push(key);
             await bucket.delete(markers);

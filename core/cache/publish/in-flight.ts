@@ -2,27 +2,27 @@
  * What a process publishes at once. A path whose reference another batch of it is about to publish had
  * better wait a moment than be parked, which costs some ten requests.
  */
-export interface UnderWay {
+export interface InFlightBatches {
   /** Runs `work` on a batch, whose paths are under way until they are decided or it ends. */
-  run<T>(paths: readonly string[], work: (batch: BatchUnderWay) => Promise<T>): Promise<T>;
+  runBatch<T>(paths: readonly string[], work: (batch: InFlightBatch) => Promise<T>): Promise<T>;
 }
 
-export interface BatchUnderWay {
+export interface InFlightBatch {
   /**
    * Waits until it is decided what becomes of those of the paths that are under way in batches which were
    * begun before this one. Not in later ones, so that no two wait for each other.
    */
-  untilDecided(paths: Iterable<string>): Promise<void>;
+  waitForEarlier(paths: Iterable<string>): Promise<void>;
   /** Says that this batch's narinfos are there, as far as they come. */
-  decide(): void;
+  markDecided(): void;
 }
 
-export function createUnderWay(): UnderWay {
+export function createInFlightBatches(): InFlightBatches {
   const batches = new Map<string, { readonly number: number; readonly decided: Promise<null> }>();
   let begun = 0;
 
   return {
-    async run(paths, work) {
+    async runBatch(paths, work) {
       const number = (begun += 1);
       const { promise: decided, resolve: decide } = Promise.withResolvers<null>();
       // Of two batches with one path the earlier has it: its end is sure to come.
@@ -34,10 +34,10 @@ export function createUnderWay(): UnderWay {
       };
       try {
         return await work({
-          decide: () => {
+          markDecided: () => {
             decide(null);
           },
-          async untilDecided(others) {
+          async waitForEarlier(others) {
             await Promise.all(new Set([...others].flatMap(earlier)));
           },
         });

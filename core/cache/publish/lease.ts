@@ -109,5 +109,5 @@ async function running(bucket: Bucket, key: string): Promise<NicheError> {
 }
 
 /** What a user is to know of a storage that does not write conditionally. */
-export const weakerGuarantee =
+export const singlePublisherWarning =
   'this storage does not write conditionally: only one process may publish at a time, and what another writes there meanwhile may be overwritten';

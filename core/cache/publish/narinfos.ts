@@ -66,7 +66,7 @@ export function createNarInfoPublisher(
     run: PublishContext,
     candidate: Candidate,
   ): Promise<Map<string, string>> {
-    await run.blocked.look();
+    await run.blocked.refresh();
     return authorize(run.blocked.has(storeHash(candidate.info.path)) ? [] : [candidate]);
   }
 
@@ -76,7 +76,7 @@ export function createNarInfoPublisher(
     candidates: readonly Candidate[],
   ): Promise<Map<string, string>> {
     if (candidates.length === 0) return new Map();
-    await run.blocked.look();
+    await run.blocked.refresh();
     const inBatch = new Set(candidates.map(({ info }) => info.path));
     const elsewhere = new Set(candidates.flatMap(({ info }) => info.references));
     const missing = new Set(

@@ -9,7 +9,7 @@ import type { Waiting } from '../layout.ts';
 import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
 import { createNarInfoPublisher, nothingAuthorized } from './narinfos.ts';
 import type { Authorized } from './narinfos.ts';
-import { isFinal, unlessRejected } from '../receipts/receipts.ts';
+import { catchRejection, isFinal } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import { createSettlement } from './conflicts.ts';
 import type { PublishContext } from './conflicts.ts';
@@ -110,7 +110,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       return settled;
     }
 
-    const outcome = await unlessRejected<Outcome>(async () => {
+    const outcome = await catchRejection<Outcome>(async () => {
       const state = await untilPresent();
       if (typeof state === 'object') return state;
       const status = state === 'exists' ? state : await narInfos.one(run, candidate, authorized);
@@ -149,15 +149,15 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   return {
     async publish(run, batch) {
       const examined = await mapConcurrent(batch, pathsAtOnce, (staged) =>
-        unlessRejected(() => examine(run, staged)),
+        catchRejection(() => examine(run, staged)),
       );
-      await run.underWay?.untilDecided(batch.flatMap(({ claim }) => claim.references));
+      await run.inFlight?.waitForEarlier(batch.flatMap(({ claim }) => claim.references));
       const authorized = await narInfos.together(
         run,
         examined.flatMap((each) => ('candidate' in each ? [each.candidate] : [])),
       );
       const concluded = await finishAll(run, examined, authorized);
-      run.underWay?.decide();
+      run.inFlight?.markDecided();
       const published = batch.filter((_, index) => isPublished(concluded[index]));
       await mapConcurrent([...batch.entries()], pathsAtOnce, async ([index, staged]) => {
         if (!isPublished(concluded[index])) return;

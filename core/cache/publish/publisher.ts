@@ -8,16 +8,16 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Signer } from '../../signing/signer.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { createAttempts } from './crash-guard.ts';
-import type { BatchAttempt } from './crash-guard.ts';
+import { createCrashGuard } from './crash-guard.ts';
+import type { GuardedBatch } from './crash-guard.ts';
 import type { Origin } from '../audit.ts';
 import { writeReceipts } from '../receipts/batch-receipts.ts';
-import { openBlocked } from '../blocklist.ts';
+import { openBlocklist } from '../blocklist.ts';
 import type { CacheConfig } from '../config.ts';
 import type { StagedPath } from './ingest.ts';
 import { manifestKey, stagedNarsKey } from '../layout.ts';
 import type { BatchId, Waiting } from '../layout.ts';
-import { listReceipts } from '../receipts/listed-receipts.ts';
+import { listStatuses } from '../receipts/listed-receipts.ts';
 import { readManifest } from '../manifest.ts';
 import type { Manifest } from '../manifest.ts';
 import { createNarStore } from '../nar/store.ts';
@@ -27,15 +27,15 @@ import type { PendingPaths } from './pending.ts';
 import { createPresence, createSeenPaths } from '../presence.ts';
 import { createPathPublisher } from './publish-paths.ts';
 import type { Concluded } from './publish-paths.ts';
-import { rejected, writeReceipt } from '../receipts/receipts.ts';
+import { rejectedOutcome, writeReceipt } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { PublishContext } from './conflicts.ts';
 import { stagedLogs } from './staged-logs.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { createTimeBudget, maxBytesWithin } from './time-budget.ts';
 import type { TimeBudget } from './time-budget.ts';
-import { createUnderWay } from './in-flight.ts';
-import type { BatchUnderWay } from './in-flight.ts';
+import { createInFlightBatches } from './in-flight.ts';
+import type { InFlightBatch } from './in-flight.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 export interface PublisherOptions {
@@ -106,8 +106,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const { storeDir } = config;
   const pending = createPendingPaths(options.private);
   const seen = createSeenPaths(now);
-  const underWay = createUnderWay();
-  const attempts = createAttempts(options.private, {
+  const inFlight = createInFlightBatches();
+  const crashGuard = createCrashGuard(options.private, {
     timeLimitMs,
     now,
     newId: () => randomBytes(8).toString('hex'),
@@ -122,7 +122,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const paths = createPathPublisher({ ...options, nars, notary, pending, now, maxNarBytes });
 
   async function begin(): Promise<PublishContext> {
-    const blocked = await openBlocked(options.private);
+    const blocked = await openBlocklist(options.private);
     const presence = createPresence({ cache: options.public, upstreams, storeDir, blocked, seen });
     return { presence, blocked };
   }
@@ -148,7 +148,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     id: BatchId,
     error: NicheError & { code: RejectionCode },
   ): Promise<PublishResult> {
-    const outcome = rejected(error);
+    const outcome = rejectedOutcome(error);
     const at = now().toISOString();
     await writeReceipt(options.private, id.upload, String(id.batch), { ...outcome, at });
     await deleteBatch(id, []);
@@ -173,7 +173,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   ): Promise<PublishResult[]> {
     const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
     const claimed = manifest.paths.map(({ path }) => path);
-    const publish = async (attempt: BatchAttempt, batchUnderWay: BatchUnderWay) => {
+    const publish = async (attempt: GuardedBatch, inFlightBatch: InFlightBatch) => {
       const openNar = openStagedNars(options.private, id, manifest);
       const logs = stagedLogs(options.private, id.upload, storeDir);
       const batch = manifest.paths.map((claim, index): StagedPath => ({
@@ -205,9 +205,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
       const [begun, groups] = await Promise.all([
         begin(),
         // Where something died each path is a group: what dies takes all that runs with it.
-        attempt.isCareful ? due.map((staged) => [staged]) : logs.inGroups(due),
+        attempt.isolatesPaths ? due.map((staged) => [staged]) : logs.inGroups(due),
       ]);
-      const run = { ...begun, underWay: batchUnderWay };
+      const run = { ...begun, inFlight: inFlightBatch };
       const published: PublishResult[] = [];
       let count = 0;
       for (const group of groups) {
@@ -218,11 +218,11 @@ export function createPublisher(options: PublisherOptions): Publisher {
       }
       if (published.length < count) return published;
       await deleteBatch(id, logs.used());
-      await attempt.forget();
+      await attempt.clearMarkers();
       return published;
     };
-    return attempts.run(id, (attempt) =>
-      underWay.run(claimed, (batchUnderWay) => publish(attempt, batchUnderWay)),
+    return crashGuard.guardBatch(id, (attempt) =>
+      inFlight.runBatch(claimed, (inFlightBatch) => publish(attempt, inFlightBatch)),
     );
   }
 
@@ -237,19 +237,19 @@ export function createPublisher(options: PublisherOptions): Publisher {
   ): Promise<readonly StagedPath[]> {
     const bytes = batch.reduce((sum, { claim }) => sum + claim.narSize, 0);
     if (budget.suffices(bytes)) return batch;
-    const reported = await listReceipts(options.private, upload);
+    const reported = await listStatuses(options.private, upload);
     return batch.filter(({ claim }) => !reported.has(storeHash(claim.path)));
   }
 
   async function concludeAll(
     run: PublishContext,
-    attempt: BatchAttempt,
+    attempt: GuardedBatch,
     group: readonly StagedPath[],
   ): Promise<Concluded[]> {
     const [first] = group;
-    if (!attempt.isCareful || !first) return paths.publish(run, group);
+    if (!attempt.isolatesPaths || !first) return paths.publish(run, group);
     const { path } = first.claim;
-    const concluded = await attempt.path(storeHash(path), () => paths.publish(run, group));
+    const concluded = await attempt.guardPath(storeHash(path), () => paths.publish(run, group));
     return concluded ?? [{ outcome: tooManyDeaths(path), unpark: () => Promise.resolve() }];
   }
 

@@ -6,7 +6,7 @@ import type { NarInfo } from '../../nix/narinfo.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Signer } from '../../signing/signer.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { auditedPath, auditedSigner, writeAudit } from '../audit.ts';
+import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
 import type { Candidate } from './pending.ts';
@@ -96,7 +96,7 @@ export function createNarInfoSigner({
     },
     async sign(candidates) {
       const signed = await mapConcurrent(candidates, signaturesAtOnce, signOne);
-      await writeAudit(
+      await writeAuditRecords(
         bucket,
         signed.map(({ record }) => record),
       );

@@ -112,17 +112,19 @@ function grouped(outcomes: readonly PathOutcome[]): PathOutcome[][] {
 export type SubjectReceipt = Receipt & { readonly subject: string };
 
 /** Reads batch receipts, each once: none is ever overwritten. */
-export interface BatchReceipts {
+export interface BatchReceiptReader {
   /** The receipts in the objects with these keys. */
-  read(keys: readonly string[]): Promise<ReadonlyMap<string, readonly SubjectReceipt[]>>;
+  readBatchReceipts(
+    keys: readonly string[],
+  ): Promise<ReadonlyMap<string, readonly SubjectReceipt[]>>;
 }
 
 const readsAtOnce = 32;
 
-export function createBatchReceipts(bucket: Bucket): BatchReceipts {
+export function createBatchReceiptReader(bucket: Bucket): BatchReceiptReader {
   const known = new Map<string, readonly SubjectReceipt[]>();
   return {
-    async read(keys) {
+    async readBatchReceipts(keys) {
       const unknown = keys.filter((key) => !known.has(key));
       await mapConcurrent(unknown, readsAtOnce, async (key) => {
         const receipts = await readBatchReceipt(bucket, key);

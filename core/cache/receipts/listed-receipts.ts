@@ -1,6 +1,6 @@
 import type { Bucket } from '../../storage/bucket.ts';
-import { createBatchReceipts } from './batch-receipts.ts';
-import type { BatchReceipts } from './batch-receipts.ts';
+import { createBatchReceiptReader } from './batch-receipts.ts';
+import type { BatchReceiptReader } from './batch-receipts.ts';
 import { receiptPrefix, receiptsPrefix } from '../layout.ts';
 import { isStronger, readReceipt, receiptStatuses } from './receipts.ts';
 import type { Outcome, Receipt, ReceiptStatus } from './receipts.ts';
@@ -36,7 +36,7 @@ export interface ListedUpload {
 }
 
 /** What `receipts/` has of each upload: no document is read. */
-export async function* listUploads(
+export async function* listUploadReceipts(
   bucket: Bucket,
   prefix = receiptsPrefix,
 ): AsyncIterable<ListedUpload> {
@@ -79,12 +79,12 @@ function keepStrongest(strongest: Map<string, ListedReceipt>, receipt: ListedRec
 }
 
 /** The strongest receipt of each subject of a listed upload; only its batch receipts are read. */
-export async function strongestOf(
+export async function selectStrongest(
   { upload, single, batches }: ListedUpload,
-  reader: BatchReceipts,
+  reader: BatchReceiptReader,
 ): Promise<Map<string, ListedReceipt>> {
   const strongest = new Map(single);
-  const read = await reader.read(batches.map(({ key }) => key));
+  const read = await reader.readBatchReceipts(batches.map(({ key }) => key));
   for (const { key, size, modified } of batches) {
     for (const { subject, ...receipt } of read.get(key) ?? []) {
       const { status } = receipt;
@@ -98,28 +98,31 @@ export async function strongestOf(
  * The strongest receipt of each subject of the upload: one LIST, and a GET for each batch receipt
  * that `reader` has not read yet.
  */
-export async function listStrongest(
+export async function listStrongestReceipts(
   bucket: Bucket,
   upload: string,
-  reader: BatchReceipts = createBatchReceipts(bucket),
+  reader: BatchReceiptReader = createBatchReceiptReader(bucket),
 ): Promise<Map<string, ListedReceipt>> {
-  for await (const listed of listUploads(bucket, receiptPrefix(upload))) {
-    return strongestOf(listed, reader);
+  for await (const listed of listUploadReceipts(bucket, receiptPrefix(upload))) {
+    return selectStrongest(listed, reader);
   }
   return new Map();
 }
 
 /** The strongest status of each subject of the upload. */
-export async function listReceipts(
+export async function listStatuses(
   bucket: Bucket,
   upload: string,
 ): Promise<Map<string, ReceiptStatus>> {
-  const strongest = await listStrongest(bucket, upload);
+  const strongest = await listStrongestReceipts(bucket, upload);
   return new Map([...strongest].map(([subject, { status }]) => [subject, status]));
 }
 
 /** The listed receipt whole; null when it is gone. */
-export async function readWhole(bucket: Bucket, listed: ListedReceipt): Promise<Receipt | null> {
+export async function readListedReceipt(
+  bucket: Bucket,
+  listed: ListedReceipt,
+): Promise<Receipt | null> {
   const { upload, subject, status, receipt } = listed;
   return receipt ?? readReceipt(bucket, upload, subject, status);
 }
@@ -128,7 +131,7 @@ export async function readWhole(bucket: Bucket, listed: ListedReceipt): Promise<
  * What a listed receipt of `path` says, null when it is gone. One that is no longer than its path,
  * status and time make it says nothing else and is not read: so it is with most that is published.
  */
-export async function readListed(
+export async function readListedOutcome(
   bucket: Bucket,
   listed: ListedReceipt,
   path: string,
@@ -137,5 +140,5 @@ export async function readListed(
   const bare: Receipt = { path, status, at: modified.toISOString() };
   const isIn = status === 'published' || status === 'exists';
   const isBare = isIn && !receipt && size === Buffer.byteLength(JSON.stringify(bare));
-  return isBare ? { status } : readWhole(bucket, listed);
+  return isBare ? { status } : readListedReceipt(bucket, listed);
 }

@@ -29,16 +29,16 @@ export interface Receipt extends Outcome {
 }
 
 /** What a rejection makes of its path. */
-export function rejected({ code, message }: NicheError & { code: RejectionCode }): Outcome {
+export function rejectedOutcome({ code, message }: NicheError & { code: RejectionCode }): Outcome {
   return { status: 'rejected', code, message };
 }
 
 /** What `work` returns, or the outcome that a rejection thrown by it makes. */
-export async function unlessRejected<T>(work: () => Promise<T>): Promise<T | Outcome> {
+export async function catchRejection<T>(work: () => Promise<T>): Promise<T | Outcome> {
   try {
     return await work();
   } catch (error) {
-    if (isRejection(error)) return rejected(error);
+    if (isRejection(error)) return rejectedOutcome(error);
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { parseCacheInfo } from '../../nix/cache-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import { readBlocked } from '../blocklist.ts';
+import { listBlocked } from '../blocklist.ts';
 import type { Finding } from './finding.ts';
 import { auditPrefix, cacheInfoKey, parseNarInfoKey } from '../layout.ts';
 import { readText } from '../objects.ts';
@@ -118,7 +118,7 @@ async function* each<T>(items: readonly T[]): AsyncIterable<T> {
 /** Null to whoever may not read the private root. */
 async function blockedUnlessDenied(bucket: Bucket): Promise<ReadonlySet<string> | null> {
   try {
-    return await readBlocked(bucket);
+    return await listBlocked(bucket);
   } catch (error) {
     if (isNicheError(error, 'storage-denied')) return null;
     throw error;

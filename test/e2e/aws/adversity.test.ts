@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { readConfig } from '../../../core/cache/config.ts';
 import { manifestKey, narInfoKey } from '../../../core/cache/layout.ts';
 import { openReader } from '../../../core/cache/open.ts';
-import { listReceipts } from '../../../core/cache/receipts/listed-receipts.ts';
+import { listStatuses } from '../../../core/cache/receipts/listed-receipts.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { createAdversity } from '../../support/servers/aws-adversity.ts';
@@ -119,7 +119,7 @@ describe('the deployed functions, when things go wrong', { timeout: 600_000 }, (
     await receiptOf(cache, deadId, dead, 'published');
 
     // The sweep finds what nobody told of.
-    assert.equal((await listReceipts(cache.private, lostId.upload)).size, 0);
+    assert.equal((await listStatuses(cache.private, lostId.upload)).size, 0);
     await cache.invoke('sweep');
     await receiptOf(cache, lostId, lost, 'published');
     const records = await auditedStatus(cache);

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { manifestKey, stagedNarsKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
-import { listStrongest, readWhole } from '../../../core/cache/receipts/listed-receipts.ts';
+import {
+  listStrongestReceipts,
+  readListedReceipt,
+} from '../../../core/cache/receipts/listed-receipts.ts';
 import type { Receipt, ReceiptStatus } from '../../../core/cache/receipts/receipts.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
@@ -28,13 +31,13 @@ export async function receiptOf(
   ...statuses: readonly ReceiptStatus[]
 ): Promise<Receipt> {
   const hash = storeHash(info.path);
-  const find = async () => (await listStrongest(cache.private, upload)).get(hash);
+  const find = async () => (await listStrongestReceipts(cache.private, upload)).get(hash);
   await until(`${info.path} is ${statuses.join(' or ')}`, async () => {
     const found = await find();
     return found !== undefined && statuses.includes(found.status);
   });
   const listed = await find();
-  const receipt = listed && (await readWhole(cache.private, listed));
+  const receipt = listed && (await readListedReceipt(cache.private, listed));
   assert.ok(receipt);
   return receipt;
 }

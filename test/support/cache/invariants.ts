@@ -1,5 +1,5 @@
 import { zstdDecompressSync } from 'node:zlib';
-import { readAudit } from '../../../core/cache/audit.ts';
+import { readAuditRecords } from '../../../core/cache/audit.ts';
 import { parseNarInfoKey } from '../../../core/cache/layout.ts';
 import { createFrameParser } from '../../../core/cache/zstd/frame-parser.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
@@ -46,7 +46,7 @@ export async function checkInvariants(options: InvariantOptions): Promise<Visibl
   }
   const infos = new Map([...visible].map(([key, text]) => [key, parseVisible(key, text)]));
   const audited = new Set<string>();
-  for await (const record of readAudit(options.private)) {
+  for await (const record of readAuditRecords(options.private)) {
     for (const signature of record.signatures) audited.add(`${record.path} ${signature}`);
   }
   for (const info of infos.values()) {

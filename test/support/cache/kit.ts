@@ -1,5 +1,5 @@
 import { zstdCompressSync } from 'node:zlib';
-import { readAudit } from '../../../core/cache/audit.ts';
+import { readAuditRecords } from '../../../core/cache/audit.ts';
 import type { AuditRecord } from '../../../core/cache/audit.ts';
 import { parseConfig } from '../../../core/cache/config.ts';
 import type { CacheConfig } from '../../../core/cache/config.ts';
@@ -18,7 +18,10 @@ import type {
   Publisher,
   PublisherOptions,
 } from '../../../core/cache/publish/publisher.ts';
-import { listStrongest, readWhole } from '../../../core/cache/receipts/listed-receipts.ts';
+import {
+  listStrongestReceipts,
+  readListedReceipt,
+} from '../../../core/cache/receipts/listed-receipts.ts';
 import type { Receipt } from '../../../core/cache/receipts/receipts.ts';
 import { sweep } from '../../../core/cache/publish/sweep.ts';
 import type { SweepReport } from '../../../core/cache/publish/sweep.ts';
@@ -210,8 +213,8 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     },
     async receipt(upload, subject) {
       const name = typeof subject === 'number' ? String(subject) : storeHash(subject.path);
-      const listed = (await listStrongest(privateBucket, upload)).get(name);
-      return listed ? readWhole(privateBucket, listed) : null;
+      const listed = (await listStrongestReceipts(privateBucket, upload)).get(name);
+      return listed ? readListedReceipt(privateBucket, listed) : null;
     },
   };
 }
@@ -224,6 +227,6 @@ export function publicKeyOf(key: SecretKey): string {
 /** Every audit record, sorted by path. */
 export async function auditRecords(cache: Pick<TestCache, 'private'>): Promise<AuditRecord[]> {
   const records: AuditRecord[] = [];
-  for await (const record of readAudit(cache.private)) records.push(record);
+  for await (const record of readAuditRecords(cache.private)) records.push(record);
   return records.sort((one, other) => (one.path < other.path ? -1 : 1));
 }

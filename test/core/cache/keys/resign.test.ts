@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { readAudit } from '../../../../core/cache/audit.ts';
+import { readAuditRecords } from '../../../../core/cache/audit.ts';
 import { dependents, resign } from '../../../../core/cache/keys/resign.ts';
 import type { ResignOptions } from '../../../../core/cache/keys/resign.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../../core/nix/keys.ts';
@@ -82,7 +82,7 @@ test('resign that dies at any write and is run again has signed all, and touched
       });
       // Every signature that can be seen is in the audit.
       const audited = new Set<string>();
-      for await (const record of readAudit(bucket)) {
+      for await (const record of readAuditRecords(bucket)) {
         for (const signature of record.signatures) audited.add(signature);
       }
       for (const key of before.keys()) {

@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import {
-  createBatchReceipts,
+  createBatchReceiptReader,
   parseBatchReceipt,
   writeReceipts,
 } from '../../../../core/cache/receipts/batch-receipts.ts';
 import type { PathOutcome } from '../../../../core/cache/receipts/batch-receipts.ts';
 import { batchReceiptKey, receiptKey } from '../../../../core/cache/layout.ts';
 import {
-  listReceipts,
-  listStrongest,
-  readListed,
-  readWhole,
+  listStatuses,
+  listStrongestReceipts,
+  readListedOutcome,
+  readListedReceipt,
 } from '../../../../core/cache/receipts/listed-receipts.ts';
 import { receiptStatuses, writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
 import type { ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
@@ -53,12 +53,12 @@ describe('a batch receipt', () => {
     const [key = '', ...more] = await keysOf({ private: bucket });
     assert.deepEqual(more, []);
     assert.match(key, /^receipts\/[^/]+\/3\.[0-9a-f]{16}\.waiting-rejected-published\.json$/);
-    const listed = await listStrongest(bucket, upload);
+    const listed = await listStrongestReceipts(bucket, upload);
     for (const outcome of outcomes) {
       const found = listed.get(storeHash(outcome.path))!;
       assert.equal(found.status, outcome.status);
-      assert.deepEqual(await readWhole(bucket, found), { ...outcome, at });
-      assert.deepEqual(await readListed(bucket, found, outcome.path), { ...outcome, at });
+      assert.deepEqual(await readListedReceipt(bucket, found), { ...outcome, at });
+      assert.deepEqual(await readListedOutcome(bucket, found, outcome.path), { ...outcome, at });
     }
   });
 
@@ -70,7 +70,7 @@ describe('a batch receipt', () => {
     }
     assert.equal((await keysOf({ private: bucket })).length, 3);
     const expected = [one, two].map((path) => [storeHash(path), 'published'] as const);
-    assert.deepEqual(await listReceipts(bucket, upload), new Map(expected));
+    assert.deepEqual(await listStatuses(bucket, upload), new Map(expected));
   });
 
   it('is no longer than a reader takes, and a path alone has a receipt of its own', async () => {
@@ -97,10 +97,10 @@ describe('a batch receipt', () => {
       const { size = Infinity } = (await bucket.head(key)) ?? {};
       assert.ok(size <= maxBatchReceiptBytes, `${size} bytes`);
     }
-    const listed = await listStrongest(bucket, upload);
+    const listed = await listStrongestReceipts(bucket, upload);
     for (const { path, status } of outcomes) {
       const found = listed.get(storeHash(path))!;
-      const receipt = await readWhole(bucket, found);
+      const receipt = await readListedReceipt(bucket, found);
       assert.equal(receipt?.status, status);
       if (status === 'waiting')
         assert.deepEqual(receipt.missing, missing.slice(0, maxNamedMissing));
@@ -171,10 +171,10 @@ describe('a batch receipt', () => {
     const bucket = memoryBucket();
     const key = batchReceiptKey(id, '0'.repeat(16), ['published']);
     await bucket.put(key, Buffer.alloc(maxBatchReceiptBytes + 1, documentOf({})));
-    assert.deepEqual(await listReceipts(bucket, upload), new Map());
+    assert.deepEqual(await listStatuses(bucket, upload), new Map());
     for (const fault of ['denied', 'unavailable'] as const) {
       const down = faultyBucket(bucket, (operation) => (operation === 'get' ? fault : undefined));
-      await assert.rejects(listReceipts(down, upload), { code: `storage-${fault}` });
+      await assert.rejects(listStatuses(down, upload), { code: `storage-${fault}` });
     }
   });
 
@@ -187,9 +187,9 @@ describe('a batch receipt', () => {
       ...['3.0011223344556677.published.json.tmp', '3.0011223344556677.published.txt'],
     ];
     for (const name of names) await bucket.put(`receipts/${upload}/${name}`, body);
-    assert.deepEqual(await listReceipts(bucket, upload), new Map());
+    assert.deepEqual(await listStatuses(bucket, upload), new Map());
     await bucket.put(`receipts/${upload}/3.0011223344556677.published.json`, body);
-    assert.equal((await listReceipts(bucket, upload)).size, 1);
+    assert.equal((await listStatuses(bucket, upload)).size, 1);
   });
 });
 
@@ -218,7 +218,7 @@ describe('receipts of one path and of several', () => {
           );
           return [storeHash(path), of];
         });
-        assert.deepEqual(await listReceipts(bucket, upload), new Map(strongest));
+        assert.deepEqual(await listStatuses(bucket, upload), new Map(strongest));
       },
     );
     await fc.assert(property, { numRuns: 50 });
@@ -231,9 +231,9 @@ describe('receipts of one path and of several', () => {
         if (operation === 'list' || operation === 'get') asked.push(operation);
       },
     });
-    const reader = createBatchReceipts(bucket);
+    const reader = createBatchReceiptReader(bucket);
     const look = async (): Promise<[number, string[]]> => {
-      const listed = await listStrongest(bucket, upload, reader);
+      const listed = await listStrongestReceipts(bucket, upload, reader);
       // What waits too costs nothing more to read, when it came with others.
       for (const { receipt } of listed.values()) assert.ok(receipt);
       return [listed.size, asked.splice(0).sort()];
@@ -335,7 +335,7 @@ describe('a publisher', () => {
       last.map(({ path, outcome }) => [path, outcome.status]),
       [[large.info.path, 'published']],
     );
-    assert.equal((await listReceipts(cache.private, staged.upload)).size, 3);
+    assert.equal((await listStatuses(cache.private, staged.upload)).size, 3);
     const keys = await keysOf(cache);
     assert.deepEqual(keys.map((key) => batchKey.test(key)).sort(), [false, true]);
     for (const key of keys) assert.ok((await readObject(cache.private, key))!.length > 0);

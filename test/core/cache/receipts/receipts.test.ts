@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { writeAudit } from '../../../../core/cache/audit.ts';
+import { writeAuditRecords } from '../../../../core/cache/audit.ts';
 import type { AuditRecord } from '../../../../core/cache/audit.ts';
 import { createObject, readObject, readText, writeObject } from '../../../../core/cache/objects.ts';
 import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
 import {
-  listReceipts,
-  listStrongest,
-  readListed,
+  listStatuses,
+  listStrongestReceipts,
+  readListedOutcome,
 } from '../../../../core/cache/receipts/listed-receipts.ts';
 import { isFinal, readReceipt, writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
 import type { ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
@@ -34,7 +34,7 @@ describe('receipts', () => {
           await writeReceipt(bucket, upload, hash, { path: hello.info.path, status, at: 'now' });
         }
         const strongest = strength.findLast((status) => statuses.includes(status));
-        assert.deepEqual(await listReceipts(bucket, upload), new Map([[hash, strongest]]));
+        assert.deepEqual(await listStatuses(bucket, upload), new Map([[hash, strongest]]));
       },
     );
     await fc.assert(property, { numRuns: 50 });
@@ -48,10 +48,10 @@ describe('receipts', () => {
     await writeReceipt(bucket, other, '3', { status: 'rejected', at: 'third' });
     assert.equal((await readReceipt(bucket, upload, hash, 'rejected'))?.at, 'first');
     assert.equal(await readReceipt(bucket, upload, hash, 'published'), null);
-    assert.deepEqual(await listReceipts(bucket, other), new Map([['3', 'rejected']]));
+    assert.deepEqual(await listStatuses(bucket, other), new Map([['3', 'rejected']]));
     await bucket.put(`receipts/${upload}/strange`, Buffer.from('x'));
     await bucket.put(`receipts/${upload}/${hash}.unknown.json`, Buffer.from('x'));
-    assert.equal((await listReceipts(bucket, upload)).size, 1);
+    assert.equal((await listStatuses(bucket, upload)).size, 1);
     assert.deepEqual(strength.map(isFinal), [false, true, true, true]);
   });
 
@@ -72,9 +72,9 @@ describe('receipts', () => {
     for (const [subject, outcome] of outcomes) {
       await writeReceipt(bucket, upload, subject, { path, ...outcome, at });
     }
-    const listed = await listStrongest(bucket, upload);
+    const listed = await listStrongestReceipts(bucket, upload);
     for (const [subject, outcome] of outcomes) {
-      const read = await readListed(bucket, listed.get(subject)!, path);
+      const read = await readListedOutcome(bucket, listed.get(subject)!, path);
       assert.deepEqual(
         { ...read, path: undefined, at: undefined },
         { ...outcome, path: undefined, at: undefined },
@@ -95,7 +95,10 @@ describe('the audit', () => {
       ...{ upload, publisher: 'test' },
     };
     const other = { ...record, path: `${path}-2` };
-    await Promise.all([writeAudit(bucket, [record]), writeAudit(bucket, [record, other])]);
+    await Promise.all([
+      writeAuditRecords(bucket, [record]),
+      writeAuditRecords(bucket, [record, other]),
+    ]);
     const keys = await listKeys(bucket);
     assert.equal(keys.length, 2);
     for (const key of keys) {
