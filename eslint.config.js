@@ -17,8 +17,8 @@ const forbidden = {
 
 const importDirection = Object.entries(forbidden).map(([folder, others]) => ({
   files: [`${folder}/**/*.ts`],
-  // The command that is a function's adapter itself.
-  ignores: ['cli/commands/worker.ts'],
+  // The worker is a function that runs on the user's machine.
+  ignores: ['cli/worker/**'],
   rules: {
     'no-restricted-imports': [
       'error',
