@@ -33,15 +33,15 @@ function without(filter: RegExp): Plugin {
   };
 }
 
-/** Replaces the storage drivers of other clouds, which would bring their SDKs into the bundle. */
+/** Replaces the storage drivers of other clouds, so that their SDKs are not bundled. */
 function withoutDriversBut(cloud: FunctionTarget['cloud']): Plugin {
   const kept = { aws: 's3', azure: 'azure', google: 'google' }[cloud];
   return {
-    name: 'other-cloud',
+    name: 'driver-stubs',
     setup(build) {
       build.onResolve({ filter: /^\.\/(?:s3|azure|google)\/driver\.ts$/ }, ({ path, importer }) =>
         importer.endsWith('/core/storage/open.ts') && path !== `./${kept}/driver.ts`
-          ? { path: join(checkout, 'functions/shared/other-cloud.ts') }
+          ? { path: join(checkout, 'functions/shared/driver-stubs.ts') }
           : null,
       );
     },

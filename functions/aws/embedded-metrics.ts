@@ -1,20 +1,24 @@
-import type { Tally } from '../shared/tally.ts';
+import type { InvocationMetrics } from '../shared/metrics.ts';
 
-/** What CloudWatch files the metrics under. */
+/** The CloudWatch namespace of the metrics. */
 export const metricsNamespace = 'niche';
 
 type Unit = 'Count' | 'Bytes' | 'Milliseconds';
 
 /**
- * The tally in CloudWatch's Embedded Metric Format, a document a line: what was counted for the
- * cache, and what was rejected or failed once more by its code.
+ * Returns the metrics in CloudWatch's Embedded Metric Format, one document per line: one for the
+ * cache, and one for each error code of a rejected path or failed job.
  *
  * @see https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
  */
-export function embeddedMetrics(tally: Tally, cache: string, now = Date.now()): object[] {
+export function embeddedMetrics(
+  metrics: InvocationMetrics,
+  cache: string,
+  now = Date.now(),
+): object[] {
   const document = (
     dimensions: Readonly<Record<string, string>>,
-    metrics: readonly (readonly [string, number, Unit])[],
+    values: readonly (readonly [string, number, Unit])[],
   ): object => ({
     _aws: {
       Timestamp: now,
@@ -22,12 +26,12 @@ export function embeddedMetrics(tally: Tally, cache: string, now = Date.now()): 
         {
           Namespace: metricsNamespace,
           Dimensions: [Object.keys(dimensions)],
-          Metrics: metrics.map(([Name, , Unit]) => ({ Name, Unit })),
+          Metrics: values.map(([Name, , Unit]) => ({ Name, Unit })),
         },
       ],
     },
     ...dimensions,
-    ...Object.fromEntries(metrics.map(([name, value]) => [name, value])),
+    ...Object.fromEntries(values.map(([name, value]) => [name, value])),
   });
   const byCode = (name: string, counts: ReadonlyMap<string, number>): object[] =>
     [...counts].map(([code, count]) =>
@@ -35,17 +39,17 @@ export function embeddedMetrics(tally: Tally, cache: string, now = Date.now()): 
     );
   return [
     document({ Cache: cache }, [
-      ['Published', tally.published, 'Count'],
-      ['Exists', tally.exists, 'Count'],
-      ['Waiting', tally.waiting, 'Count'],
-      ['Rejected', sum(tally.rejected), 'Count'],
-      ['Failed', sum(tally.failed), 'Count'],
-      ['Malformed', tally.malformed, 'Count'],
-      ['NarBytes', tally.narBytes, 'Bytes'],
-      ['Duration', Math.round(tally.durationMs), 'Milliseconds'],
+      ['Published', metrics.published, 'Count'],
+      ['Exists', metrics.exists, 'Count'],
+      ['Waiting', metrics.waiting, 'Count'],
+      ['Rejected', sum(metrics.rejected), 'Count'],
+      ['Failed', sum(metrics.failed), 'Count'],
+      ['Malformed', metrics.malformed, 'Count'],
+      ['NarBytes', metrics.narBytes, 'Bytes'],
+      ['Duration', Math.round(metrics.durationMs), 'Milliseconds'],
     ]),
-    ...byCode('Rejected', tally.rejected),
-    ...byCode('Failed', tally.failed),
+    ...byCode('Rejected', metrics.rejected),
+    ...byCode('Failed', metrics.failed),
   ];
 }
 

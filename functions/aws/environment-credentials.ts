@@ -1,6 +1,8 @@
 /**
- * Stands for `@aws-sdk/credential-provider-node` in the bundles: Lambda puts the role's credentials
- * into the environment of each process, and there is nowhere else to look.
+ * Replaces `@aws-sdk/credential-provider-node` in the bundles. Lambda puts the role's credentials
+ * into the environment of each process, so no other source is needed.
+ *
+ * @see https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
  */
 export function defaultProvider(): () => Promise<{
   accessKeyId: string;

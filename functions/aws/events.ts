@@ -1,17 +1,16 @@
 import * as z from 'zod';
 
-import { describeIssues } from '../../core/cache/config.ts';
-import { malformedEvent } from '../events/malformed.ts';
 import { isCreation, readS3Events } from '../events/s3.ts';
+import { parseEvent } from '../events/trigger.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
-import { isTaskMessage, readTaskMessage, taskOfEvent } from '../shared/task.ts';
-import type { Task } from '../shared/task.ts';
+import { isJobMessage, parseJob, jobOfEvent } from '../shared/job.ts';
+import type { Job } from '../shared/job.ts';
 
-/** A message as SQS hands it to a function. */
+/** A message that SQS delivers to a function. */
 export interface QueueMessage {
   readonly id: string;
   readonly receiptHandle: string;
-  /** How often it has been received by now. */
+  /** How often it has been received, this time included. */
   readonly count: number;
   readonly body: string;
 }
@@ -34,7 +33,7 @@ const sqsEvent = z.object({
 });
 
 /**
- * The messages of an event that came by SQS; null for one that came otherwise.
+ * Returns the messages of an SQS event; null for an event from elsewhere.
  *
  * @throws NicheError `malformed-event`
  */
@@ -43,33 +42,33 @@ export function queueMessages(event: unknown): QueueMessage[] | null {
     .object({ Records: z.array(z.object({ eventSource: z.string() })).min(1) })
     .safeParse(event).data?.Records[0];
   if (first?.eventSource !== 'aws:sqs') return null;
-  const result = sqsEvent.safeParse(event);
-  if (!result.success) throw malformedEvent(describeIssues(result.error, event));
-  return result.data.Records.map(({ messageId, receiptHandle, body, attributes }) => ({
-    ...{ id: messageId, receiptHandle, body },
-    count: attributes.ApproximateReceiveCount,
-  }));
+  return parseEvent(sqsEvent, event).Records.map(
+    ({ messageId, receiptHandle, body, attributes }) => ({
+      ...{ id: messageId, receiptHandle, body },
+      count: attributes.ApproximateReceiveCount,
+    }),
+  );
 }
 
-/** What is to be done for one notification or message, and what of it is not for this cache. */
-export interface Tasks {
-  readonly tasks: readonly Task[];
+/** The jobs of one notification or message, and its objects that are not manifests of this cache. */
+export interface Jobs {
+  readonly jobs: readonly Job[];
   readonly ignored: readonly { readonly bucket: string; readonly key: string }[];
 }
 
 /**
- * Reads S3's own notification, EventBridge's, or a message by which functions call each other.
+ * Reads a notification of S3 or EventBridge, or a job that another invocation sent.
  *
  * @throws NicheError `malformed-event`
  */
-export function readTasks(document: unknown, root: TriggerRoot): Tasks {
-  if (isTaskMessage(document)) return { tasks: [readTaskMessage(document)], ignored: [] };
-  const tasks: Task[] = [];
+export function readJobs(document: unknown, root: TriggerRoot): Jobs {
+  if (isJobMessage(document)) return { jobs: [parseJob(document)], ignored: [] };
+  const jobs: Job[] = [];
   const ignored: { bucket: string; key: string }[] = [];
   for (const event of readS3Events(document)) {
-    const task = isCreation(event) ? taskOfEvent(event, root) : null;
-    if (task) tasks.push(task);
+    const job = isCreation(event) ? jobOfEvent(event, root) : null;
+    if (job) jobs.push(job);
     else ignored.push({ bucket: event.bucket, key: event.key });
   }
-  return { tasks, ignored };
+  return { jobs, ignored };
 }

@@ -1,4 +1,4 @@
-/** The entry of the `publish` function. */
+/** The entry point of the `publish` function. */
 import { createPublishHandler } from './publish-handler.ts';
 import { lambdaRuntime } from './runtime.ts';
 

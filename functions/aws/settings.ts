@@ -4,9 +4,9 @@ import { deploymentSettings, readSettings } from '../shared/settings.ts';
 import type { Environment } from '../shared/settings.ts';
 
 const awsSettings = deploymentSettings.extend({
-  /** What metrics of this deployment are filed under. */
+  /** The `Cache` dimension of this deployment's metrics. */
   NICHE_CACHE: z.string().min(1).max(255),
-  /** The queue that S3's events and niche's own messages come by. */
+  /** The URL of the queue that receives S3's events and niche's own jobs. */
   NICHE_QUEUE_URL: z.url(),
   NICHE_PRIVATE: z.string().regex(/^s3:\/\/[^/?#]+/, { error: 'expected s3://bucket/prefix' }),
 });

@@ -1,55 +1,59 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { messageOf } from '../../core/errors.ts';
 import { createRetrier } from '../../core/util/retry.ts';
-import type { TaskQueue } from '../shared/deployment.ts';
-import { taskMessage } from '../shared/task.ts';
+import type { Failure } from '../../core/util/retry.ts';
+import { formatJob } from '../shared/job.ts';
+import type { JobQueue } from '../shared/job.ts';
+import { queueFailure } from '../shared/queue-failure.ts';
 import type * as SdkModule from './sqs-sdk.ts';
 
-/** The deployment's queue in SQS. */
-export interface SqsQueue extends TaskQueue {
-  /** Lets a message that was received for the `count`th time come again soon, later each time. */
+/** The deployment's SQS queue. */
+export interface SqsQueue extends JobQueue {
+  /**
+   * Delivers a message again soon: after 15 seconds the first time, then after twice as long each
+   * time, up to 15 minutes.
+   *
+   * @param count how often the message has been received
+   * @throws NicheError `storage-unavailable`, `storage-denied`
+   */
   retrySoon(receiptHandle: string, count: number): Promise<void>;
 }
 
-/** Before a failed message comes again for the first time, in seconds; doubles with each. */
 const firstRetrySeconds = 15;
 const maxRetrySeconds = 15 * 60;
 
-/**
- * Methods throw NicheError `storage-unavailable`, `storage-denied`.
- *
- * @param client a ready one; else one is made on first use
- */
+/** @param client by default one is created on first use */
 export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
-  const pace = createRetrier({ maxConcurrency: 16 });
+  const retrier = createRetrier({ maxConcurrency: 16 });
   let opened: Promise<Sdk> | undefined;
 
   async function open(): Promise<Sdk> {
     const sdk = await import('./sqs-sdk.ts');
+    // The retrier retries. Retries of the SDK would multiply its attempts.
     return { ...sdk, client: client ?? new sdk.SQSClient({ maxAttempts: 1 }) };
   }
 
   async function request<T>(action: string, send: (sdk: Sdk) => Promise<T>): Promise<T> {
     const sdk = await (opened ??= open());
-    return pace.run({
+    return retrier.run({
       action,
       attempt: () => send(sdk),
-      explain: (error) => explain(error, action, url),
+      explain: (error) => explain(error, `${action} the queue ${url}`),
     });
   }
 
   return {
-    async send(task) {
+    async send(job) {
       await request('sending to', ({ client, SendMessageCommand }) =>
         client.send(
-          new SendMessageCommand({ QueueUrl: url, MessageBody: JSON.stringify(taskMessage(task)) }),
+          new SendMessageCommand({ QueueUrl: url, MessageBody: JSON.stringify(formatJob(job)) }),
         ),
       );
     },
     async isEmpty() {
       const { Attributes } = await request(
-        'asking for the length of',
+        'reading the length of',
         ({ client, GetQueueAttributesCommand }) =>
           client.send(
             new GetQueueAttributesCommand({
@@ -62,7 +66,7 @@ export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
     },
     async retrySoon(receiptHandle, count) {
       const seconds = Math.min(maxRetrySeconds, firstRetrySeconds * 2 ** (count - 1));
-      await request('putting off a message of', ({ client, ChangeMessageVisibilityCommand }) =>
+      await request('delaying a message of', ({ client, ChangeMessageVisibilityCommand }) =>
         client.send(
           new ChangeMessageVisibilityCommand({
             QueueUrl: url,
@@ -77,17 +81,13 @@ export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
 
 type Sdk = typeof SdkModule & { readonly client: SQSClient };
 
-function explain(
-  error: unknown,
-  action: string,
-  url: string,
-): { kind: 'throttled' | 'transient' | 'final'; error: NicheError } {
+/** @see https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html */
+function explain(error: unknown, action: string): Failure {
   const { name = '' } = error as { name?: string };
-  const isFinal = /AccessDenied|NonExistentQueue|QueueDoesNotExist|Invalid|Token/.test(name);
-  const code = isFinal ? 'storage-denied' : 'storage-unavailable';
-  const failure = new NicheError(code, `${action} the queue ${url}: ${name}: ${messageOf(error)}`, {
-    cause: error,
-  });
-  const isThrottled = /Throttl|TooMany|OverLimit/.test(name);
-  return { kind: isThrottled ? 'throttled' : isFinal ? 'final' : 'transient', error: failure };
+  const kind = /Throttl|TooMany|OverLimit/.test(name)
+    ? 'throttled'
+    : /AccessDenied|NonExistentQueue|QueueDoesNotExist|Invalid|Token/.test(name)
+      ? 'final'
+      : 'transient';
+  return queueFailure(kind, `${action}: ${name}: ${messageOf(error)}`, error);
 }

@@ -1,4 +1,6 @@
-/** What the queue uses of the SDK, and so all of it that is bundled. Imported on first use. */
+/**
+ * The part of the SDK that the queue uses, and so the part that is bundled. Imported on first use.
+ */
 export {
   ChangeMessageVisibilityCommand,
   GetQueueAttributesCommand,

@@ -1,4 +1,4 @@
-/** The entry of the `sweep` function. */
+/** The entry point of the `sweep` function. */
 import { lambdaRuntime } from './runtime.ts';
 import { createSweepHandler } from './sweep-handler.ts';
 

@@ -1,16 +1,15 @@
 import * as z from 'zod';
 
-import { describeIssues } from '../../core/cache/config.ts';
-import { malformedEvent } from '../events/malformed.ts';
+import { parseEvent } from '../events/trigger.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
-import { isTaskMessage, readTaskMessage, taskOfEvent } from '../shared/task.ts';
-import type { Task } from '../shared/task.ts';
+import { isJobMessage, parseJob, jobOfEvent } from '../shared/job.ts';
+import type { Job } from '../shared/job.ts';
 
 const createdType = 'Microsoft.Storage.BlobCreated';
 
 /**
- * A CloudEvent of Event Grid, of which only the place of the blob is of interest: the account is the
- * last part of `source`, container and name are in `subject`.
+ * A CloudEvent of Event Grid. Only the blob's address is used: the account is the last part of
+ * `source`, the container and the name are in `subject`.
  *
  * @see https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage
  */
@@ -29,21 +28,17 @@ const blobCreated = z.object({
 });
 
 /**
- * What is to be done for a message of the queue: Event Grid's, or one by which functions call each
- * other. Null for a blob that is no manifest of this cache.
+ * Reads a message of the queue: an event of Event Grid, or a job that another invocation sent.
+ * Returns null for a blob that is not a manifest of this cache.
  *
- * @param document the message's text, read as JSON where it is JSON
+ * @param document the message, which the runtime has parsed if it is JSON
  * @throws NicheError `malformed-event`
  */
-export function readTask(document: unknown, root: TriggerRoot): Task | null {
-  if (isTaskMessage(document)) return readTaskMessage(document);
-  const result = blobCreated.safeParse(document);
-  if (!result.success) {
-    throw malformedEvent(describeIssues(result.error, document));
-  }
-  const { source, subject, time } = result.data;
+export function readJob(document: unknown, root: TriggerRoot): Job | null {
+  if (isJobMessage(document)) return parseJob(document);
+  const { source, subject, time } = parseEvent(blobCreated, document);
   const account = source.slice(source.lastIndexOf('/') + 1);
   const [, container = '', key = ''] =
     /^\/blobServices\/default\/containers\/([^/]+)\/blobs\/(.+)$/s.exec(subject) ?? [];
-  return taskOfEvent({ bucket: `${account}/${container}`, key, time }, root);
+  return jobOfEvent({ bucket: `${account}/${container}`, key, time }, root);
 }

@@ -1,19 +1,14 @@
-/** The entry of the app: the runtime loads it once and is told here of every function. */
+/** The entry point of the app. The runtime loads it once, and each call here registers a function. */
 import { app } from '@azure/functions';
 
+import { lazily } from '../shared/invocation.ts';
 import { createPoisonHandler, createPublishHandler, createSweepHandler } from './handlers.ts';
 import { createAzureRuntime } from './runtime.ts';
-import type { AzureRuntime } from './runtime.ts';
 import { queueConnection } from './settings.ts';
 
-let current: AzureRuntime | undefined;
+const runtime = lazily(() => createAzureRuntime(process.env));
 
-/** Made by the first invocation: a setting that is wrong must be in the log of each that it fails. */
-function runtime(): AzureRuntime {
-  return (current ??= createAzureRuntime(process.env));
-}
-
-// Names in percent signs are settings of the app, which the runtime reads by itself.
+// The runtime replaces names in percent signs by the app's settings.
 app.storageQueue('publish', {
   queueName: '%NICHE_WORK_QUEUE%',
   connection: queueConnection,

@@ -8,32 +8,35 @@ import { parseAzureUrl } from '../../core/storage/azure/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';
+import { runInvocation } from '../shared/invocation.ts';
 import { createLog } from '../shared/log.ts';
-import type { Log } from '../shared/log.ts';
+import type { Reporting } from '../shared/log-outcomes.ts';
 import type { Environment } from '../shared/settings.ts';
-import { createCounter, tallyRecord } from '../shared/tally.ts';
-import type { Counter } from '../shared/tally.ts';
-import { openStorageQueue } from './queue.ts';
+import { openStorageQueue } from './storage-queue.ts';
 import { readAzureSettings } from './settings.ts';
 import { vaultClients } from './vault.ts';
 
-/** As much of the runtime's context as is used: its log belongs to the invocation. */
+/** The used part of the invocation's context. Its log belongs to the invocation. */
 export type Context = Pick<InvocationContext, 'invocationId' | 'triggerMetadata'> &
   Record<'info' | 'warn' | 'error', (line: string) => void>;
 
-/** What the functions are on Azure, made once for all invocations of a process. */
+/** The parts that all invocations of a process share. */
 export interface AzureRuntime {
   readonly deployment: Deployment;
   readonly root: TriggerRoot;
-  /** Runs an invocation; afterwards what it counted is logged, however it ended. */
+  /** Runs an invocation, and logs its metrics even when `work` throws. */
   invoke<T>(
     context: Context,
     fields: object,
-    work: (log: Log, counter: Counter) => Promise<T>,
+    work: (reporting: Reporting) => Promise<T>,
   ): Promise<T>;
 }
 
-/** @throws NicheError `malformed-config` */
+/**
+ * Creates the runtime from the app's settings.
+ *
+ * @throws NicheError `malformed-config`
+ */
 export function createAzureRuntime(env: Environment): AzureRuntime {
   const settings = readAzureSettings(env);
   const { account, container, prefix } = parseAzureUrl(settings.NICHE_PRIVATE);
@@ -45,7 +48,7 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
       connectionString === undefined ? {} : { credentials: { kind: 'azure', connectionString } },
     );
   return {
-    // As Event Grid's events are read: the account and the container.
+    // The form in which events of Event Grid identify the bucket: account and container.
     root: { bucket: `${account}/${container}`, prefix },
     deployment: createDeployment({
       settings,
@@ -58,17 +61,12 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
       }),
       version: `niche ${packageJson.version} (${app})`,
     }),
-    async invoke(context, fields, work) {
-      // Application Insights keeps the level and the invocation; the record is the message.
+    invoke(context, fields, work) {
+      // Application Insights records the level and the invocation itself.
       const log = createLog(({ level, ...record }) => {
         context[level](JSON.stringify(record));
       }, fields);
-      const counter = createCounter();
-      try {
-        return await work(log, counter);
-      } finally {
-        log.info('done', tallyRecord(counter.tally()));
-      }
+      return runInvocation(log, work);
     },
   };
 }

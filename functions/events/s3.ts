@@ -2,63 +2,63 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 
 import * as z from 'zod';
 
-import { describeIssues } from '../../core/cache/config.ts';
-import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { messageOf, quote } from '../../core/errors.ts';
+import { malformedEvent, parseEvent } from './trigger.ts';
 
-/** Something that happened to one object, as a bucket tells of it. */
+/** A change of one object, from a bucket's notification. */
 export interface S3Event {
   readonly bucket: string;
-  /** As it is in the bucket: decoded. */
+  /** The decoded key. */
   readonly key: string;
-  /** In the sender's own words: `ObjectCreated:Put`, `PutObject`, `b2:ObjectCreated:Upload` … */
+  /** The sender's own name of the event: `ObjectCreated:Put`, `PutObject`, `b2:ObjectCreated:Upload`, … */
   readonly eventName: string;
-  /** Of the object, in bytes. */
+  /** The object's size, in bytes. */
   readonly size?: number;
-  /** Who did it, as the storage names its users. */
+  /** The user who changed the object, as the storage identifies users. */
   readonly principal?: string;
-  /** The IP address from which it was done. */
+  /** The user's IP address. */
   readonly sourceAddress?: string;
   /** ISO 8601. */
   readonly time?: string;
 }
 
-/** The largest notification that is looked at, in bytes: the most that a queue of AWS carries. */
+/** The largest notification that is parsed, in bytes: the limit of an SQS message. */
 export const maxEventBytes = 1024 * 1024;
 
-/** Of one notification; B2 puts up to 50 together, the others one. */
+/** The most records of a notification. B2 sends up to 50, the others one. */
 const maxRecords = 1000;
 
 /**
- * Reads the text of a notification of S3, EventBridge, MinIO, R2 or B2.
+ * Parses a notification of S3, EventBridge, MinIO, R2 or B2.
  *
- * @returns what happened; nothing for the test events that S3 and B2 send when they are set up
- * @throws NicheError `malformed-event`: nothing is dropped unseen
+ * @returns its events; none for the test events that S3 and B2 send when notifications are set up
+ * @throws NicheError `malformed-event`, also for an unknown format: no event is dropped silently
  */
 export function parseS3Events(text: string | Uint8Array): S3Event[] {
   if (text.length > maxEventBytes) {
-    throw malformed(`expected at most ${maxEventBytes} bytes, it has ${text.length}`);
+    throw malformedEvent(`expected at most ${maxEventBytes} bytes, got ${text.length}`);
   }
   let document: unknown;
   try {
     document = JSON.parse(typeof text === 'string' ? text : Buffer.from(text).toString('utf8'));
   } catch (cause) {
-    throw malformed(`it is not JSON: ${quote(messageOf(cause))}`, cause);
+    throw malformedEvent(`expected JSON: ${quote(messageOf(cause))}`, cause);
   }
   return readS3Events(document);
 }
 
-/** {@link parseS3Events} for a document whose JSON is parsed already. */
+/** Does the same as {@link parseS3Events} for parsed JSON. */
 export function readS3Events(document: unknown): S3Event[] {
   const shape = shapes.find(({ marks }) => hasFields(document, marks));
   if (shape) return shape.read(document);
-  // What forwards R2's queue to a webhook has its messages in batches.
+  // A consumer of R2's queue forwards its messages to a webhook in batches.
   if (Array.isArray(document) && document.length <= maxRecords) return document.flatMap(fromR2);
   const fields = typeof document === 'object' && document !== null ? Object.keys(document) : [];
   const got = fields.length > 0 ? fields.slice(0, 8).map(quote).join(', ') : typeof document;
-  throw malformed(`expected what S3, EventBridge, MinIO, R2 or B2 send; got ${got}`);
+  throw malformedEvent(`expected a notification of S3, EventBridge, MinIO, R2 or B2; got ${got}`);
 }
 
-/** Whether the event is of an object that is there now and was not before, or not as it is. */
+/** Returns whether the event reports a new or replaced object. */
 export function isCreation({ eventName }: S3Event): boolean {
   return /ObjectCreated|Object Created|^(?:PutObject|CopyObject|CompleteMultipartUpload)$/.test(
     eventName,
@@ -66,8 +66,8 @@ export function isCreation({ eventName }: S3Event): boolean {
 }
 
 /**
- * Whether B2 sent the notification `body`: its `x-bz-event-notification-signature` is
- * `v1=` and the HMAC-SHA256 of the body as hex.
+ * Returns whether B2 sent the notification `body`. Its `x-bz-event-notification-signature` header is
+ * `v1=` and the hex HMAC-SHA256 of the body.
  *
  * @see https://www.backblaze.com/docs/cloud-storage-event-notifications-reference-guide
  */
@@ -83,7 +83,7 @@ export function isSignedByB2(
 }
 
 interface Shape {
-  /** Fields that no other shape has together. */
+  /** A combination of fields that no other shape has. */
   readonly marks: readonly string[];
   readonly read: (document: unknown) => S3Event[];
 }
@@ -121,15 +121,15 @@ const records = z.object({
     .max(maxRecords),
 });
 
-/** AWS's own, and those of MinIO, Ceph and versitygw, which follow it: the key is form-encoded. */
+/** The format of AWS, which MinIO, Ceph and versitygw follow. The key is form-encoded. */
 function fromRecords(document: unknown): S3Event[] {
-  return checked(records, document).Records.map((record) => ({
+  return parseEvent(records, document).Records.map((record) => ({
     bucket: record.s3.bucket.name,
     key: decodeKey(record.s3.object.key),
     eventName: record.eventName,
     ...defined({
       size: record.s3.object.size,
-      // versitygw writes it with a capital.
+      // versitygw spells it with a capital letter.
       principal: record.userIdentity?.principalId ?? record.userIdentity?.PrincipalId,
       sourceAddress: record.requestParameters?.sourceIPAddress,
       time: record.eventTime,
@@ -137,11 +137,11 @@ function fromRecords(document: unknown): S3Event[] {
   }));
 }
 
-/** What S3 sends once, when its notifications are set up. */
+/** S3 sends it once, when its notifications are set up. */
 const testEvent = z.object({ Event: z.literal('s3:TestEvent') });
 
 function fromTestEvent(document: unknown): S3Event[] {
-  checked(testEvent, document);
+  parseEvent(testEvent, document);
   return [];
 }
 
@@ -157,9 +157,9 @@ const eventBridge = z.object({
   }),
 });
 
-/** Here, unlike in S3's own notifications, the key is as it is in the bucket. */
+/** Unlike in S3's own notifications, the key is not encoded. */
 function fromEventBridge(document: unknown): S3Event[] {
-  const { detail, time, 'detail-type': eventName } = checked(eventBridge, document);
+  const { detail, time, 'detail-type': eventName } = parseEvent(eventBridge, document);
   return [
     {
       bucket: detail.bucket.name,
@@ -184,7 +184,7 @@ const r2 = z.object({
 });
 
 function fromR2(document: unknown): S3Event {
-  const { action, bucket, object, eventTime } = checked(r2, document);
+  const { action, bucket, object, eventTime } = parseEvent(r2, document);
   const { key } = object;
   return { bucket, key, eventName: action, ...defined({ size: object.size, time: eventTime }) };
 }
@@ -202,11 +202,17 @@ const b2 = z.object({
 });
 
 function fromB2(document: unknown): S3Event[] {
-  const { events } = checked(z.object({ events: z.array(z.unknown()).max(maxRecords) }), document);
+  const { events } = parseEvent(
+    z.object({ events: z.array(z.unknown()).max(maxRecords) }),
+    document,
+  );
   return events
     .filter((event) => !b2Test.safeParse(event).success)
     .map((event) => {
-      const { eventType, bucketName, objectName, objectSize, eventTimestamp } = checked(b2, event);
+      const { eventType, bucketName, objectName, objectSize, eventTimestamp } = parseEvent(
+        b2,
+        event,
+      );
       return {
         bucket: bucketName,
         key: objectName,
@@ -219,18 +225,12 @@ function fromB2(document: unknown): S3Event[] {
     });
 }
 
-function checked<T>(schema: z.ZodType<T>, document: unknown): T {
-  const result = schema.safeParse(document);
-  if (result.success) return result.data;
-  throw malformed(describeIssues(result.error, document));
-}
-
-/** A key in a URL's query: `+` is a space, all else is UTF-8 in percents. */
+/** Decodes a form-encoded key: `+` is a space, `%` starts a byte of UTF-8. */
 function decodeKey(encoded: string): string {
   try {
     return decodeURIComponent(encoded.replaceAll('+', ' '));
   } catch (cause) {
-    throw malformed(`the key ${quote(encoded)} is not URL-encoded UTF-8`, cause);
+    throw malformedEvent(`the key ${quote(encoded)} is not URL-encoded UTF-8`, cause);
   }
 }
 
@@ -244,15 +244,9 @@ function hasFields(document: unknown, fields: readonly string[]): boolean {
 
 type Detail = 'size' | 'principal' | 'sourceAddress' | 'time';
 
-/** Without the fields that are undefined or empty. */
+/** Removes fields that are undefined or empty. */
 function defined(fields: {
   [K in Detail]?: S3Event[K] | null | undefined;
 }): Pick<S3Event, Detail> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => (value ?? '') !== ''));
-}
-
-function malformed(why: string, cause?: unknown): NicheError {
-  return new NicheError('malformed-event', `a bucket's notification cannot be read: ${why}`, {
-    cause,
-  });
 }

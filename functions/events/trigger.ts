@@ -1,11 +1,15 @@
+import type * as z from 'zod';
+
 import type { Origin } from '../../core/cache/audit.ts';
+import { describeIssues } from '../../core/cache/config.ts';
 import { parseManifestKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
 
-/** Something that happened to an object, as every cloud tells of it. */
+/** A change of one object, in the terms that all clouds share. */
 export interface ObjectEvent {
   readonly bucket: string;
-  /** As it is in the bucket, decoded. */
+  /** The decoded key. */
   readonly key: string;
   readonly principal?: string | undefined;
   readonly sourceAddress?: string | undefined;
@@ -13,7 +17,7 @@ export interface ObjectEvent {
   readonly time?: string | undefined;
 }
 
-/** The private root of the one cache that is published for, as its bucket's events name it. */
+/** The private root of the deployment's cache, as events of its bucket identify it. */
 export interface TriggerRoot {
   readonly bucket: string;
   /** Empty, or ends in `/`. */
@@ -21,15 +25,44 @@ export interface TriggerRoot {
 }
 
 /**
- * The batch whose manifest the new object is; null for all else in the bucket. The key is matched
- * whole: `<prefix>staging/<upload>/<n>.json`.
+ * Returns the batch of a new manifest; null for every other object. The whole key must match
+ * `<prefix>staging/<upload>/<n>.json`.
  */
 export function batchOf(event: ObjectEvent, { bucket, prefix }: TriggerRoot): BatchId | null {
   if (event.bucket !== bucket || !event.key.startsWith(prefix)) return null;
   return parseManifestKey(event.key.slice(prefix.length));
 }
 
-/** What the event tells of who staged the batch, for the audit. */
+/** Returns who staged the batch, for the audit log. */
 export function originOf({ principal, sourceAddress, time }: ObjectEvent): Origin {
   return { via: 'event', principal, sourceAddress, at: time };
+}
+
+/** Returns the error for an event that cannot be parsed. */
+export function malformedEvent(reason: string, cause?: unknown): NicheError {
+  return new NicheError('malformed-event', `reading an event: ${reason}`, { cause });
+}
+
+/**
+ * Returns `document` if it matches the schema.
+ *
+ * @throws NicheError `malformed-event`
+ */
+export function parseEvent<T>(schema: z.ZodType<T>, document: unknown): T {
+  const result = schema.safeParse(document);
+  if (result.success) return result.data;
+  throw malformedEvent(describeIssues(result.error, document));
+}
+
+/**
+ * Parses the JSON body of a message.
+ *
+ * @throws NicheError `malformed-event`
+ */
+export function parseEventBody(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch (cause) {
+    throw malformedEvent(`expected JSON, got ${quote(body)}: ${messageOf(cause)}`, cause);
+  }
 }

@@ -1,24 +1,25 @@
 import { isNicheError } from '../../core/errors.ts';
-import { noting } from '../shared/noting.ts';
-import { runSweep, runTask } from '../shared/run.ts';
-import { messagePublishedType, readTask } from './events.ts';
+import { logFailures } from '../shared/log-outcomes.ts';
+import { runJob, runSweep } from '../shared/run.ts';
+import { messagePublishedType, readJob } from './events.ts';
 import type { CloudEvent } from './events.ts';
 import type { GoogleRuntime } from './runtime.ts';
 
 /**
- * Publishes what an event tells of. One that fails comes again; one that cannot be read comes again
- * only where that ends among the dead letters: Eventarc's own would return for a day.
+ * Publishes the batch of an event. A failed event is delivered again. A malformed message of niche's
+ * own topic is, too, and ends in the dead-letter topic. A malformed event of the bucket is dropped:
+ * its Eventarc trigger has no dead-letter topic and would deliver it for a day.
  */
 export function createPublishHandler(
   runtime: () => GoogleRuntime,
 ): (event: CloudEvent) => Promise<void> {
   return async (event) => {
     const { deployment, root, ...current } = runtime();
-    await current.invoke({ event: event.id, type: event.type }, async (log, counter) => {
+    await current.invoke({ event: event.id, type: event.type }, async (reporting) => {
       try {
-        await noting(log, counter, async () => {
-          const task = readTask(event, root);
-          if (task) await runTask(deployment, task, { log, counter, timeLeftMs: undefined });
+        await logFailures(reporting, async () => {
+          const job = readJob(event, root);
+          if (job) await runJob(deployment, job, { ...reporting, timeLeftMs: undefined });
         });
       } catch (error) {
         const isFinal = isNicheError(error, 'malformed-event');
@@ -28,7 +29,7 @@ export function createPublishHandler(
   };
 }
 
-/** As much of a request as is looked at. */
+/** The used fields of a request. */
 export interface SweepRequest {
   readonly method: string;
   readonly headers: {
@@ -41,26 +42,26 @@ export interface SweepResponse {
   status(code: number): { json(body: object): unknown };
 }
 
-/** Finishes what was dropped, for nobody but the scheduler. */
+/** Sweeps the cache. Only Cloud Scheduler may call it. */
 export function createSweepHandler(
   runtime: () => GoogleRuntime,
 ): (request: SweepRequest, response: SweepResponse) => Promise<void> {
   return async ({ method, headers }, response) => {
-    const { deployment, checkCaller, ...current } = runtime();
-    const status = await current.invoke({ call: 'sweep' }, async (log, counter) => {
+    const { deployment, checkToken, ...current } = runtime();
+    const status = await current.invoke({ call: 'sweep' }, async (reporting) => {
       try {
-        await checkCaller(headers.authorization, headers.host);
+        await checkToken(headers.authorization, headers.host);
       } catch (error) {
         if (!isNicheError(error, 'caller-denied')) throw error;
-        log.warn('refused', { code: error.code, reason: error.message });
+        reporting.log.warn('refused', { code: error.code, reason: error.message });
         return headers.authorization === undefined ? 401 : 403;
       }
       if (method !== 'POST') return 405;
       try {
-        await noting(log, counter, () => runSweep(deployment, { log, counter }));
+        await logFailures(reporting, () => runSweep(deployment, reporting));
         return 200;
       } catch {
-        // It is in the log; the scheduler needs to know that it is to try again.
+        // The error is logged; the status makes the scheduler retry.
         return 500;
       }
     });

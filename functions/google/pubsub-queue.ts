@@ -1,8 +1,8 @@
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { createRetrier } from '../../core/util/retry.ts';
 import type { Failure } from '../../core/util/retry.ts';
-import type { TaskQueue } from '../shared/deployment.ts';
-import { taskMessage } from '../shared/task.ts';
+import { formatJob } from '../shared/job.ts';
+import type { JobQueue } from '../shared/job.ts';
 
 /** As much of google-auth-library's `AuthClient` as is used. */
 export interface RequestClient {
@@ -15,7 +15,7 @@ export interface RequestClient {
   }): Promise<unknown>;
 }
 
-export interface TopicOptions {
+export interface PubSubQueueOptions {
   /** Sends authorized requests; else one is made of the ambient credentials on first use. */
   readonly client?: RequestClient | undefined;
   /** `host:port` of an emulator, which takes requests without credentials. */
@@ -32,10 +32,10 @@ const timeoutMs = 10_000;
  * @param topic `projects/…/topics/…`
  * @see https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.topics/publish
  */
-export function openTopic(topic: string, options: TopicOptions = {}): TaskQueue {
+export function openPubSubQueue(topic: string, options: PubSubQueueOptions = {}): JobQueue {
   const { emulator } = options;
   const base = emulator === undefined ? 'https://pubsub.googleapis.com' : `http://${emulator}`;
-  const pace = createRetrier({ maxConcurrency: 16 });
+  const retrier = createRetrier({ maxConcurrency: 16 });
   let opened: Promise<RequestClient> | undefined;
 
   async function open(): Promise<RequestClient> {
@@ -46,9 +46,9 @@ export function openTopic(topic: string, options: TopicOptions = {}): TaskQueue 
   }
 
   return {
-    async send(task) {
-      const data = Buffer.from(JSON.stringify(taskMessage(task))).toString('base64');
-      await pace.run({
+    async send(job) {
+      const data = Buffer.from(JSON.stringify(formatJob(job))).toString('base64');
+      await retrier.run({
         action: 'sending to',
         async attempt() {
           const client = await (opened ??= open());
@@ -57,7 +57,7 @@ export function openTopic(topic: string, options: TopicOptions = {}): TaskQueue 
             method: 'POST',
             data: { messages: [{ data }] },
             timeout: timeoutMs,
-            // Retries are the pace's: the library's own would multiply them.
+            // Retries are the retrier's: the library's own would multiply them.
             retry: false,
           });
         },

@@ -5,24 +5,24 @@ import { parseGoogleUrl } from '../../core/storage/google/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment } from '../shared/deployment.ts';
+import { runInvocation } from '../shared/invocation.ts';
 import { createLog } from '../shared/log.ts';
-import type { Level, Log, LogRecord } from '../shared/log.ts';
+import type { Level, LogRecord } from '../shared/log.ts';
+import type { Reporting } from '../shared/log-outcomes.ts';
 import type { Environment } from '../shared/settings.ts';
-import { createCounter, tallyRecord } from '../shared/tally.ts';
-import type { Counter } from '../shared/tally.ts';
-import { createCallerCheck } from './caller.ts';
-import type { CallerCheck } from './caller.ts';
+import { createTokenCheck } from './scheduler-token.ts';
+import type { TokenCheck } from './scheduler-token.ts';
 import { kmsClients } from './decrypt.ts';
 import { readGoogleSettings } from './settings.ts';
-import { openTopic } from './topic.ts';
+import { openPubSubQueue } from './pubsub-queue.ts';
 
-/** What a function is on Google Cloud, made once for all invocations of a process. */
+/** The parts that all invocations of a process share. */
 export interface GoogleRuntime {
   readonly deployment: Deployment;
   readonly root: TriggerRoot;
-  readonly checkCaller: CallerCheck;
-  /** Runs an invocation; afterwards what it counted is logged, however it ended. */
-  invoke<T>(fields: object, work: (log: Log, counter: Counter) => Promise<T>): Promise<T>;
+  readonly checkToken: TokenCheck;
+  /** Runs an invocation, and logs its metrics even when `work` throws. */
+  invoke<T>(fields: object, work: (reporting: Reporting) => Promise<T>): Promise<T>;
 }
 
 const severities: Readonly<Record<Level, string>> = {
@@ -32,7 +32,7 @@ const severities: Readonly<Record<Level, string>> = {
 };
 
 /**
- * A record as Cloud Logging takes it from standard output: the severity and the time by its names.
+ * Formats a record for Cloud Logging, which reads `severity` and `time` from standard output.
  *
  * @see https://cloud.google.com/logging/docs/structured-logging
  */
@@ -41,7 +41,9 @@ export function structuredLine({ level, at, ...fields }: LogRecord): string {
 }
 
 /**
- * @param write takes a line of the log
+ * Creates the runtime from the function's settings.
+ *
+ * @param write receives each line of the log
  * @throws NicheError `malformed-config`
  */
 export function createGoogleRuntime(
@@ -53,7 +55,7 @@ export function createGoogleRuntime(
   const revision = env['K_REVISION'] ?? 'none';
   return {
     root: parseGoogleUrl(settings.NICHE_PRIVATE),
-    checkCaller: createCallerCheck({
+    checkToken: createTokenCheck({
       email: settings.NICHE_SWEEP_CALLER,
       certificates: settings.NICHE_SWEEP_CERTIFICATES,
     }),
@@ -61,19 +63,16 @@ export function createGoogleRuntime(
       settings,
       signing: { gcpKms: openGcpKms({ endpoint: settings.NICHE_KMS_ENDPOINT }) },
       identities: [gcpKmsIdentity(kmsClients(settings.NICHE_KMS_ENDPOINT))],
-      queue: openTopic(settings.NICHE_WAKE_TOPIC, { emulator: settings.PUBSUB_EMULATOR_HOST }),
+      queue: openPubSubQueue(settings.NICHE_WAKE_TOPIC, {
+        emulator: settings.PUBSUB_EMULATOR_HOST,
+      }),
       version: `niche ${packageJson.version} (${service}:${revision})`,
     }),
-    async invoke(fields, work) {
+    invoke(fields, work) {
       const log = createLog((record) => {
         write(structuredLine(record));
       }, fields);
-      const counter = createCounter();
-      try {
-        return await work(log, counter);
-      } finally {
-        log.info('done', tallyRecord(counter.tally()));
-      }
+      return runInvocation(log, work);
     },
   };
 }

@@ -2,49 +2,53 @@ import { OAuth2Client } from 'google-auth-library';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 
-export interface CallerOptions {
-  /** The service account that alone may call, by its address. */
+export interface TokenCheckOptions {
+  /** The email address of the only service account that may call. */
   readonly email: string;
-  /** Where the certificates of Google's identity tokens are. */
+  /** The URL of the certificates of Google's identity tokens. */
   readonly certificates: string;
 }
 
 /**
- * Checks who calls an HTTP function by the identity token that Cloud Scheduler sends. Cloud Run has
- * asked for the right to invoke already, unless somebody gave that to everyone.
+ * Checks the identity token of a request.
  *
- * @param authorization the request's header
- * @param host the name by which the function was called: the token must be for it
+ * @param authorization the header of the request
+ * @param host the host name of the request, which the token's audience must match
  * @throws NicheError `caller-denied`
- * @see https://cloud.google.com/scheduler/docs/http-target-auth
  */
-export type CallerCheck = (
+export type TokenCheck = (
   authorization: string | undefined,
   host: string | undefined,
 ) => Promise<void>;
 
-export function createCallerCheck({ email, certificates }: CallerOptions): CallerCheck {
+/**
+ * Returns the check of the identity token that Cloud Scheduler sends. Cloud Run already requires the
+ * right to invoke, unless an administrator has granted it to everyone.
+ *
+ * @see https://cloud.google.com/scheduler/docs/http-target-auth
+ */
+export function createTokenCheck({ email, certificates }: TokenCheckOptions): TokenCheck {
   const client = new OAuth2Client({
     endpoints: { oauth2FederatedSignonPemCertsUrl: certificates },
   });
   return async (authorization, host) => {
     const [, idToken] = /^Bearer ([\w.-]+)$/i.exec(authorization ?? '') ?? [];
-    if (idToken === undefined || host === undefined) throw denied('it brings no identity token');
+    if (idToken === undefined || host === undefined) throw denied('no identity token');
     let caller: { email?: string | undefined; email_verified?: boolean | undefined } | undefined;
     try {
       const ticket = await client.verifyIdToken({ idToken, audience: `https://${host}` });
       caller = ticket.getPayload();
     } catch (cause) {
-      // Of the token itself nothing is said: the library's messages have it whole.
-      const [why = ''] = messageOf(cause).split(/[:,]/);
-      throw denied(`its token is not valid (${why})`);
+      // The library's messages contain the token after the first colon or comma.
+      const [reason = ''] = messageOf(cause).split(/[:,]/);
+      throw denied(`invalid identity token (${reason})`);
     }
     if (caller?.email !== email || caller.email_verified !== true) {
-      throw denied(`it is ${caller?.email ?? 'somebody without an address'}`);
+      throw denied(`expected ${email}, got ${caller?.email ?? 'a token without an email address'}`);
     }
   };
 }
 
-function denied(what: string): NicheError {
-  return new NicheError('caller-denied', `the caller of the sweep is refused: ${what}`);
+function denied(reason: string): NicheError {
+  return new NicheError('caller-denied', `authorizing a call of the sweep: ${reason}`);
 }

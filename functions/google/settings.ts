@@ -3,21 +3,21 @@ import * as z from 'zod';
 import { deploymentSettings, readSettings } from '../shared/settings.ts';
 import type { Environment } from '../shared/settings.ts';
 
-/** Where Google publishes the keys of its identity tokens, as certificates by key id. */
+/** The certificates of Google's identity tokens, by key id. */
 const googleCertificates = 'https://www.googleapis.com/oauth2/v1/certs';
 
 const googleSettings = deploymentSettings.extend({
   NICHE_PRIVATE: z.string().regex(/^gs:\/\/[^/?#]+/, { error: 'expected gs://bucket/prefix' }),
-  /** The topic that niche's own messages come by. */
+  /** The topic that receives niche's own jobs. */
   NICHE_WAKE_TOPIC: z
     .string()
     .regex(/^projects\/[^/\s]+\/topics\/[^/\s]+$/, { error: 'expected projects/…/topics/…' }),
-  /** The service account that alone may call the sweep. */
+  /** The only service account that may call the sweep. */
   NICHE_SWEEP_CALLER: z.email(),
   NICHE_SWEEP_CERTIFICATES: z.url().default(googleCertificates),
-  /** Where Cloud KMS is asked, for signatures and for the key of `niche.signing.json`. */
+  /** The endpoint of Cloud KMS, for signatures and for the key of `niche.signing.json`. */
   NICHE_KMS_ENDPOINT: z.url().default('https://cloudkms.googleapis.com'),
-  /** Set where Pub/Sub is an emulator, as for Google's own clients: `host:port`, without credentials. */
+  /** `host:port` of a Pub/Sub emulator, which takes no credentials; Google's clients read it too. */
   PUBSUB_EMULATOR_HOST: z.string().optional(),
 });
 

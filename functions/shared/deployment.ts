@@ -11,22 +11,19 @@ import type { OpenSignerOptions } from '../../core/signing/open.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import type { DeploymentSettings } from './settings.ts';
-import type { Task } from './task.ts';
+import type { JobQueue } from './job.ts';
 
-/** Where a function puts what another invocation is to do. */
-export interface TaskQueue {
-  send(task: Task): Promise<void>;
-  /** Whether nothing is waiting in it, as far as one can know. */
-  isEmpty(): Promise<boolean>;
-}
-
-/** The one cache that a deployment serves. */
+/** The one cache of a deployment. */
 export interface Deployment {
   readonly public: Bucket;
   readonly private: Bucket;
-  readonly queue: TaskQueue;
+  readonly queue: JobQueue;
   readonly now: () => Date;
-  /** The cache as its `niche.json` has it now, give or take a minute. */
+  /**
+   * Opens the cache, with a `niche.json` that is at most a minute old.
+   *
+   * @throws NicheError with a storage code, `malformed-config`, `newer-version`, `wrong-key`
+   */
   cache(): Promise<DeployedCache>;
 }
 
@@ -37,21 +34,21 @@ export interface DeployedCache {
 
 export interface DeploymentOptions {
   readonly settings: DeploymentSettings;
-  readonly queue: TaskQueue;
-  /** The release and the function, for the audit. */
+  readonly queue: JobQueue;
+  /** The release and the function, for the audit log. */
   readonly version: string;
   readonly signing?: OpenSignerOptions | undefined;
-  /** What decrypts `niche.signing.json`, for signers that are secret keys. @default nothing */
+  /** Decrypt `niche.signing.json`, for signers that are secret keys. @default none */
   readonly identities?: readonly Identity[] | undefined;
-  /** Ready buckets; else they are opened by the settings. */
+  /** @default the buckets of the settings */
   readonly buckets?: { readonly public: Bucket; readonly private: Bucket } | undefined;
   readonly now?: (() => Date) | undefined;
 }
 
-/** How long `niche.json` is believed before it is read again, in milliseconds. */
+/** `niche.json` is read again after this time, in milliseconds. */
 const configMaxAgeMs = 60_000;
 
-/** Nothing is opened or asked for before it is used: what an invocation does not need costs nothing. */
+/** Opens each part on first use, so that an invocation only pays for what it needs. */
 export function createDeployment(options: DeploymentOptions): Deployment {
   const { settings, queue, version, now = () => new Date() } = options;
   const buckets = options.buckets ?? {
@@ -94,7 +91,7 @@ export function createDeployment(options: DeploymentOptions): Deployment {
       if (current && performance.now() - current.readAt < configMaxAgeMs) return current.cache;
       const cache = open();
       current = { cache, readAt: performance.now() };
-      // What failed is tried again by the next who asks.
+      // The next call must try again after a failure.
       cache.catch(() => {
         if (current?.cache === cache) current = undefined;
       });

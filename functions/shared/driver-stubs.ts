@@ -1,6 +1,6 @@
 /**
- * In a deployed bundle, what stands in for the storage drivers of other clouds: a function reads and
- * writes its own cloud's storage alone, and each driver would be read at every cold start.
+ * Replaces the storage drivers of other clouds in a deployed bundle. A function uses only the
+ * storage of its own cloud, and each driver would be loaded at every cold start.
  */
 import { NicheError } from '../../core/errors.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
@@ -21,11 +21,11 @@ export function openGoogleBucket(url: string): Bucket {
 }
 
 function refusal(url: string): NicheError {
-  // What follows the place may hold a token.
-  const [place = ''] = url.split(/[?#]/);
+  // The query or the fragment may hold a token.
+  const [location = ''] = url.split(/[?#]/);
   return new NicheError(
     'invalid-url',
-    `opening a bucket: expected storage of the cloud that this function runs on; got ${place}`,
-    { hint: 'deploy the function beside its cache, as `niche infra` lays it out' },
+    `opening a bucket: expected storage of this function's own cloud, got ${location}`,
+    { hint: 'deploy the function to the cloud of its cache: niche infra' },
   );
 }

@@ -4,22 +4,33 @@ import type { Origin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/config.ts';
 import { isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
 import type { BatchId, Waiting } from '../../core/cache/layout.ts';
-import { NicheError } from '../../core/errors.ts';
-import { batchOf, originOf } from '../events/trigger.ts';
+import { batchOf, malformedEvent, originOf } from '../events/trigger.ts';
 import type { ObjectEvent, TriggerRoot } from '../events/trigger.ts';
 
-/** What a function is called for. */
-export type Task =
+/** The work of one invocation: publish a batch, or resume a path that waited for a reference. */
+export type Job =
   | { readonly kind: 'publish'; readonly id: BatchId; readonly origin: Origin }
   | { readonly kind: 'resume'; readonly waiting: Waiting };
 
-/** The task that a new object makes; null when it is no manifest of this cache. */
-export function taskOfEvent(event: ObjectEvent, root: TriggerRoot): Task | null {
+/** The queue that carries jobs to other invocations. */
+export interface JobQueue {
+  /** @throws NicheError `storage-unavailable`, `storage-denied` */
+  send(job: Job): Promise<void>;
+  /**
+   * Returns whether the queue is empty. The count is approximate where the service's is.
+   *
+   * @throws NicheError `storage-unavailable`, `storage-denied`
+   */
+  isEmpty(): Promise<boolean>;
+}
+
+/** Returns the job for a new object; null for an object that is not a manifest of this cache. */
+export function jobOfEvent(event: ObjectEvent, root: TriggerRoot): Job | null {
   const id = batchOf(event, root);
   return id && { kind: 'publish', id, origin: originOf(event) };
 }
 
-/** The version of the messages by which functions call each other. */
+/** The version of the message format. */
 const messageVersion = 1;
 
 const text = z.string().max(4096);
@@ -36,24 +47,28 @@ const message = z.strictObject({
       at: text.optional(),
     })
     .optional(),
-  /** The key of the marker by which the path waits. */
+  /** The key of the waiting path's marker. */
   resume: text.optional(),
 });
 
-/** Whether a document from a queue is one of niche's own messages. */
-export function isTaskMessage(document: unknown): boolean {
+/** Returns whether a document from a queue is a job, and not an event of the storage. */
+export function isJobMessage(document: unknown): boolean {
   return typeof document === 'object' && document !== null && Object.hasOwn(document, 'niche');
 }
 
-/** The message that {@link readTaskMessage} reads. */
-export function taskMessage(task: Task): object {
-  return task.kind === 'resume'
-    ? { niche: messageVersion, resume: waitingKey(task.waiting) }
-    : { niche: messageVersion, publish: { ...task.id, ...task.origin } };
+/** Returns the message that {@link parseJob} reads. */
+export function formatJob(job: Job): object {
+  return job.kind === 'resume'
+    ? { niche: messageVersion, resume: waitingKey(job.waiting) }
+    : { niche: messageVersion, publish: { ...job.id, ...job.origin } };
 }
 
-/** @throws NicheError `malformed-event` */
-export function readTaskMessage(document: unknown): Task {
+/**
+ * Reads a job from its message.
+ *
+ * @throws NicheError `malformed-event`
+ */
+export function parseJob(document: unknown): Job {
   const result = message.safeParse(document);
   const { publish, resume } = result.data ?? {};
   if (publish && resume === undefined) {
@@ -62,8 +77,9 @@ export function readTaskMessage(document: unknown): Task {
   }
   const waiting = resume !== undefined && !publish ? parseWaitingKey(resume) : null;
   if (waiting) return { kind: 'resume', waiting };
-  throw new NicheError(
-    'malformed-event',
-    `a message of niche's own is not valid: ${result.error ? describeIssues(result.error, document) : 'expected either a batch to publish or a path to resume'}`,
+  throw malformedEvent(
+    result.error
+      ? describeIssues(result.error, document)
+      : 'expected either a batch to publish or a path to resume',
   );
 }

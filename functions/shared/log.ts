@@ -2,16 +2,16 @@ import { isNicheError, messageOf } from '../../core/errors.ts';
 
 export type Level = 'info' | 'warn' | 'error';
 
-/** One line a fact, for machines to search. What is secret is in no message of niche's. */
+/** A structured log: one record a line. niche's messages hold no secrets. */
 export interface Log {
   info(message: string, fields?: object): void;
   warn(message: string, fields?: object): void;
   error(message: string, fields?: object): void;
-  /** A log whose lines have these fields too. */
+  /** Returns a log that adds `fields` to each record. */
   with(fields: object): Log;
 }
 
-/** One fact as it is logged; each cloud writes it down in its own form. */
+/** One record. Each cloud writes it in its own format. */
 export interface LogRecord {
   readonly level: Level;
   /** ISO 8601. */
@@ -20,7 +20,7 @@ export interface LogRecord {
   readonly [field: string]: unknown;
 }
 
-/** A log whose records go to `write`. */
+/** Returns a log that passes its records to `write`. */
 export function createLog(write: (record: LogRecord) => void, fields: object = {}): Log {
   const line =
     (level: Level) =>
@@ -36,7 +36,7 @@ export function createLog(write: (record: LogRecord) => void, fields: object = {
   };
 }
 
-/** What a log says of anything thrown. */
+/** Returns the log fields of an error. Only an unexpected error has its stack. */
 export function describeFailure(error: unknown): object {
   if (!isNicheError(error)) {
     const stack = error instanceof Error ? error.stack : undefined;

@@ -1,55 +1,62 @@
 import type { PublishResult } from '../../core/cache/publish/publisher.ts';
 
-/** What one invocation came to; each cloud makes metrics of it in its own form. */
-export interface Tally {
+/** The counts of one invocation. Each cloud turns them into metrics of its own. */
+export interface InvocationMetrics {
   readonly published: number;
   readonly exists: number;
   readonly waiting: number;
-  /** Paths that were rejected, by code. */
+  /** Rejected paths by error code. */
   readonly rejected: ReadonlyMap<string, number>;
-  /** NAR bytes of what was published. */
+  /** NAR bytes of the published paths. */
   readonly narBytes: number;
-  /** Tasks that failed and are to be done again, by code. */
+  /** Failed jobs by error code. The queue delivers them again. */
   readonly failed: ReadonlyMap<string, number>;
-  /** Events that could not be read. */
+  /** Events that could not be parsed. */
   readonly malformed: number;
   /** In milliseconds. */
   readonly durationMs: number;
 }
 
-export interface Counter {
-  outcome(published: PublishResult): void;
-  failed(code: string): void;
-  malformed(): void;
-  /** Everything counted so far. */
-  tally(): Tally;
+/** Counts what one invocation does. */
+export interface MetricsRecorder {
+  countOutcome(published: PublishResult): void;
+  countFailure(code: string): void;
+  countMalformed(): void;
+  /** Returns the counts so far. */
+  snapshot(): InvocationMetrics;
 }
 
-export function createCounter(): Counter {
-  const begun = performance.now();
+/** Starts counting, and the clock of `durationMs`. */
+export function createMetrics(): MetricsRecorder {
+  const startedAt = performance.now();
   const counts = { published: 0, exists: 0, waiting: 0, narBytes: 0, malformed: 0 };
   const rejected = new Map<string, number>();
   const failed = new Map<string, number>();
-  const increase = (map: Map<string, number>, code: string): void => {
+  const increment = (map: Map<string, number>, code: string): void => {
     map.set(code, (map.get(code) ?? 0) + 1);
   };
   return {
-    outcome({ outcome, narSize }) {
+    countOutcome({ outcome, narSize }) {
       const { status, code } = outcome;
-      if (status === 'rejected') increase(rejected, code ?? 'failed');
+      if (status === 'rejected') increment(rejected, code ?? 'failed');
       else counts[status] += 1;
       if (status === 'published') counts.narBytes += narSize ?? 0;
     },
-    failed: (code) => {
-      increase(failed, code);
+    countFailure: (code) => {
+      increment(failed, code);
     },
-    malformed: () => (counts.malformed += 1),
-    tally: () => ({ ...counts, rejected, failed, durationMs: performance.now() - begun }),
+    countMalformed: () => (counts.malformed += 1),
+    snapshot: () => ({ ...counts, rejected, failed, durationMs: performance.now() - startedAt }),
   };
 }
 
-/** The tally as fields of a record, for clouds that make their metrics of the log. */
-export function tallyRecord({ rejected, failed, durationMs, ...counts }: Tally): object {
+/** Returns the metrics as fields of a log record, for clouds that derive metrics from the log. */
+export function metricsFields({
+  rejected,
+  failed,
+  durationMs,
+  ...counts
+}: InvocationMetrics): object {
   return {
     ...counts,
     rejected: Object.fromEntries(rejected),

@@ -1,61 +1,58 @@
-import type { PublishResult, PublishCall } from '../../core/cache/publish/publisher.ts';
+import type { PublishCall } from '../../core/cache/publish/publisher.ts';
 import { sweep } from '../../core/cache/publish/sweep.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { Deployment } from './deployment.ts';
-import type { Log } from './log.ts';
-import type { Counter } from './tally.ts';
-import type { Task } from './task.ts';
+import type { Job } from './job.ts';
+import { logOutcome } from './log-outcomes.ts';
+import type { Reporting } from './log-outcomes.ts';
 
-/** What one invocation reports to, and how long it may still run. */
-export interface Invocation {
-  readonly log: Log;
-  readonly counter: Counter;
+/** The reporting of an invocation, and the time that it has left. */
+export interface Invocation extends Reporting {
   readonly timeLeftMs: PublishCall['timeLeftMs'];
 }
 
 /**
- * Does one task. What the time left allows no more of is handed on to the queue.
+ * Runs one job. Sends it to the queue again if the time left is too short for the rest of it.
  *
- * @throws what storage, an upstream or a signer throws: the task is to be done again then
+ * @throws NicheError with the code of the storage, upstream or signer that failed; the queue must
+ *   deliver the job again
  */
-export async function runTask(
+export async function runJob(
   deployment: Deployment,
-  task: Task,
-  { log, counter, timeLeftMs }: Invocation,
+  job: Job,
+  invocation: Invocation,
 ): Promise<void> {
+  const { log, timeLeftMs } = invocation;
   const { publisher } = await deployment.cache();
-  if (task.kind === 'resume') {
-    const published = await publisher.resumePath(task.waiting);
-    if (published) report(published, log, counter);
+  if (job.kind === 'resume') {
+    const published = await publisher.resumePath(job.waiting);
+    if (published) logOutcome(published, invocation);
     return;
   }
-  const { id, origin } = task;
+  const { id, origin } = job;
   try {
     const results = await publisher.publishBatch(id, { origin, timeLeftMs });
     if (results.length === 0) log.info('handled already', id);
-    for (const published of results) report(published, log, counter);
+    for (const published of results) logOutcome(published, invocation);
   } catch (error) {
     if (!isNicheError(error, 'out-of-time')) throw error;
-    // Another invocation has its whole time for what is left; what is done it finds done.
+    // The next invocation starts with its full time, and skips what is published.
     log.info('handed on', { ...id, reason: error.message });
-    await deployment.queue.send(task);
+    await deployment.queue.send(job);
   }
 }
 
-/** After so long no message of a batch is left in a queue that moves, in milliseconds. */
+/** A batch older than this has no message in a working queue any more, in milliseconds. */
 const overdueMs = 24 * 60 * 60 * 1000;
 
 /**
- * Finishes what was dropped. Staged batches are not published here but handed to the queue, where
- * each has an invocation's whole time. While something waits in it, only those that are overdue are:
- * the others may be in there, and a queue that is never empty must not keep what was lost for ever.
+ * Finishes abandoned uploads. Sends staged batches to the queue, so that each gets the full time of
+ * an invocation. While the queue is busy, sends only overdue batches: the others may be in it. A
+ * queue that never empties must not delay a lost batch for ever.
  *
- * @throws the first failure, once everything else is done
+ * @throws the first error, after everything else is done
  */
-export async function runSweep(
-  deployment: Deployment,
-  { log, counter }: Pick<Invocation, 'log' | 'counter'>,
-): Promise<void> {
+export async function runSweep(deployment: Deployment, reporting: Reporting): Promise<void> {
   const { config, publisher } = await deployment.cache();
   const isBusy = !(await deployment.queue.isEmpty());
   let handedOn = 0;
@@ -74,21 +71,11 @@ export async function runSweep(
       },
     },
   });
-  for (const published of swept.published) report(published, log, counter);
-  log.info('swept', { handedOn, deleted: swept.deleted, ended: swept.published.length, isBusy });
-}
-
-/** A line and a count for what became of a path. */
-function report(published: PublishResult, log: Log, counter: Counter): void {
-  const { path, upload, outcome, narSize } = published;
-  const { status, code, message, missing, warnings } = outcome;
-  counter.outcome(published);
-  log[status === 'rejected' ? 'warn' : 'info'](status, {
-    upload,
-    path,
-    ...(narSize === null ? {} : { narSize }),
-    ...(code === undefined ? {} : { code, reason: message }),
-    ...(missing === undefined ? {} : { missing: missing.length }),
-    ...(warnings === undefined ? {} : { warnings }),
+  for (const published of swept.published) logOutcome(published, reporting);
+  reporting.log.info('swept', {
+    handedOn,
+    deleted: swept.deleted,
+    ended: swept.published.length,
+    isBusy,
   });
 }

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 
-/** The environment of a function, where a deployment puts its settings. */
+/** The environment of a function, which holds the settings of its deployment. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const url = z.string().refine((text) => URL.canParse(text), { error: 'expected a storage URL' });
@@ -23,26 +23,26 @@ const signers = z
     }),
   );
 
-/** What every deployment sets, whatever its cloud. Nothing of it is ever read from a bucket. */
+/** The settings of every deployment. None of them is ever read from a bucket. */
 export const deploymentSettings = z.object({
-  /** The public root, a storage URL. */
+  /** The storage URL of the public root. */
   NICHE_PUBLIC: url,
-  /** The private root, a storage URL. */
+  /** The storage URL of the private root. */
   NICHE_PRIVATE: url,
-  /** Signer specs, separated by spaces; each signs what it can. */
+  /** Signer specs, separated by spaces. Each signs the fingerprints that it can sign. */
   NICHE_SIGNERS: signers,
-  /** The function's own time limit, in seconds: an attempt older than that has died. */
+  /** The time limit of an invocation, in seconds. An attempt older than this has crashed. */
   NICHE_TIME_LIMIT_SECONDS: z.coerce.number().positive().max(86_400),
-  /** NAR bytes a second that the function is counted on to publish. */
+  /** The expected publishing speed, in NAR bytes per second. */
   NICHE_BYTES_PER_SECOND: z.coerce.number().positive().default(20_000_000),
 });
 
 export type DeploymentSettings = z.infer<typeof deploymentSettings>;
 
 /**
- * Reads the settings that `schema` names.
+ * Reads settings from the environment.
  *
- * @throws NicheError `malformed-config`, which names each variable that is missing or wrong
+ * @throws NicheError `malformed-config`, which lists each variable that is missing or invalid
  */
 export function readSettings<T>(schema: z.ZodType<T>, env: Environment): T {
   const result = schema.safeParse(env);
@@ -54,7 +54,7 @@ export function readSettings<T>(schema: z.ZodType<T>, env: Environment): T {
       ? `${name} is not set`
       : `${name}: ${message} (got ${quote(value)})`;
   });
-  throw new NicheError('malformed-config', `the function's settings: ${issues.join('; ')}`, {
-    hint: 'deploy again: serverless.yml and its like set all of them',
+  throw new NicheError('malformed-config', `reading the settings: ${issues.join('; ')}`, {
+    hint: 'deploy again: the deployment files set every variable',
   });
 }

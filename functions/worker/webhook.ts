@@ -13,52 +13,52 @@ import type { Health } from './worker.ts';
 
 export interface WebhookOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 selects a free port. */
   readonly port: number;
-  /** Senders show it as `Authorization: Bearer …`. */
+  /** Senders must send it as `Authorization: Bearer …`. */
   readonly token?: string | undefined;
-  /** With which B2 signs what it sends. Without this and a token, everyone is heard. */
+  /** B2 signs its notifications with it. Without this and a token, every sender is accepted. */
   readonly b2Secret?: string | undefined;
-  /** Events of anything else are passed over; null hears none, and the server tells of health alone. */
+  /** Events outside this root are ignored. With null all are, and only `/healthz` is of use. */
   readonly root: TriggerRoot | null;
   readonly onBatch: (id: BatchId, origin: Origin) => void;
   readonly health: () => Health;
-  /** Hears why a notification was refused. */
+  /** Receives the reason for each refused notification. */
   readonly onRefused: (error: NicheError) => void;
 }
 
-/** The server that a bucket's notifications come to. */
+/** The server that receives a bucket's notifications. */
 export interface Webhook extends Listening {
-  /** Takes nothing more. */
+  /** Stops accepting requests. */
   close(): Promise<void>;
 }
 
-/** How long a sender may take over one notification, in milliseconds. */
+/** For a sender to send one notification, in milliseconds. */
 const requestTimeoutMs = 30_000;
 const maxConnections = 256;
-/** Longer than proxies and senders keep a connection: a request must not cross with its end. */
+/** Longer than proxies keep a connection, in milliseconds: a request must not meet its close. */
 const keepAliveTimeoutMs = 75_000;
 
 /**
- * Listens for notifications: `POST` to any path, and `GET /healthz`. A notification is answered as
- * soon as it is understood, long before anything is published: senders wait only seconds.
+ * Listens for notifications: `POST` to any path, and `GET /healthz`. Responds to a notification as
+ * soon as it is parsed, before anything is published: senders wait only seconds.
  *
- * @throws NicheError `usage` when nothing can listen there
+ * @throws NicheError `usage` if the address is not available
  */
 export async function listenForEvents(options: WebhookOptions): Promise<Webhook> {
   const { host, port } = options;
   const timeouts = { requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs };
   const server = createServer(timeouts, (request, response) => {
     handle(options, request).then(
-      (answer) => {
-        send(response, answer);
+      (reply) => {
+        send(response, reply);
       },
-      // The sender has gone in the middle of what it said.
+      // The sender closed the connection before the end of its request.
       () => response.destroy(),
     );
   });
   server.maxConnections = maxConnections;
-  const hint = 'choose another address with --listen; port 0 takes a free one';
+  const hint = 'choose another address with --listen; port 0 selects a free port';
   const listening = await listen(server, { host, port, hint });
   return {
     ...listening,
@@ -72,15 +72,15 @@ export async function listenForEvents(options: WebhookOptions): Promise<Webhook>
   };
 }
 
-interface Answer {
+interface Reply {
   readonly status: number;
   readonly body: object;
   readonly allow?: string;
 }
 
-async function handle(options: WebhookOptions, request: IncomingMessage): Promise<Answer> {
+async function handle(options: WebhookOptions, request: IncomingMessage): Promise<Reply> {
   const path = (request.url ?? '').replace(/\?.*$/s, '');
-  if (path === '/healthz') return healthAnswer(options, request);
+  if (path === '/healthz') return healthReply(options, request);
   if (request.method !== 'POST') {
     return { status: 405, body: { error: 'only POST' }, allow: 'POST' };
   }
@@ -89,7 +89,7 @@ async function handle(options: WebhookOptions, request: IncomingMessage): Promis
     return { status: 413, body: { error: `expected at most ${maxEventBytes} bytes` } };
   }
   if (!isFromBucket(options, request, body)) {
-    return { status: 401, body: { error: 'expected the bearer token, or a signature of B2' } };
+    return { status: 401, body: { error: 'expected the bearer token or a signature of B2' } };
   }
   try {
     const events = parseS3Events(body);
@@ -109,7 +109,7 @@ async function handle(options: WebhookOptions, request: IncomingMessage): Promis
   }
 }
 
-function healthAnswer({ health }: WebhookOptions, { method }: IncomingMessage): Answer {
+function healthReply({ health }: WebhookOptions, { method }: IncomingMessage): Reply {
   if (method !== 'GET' && method !== 'HEAD') {
     return { status: 405, body: { error: 'only GET and HEAD' }, allow: 'GET, HEAD' };
   }
@@ -117,7 +117,7 @@ function healthAnswer({ health }: WebhookOptions, { method }: IncomingMessage): 
   return { status: body.ok ? 200 : 503, body };
 }
 
-/** @returns null when there is more than a notification may have */
+/** Returns the body; null if it is larger than a notification may be. */
 async function readBody(request: IncomingMessage): Promise<Buffer | null> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -137,25 +137,25 @@ function isFromBucket(
   if (token === undefined && b2Secret === undefined) return true;
   const signature = headers['x-bz-event-notification-signature']?.toString();
   if (b2Secret !== undefined && isSignedByB2(body, signature, b2Secret)) return true;
-  // MinIO and others send what was configured as it stands, with or without the scheme.
+  // MinIO and others send the configured value verbatim, with or without the scheme.
   const shown = (headers.authorization ?? '').replace(/^Bearer +/i, '');
   return token !== undefined && isSame(shown, token);
 }
 
-/** In a time that tells nothing of where two texts differ. */
+/** Compares two texts in constant time. */
 function isSame(one: string, other: string): boolean {
   const [first, second] = [one, other].map((text) => createHash('sha256').update(text).digest());
   return first !== undefined && second !== undefined && timingSafeEqual(first, second);
 }
 
-function send(response: ServerResponse, { status, body, allow }: Answer): void {
+function send(response: ServerResponse, { status, body, allow }: Reply): void {
   const text = Buffer.from(`${JSON.stringify(body)}\n`);
   response.writeHead(status, {
     'content-type': 'application/json',
     'content-length': text.length,
     'cache-control': 'no-store',
     ...(allow === undefined ? {} : { allow }),
-    // What the sender may still be sending is nothing to wait for.
+    // The rest of the request is not read.
     ...(status === 413 ? { connection: 'close' } : {}),
   });
   response.end(text);

@@ -6,57 +6,57 @@ import type { LocalPublisher, PublisherLoad } from '../../core/cache/publish/loc
 import { isNicheError, toError } from '../../core/errors.ts';
 
 export interface WorkerOptions {
-  /** Opens the publisher; `onEnded` hears how each task of its queue ended. */
+  /** Opens the publisher. It calls `onEnded` at the end of each task of its queue. */
   readonly open: (onEnded: OnEnded) => LocalPublisher;
-  /** Between two looks at what is staged, in milliseconds. */
+  /** Between two listings of the staged batches, in milliseconds. */
   readonly intervalMs: number;
   /** Between two sweeps, in milliseconds. */
   readonly sweepIntervalMs: number;
-  /** How long what is under way may take once the worker is to stop, in milliseconds. */
+  /** For the tasks in flight to finish once the worker stops, in milliseconds. */
   readonly graceMs: number;
   readonly onEvent: (event: WorkerEvent) => void;
 }
 
-/** @param id the batch; null for a path that was resumed */
+/** @param id the batch; null for a resumed path */
 type OnEnded = (id: BatchId | null, failure: Error | null) => void;
 
-/** What a worker has to say, beside what became of each path. */
+/** An event of the worker itself. The publisher reports the results of paths. */
 export type WorkerEvent =
   | { readonly event: 'failed'; readonly action: string; readonly error: Error }
   | { readonly event: 'recovered'; readonly action: string }
   | { readonly event: 'swept'; readonly deleted: number }
-  /** Something is left under way: its marker will tell of it. */
+  /** The grace time ended with tasks in flight. Their markers remain for the next worker. */
   | { readonly event: 'abandoned'; readonly running: number };
 
-/** How a worker fares. */
+/** The health of a worker. */
 export interface Health extends PublisherLoad {
-  /** Whether storage has answered lately. */
+  /** Whether storage has responded recently. */
   readonly ok: boolean;
-  /** When something last went well, ISO 8601; null before that. */
+  /** The time of the last success, ISO 8601; null before the first. */
   readonly lastSuccess: string | null;
-  /** The code of what failed since; null when nothing has. */
+  /** The code of the last failure since then; null without one. */
   readonly lastFailure: string | null;
 }
 
-/** Publishes what is staged for as long as it runs. */
+/** Publishes staged batches for as long as it runs. */
 export interface Worker {
-  /** Takes a batch of which a notification tells; returns at once. */
+  /** Queues the batch of a notification; returns at once. */
   readonly submit: (id: BatchId, origin: Origin) => void;
-  /** Works until `signal` is aborted, and then until what is under way has ended. */
+  /** Runs until `signal` is aborted and the tasks in flight have ended. */
   run(signal: AbortSignal): Promise<void>;
   readonly health: () => Health;
 }
 
-/** A batch that fails is left alone for a while, which doubles each time up to this, in milliseconds. */
+/** The longest delay before a failed batch is retried, in milliseconds. It doubles each time. */
 const maxHoldMs = 5 * 60 * 1000;
 const firstHoldMs = 1_000;
-/** Intervals without any success after which a worker is no longer healthy, and at least this time. */
+/** A worker without a success for three intervals, and at least this time, is unhealthy. */
 const unhealthyIntervals = 3;
 const unhealthyMs = 60_000;
 
 /**
- * Notifications are a hint and may be lost: what is staged is listed as well, on an interval. A
- * failure ends nothing, since an outage ends some time and what failed stays staged.
+ * Returns a worker. It also lists staged batches on an interval, since notifications may be lost. A
+ * failure does not stop it: the failed batch stays staged, and is retried after the outage.
  */
 export function createWorker(options: WorkerOptions): Worker {
   const { intervalMs, sweepIntervalMs, graceMs, onEvent } = options;
@@ -67,7 +67,7 @@ export function createWorker(options: WorkerOptions): Worker {
   let lastFailure: string | null = null;
 
   const publisher = options.open((id, failure) => {
-    note(id === null ? 'resuming a path' : `publishing batch ${nameOf(id)}`, failure);
+    recordResult(id === null ? 'resuming a path' : `publishing batch ${nameOf(id)}`, failure);
     if (id === null) return;
     const name = nameOf(id);
     if (failure === null) held.delete(name);
@@ -77,8 +77,8 @@ export function createWorker(options: WorkerOptions): Worker {
     }
   });
 
-  /** Tells of a failure once, however often it is repeated, and of its end. */
-  function note(action: string, failure: Error | null): void {
+  /** Reports a failure once, however often it repeats, and its end. */
+  function recordResult(action: string, failure: Error | null): void {
     if (failure === null) {
       lastSuccess = Date.now();
       lastFailure = null;
@@ -94,9 +94,9 @@ export function createWorker(options: WorkerOptions): Worker {
   async function attempt(action: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
-      note(action, null);
+      recordResult(action, null);
     } catch (error) {
-      note(action, toError(error));
+      recordResult(action, toError(error));
     }
   }
 
@@ -104,13 +104,13 @@ export function createWorker(options: WorkerOptions): Worker {
     return (held.get(nameOf(id))?.until ?? 0) <= Date.now();
   }
 
-  async function look(): Promise<void> {
+  async function listStaged(): Promise<void> {
     const staged = new Set<string>();
     await publisher.submitStaged((id) => {
       staged.add(nameOf(id));
       return isDue(id);
     });
-    // Another worker may have published what failed here.
+    // Another worker may have published a batch that failed here.
     for (const name of held.keys()) if (!staged.has(name)) held.delete(name);
   }
 
@@ -128,10 +128,10 @@ export function createWorker(options: WorkerOptions): Worker {
       let sweptAt = -Infinity;
       let sweeping: Promise<void> | null = null;
       while (!signal.aborted) {
-        await attempt('listing what is staged', look);
+        await attempt('listing staged batches', listStaged);
         if (sweeping === null && Date.now() - sweptAt >= sweepIntervalMs) {
           sweptAt = Date.now();
-          // Beside the rest: it may come upon a lot to do.
+          // In parallel: a sweep can take long.
           sweeping = attempt('sweeping', sweep).finally(() => {
             sweeping = null;
           });
@@ -141,7 +141,7 @@ export function createWorker(options: WorkerOptions): Worker {
       publisher.stop();
       const ended = Promise.all([publisher.idle(), sweeping]).then(() => true);
       const isOver = await Promise.race([ended, sleep(graceMs, false, { ref: false })]);
-      if (isOver) await attempt('ending', () => publisher.close());
+      if (isOver) await attempt('closing', () => publisher.close());
       else onEvent({ event: 'abandoned', running: publisher.load().running });
     },
 

@@ -4,10 +4,11 @@ import { configKey, manifestKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import { createDeployment } from '../../functions/shared/deployment.ts';
-import type { Deployment, TaskQueue } from '../../functions/shared/deployment.ts';
+import type { Deployment } from '../../functions/shared/deployment.ts';
 import type { LogRecord } from '../../functions/shared/log.ts';
 import type { TriggerRoot } from '../../functions/events/trigger.ts';
-import { taskMessage } from '../../functions/shared/task.ts';
+import { formatJob } from '../../functions/shared/job.ts';
+import type { JobQueue } from '../../functions/shared/job.ts';
 import { createTestCache, testSigner } from '../support/cache/kit.ts';
 import type { TestCache } from '../support/cache/kit.ts';
 import { watchInvariants } from '../support/cache/watch.ts';
@@ -96,9 +97,9 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
     }),
     process({ hooks = {}, limitSeconds = timeLimitSeconds, isMute = false } = {}) {
       const seen = { now: cache.now, ...chainHooks(watch, hooks) };
-      const taskQueue: TaskQueue = {
-        send(task) {
-          if (!isMute) queue.push(taskMessage(task));
+      const jobQueue: JobQueue = {
+        send(job) {
+          if (!isMute) queue.push(formatJob(job));
           return Promise.resolve();
         },
         isEmpty: () => Promise.resolve(queue.length === 0),
@@ -117,7 +118,7 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
             public: memoryBucket({ store: cache.publicStore, url: 'memory:///public', ...seen }),
             private: memoryBucket({ store: cache.privateStore, url: 'memory:///private', ...seen }),
           },
-          queue: taskQueue,
+          queue: jobQueue,
           version: 'niche test',
           signing: { awsKms: inMemoryKms },
           now: cache.now,

@@ -3,7 +3,7 @@ import type { AwsRuntime, LambdaContext } from '../../functions/aws/runtime.ts';
 import { createSweepHandler } from '../../functions/aws/sweep-handler.ts';
 import type { LogRecord } from '../../functions/shared/log.ts';
 import { createLog } from '../../functions/shared/log.ts';
-import { createCounter } from '../../functions/shared/tally.ts';
+import { createMetrics } from '../../functions/shared/metrics.ts';
 import type { Adapter, Delivery } from './adapter-lab.ts';
 
 export const awsAdapter: Adapter = {
@@ -23,7 +23,7 @@ export const awsAdapter: Adapter = {
         const log = createLog((record) => {
           write(JSON.stringify(record));
         });
-        return work(log, createCounter());
+        return work({ log, metrics: createMetrics() });
       },
     };
     const context = (): LambdaContext => {

@@ -2,7 +2,7 @@ import { createPublishHandler, createSweepHandler } from '../../functions/azure/
 import type { AzureRuntime, Context } from '../../functions/azure/runtime.ts';
 import type { LogRecord } from '../../functions/shared/log.ts';
 import { createLog } from '../../functions/shared/log.ts';
-import { createCounter } from '../../functions/shared/tally.ts';
+import { createMetrics } from '../../functions/shared/metrics.ts';
 import type { Adapter, Delivery, Verdict } from './adapter-lab.ts';
 import { blobCreatedEvent } from './azure-events.ts';
 
@@ -19,7 +19,7 @@ export const azureAdapter: Adapter = {
         const log = createLog((record) => {
           write(JSON.stringify(record));
         }, fields);
-        return work(log, createCounter());
+        return work({ log, metrics: createMetrics() });
       },
     };
     const ignore = (): void => undefined;

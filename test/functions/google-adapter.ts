@@ -3,7 +3,7 @@ import { structuredLine } from '../../functions/google/runtime.ts';
 import type { GoogleRuntime } from '../../functions/google/runtime.ts';
 import type { LogRecord } from '../../functions/shared/log.ts';
 import { createLog } from '../../functions/shared/log.ts';
-import { createCounter } from '../../functions/shared/tally.ts';
+import { createMetrics } from '../../functions/shared/metrics.ts';
 import type { Adapter, Delivery, Verdict } from './adapter-lab.ts';
 import { finalizedEvent, publishedEvent } from './google-events.ts';
 
@@ -20,12 +20,12 @@ export const googleAdapter: Adapter = {
     const runtime: GoogleRuntime = {
       deployment,
       root: googleAdapter.root,
-      checkCaller: () => Promise.resolve(),
+      checkToken: () => Promise.resolve(),
       invoke(fields, work) {
         const log = createLog((record) => {
           write(structuredLine(record));
         }, fields);
-        return work(log, createCounter());
+        return work({ log, metrics: createMetrics() });
       },
     };
     const publish = createPublishHandler(() => runtime);

@@ -11,11 +11,11 @@ import type { AwsKmsClients } from '../../../core/secrets/aws-kms.ts';
 import type { AwsKmsRecipient } from '../../../core/secrets/recipient.ts';
 import type { AwsKms } from '../../../core/signing/aws-kms.ts';
 import { createPublishHandler } from '../../../functions/aws/publish-handler.ts';
-import type { SqsQueue } from '../../../functions/aws/queue.ts';
+import type { SqsQueue } from '../../../functions/aws/sqs-queue.ts';
 import { createAwsRuntime } from '../../../functions/aws/runtime.ts';
 import { createSweepHandler } from '../../../functions/aws/sweep-handler.ts';
-import { taskMessage } from '../../../functions/shared/task.ts';
-import type { Task } from '../../../functions/shared/task.ts';
+import { formatJob } from '../../../functions/shared/job.ts';
+import type { Job } from '../../../functions/shared/job.ts';
 import { listKeys } from '../../support/assert/bytes.ts';
 import { checkInvariants } from '../../support/cache/invariants.ts';
 import { auditRecords, createTestCache, testKey, testSigner } from '../../support/cache/kit.ts';
@@ -42,10 +42,10 @@ async function deployed(options: {
   const cache = options.cache ?? createTestCache();
   await cache.public.put('niche.json', Buffer.from(formatConfig(cache.config)));
   const lines: Line[] = [];
-  const sent: Task[] = [];
+  const sent: Job[] = [];
   const putOff: number[] = [];
   const queue: SqsQueue = {
-    send: (task) => Promise.resolve(void sent.push(task)),
+    send: (job) => Promise.resolve(void sent.push(job)),
     isEmpty: () => Promise.resolve(true),
     retrySoon: (_handle, count) => Promise.resolve(void putOff.push(count)),
   };
@@ -219,8 +219,8 @@ describe('the publish function', () => {
     assert.deepEqual(
       lines.flatMap(({ message }) => message ?? []),
       [
-        'ignored: no manifest of this cache',
-        'ignored: no manifest of this cache',
+        'ignored: not a manifest of this cache',
+        'ignored: not a manifest of this cache',
         'published',
         'handled already',
         'handled already',
@@ -295,7 +295,7 @@ describe('the publish function', () => {
       at: '2026-01-01T00:00:01.000Z',
     };
     assert.deepEqual(sent, [{ kind: 'publish', id, origin }]);
-    await invoke(sqs(taskMessage(sent[0]!)));
+    await invoke(sqs(formatJob(sent[0]!)));
     assert.deepEqual(await listKeys(cache.private, stagingPrefix), []);
     assert.deepEqual(
       (await auditRecords(cache)).map((record) => record.origin),
@@ -311,7 +311,7 @@ describe('the publish function', () => {
     assert.equal(lines.find(({ message }) => message === 'waiting')?.['missing'], 1);
     await invoke(sqs(s3Event(await cache.stage([library]))));
     assert.equal(sent.length, 1);
-    await invoke(sqs(taskMessage(sent[0]!), taskMessage(sent[0]!)));
+    await invoke(sqs(formatJob(sent[0]!), formatJob(sent[0]!)));
     assert.equal(lines.filter(({ message }) => message === 'published').length, 2);
   });
 

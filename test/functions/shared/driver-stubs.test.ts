@@ -4,7 +4,7 @@ import {
   openAzureBucket,
   openGoogleBucket,
   openS3Bucket,
-} from '../../../functions/shared/other-cloud.ts';
+} from '../../../functions/shared/driver-stubs.ts';
 import { openBucket } from '../../../core/storage/open.ts';
 
 describe('storage of another cloud', () => {

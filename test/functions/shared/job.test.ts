@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import {
-  isTaskMessage,
-  readTaskMessage,
-  taskMessage,
-  taskOfEvent,
-} from '../../../functions/shared/task.ts';
-import type { Task } from '../../../functions/shared/task.ts';
+import { isJobMessage, parseJob, formatJob, jobOfEvent } from '../../../functions/shared/job.ts';
+import type { Job } from '../../../functions/shared/job.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 
 const upload = '0198c0de-0000-7000-8000-000000000001';
 const hash = (letter: string): string => letter.repeat(32);
 
-describe('a task', () => {
+describe('a job', () => {
   it('survives the queue', () => {
     const text = fc.option(fc.string({ maxLength: 60 }), { nil: undefined });
     const publish = fc.record({
@@ -31,12 +26,12 @@ describe('a task', () => {
       waiting: { reference: hash('a'), storeHash: hash('b'), upload },
     });
     fc.assert(
-      fc.property(fc.oneof(publish, resume), (task: Task) => {
-        const document: unknown = JSON.parse(JSON.stringify(taskMessage(task)));
-        assert.ok(isTaskMessage(document));
+      fc.property(fc.oneof(publish, resume), (job: Job) => {
+        const document: unknown = JSON.parse(JSON.stringify(formatJob(job)));
+        assert.ok(isJobMessage(document));
         assert.deepEqual(
-          JSON.parse(JSON.stringify(readTaskMessage(document))),
-          JSON.parse(JSON.stringify(task)),
+          JSON.parse(JSON.stringify(parseJob(document))),
+          JSON.parse(JSON.stringify(job)),
         );
       }),
     );
@@ -59,14 +54,14 @@ describe('a task', () => {
   ];
   for (const document of malformed) {
     it(`is not made of ${JSON.stringify(document).slice(0, 90)}`, () => {
-      refuses('malformed-event', () => readTaskMessage(document));
+      refuses('malformed-event', () => parseJob(document));
     });
   }
 
   it('comes of a manifest of this cache, and of nothing else', () => {
     const root = { bucket: 'private', prefix: 'nix/' };
     const event = { bucket: 'private', key: `nix/staging/${upload}/3.json`, principal: 'AWS:x' };
-    assert.deepEqual(taskOfEvent(event, root), {
+    assert.deepEqual(jobOfEvent(event, root), {
       kind: 'publish',
       id: { upload, batch: 3 },
       origin: { via: 'event', principal: 'AWS:x', sourceAddress: undefined, at: undefined },
@@ -85,6 +80,6 @@ describe('a task', () => {
         `xnix/staging/${upload}/3.json`,
       ].map((key) => ({ ...event, key })),
     ];
-    for (const other of others) assert.equal(taskOfEvent(other, root), null, other.key);
+    for (const other of others) assert.equal(jobOfEvent(other, root), null, other.key);
   });
 });

@@ -124,7 +124,7 @@ describe('a worker', { timeout: 60_000 }, () => {
     const told = events.filter(({ event }) => event === 'failed' || event === 'recovered');
     assert.deepEqual(
       told
-        .filter((event) => 'action' in event && event.action === 'listing what is staged')
+        .filter((event) => 'action' in event && event.action === 'listing staged batches')
         .map(({ event }) => event),
       ['failed', 'recovered'],
     );
