@@ -29,7 +29,6 @@ let
     "@azure/storage-blob"
     "@esbuild/${esbuildPlatforms.${stdenv.hostPlatform.system}}"
     "@google-cloud/kms"
-    "@google-cloud/storage"
     "age-encryption"
     "commander"
     "esbuild"

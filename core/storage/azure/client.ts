@@ -14,7 +14,7 @@ import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
 import type { StorageCredentials } from '../credentials.ts';
 import { assertKey } from '../keys.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
-import { createTransport, readAnswer } from '../http/transport.ts';
+import { createTransport, readText } from '../../util/transport.ts';
 
 export interface AzureOptions {
   /** @default Azure's own chain: environment, workload, managed identity, az login */
@@ -160,7 +160,7 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
         headers,
         ...(isStream
           ? { readableStreamBody: answer.body }
-          : { bodyAsText: await readAnswer(answer.body, maxAnswerBytes) }),
+          : { bodyAsText: await readText(answer.body, maxAnswerBytes) }),
       };
     },
   };

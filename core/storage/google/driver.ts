@@ -2,7 +2,7 @@ import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { Bucket } from '../bucket.ts';
 import { deleteObjects, getObject, headObject, listObjects } from './read.ts';
-import { createGoogleSession, type GoogleOptions } from './client.ts';
+import { createGoogleBucketClient, type GoogleOptions } from './client.ts';
 import { resumeObject, uploadObject } from './resumable-upload.ts';
 import { parseGoogleUrl } from './url.ts';
 import { putObject, replaceObject } from './write.ts';
@@ -17,25 +17,25 @@ export type { GoogleOptions } from './client.ts';
  * @throws NicheError `invalid-url`; `usage` for another storage's credentials
  */
 export function openGoogleBucket(url: string, options: GoogleOptions = {}): Bucket {
-  const session = createGoogleSession(parseGoogleUrl(url), options);
+  const client = createGoogleBucketClient(parseGoogleUrl(url), options);
   return {
-    url: session.url,
+    url: client.url,
     capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
     async head(key, request) {
-      return (await headObject(session, key, request))?.info ?? null;
+      return (await headObject(client, key, request))?.info ?? null;
     },
-    get: (key, request) => getObject(session, key, request),
-    put: (key, body, request) => putObject(session, key, body, request),
-    replace: (key, body, etag, request) => replaceObject(session, key, body, etag, request),
+    get: (key, request) => getObject(client, key, request),
+    put: (key, body, request) => putObject(client, key, body, request),
+    replace: (key, body, etag, request) => replaceObject(client, key, body, etag, request),
     // eslint-disable-next-line @typescript-eslint/require-await -- so that a bad key rejects
     async upload(key, request = {}) {
-      return uploadObject(session, key, request);
+      return uploadObject(client, key, request);
     },
-    resumeUpload: (key, token, request = {}) => resumeObject(session, key, token, request),
-    list: (prefix, request) => listObjects(session, prefix, request),
+    resumeUpload: (key, token, request = {}) => resumeObject(client, key, token, request),
+    list: (prefix, request) => listObjects(client, prefix, request),
     async delete(keys, request) {
-      throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${session.url}`);
-      await deleteObjects(session, keys, request?.signal);
+      throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${client.url}`);
+      await deleteObjects(client, keys, request?.signal);
     },
   };
 }

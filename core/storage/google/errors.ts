@@ -9,25 +9,8 @@ import {
   type Verdict,
 } from '../http/failure.ts';
 import type { Failure } from '../../util/retry.ts';
-import type { HttpAnswer } from '../http/transport.ts';
-
-/** An answer of the JSON API that is none of those that were expected. */
-export class GoogleAnswerError extends Error {
-  override readonly name = 'GoogleAnswerError';
-  readonly status: number;
-  /** Google's own word, as `rateLimitExceeded`. */
-  readonly reason: string | undefined;
-  readonly headers: HttpAnswer['headers'];
-
-  /** @param body the answer's, of which the message is taken if it is a JSON error */
-  constructor({ status, headers }: HttpAnswer, body: string) {
-    const { message, reason } = parseError(body);
-    super(message ?? `Google answered ${status}`);
-    this.status = status;
-    this.reason = reason;
-    this.headers = headers;
-  }
-}
+import { lacksGoogleCredentials } from '../../util/google-auth.ts';
+import { GoogleResponseError } from '../../util/google-rest.ts';
 
 const badKey: Verdict = {
   kind: 'final',
@@ -79,7 +62,7 @@ export function explainGoogleError(error: unknown, action: string): Failure {
 
 /** Whether `error` is Google's answer with one of these statuses. */
 export function isGoogleError(error: unknown, ...statuses: readonly number[]): boolean {
-  return error instanceof GoogleAnswerError && statuses.includes(error.status);
+  return error instanceof GoogleResponseError && statuses.includes(error.status);
 }
 
 /** Whether the request may have been carried out although it failed. */
@@ -96,7 +79,7 @@ export const noSuchBucket: Verdict = {
 };
 
 function judge(failure: HttpFailure, error: unknown): Verdict {
-  if (!(error instanceof GoogleAnswerError)) return judgeCredentials(failure);
+  if (!(error instanceof GoogleResponseError)) return judgeCredentials(failure, error);
   const { status } = error;
   if ((status === 401 || status === 403) && isSkewed(failure)) return verdicts.skewed;
   if (status === 400 && /md5|crc32c|hash|checksum/i.test(error.message)) return verdicts.damaged;
@@ -108,9 +91,9 @@ function judge(failure: HttpFailure, error: unknown): Verdict {
 }
 
 /** What fails before a request is sent: credentials are looked for, and a token is asked for. */
-function judgeCredentials(failure: HttpFailure): Verdict {
+function judgeCredentials(failure: HttpFailure, error: unknown): Verdict {
   const { message, status } = failure;
-  if (/could not load the default credentials/i.test(message)) return noCredentials;
+  if (lacksGoogleCredentials(error)) return noCredentials;
   if (/invalid_grant|invalid_client|invalid jwt/i.test(message)) return badKey;
   if (/ENOENT|no such file|not a file|unable to read/i.test(message)) return noSuchFile;
   if (/DECODER|PEM|private key/i.test(message)) return badKey;
@@ -120,7 +103,7 @@ function judgeCredentials(failure: HttpFailure): Verdict {
 }
 
 function read(error: unknown): HttpFailure {
-  if (error instanceof GoogleAnswerError) {
+  if (error instanceof GoogleResponseError) {
     return {
       status: error.status,
       code: error.reason,
@@ -132,20 +115,4 @@ function read(error: unknown): HttpFailure {
   const { response } = (error ?? {}) as { response?: { status?: number } };
   const { code, message } = systemError(error);
   return { status: response?.status, code, message };
-}
-
-function parseError(body: string): { message?: string | undefined; reason?: string | undefined } {
-  try {
-    const { error } = JSON.parse(body) as {
-      error?: { message?: unknown; errors?: readonly { reason?: unknown }[] };
-    };
-    const reason = error?.errors?.[0]?.reason;
-    return {
-      message: typeof error?.message === 'string' ? error.message : undefined,
-      reason: typeof reason === 'string' ? reason : undefined,
-    };
-  } catch {
-    // Some answers are plain text.
-    return { message: body.trim() === '' ? undefined : body.trim() };
-  }
 }

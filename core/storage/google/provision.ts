@@ -1,13 +1,8 @@
 import * as z from 'zod';
 import { isNicheError, messageOf, NicheError } from '../../errors.ts';
+import { discardBody, readJson } from '../../util/google-rest.ts';
 import { bucketPath } from './read.ts';
-import {
-  createGoogleSession,
-  discardBody,
-  readJson,
-  type GoogleOptions,
-  type GoogleSession,
-} from './client.ts';
+import { createGoogleBucketClient, type GoogleOptions, type GoogleBucketClient } from './client.ts';
 import { formatGoogleUrl, type GoogleLocation } from './url.ts';
 import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
 
@@ -27,36 +22,36 @@ export function googleProvisioner(
   location: GoogleLocation,
   options: GoogleOptions,
 ): StorageProvisioner {
-  const session = createGoogleSession(location, options);
+  const client = createGoogleBucketClient(location, options);
   const { bucket, prefix, endpoint = 'https://storage.googleapis.com' } = location;
   return {
-    url: session.url,
+    url: client.url,
     publicUrl: `${endpoint}/${bucket}/${prefix}`.replace(/\/$/, ''),
     privateUrl: formatGoogleUrl({ ...location, bucket: `${bucket}-private` }),
     publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
     uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,
     createUploadCredentials: () => Promise.resolve(null),
     isCertain: true,
-    withConditions: () => session.url,
-    create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),
+    withConditions: () => client.url,
+    create: (isPublic) => (isPublic ? createPublic(client) : createPrivate(client)),
   };
 }
 
-async function createPublic(session: GoogleSession): Promise<ProvisionedBucket> {
-  const isNew = await create(session, {});
+async function createPublic(client: GoogleBucketClient): Promise<ProvisionedBucket> {
+  const isNew = await create(client, {});
   try {
-    const action = `making ${session.url} readable for everyone`;
-    const at = `${bucketPath(session.location.bucket)}/iam`;
-    await session.run({
+    const action = `making ${client.url} readable for everyone`;
+    const path = `${bucketPath(client.location.bucket)}/iam`;
+    await client.run({
       action,
       attempt: async (send) => {
-        const before = policy.parse(await readJson(await send({ method: 'GET', at })));
+        const before = policy.parse(await readJson(await send({ method: 'GET', path })));
         if (isReadable(before)) return;
         const binding = { role: readerRole, members: [everyone] };
         // The etag in it makes the change conditional on the policy that was read.
         const body = JSON.stringify({ ...before, bindings: [...before.bindings, binding] });
         const headers = { 'content-type': 'application/json' };
-        await discardBody(await send({ method: 'PUT', at, headers, body }));
+        await discardBody(await send({ method: 'PUT', path, headers, body }));
       },
     });
     return { isNew };
@@ -67,16 +62,16 @@ async function createPublic(session: GoogleSession): Promise<ProvisionedBucket> 
 }
 
 /** @throws NicheError `usage` for a bucket that everyone may read */
-async function createPrivate(session: GoogleSession): Promise<ProvisionedBucket> {
-  const isNew = await create(session, { publicAccessPrevention: 'enforced' });
+async function createPrivate(client: GoogleBucketClient): Promise<ProvisionedBucket> {
+  const isNew = await create(client, { publicAccessPrevention: 'enforced' });
   if (isNew) return { isNew };
-  const action = `looking who may read ${session.url}`;
-  const at = `${bucketPath(session.location.bucket)}/iam`;
-  const isOpen = await session.run({
+  const action = `looking who may read ${client.url}`;
+  const path = `${bucketPath(client.location.bucket)}/iam`;
+  const isOpen = await client.run({
     action,
     attempt: async (send) => {
       // Whoever may not look at the policy may still use the bucket.
-      const answer = await send({ method: 'GET', at, also: [403, 404] });
+      const answer = await send({ method: 'GET', path, accept: [403, 404] });
       if (answer.status === 200) return isReadable(policy.parse(await readJson(answer)));
       await discardBody(answer);
       return false;
@@ -85,32 +80,32 @@ async function createPrivate(session: GoogleSession): Promise<ProvisionedBucket>
   if (!isOpen) return { isNew };
   throw new NicheError(
     'usage',
-    `${session.url} is readable for everyone: expected a bucket that nobody else reads`,
+    `${client.url} is readable for everyone: expected a bucket that nobody else reads`,
     { hint: 'name another one with --private' },
   );
 }
 
 /** @returns whether it was missing */
-async function create(session: GoogleSession, access: object): Promise<boolean> {
-  const { bucket } = session.location;
-  const isThere = await session.run({
-    action: `looking for ${session.url}`,
+async function create(client: GoogleBucketClient, access: object): Promise<boolean> {
+  const { bucket } = client.location;
+  const isThere = await client.run({
+    action: `looking for ${client.url}`,
     attempt: async (send) => {
       const query = { fields: 'name' };
-      const answer = await send({ method: 'GET', at: bucketPath(bucket), query, also: [404] });
+      const answer = await send({ method: 'GET', path: bucketPath(bucket), query, accept: [404] });
       await discardBody(answer);
       return answer.status !== 404;
     },
   });
   if (isThere) return false;
-  const project = await session.project();
-  await session.run({
-    action: `making ${session.url}`,
+  const project = await client.projectId();
+  await client.run({
+    action: `making ${client.url}`,
     attempt: async (send) => {
       const iamConfiguration = { uniformBucketLevelAccess: { enabled: true }, ...access };
       const answer = await send({
         method: 'POST',
-        at: '/storage/v1/b',
+        path: '/storage/v1/b',
         query: { project, fields: 'name' },
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ name: bucket, iamConfiguration }),

@@ -3,12 +3,13 @@ import { mapConcurrent } from '../../util/concurrency.ts';
 import { quote } from '../../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { explainGoogleError, isGoogleError } from './errors.ts';
-import { discardBody, readJson, type GoogleSession } from './client.ts';
+import { discardBody, readJson } from '../../util/google-rest.ts';
+import type { GoogleBucketClient } from './client.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { rangeHeader } from '../range.ts';
 import { openObject, type ObjectAnswer } from '../http/ranged-read.ts';
-import type { HttpAnswer } from '../http/transport.ts';
+import type { HttpResponse } from '../../util/transport.ts';
 
 /** Objects on a page of a listing; Google's own limit. */
 const pageSize = 1000;
@@ -35,7 +36,7 @@ const page = z.looseObject({
 });
 
 /** The path of an object in the JSON API. */
-export function objectPath({ location }: GoogleSession, name: string): string {
+export function objectPath({ location }: GoogleBucketClient, name: string): string {
   return `${bucketPath(location.bucket)}/o/${encodeURIComponent(name)}`;
 }
 
@@ -45,14 +46,14 @@ export function bucketPath(bucket: string): string {
 
 /** {@link Bucket.head}, with the object's metadata. */
 export async function headObject(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   options?: RequestOptions,
 ): Promise<DescribedObject | null> {
   const { signal } = options ?? {};
-  const name = session.at(key);
-  const action = `looking for ${quote(key)} in ${session.url}`;
-  const found = await session.run<DescribedObject | Error>({
+  const name = client.at(key);
+  const action = `looking for ${quote(key)} in ${client.url}`;
+  const found = await client.run<DescribedObject | Error>({
     action,
     signal,
     attempt: async (send) => {
@@ -60,43 +61,43 @@ export async function headObject(
         const fields = 'name,size,updated,generation,metadata';
         const answer = await send({
           method: 'GET',
-          at: objectPath(session, name),
+          path: objectPath(client, name),
           query: { fields },
         });
-        return describe(session, resource.parse(await readJson(answer)));
+        return describe(client, resource.parse(await readJson(answer)));
       } catch (error) {
         if (isGoogleError(error, 404)) return error as Error;
         throw error;
       }
     },
   });
-  return notMissing(session, found, action, signal);
+  return notMissing(client, found, action, signal);
 }
 
 /** {@link Bucket.get} */
 export async function getObject(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   options: GetOptions = {},
 ): Promise<StoredObject | null> {
   const { signal } = options;
-  const name = session.at(key);
-  const action = `reading ${quote(key)} in ${session.url}`;
+  const name = client.at(key);
+  const action = `reading ${quote(key)} in ${client.url}`;
   return openObject(
     {
       key,
       action,
-      head: async () => (await headObject(session, key, options))?.info ?? null,
+      head: async () => (await headObject(client, key, options))?.info ?? null,
       async request(bytes, generation) {
         const range = rangeHeader(bytes);
-        const found = await session.run<ObjectAnswer | 'beyond' | Error>({
+        const found = await client.run<ObjectAnswer | 'beyond' | Error>({
           action,
           signal,
           attempt: async (send) => {
             try {
               const answer = await send({
                 method: 'GET',
-                at: objectPath(session, name),
+                path: objectPath(client, name),
                 query: { alt: 'media', generation },
                 headers: range === undefined ? {} : { range },
               });
@@ -108,7 +109,7 @@ export async function getObject(
             }
           },
         });
-        return (await notMissing(session, found, action, signal)) ?? 'gone';
+        return (await notMissing(client, found, action, signal)) ?? 'gone';
       },
     },
     options,
@@ -117,21 +118,21 @@ export async function getObject(
 
 /** {@link Bucket.list}. */
 export async function* listObjects(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   prefix: string,
   { signal }: RequestOptions = {},
 ): AsyncIterable<ObjectInfo> {
   assertPrefix(prefix);
-  const { bucket, prefix: root } = session.location;
-  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const { bucket, prefix: root } = client.location;
+  const action = `listing ${quote(prefix)} in ${client.url}`;
   const onePage = async (pageToken: string | undefined): Promise<ListedPage> =>
-    session.run({
+    client.run({
       action,
       signal,
       attempt: async (send) => {
         const answer = await send({
           method: 'GET',
-          at: `${bucketPath(bucket)}/o`,
+          path: `${bucketPath(bucket)}/o`,
           query: {
             prefix: root + prefix,
             maxResults: String(pageSize),
@@ -142,7 +143,7 @@ export async function* listObjects(
         const { items, nextPageToken } = page.parse(await readJson(answer));
         // An empty token is none.
         const next = nextPageToken === '' ? undefined : nextPageToken;
-        return { objects: items.map((item) => describe(session, item).info), next };
+        return { objects: items.map((item) => describe(client, item).info), next };
       },
     });
   yield* listPages({ action, signal, page: onePage });
@@ -150,19 +151,19 @@ export async function* listObjects(
 
 /** {@link Bucket.delete}: a request each, which Google does not charge for. */
 export async function deleteObjects(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   keys: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const names = keys.map((key) => session.at(key));
-  const action = `deleting in ${session.url}`;
+  const names = keys.map((key) => client.at(key));
+  const action = `deleting in ${client.url}`;
   const answers = await mapConcurrent(names, deletesAtOnce, (name) =>
-    session.run({
+    client.run({
       action,
       signal,
       attempt: async (send) => {
         try {
-          await discardBody(await send({ method: 'DELETE', at: objectPath(session, name) }));
+          await discardBody(await send({ method: 'DELETE', path: objectPath(client, name) }));
           return null;
         } catch (error) {
           if (isGoogleError(error, 404)) return error as Error;
@@ -172,11 +173,11 @@ export async function deleteObjects(
     }),
   );
   const missing = answers.find((answer) => answer !== null);
-  if (missing !== undefined) await notMissing(session, missing, action, signal);
+  if (missing !== undefined) await notMissing(client, missing, action, signal);
 }
 
-/** Buckets that have answered; asked for each session once. */
-const seenBuckets = new WeakSet<GoogleSession>();
+/** Buckets that have answered; asked for each client once. */
+const seenBuckets = new WeakSet<GoogleBucketClient>();
 
 /**
  * A missing bucket is answered as a missing object is.
@@ -185,40 +186,40 @@ const seenBuckets = new WeakSet<GoogleSession>();
  * @throws NicheError `storage-unavailable` when there is no bucket
  */
 async function notMissing<T>(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   found: T,
   action: string,
   signal: AbortSignal | undefined,
 ): Promise<Exclude<T, Error> | null> {
   if (!(found instanceof Error)) return found as Exclude<T, Error>;
   const isClear = /no such object/i.test(found.message);
-  if (isClear || seenBuckets.has(session)) return null;
-  const isThere = await session.run({
+  if (isClear || seenBuckets.has(client)) return null;
+  const isThere = await client.run({
     action,
     signal,
     attempt: async (send) => {
-      const at = `${bucketPath(session.location.bucket)}/o`;
+      const path = `${bucketPath(client.location.bucket)}/o`;
       const query = { maxResults: '1', fields: 'nextPageToken' };
       // Whoever may not list may still read.
-      const answer = await send({ method: 'GET', at, query, also: [401, 403, 404] });
+      const answer = await send({ method: 'GET', path, query, accept: [401, 403, 404] });
       await discardBody(answer);
       return answer.status !== 404;
     },
   });
   if (!isThere) throw explainGoogleError(found, action).error;
-  seenBuckets.add(session);
+  seenBuckets.add(client);
   return null;
 }
 
 function describe(
-  { location }: GoogleSession,
+  { location }: GoogleBucketClient,
   { name, size, updated, generation, metadata }: z.infer<typeof resource>,
 ): DescribedObject {
   const key = name.slice(location.prefix.length);
   return { info: { key, size, modified: wholeSecond(updated), etag: generation }, metadata };
 }
 
-function describeAnswer({ headers, body }: HttpAnswer): ObjectAnswer {
+function describeAnswer({ headers, body }: HttpResponse): ObjectAnswer {
   const length = headers['content-length'];
   return {
     contentLength: length === undefined ? undefined : Number(length),

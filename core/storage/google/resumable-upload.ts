@@ -3,19 +3,20 @@ import { NicheError, quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
 import { headObject } from './read.ts';
-import { discardBody, type GoogleRequest, type GoogleSession } from './client.ts';
+import { discardBody } from '../../util/google-rest.ts';
+import type { GoogleBucketClient, Send } from './client.ts';
 import { putObject, resourceOf, uploadPath } from './write.ts';
 import { unlessDenied } from '../http/unless-denied.ts';
 import { newWriter } from '../http/conditional-write.ts';
 import { partedUpload, type PartSink } from '../http/part-buffer.ts';
-import type { HttpAnswer } from '../http/transport.ts';
+import type { HttpResponse } from '../../util/transport.ts';
 
 /** Of one part, in bytes; a multiple of 256 KiB, as Google asks. */
 export const partBytes = 8 * 2 ** 20;
 
 /** Google's answer to a part that is not the last one. */
 const resumeIncomplete = 308;
-/** Google's answer to the end of a session that nobody goes on with. */
+/** Google's answer to the end of a client that nobody goes on with. */
 const clientClosed = 499;
 
 /** An upload that Google keeps, for a week. */
@@ -30,11 +31,15 @@ interface UploadSession {
 type Progress = { readonly stored: number } | 'complete' | 'refused' | 'gone';
 
 /** {@link Bucket.upload}. */
-export function uploadObject(session: GoogleSession, key: string, options: ObjectOptions): Upload {
-  session.at(key);
-  const action = `writing ${quote(key)} in ${session.url}`;
+export function uploadObject(
+  client: GoogleBucketClient,
+  key: string,
+  options: ObjectOptions,
+): Upload {
+  client.at(key);
+  const action = `writing ${quote(key)} in ${client.url}`;
   throwIfAborted(options.signal, action);
-  const sink = sessionSink(session, key, options, undefined, 0);
+  const sink = sessionSink(client, key, options, undefined, 0);
   return partedUpload(sink, { action, partBytes, partsAtOnce: 1, signal: options.signal });
 }
 
@@ -44,28 +49,28 @@ export function uploadObject(session: GoogleSession, key: string, options: Objec
  * @param token the generation that will be replaced, a colon, and the session's URI
  */
 export async function resumeObject(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   token: string,
   options: ObjectOptions,
 ): Promise<ResumedUpload | null> {
-  const name = session.at(key);
+  const name = client.at(key);
   const { signal } = options;
   const [, generation, uri] = /^(\d+):(https?:\/\/\S+)$/.exec(token) ?? [];
   if (generation === undefined || uri === undefined) return null;
   const begun: UploadSession = { uri, generation };
-  const progress = await session.run({
-    action: `looking for what is left of ${quote(key)} in ${session.url}`,
+  const progress = await client.run({
+    action: `looking for what is left of ${quote(key)} in ${client.url}`,
     signal,
     attempt: (send) => askProgress(send, begun),
   });
   if (typeof progress === 'string' || progress.stored === 0) return null;
-  // Another object's session would be gone on with under this one's name.
+  // Another object's client would be gone on with under this one's name.
   if (new URL(uri).searchParams.get('name') !== name) return null;
   const { stored } = progress;
   return {
-    upload: partedUpload(sessionSink(session, key, options, begun, stored), {
-      action: `writing ${quote(key)} in ${session.url}`,
+    upload: partedUpload(sessionSink(client, key, options, begun, stored), {
+      action: `writing ${quote(key)} in ${client.url}`,
       partBytes,
       partsAtOnce: 1,
       storedParts: 1,
@@ -75,19 +80,17 @@ export async function resumeObject(
   };
 }
 
-type Send = (request: GoogleRequest) => Promise<HttpAnswer>;
-
-/** @param stored how many bytes the session has already */
+/** @param stored how many bytes the client has already */
 function sessionSink(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   options: ObjectOptions,
   resumed: UploadSession | undefined,
   stored: number,
 ): PartSink {
   const { signal } = options;
-  const name = session.at(key);
-  const action = `writing ${quote(key)} in ${session.url}`;
+  const name = client.at(key);
+  const action = `writing ${quote(key)} in ${client.url}`;
   // Of what an earlier process sent nothing is known here.
   const md5 = resumed === undefined ? createHash('md5') : null;
   let begun = resumed;
@@ -95,22 +98,22 @@ function sessionSink(
 
   async function begin(): Promise<UploadSession> {
     if (begun !== undefined) return begun;
-    // The condition is a session's, and `commit` may come with or without one. Whoever may only
+    // The condition is a client's, and `commit` may come with or without one. Whoever may only
     // create has nothing to replace.
-    const present = await unlessDenied(headObject(session, key, options), null);
+    const present = await unlessDenied(headObject(client, key, options), null);
     const generation = present?.info.etag ?? '0';
-    const uri = await session.run({
+    const uri = await client.run({
       action,
       signal,
       attempt: async (send) => {
         const resource = { ...resourceOf(options, newWriter()), name };
         const answer = await send({
           method: 'POST',
-          at: uploadPath(session),
+          path: uploadPath(client),
           query: { uploadType: 'resumable', name, ifGenerationMatch: generation },
           headers: { 'content-type': 'application/json; charset=UTF-8' },
           body: JSON.stringify(resource),
-          also: [412],
+          accept: [412],
         });
         await discardBody(answer);
         if (answer.status === 412) return null;
@@ -132,13 +135,13 @@ function sessionSink(
     );
   }
 
-  /** Sends what the session lacks of `bytes`, which begin at `offset`. */
+  /** Sends what the client lacks of `bytes`, which begin at `offset`. */
   async function send(bytes: Uint8Array, isLast: boolean): Promise<Progress> {
     const { uri } = await begin();
     const end = offset + bytes.length;
     let from = offset;
     let isRepeated = false;
-    const progress = await session.run<Progress>({
+    const progress = await client.run<Progress>({
       action,
       signal,
       attempt: async (request) => {
@@ -155,7 +158,7 @@ function sessionSink(
           const after = readProgress(
             await request({
               method: 'PUT',
-              at: uri,
+              path: uri,
               headers: {
                 'content-length': String(rest.length),
                 'content-range': `bytes ${rest.length === 0 ? '*' : `${from}-${end - 1}`}/${isLast ? end : '*'}`,
@@ -164,7 +167,7 @@ function sessionSink(
                   : {}),
               },
               body: rest,
-              also: sessionAnswers,
+              accept: sessionAnswers,
             }).then(drained),
           );
           if (typeof after === 'string') return after;
@@ -183,7 +186,7 @@ function sessionSink(
   return {
     begin,
     token: () => (begun === undefined ? undefined : `${begun.generation}:${begun.uri}`),
-    putWhole: (bytes, ifAbsent) => putObject(session, key, bytes, { ...options, ifAbsent }),
+    putWhole: (bytes, ifAbsent) => putObject(client, key, bytes, { ...options, ifAbsent }),
 
     async putPart(_, bytes) {
       md5?.update(bytes);
@@ -211,18 +214,18 @@ function sessionSink(
     async discard() {
       const uri = begun?.uri;
       if (uri === undefined) return;
-      await session.run({
+      await client.run({
         action: `giving up ${action}`,
         attempt: async (request) => {
-          const also = [clientClosed, ...sessionAnswers];
-          await discardBody(await request({ method: 'DELETE', at: uri, also }));
+          const accept = [clientClosed, ...sessionAnswers];
+          await discardBody(await request({ method: 'DELETE', path: uri, accept }));
         },
       });
     },
   };
 }
 
-/** 404 and 410: the session is over, and long ago, or was given up. */
+/** 404 and 410: the client is over, and long ago, or was given up. */
 const sessionAnswers = [resumeIncomplete, 404, 410, 412];
 
 async function askProgress(send: Send, { uri }: Pick<UploadSession, 'uri'>): Promise<Progress> {
@@ -230,15 +233,15 @@ async function askProgress(send: Send, { uri }: Pick<UploadSession, 'uri'>): Pro
     await drained(
       await send({
         method: 'PUT',
-        at: uri,
+        path: uri,
         headers: { 'content-length': '0', 'content-range': 'bytes */*' },
-        also: sessionAnswers,
+        accept: sessionAnswers,
       }),
     ),
   );
 }
 
-function readProgress({ status, headers }: HttpAnswer): Progress {
+function readProgress({ status, headers }: HttpResponse): Progress {
   if (status === 412) return 'refused';
   if (status === 404 || status === 410) return 'gone';
   if (status !== resumeIncomplete) return 'complete';
@@ -246,7 +249,7 @@ function readProgress({ status, headers }: HttpAnswer): Progress {
   return { stored: last === undefined ? 0 : Number(last) + 1 };
 }
 
-async function drained(answer: HttpAnswer): Promise<HttpAnswer> {
+async function drained(answer: HttpResponse): Promise<HttpResponse> {
   await discardBody(answer);
   return answer;
 }

@@ -4,7 +4,8 @@ import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../b
 import { assertDigest } from '../digest.ts';
 import { isGoogleError, mayHaveReachedGoogle } from './errors.ts';
 import { headObject } from './read.ts';
-import { discardBody, type GoogleSession } from './client.ts';
+import { discardBody } from '../../util/google-rest.ts';
+import type { GoogleBucketClient } from './client.ts';
 import { unlessDenied } from '../http/unless-denied.ts';
 import { newWriter } from '../http/conditional-write.ts';
 
@@ -13,21 +14,21 @@ export const writerField = 'niche_writer';
 
 /** {@link Bucket.put}. */
 export async function putObject(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   body: Uint8Array,
   options: PutOptions = {},
 ): Promise<PutOutcome> {
-  session.at(key);
-  const action = `writing ${quote(key)} in ${session.url}`;
+  client.at(key);
+  const action = `writing ${quote(key)} in ${client.url}`;
   if (options.sha256 !== undefined) assertDigest(body, options.sha256, action);
   const generation = options.ifAbsent === true ? '0' : undefined;
-  return (await write(session, key, body, options, generation)) ? 'created' : 'exists';
+  return (await write(client, key, body, options, generation)) ? 'created' : 'exists';
 }
 
 /** {@link Bucket.replace}. */
 export async function replaceObject(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   body: Uint8Array,
   etag: string,
@@ -35,10 +36,10 @@ export async function replaceObject(
 ): Promise<ReplaceOutcome> {
   if (!/^[1-9]\d*$/.test(etag)) {
     // No object of ours has it; whoever may not ask is still told so.
-    await headObject(session, key, options);
+    await headObject(client, key, options);
     return 'changed';
   }
-  return (await write(session, key, body, options, etag)) ? 'replaced' : 'changed';
+  return (await write(client, key, body, options, etag)) ? 'replaced' : 'changed';
 }
 
 /**
@@ -46,28 +47,28 @@ export async function replaceObject(
  * @returns whether the condition held, and the object was written
  */
 async function write(
-  session: GoogleSession,
+  client: GoogleBucketClient,
   key: string,
   body: Uint8Array,
   options: ObjectOptions,
   generation: string | undefined,
 ): Promise<boolean> {
   const { signal } = options;
-  const name = session.at(key);
+  const name = client.at(key);
   const writer = newWriter();
   const { contentType, content } = multipart(
     { ...resourceOf(options, writer), name, md5Hash: hash('md5', body, 'base64') },
     body,
   );
   const earlier = { mayHaveWritten: false };
-  const isWritten = await session.run({
-    action: `writing ${quote(key)} in ${session.url}`,
+  const isWritten = await client.run({
+    action: `writing ${quote(key)} in ${client.url}`,
     signal,
     attempt: async (send) => {
       try {
         const answer = await send({
           method: 'POST',
-          at: uploadPath(session),
+          path: uploadPath(client),
           query: {
             uploadType: 'multipart',
             name,
@@ -87,16 +88,16 @@ async function write(
     },
   });
   // An earlier attempt whose answer was lost may be what stood in the way of the last one.
-  return isWritten || (earlier.mayHaveWritten && (await isOurs(session, key, writer)));
+  return isWritten || (earlier.mayHaveWritten && (await isOurs(client, key, writer)));
 }
 
 /** Whether the object under `key` was written by `writer`; false for whoever may not ask. */
-async function isOurs(session: GoogleSession, key: string, writer: string): Promise<boolean> {
-  const look = headObject(session, key).then((found) => found?.metadata[writerField] === writer);
+async function isOurs(client: GoogleBucketClient, key: string, writer: string): Promise<boolean> {
+  const look = headObject(client, key).then((found) => found?.metadata[writerField] === writer);
   return unlessDenied(look, false);
 }
 
-export function uploadPath({ location }: GoogleSession): string {
+export function uploadPath({ location }: GoogleBucketClient): string {
   return `/upload/storage/v1/b/${encodeURIComponent(location.bucket)}/o`;
 }
 

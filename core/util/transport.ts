@@ -12,15 +12,15 @@ export interface HttpRequest {
   readonly agent?: Agent | undefined;
 }
 
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   /** Read it to its end or destroy it, else the connection stays open. */
   readonly body: Readable;
 }
 
-/** Sends one request, for an SDK whose own transport cannot bound it. */
-export type Transport = (request: HttpRequest) => Promise<HttpAnswer>;
+/** Sends one request. */
+export type Transport = (request: HttpRequest) => Promise<HttpResponse>;
 
 /** Nothing was sent or received for too long. */
 export class IdleTimeoutError extends Error {
@@ -95,7 +95,7 @@ function plainHeaders({ headers }: IncomingMessage): Record<string, string> {
 }
 
 /** The answer's body as text; what comes beyond `maxBytes` is left out, and the connection closed. */
-export async function readAnswer(body: Readable, maxBytes: number): Promise<string> {
+export async function readText(body: Readable, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
