@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
 import { NicheError } from '../../core/errors.ts';
-import { cacheNameForm, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
+import { cacheNameRule, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
 import { needsLease, singlePublisherWarning } from '../../core/cache/publish/lease.ts';
@@ -243,7 +243,7 @@ function addUpstream(text: string, before: InitFlags['upstream'] | true): InitFl
 
 function parseName(text: string): string {
   if (isCacheName(text)) return text;
-  throw new InvalidArgumentError(`expected ${cacheNameForm}`);
+  throw new InvalidArgumentError(`expected ${cacheNameRule}`);
 }
 
 function parseLevel(text: string): number {

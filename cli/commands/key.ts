@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
-import { dependents } from '../../core/cache/keys/resign.ts';
+import { findDependents } from '../../core/cache/keys/resign.ts';
 import { retireKey, rotateKey } from '../../core/cache/keys/rotate.ts';
 import {
   formatPublicKey,
@@ -172,7 +172,7 @@ async function retire(text: string, flags: RotateFlags, context: Context): Promi
       hint: 'make another one with: niche key rotate',
     });
   }
-  const depending = await dependents(cache, publicKey);
+  const depending = await findDependents(cache, publicKey);
   if (depending.length > 0) {
     const u = sameCache(flags.cacheUrl);
     throw new NicheError(

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
-import { resign } from '../../core/cache/keys/resign.ts';
-import type { ResignTally } from '../../core/cache/keys/resign.ts';
+import { resignNarInfos } from '../../core/cache/keys/resign.ts';
+import type { ResignCounts } from '../../core/cache/keys/resign.ts';
 import { nameCache } from '../cache-url.ts';
 import { statusNotPublished, statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
@@ -46,7 +46,7 @@ async function run(flags: ResignFlags, context: Context): Promise<void> {
   const progress = startProgress(context, true);
   const interrupt = listenForInterrupt(true);
   try {
-    const tally = await resign({
+    const tally = await resignNarInfos({
       ...cache,
       signers,
       version: `niche ${context.version}`,
@@ -75,7 +75,7 @@ async function run(flags: ResignFlags, context: Context): Promise<void> {
 
 const maxNamed = 20;
 
-function describe({ signed, complete, unsignable, changed, unverified }: ResignTally): string {
+function describe({ signed, complete, unsignable, changed, unverified }: ResignCounts): string {
   const rest = [
     unsignable > 0 ? `${unsignable} too long for the signer` : '',
     changed > 0 ? `${changed} changed meanwhile: run it again` : '',

@@ -5,9 +5,9 @@ import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { readText } from '../../core/cache/objects.ts';
-import { findNarInfo } from '../../core/cache/presence.ts';
-import { judgeSignatures } from '../../core/cache/verify/signatures.ts';
-import type { JudgedSignature, SignatureVerdict } from '../../core/cache/verify/signatures.ts';
+import { readNarInfo } from '../../core/cache/presence.ts';
+import { checkSignatures } from '../../core/cache/verify/signatures.ts';
+import type { CheckedSignature, SignatureVerdict } from '../../core/cache/verify/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
 import { assertNoUrls, keysOf, nameCache } from '../cache-url.ts';
@@ -103,7 +103,7 @@ async function showPath(
 ): Promise<Shown> {
   const { storeDir, publicKeys } = config;
   const { hash, path } = parsePathArgument(text, storeDir);
-  const info = await findNarInfo(reader, hash, storeDir);
+  const info = await readNarInfo(reader, hash, storeDir);
   if (!info || (path !== null && info.path !== path)) {
     const instead = info ? `: it has ${info.path} in its stead` : '';
     throw new NicheError(
@@ -111,11 +111,11 @@ async function showPath(
       `${path ?? hash} is not in the cache ${config.name} at ${reader.url}${instead}`,
     );
   }
-  const signatures = judgeSignatures(info, { publicKeys, upstreams, storeDir });
+  const signatures = checkSignatures(info, { publicKeys, upstreams, storeDir });
   return [{ ...info, signatures }, linesOf(info, signatures)];
 }
 
-function linesOf(info: NarInfo, signatures: readonly JudgedSignature[]): Line[] {
+function linesOf(info: NarInfo, signatures: readonly CheckedSignature[]): Line[] {
   const { fileHash, fileSize } = info;
   return [
     ['path', info.path],

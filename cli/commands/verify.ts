@@ -5,7 +5,7 @@ import type { Finding, FindingKind } from '../../core/cache/verify/finding.ts';
 import { openCache, openCacheReader } from '../../core/cache/open.ts';
 import type { OpenCache, ReadableCache } from '../../core/cache/open.ts';
 import { verifyCache } from '../../core/cache/verify/verify.ts';
-import type { Selection, VerifyReport } from '../../core/cache/verify/verify.ts';
+import type { VerifySelection, VerifyReport } from '../../core/cache/verify/verify.ts';
 import { assertNoUrls, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import { statusRejected } from '../context.ts';
 import type { Context } from '../context.ts';
@@ -122,7 +122,7 @@ function selectionOf(
   paths: readonly string[],
   closure: boolean,
   cache: ReadableCache | OpenCache,
-): Selection {
+): VerifySelection {
   if (paths.length > 0) {
     const { storeDir } = cache.config;
     return { paths: paths.map((text) => parsePathArgument(text, storeDir)), closure };

@@ -1,4 +1,4 @@
-import { openForEdit, withRecipients, withoutRecipients } from '../../core/cache/keys/edit.ts';
+import { openSecretForEdit, addRecipients, removeRecipients } from '../../core/cache/keys/edit.ts';
 import { NicheError } from '../../core/errors.ts';
 import { sameCache } from '../cache-url.ts';
 import type { Context } from '../context.ts';
@@ -27,8 +27,8 @@ export async function changeRecipients(
   }
   const keyring = keyringOf(context);
   if (how === 'add') await assertStillApart(cache, flags, recipients);
-  const secret = await openForEdit(root, kind, keyring);
-  const change = how === 'add' ? withRecipients : withoutRecipients;
+  const secret = await openSecretForEdit(root, kind, keyring);
+  const change = how === 'add' ? addRecipients : removeRecipients;
   const text = await change(secret, recipients, keyring);
   await saveDocument(root, kind, text, secret, context);
   if (how === 'remove') context.stderr.write(`niche: ${afterRemoval(flags, secret.value)}\n`);

@@ -1,4 +1,4 @@
-import { openForEdit, withValue } from '../../core/cache/keys/edit.ts';
+import { openSecretForEdit, rewriteSecret } from '../../core/cache/keys/edit.ts';
 import { parseSecret } from '../../core/cache/secret-documents.ts';
 import type { SecretKind } from '../../core/cache/secret-documents.ts';
 import { NicheError } from '../../core/errors.ts';
@@ -11,7 +11,7 @@ import { editValid } from './edit-valid.ts';
 /** `niche config edit` */
 export async function editDocument(flags: ConfigFlags, context: Context): Promise<void> {
   const { kind, root } = await openDocument(flags, context);
-  const secret = await openForEdit(root, kind, keyringOf(context));
+  const secret = await openSecretForEdit(root, kind, keyringOf(context));
   const value = await editValid(
     {
       text: `${JSON.stringify(secret.value, null, 2)}\n`,
@@ -25,7 +25,7 @@ export async function editDocument(flags: ConfigFlags, context: Context): Promis
     context.stderr.write('niche: nothing was changed\n');
     return;
   }
-  await saveDocument(root, kind, withValue(secret, value), secret, context);
+  await saveDocument(root, kind, rewriteSecret(secret, value), secret, context);
 }
 
 /** @throws NicheError `malformed-secrets`, `newer-version` */

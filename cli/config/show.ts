@@ -1,4 +1,4 @@
-import { mustRead, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
+import { readRequiredSecret, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
 import { openSecret, publicKeysOf } from '../../core/cache/secret-documents.ts';
 import { isNicheError } from '../../core/errors.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
@@ -15,7 +15,7 @@ export interface ShowFlags extends ConfigFlags {
 /** `niche config show` */
 export async function showDocument(flags: ShowFlags, context: Context): Promise<void> {
   const { kind, root } = await openDocument(flags, context);
-  const stored = await mustRead(root, kind);
+  const stored = await readRequiredSecret(root, kind);
   const recipients = recipientsOfSecret(stored).map(describeRecipient);
   const value = await openSecret(stored, kind, keyringOf(context).identities).then(
     ({ value }) => (flags.reveal ? value : withoutSecrets(value)),

@@ -1,7 +1,7 @@
 import { recipientsOfSecret } from '../../core/cache/keys/edit.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
 import { privateDocument, readSecret, signingDocument } from '../../core/cache/secret-documents.ts';
-import { assertApart } from '../../core/cache/keys/create.ts';
+import { assertSeparate } from '../../core/cache/keys/create.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { ConfigFlags } from './document.ts';
 
@@ -21,6 +21,6 @@ export async function assertStillApart(
     : await readSecret(cache.private, signingDocument);
   if (!other) return;
   const others = recipientsOfSecret(other);
-  if (signing) assertApart(others, recipients);
-  else assertApart(recipients, others);
+  if (signing) assertSeparate(others, recipients);
+  else assertSeparate(recipients, others);
 }

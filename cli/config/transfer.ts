@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { text as readAll } from 'node:stream/consumers';
 
-import { mustRead, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
+import { readRequiredSecret, recipientsOfSecret } from '../../core/cache/keys/edit.ts';
 import { openSecret, readSecret } from '../../core/cache/secret-documents.ts';
 import { createSecrets } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
@@ -20,7 +20,7 @@ export async function downloadDocument(
   context: Context,
 ): Promise<void> {
   const { kind, root } = await openDocument(flags, context);
-  const { text } = await mustRead(root, kind);
+  const { text } = await readRequiredSecret(root, kind);
   if (file === undefined) context.stdout.write(text);
   else await writeFile(path.resolve(context.cwd, file), text);
 }

@@ -9,7 +9,7 @@ import {
   storageCredentials,
 } from '../../core/cache/secret-documents.ts';
 import type { PrivateConfig } from '../../core/cache/secret-documents.ts';
-import { assertApart, encryptSecret } from '../../core/cache/keys/create.ts';
+import { assertSeparate, encryptSecret } from '../../core/cache/keys/create.ts';
 import type { SecretDocuments } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
@@ -56,7 +56,7 @@ export async function encryptSecrets(
   flags: SecretFlags,
   context: Context,
 ): Promise<NewSecrets> {
-  if (!flags.unsafeShareSigningKey) assertApart(clients, publishers);
+  if (!flags.unsafeShareSigningKey) assertSeparate(clients, publishers);
   const keyring = keyringOf(context);
   const version = secretConfigVersion;
   const signing =

@@ -1,4 +1,4 @@
-import { isPublicKey } from '../../core/cache/layout.ts';
+import { isPublicObject } from '../../core/cache/layout.ts';
 
 /** What a request asks for: an object, the landing page, or nothing that is served. */
 type Target =
@@ -21,7 +21,7 @@ export function parseTarget(target: string): Target {
   if (key === null || /[\p{Cc}\\#]/u.test(key)) return malformed;
   if (key.split('/').some((segment) => segment === '.' || segment === '..')) return malformed;
   if (key === '') return { kind: 'landing' };
-  return isPublicKey(key) ? { kind: 'object', key } : { kind: 'refused', status: 404 };
+  return isPublicObject(key) ? { kind: 'object', key } : { kind: 'refused', status: 404 };
 }
 
 function decode(text: string): string | null {

@@ -41,17 +41,22 @@ export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): Ea
     return found;
   }
 
-  async function isOpen({ path }: PathInfo, { batch, isSure }: JournalEntry): Promise<boolean> {
+  async function isOpen(
+    { path }: PathInfo,
+    { batch, isConfirmed }: JournalEntry,
+  ): Promise<boolean> {
     const said = await receiptsOf(batch.upload);
     if (said === null) return false;
     const status = said.get(storeHash(path)) ?? said.get(String(batch.batch));
-    return status === 'waiting' || (status === undefined && ((await isThere(batch)) ?? isSure));
+    return (
+      status === 'waiting' || (status === undefined && ((await isThere(batch)) ?? isConfirmed))
+    );
   }
 
   return {
     async find(infos) {
       const batches = await mapConcurrent(infos, looksAtOnce, async (info) => {
-        const before = journal.staged(info);
+        const before = journal.findStaged(info);
         return before && (await isOpen(info, before)) ? before.batch : null;
       });
       const staged = infos.flatMap((info, at) => {

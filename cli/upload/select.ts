@@ -37,7 +37,7 @@ export function createSelector(lookups: Lookups, exclude: RegExp | null): Select
         if (isExcluded(info)) skipped.push({ info, why: 'excluded' });
         else candidates.push(info);
       }
-      const places = await lookups.find(candidates);
+      const places = await lookups.findPaths(candidates);
       for (const [index, info] of candidates.entries()) {
         const why = places[index] ?? null;
         if (why === null) wanted.push(info);

@@ -136,13 +136,13 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     const heard = unremembered;
     unremembered = [];
     // Readers miss them, whatever was seen before.
-    knownPaths.forget(heard.flatMap(({ outcome }) => outcome.missing ?? []));
+    knownPaths.forgetPaths(heard.flatMap(({ outcome }) => outcome.missing ?? []));
     const final = heard.filter(({ outcome }) => isFinal(outcome.status));
     const infosOf = (which: typeof heard): PathInfo[] =>
       which.flatMap(({ path }) => local.get(path) ?? []);
     journal.forgetStaged(infosOf(final));
     const present = final.filter(({ outcome }) => outcome.status !== 'rejected');
-    knownPaths.note(infosOf(present), 'present');
+    knownPaths.rememberPaths(infosOf(present), 'present');
   }
 
   function tellFailed(info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown): void {

@@ -12,7 +12,7 @@ import { readText } from './objects.ts';
 export const configVersion = 1;
 
 /** What {@link isCacheName} takes, in words. */
-export const cacheNameForm =
+export const cacheNameRule =
   '1 to 63 letters, digits, dots, dashes or underscores, the first a letter or a digit';
 
 /** Whether a cache may be called so. */
@@ -56,7 +56,7 @@ const limits = z.strictObject({
 
 const config = z.strictObject({
   version: z.literal(configVersion),
-  name: z.string().refine(isCacheName, { error: `expected ${cacheNameForm}` }),
+  name: z.string().refine(isCacheName, { error: `expected ${cacheNameRule}` }),
   storeDir: z.string().regex(/^(?:\/[^/\s]+)+$/, { error: 'expected an absolute folder' }),
   publicKeys: z.array(publicKey).min(1),
   /** The URL that readers put into `substituters`. */

@@ -7,7 +7,7 @@ export const cacheInfoKey = 'nix-cache-info';
 export const configKey = 'niche.json';
 export const privateConfigKey = 'niche.private.json';
 /** In the private root. */
-export const signingKey = 'niche.signing.json';
+export const signingConfigKey = 'niche.signing.json';
 
 export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
 export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
@@ -47,7 +47,7 @@ export const pendingLogKey = (storeHash: string, upload: string): string =>
 export const waitingPrefix = 'waiting/';
 export const waitingForPrefix = (referenceHash: string): string =>
   `${waitingPrefix}${referenceHash}/`;
-export const waitingKey = ({ reference, storeHash, upload }: Waiting): string =>
+export const waitingKey = ({ reference, storeHash, upload }: WaitingMarker): string =>
   `${waitingForPrefix(reference)}${storeHash}.${upload}`;
 
 export const blockedPrefix = 'blocked/';
@@ -66,7 +66,7 @@ export interface BatchId {
 }
 
 /** A path that waits for a reference, all by store hash. */
-export interface Waiting {
+export interface WaitingMarker {
   readonly reference: string;
   readonly storeHash: string;
   readonly upload: string;
@@ -96,7 +96,7 @@ export function parsePendingKey(key: string): { storeHash: string; upload: strin
 }
 
 /** What the marker `key` says; null for every other key. */
-export function parseWaitingKey(key: string): Waiting | null {
+export function parseWaitingKey(key: string): WaitingMarker | null {
   const match = waitingGrammar.exec(key);
   return match
     ? { reference: match[1] ?? '', storeHash: match[2] ?? '', upload: match[3] ?? '' }
@@ -113,7 +113,7 @@ export function isUploadId(text: string): boolean {
 }
 
 /** Whether everyone may read `key`, also where public and private root are one directory. */
-export function isPublicKey(key: string): boolean {
+export function isPublicObject(key: string): boolean {
   return publicGrammar.test(key);
 }
 
@@ -134,6 +134,6 @@ export function contentTypeOf(key: string): string {
 export function cacheControlOf(key: string): string | undefined {
   if (key.startsWith(narPrefix) || key.endsWith('.ls'))
     return 'public, max-age=31536000, immutable';
-  if (key === configKey || key === privateConfigKey || key === signingKey) return 'no-cache';
+  if (key === configKey || key === privateConfigKey || key === signingConfigKey) return 'no-cache';
   return undefined;
 }

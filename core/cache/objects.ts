@@ -16,11 +16,11 @@ export async function readObject(
   maxBytes = maxDocumentBytes,
   signal?: AbortSignal,
 ): Promise<Buffer | null> {
-  return (await readObjectInfo(bucket, key, maxBytes, signal))?.body ?? null;
+  return (await readObjectWithInfo(bucket, key, maxBytes, signal))?.body ?? null;
 }
 
 /** {@link readObject}, with what its storage says of it. */
-export async function readObjectInfo(
+export async function readObjectWithInfo(
   bucket: ObjectReader,
   key: string,
   maxBytes = maxDocumentBytes,

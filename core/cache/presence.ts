@@ -20,16 +20,16 @@ export interface Presence {
    * The references that are neither here nor upstream. What was found lately is not asked for again;
    * what was not found always is.
    */
-  missing(references: readonly string[]): Promise<string[]>;
+  findMissing(references: readonly string[]): Promise<string[]>;
   /** Takes note of a path whose narinfo this publisher has just read or created here. */
-  note(path: string): void;
+  markPresent(path: string): void;
 }
 
 /**
  * Paths that were found here or upstream lately, by a publisher that goes from batch to batch of
  * one closure: each batch would ask again for much of what the one before it has published.
  */
-export interface SeenPaths {
+export interface RecentPaths {
   has(path: string): boolean;
   add(path: string): void;
 }
@@ -39,7 +39,7 @@ const seenForMs = 10 * 60 * 1000;
 /** Some 20 MB. */
 const maxSeenPaths = 100_000;
 
-export function createSeenPaths(now: () => Date): SeenPaths {
+export function createRecentPaths(now: () => Date): RecentPaths {
   const seen = new Map<string, number>();
   return {
     has: (path) => (seen.get(path) ?? -Infinity) > now().getTime() - seenForMs,
@@ -53,9 +53,9 @@ export function createSeenPaths(now: () => Date): SeenPaths {
 /**
  * The narinfo of `storeHash` in the cache, null when there is none.
  *
- * @throws an error that {@link isUnreadable} when what is there is damaged, and what the cache throws
+ * @throws an error that {@link isUnreadableNarInfo} when what is there is damaged, and what the cache throws
  */
-export async function findNarInfo(
+export async function readNarInfo(
   cache: ObjectReader,
   hash: string,
   storeDir: string,
@@ -65,20 +65,20 @@ export async function findNarInfo(
 }
 
 /** Whether `error` says that a narinfo is there and no reader can make anything of it. */
-export function isUnreadable(error: unknown): error is NicheError {
+export function isUnreadableNarInfo(error: unknown): error is NicheError {
   return isNicheError(error, 'malformed-narinfo', 'oversized');
 }
 
-/** {@link findNarInfo}, for whom one that no reader can make anything of is as good as none. */
-export async function findReadable(
+/** {@link readNarInfo}, for whom one that no reader can make anything of is as good as none. */
+export async function readNarInfoOrNull(
   cache: ObjectReader,
   hash: string,
   storeDir: string,
 ): Promise<NarInfo | null> {
   try {
-    return await findNarInfo(cache, hash, storeDir);
+    return await readNarInfo(cache, hash, storeDir);
   } catch (error) {
-    if (isUnreadable(error)) return null;
+    if (isUnreadableNarInfo(error)) return null;
     throw error;
   }
 }
@@ -88,7 +88,7 @@ export function createPresence(options: {
   readonly upstreams: Upstreams;
   readonly storeDir: string;
   readonly blocked: Pick<Blocklist, 'has'>;
-  readonly seen: SeenPaths;
+  readonly seen: RecentPaths;
 }): Presence {
   const { cache, upstreams, storeDir, blocked, seen } = options;
 
@@ -96,25 +96,26 @@ export function createPresence(options: {
     const hash = storeHash(path);
     if (blocked.has(hash)) return false;
     if (seen.has(path)) return true;
-    const info = (await findReadable(cache, hash, storeDir)) ?? (await upstreams.find(hash));
+    const info =
+      (await readNarInfoOrNull(cache, hash, storeDir)) ?? (await upstreams.findNarInfo(hash));
     if (info?.path !== path) return false;
     seen.add(path);
     return true;
   }
 
   return {
-    async missing(references) {
+    async findMissing(references) {
       const found = await mapConcurrent(references, lookupsAtOnce, isPresent);
       return references.filter((_, index) => !found[index]);
     },
-    note: (path) => {
+    markPresent: (path) => {
       seen.add(path);
     },
   };
 }
 
 /** Whether two path infos are of the same contents with the same references. */
-export function isSame(one: PathInfo, other: PathInfo): boolean {
+export function isSamePath(one: PathInfo, other: PathInfo): boolean {
   return (
     one.path === other.path &&
     one.narHash === other.narHash &&

@@ -11,8 +11,8 @@ import type { JsonMap, JsonValue } from '../secrets/json-tree.ts';
 import { describeFields } from '../secrets/metadata.ts';
 import type { Identity } from '../secrets/recipient.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import { privateConfigKey, signingKey } from './layout.ts';
-import { readObjectInfo } from './objects.ts';
+import { privateConfigKey, signingConfigKey } from './layout.ts';
+import { readObjectWithInfo } from './objects.ts';
 
 /** The version of both secret documents that this release writes, and the newest that it reads. */
 export const secretConfigVersion = 1;
@@ -85,7 +85,7 @@ export const privateDocument: SecretKind<PrivateConfig> = {
   schema: privateConfig,
 };
 export const signingDocument: SecretKind<SigningConfig> = {
-  key: signingKey,
+  key: signingConfigKey,
   schema: signingConfig,
 };
 
@@ -102,7 +102,7 @@ export async function readSecret(
   root: ObjectReader,
   { key }: Pick<SecretKind<unknown>, 'key'>,
 ): Promise<StoredSecret | null> {
-  const found = await readObjectInfo(root, key, maxSecretDocumentBytes);
+  const found = await readObjectWithInfo(root, key, maxSecretDocumentBytes);
   if (!found) return null;
   const { body, info } = found;
   return { text: body.toString('utf8'), etag: info.etag, where: `${key} of ${root.url}` };
@@ -139,7 +139,7 @@ export function parseSecret<T>(plain: unknown, { schema }: SecretKind<T>, where:
 }
 
 /** For {@link encryptDocument}. */
-export function secretTree(value: PrivateConfig | SigningConfig): SecretMap {
+export function toSecretTree(value: PrivateConfig | SigningConfig): SecretMap {
   return fromPlain(value) as JsonMap;
 }
 

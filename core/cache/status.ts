@@ -5,7 +5,7 @@ import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { createBatchReceiptReader } from './receipts/batch-receipts.ts';
 import { parseManifestKey, stagingPrefix, uploadPrefix } from './layout.ts';
-import type { BatchId, Waiting } from './layout.ts';
+import type { BatchId, WaitingMarker } from './layout.ts';
 import {
   listStrongestReceipts,
   listUploadReceipts,
@@ -238,7 +238,10 @@ async function readRejected(
 
 async function surveyWaiting(bucket: Bucket): Promise<CacheStatus['waiting']> {
   const pending = createPendingPaths(bucket);
-  const waiters = new Map<string, { readonly hashes: Set<string>; readonly first: Waiting }>();
+  const waiters = new Map<
+    string,
+    { readonly hashes: Set<string>; readonly first: WaitingMarker }
+  >();
   const paths = new Set<string>();
   for await (const waiting of pending.listWaiting()) {
     const known = waiters.get(waiting.reference) ?? { hashes: new Set<string>(), first: waiting };
@@ -258,7 +261,7 @@ async function surveyWaiting(bucket: Bucket): Promise<CacheStatus['waiting']> {
 /** A marker knows hashes only; the record of who waits knows the names. */
 async function nameMissing(
   pending: PendingPaths,
-  { reference, storeHash: waiter, upload }: Waiting,
+  { reference, storeHash: waiter, upload }: WaitingMarker,
   waiters: number,
 ): Promise<MissingReference> {
   const record = await pending.readRecord(waiter, upload);

@@ -11,7 +11,7 @@ import { narInfoKey } from './layout.ts';
 import { readObject } from './objects.ts';
 
 /** A cache that readers of this one also have, and the key that its narinfos are verified by. */
-export interface OpenUpstream {
+export interface Upstream {
   readonly reader: ObjectReader;
   /** `<key name>:<base64>`. */
   readonly publicKey: string;
@@ -25,12 +25,12 @@ export interface Upstreams {
    * @returns null when every upstream answered and none has it
    * @throws NicheError `upstream-unavailable` when none has it and one could not say
    */
-  find(hash: string): Promise<NarInfo | null>;
+  findNarInfo(hash: string): Promise<NarInfo | null>;
   /** Those of the path's signatures that verify under an upstream's key: no request is made. */
-  verified(info: PathInfo): string[];
+  verifiedSignatures(info: PathInfo): string[];
 }
 
-export function createUpstreams(upstreams: readonly OpenUpstream[], storeDir: string): Upstreams {
+export function createUpstreams(upstreams: readonly Upstream[], storeDir: string): Upstreams {
   const opened = upstreams.map(({ reader, publicKey }) => ({
     reader,
     publicKey: parsePublicKey(publicKey),
@@ -50,7 +50,7 @@ export function createUpstreams(upstreams: readonly OpenUpstream[], storeDir: st
   }
 
   return {
-    async find(hash) {
+    async findNarInfo(hash) {
       let silent: NicheError | null = null;
       for (const upstream of opened) {
         try {
@@ -71,7 +71,7 @@ export function createUpstreams(upstreams: readonly OpenUpstream[], storeDir: st
       if (silent) throw silent;
       return null;
     },
-    verified(info) {
+    verifiedSignatures(info) {
       if (info.signatures.length === 0 || opened.length === 0) return [];
       const keys = opened.map(({ publicKey }) => publicKey);
       const text = fingerprint(info, storeDir);

@@ -137,7 +137,7 @@ const verifyLater = promisify(
 type VerifyCallback = (error: Error | null, isValid: boolean) => void;
 
 /** {@link verifyFingerprint}, on the thread pool: for whoever has many to verify. */
-export async function verifyFingerprintLater(
+export async function verifyFingerprintAsync(
   fingerprint: string,
   signature: string,
   publicKeys: readonly PublicKey[],

@@ -3,14 +3,14 @@ import * as z from 'zod';
 import type { Origin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/config.ts';
 import { isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
-import type { BatchId, Waiting } from '../../core/cache/layout.ts';
+import type { BatchId, WaitingMarker } from '../../core/cache/layout.ts';
 import { batchOf, malformedEvent, originOf } from '../events/trigger.ts';
 import type { ObjectEvent, TriggerRoot } from '../events/trigger.ts';
 
 /** The work of one invocation: publish a batch, or resume a path that waited for a reference. */
 export type Job =
   | { readonly kind: 'publish'; readonly id: BatchId; readonly origin: Origin }
-  | { readonly kind: 'resume'; readonly waiting: Waiting };
+  | { readonly kind: 'resume'; readonly waiting: WaitingMarker };
 
 /** The queue that carries jobs to other invocations. */
 export interface JobQueue {

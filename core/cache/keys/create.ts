@@ -4,7 +4,7 @@ import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { createObject } from '../objects.ts';
-import { privateDocument, secretTree, signingDocument } from '../secret-documents.ts';
+import { privateDocument, toSecretTree, signingDocument } from '../secret-documents.ts';
 import type { PrivateConfig, SigningConfig } from '../secret-documents.ts';
 
 /** Encrypts a secret document under a new data key. */
@@ -14,7 +14,7 @@ export async function encryptSecret(
   keyring: Pick<Keyring, 'wrap'>,
 ): Promise<string> {
   return encryptDocument(
-    { tree: secretTree(value), recipients: [recipients], now: new Date() },
+    { tree: toSecretTree(value), recipients: [recipients], now: new Date() },
     keyring,
   );
 }
@@ -54,7 +54,10 @@ export async function createSecrets(
  *
  * @throws NicheError `unsafe-recipients` when a client could read it
  */
-export function assertApart(clients: readonly Recipient[], publishers: readonly Recipient[]): void {
+export function assertSeparate(
+  clients: readonly Recipient[],
+  publishers: readonly Recipient[],
+): void {
   const both = publishers.filter((one) => clients.some((other) => isSameRecipient(one, other)));
   if (both.length === 0) return;
   throw new NicheError(

@@ -6,7 +6,7 @@ import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { cacheControlOf, contentTypeOf } from '../layout.ts';
-import { openSecret, readSecret, secretTree } from '../secret-documents.ts';
+import { openSecret, readSecret, toSecretTree } from '../secret-documents.ts';
 import type {
   PrivateConfig,
   SecretKind,
@@ -22,17 +22,17 @@ export interface EditableSecret<T> {
 }
 
 /** @throws NicheError `not-found` when the cache has none, and what {@link openSecret} throws */
-export async function openForEdit<T>(
+export async function openSecretForEdit<T>(
   root: Bucket,
   kind: SecretKind<T>,
   keyring: Keyring,
 ): Promise<EditableSecret<T>> {
-  const stored = await mustRead(root, kind);
+  const stored = await readRequiredSecret(root, kind);
   return { stored, ...(await openSecret(stored, kind, keyring.identities)) };
 }
 
 /** @throws NicheError `not-found` when the cache has none */
-export async function mustRead(
+export async function readRequiredSecret(
   root: Bucket,
   kind: Pick<SecretKind<unknown>, 'key'>,
 ): Promise<StoredSecret> {
@@ -51,11 +51,11 @@ export function recipientsOfSecret({ text, where }: StoredSecret): Recipient[] {
 }
 
 /** The document with another value, for the same recipients. */
-export function withValue(
+export function rewriteSecret(
   { document }: Pick<EditableSecret<unknown>, 'document'>,
   value: PrivateConfig | SigningConfig,
 ): string {
-  return rewriteDocument({ ...document, tree: secretTree(value) }, new Date());
+  return rewriteDocument({ ...document, tree: toSecretTree(value) }, new Date());
 }
 
 /**
@@ -64,7 +64,7 @@ export function withValue(
  *
  * @throws NicheError `unusable-recipient`, `usage` when there is nobody new or there are key groups
  */
-export async function withRecipients(
+export async function addRecipients(
   { document, stored }: EditableSecret<unknown>,
   added: readonly Recipient[],
   keyring: Pick<Keyring, 'wrap'>,
@@ -92,7 +92,7 @@ export async function withRecipients(
  * @throws NicheError `usage` when they are none of its recipients, or nobody would be left, or there
  *   are key groups; `unusable-recipient` when one that stays cannot be encrypted for here
  */
-export async function withoutRecipients(
+export async function removeRecipients(
   { document, stored }: EditableSecret<unknown>,
   removed: readonly Recipient[],
   keyring: Pick<Keyring, 'wrap'>,

@@ -11,15 +11,15 @@ import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
 import { cacheControlOf, contentTypeOf, parseNarInfoKey } from '../layout.ts';
-import { readObjectInfo } from '../objects.ts';
-import { isUnreadable } from '../presence.ts';
+import { readObjectWithInfo } from '../objects.ts';
+import { isUnreadableNarInfo } from '../presence.ts';
 
 /** Narinfos worked on at once; they share one audit object. */
 const groupSize = 64;
 const atOnce = 16;
 
 /** What became of published narinfos, counted. */
-export interface ResignTally {
+export interface ResignCounts {
   /** Have a new signature now. */
   readonly signed: number;
   /** Had every one already. */
@@ -39,7 +39,7 @@ export interface ResignOptions {
   readonly signers: readonly Signer[];
   /** The release, for the audit. */
   readonly version: string;
-  readonly onProgress?: (tally: ResignTally) => void;
+  readonly onProgress?: (tally: ResignCounts) => void;
   readonly signal?: AbortSignal;
   readonly now?: () => Date;
 }
@@ -49,7 +49,7 @@ export interface ResignOptions {
  * Only what verifies under a key of the cache already is signed. It may be stopped anywhere and run
  * again: it goes on with what is left.
  */
-export async function resign(options: ResignOptions): Promise<ResignTally> {
+export async function resignNarInfos(options: ResignOptions): Promise<ResignCounts> {
   const { signal, onProgress = () => undefined } = options;
   if (!options.public.capabilities.conditionalReplace) {
     throw new NicheError(
@@ -58,7 +58,7 @@ export async function resign(options: ResignOptions): Promise<ResignTally> {
       { hint: 'stop every publisher, and copy the cache to a storage that can' },
     );
   }
-  let tally: ResignTally = { signed: 0, complete: 0, unsignable: 0, changed: 0, unverified: [] };
+  let tally: ResignCounts = { signed: 0, complete: 0, unsignable: 0, changed: 0, unverified: [] };
   for await (const group of groupsOf(options.public)) {
     if (signal?.aborted === true) throw new NicheError('aborted', 'stopped signing again');
     tally = await resignGroup(group, tally, options);
@@ -90,9 +90,9 @@ interface Resigned {
 
 async function resignGroup(
   keys: readonly string[],
-  before: ResignTally,
+  before: ResignCounts,
   options: ResignOptions,
-): Promise<ResignTally> {
+): Promise<ResignCounts> {
   const outcomes = await mapConcurrent(keys, atOnce, (key) => resignOne(key, options));
   const resigned = outcomes.filter((outcome) => typeof outcome === 'object');
   // Before the signatures can be seen: every visible one has its record.
@@ -162,13 +162,13 @@ async function readPublished(
   storeDir: string,
 ): Promise<PublishedNarInfo | 'gone' | 'unreadable'> {
   try {
-    const found = await readObjectInfo(bucket, key, maxNarInfoBytes);
+    const found = await readObjectWithInfo(bucket, key, maxNarInfoBytes);
     if (!found) return 'gone';
     const text = found.body.toString('utf8');
     const info = parseNarInfo(text, storeDir);
     return { text, etag: found.info.etag, info, signed: fingerprint(info, storeDir) };
   } catch (error) {
-    if (isUnreadable(error)) return 'unreadable';
+    if (isUnreadableNarInfo(error)) return 'unreadable';
     throw error;
   }
 }
@@ -199,7 +199,7 @@ function auditRecord({ info, added }: Resigned, at: string, version: string): Au
  *
  * @returns the first `limit` of them
  */
-export async function dependents(
+export async function findDependents(
   { public: bucket, config }: Pick<ResignOptions, 'public' | 'config'>,
   leaving: string,
   limit = 20,

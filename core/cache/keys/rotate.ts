@@ -9,9 +9,9 @@ import type { Keyring } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { formatConfig, parseConfig } from '../config.ts';
 import type { CacheConfig } from '../config.ts';
-import { openForEdit, replaceSecret, withValue } from './edit.ts';
+import { openSecretForEdit, replaceSecret, rewriteSecret } from './edit.ts';
 import { configKey } from '../layout.ts';
-import { readObjectInfo } from '../objects.ts';
+import { readObjectWithInfo } from '../objects.ts';
 import { signingDocument } from '../secret-documents.ts';
 
 export interface CacheBuckets {
@@ -31,14 +31,14 @@ export async function rotateKey(
   name: string,
   keyring: Keyring,
 ): Promise<string> {
-  const secret = await openForEdit(roots.private, signingDocument, keyring);
+  const secret = await openSecretForEdit(roots.private, signingDocument, keyring);
   const { secretKeys, version } = secret.value;
   const known = secretKeys.find((key) => parseSecretKey(key).name === name);
   const secretKey = known ?? formatSecretKey(generateSecretKey(name));
   const publicKey = formatPublicKey(parseSecretKey(secretKey).publicKey);
   const key = { publicKey, name };
   if (known === undefined) {
-    const text = withValue(secret, { version, secretKeys: [...secretKeys, secretKey] });
+    const text = rewriteSecret(secret, { version, secretKeys: [...secretKeys, secretKey] });
     await changePublicKeys(roots.public, (keys) => {
       assertFree(key, keys);
       return keys;
@@ -72,7 +72,7 @@ export async function retireKey(
   publicKey: string,
   keyring: Keyring,
 ): Promise<void> {
-  const secret = await openForEdit(roots.private, signingDocument, keyring).catch(
+  const secret = await openSecretForEdit(roots.private, signingDocument, keyring).catch(
     (error: unknown) => {
       // A key in a KMS has no document.
       if (error instanceof NicheError && error.code === 'not-found') return null;
@@ -86,7 +86,7 @@ export async function retireKey(
     (key) => formatPublicKey(parseSecretKey(key).publicKey) !== publicKey,
   );
   if (left.length === secretKeys.length) return;
-  const text = withValue(secret, { version, secretKeys: left });
+  const text = rewriteSecret(secret, { version, secretKeys: left });
   await replaceSecret(roots.private, signingDocument.key, text, secret.stored);
 }
 
@@ -96,7 +96,7 @@ async function changePublicKeys(
   change: (keys: readonly string[]) => readonly string[],
 ): Promise<CacheConfig> {
   const where = `${configKey} of ${root.url}`;
-  const found = await readObjectInfo(root, configKey);
+  const found = await readObjectWithInfo(root, configKey);
   if (!found) throw new NicheError('not-a-cache', `${where} is missing`);
   const config = parseConfig(found.body.toString('utf8'), where);
   const changed = { ...config, publicKeys: [...change(config.publicKeys)] };

@@ -11,7 +11,7 @@ export interface LocalDatabase {
   /** @returns how many rows changed */
   run(sql: string, ...values: SQLInputValue[]): number;
   /** All of `work`, or nothing. */
-  together(work: () => void): void;
+  transaction(work: () => void): void;
   close(): void;
 }
 
@@ -92,7 +92,7 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
   return {
     all: (sql, ...values) => attempt(() => statement(sql).all(...values), []),
     run: (sql, ...values) => attempt(() => Number(statement(sql).run(...values).changes), 0),
-    together(work) {
+    transaction(work) {
       const hasBegun = attempt(() => {
         database.exec('BEGIN IMMEDIATE');
         return true;

@@ -5,17 +5,17 @@ import type { CacheConfig } from '../config.ts';
 import type { LocalDatabase } from './database.ts';
 
 /** Where readers of a cache get a path from. */
-export type Place = 'present' | 'upstream';
+export type KnownLocation = 'present' | 'upstream';
 
 /**
  * The paths that are known to be in the cache or in an upstream, with the very contents and references
  * that they have here. Only what was seen there is remembered, and not for long: a cache may lose it.
  */
 export interface KnownPaths {
-  find(info: PathInfo): Place | null;
-  note(infos: readonly PathInfo[], place: Place): void;
+  findPath(info: PathInfo): KnownLocation | null;
+  rememberPaths(infos: readonly PathInfo[], place: KnownLocation): void;
   /** Somebody says that readers do not have them. */
-  forget(paths: readonly string[]): void;
+  forgetPaths(paths: readonly string[]): void;
 }
 
 /** How long it is believed that a path is where it was seen, in milliseconds. */
@@ -24,29 +24,29 @@ const maxAgeMs = 24 * 60 * 60 * 1000;
 export function createKnownPaths(database: LocalDatabase, now = Date.now): KnownPaths {
   database.run('DELETE FROM known WHERE at < ?', now() - maxAgeMs);
   return {
-    find(info) {
+    findPath(info) {
       const [row] = database.all(
         'SELECT place FROM known WHERE digest = ? AND at >= ?',
-        digestOf(info),
+        pathDigest(info),
         now() - maxAgeMs,
       );
       const place = row?.['place'];
       return place === 'present' || place === 'upstream' ? place : null;
     },
-    note(infos, place) {
+    rememberPaths(infos, place) {
       if (infos.length === 0) return;
-      database.together(() => {
+      database.transaction(() => {
         for (const info of infos) {
           database.run(
             'INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)',
-            ...[digestOf(info), info.path, place, now()],
+            ...[pathDigest(info), info.path, place, now()],
           );
         }
       });
     },
-    forget(paths) {
+    forgetPaths(paths) {
       if (paths.length === 0) return;
-      database.together(() => {
+      database.transaction(() => {
         for (const path of paths) database.run('DELETE FROM known WHERE path = ?', path);
       });
     },
@@ -54,7 +54,7 @@ export function createKnownPaths(database: LocalDatabase, now = Date.now): Known
 }
 
 /** Of all by which two paths of one name can differ. */
-export function digestOf({ path, narHash, narSize, references }: PathInfo): string {
+export function pathDigest({ path, narHash, narSize, references }: PathInfo): string {
   const text = [path, narHash, narSize, ...[...references].sort()].join('\n');
   return createHash('sha256').update(text).digest('hex');
 }

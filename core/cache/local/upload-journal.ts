@@ -1,5 +1,5 @@
 import type { PathInfo } from '../../nix/path-info.ts';
-import { digestOf } from './known-paths.ts';
+import { pathDigest } from './known-paths.ts';
 import type { BatchId } from '../layout.ts';
 import type { LocalDatabase } from './database.ts';
 
@@ -13,20 +13,20 @@ export interface UnfinishedUpload {
 export interface JournalEntry {
   readonly batch: BatchId;
   /** Whether its manifest has been stored for certain. */
-  readonly isSure: boolean;
+  readonly isConfirmed: boolean;
 }
 
 /** What this machine has staged and not yet seen published, so that a run that was killed is gone on with. */
 export interface UploadJournal {
   /** The batch in which the path was staged; null when it was not, or long ago. */
-  staged(info: PathInfo): JournalEntry | null;
-  /** @param isSure false before the manifest is stored, true after */
-  noteStaged(id: BatchId, infos: readonly PathInfo[], isSure: boolean): void;
+  findStaged(info: PathInfo): JournalEntry | null;
+  /** @param isConfirmed false before the manifest is stored, true after */
+  recordStaged(id: BatchId, infos: readonly PathInfo[], isConfirmed: boolean): void;
   /** What became of it is known, or it is not believed any more. */
   forgetStaged(infos: readonly PathInfo[]): void;
   /** Takes over what a process that has ended left of the path's NAR. */
-  claim(info: PathInfo): UnfinishedUpload | null;
-  noteUnfinished(info: PathInfo, upload: UnfinishedUpload): void;
+  claimUnfinished(info: PathInfo): UnfinishedUpload | null;
+  recordUnfinished(info: PathInfo, upload: UnfinishedUpload): void;
   forgetUnfinished(info: PathInfo): void;
 }
 
@@ -50,32 +50,32 @@ export function createUploadJournal(
   database.run('DELETE FROM staged WHERE at < ?', now() - maxStagedMs);
   database.run('DELETE FROM unfinished WHERE at < ?', now() - maxUnfinishedMs);
   return {
-    staged(info) {
+    findStaged(info) {
       const sql = 'SELECT upload, batch, sure FROM staged WHERE digest = ?';
-      const [row] = database.all(sql, digestOf(info));
+      const [row] = database.all(sql, pathDigest(info));
       if (!row) return null;
       const batch = { upload: String(row['upload']), batch: Number(row['batch']) };
-      return { batch, isSure: row['sure'] === 1 };
+      return { batch, isConfirmed: row['sure'] === 1 };
     },
-    noteStaged({ upload, batch }, infos, isSure) {
-      database.together(() => {
+    recordStaged({ upload, batch }, infos, isConfirmed) {
+      database.transaction(() => {
         for (const info of infos) {
           database.run(
             'INSERT OR REPLACE INTO staged VALUES (?, ?, ?, ?, ?, ?)',
-            ...[digestOf(info), info.path, upload, batch, isSure ? 1 : 0, now()],
+            ...[pathDigest(info), info.path, upload, batch, isConfirmed ? 1 : 0, now()],
           );
         }
       });
     },
     forgetStaged(infos) {
       if (infos.length === 0) return;
-      database.together(() => {
+      database.transaction(() => {
         for (const info of infos)
-          database.run('DELETE FROM staged WHERE digest = ?', digestOf(info));
+          database.run('DELETE FROM staged WHERE digest = ?', pathDigest(info));
       });
     },
-    claim(info) {
-      const digest = digestOf(info);
+    claimUnfinished(info) {
+      const digest = pathDigest(info);
       const [row] = database.all(
         'SELECT upload, batch, token, owner FROM unfinished WHERE digest = ?',
         digest,
@@ -90,14 +90,14 @@ export function createUploadJournal(
       const id = { upload: String(row['upload']), batch: Number(row['batch']) };
       return { id, token: String(row['token']) };
     },
-    noteUnfinished(info, { id, token }) {
+    recordUnfinished(info, { id, token }) {
       database.run(
         'INSERT OR REPLACE INTO unfinished VALUES (?, ?, ?, ?, ?, ?)',
-        ...[digestOf(info), id.upload, id.batch, token, self, now()],
+        ...[pathDigest(info), id.upload, id.batch, token, self, now()],
       );
     },
     forgetUnfinished(info) {
-      database.run('DELETE FROM unfinished WHERE digest = ? AND owner = ?', digestOf(info), self);
+      database.run('DELETE FROM unfinished WHERE digest = ? AND owner = ?', pathDigest(info), self);
     },
   };
 }

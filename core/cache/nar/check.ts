@@ -8,7 +8,7 @@ import { createNarParser } from '../../nix/nar-parser.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { createReferenceScanner } from '../../nix/references.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import { createCaCheck } from './content-address.ts';
+import { createContentAddressCheck } from './content-address.ts';
 
 /** What one pass over a NAR proves, beyond that the claim about it is true. */
 export interface NarFacts {
@@ -23,9 +23,9 @@ export interface NarFacts {
  */
 export interface NarCheck {
   /** Passes `source` through. Throws at the first fault, at the latest after the last chunk. */
-  through(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
+  checkStream(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
   /** Takes a NAR that is whole. Throws like `through`. */
-  take(nar: Uint8Array): void;
+  checkWhole(nar: Uint8Array): void;
   /** What was found, once all has been taken. */
   facts(): NarFacts;
 }
@@ -42,7 +42,8 @@ export function createNarCheck(
   const hash = createHash('sha256');
   const scanner = createReferenceScanner({ storeDir, candidates: claim.references.map(storeHash) });
   const listing = createListingBuilder();
-  const ca = claim.ca === null ? null : createCaCheck({ ...claim, ca: claim.ca }, storeDir);
+  const ca =
+    claim.ca === null ? null : createContentAddressCheck({ ...claim, ca: claim.ca }, storeDir);
   const file = ca?.file;
   const parser = createNarParser(
     file
@@ -97,14 +98,14 @@ export function createNarCheck(
   }
 
   return {
-    async *through(source) {
+    async *checkStream(source) {
       for await (const chunk of source) {
         if (!write(chunk)) break;
         yield chunk;
       }
       verify();
     },
-    take(nar) {
+    checkWhole(nar) {
       write(nar);
       verify();
     },

@@ -12,7 +12,7 @@ import { computeCaPath, parseStorePath } from '../../nix/store-path.ts';
  * Recomputes what a claimed content address says: that the bytes hash to it, and that it yields this
  * store path with these references, which proves them.
  */
-export interface CaCheck {
+export interface ContentAddressCheck {
   /** Takes the NAR as it comes. */
   write(chunk: Uint8Array): void;
   /** What it has to hear of the file that is the NAR; null when it takes the NAR as it is. */
@@ -28,10 +28,10 @@ export interface CaCheck {
  * @param claim a path info whose `ca` is not null
  * @throws NicheError `unsupported-ca` for a kind of address that is not known
  */
-export function createCaCheck(
+export function createContentAddressCheck(
   claim: PathInfo & { readonly ca: string },
   storeDir: string,
-): CaCheck {
+): ContentAddressCheck {
   const address = parseContentAddress(claim.ca);
   const { name, hash: selfHash } = parseStorePath(claim.path, storeDir);
   const hasSelfReference = claim.references.includes(claim.path);

@@ -12,14 +12,14 @@ export interface FileFacts {
 }
 
 /** Counts and hashes the bytes of a stored file while they go by. */
-interface FileTally {
-  through(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
+interface FileHasher {
+  hashStream(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
   /** Of what went by, once. */
   facts(): FileFacts;
 }
 
-/** {@link createFileTally} of a file that is whole, by its SHA-256. */
-export function fileFacts(file: Uint8Array): FileFacts {
+/** {@link createFileHasher} of a file that is whole, by its SHA-256. */
+export function hashFile(file: Uint8Array): FileFacts {
   const digest = hash('sha256', file, 'buffer');
   return {
     fileHash: formatHash({ algorithm: 'sha256', digest }, 'base32'),
@@ -27,11 +27,11 @@ export function fileFacts(file: Uint8Array): FileFacts {
   };
 }
 
-export function createFileTally(algorithm: HashAlgorithm = 'sha256'): FileTally {
+export function createFileHasher(algorithm: HashAlgorithm = 'sha256'): FileHasher {
   const hasher = createHash(algorithm);
   let fileSize = 0;
   return {
-    async *through(source) {
+    async *hashStream(source) {
       for await (const chunk of source) {
         hasher.update(chunk);
         fileSize += chunk.length;

@@ -8,7 +8,7 @@ import type { Bucket } from '../../storage/bucket.ts';
 import { compressFrame, compressSmall, maxSmallBytes } from '../zstd/frames.ts';
 import { compressZstd, decompressZstd, frameBytes } from '../zstd/stream.ts';
 import type { CacheConfig, Compression } from '../config.ts';
-import { createFileTally, fileFacts } from './file-hash.ts';
+import { createFileHasher, hashFile } from './file-hash.ts';
 import type { FileFacts } from './file-hash.ts';
 import { cacheControlOf, contentTypeOf, narPrefix } from '../layout.ts';
 import { createNarCheck } from './check.ts';
@@ -39,9 +39,9 @@ export interface NarStore {
    *
    * @throws the rejections of {@link createNarCheck}, and what the bucket throws
    */
-  store(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<CheckedNar>;
+  storeNar(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<CheckedNar>;
   /** Checks a NAR that is stored, against the path's claim. */
-  read(claim: PathInfo, url: string): Promise<NarFacts>;
+  checkNar(claim: PathInfo, url: string): Promise<NarFacts>;
 }
 
 /** The ending of a NAR's key, by compression. */
@@ -97,10 +97,10 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     check: NarCheck,
   ): Promise<FileFacts | null> {
     const nar = await readWhole(source, claim.narSize);
-    check.take(nar);
+    check.checkWhole(nar);
     const stored = await encodeWhole(nar);
     const outcome = await writeObject(bucket, key, stored, { ifAbsent: true });
-    return outcome === 'exists' ? null : fileFacts(stored);
+    return outcome === 'exists' ? null : hashFile(stored);
   }
 
   async function encodeWhole(contents: Uint8Array): Promise<Uint8Array> {
@@ -117,13 +117,13 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     key: string,
     check: NarCheck,
   ): Promise<FileFacts | null> {
-    const file = createFileTally();
+    const file = createFileHasher();
     const sink = await bucket.upload(key, {
       contentType: contentTypeOf(key),
       cacheControl: cacheControlOf(key),
     });
     try {
-      for await (const chunk of file.through(encode(check.through(nar), claim))) {
+      for await (const chunk of file.hashStream(encode(check.checkStream(nar), claim))) {
         await sink.write(chunk);
       }
     } catch (error) {
@@ -137,13 +137,13 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   async function inspect(claim: PathInfo, key: string): Promise<CheckedNar | null> {
     const object = await bucket.get(key);
     if (!object) return null;
-    const file = createFileTally();
-    const stored = file.through(object.body);
+    const file = createFileHasher();
+    const stored = file.hashStream(object.body);
     const kind = key.endsWith(narSuffix.zstd) ? 'zstd' : 'none';
     const raw = kind === 'zstd' ? decompressZstd(stored) : stored;
     const check = createNarCheck(claim, checkOptions);
     try {
-      await drain(check.through(raw));
+      await drain(check.checkStream(raw));
     } catch (cause) {
       if (isNicheError(cause) && !isRejection(cause)) throw cause;
       throw new NicheError(
@@ -156,7 +156,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   }
 
   return {
-    async store(claim, open) {
+    async storeNar(claim, open) {
       const shared = keyOf(claim, !bucket.capabilities.conditionalComplete);
       // A large NAR that is there already is worth a request more to find out before compressing.
       const isThere = claim.narSize > frameBytes && (await bucket.head(shared)) !== null;
@@ -179,7 +179,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
         `could not store the NAR of ${claim.path} in ${bucket.url}: two random keys were the same`,
       );
     },
-    async read(claim, url) {
+    async checkNar(claim, url) {
       const present = await inspect(claim, url);
       if (present) return present;
       throw new NicheError(

@@ -8,7 +8,7 @@ import type { CacheConfig } from '../config.ts';
 import { listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
-import { findNarInfo } from '../presence.ts';
+import { readNarInfo } from '../presence.ts';
 
 /** What of a path is not in its narinfo: its NAR listing and its build log. */
 export interface Attachments {
@@ -40,10 +40,10 @@ export function createAttachmentStore(options: {
   async function lackingListing(claim: PathInfo): Promise<NarListing | null> {
     const hash = storeHash(claim.path);
     if (!hasListings || (await bucket.head(listingKey(hash))) !== null) return null;
-    const here = await findNarInfo(bucket, hash, storeDir);
+    const here = await readNarInfo(bucket, hash, storeDir);
     if (!here) return null;
     try {
-      return (await nars.read(here, here.url)).listing;
+      return (await nars.checkNar(here, here.url)).listing;
     } catch (error) {
       // A damaged NAR is for `niche verify` to report; the narinfo stands nevertheless.
       if (isNicheError(error, 'storage-integrity')) return null;

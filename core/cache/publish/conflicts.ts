@@ -2,7 +2,7 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
 import type { Blocklist } from '../blocklist.ts';
-import { findNarInfo, isSame, isUnreadable } from '../presence.ts';
+import { readNarInfo, isSamePath, isUnreadableNarInfo } from '../presence.ts';
 import type { Presence } from '../presence.ts';
 import { blocked, conflict, unreadable } from './refusals.ts';
 import type { InFlightBatch } from './in-flight.ts';
@@ -40,18 +40,18 @@ export function createSettlement(options: {
   async function here(run: PublishContext, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
     if (run.blocked.has(hash)) throw blocked(claim);
-    const found = await findNarInfo(cache, hash, config.storeDir).catch((error: unknown) => {
-      throw isUnreadable(error) ? unreadable(claim, error) : error;
+    const found = await readNarInfo(cache, hash, config.storeDir).catch((error: unknown) => {
+      throw isUnreadableNarInfo(error) ? unreadable(claim, error) : error;
     });
     if (!found) return null;
-    if (!isSame(found, claim)) throw conflict('conflict', claim, found, 'this cache');
-    run.presence.note(claim.path);
+    if (!isSamePath(found, claim)) throw conflict('conflict', claim, found, 'this cache');
+    run.presence.markPresent(claim.path);
     return 'exists';
   }
 
   async function upstream(claim: PathInfo): Promise<void> {
-    const there = await upstreams.find(storeHash(claim.path));
-    if (there && !isSame(there, claim))
+    const there = await upstreams.findNarInfo(storeHash(claim.path));
+    if (there && !isSamePath(there, claim))
       throw conflict('upstream-conflict', claim, there, 'an upstream');
   }
 

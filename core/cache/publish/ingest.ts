@@ -72,7 +72,7 @@ export function createExamination(
     await settlement.upstream(claim);
     let stored: CheckedNar;
     try {
-      stored = await nars.store(claim, openNar);
+      stored = await nars.storeNar(claim, openNar);
     } catch (error) {
       // What is here already decides before what is wrong with the NAR.
       const settled = isRejection(error) ? await settlement.here(run, claim) : null;
@@ -88,11 +88,11 @@ export function createExamination(
     notary.assertSignable(claim);
     const stored = isSettledLater(claim, run)
       ? await storeThenSettle(run, staged)
-      : ((await settlement.settle(run, claim)) ?? (await nars.store(claim, openNar)));
+      : ((await settlement.settle(run, claim)) ?? (await nars.storeNar(claim, openNar)));
     if (stored === 'exists') return { status: stored };
     const { listing, unclaimed, url, compression, fileHash, fileSize } = stored;
     const nar = { url, compression, fileHash, fileSize };
-    const info = { ...claim, signatures: upstreams.verified(claim) };
+    const info = { ...claim, signatures: upstreams.verifiedSignatures(claim) };
     const attachments = attachmentStore.of(listing, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   };

@@ -2,7 +2,7 @@ import { toError } from '../../errors.ts';
 import type { Origin } from '../audit.ts';
 import { parseManifestKey, stagingPrefix } from '../layout.ts';
 import type { PublisherLease } from './lease.ts';
-import type { BatchId, Waiting } from '../layout.ts';
+import type { BatchId, WaitingMarker } from '../layout.ts';
 import { createPublisher } from './publisher.ts';
 import type { PublishCall, PublishResult, Publisher, PublisherOptions } from './publisher.ts';
 import { sweep } from './sweep.ts';
@@ -76,7 +76,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     },
   });
 
-  async function resume(waiting: Waiting): Promise<void> {
+  async function resume(waiting: WaitingMarker): Promise<void> {
     options.lease?.assertHeld();
     const published = await publisher.resumePath(waiting);
     if (published) onPublished(published);

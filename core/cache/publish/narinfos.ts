@@ -80,7 +80,7 @@ export function createNarInfoPublisher(
     const inBatch = new Set(candidates.map(({ info }) => info.path));
     const elsewhere = new Set(candidates.flatMap(({ info }) => info.references));
     const missing = new Set(
-      await run.presence.missing([...elsewhere].filter((path) => !inBatch.has(path))),
+      await run.presence.findMissing([...elsewhere].filter((path) => !inBatch.has(path))),
     );
     const ready = new Set<string>();
     const isReady = ({ info: { path, references } }: Candidate): boolean =>
@@ -113,7 +113,7 @@ export function createNarInfoPublisher(
     });
     const outcomes = await bucket.createInOrder(objects);
     const created = paths.filter((_, index) => outcomes[index] === 'created');
-    for (const path of created) run.presence.note(path);
+    for (const path of created) run.presence.markPresent(path);
     return new Set(created);
   }
 
@@ -130,7 +130,7 @@ export function createNarInfoPublisher(
       if (narInfo === undefined) throw blocked(candidate.info);
       const key = narInfoKey(storeHash(path));
       if ((await createObject(bucket, key, narInfo)) === 'created') {
-        run.presence.note(path);
+        run.presence.markPresent(path);
         return 'published';
       }
       // Whoever won the race may have published something else.

@@ -13,7 +13,7 @@ import {
   waitingKey,
   waitingPrefix,
 } from '../layout.ts';
-import type { Waiting } from '../layout.ts';
+import type { WaitingMarker } from '../layout.ts';
 import type { StoredNar } from '../nar/store.ts';
 import { readObject, readText, writeObject } from '../objects.ts';
 
@@ -45,16 +45,16 @@ export interface PendingPaths {
     since: string,
   ): Promise<void>;
   /** Notes that a remembered candidate waits for another reference. */
-  markWaiting(waiting: Waiting): Promise<void>;
+  markWaiting(waiting: WaitingMarker): Promise<void>;
   readRecord(storeHash: string, upload: string): Promise<PendingRecord | null>;
   readAttachments(storeHash: string, upload: string): Promise<Attachments>;
   /** Forgets the record once its path is final. */
   deleteRecord(storeHash: string, upload: string): Promise<void>;
-  unmarkWaiting(waiting: Waiting): Promise<void>;
+  unmarkWaiting(waiting: WaitingMarker): Promise<void>;
   /** Every marker. */
-  listWaiting(): AsyncIterable<Waiting>;
+  listWaiting(): AsyncIterable<WaitingMarker>;
   /** Who waits for one of these references, in one LIST as long as not very many wait for anything. */
-  findWaiting(references: readonly string[]): Promise<Waiting[]>;
+  findWaiting(references: readonly string[]): Promise<WaitingMarker[]>;
 }
 
 /** As many as one LIST may bring: beyond, it is cheaper to ask for each reference. */
@@ -62,11 +62,11 @@ const maxMarkersListed = 1000;
 const listsAtOnce = 16;
 
 export function createPendingPaths(bucket: Bucket): PendingPaths {
-  async function mark(waiting: Waiting): Promise<void> {
+  async function mark(waiting: WaitingMarker): Promise<void> {
     await writeObject(bucket, waitingKey(waiting), '');
   }
 
-  async function* markers(prefix: string): AsyncIterable<Waiting> {
+  async function* markers(prefix: string): AsyncIterable<WaitingMarker> {
     for await (const { key } of bucket.list(prefix)) {
       const waiting = parseWaitingKey(key);
       if (waiting) yield waiting;
@@ -106,7 +106,7 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
     async findWaiting(references) {
       if (references.length > 1) {
         const wanted = new Set(references);
-        const found: Waiting[] = [];
+        const found: WaitingMarker[] = [];
         let seen = 0;
         for await (const waiting of markers(waitingPrefix)) {
           if (wanted.has(waiting.reference)) found.push(waiting);
@@ -115,7 +115,7 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
         }
         if (seen < maxMarkersListed) return found;
       }
-      const found: Waiting[] = [];
+      const found: WaitingMarker[] = [];
       await mapConcurrent(references, listsAtOnce, async (reference) => {
         for await (const waiting of markers(waitingForPrefix(reference))) found.push(waiting);
       });

@@ -5,7 +5,7 @@ import { createAttachmentStore } from './attachments.ts';
 import type { Attachments } from './attachments.ts';
 import { createExamination } from './ingest.ts';
 import type { Examined, ExaminationOptions, StagedPath } from './ingest.ts';
-import type { Waiting } from '../layout.ts';
+import type { WaitingMarker } from '../layout.ts';
 import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
 import { createNarInfoPublisher, nothingAuthorized } from './narinfos.ts';
 import type { Authorized } from './narinfos.ts';
@@ -18,7 +18,7 @@ import type { PublishContext } from './conflicts.ts';
 export interface PathPublisherOptions extends ExaminationOptions {
   readonly pending: PendingPaths;
   /** Tells whoever resumes paths that the reference of a waiting one is published. */
-  readonly wake: (waiting: Waiting) => Promise<void>;
+  readonly wake: (waiting: WaitingMarker) => Promise<void>;
   readonly now: () => Date;
 }
 
@@ -99,7 +99,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       // A resumed candidate has not been settled in this run; a fresh one just was.
       let settled = reference === null ? null : await settlement.settle(run, info);
       while (settled === null) {
-        const missing = await run.presence.missing(references);
+        const missing = await run.presence.findMissing(references);
         const first = missing[0];
         if (first === undefined) return 'absent';
         const next = storeHash(first);

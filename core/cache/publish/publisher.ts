@@ -16,7 +16,7 @@ import { openBlocklist } from '../blocklist.ts';
 import type { CacheConfig } from '../config.ts';
 import type { StagedPath } from './ingest.ts';
 import { manifestKey, stagedNarsKey } from '../layout.ts';
-import type { BatchId, Waiting } from '../layout.ts';
+import type { BatchId, WaitingMarker } from '../layout.ts';
 import { listStatuses } from '../receipts/listed-receipts.ts';
 import { readManifest } from '../manifest.ts';
 import type { Manifest } from '../manifest.ts';
@@ -24,7 +24,7 @@ import { createNarStore } from '../nar/store.ts';
 import { createNarInfoSigner } from './sign-narinfo.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
-import { createPresence, createSeenPaths } from '../presence.ts';
+import { createPresence, createRecentPaths } from '../presence.ts';
 import { createPathPublisher } from './publish-paths.ts';
 import type { Concluded } from './publish-paths.ts';
 import { rejectedOutcome, writeReceipt } from '../receipts/receipts.ts';
@@ -45,7 +45,7 @@ export interface PublisherOptions {
   readonly signers: readonly Signer[];
   readonly upstreams: Upstreams;
   /** Hands on a path whose reference has been published, for {@link Publisher.resumePath}. */
-  readonly wake: (waiting: Waiting) => Promise<void>;
+  readonly wake: (waiting: WaitingMarker) => Promise<void>;
   /** The release, for the audit. */
   readonly version: string;
   /** The longest that one call of `publish` may take, in milliseconds. @default 15 minutes */
@@ -81,9 +81,9 @@ export interface Publisher {
    */
   publishBatch(id: BatchId, call?: PublishCall): Promise<PublishResult[]>;
   /** Goes on with a path whose reference has come; null when it no longer waits. */
-  resumePath(waiting: Waiting): Promise<PublishResult | null>;
+  resumePath(waiting: WaitingMarker): Promise<PublishResult | null>;
   /** Gives up on a path that has waited too long. */
-  expirePath(waiting: Waiting): Promise<PublishResult | null>;
+  expirePath(waiting: WaitingMarker): Promise<PublishResult | null>;
   readonly pending: PendingPaths;
   readonly timeLimitMs: number;
 }
@@ -105,7 +105,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const { bytesPerSecond = Infinity } = options;
   const { storeDir } = config;
   const pending = createPendingPaths(options.private);
-  const seen = createSeenPaths(now);
+  const seen = createRecentPaths(now);
   const inFlight = createInFlightBatches();
   const crashGuard = createCrashGuard(options.private, {
     timeLimitMs,
@@ -286,7 +286,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
       if (!record) return null;
       const { references, path } = record.info;
       const { presence } = await begin();
-      const missing = await presence.missing(references.filter((reference) => reference !== path));
+      const missing = await presence.findMissing(
+        references.filter((reference) => reference !== path),
+      );
       const published = await report(waiting.upload, record.info, {
         status: 'rejected',
         code: 'missing-references',

@@ -1,7 +1,7 @@
 import { mapConcurrent } from '../../util/concurrency.ts';
 import { NicheError } from '../../errors.ts';
 import { fingerprint } from '../../nix/fingerprint.ts';
-import { parsePublicKey, verifyFingerprintLater } from '../../nix/keys.ts';
+import { parsePublicKey, verifyFingerprintAsync } from '../../nix/keys.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Signer } from '../../signing/signer.ts';
@@ -55,7 +55,7 @@ export function createNarInfoSigner({
     const audited: AuditedSigner[] = [];
     for (const signer of usable) {
       const { signature, requestId } = await signer.sign(text);
-      if (!(await verifyFingerprintLater(text, signature, publicKeys))) {
+      if (!(await verifyFingerprintAsync(text, signature, publicKeys))) {
         throw new NicheError(
           'wrong-key',
           `the signature of the key ${signer.keyName} does not verify: expected one of the cache's public keys ${config.publicKeys.join(' ')}, got a signature for ${signer.publicKey}`,

@@ -9,7 +9,7 @@ import {
   receiptsPrefix,
   stagingPrefix,
 } from '../layout.ts';
-import type { BatchId, Waiting } from '../layout.ts';
+import type { BatchId, WaitingMarker } from '../layout.ts';
 import type { PublishResult, Publisher } from './publisher.ts';
 
 const hourMs = 60 * 60 * 1000;
@@ -105,11 +105,11 @@ async function sweepPending(
   attempt: TryTask,
   hasExpired: (object: ObjectInfo) => boolean,
 ): Promise<PublishResult[]> {
-  const markers = new Map<string, Waiting>();
+  const markers = new Map<string, WaitingMarker>();
   for await (const waiting of publisher.pending.listWaiting()) {
     markers.set(`${waiting.storeHash}/${waiting.upload}`, waiting);
   }
-  const waitingFor: { waiting: Waiting; expired: boolean }[] = [];
+  const waitingFor: { waiting: WaitingMarker; expired: boolean }[] = [];
   for await (const object of bucket.list(pendingPrefix)) {
     const pending = parsePendingKey(object.key);
     if (!pending) continue;

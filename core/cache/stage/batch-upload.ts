@@ -48,7 +48,7 @@ export function createBatchUploader(options: BatchUploadOptions): (batch: Batch)
     if (uploaded.length === 0) return;
     if (large) await logs.uploadLogs(id.upload, uploaded);
     const infos = uploaded.map(({ info }) => info);
-    journal?.noteStaged(id, infos, false);
+    journal?.recordStaged(id, infos, false);
     const manifest = formatManifest({ encoding: 'none', paths: infos });
     // A publisher that started with this batch would find references missing, and would have to park
     // and resume each path, at several requests a path. Waiting here costs none.
@@ -56,7 +56,7 @@ export function createBatchUploader(options: BatchUploadOptions): (batch: Batch)
     await removeIfFull(id, uploaded, () =>
       writeObject(bucket, manifestKey(id), manifest, { ifAbsent: true }),
     );
-    journal?.noteStaged(id, infos, true);
+    journal?.recordStaged(id, infos, true);
     if (large) journal?.forgetUnfinished(large.info);
     options.onStaged(id, infos);
   }

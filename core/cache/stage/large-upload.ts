@@ -46,7 +46,7 @@ export async function uploadLargeNar(
   let isRecorded = false;
   const recordProgress = (): void => {
     if (isRecorded || upload.token === undefined) return;
-    journal?.noteUnfinished(path.info, { id: opened.id, token: upload.token });
+    journal?.recordUnfinished(path.info, { id: opened.id, token: upload.token });
     isRecorded = true;
   };
   const discard = async (): Promise<void> => {
@@ -81,7 +81,7 @@ async function resumeOrOpenUpload(
   info: PathInfo,
   { bucket, journal, signal }: LargeUploadOptions,
 ): Promise<OpenUpload> {
-  const unfinished = bucket.resumeUpload ? (journal?.claim(info) ?? null) : null;
+  const unfinished = bucket.resumeUpload ? (journal?.claimUnfinished(info) ?? null) : null;
   if (unfinished) {
     const key = stagedNarsKey(unfinished.id, 'none');
     const resumed = await bucket.resumeUpload?.(key, unfinished.token, { signal });

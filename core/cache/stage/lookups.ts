@@ -7,7 +7,7 @@ import { deniedAsMissing } from '../denied-as-missing.ts';
 import type { KnownPaths } from '../local/known-paths.ts';
 import { narInfoKey, parseNarInfoKey } from '../layout.ts';
 import type { OpenCache } from '../open.ts';
-import { findReadable, isSame } from '../presence.ts';
+import { readNarInfoOrNull, isSamePath } from '../presence.ts';
 
 /**
  * Where readers of the cache get a path from, `conflict` when the cache has it with other contents or
@@ -33,7 +33,7 @@ export interface Lookups {
    *
    * @throws what storage and upstreams throw
    */
-  find(infos: readonly PathInfo[]): Promise<LookupResult[]>;
+  findPaths(infos: readonly PathInfo[]): Promise<LookupResult[]>;
   counts(): LookupCounts;
 }
 
@@ -51,17 +51,17 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   function findHere(hash: string): Promise<NarInfo | null> {
     counts.lookups += 1;
     // Of one that is damaged the publisher says so.
-    return findReadable(reader, hash, config.storeDir);
+    return readNarInfoOrNull(reader, hash, config.storeDir);
   }
 
   async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<LookupResult> {
     const hash = storeHash(info.path);
     const here = isAbsentHere ? null : await findHere(hash);
-    if (here) return isSame(here, info) ? 'present' : 'conflict';
+    if (here) return isSamePath(here, info) ? 'present' : 'conflict';
     if (config.upstreams.length === 0) return null;
     counts.upstream += 1;
-    const there = await upstreams.find(hash);
-    return there && isSame(there, info) ? 'upstream' : null;
+    const there = await upstreams.findNarInfo(hash);
+    return there && isSamePath(there, info) ? 'upstream' : null;
   }
 
   /**
@@ -97,12 +97,12 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
 
   function findKnown(info: PathInfo): LookupResult {
     // A signature of an upstream's key says that the upstream has it.
-    return upstreams.verified(info).length > 0 ? 'upstream' : known.find(info);
+    return upstreams.verifiedSignatures(info).length > 0 ? 'upstream' : known.findPath(info);
   }
 
   return {
     counts: () => ({ ...counts }),
-    async find(infos) {
+    async findPaths(infos) {
       const places: LookupResult[] = infos.map(findKnown);
       const unknown = infos.filter((_, at) => places[at] === null);
       counts.known += infos.length - unknown.length;
@@ -111,7 +111,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
         lookUp(info, absent.has(storeHash(info.path))),
       );
       for (const place of ['present', 'upstream'] as const) {
-        known.note(
+        known.rememberPaths(
           unknown.filter((_, at) => found[at] === place),
           place,
         );

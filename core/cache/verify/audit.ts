@@ -10,9 +10,9 @@ import { readText } from '../objects.ts';
 /** What the audit must say. */
 export interface AuditTrail {
   /** Expects a record of this signature, which verifies over `path`. */
-  expect(path: string, signature: string): void;
+  expectRecord(path: string, signature: string): void;
   /** Looks for the records of everything expected so far; throws what storage throws. */
-  verify(bucket: Bucket, onFinding: (finding: Finding) => void): Promise<void>;
+  verifyRecords(bucket: Bucket, onFinding: (finding: Finding) => void): Promise<void>;
 }
 
 const recordsAtOnce = 16;
@@ -34,10 +34,10 @@ export function createAuditTrail(): AuditTrail {
   }
 
   return {
-    expect(path, signature) {
+    expectRecord(path, signature) {
       expected.set(signature, path);
     },
-    async verify(bucket, onFinding) {
+    async verifyRecords(bucket, onFinding) {
       await eachConcurrent(untilNone(bucket), recordsAtOnce, async (key) => {
         const text = await readText(bucket, key);
         try {

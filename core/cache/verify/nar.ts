@@ -7,7 +7,7 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
 import { isKey } from '../../storage/keys.ts';
 import { decompressZstd } from '../zstd/stream.ts';
-import { createFileTally } from '../nar/file-hash.ts';
+import { createFileHasher } from '../nar/file-hash.ts';
 import type { Finding, FindingCode } from './finding.ts';
 import { listingKey } from '../layout.ts';
 import { createNarCheck } from '../nar/check.ts';
@@ -41,8 +41,8 @@ export async function verifyNar(
     return;
   }
   const expected = info.fileHash === null ? null : parseHash(info.fileHash);
-  const tally = createFileTally(expected?.algorithm);
-  const file = keptOpen(tally.through(upTo(object.body, maxFileBytes(info))));
+  const tally = createFileHasher(expected?.algorithm);
+  const file = keptOpen(tally.hashStream(upTo(object.body, maxFileBytes(info))));
   let listing: NarListing | null = null;
   try {
     listing = await verifyContents(file, info, storeDir, report);
@@ -80,7 +80,7 @@ async function verifyContents(
     return null;
   }
   const check = createNarCheck(info, { storeDir, unclaimed: 'warn' });
-  await drain(check.through(info.compression === 'zstd' ? decompressZstd(file) : file));
+  await drain(check.checkStream(info.compression === 'zstd' ? decompressZstd(file) : file));
   return check.facts().listing;
 }
 

@@ -4,15 +4,15 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
 import type { Finding } from './finding.ts';
 import { narInfoKey } from '../layout.ts';
-import { findNarInfo, isUnreadable } from '../presence.ts';
-import { judgeSignatures } from './signatures.ts';
+import { readNarInfo, isUnreadableNarInfo } from '../presence.ts';
+import { checkSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
 import { verifyNar } from './nar.ts';
 import type { Report } from './nar.ts';
-import type { References } from './references.ts';
+import type { ReferenceLocator } from './references.ts';
 
 /** A narinfo to verify. */
-export interface Subject {
+export interface VerifySubject {
   readonly hash: string;
   /** The full store path that it must be of; null when only the hash is known. */
   readonly path: string | null;
@@ -36,20 +36,20 @@ interface PathVerifierOptions {
   readonly storeDir: string;
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
-  readonly references: References;
+  readonly references: ReferenceLocator;
   /** Store hashes that an administrator has withdrawn. */
   readonly blocked: ReadonlySet<string>;
   readonly onFinding: (finding: Finding) => void;
 }
 
 /** Verifies one path; null when it has no narinfo that can be read. Throws only what is a bug. */
-type PathVerifier = (subject: Subject) => Promise<VerifiedPath | null>;
+type PathVerifier = (subject: VerifySubject) => Promise<VerifiedPath | null>;
 
 export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
   const { reader, storeDir, references, blocked } = options;
 
   function verifySignatures(info: NarInfo, report: Report): string[] {
-    const judged = judgeSignatures(info, options);
+    const judged = checkSignatures(info, options);
     const good = judged.filter(({ verdict }) => verdict === 'cache');
     if (good.length === 0) {
       const names = judged.map(({ keyName }) => keyName || 'a malformed one').join(', ');
@@ -76,7 +76,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
     for (const reference of info.references) {
       if (reference === info.path) continue;
       await attempt(report, async () => {
-        const found = await references.locate(reference);
+        const found = await references.locateReference(reference);
         if (found.at === 'here') here.push(reference);
         if (found.at !== null) return;
         const message = `it refers to ${reference}, which no reader finds: ${found.why}, and in no upstream`;
@@ -86,14 +86,14 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
     return here;
   }
 
-  async function read(subject: Subject, report: Report): Promise<NarInfo | null> {
+  async function read(subject: VerifySubject, report: Report): Promise<NarInfo | null> {
     const { hash, path, listed } = subject;
     try {
-      const info = await findNarInfo(reader, hash, storeDir);
+      const info = await readNarInfo(reader, hash, storeDir);
       if (!info && !listed) report('wrong', 'missing-narinfo', `${narInfoKey(hash)} is missing`);
       return info;
     } catch (error) {
-      if (!isUnreadable(error)) throw error;
+      if (!isUnreadableNarInfo(error)) throw error;
       const where = path === null ? '' : `${narInfoKey(hash)}: `;
       report('wrong', 'malformed-narinfo', `${where}${messageOf(error)}`);
       return null;

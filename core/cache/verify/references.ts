@@ -2,8 +2,8 @@ import { isNicheError, messageOf } from '../../errors.ts';
 import type { NicheError } from '../../errors.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import { findNarInfo, isUnreadable } from '../presence.ts';
-import { judgeSignatures } from './signatures.ts';
+import { readNarInfo, isUnreadableNarInfo } from '../presence.ts';
+import { checkSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 /** Where readers find a reference; `why` says why they do not. */
@@ -11,9 +11,9 @@ export type ReferenceLocation =
   { readonly at: 'here' | 'upstream' } | { readonly at: null; readonly why: string };
 
 /** Answers, once for each path, where readers of the cache find it. */
-export interface References {
+export interface ReferenceLocator {
   /** @throws NicheError when that cannot be said: what storage throws, `upstream-unavailable` */
-  locate(path: string): Promise<ReferenceLocation>;
+  locateReference(path: string): Promise<ReferenceLocation>;
 }
 
 interface ReferencesOptions {
@@ -28,7 +28,7 @@ interface ReferencesOptions {
 /** After so many failures in a row the upstreams are not asked again: each may take a minute. */
 const maxUpstreamFailures = 3;
 
-export function createReferences(options: ReferencesOptions): References {
+export function createReferenceLocator(options: ReferencesOptions): ReferenceLocator {
   const { reader, upstreams, storeDir, blocked } = options;
   const known = new Map<string, Promise<ReferenceLocation>>();
   let failuresInRow = 0;
@@ -37,7 +37,7 @@ export function createReferences(options: ReferencesOptions): References {
   async function isUpstream(path: string): Promise<boolean> {
     if (lastFailure && failuresInRow >= maxUpstreamFailures) throw lastFailure;
     try {
-      const info = await upstreams.find(storeHash(path));
+      const info = await upstreams.findNarInfo(storeHash(path));
       failuresInRow = 0;
       return info?.path === path;
     } catch (error) {
@@ -54,13 +54,13 @@ export function createReferences(options: ReferencesOptions): References {
     const hash = storeHash(path);
     if (blocked.has(hash)) return 'it is blocked here';
     try {
-      const info = await findNarInfo(reader, hash, storeDir);
+      const info = await readNarInfo(reader, hash, storeDir);
       if (!info) return 'it is not here';
       if (info.path !== path) return `here is ${info.path} in its stead`;
-      const verifies = judgeSignatures(info, options).some(({ verdict }) => verdict === 'cache');
+      const verifies = checkSignatures(info, options).some(({ verdict }) => verdict === 'cache');
       return verifies ? null : 'its narinfo here has no signature that verifies';
     } catch (error) {
-      if (!isUnreadable(error)) throw error;
+      if (!isUnreadableNarInfo(error)) throw error;
       return `its narinfo here cannot be read (${messageOf(error)})`;
     }
   }
@@ -72,7 +72,7 @@ export function createReferences(options: ReferencesOptions): References {
   }
 
   return {
-    locate(path) {
+    locateReference(path) {
       const asked = known.get(path) ?? find(path);
       known.set(path, asked);
       return asked;

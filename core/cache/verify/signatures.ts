@@ -9,7 +9,7 @@ import type { Upstreams } from '../upstreams.ts';
  */
 export type SignatureVerdict = 'cache' | 'upstream' | 'bad' | 'unknown';
 
-export interface JudgedSignature {
+export interface CheckedSignature {
   /** `<key name>:<base64>`, or whatever came in its stead. */
   readonly signature: string;
   /** Empty for what is no signature. */
@@ -18,19 +18,19 @@ export interface JudgedSignature {
 }
 
 /** Says of each signature of a path who made it. */
-export function judgeSignatures(
+export function checkSignatures(
   info: PathInfo,
   options: {
     /** The cache's, each `<key name>:<base64>`. */
     readonly publicKeys: readonly string[];
-    readonly upstreams: Pick<Upstreams, 'verified'>;
+    readonly upstreams: Pick<Upstreams, 'verifiedSignatures'>;
     readonly storeDir: string;
   },
-): JudgedSignature[] {
+): CheckedSignature[] {
   const keys = options.publicKeys.map(parsePublicKey);
   const names = new Set(keys.map(({ name }) => name));
   const text = fingerprint(info, options.storeDir);
-  const byUpstream = new Set(options.upstreams.verified(info));
+  const byUpstream = new Set(options.upstreams.verifiedSignatures(info));
   const verdictOf = (signature: string, keyName: string): SignatureVerdict => {
     if (verifyFingerprint(text, signature, keys)) return 'cache';
     if (byUpstream.has(signature)) return 'upstream';

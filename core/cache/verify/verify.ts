@@ -12,8 +12,8 @@ import type { Upstreams } from '../upstreams.ts';
 import { createAuditTrail } from './audit.ts';
 import type { AuditTrail } from './audit.ts';
 import { createPathVerifier } from './path.ts';
-import type { Subject } from './path.ts';
-import { createReferences } from './references.ts';
+import type { VerifySubject } from './path.ts';
+import { createReferenceLocator } from './references.ts';
 
 export interface VerifyOptions {
   /** The public root. */
@@ -24,7 +24,7 @@ export interface VerifyOptions {
   /** What narinfos must verify under, each `<key name>:<base64>`. */
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
-  readonly selection: Selection;
+  readonly selection: VerifySelection;
   /** Paths read at once. @default 8 */
   readonly pathsAtOnce?: number;
   readonly onFinding: (finding: Finding) => void;
@@ -33,9 +33,9 @@ export interface VerifyOptions {
 }
 
 /** Every narinfo that `all` lists, or the named ones, or also all that they refer to. */
-export type Selection =
+export type VerifySelection =
   | { readonly all: Pick<Bucket, 'list'> }
-  | { readonly paths: readonly Pick<Subject, 'hash' | 'path'>[]; readonly closure: boolean };
+  | { readonly paths: readonly Pick<VerifySubject, 'hash' | 'path'>[]; readonly closure: boolean };
 
 export interface VerifyProgress {
   /** Paths that were verified, whatever was found. */
@@ -63,13 +63,13 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   const blocked = options.private && (await blockedUnlessDenied(options.private));
   const privateRoot = blocked ? options.private : null;
   const shared = { ...options, blocked: blocked ?? new Set<string>() };
-  const verifyPath = createPathVerifier({ ...shared, references: createReferences(shared) });
+  const verifyPath = createPathVerifier({ ...shared, references: createReferenceLocator(shared) });
   const trail = createAuditTrail();
   let paths = 0;
   let narBytes = 0;
 
   /** Verifies the subjects; returns the references that are here. */
-  async function verifyAll(subjects: AsyncIterable<Subject>): Promise<Set<string>> {
+  async function verifyAll(subjects: AsyncIterable<VerifySubject>): Promise<Set<string>> {
     const references = new Set<string>();
     const keepsReferences = 'closure' in selection && selection.closure;
     await eachConcurrent(subjects, options.pathsAtOnce ?? defaultPathsAtOnce, async (subject) => {
@@ -77,7 +77,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
       paths += 1;
       narBytes += verified?.narSize ?? 0;
       for (const signature of verified?.signatures ?? []) {
-        trail.expect(verified?.path ?? '', signature);
+        trail.expectRecord(verified?.path ?? '', signature);
       }
       if (keepsReferences) verified?.referencesHere.forEach((path) => references.add(path));
       options.onProgress?.({ paths, narBytes });
@@ -90,7 +90,10 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
     await verifyAll(listed(selection.all));
   } else {
     const seen = new Set(selection.paths.map(({ hash }) => hash));
-    let wave: readonly Subject[] = selection.paths.map((named) => ({ ...named, listed: false }));
+    let wave: readonly VerifySubject[] = selection.paths.map((named) => ({
+      ...named,
+      listed: false,
+    }));
     while (wave.length > 0) {
       const references = [...(await verifyAll(each(wave)))];
       wave = references
@@ -103,7 +106,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   return { paths, narBytes, audited };
 }
 
-async function* listed(bucket: Pick<Bucket, 'list'>): AsyncIterable<Subject> {
+async function* listed(bucket: Pick<Bucket, 'list'>): AsyncIterable<VerifySubject> {
   for await (const { key } of bucket.list('')) {
     const hash = parseNarInfoKey(key);
     if (hash !== null) yield { hash, path: null, listed: true };
@@ -132,7 +135,7 @@ async function verifyAudit(
   onFinding: (finding: Finding) => void,
 ): Promise<boolean> {
   try {
-    await trail.verify(bucket, onFinding);
+    await trail.verifyRecords(bucket, onFinding);
     return true;
   } catch (error) {
     if (!isNicheError(error, 'storage-denied', 'storage-unavailable')) throw error;

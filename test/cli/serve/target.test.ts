@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { isPublicKey } from '../../../core/cache/layout.ts';
+import { isPublicObject } from '../../../core/cache/layout.ts';
 import { parseTarget } from '../../../cli/serve/target.ts';
 
 const hash = '00bgd045z0d4icpbc2yyz4gx48ak44la';
@@ -71,7 +71,7 @@ describe('what a request asks for', () => {
     fc.assert(
       fc.property(targets, (target) => {
         const parsed = parseTarget(target);
-        assert.ok(parsed.kind !== 'object' || isPublicKey(parsed.key));
+        assert.ok(parsed.kind !== 'object' || isPublicObject(parsed.key));
       }),
     );
   });

@@ -4,7 +4,7 @@ import {
   batchReceiptKey,
   cacheControlOf,
   contentTypeOf,
-  isPublicKey,
+  isPublicObject,
   isUploadId,
   manifestKey,
   parseManifestKey,
@@ -86,7 +86,7 @@ describe('what everyone may read', () => {
       ...['nix-cache-info', 'niche.json', 'niche.private.json', `${hash}.narinfo`, `${hash}.ls`],
       ...['nar/0abc.nar.zst', 'nar/0abc-0011.nar', `log/${hash}-hello.drv`],
     ]) {
-      assert.ok(isPublicKey(key), key);
+      assert.ok(isPublicObject(key), key);
     }
     for (const key of [
       ...['niche.signing.json', `staging/${upload}/0.json`, `receipts/${upload}/x.json`, ''],
@@ -100,7 +100,7 @@ describe('what everyone may read', () => {
       ],
       ...['nar/a/b', 'log/a/b', `x/${hash}.narinfo`, 'niche.json\n', 'NICHE.json', '.niche.json'],
     ]) {
-      assert.equal(isPublicKey(key), false, key);
+      assert.equal(isPublicObject(key), false, key);
     }
   });
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { openCache } from '../../../core/cache/open.ts';
-import { secretTree } from '../../../core/cache/secret-documents.ts';
+import { toSecretTree } from '../../../core/cache/secret-documents.ts';
 import { ageIdentity, wrapForAge } from '../../../core/secrets/age.ts';
 import { encryptDocument } from '../../../core/secrets/document.ts';
 import { listKeys } from '../../support/assert/bytes.ts';
@@ -45,7 +45,7 @@ test('encrypted credentials go to the storage that they are encrypted with, what
   const { secretKey, recipient } = await makeAgeKey();
   const document = await encryptDocument(
     {
-      tree: secretTree({ version: 1, ...at(meant), credentials }),
+      tree: toSecretTree({ version: 1, ...at(meant), credentials }),
       recipients: [[{ kind: 'age', recipient }]],
       now: new Date(),
     },

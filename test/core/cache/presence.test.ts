@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createSeenPaths } from '../../../core/cache/presence.ts';
+import { createRecentPaths } from '../../../core/cache/presence.ts';
 
 describe('the paths that a publisher saw lately', () => {
   it('are forgotten after ten minutes, each by itself', () => {
     let time = 0;
-    const seen = createSeenPaths(() => new Date(time));
+    const seen = createRecentPaths(() => new Date(time));
     assert.equal(seen.has('one'), false);
     seen.add('one');
     time += 9 * 60_000;
@@ -16,7 +16,7 @@ describe('the paths that a publisher saw lately', () => {
   });
 
   it('are bounded, and the newest is among them', () => {
-    const seen = createSeenPaths(() => new Date(0));
+    const seen = createRecentPaths(() => new Date(0));
     const paths = Array.from({ length: 100_001 }, (_, index) => `path ${index}`);
     for (const path of paths) seen.add(path);
     assert.ok(paths.filter((path) => seen.has(path)).length <= 100_000);

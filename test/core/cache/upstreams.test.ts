@@ -135,8 +135,8 @@ describe('an upstream', () => {
       })),
       '/nix/store',
     );
-    assert.equal((await upstreams.find(storeHash(glibc.info.path)))?.path, glibc.info.path);
-    await assert.rejects(upstreams.find(storeHash(hello.info.path)), {
+    assert.equal((await upstreams.findNarInfo(storeHash(glibc.info.path)))?.path, glibc.info.path);
+    await assert.rejects(upstreams.findNarInfo(storeHash(hello.info.path)), {
       code: 'upstream-unavailable',
     });
   });
@@ -165,7 +165,7 @@ describe('an upstream', () => {
     const own = signFingerprint(fingerprint(glibc.info), key);
     const foreign = signFingerprint(fingerprint(glibc.info), testKey('other-1', 8));
     const signatures = [foreign, own, signFingerprint('else', key)];
-    assert.deepEqual(upstreams.verified({ ...glibc.info, signatures }), [own]);
+    assert.deepEqual(upstreams.verifiedSignatures({ ...glibc.info, signatures }), [own]);
     assert.deepEqual(requests, []);
 
     // Of the client's signatures, only that one gets into the narinfo.

@@ -12,7 +12,7 @@ import {
   parseSignature,
   signFingerprint,
   verifyFingerprint,
-  verifyFingerprintLater,
+  verifyFingerprintAsync,
 } from '../../../core/nix/keys.ts';
 import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
 import { keyNames, signatures } from '../../support/lab/nix-values.ts';
@@ -74,7 +74,7 @@ test('a key without a seed is random', () => {
   assert.notDeepEqual(generateSecretKey('a').key, generateSecretKey('a').key);
 });
 
-for (const verify of [verifyFingerprint, verifyFingerprintLater]) {
+for (const verify of [verifyFingerprint, verifyFingerprintAsync]) {
   test(`a signature is verified by the key of its name alone: ${verify.name}`, async () => {
     const other = generateSecretKey('cache.example.org-2', seed).publicKey;
     const stranger = generateSecretKey('cache.example.org-1').publicKey;

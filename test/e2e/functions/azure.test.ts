@@ -7,9 +7,9 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseConfig } from '../../../core/cache/config.ts';
 import { initCache } from '../../../core/cache/init.ts';
-import { manifestKey, narInfoKey, signingKey } from '../../../core/cache/layout.ts';
+import { manifestKey, narInfoKey, signingConfigKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
-import { secretTree } from '../../../core/cache/secret-documents.ts';
+import { toSecretTree } from '../../../core/cache/secret-documents.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { wrapForAzureKv } from '../../../core/secrets/azure-kv.ts';
@@ -114,7 +114,7 @@ describe('the bundled Azure functions', { skip: why, timeout: 300_000 }, () => {
     } as const;
     const text = await encryptDocument(
       {
-        tree: secretTree({ version: 1, secretKeys: [formatSecretKey(key)] }),
+        tree: toSecretTree({ version: 1, secretKeys: [formatSecretKey(key)] }),
         recipients: [[recipient]],
         now: new Date(),
       },
@@ -130,7 +130,7 @@ describe('the bundled Azure functions', { skip: why, timeout: 300_000 }, () => {
           ),
       },
     );
-    await privateRoot.put(signingKey, Buffer.from(text));
+    await privateRoot.put(signingConfigKey, Buffer.from(text));
   }
 
   /** What Event Grid puts into the queue once a blob is there. */

@@ -6,7 +6,7 @@ import type { LocalPath } from '../../../core/cache/stage/local-path.ts';
 import { createStager } from '../../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
-import type { OpenUpstream, Upstreams } from '../../../core/cache/upstreams.ts';
+import type { Upstream, Upstreams } from '../../../core/cache/upstreams.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import type { NarNode } from '../../../core/nix/nar-writer.ts';
 import { defaultStoreDir, storeHash } from '../../../core/nix/store-path.ts';
@@ -69,7 +69,7 @@ export async function makeBucketCache(
   bucket: Bucket,
   options: {
     readonly compression?: 'zstd' | 'none';
-    readonly upstreams?: readonly (OpenUpstream & { readonly url?: string })[];
+    readonly upstreams?: readonly (Upstream & { readonly url?: string })[];
     readonly now?: () => Date;
   } = {},
 ): Promise<BucketCache> {

@@ -54,7 +54,7 @@ export async function checkInvariants(options: InvariantOptions): Promise<Visibl
     checkSignatures(info, options.publicKeys, audited);
     for (const reference of info.references) {
       const hash = storeHash(reference);
-      const found = infos.get(`${hash}.narinfo`) ?? (await options.upstreams.find(hash));
+      const found = infos.get(`${hash}.narinfo`) ?? (await options.upstreams.findNarInfo(hash));
       if (found?.path !== reference) fail('I2', `${info.path} refers to ${reference}, not present`);
     }
   }

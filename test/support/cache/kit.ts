@@ -9,7 +9,7 @@ import {
   stagedLogKey,
   stagedNarsKey,
 } from '../../../core/cache/layout.ts';
-import type { BatchId, Waiting } from '../../../core/cache/layout.ts';
+import type { BatchId, WaitingMarker } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
 import type { StagingEncoding } from '../../../core/cache/manifest.ts';
 import { createPublisher } from '../../../core/cache/publish/publisher.ts';
@@ -79,7 +79,7 @@ export interface TestCache {
   readonly now: () => Date;
   advance(ms: number): void;
   /** Paths that a publisher woke and nobody has resumed yet. */
-  readonly wakes: Waiting[];
+  readonly wakes: WaitingMarker[];
   /** A publisher in a process of its own: `hooks` see all that it does to the buckets. */
   publisher(options?: TestPublisherOptions): Publisher;
   newUpload(): string;
@@ -136,7 +136,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     });
   const publicBucket = view(publicStore, 'public');
   const privateBucket = view(privateStore, 'private');
-  const wakes: Waiting[] = [];
+  const wakes: WaitingMarker[] = [];
 
   const publisher: TestCache['publisher'] = ({ hooks, ...others } = {}) =>
     createPublisher({

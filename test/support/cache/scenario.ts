@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { isNicheError, NicheError } from '../../../core/errors.ts';
 import { narInfoKey } from '../../../core/cache/layout.ts';
-import type { BatchId, Waiting } from '../../../core/cache/layout.ts';
+import type { BatchId, WaitingMarker } from '../../../core/cache/layout.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
@@ -139,9 +139,9 @@ export async function runProcess(
   cache: TestCache,
   events: readonly BatchId[],
   hooks: BucketHooks,
-  wakes: Waiting[] = [],
+  wakes: WaitingMarker[] = [],
 ): Promise<void> {
-  const wake = (waiting: Waiting) => {
+  const wake = (waiting: WaitingMarker) => {
     wakes.push(waiting);
     return Promise.resolve();
   };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { readAuditRecords } from '../../../../core/cache/audit.ts';
-import { dependents, resign } from '../../../../core/cache/keys/resign.ts';
+import { findDependents, resignNarInfos } from '../../../../core/cache/keys/resign.ts';
 import type { ResignOptions } from '../../../../core/cache/keys/resign.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../../core/nix/keys.ts';
 import { secretKeySigner } from '../../../../core/signing/secret-key.ts';
@@ -31,16 +31,16 @@ test('a narinfo that is damaged keeps no other from being signed, nor a key from
   const before = await writeNarInfos(bucket, old, count);
   const [damaged = ''] = before.keys();
   await bucket.put(damaged, Buffer.from('StorePath'));
-  const tally = await resign(options(bucket));
+  const tally = await resignNarInfos(options(bucket));
   assert.equal(tally.signed, count - 1);
   assert.deepEqual(tally.unverified, [damaged]);
-  assert.deepEqual(await dependents(options(bucket), formatPublicKey(old.publicKey)), []);
+  assert.deepEqual(await findDependents(options(bucket), formatPublicKey(old.publicKey)), []);
 });
 
 test('a narinfo that no key of the cache has signed is not signed either', async () => {
   const bucket = memoryBucket();
   const strange = await writeNarInfos(bucket, generateSecretKey('old-1'), 1);
-  assert.deepEqual((await resign(options(bucket))).unverified, [...strange.keys()]);
+  assert.deepEqual((await resignNarInfos(options(bucket))).unverified, [...strange.keys()]);
   assert.equal((await countResigned(bucket, strange, 'next-2')).untouched, 1);
 });
 
@@ -49,11 +49,13 @@ test('resign changes nothing with a signer that lies, once it is stopped, nor wh
   const before = await writeNarInfos(bucket, old, count);
   const signer = secretKeySigner(formatSecretKey(next));
   const liar = { ...signer, sign: () => signer.sign('something else') };
-  await assert.rejects(resign({ ...options(bucket), signers: [liar] }), { code: 'wrong-key' });
+  await assert.rejects(resignNarInfos({ ...options(bucket), signers: [liar] }), {
+    code: 'wrong-key',
+  });
   const signal = AbortSignal.abort();
-  await assert.rejects(resign({ ...options(bucket), signal }), { code: 'aborted' });
+  await assert.rejects(resignNarInfos({ ...options(bucket), signal }), { code: 'aborted' });
   const capabilities = { ...bucket.capabilities, conditionalReplace: false };
-  await assert.rejects(resign(options({ ...bucket, capabilities })), { code: 'usage' });
+  await assert.rejects(resignNarInfos(options({ ...bucket, capabilities })), { code: 'usage' });
   assert.equal((await countResigned(bucket, before, 'next-2')).untouched, count);
   assert.deepEqual(await listKeys(bucket, 'audit/'), []);
 });
@@ -66,7 +68,7 @@ test('resign that dies at any write and is run again has signed all, and touched
       const bucket = memoryBucket({ store });
       const before = await writeNarInfos(bucket, old, count);
       const crash = crashAtWrite(nth, moment, writing);
-      await assert.rejects(resign(options(memoryBucket({ store, ...crash }))), CrashError);
+      await assert.rejects(resignNarInfos(options(memoryBucket({ store, ...crash }))), CrashError);
       const midway = await countResigned(bucket, before, 'next-2');
       // Several are replaced at once: others may have got through as well.
       assert.ok(midway.resigned >= nth - (moment === 'before' ? 2 : 1));
@@ -74,7 +76,7 @@ test('resign that dies at any write and is run again has signed all, and touched
       assert.equal(midway.resigned + midway.untouched, count);
       assert.deepEqual(midway.spoilt, []);
 
-      const tally = await resign(options(bucket));
+      const tally = await resignNarInfos(options(bucket));
       assert.equal(tally.signed, midway.untouched);
       assert.equal(tally.complete, midway.resigned);
       assert.deepEqual(await countResigned(bucket, before, 'next-2'), {

@@ -20,19 +20,19 @@ describe('what is known of a cache', () => {
   test('outlives the process, and is of these very contents and references', async (t) => {
     const file = join(await temporaryFolder(t), 'deep/er/cache.sqlite');
     const first = await openLocalDatabase(file);
-    createKnownPaths(first).note([one], 'present');
-    createKnownPaths(first).note([two], 'upstream');
+    createKnownPaths(first).rememberPaths([one], 'present');
+    createKnownPaths(first).rememberPaths([two], 'upstream');
     first.close();
     const known = createKnownPaths(await openLocalDatabase(file));
-    assert.equal(known.find(one), 'present');
-    assert.equal(known.find(two), 'upstream');
+    assert.equal(known.findPath(one), 'present');
+    assert.equal(known.findPath(two), 'upstream');
     for (const changed of [
       { ...one, narHash: two.narHash },
       { ...one, narSize: one.narSize + 8 },
       { ...one, references: [two.path] },
       { ...one, path: two.path },
     ]) {
-      assert.equal(known.find(changed), null);
+      assert.equal(known.findPath(changed), null);
     }
     assert.equal((await stat(join(file, '..'))).mode & 0o777, 0o700);
   });
@@ -41,13 +41,13 @@ describe('what is known of a cache', () => {
     const database = await openLocalDatabase(null);
     let time = 0;
     const known = createKnownPaths(database, () => time);
-    known.note([one, two], 'present');
+    known.rememberPaths([one, two], 'present');
     time = 23 * hourMs;
-    assert.equal(known.find(one), 'present');
-    known.forget([two.path, '/nix/store/never-known']);
-    assert.equal(known.find(two), null);
+    assert.equal(known.findPath(one), 'present');
+    known.forgetPaths([two.path, '/nix/store/never-known']);
+    assert.equal(known.findPath(two), null);
     time = 25 * hourMs;
-    assert.equal(known.find(one), null);
+    assert.equal(known.findPath(one), null);
   });
 
   for (const [damage, inflict] of [
@@ -82,15 +82,15 @@ describe('what is known of a cache', () => {
     test(`a file that ${damage} is thrown away`, async (t) => {
       const file = join(await temporaryFolder(t), 'cache.sqlite');
       const first = await openLocalDatabase(file);
-      createKnownPaths(first).note([one], 'present');
+      createKnownPaths(first).rememberPaths([one], 'present');
       first.close();
       await inflict(file);
       const known = createKnownPaths(await openLocalDatabase(file));
-      assert.equal(known.find(one), null);
-      known.note([two], 'present');
-      assert.equal(known.find(two), 'present');
+      assert.equal(known.findPath(one), null);
+      known.rememberPaths([two], 'present');
+      assert.equal(known.findPath(two), 'present');
       const again = createKnownPaths(await openLocalDatabase(file));
-      assert.equal(again.find(two), 'present');
+      assert.equal(again.findPath(two), 'present');
     });
   }
 
@@ -100,8 +100,8 @@ describe('what is known of a cache', () => {
     await writeFile(file, '');
     await chmod(file, 0o400);
     const known = createKnownPaths(await openLocalDatabase(join(file, 'cache.sqlite')));
-    known.note([one], 'present');
-    assert.equal(known.find(one), 'present');
+    known.rememberPaths([one], 'present');
+    assert.equal(known.findPath(one), 'present');
   });
 
   test('many processes write at once, also into a file that none has made yet', async (t) => {
@@ -113,7 +113,7 @@ describe('what is known of a cache', () => {
       const known = createKnownPaths(await openLocalDatabase(process.argv[1]));
       for (let at = 0; at < 50; at += 1) {
         const path = '/nix/store/' + process.argv[2] + '-' + at;
-        known.note([{ path, narHash: 'h', narSize: 1, references: [] }], 'present');
+        known.rememberPaths([{ path, narHash: 'h', narSize: 1, references: [] }], 'present');
       }`;
     const writers = Array.from({ length: 4 }, (_, number) =>
       spawn(process.execPath, ['--input-type=module', '-e', script, file, String(number)], {

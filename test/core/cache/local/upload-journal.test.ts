@@ -107,8 +107,11 @@ describe('a large NAR that was begun', () => {
     assert.ok(stored && large.nar.equals(stored));
     assert.ok(store.objects.has(manifestKey(id)));
     assert.equal(store.uploads.size, 0);
-    assert.deepEqual(journalOf(database, 'third').staged(large.info), { batch: id, isSure: true });
-    assert.equal(journalOf(database, 'third', ['second']).claim(large.info), null);
+    assert.deepEqual(journalOf(database, 'third').findStaged(large.info), {
+      batch: id,
+      isConfirmed: true,
+    });
+    assert.equal(journalOf(database, 'third', ['second']).claimUnfinished(large.info), null);
   });
 
   test('is left to the process that writes it for as long as that runs', async () => {
@@ -137,7 +140,7 @@ describe('a large NAR that was begun', () => {
     const run = await stage(store, journalOf(database, 'first'), {}, local(wrong));
     assert.equal(run.failed.length, 1);
     assert.equal(store.uploads.size, 0);
-    assert.equal(journalOf(database, 'second', ['first']).claim(large.info), null);
+    assert.equal(journalOf(database, 'second', ['first']).claimUnfinished(large.info), null);
     const denied = (): Error => new NicheError('storage-denied', 'denied');
     await stage(store, journalOf(database, 'first'), failingAfter(3, denied));
     assert.equal(store.uploads.size, 0);
@@ -146,13 +149,13 @@ describe('a large NAR that was begun', () => {
   test('of two that would go on with it one does', async () => {
     const database = await openLocalDatabase(null);
     const id = { upload: newUploadId(), batch: 3 };
-    journalOf(database, 'first').noteUnfinished(large.info, { id, token: 'token' });
+    journalOf(database, 'first').recordUnfinished(large.info, { id, token: 'token' });
     const [second, third] = [
       journalOf(database, 'second', ['first']),
       journalOf(database, 'third', ['first']),
     ];
-    assert.deepEqual(second.claim(large.info), { id, token: 'token' });
-    assert.equal(third.claim(large.info), null);
+    assert.deepEqual(second.claimUnfinished(large.info), { id, token: 'token' });
+    assert.equal(third.claimUnfinished(large.info), null);
   });
 });
 
@@ -164,15 +167,15 @@ test('what was staged is known until it is settled, and no longer than it is kep
     createUploadJournal(database, { self: 'x', hasEnded: () => false, now: () => time });
   const id = { upload: newUploadId(), batch: 1 };
   const other = (await testPath('other')).info;
-  open().noteStaged(id, [large.info, other], false);
-  assert.deepEqual(open().staged(other), { batch: id, isSure: false });
-  open().noteStaged(id, [large.info, other], true);
-  assert.deepEqual(open().staged(large.info), { batch: id, isSure: true });
-  assert.equal(open().staged({ ...large.info, references: [other.path] }), null);
+  open().recordStaged(id, [large.info, other], false);
+  assert.deepEqual(open().findStaged(other), { batch: id, isConfirmed: false });
+  open().recordStaged(id, [large.info, other], true);
+  assert.deepEqual(open().findStaged(large.info), { batch: id, isConfirmed: true });
+  assert.equal(open().findStaged({ ...large.info, references: [other.path] }), null);
   open().forgetStaged([large.info]);
-  assert.equal(open().staged(large.info), null);
+  assert.equal(open().findStaged(large.info), null);
   time = 5 * dayMs;
-  assert.deepEqual(open().staged(other)?.batch, id);
+  assert.deepEqual(open().findStaged(other)?.batch, id);
   time = 7 * dayMs;
-  assert.equal(open().staged(other), null);
+  assert.equal(open().findStaged(other), null);
 });

@@ -38,13 +38,13 @@ describe('the NARs of a cache', () => {
       it(`are stored once, and read back: ${size}, ${kind}`, async () => {
         const bucket = memoryBucket();
         const nars = storeIn(bucket, kind);
-        const first = await nars.store(path.info, open(path));
+        const first = await nars.storeNar(path.info, open(path));
         const bytes = await readObject(bucket, first.url);
         assert.equal(first.compression, kind);
         assert.equal(first.fileSize, bytes?.length);
         assert.equal(first.fileHash, narHashOf(bytes!));
-        assert.deepEqual(await nars.store(path.info, open(path)), { ...first, isNew: false });
-        assert.deepEqual(await nars.read(path.info, first.url), { ...first, isNew: false });
+        assert.deepEqual(await nars.storeNar(path.info, open(path)), { ...first, isNew: false });
+        assert.deepEqual(await nars.checkNar(path.info, first.url), { ...first, isNew: false });
         assert.deepEqual(await listKeys(bucket), [first.url]);
       });
     }
@@ -61,7 +61,7 @@ describe('the NARs of a cache', () => {
 
   it('are not stored beside one that the storage only fails to give', async () => {
     const bucket = memoryBucket();
-    const { url } = await storeIn(bucket).store(small.info, open(small));
+    const { url } = await storeIn(bucket).storeNar(small.info, open(small));
     async function* brokenOff(): AsyncGenerator<Uint8Array> {
       yield await Promise.resolve(Buffer.from([0x28]));
       throw new NicheError('storage-unavailable', 'the connection broke off');
@@ -70,7 +70,7 @@ describe('the NARs of a cache', () => {
       const object = await bucket.get(key);
       return object && { ...object, body: brokenOff() };
     };
-    await assert.rejects(storeIn({ ...bucket, get }).store(small.info, open(small)), {
+    await assert.rejects(storeIn({ ...bucket, get }).storeNar(small.info, open(small)), {
       code: 'storage-unavailable',
     });
     assert.deepEqual(await listKeys(bucket), [url]);
@@ -82,7 +82,7 @@ describe('the NARs of a cache', () => {
     // So large that it is uploaded while it is checked.
     const long = await testPath('long', { contents: patternBytes(2 * frameBytes + 1) });
     const lie = { ...long.info, narHash: small.info.narHash };
-    await assert.rejects(storeIn(bucket).store(lie, open(long)), { code: 'nar-hash-mismatch' });
+    await assert.rejects(storeIn(bucket).storeNar(lie, open(long)), { code: 'nar-hash-mismatch' });
     assert.equal(store.uploads.size, 0);
     assert.deepEqual(await listKeys(bucket), []);
   });
@@ -90,15 +90,15 @@ describe('the NARs of a cache', () => {
   it('that are large and there already are not compressed again', async () => {
     const bucket = memoryBucket();
     const nars = storeIn(bucket);
-    const first = await nars.store(large.info, open(large));
-    assert.deepEqual(await nars.store(large.info, mustNotOpen), { ...first, isNew: false });
+    const first = await nars.storeNar(large.info, open(large));
+    assert.deepEqual(await nars.storeNar(large.info, mustNotOpen), { ...first, isNew: false });
   });
 
   for (const [size, path] of Object.entries({ small, large })) {
     it(`go beside what is damaged under their name: ${size}`, async () => {
       const bucket = memoryBucket();
       const nars = storeIn(bucket);
-      const { url } = await nars.store(path.info, open(path));
+      const { url } = await nars.storeNar(path.info, open(path));
       const good = (await readObject(bucket, url))!;
       for (const damaged of [
         good.subarray(0, -1),
@@ -108,12 +108,12 @@ describe('the NARs of a cache', () => {
         Buffer.from(path.nar),
       ]) {
         await bucket.put(url, damaged);
-        const beside = await nars.store(path.info, open(path));
+        const beside = await nars.storeNar(path.info, open(path));
         assert.match(beside.url, /^nar\/\w{52}-[0-9a-f]{16}\.nar\.zst$/);
         assert.deepEqual(await readObject(bucket, beside.url), good);
         // Nobody ever deletes or replaces a NAR.
         assert.deepEqual(await readObject(bucket, url), damaged);
-        await assert.rejects(nars.read(path.info, url), { code: 'storage-integrity' });
+        await assert.rejects(nars.checkNar(path.info, url), { code: 'storage-integrity' });
       }
     });
 
@@ -121,12 +121,12 @@ describe('the NARs of a cache', () => {
       const bucket = memoryBucket();
       const nars = storeIn(bucket);
       const cut = () => piecesOf(path.nar.subarray(0, -8));
-      await assert.rejects(nars.store(path.info, cut), { code: 'nar-size-mismatch' });
+      await assert.rejects(nars.storeNar(path.info, cut), { code: 'nar-size-mismatch' });
       const broken = async function* (): AsyncGenerator<Uint8Array> {
         yield* piecesOf(path.nar.subarray(0, -8));
         throw new Error('the source is gone');
       };
-      await assert.rejects(nars.store(path.info, broken), /the source is gone/);
+      await assert.rejects(nars.storeNar(path.info, broken), /the source is gone/);
       assert.deepEqual(await listKeys(bucket), []);
     });
 
@@ -139,11 +139,11 @@ describe('the NARs of a cache', () => {
         async before(operation) {
           if ((operation !== 'put' && operation !== 'commit') || !isFirst) return;
           isFirst = false;
-          await rival.store(path.info, open(path));
+          await rival.storeNar(path.info, open(path));
         },
       });
-      const lost = await storeIn(late).store(path.info, open(path));
-      assert.deepEqual(await rival.store(path.info, open(path)), lost);
+      const lost = await storeIn(late).storeNar(path.info, open(path));
+      assert.deepEqual(await rival.storeNar(path.info, open(path)), lost);
       assert.equal(store.objects.size, 1);
     });
   }
@@ -156,14 +156,16 @@ describe('the NARs of a cache', () => {
     };
     const bucket = memoryBucket({ capabilities });
     const nars = storeIn(bucket);
-    const one = await nars.store(large.info, open(large));
-    const two = await nars.store(large.info, open(large));
+    const one = await nars.storeNar(large.info, open(large));
+    const two = await nars.storeNar(large.info, open(large));
     assert.match(one.url, /-[0-9a-f]{16}\.nar\.zst$/);
     assert.notEqual(one.url, two.url);
   });
 
   it('that a narinfo names and that are missing are said to be', async () => {
     const nars = storeIn(memoryBucket());
-    await assert.rejects(nars.read(small.info, 'nar/missing.nar'), { code: 'storage-integrity' });
+    await assert.rejects(nars.checkNar(small.info, 'nar/missing.nar'), {
+      code: 'storage-integrity',
+    });
   });
 });

@@ -92,8 +92,8 @@ describe('I1 fails', () => {
 describe('I2 fails', () => {
   it('when everything is taken for present', async () => {
     const optimist: Upstreams = {
-      find: (hash) => Promise.resolve(hash === storeHash(a.info.path) ? narInfoOfA : null),
-      verified: () => [],
+      findNarInfo: (hash) => Promise.resolve(hash === storeHash(a.info.path) ? narInfoOfA : null),
+      verifiedSignatures: () => [],
     };
     const narInfoOfA = {
       ...{ ...a.info, url: 'x', compression: 'none', fileHash: null, fileSize: null },

@@ -64,10 +64,10 @@ describe('finding out what a cache lacks', () => {
     const infos = infosOf(await paths(2000));
     const lookups = lookupsOf(counted, await memory());
     counted.take();
-    assert.ok((await lookups.find(infos)).every((place) => place === null));
+    assert.ok((await lookups.findPaths(infos)).every((place) => place === null));
     assert.deepEqual(counted.take(), { list: 1 });
     assert.deepEqual(lookups.counts(), { known: 0, lookups: 0, listings: 1, upstream: 0 });
-    assert.ok((await lookups.find(infos)).every((place) => place === null));
+    assert.ok((await lookups.findPaths(infos)).every((place) => place === null));
     assert.deepEqual(counted.take(), { list: 1 }, 'what is missing is asked for again');
   });
 
@@ -80,14 +80,14 @@ describe('finding out what a cache lacks', () => {
     const known = await memory();
     const first = lookupsOf(counted, known);
     counted.take();
-    assert.ok((await first.find(infosOf(all))).every((place) => place === 'present'));
+    assert.ok((await first.findPaths(infosOf(all))).every((place) => place === 'present'));
     assert.deepEqual(counted.take(), { list: 1, get: 2000 });
     const second = lookupsOf(counted, known);
-    assert.ok((await second.find(infosOf(all))).every((place) => place === 'present'));
+    assert.ok((await second.findPaths(infosOf(all))).every((place) => place === 'present'));
     assert.deepEqual(counted.take(), {});
     assert.deepEqual(second.counts(), { known: 2000, lookups: 0, listings: 0, upstream: 0 });
-    known.forget(all.slice(0, 3).map(({ path }) => path));
-    await lookupsOf(counted, known).find(infosOf(all));
+    known.forgetPaths(all.slice(0, 3).map(({ path }) => path));
+    await lookupsOf(counted, known).findPaths(infosOf(all));
     assert.deepEqual(counted.take(), { get: 3 });
   });
 
@@ -100,7 +100,7 @@ describe('finding out what a cache lacks', () => {
     const infos = infosOf(await paths(300));
     const lookups = lookupsOf(counted, await memory());
     counted.take();
-    assert.ok((await lookups.find(infos)).every((place) => place === null));
+    assert.ok((await lookups.findPaths(infos)).every((place) => place === null));
     const { listings, lookups: asked } = lookups.counts();
     assert.equal(listings, 3);
     // What the pages covered needed no request.
@@ -116,7 +116,7 @@ describe('finding out what a cache lacks', () => {
       const counted = await countedCache(url);
       const infos = infosOf(await paths(count));
       counted.take();
-      await lookupsOf(counted, await memory()).find(infos);
+      await lookupsOf(counted, await memory()).findPaths(infos);
       assert.deepEqual(counted.take(), { get: count });
     }
   });
@@ -126,7 +126,7 @@ describe('finding out what a cache lacks', () => {
     counted.deny('list');
     const lookups = lookupsOf(counted, await memory());
     counted.take();
-    await lookups.find(infosOf(await paths(200)));
+    await lookups.findPaths(infosOf(await paths(200)));
     assert.deepEqual(counted.take(), { list: 1, get: 200 });
     assert.deepEqual(lookups.counts(), { known: 0, lookups: 200, listings: 1, upstream: 0 });
   });
@@ -137,10 +137,12 @@ describe('finding out what a cache lacks', () => {
     counted.deny('list');
     const infos = infosOf(await paths(150));
     counted.take();
-    assert.ok((await lookupsOf(counted, await memory()).find(infos)).every((it) => it === null));
+    assert.ok(
+      (await lookupsOf(counted, await memory()).findPaths(infos)).every((it) => it === null),
+    );
     assert.deepEqual(counted.take(), { list: 1, get: 150, head: 1 });
     await counted.bucket.delete(['nix-cache-info']);
-    await assert.rejects(lookupsOf(counted, await memory()).find(infos), {
+    await assert.rejects(lookupsOf(counted, await memory()).findPaths(infos), {
       code: 'storage-denied',
     });
   });
@@ -151,9 +153,9 @@ describe('finding out what a cache lacks', () => {
     await counted.cache.publish(path!);
     const known = await memory();
     const other = { ...path!.info, references: [inventedPath('x')] };
-    const found = await lookupsOf(counted, known).find([path!.info, other]);
+    const found = await lookupsOf(counted, known).findPaths([path!.info, other]);
     assert.deepEqual(found, ['present', 'conflict']);
-    assert.deepEqual(await lookupsOf(counted, known).find([other, path!.info]), [
+    assert.deepEqual(await lookupsOf(counted, known).findPaths([other, path!.info]), [
       'conflict',
       'present',
     ]);
@@ -167,7 +169,9 @@ describe('finding out what a cache lacks', () => {
       get: () => Promise.reject(new NicheError('storage-unavailable', 'down')),
     };
     const lookups = createLookups({ ...cache, public: failing, reader: failing }, await memory());
-    await assert.rejects(lookups.find(infosOf(await paths(1))), { code: 'storage-unavailable' });
+    await assert.rejects(lookups.findPaths(infosOf(await paths(1))), {
+      code: 'storage-unavailable',
+    });
   });
 });
 
