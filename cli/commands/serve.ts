@@ -1,7 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
-import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
@@ -69,7 +68,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
   keysOf(named, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
-    reader: deniedAsMissing(reader),
+    reader,
     host: flags.host,
     port: flags.port,
     onRequest: (access) => {

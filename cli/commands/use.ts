@@ -7,6 +7,7 @@ import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open.ts';
 import { NicheError, quote } from '../../core/errors.ts';
+import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
 import { openHttpReader } from '../../core/storage/http/reader.ts';
 import { assertKeysSure, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
 import type { NamedCache } from '../cache-url.ts';
@@ -106,7 +107,7 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
   const netrc =
     flags.netrc === undefined ? null : await useNetrc(named.url, flags.netrc, flags, context);
   const reader = netrc
-    ? openHttpReader(named.url, { login: netrc.login })
+    ? deniedAsMissing(openHttpReader(named.url, { login: netrc.login }))
     : openReader(named.url, ownAccess(context));
   const config = await readConfig(reader);
   const entry = { ...entryFor(named, config), netrcFile: netrc?.confFile };

@@ -1,43 +1,68 @@
 import { isNicheError } from '../errors.ts';
-import type { RequestOptions } from '../storage/bucket.ts';
-import type { ObjectReader } from '../storage/bucket.ts';
-import { cacheInfoKey } from './layout.ts';
+import type { ObjectReader, RequestOptions } from '../storage/bucket.ts';
+import { HttpStatusError } from '../storage/http/reader.ts';
+import { throwIfAborted } from '../util/abort.ts';
+import { createGathering } from '../util/concurrency.ts';
+import { cacheInfoKey, configKey, privateConfigKey } from './layout.ts';
 
 /**
- * A reader for which an object that may well not be there is missing when it is denied: S3 answers 403
- * for an absent key to whoever may not list. It is believed once `nix-cache-info` has been read, which
- * shows that the credentials are good for the cache. NARs and documents that must be there stay denied.
+ * Returns a reader that treats 403 as "not found" for keys that may legitimately be absent: S3
+ * answers 403 for an absent key to clients that may not list. A denial means "not found" only if
+ * `nix-cache-info` of the same root is readable afterwards, as the credentials may have expired.
+ *
+ * Nothing is remembered. Denials that arrive together share one request for `nix-cache-info`; those
+ * that arrive during it share the next one, since only a later answer proves anything about them. So
+ * a burst costs one or two requests more, and each denial in a sequence costs one: twice the requests
+ * of a reader that may list. Large lookups list instead, where they may.
+ *
+ * @param reader keeps its other methods, so a bucket stays a bucket
  */
-export function deniedAsMissing(reader: ObjectReader): ObjectReader {
-  let readable: Promise<boolean> | undefined;
+export function deniedAsMissing<Reader extends ObjectReader>(reader: Reader): Reader {
+  const probe = createGathering<(isReadable: boolean) => void>(async (group) => {
+    // Belongs to many callers, so none of their signals ends it.
+    const isReadable = await reader.head(cacheInfoKey).then(
+      (info) => info !== null,
+      () => false,
+    );
+    for (const resolve of group) resolve(isReadable);
+  });
 
-  async function unlessAbsent<T>(
+  async function unlessDenied<T>(
     key: string,
     options: RequestOptions | undefined,
-    work: () => Promise<T | null>,
+    request: () => Promise<T | null>,
   ): Promise<T | null> {
     try {
-      return await work();
+      return await request();
     } catch (error) {
-      if (!isNicheError(error, 'storage-denied') || !mayBeAbsent(key)) throw error;
-      readable ??= reader.head(cacheInfoKey, options).then(
-        (info) => info !== null,
-        () => false,
-      );
-      if (await readable) return null;
-      // It may have been the wrong moment.
-      readable = undefined;
+      if (!mayBeAbsent(key) || !isForbidden(error)) throw error;
+      const isReadable = await new Promise<boolean>(probe);
+      throwIfAborted(options?.signal, `reading ${key} in ${reader.url}`);
+      if (isReadable) return null;
       throw error;
     }
   }
 
   return {
-    url: reader.url,
-    head: (key, options) => unlessAbsent(key, options, () => reader.head(key, options)),
-    get: (key, options) => unlessAbsent(key, options, () => reader.get(key, options)),
+    ...reader,
+    head: (key, options) => unlessDenied(key, options, () => reader.head(key, options)),
+    get: (key, options) => unlessDenied(key, options, () => reader.get(key, options)),
   };
 }
 
+/** Whether a cache may lack `key`. A NAR must exist where a narinfo refers to it. */
 function mayBeAbsent(key: string): boolean {
-  return key.endsWith('.narinfo') || key.endsWith('.ls') || key.startsWith('log/');
+  return (
+    key.endsWith('.narinfo') ||
+    key.endsWith('.ls') ||
+    key.startsWith('log/') ||
+    key === configKey ||
+    key === privateConfigKey
+  );
+}
+
+/** A server that answers 401 asks for a login: its answer says nothing about the object. */
+function isForbidden(error: unknown): boolean {
+  if (!isNicheError(error, 'storage-denied')) return false;
+  return !(error.cause instanceof HttpStatusError && error.cause.status === 401);
 }

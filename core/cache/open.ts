@@ -9,6 +9,7 @@ import { openBucket } from '../storage/open.ts';
 import { reachedAs } from '../storage/s3/url.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
+import { deniedAsMissing } from './denied-as-missing.ts';
 import { receiptPrefix } from './layout.ts';
 import { openSecret, privateDocument, readSecret } from './secret-documents.ts';
 import type { PrivateConfig } from './secret-documents.ts';
@@ -48,11 +49,11 @@ const ownCredentials: CacheAccess = { hasCredentials: () => true, identities: []
 
 /** Opens what `url` names for reading: HTTP, or a storage of its own. */
 export function openReader(url: string, access: CacheAccess = ownCredentials): ObjectReader {
-  if (isHttp(url)) return openHttpReader(url);
+  if (isHttp(url)) return deniedAsMissing(openHttpReader(url));
   const credentials = access.hasCredentials(url)
     ? access.credentialsFor?.(url)
     : ({ kind: 'anonymous' } as const);
-  return openBucket(url, { credentials });
+  return deniedAsMissing(openBucket(url, { credentials }));
 }
 
 /**
@@ -101,7 +102,9 @@ export async function openCache(
   }
   if (isDirectory) {
     // A directory may be mounted elsewhere on this machine: there, what the user named holds.
-    const publicRoot = openBucket(url, { credentials: access.credentialsFor?.(url) });
+    const publicRoot = deniedAsMissing(
+      openBucket(url, { credentials: access.credentialsFor?.(url) }),
+    );
     const isOne = config.private === config.storage;
     return {
       ...cache,
@@ -142,7 +145,7 @@ function bucketsOf(
   { storage, private: root }: Pick<CacheConfig, 'storage' | 'private'>,
   credentialsFor: (root: string) => StorageCredentials | undefined,
 ): CacheBuckets {
-  const publicRoot = openBucket(storage, { credentials: credentialsFor(storage) });
+  const publicRoot = deniedAsMissing(openBucket(storage, { credentials: credentialsFor(storage) }));
   return {
     public: publicRoot,
     private:

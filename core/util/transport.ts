@@ -105,3 +105,12 @@ export async function readText(body: Readable, maxBytes: number): Promise<string
   }
   return Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8');
 }
+
+/** The longest body that is read to its end only to keep the connection, in bytes. */
+const maxDrainedBytes = 64 * 1024;
+
+/** Reads a response's body to its end, so that its connection can serve the next request. */
+export async function drainBody({ body }: Pick<HttpResponse, 'body'>): Promise<void> {
+  // A body that breaks off has closed its connection, and nobody needs it.
+  await readText(body, maxDrainedBytes).catch(() => undefined);
+}

@@ -90,7 +90,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       const { port } = server.address() as AddressInfo;
       await new Promise((resolve) => server.close(resolve));
       const message = new RegExp(
-        `^niche: cannot read http://127.0.0.1:${port}/niche.json: .*ECONNREFUSED`,
+        `^niche: reading http://127.0.0.1:${port}/niche.json failed: .*ECONNREFUSED`,
       );
       await refused(['push', '-u', `http://127.0.0.1:${port}`, top], message);
     });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
 import { after, describe, it } from 'node:test';
 import { isNicheError } from '../../core/errors.ts';
 import { openS3Bucket } from '../../core/storage/s3/driver.ts';
@@ -73,22 +74,24 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
       bucketConformance(`S3 on ${name} (${variant})`, opened, { only });
     }
 
-    it('takes 403 for “missing” of a narinfo alone, and only once the cache is readable', async (t) => {
+    it('treats 403 as “missing” for narinfos, while nix-cache-info is readable', async (t) => {
       const server = await started();
       const proxy = await startFaultProxy(server.endpoint);
       t.after(() => proxy.stop());
-      const bucket = open(server, await server.emptyUrl(proxy.url), { retry: quick });
+      const bucket = deniedAsMissing(
+        open(server, await server.emptyUrl(proxy.url), { retry: quick }),
+      );
       const refusal = { status: 403, headers: xml, body: s3Error('AccessDenied') };
       proxy.inject(({ path }) =>
-        /absent|niche\.json/.test(path) ? { kind: 'answer', ...refusal } : null,
+        /absent|nar\/there/.test(path) ? { kind: 'answer', ...refusal } : null,
       );
       const denied = { code: 'storage-denied' };
       await assert.rejects(bucket.head('absent.narinfo'), denied);
       await bucket.put('nix-cache-info', Buffer.from('StoreDir: /nix/store\n'));
       assert.equal(await bucket.head('absent.narinfo'), null);
       assert.equal(await bucket.get('absent.narinfo'), null);
-      await assert.rejects(bucket.head('niche.json'), denied);
-      // Credentials that end deny what is there, too.
+      await assert.rejects(bucket.head('nar/there'), denied);
+      // Expired credentials deny everything.
       proxy.inject(() => ({ kind: 'answer', ...refusal, body: s3Error('ExpiredToken') }));
       await assert.rejects(bucket.head('absent.narinfo'), denied);
       await assert.rejects(bucket.get('absent.narinfo'), denied);

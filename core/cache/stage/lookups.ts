@@ -3,7 +3,6 @@ import { isNicheError } from '../../errors.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import { deniedAsMissing } from '../denied-as-missing.ts';
 import type { KnownPaths } from '../local/known-paths.ts';
 import { narInfoKey, parseNarInfoKey } from '../layout.ts';
 import type { OpenCache } from '../open.ts';
@@ -46,12 +45,11 @@ const lookupsPerPage = 100;
 export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   const { upstreams, config } = cache;
   const counts = { known: 0, lookups: 0, listings: 0, upstream: 0 };
-  const reader = deniedAsMissing(cache.public);
 
   function findHere(hash: string): Promise<NarInfo | null> {
     counts.lookups += 1;
     // Of one that is damaged the publisher says so.
-    return readNarInfoOrNull(reader, hash, config.storeDir);
+    return readNarInfoOrNull(cache.public, hash, config.storeDir);
   }
 
   async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<LookupResult> {

@@ -5,56 +5,64 @@ import { throwIfAborted } from '../../util/abort.ts';
 import type { ByteRange } from '../range.ts';
 
 export interface BodySource {
-  /** What is read, where: `reading "nar/…" in azure://…`. */
+  /** What is read, where, for errors: `reading "nar/…" in azure://…`. */
   readonly action: string;
-  /** What of the object is asked for; both bounds lie within it. */
+  /** The requested bytes, within the object. Where its size is unknown, `end` may be infinite. */
   readonly range: ByteRange;
+  /** The body of the first response. */
   readonly first: Readable;
-  /** The same object's bytes of a later range, after the connection broke; null when it is another by now. */
-  readonly reopen: (range: ByteRange) => Promise<Readable | null>;
+  /** Bytes of `first` before the range. @default 0 */
+  readonly skip?: number;
+  /**
+   * Requests the given bytes of the same object again, after the connection broke. Null where the
+   * storage cannot do that.
+   *
+   * @returns null when the object was replaced or deleted
+   */
+  readonly reopen: ((range: ByteRange) => Promise<Readable | null>) | null;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Times that a body is asked for again although not a byte more has come. */
+/** Reopens a body at most this many times in a row without receiving a byte. */
 const maxFruitlessReopenings = 3;
 
 /**
- * The bytes of an answer, asked for again from where it broke off. It is no generator, as the
- * `return` of one that was never begun would leave the connection open.
+ * Returns the bytes of a response's body, and resumes it where it breaks off. The result is no
+ * generator: `return` of a generator that never ran would leave the connection open.
+ *
+ * Iterating throws NicheError `storage-unavailable` when the body cannot be resumed, and `aborted`.
  */
 export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
   const { action, range, signal } = source;
   let { start: position } = range;
+  let skip = source.skip ?? 0;
   let stream = source.first;
   let chunks = chunksOf(stream);
   let fruitless = 0;
   let isDone = false;
 
-  function drop(): void {
-    stream.destroy();
-  }
-
   async function finish(): Promise<IteratorReturnResult<undefined>> {
     const isWhole = !isDone && position >= range.end;
     isDone = true;
-    // Once the answer's end has been read too, its connection serves the next request: to make one
-    // takes some round trips. It mostly came with the last byte, and is not waited for otherwise.
+    // Reading the end of the response frees its connection for the next request; a new connection
+    // costs round trips. The end mostly came with the last byte, and is not waited for otherwise.
     if (isWhole) await Promise.race([chunks.next().catch(() => undefined), setImmediate()]);
-    drop();
+    stream.destroy();
     return { done: true, value: undefined };
   }
 
   async function reopen(why: string, cause?: unknown): Promise<void> {
-    if (fruitless >= maxFruitlessReopenings) {
+    if (source.reopen === null || fruitless >= maxFruitlessReopenings) {
       const got = position - range.start;
+      const total = range.end === Infinity ? '' : ` of ${range.end - range.start}`;
       throw new NicheError(
         'storage-unavailable',
-        `${action} failed: its body broke off after ${got} of ${range.end - range.start} bytes: ${why}`,
+        `${action} failed: its body broke off after ${got}${total} bytes: ${why}`,
         { cause },
       );
     }
     fruitless += 1;
-    drop();
+    stream.destroy();
     const rest = await source.reopen({ start: position, end: range.end });
     if (rest === null) {
       throw new NicheError(
@@ -63,34 +71,40 @@ export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
       );
     }
     stream = rest;
+    skip = 0;
     chunks = chunksOf(stream);
   }
 
-  /** @returns the next bytes; null when the body has to be opened anew */
+  /** @returns the next bytes; null at the end of an object of unknown size */
   async function read(): Promise<Uint8Array | null> {
-    try {
-      const next = await chunks.next();
-      if (next.done !== true) return next.value;
-    } catch (error) {
+    for (;;) {
       throwIfAborted(signal, action);
-      await reopen(messageOf(error), error);
-      return null;
+      try {
+        const next = await chunks.next();
+        if (next.done !== true) return next.value;
+        if (range.end === Infinity) return null;
+        throwIfAborted(signal, action);
+      } catch (error) {
+        throwIfAborted(signal, action);
+        await reopen(messageOf(error), error);
+        continue;
+      }
+      await reopen('the connection was closed');
     }
-    throwIfAborted(signal, action);
-    await reopen('the connection was closed');
-    return null;
   }
 
   const iterator: AsyncIterator<Uint8Array, undefined, undefined> = {
     async next() {
       try {
         while (!isDone && position < range.end) {
-          throwIfAborted(signal, action);
           const chunk = await read();
-          if (chunk === null || chunk.length === 0) continue;
+          if (chunk === null) break;
+          const skipped = Math.min(skip, chunk.length);
+          skip -= skipped;
+          // Bytes after the range are not the caller's.
+          const wanted = chunk.subarray(skipped, skipped + range.end - position);
+          if (wanted.length === 0) continue;
           fruitless = 0;
-          // More than was asked for is not the object's.
-          const wanted = chunk.subarray(0, range.end - position);
           position += wanted.length;
           return { done: false, value: wanted };
         }
@@ -114,8 +128,8 @@ export const emptyBody: AsyncIterable<Uint8Array> = {
 };
 
 function chunksOf(stream: Readable): AsyncIterator<Uint8Array> {
-  // A connection may break while nobody reads, or once nobody does any more: whoever asks for the
-  // next chunk is told, and an error that nobody hears would end the process.
+  // A connection may break while nobody reads. The next read throws the error; without a listener
+  // it would end the process.
   stream.on('error', () => undefined);
   return stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
 }

@@ -1,4 +1,4 @@
-import { isNicheError, quote } from '../../errors.ts';
+import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { Bucket } from '../bucket.ts';
 import { deleteObjects, listObjects, sweepS3Uploads } from './list.ts';
@@ -18,44 +18,20 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
   const session = createS3Session(location, options);
   const { url } = session;
   const checkBucket = createBucketCheck(session);
-  let isReadable: Promise<boolean> | undefined;
-
-  /** @throws the denial, unless the key is one that is absent for all that this reader can tell */
-  async function unlessHidden(key: string, denial: unknown): Promise<null> {
-    // S3 says 403 of an absent key to whoever may not list: while the cache is readable, absent.
-    if (!isNicheError(denial, 'storage-denied') || !key.endsWith('.narinfo')) throw denial;
-    // Those that are denied meanwhile share the look, and nobody later: credentials may end.
-    isReadable ??= headObject(session, 'nix-cache-info')
-      .then(
-        (info) => info !== null,
-        () => false,
-      )
-      .finally(() => (isReadable = undefined));
-    if (await isReadable) return null;
-    throw denial;
-  }
 
   return {
     url,
     capabilities: session.provider.capabilities,
     async head(key, request) {
       throwIfAborted(request?.signal, `looking for ${quote(key)} in ${url}`);
-      try {
-        const found = await headObject(session, key, request);
-        if (found !== null) return found.info;
-      } catch (error) {
-        return unlessHidden(key, error);
-      }
+      const found = await headObject(session, key, request);
+      if (found !== null) return found.info;
       await checkBucket(request?.signal);
       return null;
     },
     async get(key, request) {
       throwIfAborted(request?.signal, `reading ${quote(key)} in ${url}`);
-      try {
-        return await getObject(session, key, request);
-      } catch (error) {
-        return unlessHidden(key, error);
-      }
+      return getObject(session, key, request);
     },
     async put(key, body, request) {
       throwIfAborted(request?.signal, `writing ${quote(key)} in ${url}`);

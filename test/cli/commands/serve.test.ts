@@ -61,7 +61,7 @@ describe('niche serve', { timeout: 60_000 }, () => {
     const folder = await temporaryFolder(t);
     for (const [args, message] of [
       [['serve'], /which cache\? none was named/],
-      [['serve', 'http://127.0.0.1:1'], /cannot read http:\/\/127\.0\.0\.1:1\/niche\.json: /],
+      [['serve', 'http://127.0.0.1:1'], /reading http:\/\/127\.0\.0\.1:1\/niche\.json failed: /],
       [['serve', 'http://cache.example.org'], /could have swapped its public keys/],
       [['serve', folder], /there is no cache at file:.*niche\.json is missing/],
       [['serve', `${folder}/absent`], /expected a directory, got nothing there/],

@@ -226,7 +226,7 @@ test('what cannot be checked at all', async () => {
       ['-u', `${bucket.url}-2`],
       /^niche: opening the bucket file:\S+-2 failed: expected a directory/,
     ],
-    [['-u', dead.url, lib.path], /^niche: cannot read http:\S+\/niche.json: /],
+    [['-u', dead.url, lib.path], /^niche: reading http:\S+\/niche.json failed: /],
   ];
   for (const [args, stderr] of cases) {
     const run = await runNiche(['verify', ...args]);

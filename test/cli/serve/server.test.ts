@@ -12,9 +12,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { serveCache } from '../../../cli/serve/server.ts';
 import type { Access, CacheServer } from '../../../cli/serve/server.ts';
 import { stagingPrefix } from '../../../core/cache/layout.ts';
+import { openReader } from '../../../core/cache/open.ts';
 import { NicheError, isNicheError } from '../../../core/errors.ts';
 import type { NicheErrorCode } from '../../../core/errors.ts';
 import type { ObjectReader } from '../../../core/storage/bucket.ts';
+import { serveAnswers } from '../../support/cache/http.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import type { SmallCache } from '../../support/cache/small-cache.ts';
 
@@ -457,5 +459,21 @@ describe('clients that go, and the end', { timeout: 30_000 }, () => {
     );
     assert.ok(answers.every(({ status }) => status === 200));
     assert.equal(most, 3);
+  });
+});
+
+describe('a cache whose credentials expire', () => {
+  test('is served as denied, never as missing, and again as missing once they recover', async (t) => {
+    let isValid = true;
+    const upstream = await serveAnswers(t, (path, response) => {
+      response.writeHead(path === 'nix-cache-info' && isValid ? 200 : 403).end();
+    });
+    const { server } = await serve(t, openReader(upstream.url));
+    const path = `/${'0'.repeat(32)}.narinfo`;
+    assert.equal((await ask(server.url, path)).status, 404);
+    isValid = false;
+    assert.equal((await ask(server.url, path)).status, 502);
+    isValid = true;
+    assert.equal((await ask(server.url, path)).status, 404);
   });
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
 import { frameBytes } from '../../../core/cache/zstd/stream.ts';
+import { deniedAsMissing } from '../../../core/cache/denied-as-missing.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
 import { maxNarInfoBytes } from '../../../core/limits.ts';
@@ -40,9 +41,9 @@ interface Served {
   readonly requests: readonly string[];
 }
 
-async function serve(t: TestContext, answer: Answerer, timeoutMs = 10_000): Promise<Served> {
+async function serve(t: TestContext, answer: Answerer, idleTimeoutMs = 10_000): Promise<Served> {
   const { url, requests } = await serveAnswers(t, answer);
-  const reader = openHttpReader(url, { retries: 0, timeoutMs });
+  const reader = deniedAsMissing(openHttpReader(url, { retry: { maxAttempts: 1 }, idleTimeoutMs }));
   const upstreams = createUpstreams([{ reader, publicKey: publicKeyOf(key) }], '/nix/store');
   return { upstreams, requests };
 }
@@ -130,7 +131,7 @@ describe('an upstream', () => {
     const up = await serveAnswers(t, has(narInfoOf(glibc.info)));
     const upstreams = createUpstreams(
       [down, up].map(({ url }) => ({
-        reader: openHttpReader(url, { retries: 0 }),
+        reader: deniedAsMissing(openHttpReader(url, { retry: { maxAttempts: 1 } })),
         publicKey: publicKeyOf(key),
       })),
       '/nix/store',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
+import { deniedAsMissing } from '../../../../core/cache/denied-as-missing.ts';
 import { createKnownPaths } from '../../../../core/cache/local/known-paths.ts';
 import type { KnownPaths } from '../../../../core/cache/local/known-paths.ts';
 import { openLocalDatabase } from '../../../../core/cache/local/database.ts';
@@ -51,7 +52,7 @@ async function countedCache(url?: string): Promise<Counted> {
 const memory = async (): Promise<KnownPaths> => createKnownPaths(await openLocalDatabase(null));
 
 const lookupsOf = ({ cache }: Counted, known: KnownPaths): Lookups =>
-  createLookups({ ...cache, reader: cache.public }, known);
+  createLookups({ ...cache, public: deniedAsMissing(cache.public), reader: cache.public }, known);
 
 const paths = (count: number): Promise<LocalTestPath[]> =>
   Promise.all(Array.from({ length: count }, (_, number) => localTestPath(`path-${number}`)));
@@ -140,7 +141,10 @@ describe('finding out what a cache lacks', () => {
     assert.ok(
       (await lookupsOf(counted, await memory()).findPaths(infos)).every((it) => it === null),
     );
-    assert.deepEqual(counted.take(), { list: 1, get: 150, head: 1 });
+    const { head = 0, ...requests } = counted.take();
+    assert.deepEqual(requests, { list: 1, get: 150 });
+    // Lookups in flight together share a look at nix-cache-info.
+    assert.ok(head <= 10, `${head} looks at nix-cache-info`);
     await counted.bucket.delete(['nix-cache-info']);
     await assert.rejects(lookupsOf(counted, await memory()).findPaths(infos), {
       code: 'storage-denied',

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { IncomingHttpHeaders } from 'node:http';
 import { describe, it } from 'node:test';
+import type { TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { openHttpReader } from '../../../../core/storage/http/reader.ts';
 import { collect } from '../../../support/assert/bytes.ts';
 import { serveAnswers } from '../../../support/cache/http.ts';
 
-const once = { retries: 0 };
+const once = { retry: { maxAttempts: 1 } };
+const twice = { retry: { maxAttempts: 2 } };
 
 describe('reading over HTTP', () => {
   it('gives bytes, sizes and times, and null for what is missing', async (t) => {
@@ -45,9 +48,9 @@ describe('reading over HTTP', () => {
       if (path === 'throttled' && failures > 1) response.end('at last');
       else response.writeHead(path === 'throttled' ? 429 : 503, { 'retry-after': '0' }).end();
     });
-    const found = await openHttpReader(url, { retries: 1 }).get('throttled');
+    const found = await openHttpReader(url, twice).get('throttled');
     assert.equal(String(await collect(found!.body)), 'at last');
-    await assert.rejects(openHttpReader(url, { retries: 1 }).get('down'), {
+    await assert.rejects(openHttpReader(url, twice).get('down'), {
       code: 'storage-unavailable',
     });
     assert.deepEqual(requests, ['throttled', 'throttled', 'down', 'down']);
@@ -123,34 +126,108 @@ describe('reading over HTTP', () => {
   });
 });
 
-describe('an answer of 403', () => {
-  it('means missing where nix-cache-info can be read, which is asked once', async (t) => {
+describe('an answer of 401 or 403', () => {
+  it('means denied', async (t) => {
     const { url, requests } = await serveAnswers(t, (path, response) => {
-      response.writeHead(path === 'nix-cache-info' ? 200 : 403).end();
-    });
-    const reader = openHttpReader(url, once);
-    assert.equal(await reader.get('one'), null);
-    assert.equal(await reader.head('two'), null);
-    assert.deepEqual(requests, ['one', 'nix-cache-info', 'two']);
-  });
-
-  it('means denied where that is denied too, and 401 always does', async (t) => {
-    const { url } = await serveAnswers(t, (path, response) => {
       response.writeHead(path === 'login' ? 401 : 403).end();
     });
-    await assert.rejects(openHttpReader(url, once).get('x'), { code: 'storage-denied' });
-    await assert.rejects(openHttpReader(url, once).get('login'), { code: 'storage-denied' });
+    const denied = { code: 'storage-denied' };
+    await assert.rejects(openHttpReader(url).get('x'), denied);
+    await assert.rejects(openHttpReader(url).head('login'), {
+      ...denied,
+      message: /requires a login/,
+    });
+    assert.deepEqual(requests, ['x', 'login']);
+  });
+});
+
+describe('a redirect', () => {
+  it('is followed, without the login where it leads to another origin', async (t) => {
+    const seen: (string | undefined)[] = [];
+    const storage = await serveAnswers(t, (_, response, { headers }) => {
+      seen.push(headers.authorization);
+      response.end('bytes');
+    });
+    const { url } = await serveAnswers(t, (path, response, { headers }) => {
+      seen.push(headers.authorization);
+      const location = path === 'first' ? '/second' : `${storage.url}/third`;
+      response.writeHead(302, { location }).end('moved');
+    });
+    const reader = openHttpReader(url, { ...once, login: { login: 'me', password: 'secret' } });
+    const found = await reader.get('first');
+    assert.equal(String(await collect(found!.body)), 'bytes');
+    const basic = `Basic ${Buffer.from('me:secret').toString('base64')}`;
+    assert.deepEqual(seen, [basic, basic, undefined]);
   });
 
-  it('is asked about again after nix-cache-info could not say', async (t) => {
-    let isDown = true;
-    const { url } = await serveAnswers(t, (path, response) => {
-      response.writeHead(path !== 'nix-cache-info' ? 403 : isDown ? 500 : 200).end();
+  it('that never ends, or leads nowhere, is a failure', async (t) => {
+    const { url, requests } = await serveAnswers(t, (path, response) => {
+      response.writeHead(302, { location: path === 'loop' ? '/loop' : 'file:///etc/passwd' }).end();
     });
-    const reader = openHttpReader(url, once);
-    await assert.rejects(reader.get('x'), { code: 'storage-unavailable' });
-    isDown = false;
-    assert.equal(await reader.get('x'), null);
+    for (const key of ['loop', 'file']) {
+      await assert.rejects(openHttpReader(url, once).get(key), { code: 'storage-unavailable' });
+    }
+    assert.ok(requests.length <= 10);
+  });
+});
+
+describe('a body that breaks off', () => {
+  const whole = '0123456789'.repeat(10);
+
+  /** Sends 30 bytes a response and then breaks off. @param changes etags, one a response */
+  async function breakingServer(t: TestContext, etags: readonly string[] = []) {
+    const seen: IncomingHttpHeaders[] = [];
+    const { url } = await serveAnswers(t, (path, response, { headers }) => {
+      const etag = etags[seen.length] ?? etags.at(-1);
+      seen.push(headers);
+      const start = Number(/^bytes=(\d+)-/.exec(headers.range ?? '')?.[1] ?? 0);
+      const isWhole = start === 0 || path === 'no-ranges';
+      response.writeHead(isWhole ? 200 : 206, {
+        'content-length': whole.length - (isWhole ? 0 : start),
+        ...(isWhole ? {} : { 'content-range': `bytes ${start}-99/100` }),
+        ...(etag === undefined ? {} : { etag }),
+      });
+      const piece = whole.slice(start, start + 30);
+      response.write(piece, () => {
+        if (start + piece.length === whole.length) response.end();
+        else response.destroy();
+      });
+    });
+    return { reader: openHttpReader(url, once), seen };
+  }
+
+  it('is resumed where it broke, on condition that the object is the same', async (t) => {
+    const { reader, seen } = await breakingServer(t, ['"1"']);
+    const found = await reader.get('x');
+    assert.equal(String(await collect(found!.body)), whole);
+    assert.deepEqual(
+      seen.map((headers) => [headers.range, headers['if-match']]),
+      [
+        [undefined, undefined],
+        ['bytes=30-99', '"1"'],
+        ['bytes=60-99', '"1"'],
+        ['bytes=90-99', '"1"'],
+      ],
+    );
+    const part = await reader.get('x', { range: { start: 5, end: 75 } });
+    assert.equal(String(await collect(part!.body)), whole.slice(5, 75));
+  });
+
+  it('is a failure where the object was replaced, has no strong etag, or has no ranges', async (t) => {
+    for (const [key, etags] of [
+      ['replaced', ['"1"', '"2"']],
+      ['weak', ['W/"1"']],
+      ['none', []],
+      ['no-ranges', ['"1"']],
+    ] as const) {
+      const { reader } = await breakingServer(t, etags);
+      const found = await reader.get(key);
+      await assert.rejects(
+        collect(found!.body),
+        { code: 'storage-unavailable', message: /broke off/ },
+        key,
+      );
+    }
   });
 });
 
@@ -159,7 +236,7 @@ describe('a slow server', () => {
     const { url } = await serveAnswers(t, (path, response) => {
       if (path === 'stops') response.write('some');
     });
-    const reader = openHttpReader(url, { retries: 0, timeoutMs: 100 });
+    const reader = openHttpReader(url, { ...once, idleTimeoutMs: 100 });
     await assert.rejects(reader.get('silent'), { code: 'storage-unavailable' });
     const found = await reader.get('stops');
     await assert.rejects(collect(found!.body), { code: 'storage-unavailable' });
@@ -176,13 +253,13 @@ describe('a slow server', () => {
       };
       drip().catch(() => response.destroy());
     });
-    const found = await openHttpReader(url, { retries: 0, timeoutMs: 400 }).get('steady');
+    const found = await openHttpReader(url, { ...once, idleTimeoutMs: 400 }).get('steady');
     assert.equal(String(await collect(found!.body)), 'drop'.repeat(8));
   });
 
   it('is not blamed for a slow reader', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => response.end('bytes'));
-    const found = await openHttpReader(url, { retries: 0, timeoutMs: 100 }).get('x');
+    const found = await openHttpReader(url, { ...once, idleTimeoutMs: 100 }).get('x');
     await sleep(200);
     assert.equal(String(await collect(found!.body)), 'bytes');
   });

@@ -1,0 +1,41 @@
+import type { HttpResponse, HttpRequest, Transport } from '../../util/transport.ts';
+import { drainBody } from '../../util/transport.ts';
+
+/** As many as `fetch` allows are of no use: a cache redirects once, to its storage. */
+const maxRedirects = 5;
+
+const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/**
+ * Returns a transport that follows redirects of GET and HEAD requests. A redirect to another origin
+ * does not get the `authorization` header.
+ *
+ * @returns the last response; a redirect itself where it leads nowhere, or after five others
+ */
+export function followRedirects(send: Transport): Transport {
+  return async (request) => {
+    let next: HttpRequest = request;
+    let response = await send(next);
+    for (let count = 0; count < maxRedirects; count += 1) {
+      const url = targetOf(response, next.url);
+      if (url === null) break;
+      await drainBody(response);
+      next = { ...next, url: url.href, headers: headersFor(url, next) };
+      response = await send(next);
+    }
+    return response;
+  };
+}
+
+/** Returns where a redirect leads, relative to `base`; null for any other response. */
+function targetOf({ status, headers }: HttpResponse, base: string): URL | null {
+  const location = headers['location'];
+  if (!redirects.has(status) || location === undefined) return null;
+  const url = URL.parse(location, base);
+  return url !== null && /^https?:$/.test(url.protocol) ? url : null;
+}
+
+function headersFor(url: URL, { headers, url: from }: HttpRequest): HttpRequest['headers'] {
+  if (url.origin === new URL(from).origin) return headers;
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => name !== 'authorization'));
+}
