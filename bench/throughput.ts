@@ -5,10 +5,9 @@ import { packTree } from '../cli/nix/pack-tree.ts';
 import { compressZstd, decompressZstd } from '../core/cache/zstd/stream.ts';
 import { createListingBuilder } from '../core/nix/listing.ts';
 import { createNarParser } from '../core/nix/nar-parser.ts';
-import { readNar } from '../core/nix/nar-reader.ts';
 import { writeNar } from '../core/nix/nar-writer.ts';
-import type { NarNode, NarNodeEntries } from '../core/nix/nar-writer.ts';
 import { createReferenceScanner } from '../core/nix/references.ts';
+import { readNarTree } from '../test/support/cache/nar-tree.ts';
 import { runAlone } from './report.ts';
 import type { BenchOptions } from './report.ts';
 import { spread } from './result.ts';
@@ -45,18 +44,13 @@ export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]
   for await (const frame of compressZstd(streamed(chunks), options)) {
     compressed.push(Uint8Array.from(frame));
   }
-  const written = await nodeOf(chunks);
+  const written = readNarTree(chunks);
 
   return [
     await measure('NAR: parse and list', () => {
       const parser = createNarParser(createListingBuilder());
       for (const chunk of chunks) parser.write(chunk);
       parser.end();
-    }),
-    await measure('NAR: read by entries', async () => {
-      for await (const entry of readNar(streamed(chunks))) {
-        if (entry.type === 'regular') await drain(entry.body);
-      }
     }),
     await measure('NAR: write from memory', () => drain(writeNar(written))),
     await measure('NAR: pack a tree from disk', () => drain(packTree(folder))),
@@ -85,39 +79,6 @@ async function* streamed(chunks: readonly Uint8Array[]): AsyncIterable<Uint8Arra
 async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
   const chunks = source[Symbol.asyncIterator]();
   while ((await chunks.next()).done !== true);
-}
-
-/** The NAR's tree, its contents in memory. */
-async function nodeOf(chunks: readonly Uint8Array[]): Promise<NarNode> {
-  type Entries = [string, NarNode][];
-  const folders = new Map<string, Entries>();
-  let root: NarNode | undefined;
-  const directory = (entries: NarNodeEntries): NarNode => ({
-    type: 'directory',
-    entries: () => entries,
-  });
-  for await (const entry of readNar(streamed(chunks))) {
-    let node: NarNode;
-    if (entry.type === 'directory') {
-      const entries: Entries = [];
-      folders.set(entry.path, entries);
-      node = directory(entries);
-    } else if (entry.type === 'symlink') {
-      node = { type: 'symlink', target: entry.targetBytes };
-    } else {
-      const pieces: Uint8Array[] = [];
-      for await (const piece of entry.body) pieces.push(piece);
-      const contents = Buffer.concat(pieces);
-      const { executable, size } = entry;
-      node = { type: 'regular', executable, size, contents: () => contents };
-    }
-    root ??= node;
-    const slash = entry.path.lastIndexOf('/');
-    const name = entry.path.slice(slash + 1);
-    if (entry.path !== '') folders.get(entry.path.slice(0, Math.max(0, slash)))?.push([name, node]);
-  }
-  if (!root) throw new Error('the NAR is empty');
-  return root;
 }
 
 if (import.meta.main) await runAlone(benchThroughput);
