@@ -6,7 +6,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { runNiche } from '../support/lab/cli.ts';
+import { runCommand } from '../support/lab/command.ts';
 
 const command = [join(import.meta.dirname, '../../cli/main.ts'), 'init', '--help'];
 
@@ -39,7 +39,7 @@ test('that nobody reads what is printed is none', async () => {
 
 test('a cache that is named where its paths or uploads are', async () => {
   for (const name of ['show', 'status', 'verify', 'block']) {
-    const { status, stdout, stderr } = await runNiche([name, 'file:///srv/the cache']);
+    const { status, stdout, stderr } = await runCommand([name, 'file:///srv/the cache']);
     assert.deepEqual([status, stdout], [1, '']);
     assert.match(stderr, /^niche: expected [^\n]*, got a URL: "file:\/\/\/srv\/the cache"\n/);
     assert.ok(stderr.endsWith(`with -u: niche ${name} -u 'file:///srv/the cache'\n`), stderr);

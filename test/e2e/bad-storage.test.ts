@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
-import { runNiche } from '../support/lab/cli.ts';
+import { runNiche } from '../support/lab/niche-process.ts';
 import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/servers/fake-gcs.ts';
 import { startS3Server, whyNoS3, type S3Server } from '../support/servers/s3-servers.ts';
 import { makeCertificates, startTlsFront } from '../support/servers/tls-front.ts';

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { createMachine } from '../support/lab/e2e-machine.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 
-describe('niche init, on a machine with Nix', { concurrency: false, timeout: 600_000 }, () => {
+describe('niche init, on a machine with Nix', { concurrency: false }, () => {
   test('prints the key and what comes next, and keeps the secret to this user', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;

@@ -29,7 +29,7 @@ in {
 `;
 }
 
-describe('large builds', { concurrency: false, timeout: 600_000 }, () => {
+describe('large builds', { concurrency: false }, () => {
   test('a path of more than 2 GiB, in bounded memory', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;

@@ -22,7 +22,7 @@ async function readReport(file: string): Promise<Reported[]> {
 
 for (const nix of everyNix()) {
   const isOld = nix.version.startsWith('2.8.');
-  const options = { concurrency: false, timeout: 600_000 };
+  const options = { concurrency: false };
   describe(`what niche build notices, nix ${nix.version}`, options, () => {
     test('outputs, fixed outputs, imports, what was built before; other hooks run, stdout is clean', async (t) => {
       const yard = await createYard(t);

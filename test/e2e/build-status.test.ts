@@ -49,7 +49,7 @@ const build = (cache: DirectoryCache, flags: readonly string[], what: string): s
   ...['build', '-u', cache.url, ...flags, '--', '-f', 'default.nix', what, '--no-link'],
 ];
 
-describe('exit statuses of niche build', { concurrency: false, timeout: 600_000 }, () => {
+describe('exit statuses of niche build', { concurrency: false }, () => {
   test('without a key: stops before building, or builds from the cache, as told', async (t) => {
     const here = await placeFor(t);
     if (here === null || skipUnlessChroot(t, here.machine)) return;

@@ -7,11 +7,11 @@ import {
   createMachine,
   createYard,
   skipUnlessChroot,
-  until,
   type Yard,
 } from '../support/lab/e2e-machine.ts';
 import type { GraphPart } from '../support/lab/nix-graph.ts';
 import { everyNix } from '../support/lab/nix-lab.ts';
+import { until } from '../support/assert/until.ts';
 
 /** `gated` waits for the test; `all` can't be built, since `broken` fails. */
 function failingGraph(yard: Yard): GraphPart[] {
@@ -25,7 +25,7 @@ function failingGraph(yard: Yard): GraphPart[] {
 }
 
 for (const nix of everyNix()) {
-  describe(`niche build, nix ${nix.version}`, { concurrency: false, timeout: 600_000 }, () => {
+  describe(`niche build, nix ${nix.version}`, { concurrency: false }, () => {
     test('of a failing graph: what built can be installed while the rest is built, and stays', async (t) => {
       const yard = await createYard(t);
       const builder = await createMachine(t, { nix, settings: yard.settings });

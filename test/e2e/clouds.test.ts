@@ -33,7 +33,7 @@ const clouds = {
 };
 
 for (const [name, start] of Object.entries(clouds)) {
-  describe(`a cache in ${name}`, { concurrency: false, timeout: 600_000 }, () => {
+  describe(`a cache in ${name}`, { concurrency: false }, () => {
     test('is made, built into, published to both ways, and substituted from', async (t) => {
       const nix = requireNix(t);
       const cloud = await start(t);

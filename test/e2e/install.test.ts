@@ -52,7 +52,7 @@ async function published(
 }
 
 for (const nix of everyNix()) {
-  describe(`installing, nix ${nix.version}`, { concurrency: false, timeout: 600_000 }, () => {
+  describe(`installing, nix ${nix.version}`, { concurrency: false }, () => {
     test('an empty store takes the closure from the directory and over HTTP, signatures checked', async (t) => {
       const { builder, cache, emptyMachine, traces, upper, lower } = await published(t, nix);
       const trust = ['--option', 'trusted-public-keys', cache.publicKey];

@@ -10,8 +10,8 @@ import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-docum
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { requireAzurite } from '../support/servers/azurite.ts';
-import { runNiche } from '../support/lab/cli.ts';
-import type { Ran } from '../support/lab/cli.ts';
+import { runNiche } from '../support/lab/niche-process.ts';
+import type { NicheRun } from '../support/lab/niche-process.ts';
 import { createMachine } from '../support/lab/e2e-machine.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 import { requireS3 } from '../support/servers/s3-servers.ts';
@@ -77,155 +77,151 @@ for (const [name, open] of [
   ['versitygw', onVersitygw],
   ['Azurite', onAzurite],
 ] as const) {
-  test(
-    `on ${name}: an age key, or a GPG key, is all that a machine needs`,
-    { timeout: 600_000 },
-    async (t) => {
-      const nix = requireNix(t);
-      if (nix === null) return;
-      const place = await open(t);
-      if (!place) return;
-      const lab = await openSopsLab(t);
-      const machine = await createMachine(t, { nix });
-      const [age, publisher] = [await makeAgeKey(), await makeAgeKey()];
-      const fingerprint = await lab.makePgpKey('ci');
-      const hostPath = process.env['PATH'] ?? '';
-      const nixPath = `${nix.bin}:${hostPath}`;
-      const [adminSpies, clientSpies] = [
-        await placeSpies(join(lab.folder, 'spies-admin'), nixPath),
-        await placeSpies(join(lab.folder, 'spies-client'), nixPath),
-      ];
-      /** Everything that is seen, by where. */
-      const seen: [where: string, text: string][] = [];
-      const heard = (ran: Ran): Ran => {
-        seen.push(['printed', ran.stdout], ['printed', ran.stderr]);
-        return ran;
-      };
-      const admin = async (args: readonly string[], env: object = {}): Promise<Ran> => {
-        const ran = await runNiche(args, {
-          env: { ...lab.env, ...place.adminEnv, ...adminSpies.env, ...env },
-        });
-        assert.equal(ran.status, 0, `niche ${args.join(' ')}: ${ran.stderr}`);
-        return ran;
-      };
+  test(`on ${name}: an age key, or a GPG key, is all that a machine needs`, async (t) => {
+    const nix = requireNix(t);
+    if (nix === null) return;
+    const place = await open(t);
+    if (!place) return;
+    const lab = await openSopsLab(t);
+    const machine = await createMachine(t, { nix });
+    const [age, publisher] = [await makeAgeKey(), await makeAgeKey()];
+    const fingerprint = await lab.makePgpKey('ci');
+    const hostPath = process.env['PATH'] ?? '';
+    const nixPath = `${nix.bin}:${hostPath}`;
+    const [adminSpies, clientSpies] = [
+      await placeSpies(join(lab.folder, 'spies-admin'), nixPath),
+      await placeSpies(join(lab.folder, 'spies-client'), nixPath),
+    ];
+    /** Everything that is seen, by where. */
+    const seen: [where: string, text: string][] = [];
+    const heard = (ran: NicheRun): NicheRun => {
+      seen.push(['printed', ran.stdout], ['printed', ran.stderr]);
+      return ran;
+    };
+    const admin = async (args: readonly string[], env: object = {}): Promise<NicheRun> => {
+      const ran = await runNiche(args, {
+        env: { ...lab.env, ...place.adminEnv, ...adminSpies.env, ...env },
+      });
+      assert.equal(ran.status, 0, `niche ${args.join(' ')}: ${ran.stderr}`);
+      return ran;
+    };
 
-      // Whoever runs the cache makes it, by the command line alone.
-      const made = heard(
-        await admin(
-          [
-            ...['init', place.url, '--create', '--name', 'acme', '--no-upstream', '--json'],
-            ...['--store-dir', machine.storeDir, '--age', age.recipient, '--pgp', fingerprint],
-            ...['--signing-age', publisher.recipient],
-          ],
-          place.uploadCredentials && {
-            NICHE_UPLOAD_CREDENTIALS: JSON.stringify(place.uploadCredentials),
-          },
-        ),
+    // Whoever runs the cache makes it, by the command line alone.
+    const made = heard(
+      await admin(
+        [
+          ...['init', place.url, '--create', '--name', 'acme', '--no-upstream', '--json'],
+          ...['--store-dir', machine.storeDir, '--age', age.recipient, '--pgp', fingerprint],
+          ...['--signing-age', publisher.recipient],
+        ],
+        place.uploadCredentials && {
+          NICHE_UPLOAD_CREDENTIALS: JSON.stringify(place.uploadCredentials),
+        },
+      ),
+    );
+    const cache = JSON.parse(made.stdout) as Record<string, string>;
+    const { storage = '', substituter = '', publicKey = '' } = cache;
+    await place.allowUploads();
+    const isMadeByInit = place.uploadCredentials === undefined;
+    assert.equal(cache['uploadCredentialsExpire'] !== undefined, isMadeByInit);
+
+    const asClient = { SOPS_AGE_KEY: age.secretKey };
+    const asPublisher = { SOPS_AGE_KEY: publisher.secretKey };
+    const reveal = async <T>(env: object, ...more: string[]): Promise<T> => {
+      const show = ['config', 'show', '--reveal', '--json', '-u', substituter, ...more];
+      return (JSON.parse((await admin(show, env)).stdout) as { value: T }).value;
+    };
+    const { credentials } = await reveal<PrivateConfig>(asClient);
+    const { secretKeys } = await reveal<SigningConfig>(asPublisher, '--signing');
+    const signature = credentials?.kind === 'azure' ? (credentials.sas ?? '') : '';
+    const { sig = '', sp } = Object.fromEntries(new URLSearchParams(signature));
+    if (isMadeByInit) assert.equal(sp, 'rcl');
+
+    // Clients have an identity, and nothing else: no variable, no file, no key of the cache.
+    const gnupg = join(lab.env['HOME'] ?? '', '.gnupg');
+    const planted = 'planted-in-the-environment';
+    const identities: [string, Record<string, string>][] = [
+      ['age', { ...asClient, GNUPGHOME: join(lab.folder, 'none') }],
+      ['gpg', { GNUPGHOME: gnupg }],
+    ];
+    for (const [which, identity] of identities) {
+      await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }], which);
+      const report = join(machine.folder, `report-${which}.jsonl`);
+      const building = machine.niche(
+        [
+          ...['build', '-u', substituter, '--report', report],
+          ...['--', '-f', '.', 'upper', '--no-link'],
+        ],
+        { env: { ...identity, ...clientSpies.env, NICHE_TEST_PLANTED: planted } },
       );
-      const cache = JSON.parse(made.stdout) as Record<string, string>;
-      const { storage = '', substituter = '', publicKey = '' } = cache;
-      await place.allowUploads();
-      const isMadeByInit = place.uploadCredentials === undefined;
-      assert.equal(cache['uploadCredentialsExpire'] !== undefined, isMadeByInit);
+      let done = false;
+      void building.finally(() => {
+        done = true;
+      });
+      while (!done) heard(await admin(['worker', storage, '--once'], asPublisher));
+      const built = heard(await building);
+      assert.equal(built.status, 0, `${which}: ${built.stderr}`);
+      const lines = readFileSync(report, 'utf8').trim().split('\n');
+      const statuses = lines
+        .map((line) => (JSON.parse(line) as { status?: string }).status)
+        .filter((status) => status !== undefined);
+      assert.deepEqual([...new Set(statuses)], ['published'], `${which}: ${built.stderr}`);
+      assert.ok(statuses.length >= 2);
+    }
+    assert.deepEqual(readdirSync(machine.work), ['default.nix']);
+    heard(await admin(['config', 'edit', '-u', substituter], asClient));
 
-      const asClient = { SOPS_AGE_KEY: age.secretKey };
-      const asPublisher = { SOPS_AGE_KEY: publisher.secretKey };
-      const reveal = async <T>(env: object, ...more: string[]): Promise<T> => {
-        const show = ['config', 'show', '--reveal', '--json', '-u', substituter, ...more];
-        return (JSON.parse((await admin(show, env)).stdout) as { value: T }).value;
-      };
-      const { credentials } = await reveal<PrivateConfig>(asClient);
-      const { secretKeys } = await reveal<SigningConfig>(asPublisher, '--signing');
-      const signature = credentials?.kind === 'azure' ? (credentials.sas ?? '') : '';
-      const { sig = '', sp } = Object.fromEntries(new URLSearchParams(signature));
-      if (isMadeByInit) assert.equal(sp, 'rcl');
-
-      // Clients have an identity, and nothing else: no variable, no file, no key of the cache.
-      const gnupg = join(lab.env['HOME'] ?? '', '.gnupg');
-      const planted = 'planted-in-the-environment';
-      const identities: [string, Record<string, string>][] = [
-        ['age', { ...asClient, GNUPGHOME: join(lab.folder, 'none') }],
-        ['gpg', { GNUPGHOME: gnupg }],
-      ];
-      for (const [which, identity] of identities) {
-        await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }], which);
-        const report = join(machine.folder, `report-${which}.jsonl`);
-        const building = machine.niche(
-          [
-            ...['build', '-u', substituter, '--report', report],
-            ...['--', '-f', '.', 'upper', '--no-link'],
-          ],
-          { env: { ...identity, ...clientSpies.env, NICHE_TEST_PLANTED: planted } },
-        );
-        let done = false;
-        void building.finally(() => {
-          done = true;
-        });
-        while (!done) heard(await admin(['worker', storage, '--once'], asPublisher));
-        const built = heard(await building);
-        assert.equal(built.status, 0, `${which}: ${built.stderr}`);
-        const lines = readFileSync(report, 'utf8').trim().split('\n');
-        const statuses = lines
-          .map((line) => (JSON.parse(line) as { status?: string }).status)
-          .filter((status) => status !== undefined);
-        assert.deepEqual([...new Set(statuses)], ['published'], `${which}: ${built.stderr}`);
-        assert.ok(statuses.length >= 2);
+    // All that was printed, written, and given to children.
+    await writeFile(join(machine.folder, 'planted'), 'planted-in-a-file');
+    for (const url of [storage, cache['private'] ?? '']) {
+      const root = place.open(url);
+      for await (const { key } of root.list('')) {
+        const text = (await readObject(root, key, 2 ** 26))?.toString('latin1') ?? '';
+        seen.push(['stored', `${key}\n${text}`]);
       }
-      assert.deepEqual(readdirSync(machine.work), ['default.nix']);
-      heard(await admin(['config', 'edit', '-u', substituter], asClient));
+    }
+    for (const file of filesOf(machine.folder)) {
+      seen.push(['written', readFileSync(file, 'latin1')]);
+    }
+    seen.push(...clientSpies.seen());
+    const where = (needle: string, list = seen): string[] => [
+      ...new Set(list.filter(([, text]) => text.includes(needle)).map(([at]) => at)),
+    ];
 
-      // All that was printed, written, and given to children.
-      await writeFile(join(machine.folder, 'planted'), 'planted-in-a-file');
-      for (const url of [storage, cache['private'] ?? '']) {
-        const root = place.open(url);
-        for await (const { key } of root.list('')) {
-          const text = (await readObject(root, key, 2 ** 26))?.toString('latin1') ?? '';
-          seen.push(['stored', `${key}\n${text}`]);
-        }
-      }
-      for (const file of filesOf(machine.folder)) {
-        seen.push(['written', readFileSync(file, 'latin1')]);
-      }
-      seen.push(...clientSpies.seen());
-      const where = (needle: string, list = seen): string[] => [
-        ...new Set(list.filter(([, text]) => text.includes(needle)).map(([at]) => at)),
-      ];
+    // What is there is found, in each of these places: so what is not found is not there.
+    assert.deepEqual(where('planted-in-a-file'), ['written']);
+    assert.deepEqual(where(planted).sort(), ['gpg', 'nix', 'nix-instantiate', 'nix-store']);
+    assert.ok(where('--decrypt').includes('gpg'), 'arguments too');
+    const inPublic = where(publicKey);
+    assert.ok(inPublic.includes('stored') && inPublic.includes('printed'), inPublic.join(' '));
 
-      // What is there is found, in each of these places: so what is not found is not there.
-      assert.deepEqual(where('planted-in-a-file'), ['written']);
-      assert.deepEqual(where(planted).sort(), ['gpg', 'nix', 'nix-instantiate', 'nix-store']);
-      assert.ok(where('--decrypt').includes('gpg'), 'arguments too');
-      const inPublic = where(publicKey);
-      assert.ok(inPublic.includes('stored') && inPublic.includes('printed'), inPublic.join(' '));
+    const secrets = [
+      ...[age, publisher].map((key) => key.secretKey),
+      ...secretKeys.map((key) => key.slice(key.indexOf(':') + 1)),
+      ...(credentials?.kind === 's3' ? [credentials.secretAccessKey] : []),
+      ...(isMadeByInit ? [sig, encodeURIComponent(sig)] : []),
+    ];
+    assert.equal(secrets.length, isMadeByInit ? 5 : 4);
+    for (const secret of [...secrets, place.adminSecret]) {
+      assert.ok(secret.length > 8);
+      assert.deepEqual(where(secret), []);
+    }
+    // The administrator's own variables are what their nix has anyway; what is for niche alone is not.
+    const ofAdmin = adminSpies.seen();
+    assert.ok(where(place.adminSecret, ofAdmin).includes('nix'));
+    assert.ok(where('niche.private.json', ofAdmin).includes('editor'));
+    for (const secret of secrets) assert.deepEqual(where(secret, ofAdmin), []);
 
-      const secrets = [
-        ...[age, publisher].map((key) => key.secretKey),
-        ...secretKeys.map((key) => key.slice(key.indexOf(':') + 1)),
-        ...(credentials?.kind === 's3' ? [credentials.secretAccessKey] : []),
-        ...(isMadeByInit ? [sig, encodeURIComponent(sig)] : []),
-      ];
-      assert.equal(secrets.length, isMadeByInit ? 5 : 4);
-      for (const secret of [...secrets, place.adminSecret]) {
-        assert.ok(secret.length > 8);
-        assert.deepEqual(where(secret), []);
-      }
-      // The administrator's own variables are what their nix has anyway; what is for niche alone is not.
-      const ofAdmin = adminSpies.seen();
-      assert.ok(where(place.adminSecret, ofAdmin).includes('nix'));
-      assert.ok(where('niche.private.json', ofAdmin).includes('editor'));
-      for (const secret of secrets) assert.deepEqual(where(secret, ofAdmin), []);
-
-      // And of niche's own there is nothing in the home but its cache folder.
-      const home = machine.env['HOME'] ?? '';
-      const own = existsSync(home)
-        ? filesOf(home).filter((file) => file.slice(home.length).includes('niche'))
-        : [];
-      assert.deepEqual(
-        own.filter((file) => !/\/\.?cache\/niche\//.test(file)),
-        [],
-      );
-    },
-  );
+    // And of niche's own there is nothing in the home but its cache folder.
+    const home = machine.env['HOME'] ?? '';
+    const own = existsSync(home)
+      ? filesOf(home).filter((file) => file.slice(home.length).includes('niche'))
+      : [];
+    assert.deepEqual(
+      own.filter((file) => !/\/\.?cache\/niche\//.test(file)),
+      [],
+    );
+  });
 }
 
 /** Every file below `folder`, the store's apart, which only Nix writes. */

@@ -6,7 +6,7 @@ import { describe, test } from 'node:test';
 import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 
-describe('niche worker', { concurrency: false, timeout: 600_000 }, () => {
+describe('niche worker', { concurrency: false }, () => {
   test('publishes what was only staged, and then has nothing to do', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;

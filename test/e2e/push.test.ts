@@ -31,7 +31,7 @@ async function machineWith(t: TestContext, nix: NixVersion): Promise<Machine> {
 const versions = everyNix();
 for (const nix of versions) {
   const isNewest = nix === versions.at(-1);
-  describe(`niche push, nix ${nix.version}`, { concurrency: false, timeout: 600_000 }, () => {
+  describe(`niche push, nix ${nix.version}`, { concurrency: false }, () => {
     test('of paths, links, installables and stdin; nothing is uploaded twice', async (t) => {
       const machine = await machineWith(t, nix);
       const upper = await machine.output('readlink', ['result']);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 
-import { runNiche } from '../support/lab/cli.ts';
+import { runNiche } from '../support/lab/niche-process.ts';
 import { graph } from '../support/lab/nix-graph.ts';
 import { createNixLab } from '../support/lab/nix-lab.ts';
 import type { NixLab, NixVersion } from '../support/lab/nix-lab.ts';

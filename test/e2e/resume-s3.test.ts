@@ -21,7 +21,7 @@ import { temporaryFolder } from '../support/cache/small-cache.ts';
 const child = join(import.meta.dirname, '../support/buckets/stage-large-child.ts');
 const mib = 2 ** 20;
 
-describe('kill -9 while a large NAR is staged on S3', { timeout: 120_000 }, () => {
+describe('kill -9 while a large NAR is staged on S3', () => {
   test('the next run sends only what is missing', async (t) => {
     const server = await requireS3(t);
     if (server === null) return;

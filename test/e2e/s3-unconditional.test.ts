@@ -5,12 +5,13 @@ import type { S3Credentials } from '../../core/storage/credentials.ts';
 import { openS3Bucket } from '../../core/storage/s3/driver.ts';
 import { parseS3Url } from '../../core/storage/s3/url.ts';
 import { listKeys } from '../support/assert/bytes.ts';
-import { createMachine, until } from '../support/lab/e2e-machine.ts';
+import { createMachine } from '../support/lab/e2e-machine.ts';
 import { startFaultProxy, type Fault } from '../support/servers/fault-proxy.ts';
 import { spawnNiche } from '../support/lab/niche-process.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 import { requireS3 } from '../support/servers/s3-servers.ts';
 import { readerOf, type Made } from './made.ts';
+import { until } from '../support/assert/until.ts';
 
 const conditions = ['if-none-match', 'if-match'];
 

@@ -19,7 +19,7 @@ const slowDown = {
 };
 
 for (const name of s3ServerNames) {
-  describe(`a cache in S3 on ${name}`, { concurrency: false, timeout: 600_000 }, () => {
+  describe(`a cache in S3 on ${name}`, { concurrency: false }, () => {
     test('is made, built into, published by a worker, and substituted from', async (t) => {
       const server = await requireS3(t, name);
       const nix = requireNix(t);

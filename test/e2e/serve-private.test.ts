@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test, type TestContext } from 'node:test';
 
 import { requireAzurite } from '../support/servers/azurite.ts';
-import { runNiche, startNiche } from '../support/lab/cli.ts';
+import { runNiche, startNiche } from '../support/lab/niche-process.ts';
 import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
 import { requireFakeGcs } from '../support/servers/fake-gcs.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
@@ -54,7 +54,7 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
   },
 };
 
-describe('real Nix reads what niche serves of', { concurrency: false, timeout: 300_000 }, () => {
+describe('real Nix reads what niche serves of', { concurrency: false }, () => {
   for (const [name, start] of Object.entries(clouds)) {
     test(`${name}, with this machine’s credentials`, async (t) => {
       const nix = requireNix(t);

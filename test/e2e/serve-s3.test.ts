@@ -3,11 +3,11 @@ import { describe, test } from 'node:test';
 
 import { openBucket } from '../../core/storage/open.ts';
 import { localTestPath, makeBucketCache } from '../support/cache/bucket-cache.ts';
-import { runNiche, startNiche } from '../support/lab/cli.ts';
+import { runNiche, startNiche } from '../support/lab/niche-process.ts';
 import { requireS3 } from '../support/servers/s3-servers.ts';
 import { temporaryFolder } from '../support/cache/small-cache.ts';
 
-describe('niche serve of a private bucket', { timeout: 120_000 }, () => {
+describe('niche serve of a private bucket', () => {
   test('reads with the credentials of this machine', async (t) => {
     const server = await requireS3(t);
     if (server === null) return;

@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { runNiche, startNiche } from '../support/lab/cli.ts';
+import { runNiche, startNiche } from '../support/lab/niche-process.ts';
 import { everyNix } from '../support/lab/nix-lab.ts';
 import { makeReader, publishCache } from './reading.ts';
 
 for (const nix of everyNix()) {
-  describe(`nix ${nix.version} reads what niche serves`, { timeout: 180_000 }, () => {
+  describe(`nix ${nix.version} reads what niche serves`, () => {
     test('a closure, with signatures checked', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;

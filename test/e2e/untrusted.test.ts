@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { createMachine, createYard, until } from '../support/lab/e2e-machine.ts';
+import { createMachine, createYard } from '../support/lab/e2e-machine.ts';
 import { everyNix } from '../support/lab/nix-lab.ts';
+import { until } from '../support/assert/until.ts';
 
 for (const nix of everyNix()) {
-  const options = { concurrency: false, timeout: 600_000 };
+  const options = { concurrency: false };
   describe(`an untrusted user of a daemon, nix ${nix.version}`, options, () => {
     test('has what is built published while the build runs, and is told once how', async (t) => {
       const yard = await createYard(t);

@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
-import { runNiche } from '../support/lab/cli.ts';
-import type { Ran } from '../support/lab/cli.ts';
+import { runNiche } from '../support/lab/niche-process.ts';
+import type { NicheRun } from '../support/lab/niche-process.ts';
 import type { NixDaemon } from '../support/lab/nix-daemon.ts';
 import { everyNix } from '../support/lab/nix-lab.ts';
 import type { NixLab } from '../support/lab/nix-lab.ts';
@@ -24,7 +24,7 @@ interface Advice {
 interface User {
   readonly daemon: NixDaemon;
   readonly conf: string;
-  readonly use: (...args: string[]) => Promise<Ran>;
+  readonly use: (...args: string[]) => Promise<NicheRun>;
 }
 
 async function untrustedUser(lab: NixLab, cache: PublishedCache): Promise<User> {
@@ -60,7 +60,7 @@ async function realises(lab: NixLab, user: User, cache: PublishedCache): Promise
 }
 
 for (const nix of everyNix()) {
-  describe(`an untrusted user of nix ${nix.version}`, { timeout: 180_000 }, () => {
+  describe(`an untrusted user of nix ${nix.version}`, () => {
     test('is told what an administrator has to do, and it works', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;

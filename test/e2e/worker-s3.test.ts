@@ -147,7 +147,7 @@ async function untilVisible(bucket: Bucket, path: LocalTestPath): Promise<void> 
   while ((await bucket.head(narInfoKey(path.hash))) === null) await sleep(50);
 }
 
-describe('niche worker on a real S3 server', { timeout: 120_000 }, () => {
+describe('niche worker on a real S3 server', () => {
   test('publishes when the bucket tells of it, though it looks only once an hour', async (t) => {
     const relay = await startRelay(t);
     const server = await requireS3(t, 'versitygw', { webhookUrl: relay.url });

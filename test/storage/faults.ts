@@ -47,7 +47,7 @@ interface Scene {
 export function storageFaults(name: string, start: () => Promise<FaultSubject>): void {
   /** @param idleMs short only where something hangs: a server may be slow */
   function on(title: string, run: (scene: Scene) => Promise<void>, idleMs = 20_000): void {
-    it(title, { timeout: 120_000 }, async (t) => {
+    it(title, async (t) => {
       const subject = await start();
       const proxy = await startFaultProxy(subject.origin);
       t.after(() => proxy.stop());

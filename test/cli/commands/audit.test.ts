@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { storeHash } from '../../../core/nix/store-path.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
 
@@ -26,7 +26,7 @@ const records = (stdout: string): Recorded[] =>
     .map((line) => JSON.parse(line) as Recorded);
 
 test('niche audit lists what was signed, for which upload', async () => {
-  const ran = await runNiche(['audit', '-u', directory, '--json']);
+  const ran = await runCommand(['audit', '-u', directory, '--json']);
   assert.deepEqual([ran.status, ran.stderr], [0, 'niche: 2 records of test\n']);
   const found = records(ran.stdout);
   assert.deepEqual(found.map(({ path }) => path).sort(), [lib.path, app.path].sort());
@@ -34,13 +34,13 @@ test('niche audit lists what was signed, for which upload', async () => {
     assert.equal(record.upload, upload);
     assert.equal(record.signers.length, 1);
   }
-  const forPeople = await runNiche(['audit', '-u', directory]);
+  const forPeople = await runCommand(['audit', '-u', directory]);
   assert.match(forPeople.stdout, new RegExp(`by unknown, upload ${upload}; signed with test-1`));
 });
 
 test('niche audit finds one path, an uploader, a time', async () => {
   const of = async (...args: string[]): Promise<string[]> => {
-    const ran = await runNiche(['audit', '-u', directory, '--json', ...args]);
+    const ran = await runCommand(['audit', '-u', directory, '--json', ...args]);
     assert.equal(ran.status, 0, ran.stderr);
     return records(ran.stdout).map(({ path }) => path);
   };
@@ -52,7 +52,7 @@ test('niche audit finds one path, an uploader, a time', async () => {
   const tomorrow = new Date(Date.now() + 86_400_000).toISOString().slice(0, 10);
   assert.deepEqual(await of('--since', tomorrow), []);
   for (const wrong of ['yesterday', '2026-13-45', '7w', '']) {
-    const ran = await runNiche(['audit', '-u', directory, '--since', wrong]);
+    const ran = await runCommand(['audit', '-u', directory, '--since', wrong]);
     assert.notEqual(ran.status, 0);
     assert.match(ran.stderr, /expected a date/);
   }
@@ -61,34 +61,41 @@ test('niche audit finds one path, an uploader, a time', async () => {
 test('niche block withdraws a path, and niche verify tells who still refers to it', async () => {
   const isReadable = async (path: string): Promise<boolean> =>
     (await bucket.head(`${storeHash(path)}.narinfo`)) !== null;
-  const wrong = await runNiche(['block', '-u', directory, lib.path, 'not-a-path']);
+  const wrong = await runCommand(['block', '-u', directory, lib.path, 'not-a-path']);
   assert.notEqual(wrong.status, 0);
   assert.ok(await isReadable(lib.path), 'a slip of the pen withdraws nothing');
 
-  const blocked = await runNiche(['block', '-u', directory, lib.path, '--reason', 'stolen laptop']);
+  const blocked = await runCommand([
+    'block',
+    '-u',
+    directory,
+    lib.path,
+    '--reason',
+    'stolen laptop',
+  ]);
   assert.deepEqual(
     [blocked.status, blocked.stdout],
     [0, `${lib.path}: withdrawn\n`],
     blocked.stderr,
   );
   assert.ok(!(await isReadable(lib.path)));
-  const verified = await runNiche(['verify', '-u', directory]);
+  const verified = await runCommand(['verify', '-u', directory]);
   assert.equal(verified.status, 76);
   assert.match(verified.stdout, /it is blocked here/);
 
   // Who stages it again is refused.
   await cache.publish(lib);
   assert.ok(!(await isReadable(lib.path)));
-  const again = await runNiche(['block', '-u', directory, lib.path, '--json']);
+  const again = await runCommand(['block', '-u', directory, lib.path, '--json']);
   assert.deepEqual(JSON.parse(again.stdout), {
     path: lib.path,
     wasBlocked: true,
     wasPublished: false,
   });
 
-  const undone = await runNiche(['block', '-u', directory, '--undo', storeHash(lib.path)]);
+  const undone = await runCommand(['block', '-u', directory, '--undo', storeHash(lib.path)]);
   assert.equal(undone.stdout, `${storeHash(lib.path)}: may be published again\n`);
   await cache.publish(lib);
   assert.ok(await isReadable(lib.path));
-  assert.equal((await runNiche(['verify', '-u', directory])).status, 0);
+  assert.equal((await runCommand(['verify', '-u', directory])).status, 0);
 });

@@ -7,8 +7,9 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { runNiche, startNiche } from '../../support/lab/cli.ts';
-import type { Ran } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
+import { startNiche } from '../../support/lab/niche-process.ts';
+import type { CommandResult } from '../../support/lab/command.ts';
 import { makeAgeKey, openSopsLab } from '../../support/lab/sops-lab.ts';
 import type { SopsLab } from '../../support/lab/sops-lab.ts';
 
@@ -21,7 +22,7 @@ interface Setting {
   readonly niche: (
     args: readonly string[],
     more?: { env?: Record<string, string>; input?: string },
-  ) => Promise<Ran>;
+  ) => Promise<CommandResult>;
   readonly document: (name?: string) => string;
 }
 
@@ -37,7 +38,7 @@ async function setUp(t: TestContext): Promise<Setting> {
     SOPS_AGE_KEY: `${client.secretKey} ${publisher.secretKey}`,
   };
   const niche: Setting['niche'] = (args, more = {}) =>
-    runNiche(args, { ...more, env: { ...env, ...more.env } });
+    runCommand(args, { ...more, env: { ...env, ...more.env } });
   const made = await niche(
     [
       ...['init', cache, '--name', 'acme', '--no-upstream', '--age', client.recipient],

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 
 const checkout = join(import.meta.dirname, '../../..');
 let folder: string;
@@ -17,7 +17,7 @@ after(() => rm(folder, { recursive: true, force: true }));
 
 test('niche infra aws lays out what a team deploys, and later leaves its settings alone', async () => {
   const team = join(folder, 'team/cache');
-  const first = await runNiche(['infra', 'aws', team]);
+  const first = await runCommand(['infra', 'aws', team]);
   assert.equal(first.status, 0, first.stderr);
   const files = await readdir(team, { recursive: true });
   for (const file of ['serverless.yml', 'infra/aws/key.yml', 'infra/aws/functions/publish.mjs']) {
@@ -31,7 +31,7 @@ test('niche infra aws lays out what a team deploys, and later leaves its setting
 
   await appendFile(join(team, 'serverless.yml'), '# ours\n');
   await writeFile(join(team, 'infra/aws/old.yml'), 'of an earlier release');
-  const second = await runNiche(['infra', 'aws', team, '--json']);
+  const second = await runCommand(['infra', 'aws', team, '--json']);
   assert.equal((JSON.parse(second.stdout) as { keptSettings: boolean }).keptSettings, true);
   assert.match(await readFile(join(team, 'serverless.yml'), 'utf8'), /# ours$/m);
   assert.equal(await readFile(join(team, 'serverless.yml.new'), 'utf8'), text);
@@ -44,22 +44,22 @@ for (const [cloud, settings, file] of [
 ] as const) {
   test(`niche infra ${cloud} lays out modules, functions and settings`, async () => {
     const team = join(folder, cloud);
-    const first = await runNiche(['infra', cloud, team]);
+    const first = await runCommand(['infra', cloud, team]);
     assert.equal(first.status, 0, first.stderr);
     const files = await readdir(team, { recursive: true });
     for (const each of [settings, file, `infra/${cloud}/function/main.cjs`]) {
       assert.ok(files.includes(each), each);
     }
     await appendFile(join(team, settings), '\n');
-    const second = await runNiche(['infra', cloud, team, '--json']);
+    const second = await runCommand(['infra', cloud, team, '--json']);
     assert.equal((JSON.parse(second.stdout) as { keptSettings: boolean }).keptSettings, true);
   });
 }
 
 test('niche infra refuses a cloud that it does not know, and a folder that is a file', async () => {
-  assert.notEqual((await runNiche(['infra', 'vax', folder])).status, 0);
+  assert.notEqual((await runCommand(['infra', 'vax', folder])).status, 0);
   await writeFile(join(folder, 'file'), '');
-  const ran = await runNiche(['infra', 'aws', join(folder, 'file')]);
+  const ran = await runCommand(['infra', 'aws', join(folder, 'file')]);
   assert.equal(ran.status, 1);
   assert.match(ran.stderr, /writing to /);
 });

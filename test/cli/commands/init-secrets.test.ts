@@ -7,8 +7,8 @@ import { test } from 'node:test';
 import { parseSecretKey } from '../../../core/nix/keys.ts';
 import { openProvisioner } from '../../../core/storage/open-provision.ts';
 import { requireAzurite } from '../../support/servers/azurite.ts';
-import { runNiche } from '../../support/lab/cli.ts';
-import type { Ran } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
+import type { CommandResult } from '../../support/lab/command.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 test(
@@ -20,7 +20,7 @@ test(
     const fingerprint = await lab.makePgpKey('client');
     const cache = join(lab.folder, 'cache');
     const credentials = { kind: 's3', accessKeyId: 'AKIA', secretAccessKey: 'hush' };
-    const made = await runNiche(
+    const made = await runCommand(
       [
         ...['init', cache, '--name', 'acme', '--no-upstream', '--json'],
         ...['--age', client.recipient, '--pgp', fingerprint],
@@ -62,9 +62,11 @@ test(
 
     // The publisher signs with it, and nobody else can.
     const worker = ['worker', url, '--once'];
-    const published = await runNiche(worker, { env: { ...lab.env, ...asPublisher } });
+    const published = await runCommand(worker, { env: { ...lab.env, ...asPublisher } });
     assert.equal(published.status, 0, published.stderr);
-    const refused = await runNiche(worker, { env: { ...lab.env, SOPS_AGE_KEY: client.secretKey } });
+    const refused = await runCommand(worker, {
+      env: { ...lab.env, SOPS_AGE_KEY: client.secretKey },
+    });
     assert.equal(refused.status, 1);
     assert.match(refused.stderr, /no identity on this machine decrypts niche\.signing\.json/);
   },
@@ -88,8 +90,8 @@ test('init on Azure makes a signature for clients, for as long as was said, or n
   const lab = await openSopsLab(t);
   const [client, publisher] = [await makeAgeKey(), await makeAgeKey()];
   const env = { ...lab.env, AZURE_STORAGE_CONNECTION_STRING: server.connectionString() };
-  const init = async (container: string, ...more: string[]): Promise<Ran> =>
-    runNiche(
+  const init = async (container: string, ...more: string[]): Promise<CommandResult> =>
+    runCommand(
       [
         ...['init', server.url(container), '--create', '--name', 'acme', '--no-upstream'],
         ...['--age', client.recipient, '--signing-age', publisher.recipient, ...more],
@@ -101,7 +103,7 @@ test('init on Azure makes a signature for clients, for as long as was said, or n
   const day = new Date(Date.now() + 30 * 86_400_000).toISOString().slice(0, 7);
   assert.match(made.stdout, new RegExp(`overwrites and deletes nothing. It is good until ${day}`));
   assert.doesNotMatch(made.stdout, /sig=|no credentials for clients/);
-  const shown = await runNiche(['config', 'show', '-u', server.url('made')], {
+  const shown = await runCommand(['config', 'show', '-u', server.url('made')], {
     env: { ...env, SOPS_AGE_KEY: client.secretKey },
   });
   assert.match(shown.stdout, new RegExp(`"expires": "${day}`));
@@ -121,13 +123,13 @@ test('init refuses a signing key that clients could read, unless told', async (t
     ...['init', cache, '--name', 'acme', '--no-upstream'],
     ...['--age', recipient, '--signing-age', recipient],
   ];
-  const refused = await runNiche(args, { env: lab.env });
+  const refused = await runCommand(args, { env: lab.env });
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /would read the signing key/);
   assert.match(refused.stderr, /--unsafe-share-signing-key/);
   assert.equal(existsSync(cache), false, 'nothing was made');
 
-  const made = await runNiche([...args, '--unsafe-share-signing-key'], { env: lab.env });
+  const made = await runCommand([...args, '--unsafe-share-signing-key'], { env: lab.env });
   assert.equal(made.status, 0, made.stderr);
 });
 
@@ -145,7 +147,7 @@ test('init makes nothing when a recipient or the credentials are unusable', asyn
     [['--age', recipient, '--upload-credentials', `${bad}.no`], /cannot read/],
   ] as const) {
     const init = ['init', cache, '--name', 'acme', '--no-upstream', ...args];
-    const { status, stderr } = await runNiche(init, { env: lab.env });
+    const { status, stderr } = await runCommand(init, { env: lab.env });
     assert.equal(status, 1, stderr);
     assert.match(stderr, said);
     assert.doesNotMatch(stderr, /hush|AGE-SECRET/);

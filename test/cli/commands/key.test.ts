@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { formatPublicKey, parseSecretKey } from '../../../core/nix/keys.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { makeBucketCache, testPublicKey, testSecretKey } from '../../support/cache/bucket-cache.ts';
 
@@ -21,7 +21,7 @@ after(async () => {
 test('a key is made in Nix’s format, for its owner only, and never replaced', async () => {
   const file = join(folder, 'new/acme-2.secret');
   const args = ['key', 'generate', '--name', 'acme-2', '--secret-key-file', 'new/acme-2.secret'];
-  const run = await runNiche(args, { cwd: folder });
+  const run = await runCommand(args, { cwd: folder });
   assert.deepEqual([run.status, run.stderr], [0, '']);
   const text = await readFile(file, 'utf8');
   assert.match(text, /^acme-2:[A-Za-z0-9+/]{86}==\n$/);
@@ -33,7 +33,7 @@ test('a key is made in Nix’s format, for its owner only, and never replaced', 
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.equal((await stat(join(folder, 'new'))).mode & 0o777, 0o700);
 
-  assert.deepEqual(await runNiche(args, { cwd: folder }), {
+  assert.deepEqual(await runCommand(args, { cwd: folder }), {
     status: 1,
     stdout: '',
     stderr: `niche: ${file} is there already and was left as it is\nniche: name another file with --secret-key-file\n`,
@@ -43,7 +43,7 @@ test('a key is made in Nix’s format, for its owner only, and never replaced', 
 
 test('a key’s usual place is the user’s configuration', async () => {
   const env = { XDG_CONFIG_HOME: join(folder, 'config') };
-  const run = await runNiche(['key', 'generate', '--name', 'acme-3', '--json'], { env });
+  const run = await runCommand(['key', 'generate', '--name', 'acme-3', '--json'], { env });
   assert.deepEqual([run.status, run.stderr], [0, '']);
   const file = join(folder, 'config/niche/keys/acme-3.secret');
   const publicKey = formatPublicKey(parseSecretKey(await readFile(file, 'utf8')).publicKey);
@@ -59,41 +59,41 @@ test('names that no key or file can have', async () => {
     ['..', 'the key’s name ".." makes no file name'],
   ];
   for (const [name, message] of cases) {
-    const run = await runNiche(['key', 'generate', '--name', name], { env });
+    const run = await runCommand(['key', 'generate', '--name', name], { env });
     assert.deepEqual([run.status, run.stdout], [1, '']);
     assert.equal(run.stderr.split('\n')[0], `niche: ${message}`);
   }
   assert.ok(!(await readdir(folder)).includes('none'));
-  const { status, stderr } = await runNiche(['key', 'generate']);
+  const { status, stderr } = await runCommand(['key', 'generate']);
   assert.equal(status, 1);
   assert.match(stderr, /required option '--name <name>' not specified/);
 });
 
 test('the public key of a secret key, from a file or stdin', async () => {
   const shown = { status: 0, stdout: `${testPublicKey}\n`, stderr: '' };
-  assert.deepEqual(await runNiche(['key', 'show', 'test.secret'], { cwd: folder }), shown);
-  assert.deepEqual(await runNiche(['key', 'show'], { input: `${testSecretKey}\n` }), shown);
-  assert.deepEqual(await runNiche(['key', 'show', '-'], { input: testSecretKey }), shown);
-  const { stdout } = await runNiche(['key', 'show', '--json', testKeyFile]);
+  assert.deepEqual(await runCommand(['key', 'show', 'test.secret'], { cwd: folder }), shown);
+  assert.deepEqual(await runCommand(['key', 'show'], { input: `${testSecretKey}\n` }), shown);
+  assert.deepEqual(await runCommand(['key', 'show', '-'], { input: testSecretKey }), shown);
+  const { stdout } = await runCommand(['key', 'show', '--json', testKeyFile]);
   assert.deepEqual(JSON.parse(stdout), { publicKey: testPublicKey });
 });
 
 test('no secret key at all', async () => {
-  const run = await runNiche(['key', 'show']);
+  const run = await runCommand(['key', 'show']);
   assert.equal(run.status, 1);
   assert.match(run.stderr, /^niche: which key\? name its file, or give the secret key on stdin\n$/);
 });
 
 test('whether it is one of the cache’s', async () => {
-  assert.deepEqual(await runNiche(['key', 'show', '-u', bucket.url, testKeyFile]), {
+  assert.deepEqual(await runCommand(['key', 'show', '-u', bucket.url, testKeyFile]), {
     status: 0,
     stdout: `${testPublicKey}\n`,
     stderr: 'niche: it is a key of the cache test\n',
   });
   const file = join(folder, 'other.secret');
-  const made = await runNiche(['key', 'generate', '--name', 'test-1', '--secret-key-file', file]);
+  const made = await runCommand(['key', 'generate', '--name', 'test-1', '--secret-key-file', file]);
   const publicKey = /^public key: (.*)$/m.exec(made.stdout)?.[1] ?? '';
-  const run = await runNiche(['key', 'show', '-u', bucket.url, '--json', file]);
+  const run = await runCommand(['key', 'show', '-u', bucket.url, '--json', file]);
   assert.deepEqual(
     [run.status, run.stderr, JSON.parse(run.stdout)],
     [
@@ -116,13 +116,13 @@ test('a secret is never shown, whatever is wrong with it', async () => {
       ['key', 'show', file],
     ]) {
       const env = { NICHE_DEBUG: '1' };
-      const { status, stdout, stderr } = await runNiche(args, { input, env });
+      const { status, stdout, stderr } = await runCommand(args, { input, env });
       assert.deepEqual([status, stdout], [1, '']);
       assert.match(stderr, /reading (?:a|the) secret key/);
       assert.ok(!stderr.includes(secret.slice(0, 12)) && !stderr.includes(secret.slice(-14, -2)));
     }
   }
-  assert.deepEqual(await runNiche(['key', 'show', join(folder, 'gone')]), {
+  assert.deepEqual(await runCommand(['key', 'show', join(folder, 'gone')]), {
     status: 1,
     stdout: '',
     stderr: `niche: there is no key file ${join(folder, 'gone')}\n`,

@@ -6,14 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { formatConfig } from '../../../core/cache/config.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { countResigned, writeNarInfos } from '../../support/cache/many-narinfos.ts';
 import { spawnNiche } from '../../support/lab/niche-process.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 const count = 400;
 
-test('resign that is killed midway and run again finishes', { timeout: 300_000 }, async (t) => {
+test('resign that is killed midway and run again finishes', async (t) => {
   const small = await makeSmallCache(t, { name: 'old' });
   const next = generateSecretKey('next-2');
   const keyFile = join(await temporaryFolder(t), 'key');
@@ -40,7 +40,7 @@ test('resign that is killed midway and run again finishes', { timeout: 300_000 }
   // The locks of the dead are free after half a minute, which has passed now.
   const temporary = join(small.directory, '.niche-tmp');
   for (const name of await readdir(temporary)) await utimes(join(temporary, name), 0, 0);
-  const again = await runNiche(args);
+  const again = await runCommand(args);
   assert.equal(again.status, 0, again.stderr);
   const { signed, complete } = JSON.parse(again.stdout) as Record<string, number>;
   // The cache has one path of its own beside them.

@@ -8,7 +8,7 @@ import { writeObject } from '../../../core/cache/objects.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
@@ -27,8 +27,8 @@ test(
     );
     await writeObject(small.bucket, 'niche.signing.json', text);
     const env = { ...lab.env, SOPS_AGE_KEY: secretKey };
-    const niche = (...args: string[]): ReturnType<typeof runNiche> =>
-      runNiche([...args, '-u', small.url], { env });
+    const niche = (...args: string[]): ReturnType<typeof runCommand> =>
+      runCommand([...args, '-u', small.url], { env });
     const file = join(small.directory, `${storeHash(small.storePath)}.narinfo`);
     const before = await readFile(file, 'utf8');
     const [oldName] = small.publicKey.split(':');
@@ -86,7 +86,7 @@ test('what is not the cache’s own is not signed', async (t) => {
   const keyFile = join(lab.folder, 'key');
   await writeFile(keyFile, formatSecretKey(small.secretKey));
   const args = ['resign', '-u', small.url, '--secret-key-file', keyFile];
-  const { status, stderr } = await runNiche(args, { env: lab.env });
+  const { status, stderr } = await runCommand(args, { env: lab.env });
   assert.equal(status, 76, stderr);
   assert.match(stderr, /no signature of the cache that verifies/);
   assert.equal(await readFile(file, 'utf8'), forged);

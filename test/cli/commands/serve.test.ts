@@ -5,10 +5,11 @@ import type { IncomingMessage } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 
-import { runNiche, startNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
+import { startNiche } from '../../support/lab/niche-process.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
-describe('niche serve', { timeout: 60_000 }, () => {
+describe('niche serve', () => {
   test('prints its URL alone, serves, and ends with 0', async (t) => {
     const cache = await makeSmallCache(t);
     const niche = await startNiche(['serve', cache.url, '--port', '0']);
@@ -17,7 +18,7 @@ describe('niche serve', { timeout: 60_000 }, () => {
     assert.equal(Buffer.from(await answer.arrayBuffer()).equals(cache.nar), true);
     const { status, stdout, stderr } = await niche.stop('SIGTERM');
     assert.equal(status, 0);
-    assert.equal(stdout, niche.firstLine);
+    assert.equal(stdout, `${niche.firstLine}\n`);
     assert.equal(stderr, `niche: serving small from ${cache.url}; Ctrl-C ends it\n`);
   });
 
@@ -68,7 +69,7 @@ describe('niche serve', { timeout: 60_000 }, () => {
       [['serve', folder, '--port', '65536'], /expected a port, 0 to 65535/],
       [['serve', folder, '--port', '1e3'], /expected a port, 0 to 65535/],
     ] as const) {
-      const { status, stdout, stderr } = await runNiche(args);
+      const { status, stdout, stderr } = await runCommand(args);
       assert.equal(status, 1, args.join(' '));
       assert.equal(stdout, '');
       assert.match(stderr, message);

@@ -5,7 +5,7 @@ import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { generateSecretKey, signFingerprint } from '../../../core/nix/keys.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
 import { readObject } from '../../support/assert/bytes.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { serveFolder } from '../../support/servers/static-server.ts';
 import { makeBucketCache, localTestPath, testPublicKey } from '../../support/cache/bucket-cache.ts';
@@ -23,7 +23,7 @@ const app = await localTestPath('app', [lib], Buffer.alloc(2000, 'x'));
 await cache.publish(lib, app);
 
 test('a cache', async () => {
-  assert.deepEqual(await runNiche(['show', '-u', server.url]), {
+  assert.deepEqual(await runCommand(['show', '-u', server.url]), {
     status: 0,
     stdout: `name:        test
 read here:   ${server.url}
@@ -41,7 +41,7 @@ priority:    41
 `,
     stderr: '',
   });
-  const { stdout } = await runNiche(['show', '--json'], { env: { NICHE_CACHE_URL: bucket.url } });
+  const { stdout } = await runCommand(['show', '--json'], { env: { NICHE_CACHE_URL: bucket.url } });
   assert.deepEqual(JSON.parse(stdout), { url: bucket.url, ...cache.config, priority: 41 });
 });
 
@@ -58,10 +58,10 @@ references: ${lib.path}
 signatures: test-1: verifies, a key of the cache
 `;
   for (const name of [app.path, app.hash]) {
-    const run = await runNiche(['show', '-u', bucket.url, name]);
+    const run = await runCommand(['show', '-u', bucket.url, name]);
     assert.deepEqual(run, { status: 0, stdout: shown, stderr: '' });
   }
-  const { stdout } = await runNiche(['show', '-u', bucket.url, '--json', app.path]);
+  const { stdout } = await runCommand(['show', '-u', bucket.url, '--json', app.path]);
   const [signature] = info.signatures;
   assert.deepEqual(JSON.parse(stdout), {
     ...info,
@@ -75,7 +75,7 @@ test('signatures that do not verify', async () => {
     `Sig: ${signFingerprint(fingerprint(lib.info), generateSecretKey(name))}\n`;
   const changed = `${text.replace(/^Sig: .*\n/m, '')}${signed('test-1')}${signed('other-1')}Sig: what\n`;
   await bucket.put(narInfoKey(lib.hash), Buffer.from(changed));
-  const { status, stdout } = await runNiche(['show', '-u', bucket.url, lib.hash]);
+  const { status, stdout } = await runCommand(['show', '-u', bucket.url, lib.hash]);
   assert.equal(status, 0);
   assert.equal(
     stdout.slice(stdout.indexOf('references')),
@@ -98,7 +98,7 @@ test('what is not there', async () => {
     ['what', 'expected a path in /nix/store or the hash of one, got "what"'],
   ];
   for (const [name, message] of cases) {
-    const run = await runNiche(['show', '-u', bucket.url, name]);
+    const run = await runCommand(['show', '-u', bucket.url, name]);
     assert.deepEqual(run, { status: 1, stdout: '', stderr: `niche: ${message}\n` });
   }
 });
@@ -108,9 +108,9 @@ test('a cache without listings', async () => {
   try {
     const url = folder.bucket.url;
     const init = ['init', url, '--name', 'plain', '--no-upstream', '--no-listings'];
-    const made = await runNiche(init, { env: { HOME: folder.directory } });
+    const made = await runCommand(init, { env: { HOME: folder.directory } });
     assert.equal(made.status, 0, made.stderr);
-    assert.match((await runNiche(['show', '-u', url])).stdout, /^listings: +none$/m);
+    assert.match((await runCommand(['show', '-u', url])).stdout, /^listings: +none$/m);
   } finally {
     await folder.close();
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
 
@@ -25,7 +25,7 @@ function timeless(text: string): string {
 }
 
 test('a new cache', async () => {
-  assert.deepEqual(await runNiche(['status', '-u', directory]), {
+  assert.deepEqual(await runCommand(['status', '-u', directory]), {
     status: 0,
     stdout: `test at ${bucket.url}
 last publish: nothing in the last 30 days
@@ -43,7 +43,7 @@ test('a cache and an upload', async () => {
   const old = new Date(Date.now() - 3 * 60 * 60 * 1000);
   await utimes(join(directory, 'staging', staged, '0.json'), old, old);
 
-  const whole = await runNiche(['status', '-u', bucket.url]);
+  const whole = await runCommand(['status', '-u', bucket.url]);
   assert.deepEqual([whole.status, whole.stderr], [0, '']);
   assert.equal(
     timeless(whole.stdout),
@@ -63,7 +63,7 @@ rejected in the last day: 1
   );
   assert.match(whole.stdout, /1 for more than 15 min, the oldest 3 h ago/);
 
-  const one = await runNiche(['status', upload], { env: { NICHE_CACHE_URL: bucket.url } });
+  const one = await runCommand(['status', upload], { env: { NICHE_CACHE_URL: bucket.url } });
   assert.deepEqual([one.status, one.stderr], [76, '']);
   const lines = timeless(one.stdout).split('\n');
   assert.deepEqual(lines.slice(0, 7), [
@@ -80,7 +80,7 @@ rejected in the last day: 1
     ...[`published: ${lib.path}`, `published: ${app.path}`].sort(),
   ]);
 
-  const open = await runNiche(['status', '-u', bucket.url, staged]);
+  const open = await runCommand(['status', '-u', bucket.url, staged]);
   assert.deepEqual([open.status, open.stderr], [75, '']);
   assert.equal(
     timeless(open.stdout),
@@ -90,19 +90,19 @@ rejected in the last day: 1
 
 test('an upload that is settled', async () => {
   const upload = await cache.publish(lib);
-  const run = await runNiche(['status', '-u', bucket.url, upload]);
+  const run = await runCommand(['status', '-u', bucket.url, upload]);
   assert.deepEqual([run.status, run.stderr], [0, '']);
   assert.equal(
     timeless(run.stdout),
     `upload ${upload}, begun <age> ago\n1 already there\nalready there: ${lib.path}\n`,
   );
-  const json = await runNiche(['status', '-u', bucket.url, '--json', upload]);
+  const json = await runCommand(['status', '-u', bucket.url, '--json', upload]);
   const found = JSON.parse(json.stdout) as { receipts: { path: string; status: string }[] };
   assert.deepEqual(
     found.receipts.map(({ path, status }) => [path, status]),
     [[lib.path, 'exists']],
   );
-  const whole = await runNiche(['status', '-u', bucket.url, '--json']);
+  const whole = await runCommand(['status', '-u', bucket.url, '--json']);
   assert.equal(whole.stdout.split('\n').length, 2);
   assert.deepEqual(Object.keys(JSON.parse(whole.stdout) as object), [
     'lastPublished',
@@ -117,7 +117,7 @@ test('what is many is cut', async () => {
     Array.from({ length: 25 }, (_, index) => localTestPath(`many-${index}`, [gone])),
   );
   const upload = await cache.publish(...paths);
-  const { stdout } = await runNiche(['status', '-u', bucket.url, upload]);
+  const { stdout } = await runCommand(['status', '-u', bucket.url, upload]);
   const lines = stdout.trimEnd().split('\n');
   assert.equal(lines[1], '25 waiting');
   assert.equal(lines.filter((line) => line.startsWith('waiting: ')).length, 20);
@@ -126,12 +126,12 @@ test('what is many is cut', async () => {
 
 test('an upload that nobody knows', async () => {
   const id = '01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10';
-  assert.deepEqual(await runNiche(['status', '-u', bucket.url, id]), {
+  assert.deepEqual(await runCommand(['status', '-u', bucket.url, id]), {
     status: 1,
     stdout: '',
     stderr: `niche: nothing is known of the upload ${id} at ${bucket.url}: it has staged nothing, or its receipts are gone after 30 days\n`,
   });
-  assert.deepEqual(await runNiche(['status', '-u', bucket.url, '../x']), {
+  assert.deepEqual(await runCommand(['status', '-u', bucket.url, '../x']), {
     status: 1,
     stdout: '',
     stderr: 'niche: expected an upload’s id, a UUID, got "../x"\n',

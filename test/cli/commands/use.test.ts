@@ -8,15 +8,15 @@ import { serveCache } from '../../../cli/serve/server.ts';
 import { snippetFor } from '../../../cli/use/snippets.ts';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { formatPublicKey, generateSecretKey } from '../../../core/nix/keys.ts';
-import { runNiche } from '../../support/lab/cli.ts';
-import type { Ran } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
+import type { CommandResult } from '../../support/lab/command.ts';
 import { requireNix } from '../../support/lab/nix-lab.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 interface Home {
   readonly conf: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly use: (...args: string[]) => Promise<Ran>;
+  readonly use: (...args: string[]) => Promise<CommandResult>;
 }
 
 /** A user of their own, and a Nix that nothing else on this machine configures. */
@@ -33,7 +33,7 @@ async function makeHome(t: TestContext, more: Record<string, string> = {}): Prom
     NIX_REMOTE: join(home, 'root'),
     ...more,
   };
-  return { conf, env, use: (...args) => runNiche(['use', ...args], { env }) };
+  return { conf, env, use: (...args) => runCommand(['use', ...args], { env }) };
 }
 
 /** What puts a Nix on the PATH; null where there is none. */
@@ -44,7 +44,7 @@ function pathWithNix(t: TestContext): { PATH: string; NIX_BIN_DIR: string } | nu
 
 const otherKey = formatPublicKey(generateSecretKey('other-1').publicKey);
 
-describe('niche use', { timeout: 120_000 }, () => {
+describe('niche use', () => {
   test('writes, is content, and removes', async (t) => {
     const nix = pathWithNix(t);
     if (!nix) return;

@@ -6,7 +6,7 @@ import { formatConfig } from '../../../core/cache/config.ts';
 import { narInfoKey } from '../../../core/cache/layout.ts';
 import { parseNarInfo } from '../../../core/nix/narinfo.ts';
 import { readObject } from '../../support/assert/bytes.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { serveFolder } from '../../support/servers/static-server.ts';
 import { makeBucketCache, localTestPath, testPublicKey } from '../../support/cache/bucket-cache.ts';
@@ -33,12 +33,12 @@ const notAudited =
   'not checked: the audit of the signatures, and what is blocked; only who can read the private root can\n';
 
 test('a good cache', async () => {
-  assert.deepEqual(await runNiche(['verify', '-u', bucket.url]), {
+  assert.deepEqual(await runCommand(['verify', '-u', bucket.url]), {
     status: 0,
     stdout: '3 paths of test verified (3.8 KiB): nothing wrong\n',
     stderr: '',
   });
-  const json = await runNiche(['verify', '--json'], { env: { NICHE_CACHE_URL: bucket.url } });
+  const json = await runCommand(['verify', '--json'], { env: { NICHE_CACHE_URL: bucket.url } });
   assert.deepEqual(
     [json.status, json.stderr, JSON.parse(json.stdout)],
     [
@@ -59,25 +59,25 @@ test('a good cache', async () => {
 
 test('named paths, in each way to name them', async () => {
   for (const name of [lib.path, lib.path.slice('/nix/store/'.length), lib.hash]) {
-    const run = await runNiche(['verify', '-u', directory, name]);
+    const run = await runCommand(['verify', '-u', directory, name]);
     assert.deepEqual(run, {
       status: 0,
       stdout: '1 path of test verified (288 B): nothing wrong\n',
       stderr: '',
     });
   }
-  const closure = await runNiche(['verify', '-u', directory, '--closure', app.path]);
+  const closure = await runCommand(['verify', '-u', directory, '--closure', app.path]);
   assert.equal(closure.stdout, '2 paths of test verified (624 B): nothing wrong\n');
 });
 
 test('over HTTP the audit is not checked, and paths must be named', async () => {
-  const run = await runNiche(['verify', '-u', server.url, '--closure', app.hash]);
+  const run = await runCommand(['verify', '-u', server.url, '--closure', app.hash]);
   assert.deepEqual(run, {
     status: 0,
     stdout: `2 paths of test verified (624 B): nothing wrong\n${notAudited}`,
     stderr: '',
   });
-  assert.deepEqual(await runNiche(['verify', '-u', server.url]), {
+  assert.deepEqual(await runCommand(['verify', '-u', server.url]), {
     status: 1,
     stdout: '',
     stderr: `niche: which paths? ${server.url} cannot be listed over HTTP
@@ -89,21 +89,21 @@ niche: name the paths, with --closure for all that they refer to
 test('keys that came over plain HTTP from another host are not trusted without a word', async () => {
   // Linux takes this address for its own, and niche does not know that.
   const url = server.url.replace('127.0.0.1', '0.0.0.0');
-  const run = await runNiche(['verify', '-u', url, lib.hash]);
+  const run = await runCommand(['verify', '-u', url, lib.hash]);
   assert.deepEqual(run, {
     status: 0,
     stdout: `1 path of test verified (288 B): nothing wrong\n${notAudited}`,
     stderr:
       'niche: warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key\n',
   });
-  const pinned = await runNiche(['verify', '-u', url, '--public-key', testPublicKey, lib.hash]);
+  const pinned = await runCommand(['verify', '-u', url, '--public-key', testPublicKey, lib.hash]);
   assert.deepEqual([pinned.status, pinned.stderr], [0, '']);
 });
 
 test('what is wrong is told, path by path', async (t) => {
   await writeFile(join(directory, damagedNar), good.subarray(0, 60));
   t.after(() => writeFile(join(directory, damagedNar), good));
-  const run = await runNiche(['verify', '-u', bucket.url]);
+  const run = await runCommand(['verify', '-u', bucket.url]);
   assert.deepEqual([run.status, run.stderr], [76, '']);
   const lines = run.stdout.split('\n');
   assert.equal(lines.length, 4);
@@ -118,7 +118,7 @@ test('what is wrong is told, path by path', async (t) => {
     '3 paths of test verified (3.8 KiB): 1 wrong',
     '',
   ]);
-  const json = await runNiche(['verify', '-u', server.url, '--json', damaged.hash]);
+  const json = await runCommand(['verify', '-u', server.url, '--json', damaged.hash]);
   assert.equal(json.status, 76);
   const records = json.stdout
     .trimEnd()
@@ -142,7 +142,7 @@ test('a path that is not there, a warning', async (t) => {
   await rm(join(directory, listing));
   t.after(() => writeFile(join(directory, listing), text));
   const missing = await localTestPath('missing');
-  const run = await runNiche(['verify', '-u', bucket.url, lib.path, missing.path]);
+  const run = await runCommand(['verify', '-u', bucket.url, lib.path, missing.path]);
   assert.deepEqual([run.status, run.stderr], [76, '']);
   assert.deepEqual(run.stdout.split('\n').sort(), [
     '',
@@ -153,21 +153,21 @@ test('a path that is not there, a warning', async (t) => {
 });
 
 test('pinned keys', async () => {
-  const bad = await runNiche(['verify', '-u', bucket.url, '--public-key', otherKey, lib.path]);
+  const bad = await runCommand(['verify', '-u', bucket.url, '--public-key', otherKey, lib.path]);
   assert.deepEqual([bad.status, bad.stderr], [76, '']);
   assert.equal(
     bad.stdout.split('\n')[0],
     `wrong: ${lib.path}: expected a signature that verifies under ${otherKey}, got "test-1" (unsigned)`,
   );
   const both = ['--public-key', otherKey, '--public-key', testPublicKey];
-  const run = await runNiche(['verify', '-u', bucket.url, ...both, lib.path]);
+  const run = await runCommand(['verify', '-u', bucket.url, ...both, lib.path]);
   assert.equal(run.status, 0);
-  const malformed = await runNiche(['verify', '-u', bucket.url, '--public-key', 'what']);
+  const malformed = await runCommand(['verify', '-u', bucket.url, '--public-key', 'what']);
   assert.equal(malformed.status, 1);
   assert.equal(malformed.stdout, '');
   assert.match(malformed.stderr, /a public key without a name: expected <name>:<base64 of 32/);
   const secret = Buffer.alloc(64, 7).toString('base64');
-  const wrongHalf = await runNiche(['verify', '-u', bucket.url, '--public-key', `k:${secret}`]);
+  const wrongHalf = await runCommand(['verify', '-u', bucket.url, '--public-key', `k:${secret}`]);
   assert.equal(wrongHalf.status, 1);
   assert.match(wrongHalf.stderr, /the public key "k": .*got a secret key/);
   assert.ok(!wrongHalf.stderr.includes(secret.slice(0, 8)));
@@ -180,12 +180,12 @@ test('an upstream that is down is not held against the cache', async (t) => {
   const up = { reader, publicKey: testPublicKey, url: bucket.url };
   const user = await makeBucketCache(other.bucket, { upstreams: [up] });
   await user.publish(app);
-  const upstream = await runNiche(['verify', '-u', other.directory]);
+  const upstream = await runCommand(['verify', '-u', other.directory]);
   // Here its reference is in the upstream; then the upstream is gone.
   assert.deepEqual([upstream.status, upstream.stderr], [0, '']);
   const config = { ...user.config, upstreams: [{ url: dead.url, publicKey: testPublicKey }] };
   await writeFile(join(other.directory, 'niche.json'), formatConfig(config));
-  const run = await runNiche(['verify', '-u', other.directory]);
+  const run = await runCommand(['verify', '-u', other.directory]);
   assert.deepEqual([run.status, run.stderr], [1, '']);
   const [line = '', ...rest] = run.stdout.split('\n');
   assert.match(
@@ -229,14 +229,14 @@ test('what cannot be checked at all', async () => {
     [['-u', dead.url, lib.path], /^niche: reading http:\S+\/niche.json failed: /],
   ];
   for (const [args, stderr] of cases) {
-    const run = await runNiche(['verify', ...args]);
+    const run = await runCommand(['verify', ...args]);
     assert.deepEqual([run.status, run.stdout], [1, '']);
     assert.match(run.stderr, stderr);
   }
 });
 
 test('help', async () => {
-  const { status, stdout, stderr } = await runNiche(['verify', '--help']);
+  const { status, stdout, stderr } = await runCommand(['verify', '--help']);
   assert.deepEqual([status, stderr], [0, '']);
   assert.match(stdout, /^Usage: niche verify \[options\] \[path\.\.\.\]\n/);
   assert.match(stdout, /\nExamples:\n {2}niche verify -u file:\/\/\/srv\/cache\n/);

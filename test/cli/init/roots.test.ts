@@ -3,13 +3,13 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'niche-roots-'));
 after(() => rm(folder, { recursive: true }));
 
 test('where a cache is read ends in no slash, below which readers would find nothing', async () => {
-  const { status, stderr } = await runNiche(
+  const { status, stderr } = await runCommand(
     ['init', join(folder, 'cache'), '--name', 'acme', '--substituter', 'https://cache.test/acme//'],
     { env: { HOME: folder, PATH: '' } },
   );

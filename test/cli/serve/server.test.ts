@@ -19,6 +19,7 @@ import type { ObjectReader } from '../../../core/storage/bucket.ts';
 import { serveAnswers } from '../../support/cache/http.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import type { SmallCache } from '../../support/cache/small-cache.ts';
+import { until } from '../../support/assert/until.ts';
 
 interface Served extends SmallCache {
   readonly server: CacheServer;
@@ -70,11 +71,6 @@ async function raw(url: string, bytes: string): Promise<string> {
   return text(socket);
 }
 
-/** Waits until `holds`; a test that waits in vain is ended by the runner. */
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await delay(5);
-}
-
 async function hasOpen(path: string): Promise<boolean> {
   const descriptors = await readdir('/proc/self/fd');
   const targets = await Promise.all(
@@ -83,7 +79,7 @@ async function hasOpen(path: string): Promise<boolean> {
   return targets.includes(path);
 }
 
-describe('a cache over HTTP', { timeout: 30_000 }, () => {
+describe('a cache over HTTP', () => {
   test('an object comes whole, with what is known of it', async (t) => {
     const { server, narKey, nar, accesses } = await served(t);
     const answer = await ask(server.url, `/${narKey}`);
@@ -95,7 +91,7 @@ describe('a cache over HTTP', { timeout: 30_000 }, () => {
     assert.equal(answer.headers['accept-ranges'], 'bytes');
     assert.match(answer.headers.etag ?? '', /^".+"$/);
     assert.ok(Number.isFinite(Date.parse(answer.headers['last-modified'] ?? '')));
-    await until(() => accesses.length === 1);
+    await until('a request is logged', () => accesses.length === 1);
     assert.equal(accesses[0]!.complete, true);
     assert.equal(accesses[0]!.status, 200);
   });
@@ -274,7 +270,7 @@ describe('a cache over HTTP', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a storage that fails', { timeout: 30_000 }, () => {
+describe('a storage that fails', () => {
   const failing = (code: NicheErrorCode): ObjectReader => {
     const fail = (): Promise<never> => Promise.reject(new NicheError(code, 'secret detail'));
     return { url: 'test:', head: fail, get: fail };
@@ -294,7 +290,7 @@ describe('a storage that fails', { timeout: 30_000 }, () => {
         assert.equal(answer.body.includes('secret'), false);
       }
       assert.equal((await ask(server.url, '/')).status, status);
-      await until(() => accesses.length === 3);
+      await until('three requests are logged', () => accesses.length === 3);
       assert.ok(accesses.every(({ error }) => isNicheError(error, code)));
     });
   }
@@ -324,7 +320,7 @@ describe('a storage that fails', { timeout: 30_000 }, () => {
     };
     const { server, accesses } = await serve(t, reader);
     await assert.rejects(ask(server.url, `/${narKey}`), /aborted|reset|hang up/i);
-    await until(() => accesses.length === 1);
+    await until('a request is logged', () => accesses.length === 1);
     assert.equal(accesses[0]!.complete, false);
     assert.ok(isNicheError(accesses[0]!.error, 'storage-unavailable'));
   });
@@ -345,7 +341,7 @@ describe('a storage that fails', { timeout: 30_000 }, () => {
   });
 });
 
-describe('clients that go, and the end', { timeout: 30_000 }, () => {
+describe('clients that go, and the end', () => {
   /** More than the kernel buffers between two ends. */
   const bigBytes = 64 * 2 ** 20;
 
@@ -364,8 +360,8 @@ describe('clients that go, and the end', { timeout: 30_000 }, () => {
     await once(socket, 'readable');
     assert.equal(await hasOpen(file), true);
     socket.destroy();
-    await until(async () => !(await hasOpen(file)));
-    await until(() => accesses.length === 1);
+    await until('the file is closed', async () => !(await hasOpen(file)));
+    await until('a request is logged', () => accesses.length === 1);
     assert.equal(accesses[0]!.complete, false);
     assert.equal(accesses[0]!.error, null);
     assert.equal((await ask(server.url, '/nix-cache-info')).status, 200);

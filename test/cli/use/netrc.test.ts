@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 
 import { readLogin, removeNetrc, writeNetrc } from '../../../cli/use/netrc.ts';
 import { isErrno } from '../../../core/util/errno.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { serveAnswers } from '../../support/cache/http.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
@@ -70,53 +70,49 @@ describe('a netrc', () => {
   });
 });
 
-test(
-  'niche use --netrc reads a private cache, and has Nix read it',
-  { timeout: 60_000 },
-  async (t) => {
-    const cache = await makeSmallCache(t);
-    const wanted = `Basic ${Buffer.from('ci:word').toString('base64')}`;
-    const server = await serveAnswers(t, (path, response, request) => {
-      if (request.headers.authorization !== wanted) {
-        response.writeHead(401).end();
-        return;
-      }
-      void cache.bucket.get(path).then(async (found) => {
-        if (!found) response.writeHead(404).end();
-        else response.writeHead(200).end((await found.body[Symbol.asyncIterator]().next()).value);
-      });
+test('niche use --netrc reads a private cache, and has Nix read it', async (t) => {
+  const cache = await makeSmallCache(t);
+  const wanted = `Basic ${Buffer.from('ci:word').toString('base64')}`;
+  const server = await serveAnswers(t, (path, response, request) => {
+    if (request.headers.authorization !== wanted) {
+      response.writeHead(401).end();
+      return;
+    }
+    void cache.bucket.get(path).then(async (found) => {
+      if (!found) response.writeHead(404).end();
+      else response.writeHead(200).end((await found.body[Symbol.asyncIterator]().next()).value);
     });
-    const home = await temporaryFolder(t);
-    const netrc = join(home, 'netrc');
-    const env = {
-      HOME: home,
-      PATH: '/nowhere',
-      XDG_CONFIG_HOME: undefined,
-      NIX_USER_CONF_FILES: undefined,
-      NICHE_NETRC_LOGIN: 'ci',
-      NICHE_NETRC_PASSWORD: 'word',
-    };
-    const use = (...args: string[]) => runNiche(['use', server.url, ...args], { env });
+  });
+  const home = await temporaryFolder(t);
+  const netrc = join(home, 'netrc');
+  const env = {
+    HOME: home,
+    PATH: '/nowhere',
+    XDG_CONFIG_HOME: undefined,
+    NIX_USER_CONF_FILES: undefined,
+    NICHE_NETRC_LOGIN: 'ci',
+    NICHE_NETRC_PASSWORD: 'word',
+  };
+  const use = (...args: string[]) => runCommand(['use', server.url, ...args], { env });
 
-    const without = await use();
-    assert.equal(without.status, 1);
-    assert.match(without.stderr, /401/);
-    const used = await use('--netrc', netrc, '--write');
-    assert.equal(used.status, 0, used.stderr);
-    assert.match(used.stdout, /narinfo-cache-negative-ttl 0/);
-    assert.doesNotMatch(used.stdout + used.stderr, /word/);
-    assert.equal(await readFile(netrc, 'utf8'), 'machine 127.0.0.1 login ci password word\n');
-    const conf = await readFile(join(home, '.config/nix/nix.conf'), 'utf8');
-    assert.match(conf, new RegExp(`^netrc-file = ${netrc}$`, 'm'));
-    const wrong = await runNiche(['use', server.url, '--netrc', netrc], {
-      env: { ...env, NICHE_NETRC_PASSWORD: 'wrong' },
-    });
-    assert.equal(wrong.status, 1);
+  const without = await use();
+  assert.equal(without.status, 1);
+  assert.match(without.stderr, /401/);
+  const used = await use('--netrc', netrc, '--write');
+  assert.equal(used.status, 0, used.stderr);
+  assert.match(used.stdout, /narinfo-cache-negative-ttl 0/);
+  assert.doesNotMatch(used.stdout + used.stderr, /word/);
+  assert.equal(await readFile(netrc, 'utf8'), 'machine 127.0.0.1 login ci password word\n');
+  const conf = await readFile(join(home, '.config/nix/nix.conf'), 'utf8');
+  assert.match(conf, new RegExp(`^netrc-file = ${netrc}$`, 'm'));
+  const wrong = await runCommand(['use', server.url, '--netrc', netrc], {
+    env: { ...env, NICHE_NETRC_PASSWORD: 'wrong' },
+  });
+  assert.equal(wrong.status, 1);
 
-    const removed = await use('--netrc', netrc, '--remove', '--json');
-    assert.equal(removed.status, 0, removed.stderr);
-    await assert.rejects(stat(netrc), (error) => isErrno(error, 'ENOENT'));
-    const remote = await runNiche(['use', 'http://acme.example', '--netrc', netrc], { env });
-    assert.match(remote.stderr, /in the clear/);
-  },
-);
+  const removed = await use('--netrc', netrc, '--remove', '--json');
+  assert.equal(removed.status, 0, removed.stderr);
+  await assert.rejects(stat(netrc), (error) => isErrno(error, 'ENOENT'));
+  const remote = await runCommand(['use', 'http://acme.example', '--netrc', netrc], { env });
+  assert.match(remote.stderr, /in the clear/);
+});

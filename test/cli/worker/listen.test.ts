@@ -8,7 +8,7 @@ import { InvalidArgumentError } from 'commander';
 import { assertGuarded, parseListen, readWebhookSecrets } from '../../../cli/worker/listen.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
 import { openBucket } from '../../../core/storage/open.ts';
-import { runNiche } from '../../support/lab/cli.ts';
+import { runCommand } from '../../support/lab/command.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
@@ -69,12 +69,12 @@ describe('where a worker listens', () => {
     });
   });
 
-  test('niche worker will not listen to everyone', { timeout: 60_000 }, async (t) => {
+  test('niche worker will not listen to everyone', async (t) => {
     const cache = await makeSmallCache(t);
     const home = await temporaryFolder(t);
     const keyFile = join(home, 'key');
     await writeFile(keyFile, formatSecretKey(cache.secretKey), { mode: 0o600 });
-    const { status, stderr } = await runNiche(
+    const { status, stderr } = await runCommand(
       ['worker', cache.url, '--listen', '0.0.0.0:0', '--secret-key-file', keyFile],
       { env: { HOME: home } },
     );

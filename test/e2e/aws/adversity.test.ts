@@ -12,7 +12,7 @@ import { listKeys } from '../../support/assert/bytes.ts';
 import { checkInvariants } from '../../support/cache/invariants.ts';
 import { testPath } from '../../support/cache/paths.ts';
 import type { TestPath } from '../../support/cache/paths.ts';
-import { until } from '../../support/lab/e2e-machine.ts';
+import { until } from '../../support/assert/until.ts';
 import { startFaultProxy } from '../../support/servers/fault-proxy.ts';
 import type { Fault, ProxiedRequest } from '../../support/servers/fault-proxy.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
@@ -31,7 +31,7 @@ const throttled: Fault = {
   body: '{"__type":"ThrottlingException","message":"Rate exceeded"}',
 };
 
-describe('the deployed functions, when things go wrong', { timeout: 600_000 }, () => {
+describe('the deployed functions, when things go wrong', () => {
   test('publish all that can be published, and stop', async (t) => {
     const aws = await requireAws(t);
     if (!aws) return;

@@ -6,13 +6,13 @@ import { awsKmsIdentity } from '../../../core/secrets/aws-kms.ts';
 import { auditedStatus } from './records.ts';
 import { createAdversity } from '../../support/servers/aws-adversity.ts';
 import { requireAws } from '../../support/servers/aws-cache.ts';
-import type { Ran } from '../../support/lab/cli.ts';
+import type { NicheRun } from '../../support/lab/niche-process.ts';
 import { createMachine, skipUnlessChroot } from '../../support/lab/e2e-machine.ts';
 import { requireNix } from '../../support/lab/nix-lab.ts';
 import { everyObject, findSecrets, writtenText } from '../../support/assert/secret-search.ts';
 import type { Written } from '../../support/assert/secret-search.ts';
 
-describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
+describe('caches on AWS, as they are deployed', () => {
   test('what niche build stages is published, and real Nix installs it', async (t) => {
     const nix = requireNix(t);
     const aws = await requireAws(t);
@@ -31,7 +31,7 @@ describe('caches on AWS, as they are deployed', { timeout: 900_000 }, () => {
     });
     const identities = [awsKmsIdentity(() => Promise.resolve(kms))];
     const secretKey = await readSigningKey(main.private, identities, longKey);
-    const said: Ran[] = [];
+    const said: NicheRun[] = [];
     const pr = await aws.cache('pr', {
       init: ['--upstream', `${main.substituter}=${main.publicKey}`],
     });

@@ -10,9 +10,9 @@ import { requireAws } from '../../support/servers/aws-cache.ts';
 import type { AwsCache } from '../../support/servers/aws-cache.ts';
 import { checkInvariants } from '../../support/cache/invariants.ts';
 import { testPath } from '../../support/cache/paths.ts';
-import { until } from '../../support/lab/e2e-machine.ts';
+import { until } from '../../support/assert/until.ts';
 
-describe('the deployed functions', { timeout: 600_000 }, () => {
+describe('the deployed functions', () => {
   test('take events that repeat, come in disorder or cannot be read', async (t) => {
     const aws = await requireAws(t);
     if (!aws) return;

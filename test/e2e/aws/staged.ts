@@ -11,7 +11,7 @@ import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import type { AwsCache } from '../../support/servers/aws-cache.ts';
 import type { TestPath } from '../../support/cache/paths.ts';
-import { until } from '../../support/lab/e2e-machine.ts';
+import { until } from '../../support/assert/until.ts';
 
 /** Stages one batch of these paths, as a client does: the manifest last, which makes the event. */
 export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Promise<BatchId> {

@@ -37,7 +37,7 @@ const why = whyNoServer === false ? whyNoNix() : whyNoServer;
 const prefix = 'team/';
 const work = 'cache-private-work';
 
-describe('the bundled Azure functions', { skip: why, timeout: 300_000 }, () => {
+describe('the bundled Azure functions', { skip: why }, () => {
   let folder: string;
   let app: string;
   let account: AzureAccount;

@@ -36,7 +36,7 @@ const caller = 'niche-invoker@acme.iam.gserviceaccount.com';
 const version =
   'projects/acme/locations/europe-west1/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/1';
 
-describe('the bundled Google Cloud functions', { skip: why, timeout: 300_000 }, () => {
+describe('the bundled Google Cloud functions', { skip: why }, () => {
   let folder: string;
   let gcs: FakeGcs;
   let kms: GoogleKms;

@@ -70,7 +70,7 @@ async function temporaryFolder(t: TestContext): Promise<string> {
   return folder;
 }
 
-describe('from niche init to real Nix, published by the function', { timeout: 300_000 }, () => {
+describe('from niche init to real Nix, published by the function', () => {
   test('on Google Cloud, signed by its KMS', { skip: whyNoFakeGcs() }, async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;

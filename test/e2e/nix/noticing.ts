@@ -1,3 +1,4 @@
+import { waitLimitMs } from '../../support/assert/until.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,9 +32,6 @@ export interface NoteOptions {
   readonly hookFirst?: number;
 }
 
-/** For the hook to tell; it is only waited for so long when it never does, in milliseconds. */
-const hookTellsWithinMs = 60_000;
-
 /** Runs a command in a lab, as `niche build` and `niche exec` do, and collects what is noticed. */
 export async function note(
   lab: NixLab,
@@ -50,7 +48,7 @@ export async function note(
     ...opened,
     async ask(tool, asked, options) {
       if (asked.includes('--include-outputs')) {
-        const late = sleep(hookTellsWithinMs, undefined, { ref: false });
+        const late = sleep(waitLimitMs, undefined, { ref: false });
         await Promise.race([hookHasTold.promise, late]);
       }
       return opened.ask(tool, asked, options);

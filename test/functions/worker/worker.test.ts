@@ -12,6 +12,7 @@ import type { TestCache } from '../../support/cache/kit.ts';
 import { testPath } from '../../support/cache/paths.ts';
 import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
 import type { BucketHooks } from '../../support/buckets/memory-bucket.ts';
+import { until } from '../../support/assert/until.ts';
 
 interface Running {
   readonly worker: Worker;
@@ -59,23 +60,19 @@ function start(
   };
 }
 
-async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await sleep(2);
-}
-
 const staged = (cache: TestCache): string[] =>
   [...cache.privateStore.objects.keys()].filter((key) => key.startsWith('staging/'));
 
-describe('a worker', { timeout: 60_000 }, () => {
+describe('a worker', () => {
   test('publishes what is staged before and while it runs', async () => {
     const cache = createTestCache();
     const [first, second] = [await testPath('first'), await testPath('second')];
     await cache.stage([first]);
     const { published, stop, worker } = start(cache);
-    await until(() => published.length === 1);
+    await until('a batch is published', () => published.length === 1);
     await cache.stage([second]);
-    await until(() => published.length === 2);
-    await until(() => worker.health().running === 0);
+    await until('two batches are published', () => published.length === 2);
+    await until('nothing runs', () => worker.health().running === 0);
     await stop();
     assert.deepEqual(
       published.map(({ path, outcome }) => [path, outcome.status]),
@@ -87,12 +84,12 @@ describe('a worker', { timeout: 60_000 }, () => {
   test('a notification is heard between two looks, and is in the audit', async () => {
     const cache = createTestCache();
     const { worker, published, stop } = start(cache, {}, { intervalMs: 3_600_000 });
-    await until(() => worker.health().lastSuccess !== null);
+    await until('a run succeeds', () => worker.health().lastSuccess !== null);
     const id = await cache.stage([await testPath('told')]);
     const origin = { via: 'event', principal: 'ci' } as const;
     worker.submit(id, origin);
     worker.submit(id, origin);
-    await until(() => published.length === 1);
+    await until('a batch is published', () => published.length === 1);
     await stop();
     const records = await auditRecords(cache);
     assert.deepEqual(
@@ -112,14 +109,14 @@ describe('a worker', { timeout: 60_000 }, () => {
         throw new NicheError('storage-unavailable', 'down');
       },
     });
-    await until(() => asked > 20);
+    await until('it has polled often', () => asked > 20);
     const failing = worker.health();
     assert.equal(failing.ok, true, 'an outage of a moment is no reason for a restart');
     assert.equal(failing.lastSuccess, null);
     assert.equal(failing.lastFailure, 'storage-unavailable');
     await cache.stage([await testPath('later')]);
     isDown = false;
-    await until(() => published.length === 1);
+    await until('a batch is published', () => published.length === 1);
     await stop();
     const told = events.filter(({ event }) => event === 'failed' || event === 'recovered');
     assert.deepEqual(
@@ -142,10 +139,10 @@ describe('a worker', { timeout: 60_000 }, () => {
         throw new NicheError('storage-denied', 'not this one');
       },
     });
-    await until(() => tries > 0);
+    await until('it has tried once', () => tries > 0);
     for (let number = 0; number < 20; number += 1) {
       await cache.stage([await testPath(`fine-${number}`)]);
-      await until(() => published.length === number + 1);
+      await until('the next batch is published', () => published.length === number + 1);
     }
     await stop();
     assert.ok(tries < 5, `${tries} tries`);
@@ -167,7 +164,7 @@ describe('a worker', { timeout: 60_000 }, () => {
         await gate.promise;
       },
     });
-    await until(() => isHeld && worker.health().running === 2);
+    await until('two batches run', () => isHeld && worker.health().running === 2);
     assert.equal(worker.health().queued, 8);
     const stopped = stop();
     await sleep(20);
@@ -198,7 +195,7 @@ describe('a worker', { timeout: 60_000 }, () => {
       },
       { graceMs: 20 },
     );
-    await until(() => isHeld);
+    await until('a batch is held', () => isHeld);
     // What holds the event loop open in a process is its storage; here nothing is.
     const keepAlive = setInterval(() => undefined, 10);
     await stop();
@@ -213,7 +210,7 @@ describe('a worker', { timeout: 60_000 }, () => {
     );
     for (const path of paths) await cache.stage([path]);
     const workers = [start(cache), start(cache), start(cache)];
-    await until(() => staged(cache).length === 0);
+    await until('nothing is staged', () => staged(cache).length === 0);
     await Promise.all(workers.map(({ stop }) => stop()));
     const outcomes = workers.flatMap(({ published }) => published);
     const done = outcomes.filter(({ outcome }) => outcome.status === 'published');

@@ -3,19 +3,18 @@ import { appendFile, chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
-import { runNiche, type Ran, type RunOptions } from './cli.ts';
+import { runNiche, type NicheRun, type NicheOptions } from './niche-process.ts';
 import { graph, type GraphPart } from './nix-graph.ts';
 import { createNixLab, type NixLab, type NixLabOptions, type NixSettings } from './nix-lab.ts';
 
 /** A machine with Nix on which niche is run. It ends with the test. */
 export interface Machine extends NixLab {
   /** Runs niche in `work`, in this machine's environment. */
-  niche(args: readonly string[], options?: RunOptions): Promise<Ran>;
+  niche(args: readonly string[], options?: NicheOptions): Promise<NicheRun>;
   /** As {@link niche}, and asserts that its exit status is 0. */
-  nicheDoes(args: readonly string[], options?: RunOptions): Promise<Ran>;
+  nicheDoes(args: readonly string[], options?: NicheOptions): Promise<NicheRun>;
   /** Writes `default.nix`. */
   writeGraph(parts: readonly GraphPart[], salt?: string): Promise<void>;
   /** Makes a cache in a directory of this machine's. */
@@ -125,18 +124,6 @@ export async function createYard(t: TestContext): Promise<Yard> {
     open: (name) => writeFile(join(folder, name), ''),
     traces: async () => (await readFile(traceFile, 'utf8')).split('\n').slice(0, -1),
   };
-}
-
-/**
- * Waits until `isSo`.
- * @throws Error naming `what` when it takes longer than a minute and a half.
- */
-export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 90_000;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
-    await sleep(50);
-  }
 }
 
 /** Skips the test, saying why, when labs of this user cannot share store paths. */

@@ -1,13 +1,15 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 
 export interface NicheOptions {
-  /** All of its environment; `PATH` is this process's unless it is given. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Variables over this process's own; undefined removes one. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
-  /** Its stdin. @default empty */
+  /** Its standard input. @default empty */
   readonly input?: string;
   /** The user to run as; takes root. */
   readonly uid?: number;
@@ -21,12 +23,20 @@ export interface NicheRun {
   readonly stderr: string;
 }
 
-/** A `niche` of which nothing is known yet but its process. */
+/** A `niche` that runs in a process of its own. */
 export interface RunningNiche {
   readonly process: ChildProcess;
   readonly ended: Promise<NicheRun>;
   /** Sends the signal to niche and what it started, as a terminal does for Ctrl-C. */
   interrupt(signal: NodeJS.Signals): void;
+}
+
+/** A server: `niche serve` or `niche worker`. */
+export interface NicheServer extends RunningNiche {
+  /** The first line that it printed. */
+  readonly firstLine: string;
+  /** Sends `signal` and waits for the end. @default SIGTERM */
+  stop(signal?: NodeJS.Signals): Promise<NicheRun>;
 }
 
 const main = join(import.meta.dirname, '../../../cli/main.ts');
@@ -39,11 +49,35 @@ export async function runNiche(
   return spawnNiche(args, options).ended;
 }
 
+/**
+ * Starts `niche` and waits for the first line of its output.
+ * @throws Error with its standard error when it ends without one
+ */
+export async function startNiche(
+  args: readonly string[],
+  options: NicheOptions = {},
+): Promise<NicheServer> {
+  const niche = spawnNiche(args, options);
+  const reader = createInterface({ input: niche.process.stdout! });
+  const [firstLine] = (await Promise.race([once(reader, 'line'), once(reader, 'close')])) as [
+    string | undefined,
+  ];
+  if (firstLine === undefined) throw new Error(`niche ended: ${(await niche.ended).stderr}`);
+  return {
+    ...niche,
+    firstLine,
+    async stop(signal = 'SIGTERM') {
+      niche.process.kill(signal);
+      return niche.ended;
+    },
+  };
+}
+
 /** Starts `niche` in a process group of its own. */
 export function spawnNiche(args: readonly string[], options: NicheOptions = {}): RunningNiche {
   const { env, cwd, input = '', uid } = options;
   const child = spawn(process.execPath, [main, ...args], {
-    env: { PATH: process.env['PATH'], ...env },
+    env: { ...process.env, NICHE_CACHE_URL: undefined, NICHE_DEBUG: undefined, ...env },
     cwd,
     stdio: 'pipe',
     detached: true,
@@ -57,10 +91,10 @@ export function spawnNiche(args: readonly string[], options: NicheOptions = {}):
       resolve({ status, signal });
     });
   });
-  const said = Promise.all([closed, text(child.stdout), text(child.stderr)]);
+  const output = Promise.all([closed, text(child.stdout), text(child.stderr)]);
   return {
     process: child,
-    ended: said.then(([how, stdout, stderr]) => ({ ...how, stdout, stderr })),
+    ended: output.then(([how, stdout, stderr]) => ({ ...how, stdout, stderr })),
     interrupt(signal) {
       if (child.pid !== undefined) process.kill(-child.pid, signal);
     },

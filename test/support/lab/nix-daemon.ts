@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NixVersion } from '../../setup/nix-installed.ts';
 import { execute, outputOf, type ExecuteOptions, type Executed } from './execute.ts';
+import { waitLimitMs } from '../assert/until.ts';
 
 export interface NixDaemonOptions {
   /**
@@ -46,8 +47,6 @@ interface Place {
   /** Where the store's files lie, for a chroot store. */
   readonly root: string | undefined;
 }
-
-const startTimeoutMs = 20_000;
 
 /** @throws Error with the daemon's output when it doesn't listen. */
 export async function startNixDaemon(place: Place, options: NixDaemonOptions): Promise<NixDaemon> {
@@ -104,7 +103,7 @@ export async function startNixDaemon(place: Place, options: NixDaemonOptions): P
 }
 
 async function untilListening(child: ChildProcess, socket: string): Promise<void> {
-  const deadline = Date.now() + startTimeoutMs;
+  const deadline = Date.now() + waitLimitMs;
   while (!(await listens(socket))) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
       throw new Error('the daemon does not listen');

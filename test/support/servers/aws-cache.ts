@@ -11,7 +11,7 @@ import { openS3Bucket } from '../../../core/storage/s3/driver.ts';
 import { parseS3Url } from '../../../core/storage/s3/url.ts';
 import { deploy, packageDeployment } from './aws-deployment.ts';
 import type { PackagedDeployment, Stack } from './aws-deployment.ts';
-import { runNiche } from '../lab/cli.ts';
+import { runNiche } from '../lab/niche-process.ts';
 import { requireMinistack } from './ministack.ts';
 import type { Ministack } from './ministack.ts';
 

@@ -4,6 +4,7 @@ import { QueueServiceClient } from '@azure/storage-queue';
 import { azuriteScript } from '../../setup/azurite.ts';
 import { freePort } from './free-port.ts';
 import { startServerProcess } from './server-process.ts';
+import { until } from '../assert/until.ts';
 
 /** A storage account with blobs and queues: a real Azurite, on 127.0.0.1. */
 export interface AzureAccount {
@@ -44,10 +45,11 @@ export async function startAzureAccount(): Promise<AzureAccount> {
   ].join(';');
   const blobs = BlobServiceClient.fromConnectionString(connectionString);
   const queues = QueueServiceClient.fromConnectionString(connectionString);
-  for (let tries = 0; tries < 100; tries += 1) {
-    if (await fetch(queueOrigin).catch(() => null)) break;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await until('the queue server answers', async () => {
+    const answer = await fetch(queueOrigin).catch(() => null);
+    await answer?.body?.cancel();
+    return answer !== null;
+  });
   return {
     ...{ connectionString, blobs, queues, name },
     stop: () => server.stop(),

@@ -9,6 +9,7 @@ import { ministack } from '../../setup/aws.ts';
 import { pythonCommand } from '../../setup/python.ts';
 import { freePort } from './free-port.ts';
 import { notInstalled, requireTool } from '../assert/required.ts';
+import { waitLimitMs } from '../assert/until.ts';
 
 /** An AWS for one test: everything it has is in its memory and ends with it. */
 export interface Ministack {
@@ -45,8 +46,6 @@ export async function requireMinistack(
   t.after(() => started.close());
   return started;
 }
-
-const startTimeoutMs = 60_000;
 
 /**
  * Starts it, to be closed by the caller.
@@ -104,7 +103,7 @@ export async function startMinistack({ iam = true }: MinistackOptions = {}): Pro
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   }
 
-  const until = Date.now() + startTimeoutMs;
+  const until = Date.now() + waitLimitMs;
   while (!(await isHealthy(endpoint))) {
     if (child.exitCode !== null || Date.now() > until) {
       await close();

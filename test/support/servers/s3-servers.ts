@@ -5,7 +5,6 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3';
 import type { S3Credentials } from '../../../core/storage/credentials.ts';
@@ -13,6 +12,7 @@ import { goProgram, type GoTool } from '../../setup/go.ts';
 import { seaweedfs, versitygw } from '../../setup/s3.ts';
 import { freePorts } from './free-port.ts';
 import { notInstalled, startFor, whyNo } from '../assert/required.ts';
+import { until } from '../assert/until.ts';
 
 const exec = promisify(execFile);
 
@@ -234,18 +234,12 @@ export async function startS3Server(
   };
 }
 
-/** Waits until a server says at `url` that it is well. */
+/** Waits until a server answers at `url` with success. */
 async function answering(url: string, hasEnded: () => boolean): Promise<void> {
-  for (let attempt = 0; attempt < 1200; attempt += 1) {
+  await until(`a server answers at ${url}`, async () => {
     if (hasEnded()) throw new Error(`the server for ${url} ended at once`);
-    try {
-      const response = await fetch(url);
-      await response.body?.cancel();
-      if (response.ok) return;
-    } catch {
-      // Not listening yet.
-    }
-    await sleep(50);
-  }
-  throw new Error(`no server answers at ${url}`);
+    const response = await fetch(url).catch(() => null);
+    await response?.body?.cancel();
+    return response?.ok === true;
+  });
 }

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from './free-port.ts';
+import { until } from '../assert/until.ts';
 
 export interface ServerProcess {
   /** `http://127.0.0.1:<port>` */
@@ -38,15 +38,16 @@ export async function startServerProcess(
     await rm(folder, { recursive: true, force: true });
   };
   const origin = `http://127.0.0.1:${port}`;
-  for (let attempt = 0; attempt < 600; attempt += 1) {
-    if (child.exitCode !== null) break;
-    const answer = await fetch(origin).catch(() => null);
-    if (answer !== null) {
-      await answer.body?.cancel();
-      return { origin, stop };
-    }
-    await sleep(50);
+  try {
+    await until(`${name} answers at ${origin}`, async () => {
+      if (child.exitCode !== null) throw new Error(`${name} ended at once`);
+      const answer = await fetch(origin).catch(() => null);
+      await answer?.body?.cancel();
+      return answer !== null;
+    });
+    return { origin, stop };
+  } catch (error) {
+    await stop();
+    throw error;
   }
-  await stop();
-  throw new Error(`${name} does not answer at ${origin}`);
 }

@@ -6,6 +6,7 @@ import { constants, zstdDecompressSync } from 'node:zlib';
 
 import { createWorkerPool } from '../../../../core/cache/zstd/worker-pool.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
+import { testTimeLimitMs } from '../../../support/assert/until.ts';
 
 const params = { [constants.ZSTD_c_compressionLevel]: 3 };
 
@@ -63,7 +64,7 @@ describe('workers that compress frames', () => {
       const memory = new SharedArrayBuffer(2000);
       console.log(await createWorkerPool(1).compress({ memory, sections: [{ at: 0, size: 1000, room: 2000, params: {} }] }));`;
     const args = ['--input-type=module', '--eval', script];
-    const ended = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
+    const ended = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: testTimeLimitMs });
     assert.equal(ended.status, 0, ended.stderr);
     assert.match(ended.stdout, /^\[ \d+ \]/);
   });

@@ -96,7 +96,7 @@ describe('reading over HTTP', () => {
     }
   });
 
-  it('gives the connection back when a body is not read', { timeout: 30_000 }, async (t) => {
+  it('gives the connection back when a body is not read', async (t) => {
     const closed = Promise.withResolvers<null>();
     const { url } = await serveAnswers(t, (_, response) => {
       response.on('close', () => {

@@ -1,0 +1,150 @@
+/**
+ * Runs tests: many files in one process where they are units, one process a file where they start
+ * servers and programs; as many processes at once as there are cores.
+ *
+ * usage: node scripts/test.ts all|unit|slow|e2e [FOLDER …]     as `unit core/nix`
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { globSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { text } from 'node:stream/consumers';
+
+import type { TestCounts } from '../test/support/assert/counting-reporter.ts';
+import { testTimeLimitMs } from '../test/support/assert/until.ts';
+
+const checkout = join(import.meta.dirname, '..');
+
+/** Folders of `test/` whose files each need a process: they start servers, Nix, or whole clouds. */
+const e2eFolders = ['e2e', 'storage', 'package', 'nix-packaging'];
+
+/** Test files that share one process. */
+interface Job {
+  readonly name: string;
+  readonly files: readonly string[];
+}
+
+const [kind = 'all', ...folders] = process.argv.slice(2);
+const jobs = jobsOf(kind, folders);
+if (jobs.length === 0) {
+  print(`no ${kind} tests in ${folders.join(', ') || 'test'}`);
+  process.exit(2);
+}
+const scratch = await mkdtemp(join(tmpdir(), 'niche-tests-'));
+try {
+  report(await runAll(jobs));
+} finally {
+  await rm(scratch, { recursive: true, force: true });
+}
+
+/** `*.slow.test.ts` tries every crash or interleaving; `*.process.test.ts` replaces built-ins. */
+function jobsOf(kind: string, folders: readonly string[]): Job[] {
+  const under = folders.length === 0 ? [''] : folders.map((folder) => folder.replace(/\/*$/, '/'));
+  const files = globSync('**/*.test.ts', { cwd: join(checkout, 'test') })
+    .filter((file) => under.some((folder) => file.startsWith(folder)))
+    .sort();
+  const kindOf = (file: string): string => {
+    if (e2eFolders.some((folder) => file.startsWith(`${folder}/`))) return 'e2e';
+    return file.endsWith('.slow.test.ts') ? 'slow' : 'unit';
+  };
+  const areas = new Map<string, string[]>();
+  for (const file of files) {
+    if (kind !== 'all' && kind !== kindOf(file)) continue;
+    const isShared = kindOf(file) === 'unit' && !file.endsWith('.process.test.ts');
+    const area = isShared ? areaOf(file) : file;
+    areas.set(area, [...(areas.get(area) ?? []), join('test', file)]);
+  }
+  // What takes longest begins first: it should not be what is waited for at the end.
+  const weight = ({ name, files: { length } }: Job): number =>
+    length + (/^e2e\/(?:aws|clouds|build)|slow/.test(name) ? 100 : 0);
+  return [...areas]
+    .map(([name, files]): Job => ({ name, files }))
+    .sort((a, b) => weight(b) - weight(a));
+}
+
+/** `cli`, `core/nix`: the folder that a unit test shares its process with. */
+function areaOf(file: string): string {
+  return /^(?:core\/)?[^/]+/.exec(file)?.[0] ?? '';
+}
+
+interface Outcome extends Job {
+  readonly counts: TestCounts | null;
+  readonly status: number | null;
+  readonly seconds: number;
+}
+
+async function runAll(jobs: readonly Job[]): Promise<Outcome[]> {
+  const waiting = [...jobs];
+  const outcomes: Outcome[] = [];
+  const lane = async (): Promise<void> => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      outcomes.push(await runJob(job, jobs.length === 1));
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, lane));
+  return outcomes;
+}
+
+/** @param isLive whether its output appears while it runs, rather than whole at its end */
+async function runJob(job: Job, isLive: boolean): Promise<Outcome> {
+  const started = performance.now();
+  const countsFile = join(scratch, `${job.name.replaceAll('/', '-')}.json`);
+  const child = spawn(
+    process.execPath,
+    [
+      ...['--test', '--test-isolation=none', `--test-timeout=${testTimeLimitMs}`],
+      ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
+      '--test-reporter=./test/support/assert/counting-reporter.ts',
+      `--test-reporter-destination=${countsFile}`,
+      ...job.files,
+    ],
+    {
+      cwd: checkout,
+      env: { ...process.env, NODE_COMPILE_CACHE: join(checkout, 'node_modules/.cache/compiled') },
+      stdio: ['ignore', isLive ? 'inherit' : 'pipe', 'inherit'],
+      // Tests have ended by then; what is left is a handle that keeps the process.
+      timeout: 2 * testTimeLimitMs,
+      killSignal: 'SIGKILL',
+    },
+  );
+  const [[status], output] = await Promise.all([
+    once(child, 'close') as Promise<[number | null]>,
+    child.stdout ? text(child.stdout) : '',
+  ]);
+  const seconds = (performance.now() - started) / 1000;
+  const counts = JSON.parse(await readFile(countsFile, 'utf8').catch(() => 'null')) as TestCounts;
+  if (!isLive) {
+    print(`\n── ${job.name} (${seconds.toFixed(1)} s)\n${output.trimEnd()}`);
+  }
+  return { ...job, counts, status, seconds };
+}
+
+function report(outcomes: readonly Outcome[]): void {
+  const skipped = new Map<string, number>();
+  let passed = 0;
+  const failures: string[] = [];
+  for (const { name, counts, status } of outcomes) {
+    passed += counts?.passed ?? 0;
+    failures.push(...(counts?.failures ?? []));
+    for (const [reason, count] of Object.entries(counts?.skipped ?? {})) {
+      skipped.set(reason, (skipped.get(reason) ?? 0) + count);
+    }
+    const isExplained = counts !== null && counts.failed > 0;
+    if (status !== 0 && !isExplained) failures.push(`${name}: its process ended with ${status}`);
+  }
+  print('');
+  for (const { name, seconds } of outcomes.toSorted((a, b) => b.seconds - a.seconds).slice(0, 5)) {
+    print(`${seconds.toFixed(1).padStart(6)} s  ${name}`);
+  }
+  for (const failure of failures) print(`failed: ${relative(checkout, failure)}`);
+  for (const [reason, count] of skipped) print(`skipped ${count}: ${reason}`);
+  const skips = [...skipped.values()].reduce((sum, count) => sum + count, 0);
+  print(`${passed} passed, ${failures.length} failed, ${skips} skipped`);
+  if (failures.length > 0 || passed === 0) process.exitCode = 1;
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
