@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { describe, it, mock, type TestContext } from 'node:test';
+import { after, describe, it, mock, type TestContext } from 'node:test';
 import type { Bucket } from '../../../../core/storage/bucket.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
 
@@ -67,6 +67,9 @@ mock.method(fs, 'fsync', fsync);
 mock.method(fs, 'linkSync', reveal('linkSync'));
 mock.method(fs, 'renameSync', reveal('renameSync'));
 syncBuiltinESMExports();
+after(() => {
+  mock.restoreAll();
+});
 const { openFileBucket } = await import('../../../../core/storage/file/driver.ts');
 
 const small = Buffer.from('some bytes');
