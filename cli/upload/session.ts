@@ -4,7 +4,7 @@ import type {
   LocalPublisherOptions,
 } from '../../core/cache/publish/local-publisher.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
-import type { PublishResult } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../core/cache/publish/report.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { isLarge } from '../../core/cache/stage/batcher.ts';
 import { isFinal } from '../../core/cache/receipts/receipts.ts';

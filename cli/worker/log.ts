@@ -1,4 +1,4 @@
-import type { PublishResult } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../core/cache/publish/report.ts';
 import { isNicheError, messageOf } from '../../core/errors.ts';
 import type { Context } from '../context.ts';
 import { count } from '../ui/format.ts';

@@ -1,4 +1,4 @@
-import type { PublishResult } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../core/cache/publish/report.ts';
 import { isNicheError } from '../../core/errors.ts';
 import { describeFailure } from './log.ts';
 import type { Log } from './log.ts';

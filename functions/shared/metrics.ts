@@ -1,4 +1,4 @@
-import type { PublishResult } from '../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../core/cache/publish/report.ts';
 
 /** The counts of one invocation. Each cloud turns them into metrics of its own. */
 export interface InvocationMetrics {

@@ -1,4 +1,4 @@
-import type { PublishCall } from '../../core/cache/publish/publisher.ts';
+import type { PublishCall } from '../../core/cache/publish/publish-batch.ts';
 import { sweep } from '../../core/cache/publish/sweep.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { Deployment } from './deployment.ts';

@@ -10,21 +10,22 @@ import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
 import { readNarInfo } from '../presence.ts';
 
-/** What of a path is not in its narinfo: its NAR listing and its build log. */
+/** The objects that a path has besides its narinfo and its NAR. */
 export interface Attachments {
-  /** `.ls` text; null when the NAR cannot have one, or this cache has none. */
+  /** The text of the `.ls` object; null when the NAR cannot have one or the cache has none. */
   readonly listing: string | null;
+  /** The build log. */
   readonly log: Uint8Array | null;
 }
 
-/** What a cache has beside its narinfos. */
+/** Reads and writes the attachments of published paths. */
 export interface AttachmentStore {
-  /** The attachments that a path with this listing and log is to have. */
-  of(listing: NarListing | null, log: Uint8Array | null): Attachments;
-  /** Those of a path that is published, as far as they are not published too. */
-  lacking(claim: PathInfo, log: Uint8Array | null): Promise<Attachments>;
-  /** Writes them beside a narinfo that is there. */
-  write(claim: PathInfo, attachments: Attachments): Promise<void>;
+  /** Returns the attachments that this cache publishes for a path with this listing and log. */
+  formatAttachments(listing: NarListing | null, log: Uint8Array | null): Attachments;
+  /** Returns the attachments of a published path, without a listing that is published already. */
+  findMissing(claim: PathInfo, log: Uint8Array | null): Promise<Attachments>;
+  /** Writes the attachments of a path whose narinfo exists. */
+  writeAttachments(claim: PathInfo, attachments: Attachments): Promise<void>;
 }
 
 export function createAttachmentStore(options: {
@@ -36,29 +37,29 @@ export function createAttachmentStore(options: {
   const { storeDir } = config;
   const hasListings = config.listings !== false;
 
-  /** The listing of a path that is published and has none yet. */
-  async function lackingListing(claim: PathInfo): Promise<NarListing | null> {
+  /** Returns the listing of a published path; null when it is published already. */
+  async function findMissingListing(claim: PathInfo): Promise<NarListing | null> {
     const hash = storeHash(claim.path);
     if (!hasListings || (await bucket.head(listingKey(hash))) !== null) return null;
-    const here = await readNarInfo(bucket, hash, storeDir);
-    if (!here) return null;
+    const narInfo = await readNarInfo(bucket, hash, storeDir);
+    if (!narInfo) return null;
     try {
-      return (await nars.checkNar(here, here.url)).listing;
+      return (await nars.checkNar(narInfo, narInfo.url)).listing;
     } catch (error) {
-      // A damaged NAR is for `niche verify` to report; the narinfo stands nevertheless.
+      // The path stays published without a listing; `niche verify` reports the damaged NAR.
       if (isNicheError(error, 'storage-integrity')) return null;
       throw error;
     }
   }
 
-  function of(listing: NarListing | null, log: Uint8Array | null): Attachments {
+  function formatAttachments(listing: NarListing | null, log: Uint8Array | null): Attachments {
     return { listing: hasListings && listing ? formatListing(listing) : null, log };
   }
 
   return {
-    of,
-    lacking: async (claim, log) => of(await lackingListing(claim), log),
-    async write(claim, { listing, log }) {
+    formatAttachments,
+    findMissing: async (claim, log) => formatAttachments(await findMissingListing(claim), log),
+    async writeAttachments(claim, { listing, log }) {
       if (listing !== null) {
         await createBestEffort(bucket, listingKey(storeHash(claim.path)), listing);
       }

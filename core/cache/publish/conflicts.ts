@@ -1,67 +1,106 @@
+import { NicheError } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import type { Blocklist } from '../blocklist.ts';
 import { readNarInfo, isSamePath, isUnreadableNarInfo } from '../presence.ts';
-import type { Presence } from '../presence.ts';
-import { blocked, conflict, unreadable } from './refusals.ts';
-import type { InFlightBatch } from './in-flight.ts';
 import type { Upstreams } from '../upstreams.ts';
+import type { PublishContext } from './context.ts';
 
-/** What one run of the publisher has found out and need not ask again. */
-export interface PublishContext {
-  readonly presence: Presence;
-  readonly blocked: Blocklist;
-  /** Where this process publishes other batches at once. */
-  readonly inFlight?: InFlightBatch;
-}
-
-/** Says of a path what can be said without its NAR. */
-export interface Settlement {
+/** Compares a claimed path with the narinfos that the cache and its upstreams have. */
+export interface ConflictChecker {
   /**
-   * What the cache says; null when it has none of it.
+   * Looks the path up in the cache.
    *
+   * @returns `exists` when the same path is published, null when no path with its hash is
    * @throws NicheError `blocked`, `conflict`
    */
-  here(run: PublishContext, claim: PathInfo): Promise<'exists' | null>;
-  /** @throws NicheError `upstream-conflict`: nobody replaces what an upstream has */
-  upstream(claim: PathInfo): Promise<void>;
-  /** What both say; null when it is to be published. */
-  settle(run: PublishContext, claim: PathInfo): Promise<'exists' | null>;
+  checkCache(context: PublishContext, claim: PathInfo): Promise<'exists' | null>;
+  /**
+   * Looks the path up in the upstreams: no cache replaces an upstream's path.
+   *
+   * @throws NicheError `upstream-conflict`, `upstream-unavailable`
+   */
+  checkUpstreams(claim: PathInfo): Promise<void>;
+  /**
+   * Looks the path up in the cache and, if it is not there, in the upstreams.
+   *
+   * @returns `exists` when the same path is published, null when the path may be published
+   * @throws NicheError `blocked`, `conflict`, `upstream-conflict`, `upstream-unavailable`
+   */
+  checkConflicts(context: PublishContext, claim: PathInfo): Promise<'exists' | null>;
 }
 
-export function createSettlement(options: {
+export function createConflictChecker(options: {
   readonly public: ObjectReader;
   readonly upstreams: Upstreams;
   readonly config: { readonly storeDir: string };
-}): Settlement {
+}): ConflictChecker {
   const { public: cache, upstreams, config } = options;
 
-  async function here(run: PublishContext, claim: PathInfo): Promise<'exists' | null> {
+  async function checkCache(context: PublishContext, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
-    if (run.blocked.has(hash)) throw blocked(claim);
+    if (context.blocked.has(hash)) throw blockedError(claim);
     const found = await readNarInfo(cache, hash, config.storeDir).catch((error: unknown) => {
-      throw isUnreadableNarInfo(error) ? unreadable(claim, error) : error;
+      throw isUnreadableNarInfo(error) ? unreadableError(claim, error) : error;
     });
     if (!found) return null;
-    if (!isSamePath(found, claim)) throw conflict('conflict', claim, found, 'this cache');
-    run.presence.markPresent(claim.path);
+    if (!isSamePath(found, claim)) throw conflictError('conflict', claim, found, 'this cache');
+    context.presence.markPresent(claim.path);
     return 'exists';
   }
 
-  async function upstream(claim: PathInfo): Promise<void> {
-    const there = await upstreams.findNarInfo(storeHash(claim.path));
-    if (there && !isSamePath(there, claim))
-      throw conflict('upstream-conflict', claim, there, 'an upstream');
+  async function checkUpstreams(claim: PathInfo): Promise<void> {
+    const found = await upstreams.findNarInfo(storeHash(claim.path));
+    if (found && !isSamePath(found, claim))
+      throw conflictError('upstream-conflict', claim, found, 'an upstream');
   }
 
   return {
-    here,
-    upstream,
-    async settle(run, claim) {
-      const settled = await here(run, claim);
-      if (settled === null) await upstream(claim);
-      return settled;
+    checkCache,
+    checkUpstreams,
+    async checkConflicts(context, claim) {
+      const state = await checkCache(context, claim);
+      if (state === null) await checkUpstreams(claim);
+      return state;
     },
   };
+}
+
+/** Creates the rejection of a blocked path. */
+export function blockedError({ path }: PathInfo): NicheError {
+  return new NicheError('blocked', `${path} is blocked: an administrator withdrew it`);
+}
+
+/** A damaged narinfo counts as a conflict: nobody knows which contents it was signed for. */
+function unreadableError({ path }: PathInfo, cause: NicheError): NicheError {
+  return new NicheError(
+    'conflict',
+    `the narinfo of ${path} in this cache is damaged: ${cause.message}`,
+    { cause },
+  );
+}
+
+function conflictError(
+  code: 'conflict' | 'upstream-conflict',
+  claim: PathInfo,
+  found: PathInfo,
+  where: string,
+): NicheError {
+  const [difference, expected, got] = describeDifference(claim, found);
+  return new NicheError(
+    code,
+    `${where} has ${claim.path} with ${difference}: expected ${expected}, got ${got}`,
+  );
+}
+
+function describeDifference(
+  claim: PathInfo,
+  found: PathInfo,
+): [difference: string, expected: string, got: string] {
+  if (found.path !== claim.path) return ['another name', found.path, claim.path];
+  if (found.narHash !== claim.narHash || found.narSize !== claim.narSize) {
+    const describeNar = ({ narHash, narSize }: PathInfo): string => `${narHash} (${narSize} bytes)`;
+    return ['other contents', describeNar(found), describeNar(claim)];
+  }
+  return ['other references', `${found.references.length}`, `${claim.references.length}`];
 }

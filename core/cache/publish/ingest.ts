@@ -1,20 +1,20 @@
-import { isRejection } from '../../errors.ts';
+import { NicheError, isRejection } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import type { Attachments, AttachmentStore } from './attachments.ts';
 import type { Origin } from '../audit.ts';
-import { frameBytes } from '../zstd/stream.ts';
 import type { CacheConfig } from '../config.ts';
 import type { CheckedNar, NarStore } from '../nar/store.ts';
-import type { NarInfoSigner } from './sign-narinfo.ts';
-import type { Candidate } from './pending.ts';
 import type { Outcome } from '../receipts/receipts.ts';
-import { assertSize } from './refusals.ts';
-import type { PublishContext, Settlement } from './conflicts.ts';
 import type { Upstreams } from '../upstreams.ts';
+import { frameBytes } from '../zstd/stream.ts';
+import type { Attachments, AttachmentStore } from './attachments.ts';
+import type { ConflictChecker } from './conflicts.ts';
+import type { PublishContext } from './context.ts';
+import type { Candidate } from './pending.ts';
+import type { NarInfoSigner } from './sign-narinfo.ts';
 
-/** A staged path as its manifest claims it. */
+/** A staged path, as its batch's manifest claims it. */
 export interface StagedPath {
   readonly claim: PathInfo;
   readonly upload: string;
@@ -23,77 +23,110 @@ export interface StagedPath {
   readonly readLog: () => Promise<Uint8Array | null>;
 }
 
-/** What a staged path turned out to be: its NAR is checked and stored. */
-export interface Examined {
+/** A staged path whose NAR is checked and stored. */
+export interface IngestedPath {
   readonly candidate: Candidate;
   readonly attachments: Attachments;
 }
 
-export interface ExaminationOptions {
+export interface IngestOptions {
   readonly public: Bucket;
   readonly config: CacheConfig;
   readonly upstreams: Upstreams;
   readonly nars: NarStore;
-  readonly notary: NarInfoSigner;
+  readonly narInfoSigner: NarInfoSigner;
   /** The largest NAR that this publisher's time limit allows, in bytes. */
   readonly maxNarBytes: number;
 }
 
 /**
- * Finds out what a staged path is, and stores its NAR.
+ * Checks a staged path and stores its NAR.
  *
- * @returns the candidate that it makes; its outcome, where that is known already
- * @throws rejections, and what storage and upstreams throw
+ * @returns the outcome instead, when the path is published already
+ * @throws NicheError rejections, and the errors of storage and upstreams
  */
-export type Examine = (run: PublishContext, staged: StagedPath) => Promise<Outcome | Examined>;
+export type IngestPath = (
+  context: PublishContext,
+  staged: StagedPath,
+) => Promise<Outcome | IngestedPath>;
 
-export function createExamination(
-  options: ExaminationOptions,
-  settlement: Settlement,
+export function createIngest(
+  options: IngestOptions,
+  conflicts: ConflictChecker,
   attachmentStore: AttachmentStore,
-): Examine {
-  const { config, upstreams, nars, notary } = options;
+): IngestPath {
+  const { config, upstreams, nars, narInfoSigner } = options;
 
   /**
-   * Whether a path is examined before the cache is asked for it. A small one hardly ever is there, since
-   * its client has just asked, and then one request says so: the NAR or the narinfo cannot be created.
+   * Returns whether to store the NAR before looking the path up in the cache. A client has just looked
+   * it up, so a small path is hardly ever there, and a conditional write finds that out without a
+   * request of its own: neither its NAR nor its narinfo can be created.
    */
-  function isSettledLater({ narSize, path }: PathInfo, run: PublishContext): boolean {
+  function storesFirst(context: PublishContext, { narSize, path }: PathInfo): boolean {
     const { conditionalPut, conditionalComplete } = options.public.capabilities;
     const isSmall = narSize <= frameBytes && conditionalPut && conditionalComplete;
-    return isSmall && !run.blocked.has(storeHash(path));
+    return isSmall && !context.blocked.has(storeHash(path));
   }
 
-  /** The NAR of a path of which the cache was not asked yet, and is only if that seems to be here. */
-  async function storeThenSettle(
-    run: PublishContext,
+  /** Stores the NAR, and looks the path up in the cache only if its NAR is there or is rejected. */
+  async function storeThenCheck(
+    context: PublishContext,
     { claim, openNar }: StagedPath,
   ): Promise<CheckedNar | 'exists'> {
-    await settlement.upstream(claim);
+    await conflicts.checkUpstreams(claim);
     let stored: CheckedNar;
     try {
       stored = await nars.storeNar(claim, openNar);
     } catch (error) {
-      // What is here already decides before what is wrong with the NAR.
-      const settled = isRejection(error) ? await settlement.here(run, claim) : null;
-      if (settled === null) throw error;
-      return settled;
+      // A published path decides the outcome, whatever is wrong with the staged NAR.
+      const state = isRejection(error) ? await conflicts.checkCache(context, claim) : null;
+      if (state === null) throw error;
+      return state;
     }
-    return (stored.isNew ? null : await settlement.here(run, claim)) ?? stored;
+    return (stored.isNew ? null : await conflicts.checkCache(context, claim)) ?? stored;
   }
 
-  return async (run, staged) => {
-    const { claim, upload, origin, openNar, readLog } = staged;
+  async function checkThenStore(
+    context: PublishContext,
+    { claim, openNar }: StagedPath,
+  ): Promise<CheckedNar | 'exists'> {
+    const state = await conflicts.checkConflicts(context, claim);
+    return state ?? nars.storeNar(claim, openNar);
+  }
+
+  return async (context, staged) => {
+    const { claim, upload, origin, readLog } = staged;
     assertSize(claim, options.maxNarBytes, config.limits.maxNarBytes);
-    notary.assertSignable(claim);
-    const stored = isSettledLater(claim, run)
-      ? await storeThenSettle(run, staged)
-      : ((await settlement.settle(run, claim)) ?? (await nars.storeNar(claim, openNar)));
+    narInfoSigner.assertSignable(claim);
+    const storeNar = storesFirst(context, claim) ? storeThenCheck : checkThenStore;
+    const stored = await storeNar(context, staged);
     if (stored === 'exists') return { status: stored };
     const { listing, unclaimed, url, compression, fileHash, fileSize } = stored;
     const nar = { url, compression, fileHash, fileSize };
     const info = { ...claim, signatures: upstreams.verifiedSignatures(claim) };
-    const attachments = attachmentStore.of(listing, await readLog());
+    const attachments = attachmentStore.formatAttachments(listing, await readLog());
     return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
   };
+}
+
+/**
+ * Checks the claimed size before any byte is read.
+ *
+ * @param maxInTime the largest NAR that the publisher's time limit allows, in bytes
+ * @param maxNarBytes the largest NAR that the cache accepts
+ * @throws NicheError `too-large`
+ */
+function assertSize({ path, narSize }: PathInfo, maxInTime: number, maxNarBytes: number): void {
+  if (narSize > maxInTime) {
+    throw new NicheError(
+      'too-large',
+      `the NAR of ${path} is too large for this publisher's time limit: expected at most ${maxInTime} bytes, got ${narSize}`,
+    );
+  }
+  if (narSize > maxNarBytes) {
+    throw new NicheError(
+      'too-large',
+      `the NAR of ${path} is too large for this cache: expected at most ${maxNarBytes} bytes, got ${narSize}`,
+    );
+  }
 }

@@ -4,7 +4,9 @@ import { parseManifestKey, stagingPrefix } from '../layout.ts';
 import type { PublisherLease } from './lease.ts';
 import type { BatchId, WaitingMarker } from '../layout.ts';
 import { createPublisher } from './publisher.ts';
-import type { PublishCall, PublishResult, Publisher, PublisherOptions } from './publisher.ts';
+import type { PublishCall } from './publish-batch.ts';
+import type { Publisher, PublisherOptions } from './publisher.ts';
+import type { PublishResult } from './report.ts';
 import { sweep } from './sweep.ts';
 import type { SweepReport } from './sweep.ts';
 

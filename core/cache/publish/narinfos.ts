@@ -2,41 +2,46 @@ import { formatNarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { contentTypeOf, narInfoKey } from '../layout.ts';
-import type { NarInfoSigner } from './sign-narinfo.ts';
 import { createObject } from '../objects.ts';
+import { blockedError } from './conflicts.ts';
+import type { ConflictChecker } from './conflicts.ts';
+import type { PublishContext } from './context.ts';
 import type { Candidate } from './pending.ts';
-import { blocked } from './refusals.ts';
-import type { PublishContext, Settlement } from './conflicts.ts';
+import type { NarInfoSigner } from './sign-narinfo.ts';
 
-/** What a batch has got so far. */
-export interface Authorized {
-  /** The text of each narinfo that is signed and audited, by path. */
-  readonly authorized: ReadonlyMap<string, string>;
-  /** The paths of those that are created already. */
+/** The narinfos of a batch that were signed together. */
+export interface PreparedNarInfos {
+  /** The text of each narinfo that is signed and in the audit log, by path. */
+  readonly signed: ReadonlyMap<string, string>;
+  /** The paths whose narinfo is created already. */
   readonly created: ReadonlySet<string>;
 }
 
-export const nothingAuthorized: Authorized = { authorized: new Map(), created: new Set() };
+export const nothingPrepared: PreparedNarInfos = { signed: new Map(), created: new Set() };
 
-/** Makes candidates visible, each signed and on record before it is. */
+/** Creates narinfos, which makes their paths visible. Signs and audits each one first. */
 export interface NarInfoPublisher {
   /**
-   * Signs at once all those of a batch that nothing but the others of it may keep waiting, and creates
-   * their narinfos as far as the storage can in one go.
+   * Signs in one step all candidates whose references are published or among the candidates. Creates
+   * their narinfos too, where the storage creates many objects in one request.
    *
-   * @param candidates references before what refers to them
+   * @param candidates each after its references
    */
-  together(run: PublishContext, candidates: readonly Candidate[]): Promise<Authorized>;
+  prepareNarInfos(
+    context: PublishContext,
+    candidates: readonly Candidate[],
+  ): Promise<PreparedNarInfos>;
   /**
-   * Creates the candidate's narinfo, whose references are present, unless another publisher did so first.
+   * Creates the narinfo of a candidate whose references are present.
    *
-   * @param authorized what its batch has got
+   * @param prepared narinfos of the candidate's batch
+   * @returns `exists` when another publisher created it first
    * @throws NicheError `blocked`, `conflict`, `upstream-conflict`
    */
-  one(
-    run: PublishContext,
+  publishNarInfo(
+    context: PublishContext,
     candidate: Candidate,
-    authorized: Authorized,
+    prepared: PreparedNarInfos,
   ): Promise<'published' | 'exists'>;
 }
 
@@ -44,98 +49,110 @@ export function createNarInfoPublisher(
   options: {
     readonly public: Bucket;
     readonly config: { readonly storeDir: string };
-    readonly notary: NarInfoSigner;
+    readonly narInfoSigner: NarInfoSigner;
   },
-  settlement: Settlement,
+  conflicts: ConflictChecker,
 ): NarInfoPublisher {
-  const { public: bucket, config, notary } = options;
+  const { public: bucket, config, narInfoSigner } = options;
 
-  /**
-   * Signs the candidates and writes the audit.
-   *
-   * @returns their narinfos' text, by path
-   */
-  async function authorize(candidates: readonly Candidate[]): Promise<Map<string, string>> {
+  /** Signs the candidates, writes the audit log and returns the narinfos' text by path. */
+  async function sign(candidates: readonly Candidate[]): Promise<Map<string, string>> {
     if (candidates.length === 0) return new Map();
-    const signed = await notary.sign(candidates);
+    const signed = await narInfoSigner.signNarInfos(candidates);
     return new Map(signed.map((info) => [info.path, formatNarInfo(info, config.storeDir)]));
   }
 
-  /** {@link authorize} of one that was not ready with its batch, unless it has been withdrawn meanwhile. */
-  async function authorizeAlone(
-    run: PublishContext,
-    candidate: Candidate,
-  ): Promise<Map<string, string>> {
-    await run.blocked.refresh();
-    return authorize(run.blocked.has(storeHash(candidate.info.path)) ? [] : [candidate]);
+  /** Signs a candidate that was not ready with its batch, unless it was blocked in the meantime. */
+  async function signAlone(context: PublishContext, candidate: Candidate): Promise<string> {
+    await context.blocked.refresh();
+    const { path } = candidate.info;
+    const signed = await sign(context.blocked.has(storeHash(path)) ? [] : [candidate]);
+    const narInfo = signed.get(path);
+    if (narInfo === undefined) throw blockedError(candidate.info);
+    return narInfo;
   }
 
-  /** Of a batch. What was withdrawn while NARs were read is not among them, nor what refers to it. */
-  async function authorizeReady(
-    run: PublishContext,
+  /** Signs the candidates that are ready, see {@link selectReady}. */
+  async function signReady(
+    context: PublishContext,
     candidates: readonly Candidate[],
   ): Promise<Map<string, string>> {
     if (candidates.length === 0) return new Map();
-    await run.blocked.refresh();
+    // Reading the NARs may have taken minutes: paths may have been blocked in the meantime.
+    await context.blocked.refresh();
     const inBatch = new Set(candidates.map(({ info }) => info.path));
-    const elsewhere = new Set(candidates.flatMap(({ info }) => info.references));
-    const missing = new Set(
-      await run.presence.findMissing([...elsewhere].filter((path) => !inBatch.has(path))),
+    const references = new Set(candidates.flatMap(({ info }) => info.references));
+    const missing = await context.presence.findMissing(
+      [...references].filter((path) => !inBatch.has(path)),
     );
-    const ready = new Set<string>();
-    const isReady = ({ info: { path, references } }: Candidate): boolean =>
-      !run.blocked.has(storeHash(path)) &&
-      references.every((reference) =>
-        inBatch.has(reference)
-          ? reference === path || ready.has(reference)
-          : !missing.has(reference),
-      );
-    for (const candidate of candidates) if (isReady(candidate)) ready.add(candidate.info.path);
-    return authorize(candidates.filter(({ info }) => ready.has(info.path)));
+    return sign(selectReady(candidates, context.blocked, new Set(missing)));
   }
 
   /**
-   * Creates narinfos where the storage can in one go, up to the first that another publisher has
-   * created; the others are created one by one.
+   * Creates the narinfos where the storage creates many objects in one request. Stops at the first
+   * that another publisher has created: {@link NarInfoPublisher.publishNarInfo} creates the rest.
    *
-   * @param authorized references before what refers to them
+   * @param signed each after its references
    * @returns the paths whose narinfo was created
    */
   async function createTogether(
-    run: PublishContext,
-    authorized: ReadonlyMap<string, string>,
+    context: PublishContext,
+    signed: ReadonlyMap<string, string>,
   ): Promise<ReadonlySet<string>> {
-    if (!bucket.createInOrder || authorized.size === 0) return new Set();
-    const paths = [...authorized.keys()];
-    const objects = [...authorized].map(([path, text]) => {
+    if (!bucket.createInOrder || signed.size === 0) return new Set();
+    const paths = [...signed.keys()];
+    const objects = [...signed].map(([path, text]) => {
       const key = narInfoKey(storeHash(path));
       return { key, body: Buffer.from(text), contentType: contentTypeOf(key) };
     });
     const outcomes = await bucket.createInOrder(objects);
     const created = paths.filter((_, index) => outcomes[index] === 'created');
-    for (const path of created) run.presence.markPresent(path);
+    for (const path of created) context.presence.markPresent(path);
     return new Set(created);
   }
 
   return {
-    async together(run, candidates) {
-      const authorized = await authorizeReady(run, candidates);
-      return { authorized, created: await createTogether(run, authorized) };
+    async prepareNarInfos(context, candidates) {
+      const signed = await signReady(context, candidates);
+      return { signed, created: await createTogether(context, signed) };
     },
 
-    async one(run, candidate, { created, authorized }) {
+    async publishNarInfo(context, candidate, { signed, created }) {
       const { path } = candidate.info;
       if (created.has(path)) return 'published';
-      const narInfo = authorized.get(path) ?? (await authorizeAlone(run, candidate)).get(path);
-      if (narInfo === undefined) throw blocked(candidate.info);
+      const narInfo = signed.get(path) ?? (await signAlone(context, candidate));
       const key = narInfoKey(storeHash(path));
       if ((await createObject(bucket, key, narInfo)) === 'created') {
-        run.presence.markPresent(path);
+        context.presence.markPresent(path);
         return 'published';
       }
-      // Whoever won the race may have published something else.
-      await settlement.settle(run, candidate.info);
+      // The publisher that won the race may have published other contents.
+      await conflicts.checkConflicts(context, candidate.info);
       return 'exists';
     },
   };
+}
+
+/**
+ * Returns the candidates that are not blocked and whose references are all published or ready
+ * themselves.
+ *
+ * @param candidates each after its references
+ * @param missing references outside the batch that no reader can get
+ */
+function selectReady(
+  candidates: readonly Candidate[],
+  blocked: { has(storeHash: string): boolean },
+  missing: ReadonlySet<string>,
+): Candidate[] {
+  const inBatch = new Set(candidates.map(({ info }) => info.path));
+  const ready = new Set<string>();
+  return candidates.filter(({ info: { path, references } }) => {
+    if (blocked.has(storeHash(path))) return false;
+    const isReady = references.every((reference) =>
+      inBatch.has(reference) ? reference === path || ready.has(reference) : !missing.has(reference),
+    );
+    if (isReady) ready.add(path);
+    return isReady;
+  });
 }

@@ -1,9 +1,12 @@
-import { mapConcurrent } from '../../util/concurrency.ts';
+import * as z from 'zod';
+
+import { NicheError, messageOf, quote } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import type { Attachments } from './attachments.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
 import type { Origin } from '../audit.ts';
+import { describeIssues } from '../config.ts';
 import {
   parseWaitingKey,
   pendingKey,
@@ -16,77 +19,136 @@ import {
 import type { WaitingMarker } from '../layout.ts';
 import type { StoredNar } from '../nar/store.ts';
 import { readObject, readText, writeObject } from '../objects.ts';
+import type { Attachments } from './attachments.ts';
 
-/** A path whose NAR is checked and stored: everything that its narinfo needs but the signatures. */
+/** A path whose NAR is checked and stored: all that its narinfo needs except the signatures. */
 export interface Candidate {
-  /** With only those of the client's signatures that an upstream's key verifies. */
+  /** Its signatures are those of the client's that an upstream's key verifies. */
   readonly info: PathInfo;
   readonly nar: StoredNar;
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
   readonly upload: string;
-  /** Absent in records of a release that did not know it. */
-  readonly origin?: Origin | null;
+  readonly origin: Origin | null;
 }
 
-/** A candidate that waits for references. The publisher wrote it, so it is believed. */
+/** A candidate that waits for references, as `pending/` stores it. */
 export interface PendingRecord extends Candidate {
-  readonly version: 1;
+  readonly version: typeof recordVersion;
   /** When it began to wait, ISO 8601. */
   readonly since: string;
 }
 
-/** The records of what waits, and the markers by which a reference finds its dependents. */
+/** The pending records, and the markers by which a published reference finds its dependents. */
 export interface PendingPaths {
-  /** Remembers the candidate and that it waits for `reference`; the record first, then the marker. */
+  /** Stores the candidate and that it waits for `reference`: the record first, then the marker. */
   park(
     candidate: Candidate,
     attachments: Attachments,
     reference: string,
     since: string,
   ): Promise<void>;
-  /** Notes that a remembered candidate waits for another reference. */
+  /** Stores that a parked candidate waits for a reference. */
   markWaiting(waiting: WaitingMarker): Promise<void>;
+  /**
+   * Reads the record of a parked candidate; null when there is none.
+   *
+   * @throws NicheError `failed` (a rejection) when the record is damaged, `newer-version` when a later
+   *   release wrote it
+   */
   readRecord(storeHash: string, upload: string): Promise<PendingRecord | null>;
   readAttachments(storeHash: string, upload: string): Promise<Attachments>;
-  /** Forgets the record once its path is final. */
+  /** Deletes the record and the attachments of a path that no longer waits. */
   deleteRecord(storeHash: string, upload: string): Promise<void>;
   unmarkWaiting(waiting: WaitingMarker): Promise<void>;
-  /** Every marker. */
+  /** Lists every marker. */
   listWaiting(): AsyncIterable<WaitingMarker>;
-  /** Who waits for one of these references, in one LIST as long as not very many wait for anything. */
+  /** Lists the markers of these references, with one LIST unless very many paths wait. */
   findWaiting(references: readonly string[]): Promise<WaitingMarker[]>;
 }
 
-/** As many as one LIST may bring: beyond, it is cheaper to ask for each reference. */
+const recordVersion = 1;
+
+const record = z.object({
+  version: z.literal(recordVersion),
+  info: z.object({
+    path: z.string().refine(isStorePath, { error: 'expected a store path' }),
+    narHash: z.string(),
+    narSize: z.int().positive(),
+    references: z.array(z.string()),
+    deriver: z.string().nullable(),
+    ca: z.string().nullable(),
+    signatures: z.array(z.string()),
+  }),
+  nar: z.object({
+    url: z.string(),
+    compression: z.enum(['zstd', 'none']),
+    fileHash: z.string(),
+    fileSize: z.int().positive(),
+  }),
+  unclaimed: z.object({ count: z.int().nonnegative(), first: z.array(z.string()) }),
+  upload: z.string(),
+  origin: z
+    .object({
+      via: z.enum(['event', 'sweep']),
+      principal: z.string().optional(),
+      sourceAddress: z.string().optional(),
+      at: z.string().optional(),
+    })
+    .nullable(),
+  since: z.iso.datetime(),
+});
+
+/** One LIST returns at most this many markers. Beyond, a LIST for each reference is cheaper. */
 const maxMarkersListed = 1000;
 const listsAtOnce = 16;
 
 export function createPendingPaths(bucket: Bucket): PendingPaths {
-  async function mark(waiting: WaitingMarker): Promise<void> {
+  async function markWaiting(waiting: WaitingMarker): Promise<void> {
     await writeObject(bucket, waitingKey(waiting), '');
   }
 
-  async function* markers(prefix: string): AsyncIterable<WaitingMarker> {
+  async function* listMarkers(prefix: string): AsyncIterable<WaitingMarker> {
     for await (const { key } of bucket.list(prefix)) {
       const waiting = parseWaitingKey(key);
       if (waiting) yield waiting;
     }
   }
 
+  /** Finds the markers of these references with one LIST; null when there are too many markers. */
+  async function findInOneList(references: ReadonlySet<string>): Promise<WaitingMarker[] | null> {
+    const found: WaitingMarker[] = [];
+    let listed = 0;
+    for await (const waiting of listMarkers(waitingPrefix)) {
+      if (references.has(waiting.reference)) found.push(waiting);
+      listed += 1;
+      if (listed === maxMarkersListed) return null;
+    }
+    return found;
+  }
+
+  async function findByReference(references: readonly string[]): Promise<WaitingMarker[]> {
+    const found: WaitingMarker[] = [];
+    await mapConcurrent(references, listsAtOnce, async (reference) => {
+      for await (const waiting of listMarkers(waitingForPrefix(reference))) found.push(waiting);
+    });
+    return found;
+  }
+
   return {
-    markWaiting: mark,
+    markWaiting,
     async park(candidate, { listing, log }, reference, since) {
       const { upload } = candidate;
       const hash = storeHash(candidate.info.path);
-      const record: PendingRecord = { version: 1, ...candidate, since };
+      const stored: PendingRecord = { version: recordVersion, ...candidate, since };
       if (listing !== null) await writeObject(bucket, pendingListingKey(hash, upload), listing);
       if (log !== null) await writeObject(bucket, pendingLogKey(hash, upload), log);
-      await writeObject(bucket, pendingKey(hash, upload), JSON.stringify(record));
-      await mark({ reference, storeHash: hash, upload });
+      await writeObject(bucket, pendingKey(hash, upload), JSON.stringify(stored));
+      await markWaiting({ reference, storeHash: hash, upload });
     },
     async readRecord(hash, upload) {
-      const text = await readText(bucket, pendingKey(hash, upload));
-      return text === null ? null : (JSON.parse(text) as PendingRecord);
+      const key = pendingKey(hash, upload);
+      const text = await readText(bucket, key);
+      return text === null ? null : parseRecord(text, key);
     },
     async readAttachments(hash, upload) {
       return {
@@ -95,31 +157,60 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
       };
     },
     async deleteRecord(hash, upload) {
-      // The record first: without it, what is left beside it is only waste.
+      // The record first: attachments without a record are leftovers that a sweep deletes.
       await bucket.delete([pendingKey(hash, upload)]);
       await bucket.delete([pendingListingKey(hash, upload), pendingLogKey(hash, upload)]);
     },
     async unmarkWaiting(waiting) {
       await bucket.delete([waitingKey(waiting)]);
     },
-    listWaiting: () => markers(waitingPrefix),
+    listWaiting: () => listMarkers(waitingPrefix),
     async findWaiting(references) {
-      if (references.length > 1) {
-        const wanted = new Set(references);
-        const found: WaitingMarker[] = [];
-        let seen = 0;
-        for await (const waiting of markers(waitingPrefix)) {
-          if (wanted.has(waiting.reference)) found.push(waiting);
-          seen += 1;
-          if (seen === maxMarkersListed) break;
-        }
-        if (seen < maxMarkersListed) return found;
-      }
-      const found: WaitingMarker[] = [];
-      await mapConcurrent(references, listsAtOnce, async (reference) => {
-        for await (const waiting of markers(waitingForPrefix(reference))) found.push(waiting);
-      });
-      return found;
+      const found = references.length > 1 ? await findInOneList(new Set(references)) : null;
+      return found ?? findByReference(references);
     },
   };
+}
+
+/** @throws NicheError `failed` when the record is damaged, `newer-version` */
+function parseRecord(text: string, key: string): PendingRecord {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw damaged(key, `it is not JSON: ${quote(messageOf(cause))}`, cause);
+  }
+  const version = z.looseObject({ version: z.number() }).safeParse(json);
+  if (version.success && version.data.version > recordVersion) {
+    throw new NicheError(
+      'newer-version',
+      `reading ${key}: it has version ${version.data.version}, this publisher reads up to version ${recordVersion}`,
+      { hint: 'upgrade this publisher' },
+    );
+  }
+  const result = record.safeParse(json);
+  if (!result.success) throw damaged(key, describeIssues(result.error, json), result.error);
+  const { info, upload } = result.data;
+  if (pendingKey(storeHash(info.path), upload) !== key) {
+    throw damaged(key, `it is the record of ${info.path} in the upload ${upload}`);
+  }
+  return result.data;
+}
+
+function isStorePath(path: string): boolean {
+  try {
+    storeHash(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Creates a rejection, since no retry repairs a damaged record. The client has to upload the path again. */
+function damaged(key: string, reason: string, cause?: unknown): NicheError {
+  return new NicheError(
+    'failed',
+    `${key} is damaged, so its path has to be uploaded again: ${reason}`,
+    { cause },
+  );
 }

@@ -1,196 +1,219 @@
-import { mapConcurrent } from '../../util/concurrency.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import { createAttachmentStore } from './attachments.ts';
-import type { Attachments } from './attachments.ts';
-import { createExamination } from './ingest.ts';
-import type { Examined, ExaminationOptions, StagedPath } from './ingest.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
 import type { WaitingMarker } from '../layout.ts';
-import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
-import { createNarInfoPublisher, nothingAuthorized } from './narinfos.ts';
-import type { Authorized } from './narinfos.ts';
-import { catchRejection, isFinal } from '../receipts/receipts.ts';
+import { isFinal, catchRejection } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
-import { createSettlement } from './conflicts.ts';
-import type { PublishContext } from './conflicts.ts';
+import { createAttachmentStore } from './attachments.ts';
+import { createConflictChecker } from './conflicts.ts';
+import type { PublishContext } from './context.ts';
+import { createIngest } from './ingest.ts';
+import type { IngestOptions, IngestedPath, StagedPath } from './ingest.ts';
+import { createNarInfoPublisher, nothingPrepared } from './narinfos.ts';
+import type { PreparedNarInfos } from './narinfos.ts';
+import { createParked } from './parked.ts';
+import type { Parked } from './parked.ts';
+import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
+import type { PathReport } from './report.ts';
 
-/** What publishing paths works on. */
-export interface PathPublisherOptions extends ExaminationOptions {
+export interface PathPublisherOptions extends IngestOptions {
   readonly pending: PendingPaths;
-  /** Tells whoever resumes paths that the reference of a waiting one is published. */
+  /** Schedules the resumption of a path whose reference was published. */
   readonly wake: (waiting: WaitingMarker) => Promise<void>;
   readonly now: () => Date;
 }
 
-/** What became of a path. */
-export interface Concluded {
-  readonly outcome: Outcome;
+/** A path that got as far as it can for now. */
+export interface FinishedPath extends PathReport {
   /**
-   * Forgets that the path waited, where it did and no longer does. To be called once the receipt is
-   * written: until then, nothing but the pending record would bring one after a crash.
+   * Deletes the pending record of a path that no longer waits. Call it after the receipt is written:
+   * until then, only the pending record leads to a receipt after a crash.
    */
   readonly unpark: () => Promise<void>;
 }
 
 /**
- * Takes paths from their claims to their narinfos. Every method may be run again, after a crash at
- * any point or at once with itself: what is done already is found done. They throw what storage,
- * upstreams and signers throw.
- *
- * Paths that come together go through each step together, since what serves all of them then costs
- * one request: the audit record, and the looks for what is blocked and for who waits.
+ * Takes paths from their claims to their narinfos. Every method can run again, after a crash at any
+ * point or concurrently: it finds finished work finished. The methods throw the errors of storage,
+ * upstreams and signers.
  */
 export interface PathPublisher {
   /**
-   * @param batch references before what refers to them: one that comes later is missing like any
-   *   other
-   * @returns what became of each, in their order
+   * Publishes paths together, which shares requests among them: one audit record, one listing of
+   * blocked paths, one of waiting paths.
+   *
+   * @param paths each after its references: a reference that comes later counts as missing
+   * @returns the finished paths, in the same order
    */
-  publish(run: PublishContext, batch: readonly StagedPath[]): Promise<Concluded[]>;
-  /** Goes on with a path that waited for the store hash `reference`. */
-  resume(run: PublishContext, record: PendingRecord, reference: string): Promise<Concluded>;
+  publishPaths(context: PublishContext, paths: readonly StagedPath[]): Promise<FinishedPath[]>;
+  /** Continues with a parked path that waits for the store hash `reference`. */
+  resumeParked(
+    context: PublishContext,
+    record: PendingRecord,
+    reference: string,
+  ): Promise<FinishedPath>;
 }
 
-/** Paths worked on at once: what each does most is wait for storage. */
+/** The next step for a candidate. */
+type NextStep =
+  | { readonly kind: 'publish' }
+  | { readonly kind: 'exists' }
+  | { readonly kind: 'waiting'; readonly missing: readonly string[] };
+
+/** A staged path, and the candidate made from it or the outcome that ends it. */
+interface IngestResult {
+  readonly staged: StagedPath;
+  readonly ingested: Outcome | IngestedPath;
+}
+
+/** Paths worked on at once. They mostly wait for storage. */
 const pathsAtOnce = 64;
 
 export function createPathPublisher(options: PathPublisherOptions): PathPublisher {
   const { pending, wake, now } = options;
   const attachmentStore = createAttachmentStore(options);
-  const settlement = createSettlement(options);
-  const examine = createExamination(options, settlement, attachmentStore);
-  const narInfos = createNarInfoPublisher(options, settlement);
+  const conflicts = createConflictChecker(options);
+  const ingestPath = createIngest(options, conflicts, attachmentStore);
+  const narInfos = createNarInfoPublisher(options, conflicts);
 
-  /**
-   * Publishes the candidate once its references are present, else parks it. A reference may be
-   * published while the candidate is being parked, unseen by either side; so everything is asked
-   * again after the marker is written, until the answer does not change.
-   */
-  async function finish(
-    run: PublishContext,
-    candidate: Candidate,
-    attachments: Attachments,
-    parkedFor: string | null,
-    authorized: Authorized,
-  ): Promise<Concluded> {
-    const { info, upload } = candidate;
-    const hash = storeHash(info.path);
-    const references = info.references.filter((reference) => reference !== info.path);
-    let reference = parkedFor;
-    const warnings = warningsOf(candidate);
-
-    async function wait(next: string): Promise<void> {
-      if (reference === null) {
-        await pending.park(candidate, attachments, next, now().toISOString());
-      } else {
-        await pending.markWaiting({ reference: next, storeHash: hash, upload });
-        await pending.unmarkWaiting({ reference, storeHash: hash, upload });
-      }
-      reference = next;
-    }
-
-    async function unpark(): Promise<void> {
-      if (reference === null) return;
-      await pending.deleteRecord(hash, upload);
-      await pending.unmarkWaiting({ reference, storeHash: hash, upload });
-    }
-
-    async function untilPresent(): Promise<'exists' | 'absent' | Outcome> {
-      // A resumed candidate has not been settled in this run; a fresh one just was.
-      let settled = reference === null ? null : await settlement.settle(run, info);
-      while (settled === null) {
-        const missing = await run.presence.findMissing(references);
-        const first = missing[0];
-        if (first === undefined) return 'absent';
-        const next = storeHash(first);
-        if (next === reference) return { status: 'waiting', missing, ...warnings };
-        await wait(next);
-        settled = await settlement.settle(run, info);
-      }
-      return settled;
-    }
-
-    const outcome = await catchRejection<Outcome>(async () => {
-      const state = await untilPresent();
-      if (typeof state === 'object') return state;
-      const status = state === 'exists' ? state : await narInfos.one(run, candidate, authorized);
-      return { status, ...warnings };
-    });
-    return { outcome, unpark: isFinal(outcome.status) ? unpark : neverParked };
+  async function ingest(context: PublishContext, staged: StagedPath): Promise<IngestResult> {
+    return { staged, ingested: await catchRejection(() => ingestPath(context, staged)) };
   }
 
-  /** Creates narinfos, each after those of the batch that it refers to. */
+  /**
+   * Parks the candidate until its references are present. A reference may be published while the
+   * candidate is being parked, and neither publisher sees the other. So everything is checked again
+   * after the marker is written, until the answer stays the same.
+   */
+  async function parkUntilReady(
+    context: PublishContext,
+    info: PathInfo,
+    parked: Parked,
+  ): Promise<NextStep> {
+    const references = info.references.filter((reference) => reference !== info.path);
+    // A fresh candidate was just checked for conflicts, a resumed one long ago.
+    if (parked.reference !== null && (await conflicts.checkConflicts(context, info))) {
+      return { kind: 'exists' };
+    }
+    let missing = await context.presence.findMissing(references);
+    while (missing[0] !== undefined && storeHash(missing[0]) !== parked.reference) {
+      await parked.moveTo(storeHash(missing[0]));
+      if (await conflicts.checkConflicts(context, info)) return { kind: 'exists' };
+      missing = await context.presence.findMissing(references);
+    }
+    return missing.length === 0 ? { kind: 'publish' } : { kind: 'waiting', missing };
+  }
+
+  async function takeStep(
+    context: PublishContext,
+    candidate: Candidate,
+    parked: Parked,
+    prepared: PreparedNarInfos,
+  ): Promise<Outcome> {
+    const warnings = warningsOf(candidate);
+    const step = await parkUntilReady(context, candidate.info, parked);
+    switch (step.kind) {
+      case 'publish': {
+        const status = await narInfos.publishNarInfo(context, candidate, prepared);
+        return { status, ...warnings };
+      }
+      case 'exists':
+        return { status: 'exists', ...warnings };
+      case 'waiting':
+        return { status: 'waiting', missing: step.missing, ...warnings };
+    }
+  }
+
+  /**
+   * Publishes the candidate if its references are present, else parks it.
+   *
+   * @param reference the store hash that it waits for already; null for a fresh candidate
+   */
+  async function finish(
+    context: PublishContext,
+    { candidate, attachments }: IngestedPath,
+    reference: string | null,
+    prepared: PreparedNarInfos,
+  ): Promise<FinishedPath> {
+    const parked = createParked({ pending, candidate, attachments, reference, now });
+    const outcome = await catchRejection(() => takeStep(context, candidate, parked, prepared));
+    const unpark = isFinal(outcome.status) ? () => parked.forget() : nothingParked;
+    return { info: candidate.info, outcome, unpark };
+  }
+
+  /** Finishes the paths of a batch, each after its references in the batch. */
   async function finishAll(
-    run: PublishContext,
-    examined: readonly (Outcome | Examined)[],
-    authorized: Authorized,
-  ): Promise<Concluded[]> {
-    const begun = new Map<string, Promise<Concluded>>();
-    return mapConcurrent(examined, pathsAtOnce, async (each) => {
-      if ('status' in each) return { outcome: each, unpark: neverParked };
-      const { candidate, attachments } = each;
-      const { path, references } = candidate.info;
-      const before = references.flatMap((reference) => begun.get(reference) ?? []);
-      const work = Promise.all(before).then(() =>
-        finish(run, candidate, attachments, null, authorized),
-      );
-      begun.set(path, work);
+    context: PublishContext,
+    results: readonly IngestResult[],
+    prepared: PreparedNarInfos,
+  ): Promise<FinishedPath[]> {
+    const started = new Map<string, Promise<FinishedPath>>();
+    return mapConcurrent(results, pathsAtOnce, async ({ staged, ingested }) => {
+      if (isOutcome(ingested)) {
+        return { info: staged.claim, outcome: ingested, unpark: nothingParked };
+      }
+      const { path, references } = ingested.candidate.info;
+      const before = references.flatMap((reference) => started.get(reference) ?? []);
+      const work = Promise.all(before).then(() => finish(context, ingested, null, prepared));
+      started.set(path, work);
       return work;
     });
   }
 
-  /** Wakes who waits for these paths, which are published. */
-  async function wakeFor(claims: readonly PathInfo[]): Promise<void> {
-    if (claims.length === 0) return;
-    const hashes = claims.map(({ path }) => storeHash(path));
+  /** Writes the listing and the log of a published path. */
+  async function attach({ staged: { claim, readLog }, ingested }: IngestResult): Promise<void> {
+    const attachments = isOutcome(ingested)
+      ? await attachmentStore.findMissing(claim, await readLog())
+      : ingested.attachments;
+    await attachmentStore.writeAttachments(claim, attachments);
+  }
+
+  /** Wakes the paths that wait for these published paths. */
+  async function wakeDependents(published: readonly FinishedPath[]): Promise<void> {
+    if (published.length === 0) return;
+    const hashes = published.map(({ info }) => storeHash(info.path));
     for (const waiting of await pending.findWaiting(hashes)) await wake(waiting);
   }
 
   return {
-    async publish(run, batch) {
-      const examined = await mapConcurrent(batch, pathsAtOnce, (staged) =>
-        catchRejection(() => examine(run, staged)),
+    async publishPaths(context, paths) {
+      const results = await mapConcurrent(paths, pathsAtOnce, (path) => ingest(context, path));
+      await context.inFlight?.waitForEarlier(paths.flatMap(({ claim }) => claim.references));
+      const candidates = results.flatMap(({ ingested }) =>
+        isOutcome(ingested) ? [] : [ingested.candidate],
       );
-      await run.inFlight?.waitForEarlier(batch.flatMap(({ claim }) => claim.references));
-      const authorized = await narInfos.together(
-        run,
-        examined.flatMap((each) => ('candidate' in each ? [each.candidate] : [])),
-      );
-      const concluded = await finishAll(run, examined, authorized);
-      run.inFlight?.markDecided();
-      const published = batch.filter((_, index) => isPublished(concluded[index]));
-      await mapConcurrent([...batch.entries()], pathsAtOnce, async ([index, staged]) => {
-        if (!isPublished(concluded[index])) return;
-        const { claim, readLog } = staged;
-        const found = examined[index];
-        await attachmentStore.write(
-          claim,
-          found && 'candidate' in found
-            ? found.attachments
-            : await attachmentStore.lacking(claim, await readLog()),
-        );
-      });
-      await wakeFor(published.map(({ claim }) => claim));
-      return concluded;
+      const prepared = await narInfos.prepareNarInfos(context, candidates);
+      const finished = await finishAll(context, results, prepared);
+      context.inFlight?.markDecided();
+      const published = results.filter((_, index) => isPublished(finished[index]));
+      await mapConcurrent(published, pathsAtOnce, attach);
+      await wakeDependents(finished.filter(isPublished));
+      return finished;
     },
 
-    async resume(run, { info, nar, unclaimed, upload, origin = null }, reference) {
+    async resumeParked(context, record, reference) {
+      const { info, nar, unclaimed, upload, origin } = record;
       const attachments = await pending.readAttachments(storeHash(info.path), upload);
       const candidate = { info, nar, unclaimed, upload, origin };
-      const concluded = await finish(run, candidate, attachments, reference, nothingAuthorized);
-      if (isPublished(concluded)) {
-        await attachmentStore.write(info, attachments);
-        await wakeFor([info]);
+      const ingested = { candidate, attachments };
+      const finished = await finish(context, ingested, reference, nothingPrepared);
+      if (isPublished(finished)) {
+        await attachmentStore.writeAttachments(info, attachments);
+        await wakeDependents([finished]);
       }
-      return concluded;
+      return finished;
     },
   };
 }
 
-const neverParked = (): Promise<void> => Promise.resolve();
+const nothingParked = (): Promise<void> => Promise.resolve();
 
-function isPublished(concluded: Concluded | undefined): boolean {
-  const status = concluded?.outcome.status;
+function isOutcome(ingested: Outcome | IngestedPath): ingested is Outcome {
+  return 'status' in ingested;
+}
+
+function isPublished(finished: FinishedPath | undefined): boolean {
+  const status = finished?.outcome.status;
   return status === 'published' || status === 'exists';
 }
 

@@ -1,4 +1,3 @@
-import { mapConcurrent } from '../../util/concurrency.ts';
 import { NicheError } from '../../errors.ts';
 import { fingerprint } from '../../nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprintAsync } from '../../nix/keys.ts';
@@ -6,63 +5,70 @@ import type { NarInfo } from '../../nix/narinfo.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Signer } from '../../signing/signer.ts';
 import type { Bucket } from '../../storage/bucket.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
 import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
 import type { Candidate } from './pending.ts';
 
-/** A key that is a service's takes a request for each signature. */
+/** A KMS key takes one request for each signature. */
 const signaturesAtOnce = 32;
 
-/** Signs what is to be published, and puts on record who staged it. */
+/** Signs narinfos and records each signature in the audit log. */
 export interface NarInfoSigner {
-  /** @throws NicheError `unsignable` when no key takes the path's fingerprint */
+  /** @throws NicheError `unsignable` when the path's fingerprint is too long for every key */
   assertSignable(claim: PathInfo): void;
   /**
-   * The narinfos of the candidates, signed. Their audit records are stored when this returns, in one
-   * object however many they are: so no signature is ever visible without its record.
+   * Signs the candidates and returns their narinfos. Their audit records are stored before this
+   * returns, all in one object, so no visible signature lacks its record.
    *
-   * @throws NicheError `wrong-key` when a signature does not verify, and what signers and storage throw
+   * @throws NicheError `wrong-key` when a signature does not verify, and the errors of signers and
+   *   storage
    */
-  sign(candidates: readonly Candidate[]): Promise<NarInfo[]>;
+  signNarInfos(candidates: readonly Candidate[]): Promise<NarInfo[]>;
 }
 
 export interface NarInfoSignerOptions {
-  /** Where the audit is. */
+  /** The bucket of the audit log. */
   readonly bucket: Bucket;
   readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys'>;
   readonly signers: readonly Signer[];
-  /** The release, for the audit. */
+  /** The niche release, for the audit log. */
   readonly version: string;
   readonly now: () => Date;
 }
 
-export function createNarInfoSigner({
-  bucket,
-  config,
-  signers,
-  version,
-  now,
-}: NarInfoSignerOptions): NarInfoSigner {
+export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigner {
+  const { bucket, config, signers, version, now } = options;
   const { storeDir } = config;
   const publicKeys = config.publicKeys.map(parsePublicKey);
 
-  async function signOne(candidate: Candidate): Promise<{ narInfo: NarInfo; record: AuditRecord }> {
-    const { info, nar, unclaimed, upload, origin = null } = candidate;
+  /** @throws NicheError `wrong-key` when the signature does not verify with the cache's keys */
+  async function signText(
+    signer: Signer,
+    text: string,
+  ): Promise<{ signature: string; audited: AuditedSigner }> {
+    const { signature, requestId } = await signer.sign(text);
+    if (!(await verifyFingerprintAsync(text, signature, publicKeys))) {
+      throw new NicheError(
+        'wrong-key',
+        `the signature of the key ${signer.keyName} does not verify: expected one of the cache's public keys ${config.publicKeys.join(' ')}, got a signature for ${signer.publicKey}`,
+      );
+    }
+    return { signature, audited: auditedSigner(signer, requestId) };
+  }
+
+  async function signCandidate(
+    candidate: Candidate,
+  ): Promise<{ narInfo: NarInfo; record: AuditRecord }> {
+    const { info, nar, unclaimed, upload, origin } = candidate;
     const text = fingerprint(info, storeDir);
-    const usable = usableSigners(signers, text);
     const signatures: string[] = [];
     const audited: AuditedSigner[] = [];
-    for (const signer of usable) {
-      const { signature, requestId } = await signer.sign(text);
-      if (!(await verifyFingerprintAsync(text, signature, publicKeys))) {
-        throw new NicheError(
-          'wrong-key',
-          `the signature of the key ${signer.keyName} does not verify: expected one of the cache's public keys ${config.publicKeys.join(' ')}, got a signature for ${signer.publicKey}`,
-        );
-      }
-      signatures.push(signature);
-      audited.push(auditedSigner(signer, requestId));
+    for (const signer of usableSigners(signers, text)) {
+      const signed = await signText(signer, text);
+      signatures.push(signed.signature);
+      audited.push(signed.audited);
     }
     const record: AuditRecord = {
       version: 1,
@@ -91,11 +97,11 @@ export function createNarInfoSigner({
       if (usableSigners(signers, text).length > 0) return;
       throw new NicheError(
         'unsignable',
-        `no key of this cache signs a fingerprint of ${Buffer.byteLength(text)} bytes, which ${claim.path} with its ${claim.references.length} references has`,
+        `no key of this cache can sign ${claim.path}: its fingerprint with ${claim.references.length} references has ${Buffer.byteLength(text)} bytes`,
       );
     },
-    async sign(candidates) {
-      const signed = await mapConcurrent(candidates, signaturesAtOnce, signOne);
+    async signNarInfos(candidates) {
+      const signed = await mapConcurrent(candidates, signaturesAtOnce, signCandidate);
       await writeAuditRecords(
         bucket,
         signed.map(({ record }) => record),
@@ -105,7 +111,8 @@ export function createNarInfoSigner({
   };
 }
 
-function usableSigners(signers: readonly Signer[], fingerprint: string): Signer[] {
-  const bytes = Buffer.byteLength(fingerprint);
+/** Returns the signers whose keys accept a text of this length. */
+function usableSigners(signers: readonly Signer[], text: string): Signer[] {
+  const bytes = Buffer.byteLength(text);
   return signers.filter(({ maxBytes = Infinity }) => bytes <= maxBytes);
 }

@@ -6,69 +6,69 @@ import type { Bucket } from '../../storage/bucket.ts';
 import { stagedLogKey, uploadPrefix } from '../layout.ts';
 import { readObject } from '../objects.ts';
 
-/** The build logs that an upload staged, found by one LIST however many paths ask. */
+/** The staged build logs of an upload. One LIST finds them all. */
 export interface StagedLogs {
-  read(claim: PathInfo): Promise<Uint8Array | null>;
-  /** Divides paths, in their order, so that the logs of each group are not too much to hold at once. */
-  inGroups<T extends { readonly claim: PathInfo }>(paths: readonly T[]): Promise<T[][]>;
-  /** Keys of the logs that were read. */
-  used(): string[];
+  /** Reads the path's log; null when there is none or it is too long. */
+  readLog(claim: PathInfo): Promise<Uint8Array | null>;
+  /** Divides paths, in order, into groups whose logs fit into memory together. */
+  groupBySize<T extends { readonly claim: PathInfo }>(paths: readonly T[]): Promise<T[][]>;
+  /** Returns the keys of the logs that were read. */
+  readKeys(): string[];
 }
 
-/** Of all logs of a group, in bytes. */
-const maxHeldBytes = 2 * maxLogBytes;
+/** The most that the logs of one group have together, in bytes. */
+const maxGroupBytes = 2 * maxLogBytes;
 
-export function stagedLogs(bucket: Bucket, upload: string, storeDir: string): StagedLogs {
-  const used = new Set<string>();
+export function openStagedLogs(bucket: Bucket, upload: string, storeDir: string): StagedLogs {
+  const keysRead = new Set<string>();
   let listed: Promise<Map<string, number>> | undefined;
 
-  /** What is staged, by key, in bytes. */
-  async function list(): Promise<Map<string, number>> {
-    const found = new Map<string, number>();
+  /** Returns the size of each staged log in bytes, by key. */
+  async function listLogs(): Promise<Map<string, number>> {
+    const sizes = new Map<string, number>();
     for await (const { key, size } of bucket.list(uploadPrefix(upload))) {
-      if (key.endsWith('.log')) found.set(key, size);
+      if (key.endsWith('.log')) sizes.set(key, size);
     }
-    return found;
+    return sizes;
   }
 
-  /** The path's log; null when there is none. */
-  async function find({ deriver }: PathInfo): Promise<{ key: string; size: number } | null> {
+  async function findLog({ deriver }: PathInfo): Promise<{ key: string; size: number } | null> {
     if (deriver === null) return null;
-    listed ??= list();
+    listed ??= listLogs();
     const key = stagedLogKey(upload, baseNameOf(deriver, storeDir));
     const size = (await listed).get(key);
     return size === undefined ? null : { key, size };
   }
 
   return {
-    async inGroups<T extends { readonly claim: PathInfo }>(paths: readonly T[]) {
+    async groupBySize<T extends { readonly claim: PathInfo }>(paths: readonly T[]) {
       const groups: T[][] = [];
-      let heldBytes = Infinity;
+      let groupBytes = Infinity;
       for (const path of paths) {
-        // No more is read of one that is too long.
-        const bytes = Math.min((await find(path.claim))?.size ?? 0, maxLogBytes);
-        if (heldBytes + bytes > maxHeldBytes) {
+        // Reading stops at the limit.
+        const bytes = Math.min((await findLog(path.claim))?.size ?? 0, maxLogBytes);
+        if (groupBytes + bytes > maxGroupBytes) {
           groups.push([]);
-          heldBytes = 0;
+          groupBytes = 0;
         }
         groups.at(-1)?.push(path);
-        heldBytes += bytes;
+        groupBytes += bytes;
       }
       return groups;
     },
-    async read(claim) {
-      const log = await find(claim);
+    async readLog(claim) {
+      const log = await findLog(claim);
       if (!log) return null;
       const { key } = log;
-      used.add(key);
+      keysRead.add(key);
       try {
         return await readObject(bucket, key, maxLogBytes);
       } catch (error) {
-        // A log is a courtesy: one that is too long is left out, the path is published.
+        // Logs are optional: the path is published without a log that is too long.
         if (isNicheError(error, 'oversized')) return null;
         throw error;
       }
     },
-    used: () => [...used],
+    readKeys: () => [...keysRead],
   };
 }

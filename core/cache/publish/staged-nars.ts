@@ -1,22 +1,22 @@
 import { NicheError, isNicheError, messageOf } from '../../errors.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { decompressZstd } from '../zstd/stream.ts';
 import { stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import type { Manifest } from '../manifest.ts';
+import { decompressZstd } from '../zstd/stream.ts';
 
 /**
- * Opens the raw NAR of the batch's path number `index`. It may turn out shorter than the manifest
- * says, never longer. Its chunks are lent: done with when the next is asked for.
+ * Opens the raw NAR of the batch's path number `index`. The NAR may be shorter than the manifest
+ * claims, never longer. A chunk is valid only until the next one is requested.
  *
- * @throws NicheError `missing-nar` when the object is not there, `malformed-nar` when it is not zstd
- *   though the manifest says so, and what the bucket throws
+ * @throws NicheError `missing-nar` when the object is missing, `malformed-nar` when it is not zstd
+ *   although the manifest claims so, and the bucket's errors
  */
 export type OpenStagedNar = (index: number) => AsyncIterable<Uint8Array>;
 
 /**
- * The staged NARs of a batch. A manifest allows either several that are small together, which are
- * read at once and kept, or a single one, which is streamed.
+ * Opens the staged NARs of a batch. A manifest has either one NAR, which is streamed, or several that
+ * are small together, which are read once and kept in memory.
  */
 export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest): OpenStagedNar {
   const sizes = manifest.paths.map(({ narSize }) => narSize);
@@ -25,15 +25,15 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
 
   async function* stream(): AsyncIterable<Uint8Array> {
     const isRaw = manifest.encoding === 'none';
-    // Of a compressed one nothing is lent: a decoder keeps chunks for a while.
+    // A decoder keeps its input for a while, so a compressed object's chunks cannot be lent.
     const object = await bucket.get(
       key,
       isRaw ? { range: { start: 0, end: total }, lend: true } : undefined,
     );
     if (!object) {
-      throw new NicheError('missing-nar', `the manifest's NARs were not staged: ${key} is missing`);
+      throw new NicheError('missing-nar', `reading the staged NARs: ${key} is missing`);
     }
-    const raw = isRaw ? object.body : decoded(object.body, key);
+    const raw = isRaw ? object.body : decompress(object.body, key);
     let left = total;
     for await (const chunk of raw) {
       yield chunk.subarray(0, left);
@@ -42,7 +42,7 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
     }
   }
 
-  /** Into one piece of memory: chunks that are kept until they are joined would be collected all the later. */
+  /** Reads into one buffer: many chunks that are kept until they are joined are freed late. */
   async function readAll(): Promise<Uint8Array> {
     const nars = new Uint8Array(total);
     let filled = 0;
@@ -55,7 +55,7 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
 
   if (sizes.length === 1) return stream;
   let all: Promise<Uint8Array> | undefined;
-  return async function* section(index) {
+  return async function* openSection(index) {
     all ??= readAll();
     const start = sizes.slice(0, index).reduce((sum, size) => sum + size, 0);
     const bytes = (await all).subarray(start, start + (sizes[index] ?? 0));
@@ -63,11 +63,14 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
   };
 }
 
-async function* decoded(source: AsyncIterable<Uint8Array>, key: string): AsyncIterable<Uint8Array> {
+async function* decompress(
+  source: AsyncIterable<Uint8Array>,
+  key: string,
+): AsyncIterable<Uint8Array> {
   try {
     yield* decompressZstd(source);
   } catch (cause) {
     if (isNicheError(cause)) throw cause;
-    throw new NicheError('malformed-nar', `${key} is not zstd: ${messageOf(cause)}`, { cause });
+    throw new NicheError('malformed-nar', `decompressing ${key}: ${messageOf(cause)}`, { cause });
   }
 }

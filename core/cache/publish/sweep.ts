@@ -10,7 +10,8 @@ import {
   stagingPrefix,
 } from '../layout.ts';
 import type { BatchId, WaitingMarker } from '../layout.ts';
-import type { PublishResult, Publisher } from './publisher.ts';
+import type { Publisher } from './publisher.ts';
+import type { PublishResult } from './report.ts';
 
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;

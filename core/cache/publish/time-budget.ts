@@ -1,10 +1,10 @@
 import { NicheError } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 
-/** Of the time limit, what reading and writing a NAR may take; the rest is for all around it. */
+/** The share of the time limit that reading and writing a NAR may take. The rest is overhead. */
 const narShare = 0.8;
 
-/** The largest NAR, in bytes, that can be published within `timeLimitMs`. */
+/** Returns the size of the largest NAR that can be published within `timeLimitMs`, in bytes. */
 export function maxBytesWithin(timeLimitMs: number, bytesPerSecond: number): number {
   return Math.floor(narShare * (timeLimitMs / 1000) * bytesPerSecond);
 }
@@ -12,23 +12,28 @@ export function maxBytesWithin(timeLimitMs: number, bytesPerSecond: number): num
 export interface TimeBudgetOptions {
   /** The longest that the call may take, in milliseconds. */
   readonly timeLimitMs: number;
-  /** NAR bytes a second that the publisher is counted on to publish. */
+  /** The expected publishing speed, in NAR bytes a second. */
   readonly bytesPerSecond: number;
-  /** Until the process may be ended, in milliseconds. @default the time limit, from now */
+  /** Returns the time until the process may be ended, in milliseconds. @default the time limit, from now */
   readonly timeLeftMs?: (() => number) | undefined;
 }
 
-/** Begins no path that the time left of one call may not suffice for. */
+/** Decides how many paths the time left in one call suffices for. */
 export interface TimeBudget {
-  /** Whether the time left is enough for so many bytes of NARs. */
+  /** Returns whether the time left suffices for this many bytes of NARs. */
   suffices(bytes: number): boolean;
   /**
-   * Takes the path's time. The first of a call always begins: what the whole limit is not enough for
-   * is refused elsewhere, and whoever calls again gets on by at least one path.
-   *
-   * @throws NicheError `out-of-time`
+   * Returns the first paths of the group, as many as the time left suffices for. The first path of a
+   * call is always among them, so every call makes progress; NARs too large for the whole limit are
+   * rejected as `too-large`.
    */
-  begin(claim: PathInfo): void;
+  takeAffordable<T extends { readonly claim: PathInfo }>(group: readonly T[]): Affordable<T>;
+}
+
+export interface Affordable<T> {
+  readonly paths: readonly T[];
+  /** An `out-of-time` error when these are not all paths of the group. */
+  readonly stopped: NicheError | null;
 }
 
 export function createTimeBudget(options: TimeBudgetOptions): TimeBudget {
@@ -37,20 +42,30 @@ export function createTimeBudget(options: TimeBudgetOptions): TimeBudget {
   const { timeLeftMs = () => end - performance.now() } = options;
   const reserveMs = (1 - narShare) * timeLimitMs;
   const neededFor = (bytes: number): number => (bytes / bytesPerSecond) * 1000 + reserveMs;
-  let hasBegun = false;
+  let hasStarted = false;
   return {
     suffices: (bytes) => timeLeftMs() >= neededFor(bytes),
-    begin({ path, narSize }) {
-      const neededMs = neededFor(narSize);
-      const leftMs = timeLeftMs();
-      if (hasBegun && leftMs < neededMs) {
-        throw new NicheError(
-          'out-of-time',
-          `the time left is not enough for ${path} of ${narSize} bytes: expected ${Math.ceil(neededMs)} ms, got ${Math.floor(leftMs)} ms`,
-          { hint: 'publish the batch again: what is done is found done' },
-        );
+    takeAffordable(group) {
+      let bytes = 0;
+      for (const [index, { claim }] of group.entries()) {
+        bytes += claim.narSize;
+        const neededMs = neededFor(bytes);
+        const leftMs = timeLeftMs();
+        if (hasStarted && leftMs < neededMs) {
+          const stopped = outOfTime(claim.path, neededMs, leftMs);
+          return { paths: group.slice(0, index), stopped };
+        }
+        hasStarted = true;
       }
-      hasBegun = true;
+      return { paths: group, stopped: null };
     },
   };
+}
+
+function outOfTime(path: string, neededMs: number, leftMs: number): NicheError {
+  return new NicheError(
+    'out-of-time',
+    `not enough time left to publish ${path}: expected ${Math.ceil(neededMs)} ms, got ${Math.floor(leftMs)} ms`,
+    { hint: 'publish the batch again: published paths are not published twice' },
+  );
 }

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createLocalPublisher } from '../../../core/cache/publish/local-publisher.ts';
-import type { PublishResult } from '../../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../../core/cache/publish/report.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { createWorker } from '../../../functions/worker/worker.ts';
 import type { Worker, WorkerEvent, WorkerOptions } from '../../../functions/worker/worker.ts';

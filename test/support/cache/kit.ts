@@ -13,11 +13,8 @@ import type { BatchId, WaitingMarker } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
 import type { StagingEncoding } from '../../../core/cache/manifest.ts';
 import { createPublisher } from '../../../core/cache/publish/publisher.ts';
-import type {
-  PublishResult,
-  Publisher,
-  PublisherOptions,
-} from '../../../core/cache/publish/publisher.ts';
+import type { Publisher, PublisherOptions } from '../../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../../core/cache/publish/report.ts';
 import {
   listStrongestReceipts,
   readListedReceipt,

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { manifestKey, pendingPrefix } from '../../../../core/cache/layout.ts';
 import { createLocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
 import type { LocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
-import type { PublishResult } from '../../../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../../../core/cache/publish/report.ts';
 import { newUploadId } from '../../../../core/cache/upload-id.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';

@@ -139,7 +139,7 @@ describe('the sweep', () => {
     const cache = createTestCache();
     const id = await cache.stage([glibc], { logs: { 'x.drv': 'log' } });
     cache.advance(8 * dayMs);
-    const publisher = { ...cache.publisher(), publish: () => Promise.resolve([]) };
+    const publisher = { ...cache.publisher(), publishBatch: () => Promise.resolve([]) };
     await cache.sweep(publisher);
     assert.equal((await listKeys(cache.private, `staging/${id.upload}/`)).length, 3);
   });

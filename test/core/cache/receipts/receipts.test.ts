@@ -115,7 +115,9 @@ describe('what waits', () => {
     fileHash: hello.info.narHash,
     fileSize: 1,
   } as const;
-  const candidate = { info: hello.info, nar, unclaimed: { count: 0, first: [] }, upload };
+  const unclaimed = { count: 0, first: [] };
+  const candidate = { info: hello.info, nar, unclaimed, upload, origin: null };
+  const since = '2026-01-02T03:04:05.678Z';
 
   it('is found by what it waits for until it is forgotten', async () => {
     const bucket = memoryBucket();
@@ -127,11 +129,11 @@ describe('what waits', () => {
       upload,
     };
     assert.equal(await pending.readRecord(hash, upload), null);
-    await pending.park(candidate, attachments, waiting.reference, 'then');
+    await pending.park(candidate, attachments, waiting.reference, since);
     assert.deepEqual(await pending.readRecord(hash, upload), {
       version: 1,
       ...candidate,
-      since: 'then',
+      since,
     });
     assert.deepEqual(await pending.readAttachments(hash, upload), attachments);
     assert.equal(await pending.readRecord(hash, other), null);

@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { BatchId } from '../../../../core/cache/layout.ts';
 import { createLocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
 import { readManifest } from '../../../../core/cache/manifest.ts';
-import type { PublishResult } from '../../../../core/cache/publish/publisher.ts';
+import type { PublishResult } from '../../../../core/cache/publish/report.ts';
 import { createStager } from '../../../../core/cache/stage/stager.ts';
 import type { LocalPath } from '../../../../core/cache/stage/local-path.ts';
 import type { StagerOptions } from '../../../../core/cache/stage/stager.ts';

@@ -1,0 +1,63 @@
+import type { Bucket } from '../../storage/bucket.ts';
+import type { Origin } from '../audit.ts';
+import { manifestKey, stagedNarsKey } from '../layout.ts';
+import type { BatchId } from '../layout.ts';
+import { readManifest } from '../manifest.ts';
+import type { StagedPath } from './ingest.ts';
+import { openStagedLogs } from './staged-logs.ts';
+import { openStagedNars } from './staged-nars.ts';
+
+/** The paths that a client staged together, with their NARs and build logs. */
+export interface StagedBatch {
+  readonly id: BatchId;
+  /** References come before the paths that refer to them. */
+  readonly paths: readonly StagedPath[];
+  /** Divides paths of the batch, in order, into groups whose build logs fit into memory together. */
+  groupPaths(paths: readonly StagedPath[]): Promise<StagedPath[][]>;
+  /** Returns whether the batch is still staged: no publisher has handled and removed it. */
+  isStaged(): Promise<boolean>;
+  /** Deletes the manifest, the NARs, and the logs that were read. */
+  remove(): Promise<void>;
+}
+
+/**
+ * Opens a staged batch.
+ *
+ * @returns null when its manifest is gone, so the batch has been handled
+ * @throws NicheError `malformed-manifest`, and the bucket's errors
+ */
+export async function openStagedBatch(
+  bucket: Bucket,
+  id: BatchId,
+  { storeDir, origin }: { readonly storeDir: string; readonly origin: Origin | null },
+): Promise<StagedBatch | null> {
+  const manifest = await readManifest(bucket, id, storeDir);
+  if (!manifest) return null;
+  const openNar = openStagedNars(bucket, id, manifest);
+  const logs = openStagedLogs(bucket, id.upload, storeDir);
+  const paths = manifest.paths.map((claim, index): StagedPath => ({
+    claim,
+    upload: id.upload,
+    origin,
+    openNar: () => openNar(index),
+    readLog: () => logs.readLog(claim),
+  }));
+  return {
+    id,
+    paths,
+    groupPaths: (some) => logs.groupBySize(some),
+    isStaged: async () => (await bucket.head(manifestKey(id))) !== null,
+    remove: () => removeStagedBatch(bucket, id, logs.readKeys()),
+  };
+}
+
+/** Deletes a staged batch and these logs of its upload. */
+export async function removeStagedBatch(
+  bucket: Bucket,
+  id: BatchId,
+  logKeys: readonly string[] = [],
+): Promise<void> {
+  // The manifest first: without it a repeated event ends at once, and a sweep deletes the rest.
+  await bucket.delete([manifestKey(id)]);
+  await bucket.delete([stagedNarsKey(id, 'none'), stagedNarsKey(id, 'zstd'), ...logKeys]);
+}

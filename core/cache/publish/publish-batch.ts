@@ -1,0 +1,187 @@
+import { randomBytes } from 'node:crypto';
+
+import { isRejection } from '../../errors.ts';
+import { maxAttempts } from '../../limits.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import type { Bucket } from '../../storage/bucket.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
+import type { Origin } from '../audit.ts';
+import type { BatchId } from '../layout.ts';
+import { listStatuses } from '../receipts/listed-receipts.ts';
+import type { Outcome } from '../receipts/receipts.ts';
+import { openStagedBatch, removeStagedBatch } from './batch.ts';
+import type { StagedBatch } from './batch.ts';
+import type { PublishContext } from './context.ts';
+import { createCrashGuard } from './crash-guard.ts';
+import type { GuardedBatch } from './crash-guard.ts';
+import { createInFlightBatches } from './in-flight.ts';
+import type { InFlightBatch } from './in-flight.ts';
+import type { StagedPath } from './ingest.ts';
+import type { FinishedPath, PathPublisher } from './publish-paths.ts';
+import type { PublishResult, Reporter } from './report.ts';
+import { createTimeBudget } from './time-budget.ts';
+import type { TimeBudget } from './time-budget.ts';
+
+/** Publishes a staged batch, see `Publisher.publishBatch`. */
+export type PublishBatch = (id: BatchId, call?: PublishCall) => Promise<PublishResult[]>;
+
+/** The circumstances of one call of {@link PublishBatch}. */
+export interface PublishCall {
+  /** How the publisher learned of the batch, for the audit log. */
+  readonly origin?: Origin | undefined;
+  /** Returns the time until the process may be ended, in milliseconds. @default `timeLimitMs`, from now */
+  readonly timeLeftMs?: (() => number) | undefined;
+}
+
+export interface BatchPublisherOptions {
+  readonly private: Bucket;
+  readonly config: { readonly storeDir: string };
+  readonly paths: PathPublisher;
+  readonly reporter: Reporter;
+  readonly openContext: () => Promise<PublishContext>;
+  /** The longest that one call may take, in milliseconds. */
+  readonly timeLimitMs: number;
+  /** The expected publishing speed, in NAR bytes a second. */
+  readonly bytesPerSecond: number;
+  readonly now: () => Date;
+}
+
+/** Everything that publishing one opened batch needs. */
+interface BatchRun {
+  readonly batch: StagedBatch;
+  readonly budget: TimeBudget;
+  readonly guard: GuardedBatch;
+  readonly inFlight: InFlightBatch;
+}
+
+/** Pending records deleted at once. */
+const unparksAtOnce = 64;
+
+export function createBatchPublisher(options: BatchPublisherOptions): PublishBatch {
+  const { private: bucket, config, paths, reporter, timeLimitMs, bytesPerSecond, now } = options;
+  const newId = (): string => randomBytes(8).toString('hex');
+  const crashGuard = createCrashGuard(bucket, { timeLimitMs, now, newId });
+  const inFlightBatches = createInFlightBatches();
+
+  async function publishBatch(id: BatchId, call: PublishCall = {}): Promise<PublishResult[]> {
+    const { origin = null, timeLeftMs } = call;
+    let batch: StagedBatch | null;
+    try {
+      batch = await openStagedBatch(bucket, id, { storeDir: config.storeDir, origin });
+    } catch (error) {
+      if (!isRejection(error)) throw error;
+      const result = await reporter.refuse(id.upload, String(id.batch), error);
+      await removeStagedBatch(bucket, id);
+      return [result];
+    }
+    return batch ? publishOpened(batch, timeLeftMs) : [];
+  }
+
+  /** Publishes the batch under a crash marker and as one of the batches in flight. */
+  async function publishOpened(
+    batch: StagedBatch,
+    timeLeftMs: PublishCall['timeLeftMs'],
+  ): Promise<PublishResult[]> {
+    const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
+    const claimed = batch.paths.map(({ claim }) => claim.path);
+    return crashGuard.guardBatch(batch.id, (guard) =>
+      inFlightBatches.runBatch(claimed, (inFlight) =>
+        publishGroups({ batch, budget, guard, inFlight }),
+      ),
+    );
+  }
+
+  /** Publishes the batch group by group, and removes it once all its paths are reported. */
+  async function publishGroups(run: BatchRun): Promise<PublishResult[]> {
+    const { batch, budget, guard, inFlight } = run;
+    const due = await selectDue(batch, budget);
+    const [opened, groups] = await Promise.all([
+      options.openContext(),
+      // After a crash each path is a group of its own: the next crash loses no other path's work.
+      guard.isolatesPaths ? due.map((path) => [path]) : batch.groupPaths(due),
+    ]);
+    const context = { ...opened, inFlight };
+    const results: PublishResult[] = [];
+    let handled = 0;
+    for (const group of groups) {
+      const affordable = budget.takeAffordable(group);
+      results.push(...(await publishGroup(run, context, affordable.paths)));
+      handled += affordable.paths.length;
+      if (affordable.stopped) throw affordable.stopped;
+    }
+    // Another publisher handles the batch too, and removes it when it has reported the other paths.
+    if (results.length < handled) return results;
+    await batch.remove();
+    await guard.clearMarkers();
+    return results;
+  }
+
+  /** Publishes, reports and then unparks a group of the batch's paths. */
+  async function publishGroup(
+    { batch, guard }: BatchRun,
+    context: PublishContext,
+    group: readonly StagedPath[],
+  ): Promise<PublishResult[]> {
+    if (group.length === 0) return [];
+    const finished = await withoutRemoved(batch, await publishGuarded(guard, context, group));
+    const results = await reporter.reportAll(batch.id, finished);
+    await mapConcurrent(finished, unparksAtOnce, ({ unpark }) => unpark());
+    return results;
+  }
+
+  /** Publishes a group. After a crash, rejects a path at which too many publishers have crashed. */
+  async function publishGuarded(
+    guard: GuardedBatch,
+    context: PublishContext,
+    group: readonly StagedPath[],
+  ): Promise<FinishedPath[]> {
+    const [first] = group;
+    if (!guard.isolatesPaths || !first) return paths.publishPaths(context, group);
+    const info = first.claim;
+    const finished = await guard.guardPath(storeHash(info.path), () =>
+      paths.publishPaths(context, group),
+    );
+    return (
+      finished ?? [{ info, outcome: tooManyCrashes(info.path), unpark: () => Promise.resolve() }]
+    );
+  }
+
+  /**
+   * Returns the paths to publish now. Of a batch that is too much for one call, these are the paths
+   * without a receipt. Otherwise each call would start with the finished paths, and a path that needs
+   * nearly the whole time limit would never be reached.
+   */
+  async function selectDue(
+    { id, paths: all }: StagedBatch,
+    budget: TimeBudget,
+  ): Promise<readonly StagedPath[]> {
+    const bytes = all.reduce((sum, { claim }) => sum + claim.narSize, 0);
+    if (budget.suffices(bytes)) return all;
+    const reported = await listStatuses(bucket, id.upload);
+    return all.filter(({ claim }) => !reported.has(storeHash(claim.path)));
+  }
+
+  return publishBatch;
+}
+
+/**
+ * Leaves out the paths whose NARs are gone because another publisher of the batch has removed it.
+ * That publisher has reported them.
+ */
+async function withoutRemoved(
+  batch: StagedBatch,
+  finished: FinishedPath[],
+): Promise<FinishedPath[]> {
+  const lacksNar = ({ outcome }: FinishedPath): boolean => outcome.code === 'missing-nar';
+  // A batch is removed manifest first.
+  if (!finished.some(lacksNar) || (await batch.isStaged())) return finished;
+  return finished.filter((path) => !lacksNar(path));
+}
+
+function tooManyCrashes(path: string): Outcome {
+  return {
+    status: 'rejected',
+    code: 'failed',
+    message: `publishing ${path}: the publisher crashed ${maxAttempts} times at this path`,
+  };
+}

@@ -1,0 +1,84 @@
+import { isRejection } from '../../errors.ts';
+import type { WaitingMarker } from '../layout.ts';
+import type { Outcome } from '../receipts/receipts.ts';
+import type { PublishContext } from './context.ts';
+import type { PendingPaths, PendingRecord } from './pending.ts';
+import type { PathPublisher } from './publish-paths.ts';
+import type { PublishResult, Reporter } from './report.ts';
+
+/** Continues with paths that wait for their references. */
+export interface WaitingPublisher {
+  /** Continues with a path whose reference was published; null when it no longer waits. */
+  resumePath(waiting: WaitingMarker): Promise<PublishResult | null>;
+  /** Rejects a path that has waited too long; null when it no longer waits. */
+  expirePath(waiting: WaitingMarker): Promise<PublishResult | null>;
+}
+
+export interface WaitingPublisherOptions {
+  readonly pending: PendingPaths;
+  readonly paths: PathPublisher;
+  readonly reporter: Reporter;
+  readonly openContext: () => Promise<PublishContext>;
+}
+
+export function createWaitingPublisher(options: WaitingPublisherOptions): WaitingPublisher {
+  const { pending, paths, reporter, openContext } = options;
+
+  /**
+   * Runs `work` on the record of a waiting path, if there is one. Rejects the path if its record is
+   * damaged: it would fail in the same way for ever.
+   */
+  async function withRecord(
+    waiting: WaitingMarker,
+    work: (record: PendingRecord) => Promise<PublishResult>,
+  ): Promise<PublishResult | null> {
+    let record: PendingRecord | null;
+    try {
+      record = await pending.readRecord(waiting.storeHash, waiting.upload);
+    } catch (error) {
+      if (!isRejection(error)) throw error;
+      const result = await reporter.refuse(waiting.upload, waiting.storeHash, error);
+      await stopWaiting(waiting);
+      return result;
+    }
+    return record && work(record);
+  }
+
+  async function stopWaiting(waiting: WaitingMarker): Promise<void> {
+    await pending.deleteRecord(waiting.storeHash, waiting.upload);
+    await pending.unmarkWaiting(waiting);
+  }
+
+  async function resume(waiting: WaitingMarker, record: PendingRecord): Promise<PublishResult> {
+    const finished = await paths.resumeParked(await openContext(), record, waiting.reference);
+    const result = await reporter.report(waiting.upload, finished);
+    await finished.unpark();
+    return result;
+  }
+
+  async function expire(
+    waiting: WaitingMarker,
+    { info, since }: PendingRecord,
+  ): Promise<PublishResult> {
+    const references = info.references.filter((reference) => reference !== info.path);
+    const { presence } = await openContext();
+    const outcome: Outcome = {
+      status: 'rejected',
+      code: 'missing-references',
+      message: `${info.path} has waited for its references since ${since}, too long for this cache`,
+      missing: await presence.findMissing(references),
+    };
+    const result = await reporter.report(waiting.upload, { info, outcome });
+    await stopWaiting(waiting);
+    return result;
+  }
+
+  return {
+    async resumePath(waiting) {
+      const result = await withRecord(waiting, (record) => resume(waiting, record));
+      if (!result) await pending.unmarkWaiting(waiting);
+      return result;
+    },
+    expirePath: (waiting) => withRecord(waiting, (record) => expire(waiting, record)),
+  };
+}

@@ -1,0 +1,65 @@
+import type { NicheError, RejectionCode } from '../../errors.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import type { Bucket } from '../../storage/bucket.ts';
+import type { BatchId } from '../layout.ts';
+import { writeReceipts } from '../receipts/batch-receipts.ts';
+import { rejectedOutcome, writeReceipt } from '../receipts/receipts.ts';
+import type { Outcome } from '../receipts/receipts.ts';
+
+/** The result of one path in one call of a publisher. */
+export interface PublishResult {
+  /** Null for a whole batch that was refused, and for a path whose pending record is damaged. */
+  readonly path: string | null;
+  /** In bytes; null where `path` is. */
+  readonly narSize: number | null;
+  readonly upload: string;
+  readonly outcome: Outcome;
+}
+
+/** A path and its outcome. */
+export interface PathReport {
+  readonly info: PathInfo;
+  readonly outcome: Outcome;
+}
+
+/** Writes receipts. Each method returns once its receipts are stored. */
+export interface Reporter {
+  /** Writes the receipt of one path. */
+  report(upload: string, path: PathReport): Promise<PublishResult>;
+  /** Writes the receipts of paths that a batch finished together. */
+  reportAll(id: BatchId, paths: readonly PathReport[]): Promise<PublishResult[]>;
+  /**
+   * Writes the rejection of paths whose names are unknown, as they cannot be read.
+   *
+   * @param subject the batch's number, or a store hash
+   */
+  refuse(
+    upload: string,
+    subject: string,
+    error: NicheError & { code: RejectionCode },
+  ): Promise<PublishResult>;
+}
+
+export function createReporter(bucket: Bucket, now: () => Date): Reporter {
+  return {
+    async report(upload, { info: { path, narSize }, outcome }) {
+      const receipt = { path, ...outcome, at: now().toISOString() };
+      await writeReceipt(bucket, upload, storeHash(path), receipt);
+      return { path, narSize, upload, outcome };
+    },
+    async reportAll(id, paths) {
+      const outcomes = paths.map(({ info: { path }, outcome }) => ({ path, ...outcome }));
+      await writeReceipts(bucket, id, outcomes, now().toISOString());
+      const { upload } = id;
+      return paths.map(({ info: { path, narSize }, outcome }) => {
+        return { path, narSize, upload, outcome };
+      });
+    },
+    async refuse(upload, subject, error) {
+      const outcome = rejectedOutcome(error);
+      await writeReceipt(bucket, upload, subject, { ...outcome, at: now().toISOString() });
+      return { path: null, narSize: null, upload, outcome };
+    },
+  };
+}
