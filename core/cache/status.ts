@@ -15,7 +15,7 @@ import {
 import type { ListedReceipt, ListedUpload } from './receipts/listed-receipts.ts';
 import { readManifest } from './manifest.ts';
 import { createPendingPaths } from './publish/pending.ts';
-import type { PendingPaths } from './publish/pending.ts';
+import type { PendingPaths, PendingRecord } from './publish/pending.ts';
 import type { Receipt } from './receipts/receipts.ts';
 import { uploadTime } from './upload-id.ts';
 
@@ -264,7 +264,7 @@ async function nameMissing(
   { reference, storeHash: waiter, upload }: WaitingMarker,
   waiters: number,
 ): Promise<MissingReference> {
-  const record = await pending.readRecord(waiter, upload);
+  const record = await readableRecord(pending, waiter, upload);
   const path = record?.info.references.find((candidate) => storeHash(candidate) === reference);
   return {
     hash: reference,
@@ -272,4 +272,18 @@ async function nameMissing(
     waiters,
     first: record && { path: record.info.path, since: record.since },
   };
+}
+
+/** Reads a pending record; null when it is gone, or damaged, which only the publisher reports. */
+async function readableRecord(
+  pending: PendingPaths,
+  waiter: string,
+  upload: string,
+): Promise<PendingRecord | null> {
+  try {
+    return await pending.readRecord(waiter, upload);
+  } catch (error) {
+    if (isRejection(error) || isNicheError(error, 'newer-version')) return null;
+    throw error;
+  }
 }

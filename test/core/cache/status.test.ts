@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { pendingKey } from '../../../core/cache/layout.ts';
 import { createPendingPaths } from '../../../core/cache/publish/pending.ts';
 import { writeReceipts } from '../../../core/cache/receipts/batch-receipts.ts';
 import { writeReceipt } from '../../../core/cache/receipts/receipts.ts';
@@ -281,6 +282,16 @@ test('of many, a hundred are named', async () => {
   const { rejected, waiting } = await readCacheStatus(cache.private, new Date(began));
   assert.deepEqual([rejected.count, rejected.latest.length], [120, 100]);
   assert.deepEqual([waiting.references, waiting.missing.length], [120, 100]);
+});
+
+test('a damaged pending record counts, without the names in it', async () => {
+  const { cache } = await clockedCache();
+  const upload = newUploadId();
+  const { hash } = await localTestPath('waiter');
+  await createPendingPaths(cache.private).markWaiting({ reference: hash, storeHash: hash, upload });
+  await cache.private.put(pendingKey(hash, upload), Buffer.from('{}'));
+  const { waiting } = await readCacheStatus(cache.private, new Date(began));
+  assert.deepEqual(waiting.missing, [{ hash, path: null, waiters: 1, first: null }]);
 });
 
 test('storage that fails is not a cache that rests', async () => {
