@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { Agent, createServer, request as httpRequest } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -6,9 +7,13 @@ import { buffer } from 'node:stream/consumers';
 
 /** One upload, as Google keeps it. */
 interface Session {
+  /** The path and query that started it, with the object's name and its preconditions. */
+  readonly start: string;
+  /** The object's metadata: the JSON that started it. */
+  readonly metadata: Buffer;
   readonly bytes: Buffer[];
   stored: number;
-  /** What its last request comes to, which is answered again to whoever asks. */
+  /** The answer to its last part, repeated to every later request. */
   end?: Promise<Answer>;
 }
 
@@ -21,9 +26,9 @@ interface Answer {
 const granuleBytes = 256 * 1024;
 
 /**
- * Stands before fake-gcs-server and keeps resumable uploads as Google documents them, which that
- * server does not: it takes a question for an upload's progress for the upload's end, and a part
- * that is sent again for the next one. All else is handed on as it comes.
+ * Serves resumable uploads as Google documents them and forwards every other request to
+ * fake-gcs-server, which sees a finished upload as one multipart request. fake-gcs-server's own
+ * resumable uploads ignore preconditions and take a status request for the end of the upload.
  */
 export async function startResumableUploads(
   target: string,
@@ -32,14 +37,22 @@ export async function startResumableUploads(
   const sessions = new Map<string, Session>();
 
   async function handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const id = new URL(incoming.url ?? '/', target).searchParams.get('upload_id');
-    if (id === null) {
+    const path = incoming.url ?? '/';
+    const query = new URL(path, target).searchParams;
+    const isStart = query.get('uploadType') === 'resumable' && !query.has('upload_id');
+    const session = sessions.get(query.get('upload_id') ?? '');
+    if (isStart) {
+      const id = randomUUID();
+      sessions.set(id, { start: path, metadata: await buffer(incoming), bytes: [], stored: 0 });
+      const location = `http://${incoming.headers.host ?? ''}${path}&upload_id=${id}`;
+      outgoing.writeHead(200, { location, 'content-length': 0 }).end();
+      return;
+    }
+    if (session === undefined) {
       forward(incoming, outgoing);
       return;
     }
     const body = await buffer(incoming);
-    const session = sessions.get(id) ?? { bytes: [], stored: 0 };
-    sessions.set(id, session);
     if (incoming.method === 'DELETE') {
       session.end = Promise.resolve({ status: 404, body: Buffer.alloc(0) });
       outgoing.writeHead(499, { 'content-length': 0 }).end();
@@ -47,7 +60,7 @@ export async function startResumableUploads(
     }
     const contentRange = incoming.headers['content-range'] ?? '';
     take(session, contentRange, body);
-    if (totalOf(contentRange) === session.stored) session.end ??= finish(incoming.url, session);
+    if (totalOf(contentRange) === session.stored) session.end ??= finish(session);
     if (session.end === undefined) {
       const range = session.stored === 0 ? {} : { range: `bytes=0-${session.stored - 1}` };
       outgoing.writeHead(308, { ...range, 'content-length': 0 }).end();
@@ -58,14 +71,25 @@ export async function startResumableUploads(
     outgoing.writeHead(status, headers).end(answer);
   }
 
-  /** Sends the whole of it to the server, in one request. */
-  async function finish(path = '/', { bytes, stored }: Session): Promise<Answer> {
-    const contentRange = stored === 0 ? 'bytes */0' : `bytes 0-${stored - 1}/${stored}`;
-    const response = await fetch(new URL(path, target), {
-      method: 'PUT',
-      headers: { 'content-range': contentRange },
-      body: Buffer.concat(bytes),
-    });
+  /** Sends the whole object to the server in one request, which checks the preconditions. */
+  async function finish({ start, metadata, bytes }: Session): Promise<Answer> {
+    const boundary = randomUUID();
+    const part = (type: string): string => `--${boundary}\r\ncontent-type: ${type}\r\n\r\n`;
+    const { contentType = 'application/octet-stream' } = JSON.parse(
+      metadata.toString() || '{}',
+    ) as { contentType?: string };
+    const response = await fetch(
+      new URL(start.replace('uploadType=resumable', 'uploadType=multipart'), target),
+      {
+        method: 'POST',
+        headers: { 'content-type': `multipart/related; boundary=${boundary}` },
+        body: Buffer.concat([
+          ...[Buffer.from(part('application/json')), metadata],
+          ...[Buffer.from(`\r\n${part(contentType)}`), ...bytes],
+          Buffer.from(`\r\n--${boundary}--\r\n`),
+        ]),
+      },
+    );
     bytes.length = 0;
     return { status: response.status, body: Buffer.from(await response.arrayBuffer()) };
   }
