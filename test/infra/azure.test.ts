@@ -4,8 +4,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { pycep } from '../setup/infra.ts';
-import { pythonOf } from '../setup/python.ts';
+import { findProgram } from '../setup/programs.ts';
 import { whyNo } from '../support/assert/required.ts';
 
 const exec = promisify(execFile);
@@ -92,8 +91,8 @@ const documentedNames: Readonly<Record<string, string>> = {
 };
 
 describe('infra/azure', () => {
-  const python = pythonOf(pycep);
-  const skip = whyNo('pycep', python);
+  const python = findProgram('pycep-parser');
+  const skip = whyNo('pycep-parser', python);
   let files: Readonly<Record<string, BicepFile>>;
   let texts: ReadonlyMap<string, string>;
 

@@ -7,27 +7,27 @@ import { promisify } from 'node:util';
 
 const exec = promisify(execFile);
 
-/** A package of a Debian suite as the suite's index has it now. */
+/** A package in the current index of a Debian suite. */
 export interface DebianPackage {
   readonly name: string;
-  /** Debian's version, epoch included. */
+  /** Debian's version, including the epoch. */
   readonly version: string;
 }
 
-/** A Debian suite seen through an apt of its own, which shares no state with the host's. */
+/** A Debian suite, read through a private apt that shares no state with the host's. */
 export interface DebianSuite {
   /**
-   * The packages that installing `names` on an empty system would bring, `names` included.
-   * @throws Error when the suite lacks one of them.
+   * Returns the packages that are installed with `names` on an empty system, including `names`.
+   * @throws Error if the suite lacks one of them.
    */
   plan(names: readonly string[]): Promise<DebianPackage[]>;
-  /** Downloads `packages`, checked against the signed index, and unpacks them over `root`. */
+  /** Downloads `packages`, checks them against the signed index, and unpacks them into `root`. */
   unpack(packages: readonly DebianPackage[], root: string): Promise<void>;
-  /** Removes the private state. */
+  /** Removes the private apt's state. */
   close(): Promise<void>;
 }
 
-// Read after the host's own settings, of which proxies and credentials are kept.
+// apt reads this after the host's settings, so that proxies and credentials stay in force.
 const aptSettings = `
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -43,9 +43,9 @@ Dir::Etc::preferencesparts "/dev/null";
 `;
 
 /**
- * The address of the Debian archive that this host's apt is set up with, or the one in
- * `NICHE_DEBIAN_MIRROR`.
- * @throws Error when there is none.
+ * Returns the address of the Debian archive: `NICHE_DEBIAN_MIRROR`, or the one that this host's apt
+ * uses.
+ * @throws Error if there is none.
  */
 export async function debianMirror(): Promise<string> {
   const chosen = process.env['NICHE_DEBIAN_MIRROR'];
@@ -55,8 +55,8 @@ export async function debianMirror(): Promise<string> {
   const empty = await mkdtemp(join(tmpdir(), 'niche-apt-'));
   try {
     await mkdir(join(empty, 'lists/partial'), { recursive: true });
-    // With no state of its own apt names every index that it would fetch, whatever the form of
-    // the host's source files.
+    // Without state, apt prints every index that it would fetch. This works for every format of the
+    // host's source files.
     const { stdout } = await exec('apt-get', [
       ...['-o', `Dir::State=${empty}`, '-o', 'Debug::NoLocking=1'],
       ...['update', '--print-uris'],
@@ -65,14 +65,16 @@ export async function debianMirror(): Promise<string> {
     for (const [, base, suite] of stdout.matchAll(/^'([^']+)\/dists\/([^/']+)\/InRelease'/gm)) {
       mirrors.set(base!, (mirrors.get(base!) ?? new Set()).add(suite!));
     }
-    // Others serve archives under ".../debian" too; only Debian's own has point updates.
+    // Third-party archives may end in "/debian" too. Only Debian's own has an "-updates" suite.
     const own = [...mirrors].find(([base, suites]) => {
       const hasUpdates = [...suites].some((suite) => suites.has(`${suite}-updates`));
       return hasUpdates && /\/debian\/?$/.test(base);
     });
     const mirror = own?.[0] ?? [...mirrors.keys()].find((base) => /\/debian\/?$/.test(base));
     if (mirror === undefined) {
-      throw new Error('apt has no Debian archive on this host; set NICHE_DEBIAN_MIRROR to one');
+      throw new Error(
+        'apt on this host uses no Debian archive: set NICHE_DEBIAN_MIRROR to the URL of one',
+      );
     }
     return mirror;
   } finally {
@@ -81,16 +83,16 @@ export async function debianMirror(): Promise<string> {
 }
 
 /**
- * Fetches the index of `suite` from `mirror` into a temporary folder; needs no privileges and
- * leaves the host's apt alone.
- * @throws Error when apt or the archive's keyring is missing, or the index can't be had.
+ * Fetches the index of `suite` from `mirror` into a temporary folder. It needs no privileges and does
+ * not change the host's apt.
+ * @throws Error if apt, the archive's keyring or the index is missing.
  */
 export async function openDebianSuite(mirror: string, suite: string): Promise<DebianSuite> {
   const keyring = ['gpg', 'pgp']
     .map((end) => `/usr/share/keyrings/debian-archive-keyring.${end}`)
     .find((path) => existsSync(path));
   if (keyring === undefined) {
-    throw new Error("the package debian-archive-keyring isn't installed on this host");
+    throw new Error('no keyring of the Debian archive: install debian-archive-keyring');
   }
   const folder = await mkdtemp(join(tmpdir(), 'niche-apt-'));
   const at = (name: string): string => join(folder, name);

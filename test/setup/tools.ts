@@ -1,16 +1,16 @@
 import { resolve } from 'node:path';
 
-/** What setting up one tool came to; printed as one line. */
+/** The result of setting up one tool. */
 export interface ToolReport {
-  /** What was wanted, such as `nix (trixie)`. */
+  /** The tool, such as `nix (trixie)`. */
   readonly tool: string;
-  /** `ready`: was there already; `installed`: came now; `missing`: could not be had. */
+  /** `ready`: was installed before; `installed`: was installed now; `missing`: cannot be installed. */
   readonly status: 'ready' | 'installed' | 'missing';
-  /** The version that came, or why none did and how to get it. */
+  /** The version and the path; or why it is missing and how to get it. */
   readonly detail: string;
 }
 
-/** The folder that tools for tests are kept in: `NICHE_TOOLS`, or `.tools` of this checkout. */
+/** Returns the folder for test tools: `NICHE_TOOLS`, or `.tools` of this checkout. */
 export function toolsFolder(): string {
   const chosen = process.env['NICHE_TOOLS'];
   return resolve(
@@ -18,14 +18,14 @@ export function toolsFolder(): string {
   );
 }
 
-/** Whether this runs in CI, where a tool that is missing is a failure and not a skip. */
+/** Returns whether this runs in CI, where a missing tool is a failure instead of a skip. */
 export function inCi(): boolean {
   const value = process.env['CI'] ?? '';
   return value !== '' && value !== 'false' && value !== '0';
 }
 
-/** Prints the reports and says, by the exit code, whether CI may go on. */
-export function finishSetup(reports: readonly ToolReport[]): void {
+/** Prints one line a tool. In CI a missing tool sets the exit code to 1. */
+export function printReports(reports: readonly ToolReport[]): void {
   for (const { tool, status, detail } of reports) {
     console.log(`${status.padEnd(9)} ${tool}: ${detail}`);
   }

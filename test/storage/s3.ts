@@ -44,7 +44,10 @@ const s3Error = (code: string): string =>
 const xml = { 'content-type': 'application/xml' };
 
 /** Everything that the driver promises, on the server `name`. */
-export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: boolean }): void {
+export function s3Suites(
+  name: S3ServerName,
+  { isBrief, except }: { readonly isBrief: boolean; readonly except?: RegExp },
+): void {
   describe(`S3 on ${name}`, { skip: whyNoS3(name) }, () => {
     let starting: Promise<S3Server> | undefined;
     after(async () => (await starting)?.stop());
@@ -71,7 +74,7 @@ export function s3Suites(name: S3ServerName, { isBrief }: { readonly isBrief: bo
         };
       };
       if (isBrief && variant !== 'plain') continue;
-      bucketConformance(`S3 on ${name} (${variant})`, opened, { only });
+      bucketConformance(`S3 on ${name} (${variant})`, opened, { only, ...(except && { except }) });
     }
 
     it('treats 403 as “missing” for narinfos, while nix-cache-info is readable', async (t) => {

@@ -13,7 +13,7 @@ import { toPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonValue } from '../../../core/secrets/json-tree.ts';
 import { decryptLeaf, leafBytes } from '../../../core/secrets/sops-value.ts';
 import type { Identity } from '../../../core/secrets/recipient.ts';
-import { installedSops } from '../../setup/sops.ts';
+import { programPath } from '../../support/assert/required.ts';
 import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 import type { SopsLab } from '../../support/lab/sops-lab.ts';
@@ -136,14 +136,10 @@ async function judge(
   const file = join(folder, path);
   const json = await lab.sops([...decrypt, 'json', file], env).catch(() => null);
   if (json === null) return null;
-  const { stdout } = await promisify(execFile)(
-    installedSops() ?? '',
-    [...decrypt, 'binary', file],
-    {
-      env: { ...lab.env, ...env },
-      encoding: 'buffer',
-      maxBuffer: 2 ** 26,
-    },
-  ).catch(() => ({ stdout: Buffer.alloc(0) }));
+  const { stdout } = await promisify(execFile)(programPath('sops'), [...decrypt, 'binary', file], {
+    env: { ...lab.env, ...env },
+    encoding: 'buffer',
+    maxBuffer: 2 ** 26,
+  }).catch(() => ({ stdout: Buffer.alloc(0) }));
   return { json, bytes: stdout };
 }

@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { cfnLint } from '../../setup/aws.ts';
-import { pythonCommand } from '../../setup/python.ts';
+import { findProgram } from '../../setup/programs.ts';
 import { requireTool } from '../../support/assert/required.ts';
 import { packageDeployment } from '../../support/servers/aws-deployment.ts';
 import type { PackagedDeployment } from '../../support/servers/aws-deployment.ts';
@@ -70,7 +69,7 @@ describe('the AWS deployment, as it is packaged', () => {
   after(async () => rm(folder, { recursive: true, force: true }));
 
   it('passes cfn-lint, with the defaults and with everything set', async (t) => {
-    const command = requireTool(t, 'cfn-lint', pythonCommand(cfnLint));
+    const command = requireTool(t, 'cfn-lint', findProgram('cfn-lint'));
     if (command === null) return;
     for (const { folder: packaged } of [main, pr, whole]) {
       const file = join(packaged, 'cloudformation-template-update-stack.json');

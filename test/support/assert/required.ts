@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test';
+import { findProgram, type Program } from '../../setup/programs.ts';
 import { inCi } from '../../setup/tools.ts';
 
 /**
@@ -50,4 +51,15 @@ export async function startFor<Server extends { stop(): Promise<void> }>(
   const server = await start();
   t.after(() => server.stop());
   return server;
+}
+
+/**
+ * Returns the path of a program; a test that may be skipped asks {@link whyNo} first.
+ *
+ * @throws Error if the program is not installed
+ */
+export function programPath(name: Program): string {
+  const path = findProgram(name);
+  if (path === null) throw new Error(notInstalled(name));
+  return path;
 }

@@ -9,8 +9,8 @@ import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 
 import { openKeyring } from '../../../cli/secrets/identities.ts';
 import type { Keyring } from '../../../core/secrets/recipient.ts';
-import { installedSops } from '../../setup/sops.ts';
-import { notInstalled, whyNo } from '../assert/required.ts';
+import { findProgram } from '../../setup/programs.ts';
+import { programPath, whyNo } from '../assert/required.ts';
 
 const exec = promisify(execFile);
 
@@ -41,7 +41,7 @@ export interface SopsLab {
 
 /** Skips a test, or in CI fails it, when there is no real `sops`. */
 export function needSops(): { skip: string | false } {
-  return { skip: whyNo('sops', installedSops()) };
+  return { skip: whyNo('sops', findProgram('sops')) };
 }
 
 export async function openSopsLab(t: TestContext): Promise<SopsLab> {
@@ -75,9 +75,7 @@ export async function openSopsLab(t: TestContext): Promise<SopsLab> {
   }
 
   async function sops(args: readonly string[], extra = {}): Promise<string> {
-    const program = installedSops();
-    if (program === null) throw new Error(notInstalled('sops'));
-    return run(program, args, extra);
+    return run(programPath('sops'), args, extra);
   }
 
   async function file(content: string): Promise<string> {

@@ -1,7 +1,6 @@
-import { dirname, join } from 'node:path';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { QueueServiceClient } from '@azure/storage-queue';
-import { azuriteScript } from '../../setup/azurite.ts';
+import { programPath } from '../assert/required.ts';
 import { freePort } from './free-port.ts';
 import { startServerProcess } from './server-process.ts';
 import { until } from '../assert/until.ts';
@@ -26,10 +25,9 @@ const key =
 
 export async function startAzureAccount(): Promise<AzureAccount> {
   const [queuePort, tablePort] = [await freePort(), await freePort()];
-  const script = join(dirname(azuriteScript()), '../azurite.js');
   const server = await startServerProcess('azurite', (port, folder) => [
     process.execPath,
-    script,
+    programPath('azurite'),
     ...['--blobHost', '127.0.0.1', '--blobPort', String(port)],
     ...['--queueHost', '127.0.0.1', '--queuePort', String(queuePort)],
     ...['--tableHost', '127.0.0.1', '--tablePort', String(tablePort)],

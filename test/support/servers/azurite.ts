@@ -1,9 +1,8 @@
-import { existsSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import type { AzureCredentials } from '../../../core/storage/credentials.ts';
-import { azuriteScript } from '../../setup/azurite.ts';
-import { startFor, whyNo } from '../assert/required.ts';
+import { findProgram } from '../../setup/programs.ts';
+import { programPath, startFor, whyNo } from '../assert/required.ts';
 import { startServerProcess } from './server-process.ts';
 
 /** A real Azurite, on 127.0.0.1, with a folder of its own. */
@@ -30,8 +29,7 @@ const accountKey =
 
 /** Why a test of Azure is skipped here; see {@link whyNo}. */
 export function whyNoAzurite(): string | false {
-  const script = azuriteScript();
-  return whyNo('azurite', existsSync(script) ? script : null);
+  return whyNo('azurite', findProgram('azurite-blob'));
 }
 
 /** Starts a server for one test; see {@link startFor}. */
@@ -43,7 +41,7 @@ export async function requireAzurite(t: TestContext): Promise<Azurite | null> {
 export async function startAzurite(): Promise<Azurite> {
   const server = await startServerProcess('azurite', (port, folder) => [
     process.execPath,
-    azuriteScript(),
+    programPath('azurite-blob'),
     ...['--blobHost', '127.0.0.1', '--blobPort', String(port), '--location', folder],
     ...['--silent', '--disableTelemetry', '--skipApiVersionCheck'],
   ]);

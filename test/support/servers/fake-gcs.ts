@@ -1,7 +1,6 @@
 import type { TestContext } from 'node:test';
-import { fakeGcs } from '../../setup/fake-gcs.ts';
-import { goProgram } from '../../setup/go.ts';
-import { startFor, whyNo } from '../assert/required.ts';
+import { findProgram } from '../../setup/programs.ts';
+import { programPath, startFor, whyNo } from '../assert/required.ts';
 import { startResumableUploads } from './resumable-uploads.ts';
 import { startServerProcess } from './server-process.ts';
 
@@ -20,7 +19,7 @@ export interface FakeGcs {
 
 /** Why a test of Google is skipped here; see {@link whyNo}. */
 export function whyNoFakeGcs(): string | false {
-  return whyNo('fake-gcs-server', goProgram(fakeGcs));
+  return whyNo('fake-gcs-server', findProgram('fake-gcs-server'));
 }
 
 /** Starts a server for one test; see {@link startFor}. */
@@ -31,7 +30,7 @@ export async function requireFakeGcs(t: TestContext): Promise<FakeGcs | null> {
 /** Starts a server; whoever starts it stops it. */
 export async function startFakeGcs(): Promise<FakeGcs> {
   const server = await startServerProcess('fake-gcs', (port) => [
-    goProgram(fakeGcs) ?? '',
+    programPath('fake-gcs-server'),
     ...['-scheme', 'http', '-host', '127.0.0.1', '-port', String(port), '-backend', 'memory'],
     // Reading by `/bucket/object`, as on Google's own public address, goes by the host's name.
     ...['-public-host', '127.0.0.1', '-log-level', 'error'],

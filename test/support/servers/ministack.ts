@@ -5,10 +5,9 @@ import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
-import { ministack } from '../../setup/aws.ts';
-import { pythonCommand } from '../../setup/python.ts';
+import { findProgram } from '../../setup/programs.ts';
 import { freePort } from './free-port.ts';
-import { notInstalled, requireTool } from '../assert/required.ts';
+import { programPath, requireTool } from '../assert/required.ts';
 import { waitLimitMs } from '../assert/until.ts';
 
 /** An AWS for one test: everything it has is in its memory and ends with it. */
@@ -41,7 +40,7 @@ export async function requireMinistack(
   t: TestContext,
   options: MinistackOptions = {},
 ): Promise<Ministack | null> {
-  if (requireTool(t, 'ministack', pythonCommand(ministack)) === null) return null;
+  if (requireTool(t, 'ministack', findProgram('ministack')) === null) return null;
   const started = await startMinistack(options);
   t.after(() => started.close());
   return started;
@@ -52,8 +51,7 @@ export async function requireMinistack(
  * @throws Error when it is not installed, or does not start.
  */
 export async function startMinistack({ iam = true }: MinistackOptions = {}): Promise<Ministack> {
-  const command = pythonCommand(ministack);
-  if (command === null) throw new Error(notInstalled('ministack'));
+  const command = programPath('ministack');
   const folder = await mkdtemp(join(tmpdir(), 'niche-ministack-'));
   const port = await freePort();
   const [endpoint, region, accountId] = [

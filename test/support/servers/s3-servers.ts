@@ -8,10 +8,9 @@ import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { CreateBucketCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3';
 import type { S3Credentials } from '../../../core/storage/credentials.ts';
-import { goProgram, type GoTool } from '../../setup/go.ts';
-import { seaweedfs, versitygw } from '../../setup/s3.ts';
+import { findProgram } from '../../setup/programs.ts';
 import { freePorts } from './free-port.ts';
-import { notInstalled, startFor, whyNo } from '../assert/required.ts';
+import { programPath, startFor, whyNo } from '../assert/required.ts';
 import { until } from '../assert/until.ts';
 
 const exec = promisify(execFile);
@@ -59,7 +58,6 @@ interface Launch {
 }
 
 interface Kind {
-  readonly tool: GoTool;
   /** How many ports it listens on; the first is for S3. */
   readonly ports: number;
   launch(ports: readonly number[], folder: string, options: S3ServerOptions): Promise<Launch>;
@@ -67,7 +65,6 @@ interface Kind {
 
 const kinds = {
   versitygw: {
-    tool: versitygw,
     ports: 1,
     async launch([port], folder, { webhookUrl }) {
       const [objects, users] = ['objects', 'users'].map((part) => join(folder, part));
@@ -85,7 +82,6 @@ const kinds = {
     },
   },
   seaweedfs: {
-    tool: seaweedfs,
     ports: 8,
     async launch(ports, folder) {
       const identities = join(folder, 's3.json');
@@ -136,7 +132,7 @@ export function awsEnv(credentials: S3Credentials): Record<string, string> {
 
 /** Why a test of S3 is skipped here; see {@link whyNo}. */
 export function whyNoS3(name: S3ServerName): string | false {
-  return whyNo(name, goProgram(kinds[name].tool));
+  return whyNo(name, findProgram(name));
 }
 
 /** Starts a server for one test; see {@link startFor}. */
@@ -154,8 +150,7 @@ export async function startS3Server(
   options: S3ServerOptions = {},
 ): Promise<S3Server> {
   const kind: Kind = kinds[name];
-  const program = goProgram(kind.tool);
-  if (program === null) throw new Error(notInstalled(name));
+  const program = programPath(name);
   const folder = await mkdtemp(join(options.folder ?? tmpdir(), `niche-${name}-`));
   const ports = await freePorts(kind.ports);
   const endpoint = `http://127.0.0.1:${ports[0]!}`;
