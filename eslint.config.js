@@ -2,12 +2,13 @@ import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 /**
- * Imports run one way: nix ← storage, secrets, signing ← cache ← functions, cli. Each entry names
- * the folders that the key must not import from.
+ * Imports run one way: nix ← storage, kms ← secrets, signing ← cache ← functions, cli. Each entry
+ * lists the folders that the key must not import from.
  */
 const forbidden = {
-  'core/nix': ['storage', 'secrets', 'signing', 'cache', 'functions', 'cli'],
-  'core/storage': ['secrets', 'signing', 'cache', 'functions', 'cli'],
+  'core/nix': ['storage', 'kms', 'secrets', 'signing', 'cache', 'functions', 'cli'],
+  'core/storage': ['kms', 'secrets', 'signing', 'cache', 'functions', 'cli'],
+  'core/kms': ['nix', 'storage', 'secrets', 'signing', 'cache', 'functions', 'cli'],
   'core/secrets': ['storage', 'signing', 'cache', 'functions', 'cli'],
   'core/signing': ['storage', 'secrets', 'cache', 'functions', 'cli'],
   'core/cache': ['functions', 'cli'],

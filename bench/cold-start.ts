@@ -12,7 +12,8 @@ import { formatConfig, parseConfig } from '../core/cache/config.ts';
 import { manifestKey, stagedNarsKey } from '../core/cache/layout.ts';
 import { formatManifest } from '../core/cache/manifest.ts';
 import { newUploadId } from '../core/cache/upload-id.ts';
-import { openAwsKms } from '../core/signing/aws-kms.ts';
+import { openAwsKms } from '../core/kms/aws.ts';
+import { createSigningKey, readPublicKey } from '../core/signing/kms.ts';
 import { openS3Bucket } from '../core/storage/s3/driver.ts';
 import { parseS3Url } from '../core/storage/s3/url.ts';
 import { testPath } from '../test/support/cache/paths.ts';
@@ -49,7 +50,7 @@ try {
     new CreateQueueCommand({ QueueName: 'bench' }),
   );
   const kms = openAwsKms({ config });
-  const key = await kms.createKey('alias/bench', 'bench');
+  const key = await createSigningKey(kms, 'alias/bench', 'bench');
   const open = (bucket: string) =>
     openS3Bucket(
       { ...parseS3Url(`s3://${bucket}?region=${region}`), endpoint },
@@ -61,7 +62,7 @@ try {
       version: 1,
       name: 'bench',
       storeDir: '/nix/store',
-      publicKeys: [await kms.publicKey(key, 'bench-1')],
+      publicKeys: [await readPublicKey(kms, key, 'bench-1')],
       substituter: 'https://bench.test',
       storage: 's3://bench-public',
       private: 's3://bench-private',

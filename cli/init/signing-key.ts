@@ -1,5 +1,7 @@
 import { signingDocument } from '../../core/cache/secret-documents.ts';
 import { NicheError } from '../../core/errors.ts';
+import { openAwsKms } from '../../core/kms/aws.ts';
+import { openGoogleKms } from '../../core/kms/google.ts';
 import {
   formatPublicKey,
   formatSecretKey,
@@ -7,8 +9,7 @@ import {
   parseSecretKey,
 } from '../../core/nix/keys.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
-import { openAwsKms } from '../../core/signing/aws-kms.ts';
-import { openGcpKms } from '../../core/signing/gcp-kms.ts';
+import { createSigningKey, readPublicKey } from '../../core/signing/kms.ts';
 import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Context } from '../context.ts';
@@ -97,7 +98,9 @@ async function kmsKey(
   cacheName: string,
   context: Context,
 ): Promise<SigningKeys> {
-  if (createKey) await openAwsKms().createKey(spec.key, `Signs the Nix binary cache ${cacheName}`);
+  if (createKey) {
+    await createSigningKey(openAwsKms(), spec.key, `Signs the Nix binary cache ${cacheName}`);
+  }
   const signer = formatSignerSpec(spec);
   return {
     publicKeys: [await publicKeyOf(spec, context)],
@@ -120,9 +123,10 @@ export async function publicKeyOf(
 ): Promise<string> {
   switch (spec.kind) {
     case 'aws-kms':
-      return openAwsKms().publicKey(spec.key, spec.name);
+      return readPublicKey(openAwsKms(), spec.key, spec.name);
     case 'gcp-kms':
-      return openGcpKms({ endpoint: nonEmpty(env['NICHE_KMS_ENDPOINT']) }).publicKey(
+      return readPublicKey(
+        openGoogleKms({ endpoint: nonEmpty(env['NICHE_KMS_ENDPOINT']) }),
         spec.key,
         spec.name,
       );

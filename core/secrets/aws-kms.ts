@@ -1,126 +1,63 @@
-import type { KMSClient } from '@aws-sdk/client-kms';
-
-import { NicheError, messageOf, quote } from '../errors.ts';
+import { openAwsKms } from '../kms/aws.ts';
+import type { AwsKms } from '../kms/aws.ts';
 import { decodeBase64, encodeBase64 } from '../util/base64.ts';
-import type { AwsKmsRecipient, Identity } from './recipient.ts';
+import type { DataKeyKms } from './kms.ts';
+import type { AwsKmsRecipient } from './recipient.ts';
 
-/** Makes the client that uses a key: of its region, with its profile, in its role. */
-export type AwsKmsClients = (recipient: AwsKmsRecipient) => Promise<KMSClient>;
+/** Opens the client for a key: in its region, with its profile, in its role. */
+export type OpenAwsKms = (recipient: AwsKmsRecipient) => Promise<AwsKms>;
 
+/** @see https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#key-id-key-ARN */
 const arnGrammar = /^arn:aws[\w-]*:kms:([a-z0-9-]+):[0-9]+:(?:key|alias)\/.+$/;
 
-/** The region of a key's ARN; null for what is none. */
+/** Returns the region of a key's ARN; null for other text. */
 export function regionOfArn(arn: string): string | null {
   return arnGrammar.exec(arn)?.[1] ?? null;
 }
 
-/** Clients with the credentials that AWS's own tools would find. */
-export function defaultAwsKmsClients(): AwsKmsClients {
-  return async ({ arn, role, profile }) => {
-    const { KMSClient: Client } = await import('@aws-sdk/client-kms');
-    const region = regionOfArn(arn) ?? '';
-    const settings = { region, ...(profile === undefined ? {} : { profile }) };
-    if (role === undefined) return new Client(settings);
-    const { fromNodeProviderChain, fromTemporaryCredentials } =
-      await import('@aws-sdk/credential-providers');
-    return new Client({
+/** Opens a client with the credentials that AWS's own tools would use. */
+export const openAwsKmsFor: OpenAwsKms = async ({ arn, role, profile }) => {
+  const region = regionOfArn(arn) ?? '';
+  const settings = { region, ...(profile === undefined ? {} : { profile }) };
+  if (role === undefined) return openAwsKms({ config: settings });
+  const { fromNodeProviderChain, fromTemporaryCredentials } =
+    await import('@aws-sdk/credential-providers');
+  return openAwsKms({
+    config: {
       ...settings,
       credentials: fromTemporaryCredentials({
         masterCredentials: fromNodeProviderChain(settings),
         params: { RoleArn: role, RoleSessionName: 'niche' },
         clientConfig: { region },
       }),
-    });
-  };
-}
+    },
+  });
+};
 
-/** What AWS KMS decrypts for this machine's credentials. */
-export function awsKmsIdentity(clients: AwsKmsClients): Identity {
-  const tried = new Set<string>();
+/** Returns AWS KMS for data keys. SOPS stores them in base64. */
+export function awsDataKeys(open: OpenAwsKms): DataKeyKms<'aws-kms'> {
+  async function use<T>(recipient: AwsKmsRecipient, work: (kms: AwsKms) => Promise<T>): Promise<T> {
+    const kms = await open(recipient);
+    try {
+      return await work(kms);
+    } finally {
+      await kms.close();
+    }
+  }
+
   return {
     kind: 'aws-kms',
-    tried: () => [...tried],
-    async unwrap({ recipient, wrapped }) {
-      if (recipient.kind !== 'aws-kms') return null;
+    service: 'AWS KMS',
+    permissions: { encrypt: 'kms:Encrypt on the key', decrypt: 'kms:Decrypt on the key' },
+    keyId: ({ arn }) => arn,
+    encrypt: (recipient, dataKey) =>
+      use(recipient, async (kms) =>
+        encodeBase64(await kms.encrypt(recipient.arn, dataKey, recipient.context)),
+      ),
+    async decrypt(recipient, wrapped) {
       const ciphertext = decodeBase64(wrapped);
-      const { arn, context } = recipient;
-      if (ciphertext === null || regionOfArn(arn) === null) {
-        throw failed(arn, 'its record in the document is damaged');
-      }
-      const { DecryptCommand } = await import('@aws-sdk/client-kms');
-      const client = await clients(recipient);
-      try {
-        const { Plaintext } = await client.send(
-          new DecryptCommand({
-            KeyId: arn,
-            CiphertextBlob: ciphertext,
-            EncryptionContext: context && { ...context },
-          }),
-        );
-        tried.add('AWS KMS');
-        return Plaintext ?? null;
-      } catch (cause) {
-        if (isWithoutCredentials(cause)) {
-          tried.add('AWS KMS, for which there are no credentials here');
-          return null;
-        }
-        tried.add('AWS KMS');
-        throw failed(arn, explain(cause), cause);
-      } finally {
-        client.destroy();
-      }
+      if (ciphertext === null || regionOfArn(recipient.arn) === null) return null;
+      return use(recipient, (kms) => kms.decrypt(recipient.arn, ciphertext, recipient.context));
     },
   };
-}
-
-/** @throws NicheError `unusable-recipient` */
-export async function wrapForAwsKms(
-  clients: AwsKmsClients,
-  recipient: AwsKmsRecipient,
-  dataKey: Uint8Array,
-): Promise<string> {
-  const { arn, context } = recipient;
-  const { EncryptCommand } = await import('@aws-sdk/client-kms');
-  const client = await clients(recipient);
-  try {
-    const { CiphertextBlob } = await client.send(
-      new EncryptCommand({
-        KeyId: arn,
-        Plaintext: dataKey,
-        EncryptionContext: context && { ...context },
-      }),
-    );
-    if (!CiphertextBlob) throw new Error('KMS gave nothing');
-    return encodeBase64(CiphertextBlob);
-  } catch (cause) {
-    throw new NicheError(
-      'unusable-recipient',
-      `cannot encrypt with the AWS KMS key ${quote(arn)}: ${explain(cause)}`,
-      { cause, hint: 'it takes credentials that are allowed kms:Encrypt on the key' },
-    );
-  } finally {
-    client.destroy();
-  }
-}
-
-function isWithoutCredentials(error: unknown): boolean {
-  return error instanceof Error && error.name === 'CredentialsProviderError';
-}
-
-function explain(error: unknown): string {
-  const name = error instanceof Error ? error.name : '';
-  if (name.includes('AccessDenied')) return `denied: ${quote(messageOf(error))}`;
-  if (name === 'InvalidCiphertextException') {
-    return 'what is in the document was not encrypted by this key in this context';
-  }
-  if (isWithoutCredentials(error)) return 'there are no AWS credentials here';
-  return quote(`${name}: ${messageOf(error)}`);
-}
-
-function failed(arn: string, why: string, cause?: unknown): NicheError {
-  return new NicheError(
-    'identity-failed',
-    `the AWS KMS key ${quote(arn)} did not decrypt the data key: ${why}`,
-    { cause, hint: 'it takes credentials that are allowed kms:Decrypt on the key' },
-  );
 }

@@ -1,12 +1,15 @@
 import { NicheError } from '../errors.ts';
+import { openAzureKeyVault } from '../kms/azure.ts';
+import type { AzureKeyVault } from '../kms/azure.ts';
+import { openGoogleKms } from '../kms/google.ts';
+import type { GoogleKms } from '../kms/google.ts';
 import { wrapForAge } from './age.ts';
-import { awsKmsIdentity, defaultAwsKmsClients, wrapForAwsKms } from './aws-kms.ts';
-import type { AwsKmsClients } from './aws-kms.ts';
-import { azureKvIdentity, defaultAzureKvClients, wrapForAzureKv } from './azure-kv.ts';
-import type { AzureKvClients } from './azure-kv.ts';
-import { defaultGcpKmsClients, gcpKmsIdentity, wrapForGcpKms } from './gcp-kms.ts';
-import type { GcpKmsClients } from './gcp-kms.ts';
+import { awsDataKeys, openAwsKmsFor } from './aws-kms.ts';
+import type { OpenAwsKms } from './aws-kms.ts';
+import { azureDataKeys } from './azure-kv.ts';
+import { googleDataKeys } from './gcp-kms.ts';
 import type { GpgOptions } from './gpg.ts';
+import { kmsIdentity, wrapForKms } from './kms.ts';
 import { pgpIdentity, wrapForPgp } from './pgp.ts';
 import { describeRecipient } from './recipient.ts';
 import type { Identity, Keyring } from './recipient.ts';
@@ -14,31 +17,28 @@ import type { Identity, Keyring } from './recipient.ts';
 export interface KeyringOptions {
   readonly age: Identity;
   readonly gpg: GpgOptions;
-  /** @default those of AWS's own chain */
-  readonly awsKms?: AwsKmsClients;
-  /** @default those of Google's own chain */
-  readonly gcpKms?: GcpKmsClients;
-  /** @default those of Azure's own chain */
-  readonly azureKv?: AzureKvClients;
+  /** @default clients with the credentials of AWS's own chain */
+  readonly awsKms?: OpenAwsKms;
+  /** @default a client with application default credentials */
+  readonly gcpKms?: GoogleKms;
+  /** @default a client with the credentials of DefaultAzureCredential */
+  readonly azureKv?: AzureKeyVault;
 }
 
-/** Everything that this machine has to encrypt and decrypt data keys with. */
+/** Returns all that encrypts and decrypts data keys on this machine. */
 export function createKeyring({
   age,
   gpg,
-  awsKms = defaultAwsKmsClients(),
-  gcpKms = defaultGcpKmsClients(),
-  azureKv = defaultAzureKvClients(),
+  awsKms = openAwsKmsFor,
+  gcpKms = openGoogleKms(),
+  azureKv = openAzureKeyVault(),
 }: KeyringOptions): Keyring {
+  const aws = awsDataKeys(awsKms);
+  const google = googleDataKeys(gcpKms);
+  const azure = azureDataKeys(azureKv);
   return {
-    // What needs no network first; the clouds may take seconds to find that they have no credentials.
-    identities: [
-      age,
-      pgpIdentity(gpg),
-      awsKmsIdentity(awsKms),
-      gcpKmsIdentity(gcpKms),
-      azureKvIdentity(azureKv),
-    ],
+    // Local identities first: a cloud may take seconds to find out that it has no credentials.
+    identities: [age, pgpIdentity(gpg), kmsIdentity(aws), kmsIdentity(google), kmsIdentity(azure)],
     async wrap(recipient, dataKey) {
       switch (recipient.kind) {
         case 'age':
@@ -46,16 +46,16 @@ export function createKeyring({
         case 'pgp':
           return wrapForPgp(gpg, recipient, dataKey);
         case 'aws-kms':
-          return wrapForAwsKms(awsKms, recipient, dataKey);
+          return wrapForKms(aws, recipient, dataKey);
         case 'gcp-kms':
-          return wrapForGcpKms(gcpKms, recipient, dataKey);
+          return wrapForKms(google, recipient, dataKey);
         case 'azure-kv':
-          return wrapForAzureKv(azureKv, recipient, dataKey);
+          return wrapForKms(azure, recipient, dataKey);
         case 'other':
           throw new NicheError(
             'unusable-recipient',
             `niche cannot encrypt for ${describeRecipient(recipient)}`,
-            { hint: 'change this document with sops itself' },
+            { hint: 'edit this document with sops' },
           );
       }
     },

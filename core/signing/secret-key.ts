@@ -2,9 +2,9 @@ import { formatPublicKey, parseSecretKey, signFingerprint } from '../nix/keys.ts
 import type { Signer } from './signer.ts';
 
 /**
- * A signer that holds the secret key in memory.
+ * Returns a signer that holds its secret key in memory.
  *
- * @param secretKey in Nix's own form, `<key name>:<base64 of 64 bytes>`
+ * @param secretKey in Nix's format, `<key name>:<base64 of 64 bytes>`
  * @throws NicheError `malformed-key`, without the key in its message
  */
 export function secretKeySigner(secretKey: string): Signer {

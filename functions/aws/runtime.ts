@@ -1,6 +1,7 @@
 import packageJson from '../../package.json' with { type: 'json' };
-import { awsKmsIdentity, defaultAwsKmsClients } from '../../core/secrets/aws-kms.ts';
-import type { AwsKmsClients } from '../../core/secrets/aws-kms.ts';
+import { awsDataKeys, openAwsKmsFor } from '../../core/secrets/aws-kms.ts';
+import type { OpenAwsKms } from '../../core/secrets/aws-kms.ts';
+import { kmsIdentity } from '../../core/secrets/kms.ts';
 import { parseS3Url } from '../../core/storage/s3/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
@@ -33,9 +34,9 @@ export interface AwsRuntime {
 export interface AwsOverrides {
   readonly queue?: SqsQueue | undefined;
   readonly buckets?: DeploymentOptions['buckets'];
-  readonly signing?: DeploymentOptions['signing'];
+  readonly kms?: DeploymentOptions['kms'];
   /** Decrypts `niche.signing.json`. */
-  readonly kms?: AwsKmsClients | undefined;
+  readonly openKms?: OpenAwsKms | undefined;
 }
 
 /**
@@ -53,7 +54,7 @@ export function createAwsRuntime(
   const queue = overrides.queue ?? openSqsQueue(settings.NICHE_QUEUE_URL);
   const name = env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local';
   const version = env['AWS_LAMBDA_FUNCTION_VERSION'] ?? '$LATEST';
-  const kms = overrides.kms ?? defaultAwsKmsClients();
+  const openKms = overrides.openKms ?? openAwsKmsFor;
   return {
     queue,
     root: parseS3Url(settings.NICHE_PRIVATE),
@@ -61,7 +62,7 @@ export function createAwsRuntime(
       ...overrides,
       settings,
       // The document's role and profile are for people. The function has its own role.
-      identities: [awsKmsIdentity(({ kind, arn }) => kms({ kind, arn }))],
+      identities: [kmsIdentity(awsDataKeys(({ kind, arn }) => openKms({ kind, arn })))],
       queue,
       version: `niche ${packageJson.version} (${name}:${version})`,
     }),

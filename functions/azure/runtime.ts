@@ -1,7 +1,9 @@
 import type { InvocationContext } from '@azure/functions';
 
 import packageJson from '../../package.json' with { type: 'json' };
-import { azureKvIdentity } from '../../core/secrets/azure-kv.ts';
+import { openAzureKeyVault } from '../../core/kms/azure.ts';
+import { azureDataKeys } from '../../core/secrets/azure-kv.ts';
+import { kmsIdentity } from '../../core/secrets/kms.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { parseAzureUrl } from '../../core/storage/azure/url.ts';
@@ -14,7 +16,6 @@ import type { Reporting } from '../shared/log-outcomes.ts';
 import type { Environment } from '../shared/settings.ts';
 import { openStorageQueue } from './storage-queue.ts';
 import { readAzureSettings } from './settings.ts';
-import { vaultClients } from './vault.ts';
 
 /** The used part of the invocation's context. Its log belongs to the invocation. */
 export type Context = Pick<InvocationContext, 'invocationId' | 'triggerMetadata'> &
@@ -47,13 +48,16 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
       url,
       connectionString === undefined ? {} : { credentials: { kind: 'azure', connectionString } },
     );
+  const vault = azureDataKeys(openAzureKeyVault(), {
+    allowedVault: settings.NICHE_VAULT ?? null,
+  });
   return {
     // The form in which events of Event Grid identify the bucket: account and container.
     root: { bucket: `${account}/${container}`, prefix },
     deployment: createDeployment({
       settings,
       buckets: { public: open(settings.NICHE_PUBLIC), private: open(settings.NICHE_PRIVATE) },
-      identities: [azureKvIdentity(vaultClients(settings.NICHE_VAULT))],
+      identities: [kmsIdentity(vault)],
       queue: openStorageQueue({
         name: settings.NICHE_WORK_QUEUE,
         connectionString: settings.NICHE_QUEUE,

@@ -1,6 +1,7 @@
 import packageJson from '../../package.json' with { type: 'json' };
-import { gcpKmsIdentity } from '../../core/secrets/gcp-kms.ts';
-import { openGcpKms } from '../../core/signing/gcp-kms.ts';
+import { openGoogleKms } from '../../core/kms/google.ts';
+import { googleDataKeys } from '../../core/secrets/gcp-kms.ts';
+import { kmsIdentity } from '../../core/secrets/kms.ts';
 import { parseGoogleUrl } from '../../core/storage/google/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';
@@ -12,7 +13,6 @@ import type { Reporting } from '../shared/log-outcomes.ts';
 import type { Environment } from '../shared/settings.ts';
 import { createTokenCheck } from './scheduler-token.ts';
 import type { TokenCheck } from './scheduler-token.ts';
-import { kmsClients } from './decrypt.ts';
 import { readGoogleSettings } from './settings.ts';
 import { openPubSubQueue } from './pubsub-queue.ts';
 
@@ -51,6 +51,7 @@ export function createGoogleRuntime(
   write: (line: string) => void,
 ): GoogleRuntime {
   const settings = readGoogleSettings(env);
+  const kms = openGoogleKms({ endpoint: settings.NICHE_KMS_ENDPOINT });
   const service = env['K_SERVICE'] ?? 'local';
   const revision = env['K_REVISION'] ?? 'none';
   return {
@@ -61,8 +62,8 @@ export function createGoogleRuntime(
     }),
     deployment: createDeployment({
       settings,
-      signing: { gcpKms: openGcpKms({ endpoint: settings.NICHE_KMS_ENDPOINT }) },
-      identities: [gcpKmsIdentity(kmsClients(settings.NICHE_KMS_ENDPOINT))],
+      kms: { google: kms },
+      identities: [kmsIdentity(googleDataKeys(kms))],
       queue: openPubSubQueue(settings.NICHE_WAKE_TOPIC, {
         emulator: settings.PUBSUB_EMULATOR_HOST,
       }),

@@ -3,14 +3,13 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open.ts';
 import { createPublisher } from '../../core/cache/publish/publisher.ts';
 import type { Publisher } from '../../core/cache/publish/publisher.ts';
-import { readSigningKey } from '../../core/cache/keys/signing-keys.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';
 import type { Identity } from '../../core/secrets/recipient.ts';
-import { openSigner } from '../../core/signing/open.ts';
-import type { OpenSignerOptions } from '../../core/signing/open.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import type { DeploymentSettings } from './settings.ts';
+import { openSigner } from './signers.ts';
+import type { KmsClients } from './signers.ts';
 import type { JobQueue } from './job.ts';
 
 /** The one cache of a deployment. */
@@ -37,7 +36,8 @@ export interface DeploymentOptions {
   readonly queue: JobQueue;
   /** The release and the function, for the audit log. */
   readonly version: string;
-  readonly signing?: OpenSignerOptions | undefined;
+  /** @default clients with the settings of the environment */
+  readonly kms?: KmsClients | undefined;
   /** Decrypt `niche.signing.json`, for signers that are secret keys. @default none */
   readonly identities?: readonly Identity[] | undefined;
   /** @default the buckets of the settings */
@@ -64,9 +64,11 @@ export function createDeployment(options: DeploymentOptions): Deployment {
       config.storeDir,
     );
     const signers = settings.NICHE_SIGNERS.map((spec) =>
-      openSigner(spec, config.publicKeys, {
-        secretKey: (name) => readSigningKey(buckets.private, options.identities ?? [], name),
-        ...options.signing,
+      openSigner(spec, {
+        publicKeys: config.publicKeys,
+        privateRoot: buckets.private,
+        identities: options.identities ?? [],
+        kms: options.kms ?? {},
       }),
     );
     const publisher = createPublisher({

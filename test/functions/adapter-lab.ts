@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { formatConfig } from '../../core/cache/config.ts';
 import { configKey, manifestKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
+import type { SigningKms } from '../../core/kms/kms.ts';
+import { parseSignature } from '../../core/nix/keys.ts';
+import type { Signer } from '../../core/signing/signer.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import { createDeployment } from '../../functions/shared/deployment.ts';
 import type { Deployment } from '../../functions/shared/deployment.ts';
@@ -120,7 +123,7 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
           },
           queue: jobQueue,
           version: 'niche test',
-          signing: { awsKms: inMemoryKms },
+          kms: { aws: testKms(testSigner('test-1')) },
           now: cache.now,
         }),
         write(line) {
@@ -139,8 +142,16 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
   return lab;
 }
 
-const inMemoryKms = {
-  signer: () => testSigner('test-1'),
-  publicKey: () => assert.fail('no key is asked for'),
-  createKey: () => assert.fail('no key is made'),
-};
+/** Returns a KMS that signs with a key in memory. */
+export function testKms(signer: Signer): SigningKms {
+  return {
+    service: 'a test KMS',
+    maxMessageBytes: 4096,
+    signPermissions: 'everything',
+    async sign(_key, message) {
+      const { signature, requestId } = await signer.sign(Buffer.from(message).toString());
+      return { signature: parseSignature(signature).signature, requestId };
+    },
+    publicKey: () => assert.fail('no public key is requested'),
+  };
+}

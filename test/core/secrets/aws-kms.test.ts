@@ -7,11 +7,12 @@ import {
   EnableKeyCommand,
   KMSClient,
 } from '@aws-sdk/client-kms';
+import type { KMSClientConfig } from '@aws-sdk/client-kms';
 
 import { isNicheError } from '../../../core/errors.ts';
 import type { NicheErrorCode } from '../../../core/errors.ts';
 import { ageIdentity } from '../../../core/secrets/age.ts';
-import type { AwsKmsClients } from '../../../core/secrets/aws-kms.ts';
+import { openAwsKms } from '../../../core/kms/aws.ts';
 import { decryptDocument, encryptDocument } from '../../../core/secrets/document.ts';
 import { fromPlain, toPlain } from '../../../core/secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../../../core/secrets/json-tree.ts';
@@ -35,15 +36,13 @@ test('AWS KMS, both ways with the real sops; denied and wrong use', needSops(), 
   });
   const made = await admin.send(new CreateKeyCommand({}));
   const { Arn: arn = '', KeyId: id = '' } = made.KeyMetadata ?? {};
-  const keyringWith = (clients: AwsKmsClients): Keyring =>
+  const keyringWith = (config: KMSClientConfig): Keyring =>
     createKeyring({
       age: ageIdentity(() => Promise.resolve({ secretKeys: [], sshKeys: [], tried: [] })),
       gpg: { env: lab.env },
-      awsKms: clients,
+      awsKms: () => Promise.resolve(openAwsKms({ config })),
     });
-  const keyring = keyringWith(() =>
-    Promise.resolve(new KMSClient({ endpoint, region, credentials, maxAttempts: 1 })),
-  );
+  const keyring = keyringWith({ endpoint, region, credentials });
   const context = { 'niche-cache': 'acme' };
   const recipient = { kind: 'aws-kms', arn, context } as const;
 
@@ -76,20 +75,13 @@ test('AWS KMS, both ways with the real sops; denied and wrong use', needSops(), 
   );
   await admin.send(new EnableKeyCommand({ KeyId: id }));
   const stranger = { accessKeyId: 'AKIANOBODY', secretAccessKey: 'wrong' };
-  const denied = keyringWith(() =>
-    Promise.resolve(new KMSClient({ endpoint, region, credentials: stranger, maxAttempts: 1 })),
-  );
+  const denied = keyringWith({ endpoint, region, credentials: stranger });
   await refused(ours, denied, 'identity-failed');
-  const nobody = keyringWith(() =>
-    Promise.resolve(
-      new KMSClient({
-        endpoint,
-        region,
-        maxAttempts: 1,
-        credentials: () =>
-          Promise.reject(Object.assign(new Error('none'), { name: 'CredentialsProviderError' })),
-      }),
-    ),
-  );
+  const nobody = keyringWith({
+    endpoint,
+    region,
+    credentials: () =>
+      Promise.reject(Object.assign(new Error('none'), { name: 'CredentialsProviderError' })),
+  });
   await refused(ours, nobody, 'no-identity');
 });

@@ -2,13 +2,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { isNicheError } from '../../../core/errors.ts';
-import { azureKvIdentity, wrapForAzureKv } from '../../../core/secrets/azure-kv.ts';
+import type { AzureKeyVault } from '../../../core/kms/azure.ts';
+import { openGoogleKms } from '../../../core/kms/google.ts';
+import { KmsError } from '../../../core/kms/kms.ts';
+import { azureDataKeys } from '../../../core/secrets/azure-kv.ts';
 import { readDocumentMetadata } from '../../../core/secrets/document.ts';
-import { gcpKmsIdentity, wrapForGcpKms } from '../../../core/secrets/gcp-kms.ts';
-import type { GcpKmsClient } from '../../../core/secrets/gcp-kms.ts';
+import { googleDataKeys } from '../../../core/secrets/gcp-kms.ts';
+import { kmsIdentity, wrapForKms } from '../../../core/secrets/kms.ts';
+import type { DataKeyKms } from '../../../core/secrets/kms.ts';
 import { parseRecipient } from '../../../core/secrets/parse-recipient.ts';
 import type { UsableKind } from '../../../core/secrets/parse-recipient.ts';
 import { describeRecipient, isSameRecipient } from '../../../core/secrets/recipient.ts';
+import { createRetrier } from '../../../core/util/retry.ts';
+import { startGoogleKms } from '../../support/servers/google-kms.ts';
 import { corpus, corpusMissing } from '../../support/assert/corpus.ts';
 import { makeAgeKey } from '../../support/lab/sops-lab.ts';
 
@@ -63,63 +69,81 @@ test('what is no recipient is refused, and a secret key is not shown', async () 
 });
 
 const dataKey = new Uint8Array(32).fill(9);
-const flip = (bytes: Uint8Array): Uint8Array => bytes.map((byte) => byte ^ 0xff);
 
-test('Google Cloud KMS, through a client that was handed in', async () => {
-  const client = (answer: object): GcpKmsClient => ({
-    close: () => Promise.resolve(),
-    encrypt: ({ plaintext }) => Promise.resolve([{ ciphertext: flip(plaintext) }]),
-    decrypt: ({ ciphertext }) => Promise.resolve([{ plaintext: flip(ciphertext) }]),
-    ...answer,
-  });
-  const clients =
-    (answer = {}) =>
-    () =>
-      Promise.resolve(client(answer));
+test('a data key in Google Cloud KMS', async (t) => {
+  const server = await startGoogleKms();
+  t.after(() => server.close());
+  const open = (token: Promise<string>) =>
+    googleDataKeys(
+      openGoogleKms({
+        endpoint: server.endpoint,
+        retrier: createRetrier({ firstBackoffMs: 1, maxAttempts: 2 }),
+        auth: {
+          headers: async () => ({ authorization: `Bearer ${await token}` }),
+          projectId: () => Promise.resolve(undefined),
+        },
+      }),
+    );
+  const kms = open(Promise.resolve(server.token));
   const recipient = { kind: 'gcp-kms', resourceId: gcp } as const;
-  const wrapped = await wrapForGcpKms(clients(), recipient, dataKey);
-  assert.equal(wrapped, Buffer.from(flip(dataKey)).toString('base64'), 'in the form that sops has');
-  assert.deepEqual(await gcpKmsIdentity(clients()).unwrap({ recipient, wrapped }), dataKey);
+  const wrapped = await wrapForKms(kms, recipient, dataKey);
+  assert.match(wrapped, /^[A-Za-z0-9+/]+=*$/, 'the form that sops uses');
+  const identity = kmsIdentity(kms);
+  assert.deepEqual(bytes(await identity.unwrap({ recipient, wrapped })), dataKey);
+  assert.deepEqual(identity.tried(), ['Google Cloud KMS']);
+  await rejects(identity.unwrap({ recipient, wrapped: '?' }), 'identity-failed');
+  await rejects(identity.unwrap({ recipient, wrapped: 'AAAA' }), 'identity-failed');
 
-  const failing = (message: string) =>
-    clients({
-      encrypt: () => Promise.reject(new Error(message)),
-      decrypt: () => Promise.reject(new Error(message)),
-    });
-  const nobody = gcpKmsIdentity(failing('Could not load the default credentials. …'));
+  server.fault = () => ({ replace: { ciphertextCrc32c: '1', plaintextCrc32c: '1' } });
+  await rejects(wrapForKms(kms, recipient, dataKey), 'unusable-recipient');
+  await rejects(identity.unwrap({ recipient, wrapped }), 'identity-failed');
+  server.fault = () => ({ replace: { verifiedPlaintextCrc32c: false } });
+  await rejects(wrapForKms(kms, recipient, dataKey), 'unusable-recipient');
+  server.fault = null;
+
+  const denied = open(Promise.resolve('stolen'));
+  await rejects(kmsIdentity(denied).unwrap({ recipient, wrapped }), 'identity-failed');
+  await rejects(wrapForKms(denied, recipient, dataKey), 'unusable-recipient');
+  const none = Promise.reject(new Error('Could not load the default credentials. …'));
+  none.catch(() => undefined);
+  const nobody = kmsIdentity(open(none));
   assert.equal(await nobody.unwrap({ recipient, wrapped }), null);
   assert.match(nobody.tried().join(), /no credentials/);
-  const denied = failing('7 PERMISSION_DENIED: …');
-  await rejects(gcpKmsIdentity(denied).unwrap({ recipient, wrapped }), 'identity-failed');
-  await rejects(wrapForGcpKms(denied, recipient, dataKey), 'unusable-recipient');
-  await rejects(gcpKmsIdentity(clients()).unwrap({ recipient, wrapped: '?' }), 'identity-failed');
 });
 
-test('Azure Key Vault, through a client that was handed in', async () => {
-  const answer = (result: Uint8Array) => Promise.resolve({ result, algorithm: 'RSA-OAEP-256' });
-  const clients =
-    (more = {}) =>
-    () =>
-      Promise.resolve({
-        encrypt: ({ plaintext }: { plaintext: Uint8Array }) => answer(flip(plaintext)),
-        decrypt: ({ ciphertext }: { ciphertext: Uint8Array }) => answer(flip(ciphertext)),
-        ...more,
-      } as never);
+test('a data key in Azure Key Vault', async () => {
   const recipient = await parseRecipient('azure-kv', azure);
   assert.ok(recipient.kind === 'azure-kv');
-  const wrapped = await wrapForAzureKv(clients(), recipient, dataKey);
-  assert.equal(wrapped, Buffer.from(flip(dataKey)).toString('base64url'));
-  const unwrapped = await azureKvIdentity(clients()).unwrap({ recipient, wrapped });
-  assert.deepEqual(Uint8Array.from(unwrapped ?? []), dataKey);
+  const vault = (fail?: Error): DataKeyKms<'azure-kv'> =>
+    azureDataKeys({
+      encrypt: (_key, plaintext) => (fail ? Promise.reject(fail) : Promise.resolve(plaintext)),
+      decrypt: (_key, ciphertext) => (fail ? Promise.reject(fail) : Promise.resolve(ciphertext)),
+      newestVersion: () => assert.fail('the version is known'),
+    });
+  const wrapped = await wrapForKms(vault(), recipient, dataKey);
+  assert.equal(wrapped, Buffer.from(dataKey).toString('base64url'), 'the form that sops uses');
+  assert.deepEqual(bytes(await kmsIdentity(vault()).unwrap({ recipient, wrapped })), dataKey);
 
-  const failing = (error: Error) =>
-    clients({ encrypt: () => Promise.reject(error), decrypt: () => Promise.reject(error) });
-  const without = Object.assign(new Error('…'), { name: 'CredentialUnavailableError' });
-  assert.equal(await azureKvIdentity(failing(without)).unwrap({ recipient, wrapped }), null);
-  const denied = failing(new Error('403 Forbidden'));
-  await rejects(azureKvIdentity(denied).unwrap({ recipient, wrapped }), 'identity-failed');
-  await rejects(wrapForAzureKv(denied, recipient, dataKey), 'unusable-recipient');
+  const without = vault(new KmsError('no-credentials', '…'));
+  assert.equal(await kmsIdentity(without).unwrap({ recipient, wrapped }), null);
+  const denied = vault(new KmsError('denied', '403 Forbidden'));
+  await rejects(kmsIdentity(denied).unwrap({ recipient, wrapped }), 'identity-failed');
+  await rejects(wrapForKms(denied, recipient, dataKey), 'unusable-recipient');
 });
+
+test('only the allowed vault is sent a token', async () => {
+  const recipient = { kind: 'azure-kv', name: 'documents', version: '0123' } as const;
+  for (const allowedVault of ['https://acme.vault.azure.net', null]) {
+    const vault = { decrypt: () => assert.fail('a request was sent') } as unknown as AzureKeyVault;
+    const identity = kmsIdentity(azureDataKeys(vault, { allowedVault }));
+    const foreign = { ...recipient, vaultUrl: 'https://evil.example' };
+    await rejects(identity.unwrap({ recipient: foreign, wrapped: 'AAAA' }), 'identity-failed');
+  }
+});
+
+function bytes(data: Uint8Array | null): Uint8Array {
+  return Uint8Array.from(data ?? []);
+}
 
 test(
   'all kinds of recipients that a real document has',

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CreateKeyCommand, KMSClient } from '@aws-sdk/client-kms';
 import { readSigningKey } from '../../../core/cache/keys/signing-keys.ts';
-import { awsKmsIdentity } from '../../../core/secrets/aws-kms.ts';
+import { openAwsKms } from '../../../core/kms/aws.ts';
+import { awsDataKeys } from '../../../core/secrets/aws-kms.ts';
+import { kmsIdentity } from '../../../core/secrets/kms.ts';
 import { auditedStatus } from './records.ts';
 import { createAdversity } from '../../support/servers/aws-adversity.ts';
 import { requireAws } from '../../support/servers/aws-cache.ts';
@@ -29,7 +31,7 @@ describe('caches on AWS, as they are deployed', () => {
       parameters: { moreSigners: `secret-key:${longKey}`, decryptKeys: arn },
       init: ['--no-upstream', '--signing-aws-kms', arn],
     });
-    const identities = [awsKmsIdentity(() => Promise.resolve(kms))];
+    const identities = [kmsIdentity(awsDataKeys(() => Promise.resolve(openAwsKms({ config }))))];
     const secretKey = await readSigningKey(main.private, identities, longKey);
     const said: NicheRun[] = [];
     const pr = await aws.cache('pr', {

@@ -12,7 +12,6 @@ import type { BatchId } from '../../../core/cache/layout.ts';
 import { toSecretTree } from '../../../core/cache/secret-documents.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
-import { wrapForAzureKv } from '../../../core/secrets/azure-kv.ts';
 import { encryptDocument } from '../../../core/secrets/document.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
 import { openBucket } from '../../../core/storage/open.ts';
@@ -120,14 +119,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
       },
       {
         wrap: (_, dataKey) =>
-          wrapForAzureKv(
-            () =>
-              Promise.resolve({
-                encrypt: () => Promise.resolve({ result: vault.encrypt(dataKey) }),
-              } as never),
-            recipient,
-            dataKey,
-          ),
+          Promise.resolve(Buffer.from(vault.encrypt(dataKey)).toString('base64url')),
       },
     );
     await privateRoot.put(signingConfigKey, Buffer.from(text));

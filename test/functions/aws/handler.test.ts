@@ -6,10 +6,11 @@ import type { BatchId } from '../../../core/cache/layout.ts';
 import { encryptSecret } from '../../../core/cache/keys/create.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
-import { wrapForAwsKms } from '../../../core/secrets/aws-kms.ts';
-import type { AwsKmsClients } from '../../../core/secrets/aws-kms.ts';
+import type { AwsKms } from '../../../core/kms/aws.ts';
+import { awsDataKeys } from '../../../core/secrets/aws-kms.ts';
+import type { OpenAwsKms } from '../../../core/secrets/aws-kms.ts';
+import { wrapForKms } from '../../../core/secrets/kms.ts';
 import type { AwsKmsRecipient } from '../../../core/secrets/recipient.ts';
-import type { AwsKms } from '../../../core/signing/aws-kms.ts';
 import { createPublishHandler } from '../../../functions/aws/publish-handler.ts';
 import type { SqsQueue } from '../../../functions/aws/sqs-queue.ts';
 import { createAwsRuntime } from '../../../functions/aws/runtime.ts';
@@ -21,6 +22,7 @@ import { checkInvariants } from '../../support/cache/invariants.ts';
 import { auditRecords, createTestCache, testKey, testSigner } from '../../support/cache/kit.ts';
 import type { TestCache } from '../../support/cache/kit.ts';
 import { testPath } from '../../support/cache/paths.ts';
+import { testKms } from '../adapter-lab.ts';
 
 interface Line {
   readonly level?: string;
@@ -37,7 +39,7 @@ async function deployed(options: {
   readonly sign?: () => Promise<never>;
   readonly env?: Readonly<Record<string, string>>;
   readonly cache?: TestCache;
-  readonly kms?: AwsKmsClients;
+  readonly openKms?: OpenAwsKms | undefined;
 }) {
   const cache = options.cache ?? createTestCache();
   await cache.public.put('niche.json', Buffer.from(formatConfig(cache.config)));
@@ -50,9 +52,6 @@ async function deployed(options: {
     retrySoon: (_handle, count) => Promise.resolve(void putOff.push(count)),
   };
   const good = testSigner('test-1');
-  const awsKms = {
-    signer: () => ({ ...good, keyId: 'arn:key', sign: options.sign ?? signed }),
-  } as unknown as AwsKms;
   async function signed(text: string) {
     return { ...(await good.sign(text)), requestId: 'request-1' };
   }
@@ -69,8 +68,8 @@ async function deployed(options: {
   const runtime = createAwsRuntime(env, (line) => void lines.push(JSON.parse(line) as Line), {
     queue,
     buckets: cache,
-    signing: { awsKms },
-    kms: options.kms,
+    kms: { aws: testKms({ ...good, sign: options.sign ?? signed }) },
+    openKms: options.openKms,
   });
   const context = { awsRequestId: 'r-1', getRemainingTimeInMillis: () => 900_000 };
   const publish = createPublishHandler(() => runtime);
@@ -123,15 +122,15 @@ function sqs(...bodies: readonly (object | string)[]): object {
 function transparentKms() {
   const asked: AwsKmsRecipient[] = [];
   const client = {
-    send: ({ input }: { input: { Plaintext?: Uint8Array; CiphertextBlob?: Uint8Array } }) =>
-      Promise.resolve({ Plaintext: input.CiphertextBlob, CiphertextBlob: input.Plaintext }),
-    destroy: () => undefined,
-  } as unknown as Awaited<ReturnType<AwsKmsClients>>;
-  const clients: AwsKmsClients = (recipient) => {
+    encrypt: (_key: string, plaintext: Uint8Array) => Promise.resolve(plaintext),
+    decrypt: (_key: string, ciphertext: Uint8Array) => Promise.resolve(ciphertext),
+    close: () => Promise.resolve(),
+  } as unknown as AwsKms;
+  const open: OpenAwsKms = (recipient) => {
     asked.push(recipient);
     return Promise.resolve(client);
   };
-  return { asked, clients };
+  return { asked, open };
 }
 
 describe('the publish function', () => {
@@ -146,11 +145,11 @@ describe('the publish function', () => {
     const document = await encryptSecret(
       { version: 1, secretKeys: [formatSecretKey(testKey('test-1', 1))] },
       [recipient],
-      { wrap: (_, dataKey) => wrapForAwsKms(kms.clients, recipient, dataKey) },
+      { wrap: (_, dataKey) => wrapForKms(awsDataKeys(kms.open), recipient, dataKey) },
     );
     const { cache, invoke, metric } = await deployed({
       env: { NICHE_SIGNERS: 'secret-key:test-1' },
-      kms: kms.clients,
+      openKms: kms.open,
     });
     await cache.private.put('niche.signing.json', Buffer.from(document));
     await invoke(sqs(s3Event(await cache.stage([await testPath('hello')]))));
@@ -200,7 +199,7 @@ describe('the publish function', () => {
       assert.deepEqual([origin?.principal, origin?.sourceAddress], [principal, '192.0.2.7']);
       assert.deepEqual(
         record.signers.map(({ keyId, requestId }) => [keyId, requestId]),
-        [['arn:key', 'request-1']],
+        [['alias/test', 'request-1']],
       );
       assert.match(record.publisher, /^niche \S+ \(niche-test-publish:\$LATEST\)$/);
       await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });

@@ -153,13 +153,7 @@ function asymmetricSign(name: string, key: SigningKey, body: Record<string, stri
   }
   const bytes = Buffer.from(data, 'base64');
   if (bytes.length > 64 * 1024) throw new Refusal(400, 'INVALID_ARGUMENT', 'data is too long.');
-  if (dataCrc32c !== undefined && dataCrc32c !== String(crc32c(bytes))) {
-    throw new Refusal(
-      400,
-      'INVALID_ARGUMENT',
-      'The checksum in field data_crc32c did not match the data in field data.',
-    );
-  }
+  assertChecksum('data', data, dataCrc32c);
   const signature = sign(null, bytes, key.privateKey);
   return {
     signature: signature.toString('base64'),
@@ -170,7 +164,18 @@ function asymmetricSign(name: string, key: SigningKey, body: Record<string, stri
   };
 }
 
-function encrypt(name: string, { plaintext = '' }: Record<string, string>, key: Buffer): object {
+function assertChecksum(field: string, base64: string, checksum: string | undefined): void {
+  if (checksum === undefined || checksum === String(crc32c(Buffer.from(base64, 'base64')))) return;
+  throw new Refusal(
+    400,
+    'INVALID_ARGUMENT',
+    `The checksum in field ${field}_crc32c did not match the data in field ${field}.`,
+  );
+}
+
+function encrypt(name: string, body: Record<string, string>, key: Buffer): object {
+  const { plaintext = '', plaintextCrc32c } = body;
+  assertChecksum('plaintext', plaintext, plaintextCrc32c);
   const iv = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', key, iv);
   const sealed = Buffer.concat([cipher.update(plaintext, 'base64'), cipher.final()]);
@@ -179,11 +184,14 @@ function encrypt(name: string, { plaintext = '' }: Record<string, string>, key: 
     name: `${name}/cryptoKeyVersions/1`,
     ciphertext: ciphertext.toString('base64'),
     ciphertextCrc32c: String(crc32c(ciphertext)),
+    verifiedPlaintextCrc32c: plaintextCrc32c !== undefined,
     protectionLevel: 'SOFTWARE',
   };
 }
 
-function decrypt({ ciphertext = '' }: Record<string, string>, key: Buffer): object {
+function decrypt(body: Record<string, string>, key: Buffer): object {
+  const { ciphertext = '', ciphertextCrc32c } = body;
+  assertChecksum('ciphertext', ciphertext, ciphertextCrc32c);
   const bytes = Buffer.from(ciphertext, 'base64');
   try {
     const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12));

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
-import { OAuth2Client } from 'google-auth-library';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
 import { crc32c } from '../../../core/util/crc32c.ts';
-import { gcpKmsMaxBytes, openGcpKms } from '../../../core/signing/gcp-kms.ts';
-import type { GcpKms } from '../../../core/signing/gcp-kms.ts';
+import { openGoogleKms } from '../../../core/kms/google.ts';
+import type { GoogleKms } from '../../../core/kms/google.ts';
+import { kmsSigner, readPublicKey } from '../../../core/signing/kms.ts';
 import { createRetrier } from '../../../core/util/retry.ts';
 import { testPath } from '../../support/cache/paths.ts';
 import { startGoogleKms } from '../../support/servers/google-kms.ts';
-import type { GoogleKms } from '../../support/servers/google-kms.ts';
+import type { GoogleKms as GoogleKmsServer } from '../../support/servers/google-kms.ts';
 
 const version =
   'projects/acme/locations/europe-west1/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/1';
@@ -29,7 +29,7 @@ describe('crc32c', () => {
 });
 
 describe('Google Cloud KMS', () => {
-  let service: GoogleKms;
+  let service: GoogleKmsServer;
 
   before(async () => {
     service = await startGoogleKms();
@@ -42,27 +42,29 @@ describe('Google Cloud KMS', () => {
   });
   after(() => service.close());
 
-  function open(token = service.token): GcpKms {
-    const client = new OAuth2Client();
-    client.setCredentials({ access_token: token });
-    const pace = createRetrier({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 2_000 });
-    return openGcpKms({ client, endpoint: service.endpoint, pace });
+  function open(token = service.token): GoogleKms {
+    const auth = {
+      headers: () => Promise.resolve({ authorization: `Bearer ${token}` }),
+      projectId: () => Promise.resolve(undefined),
+    };
+    const retrier = createRetrier({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 2_000 });
+    return openGoogleKms({ auth, endpoint: service.endpoint, retrier });
   }
 
   it('signs fingerprints as Nix verifies them, whatever their length', async () => {
     const kms = open();
-    const publicKey = await kms.publicKey(version, 'acme-1');
+    const publicKey = await readPublicKey(kms, version, 'acme-1');
     assert.match(publicKey, /^acme-1:[A-Za-z0-9+/]{43}=$/);
-    const signer = kms.signer(version, publicKey);
+    const signer = kmsSigner(kms, version, publicKey);
     const { info } = await testPath('hello', { selfReference: true });
-    const texts = [fingerprint(info, '/nix/store'), '1'.repeat(gcpKmsMaxBytes)];
+    const texts = [fingerprint(info, '/nix/store'), '1'.repeat(kms.maxMessageBytes)];
     for (const text of texts) {
       const { signature } = await signer.sign(text);
       assert.ok(verifyFingerprint(text, signature, [parsePublicKey(publicKey)]));
     }
     assert.deepEqual(
       [signer.keyName, signer.keyId, signer.maxBytes],
-      ['acme-1', version, gcpKmsMaxBytes],
+      ['acme-1', version, kms.maxMessageBytes],
     );
     assert.deepEqual(service.requests, [
       `GET /v1/${version}/publicKey`,
@@ -72,7 +74,7 @@ describe('Google Cloud KMS', () => {
   });
 
   it('asks again for what came damaged, in either direction, and gives up in the end', async () => {
-    const signer = open().signer(version, await open().publicKey(version, 'acme-1'));
+    const signer = kmsSigner(open(), version, await readPublicKey(open(), version, 'acme-1'));
     const damaged = [
       { verifiedDataCrc32c: false },
       { signatureCrc32c: '1' },
@@ -100,11 +102,11 @@ describe('Google Cloud KMS', () => {
     });
     await assert.rejects(signer.sign('text'), { code: 'signer-unavailable' });
     service.fault = () => ({ replace: { pemCrc32c: '7' } });
-    await assert.rejects(open().publicKey(version, 'x'), { code: 'signer-unavailable' });
+    await assert.rejects(readPublicKey(open(), version, 'x'), { code: 'signer-unavailable' });
   });
 
   it('outlasts throttling and outages', async () => {
-    const signer = open().signer(version, await open().publicKey(version, 'acme-1'));
+    const signer = kmsSigner(open(), version, await readPublicKey(open(), version, 'acme-1'));
     const faults = [
       {
         status: 429,
@@ -125,14 +127,16 @@ describe('Google Cloud KMS', () => {
 
   it('says what is wrong with a key, and asks once', async () => {
     const kms = open();
-    const signer = kms.signer(version, await kms.publicKey(version, 'acme-1'));
+    const signer = kmsSigner(kms, version, await readPublicKey(kms, version, 'acme-1'));
     const p256 = version.replace('signing', 'p256');
     service.addSigningKey(p256, 'EC_SIGN_P256_SHA256');
-    await assert.rejects(kms.publicKey(p256, 'x'), {
+    await assert.rejects(readPublicKey(kms, p256, 'x'), {
       code: 'wrong-key',
-      message: /expected EC_SIGN_ED25519, got EC_SIGN_P256_SHA256/,
+      message: /expected a key of EC_SIGN_ED25519, got EC_SIGN_P256_SHA256/,
     });
-    await assert.rejects(kms.publicKey(version.replace(/1$/, '2'), 'x'), { code: 'wrong-key' });
+    await assert.rejects(readPublicKey(kms, version.replace(/1$/, '2'), 'x'), {
+      code: 'wrong-key',
+    });
     for (const state of ['DISABLED', 'DESTROYED'] as const) {
       service.setState(version, state);
       service.requests.length = 0;
@@ -142,7 +146,7 @@ describe('Google Cloud KMS', () => {
   });
 
   it('says who may not, and that credentials are missing', async () => {
-    await assert.rejects(open('stolen').publicKey(version, 'x'), { code: 'signer-denied' });
+    await assert.rejects(readPublicKey(open('stolen'), version, 'x'), { code: 'signer-denied' });
     service.fault = () => ({
       status: 403,
       body: {
@@ -153,7 +157,7 @@ describe('Google Cloud KMS', () => {
         },
       },
     });
-    const signer = open().signer(version, `acme-1:${Buffer.alloc(32).toString('base64')}`);
+    const signer = kmsSigner(open(), version, `acme-1:${Buffer.alloc(32).toString('base64')}`);
     await assert.rejects(signer.sign('text'), {
       code: 'signer-denied',
       message: /PERMISSION_DENIED: Permission 'cloudkms/,

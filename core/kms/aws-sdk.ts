@@ -1,10 +1,9 @@
-/**
- * What the signer uses of the SDK, and so all of it that is bundled. Imported on first use, and by
- * nothing but the signer.
- */
+/** The part of the SDK that is used, and so the part that is bundled. Imported on first use. */
 export {
   CreateAliasCommand,
   CreateKeyCommand,
+  DecryptCommand,
+  EncryptCommand,
   GetPublicKeyCommand,
   KMSClient,
   ScheduleKeyDeletionCommand,

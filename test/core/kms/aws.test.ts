@@ -10,7 +10,8 @@ import {
 } from '@aws-sdk/client-kms';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
-import { awsKmsMaxBytes, openAwsKms } from '../../../core/signing/aws-kms.ts';
+import { openAwsKms } from '../../../core/kms/aws.ts';
+import { createSigningKey, kmsSigner, readPublicKey } from '../../../core/signing/kms.ts';
 import { createRetrier } from '../../../core/util/retry.ts';
 import { requireMinistack } from '../../support/servers/ministack.ts';
 import { testPath } from '../../support/cache/paths.ts';
@@ -24,12 +25,12 @@ describe('AWS KMS', () => {
     if (!aws) return;
     const config = { endpoint: aws.endpoint, region: aws.region, credentials };
     const kms = openAwsKms({ config });
-    const arn = await kms.createKey('alias/niche-acme', 'niche cache acme');
+    const arn = await createSigningKey(kms, 'alias/niche-acme', 'niche cache acme');
     assert.match(arn, /^arn:aws:kms:eu-central-1:000000000000:key\//);
-    const publicKey = await kms.publicKey('alias/niche-acme', 'acme-1');
-    assert.equal(await kms.publicKey(arn, 'acme-1'), publicKey);
+    const publicKey = await readPublicKey(kms, 'alias/niche-acme', 'acme-1');
+    assert.equal(await readPublicKey(kms, arn, 'acme-1'), publicKey);
 
-    const signer = kms.signer(arn, publicKey);
+    const signer = kmsSigner(kms, arn, publicKey);
     const { info } = await testPath('hello', { selfReference: true });
     const text = fingerprint(info, '/nix/store');
     const { signature, requestId } = await signer.sign(text);
@@ -37,22 +38,22 @@ describe('AWS KMS', () => {
     assert.match(requestId ?? '', /./);
     assert.deepEqual(
       [signer.keyName, signer.keyId, signer.maxBytes],
-      ['acme-1', arn, awsKmsMaxBytes],
+      ['acme-1', arn, kms.maxMessageBytes],
     );
-    const longest = '1'.repeat(awsKmsMaxBytes);
+    const longest = '1'.repeat(kms.maxMessageBytes);
     assert.ok(
       verifyFingerprint(longest, (await signer.sign(longest)).signature, [
         parsePublicKey(publicKey),
       ]),
     );
 
-    await assert.rejects(kms.createKey('alias/niche-acme', 'again'), { code: 'usage' });
-    await assert.rejects(kms.publicKey('alias/none', 'x'), { code: 'wrong-key' });
+    await assert.rejects(createSigningKey(kms, 'alias/niche-acme', 'again'), { code: 'usage' });
+    await assert.rejects(readPublicKey(kms, 'alias/none', 'x'), { code: 'wrong-key' });
     const client = new KMSClient(config);
     const { KeyMetadata } = await client.send(
       new CreateKeyCommand({ KeySpec: 'RSA_2048', KeyUsage: 'SIGN_VERIFY' }),
     );
-    await assert.rejects(kms.publicKey(KeyMetadata?.KeyId ?? '', 'x'), { code: 'wrong-key' });
+    await assert.rejects(readPublicKey(kms, KeyMetadata?.KeyId ?? '', 'x'), { code: 'wrong-key' });
     await client.send(new DisableKeyCommand({ KeyId: arn }));
     await assert.rejects(signer.sign(text), { code: 'wrong-key' });
     await client.send(new ScheduleKeyDeletionCommand({ KeyId: arn }));
@@ -63,7 +64,7 @@ describe('AWS KMS', () => {
         credentials: { accessKeyId: 'AKIASTRANGER00000000', secretAccessKey: 'x' },
       },
     });
-    await assert.rejects(stranger.publicKey(arn, 'x'), { code: 'signer-denied' });
+    await assert.rejects(readPublicKey(stranger, arn, 'x'), { code: 'signer-denied' });
   });
 
   const answers: [string, number, string][] = [
@@ -77,7 +78,9 @@ describe('AWS KMS', () => {
   for (const [code, status, name] of answers) {
     it(`is ${code} when it answers ${name}`, async (t) => {
       const { kms, count } = await fakeKms(t, () => [status, { __type: name, message: 'no' }]);
-      await assert.rejects(kms.signer('alias/x', `x-1:${'A'.repeat(43)}=`).sign('text'), { code });
+      await assert.rejects(kmsSigner(kms, 'alias/x', `x-1:${'A'.repeat(43)}=`).sign('text'), {
+        code,
+      });
       const isRetried = code === 'signer-unavailable';
       assert.equal(count() > 1, isRetried);
     });
@@ -89,21 +92,21 @@ describe('AWS KMS', () => {
         ? [400, { __type: 'ThrottlingException', message: 'Rate exceeded' }]
         : [200, { Signature: Buffer.alloc(64).toString('base64') }],
     );
-    const { signature } = await kms.signer('alias/x', `x-1:${'A'.repeat(43)}=`).sign('text');
+    const { signature } = await kmsSigner(kms, 'alias/x', `x-1:${'A'.repeat(43)}=`).sign('text');
     assert.match(signature, /^x-1:A+==$/);
     assert.equal(count(), 8);
   });
 
   it('is not believed when what it returns is no signature', async (t) => {
     const { kms } = await fakeKms(t, () => [200, { Signature: 'AAAA' }]);
-    const signing = kms.signer('alias/x', `x-1:${'A'.repeat(43)}=`).sign('text');
+    const signing = kmsSigner(kms, 'alias/x', `x-1:${'A'.repeat(43)}=`).sign('text');
     await assert.rejects(signing, { code: 'signer-unavailable' });
   });
 
   it('is unavailable when nothing answers', async () => {
     const config = { endpoint: 'http://127.0.0.1:9', region: 'eu-central-1', credentials };
     const kms = openAwsKms({ config, retrier: quick });
-    await assert.rejects(kms.publicKey('alias/x', 'x'), { code: 'signer-unavailable' });
+    await assert.rejects(readPublicKey(kms, 'alias/x', 'x'), { code: 'signer-unavailable' });
   });
 });
 
