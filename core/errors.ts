@@ -30,6 +30,7 @@ export type NicheErrorCode =
   | 'malformed-config'
   | 'newer-version'
   | 'malformed-audit'
+  | 'malformed-receipt'
   | 'wrong-key'
   | 'upstream-unavailable'
   | 'publisher-running'

@@ -26,10 +26,12 @@ export const maxLogBytes = 16 * mib;
 export const maxZstdWindowLog = 27;
 /** Store paths named at most in a receipt's `missing`. */
 export const maxNamedMissing = 100;
-/** A receipt of several paths, in bytes; 256 that are published take some 30 KiB. */
-export const maxBatchReceiptBytes = mib;
-/** A message or a warning in a receipt of several paths, in characters. */
-export const maxReceiptTextLength = 16 * kib;
+/** Receipts in one object, in bytes. 256 published paths take some 30 KiB. */
+export const maxReceiptBytes = mib;
+/** A message or a warning in a receipt, in characters: 17 texts, all escaped, fit in `maxReceiptBytes`. */
+export const maxReceiptTextLength = 8 * kib;
+/** Warnings in a receipt. */
+export const maxReceiptWarnings = 16;
 /** Unclaimed store paths named at most in a receipt's warnings. */
 export const maxNamedUnclaimed = 20;
 /** A narinfo, in bytes: 10,000 references of 255 characters and some. */

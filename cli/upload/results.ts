@@ -1,4 +1,3 @@
-import type { RejectionCode } from '../../core/errors.ts';
 import { messageOf, isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
@@ -15,8 +14,8 @@ export interface PathResult {
   readonly path: string;
   readonly narSize: number;
   readonly status: PathStatus;
-  /** Why, for what was skipped, rejected or failed. */
-  readonly code?: RejectionCode | Skip | 'not-staged';
+  /** The reason, if it was skipped, rejected or failed: a `RejectionCode`, `Skip` or `not-staged`. */
+  readonly code?: string;
   readonly message?: string;
   readonly missing?: readonly string[];
   readonly warnings?: readonly string[];
@@ -57,7 +56,7 @@ export function createResults(): Results {
       const code = isNicheError(error, 'nar-hash-mismatch', 'too-large')
         ? error.code
         : 'not-staged';
-      set(info, { status: 'failed', code: code as 'not-staged', message: messageOf(error) });
+      set(info, { status: 'failed', code, message: messageOf(error) });
     },
     settled(path, outcome) {
       const narSize = results.get(path)?.narSize ?? 0;

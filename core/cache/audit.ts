@@ -1,32 +1,39 @@
 import { randomBytes } from 'node:crypto';
+import * as z from 'zod';
 
-import { mapConcurrent } from '../util/concurrency.ts';
-import { NicheError } from '../errors.ts';
+import { NicheError, isNicheError } from '../errors.ts';
+import { maxDocumentBytes } from '../limits.ts';
+import { parsePublicKey } from '../nix/keys.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import { storeHash } from '../nix/store-path.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import { splitIntoChunks } from '../util/chunk.ts';
+import { mapConcurrent } from '../util/concurrency.ts';
 import { auditPrefix } from './layout.ts';
-import { createObject, readText } from './objects.ts';
+import { createObject } from './objects.ts';
+import { parseStoredJson, readBoundedText } from './stored-json.ts';
+import type { JsonFormat } from './stored-json.ts';
 
 /**
- * Who staged what, and which key signed it. It is written before the narinfo, so every visible
- * signature has its record; one without a narinfo is an attempt.
+ * The signatures that one path got at once. It is written before the narinfo, so every visible
+ * signature has a record. A record without a narinfo is from a publisher that died in between.
  */
 export interface AuditRecord {
   readonly version: 1;
-  /** ISO 8601. */
+  /** When the path was signed, ISO 8601. */
   readonly at: string;
   readonly path: string;
   readonly narHash: string;
   readonly narSize: number;
   readonly references: readonly string[];
-  /** Store paths that the contents mention and the client did not claim. */
+  /** Store paths that the contents mention and the client did not claim as references. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
   readonly signatures: readonly string[];
-  /** Who made each of `signatures`, in their order. */
+  /** The signer of each of `signatures`, in the same order. */
   readonly signers: readonly AuditedSigner[];
   readonly upload: string;
-  /** Null where the publisher was told by nobody: a worker that lists what is staged. */
+  /** Null when no event or sweep led to the batch, as in a worker that lists staged batches. */
   readonly origin: Origin | null;
   /** The release that checked and signed. */
   readonly publisher: string;
@@ -35,24 +42,71 @@ export interface AuditRecord {
 export interface AuditedSigner {
   /** `<key name>:<base64>`. */
   readonly publicKey: string;
-  /** The key as its KMS names it; absent where the publisher held the key itself. */
+  /** The name of the key in its KMS. Absent when the publisher held the key itself. */
   readonly keyId?: string;
-  /** The KMS's request, as its own log has it. */
+  /** The id of the request in the log of the KMS. */
   readonly requestId?: string;
 }
 
-/** How the publisher came to know of a batch, and who the storage says staged it. */
+/** How the publisher learned of a batch, and the uploader that the storage reported. */
 export interface Origin {
-  /** `event`: the storage told of the upload; `sweep`: found later, when who staged it is not known. */
+  /** `event`: an event of the storage; `sweep`: found later, when the uploader is not known. */
   readonly via: 'event' | 'sweep';
-  /** Who uploaded the manifest, as the storage names its callers. */
+  /** The uploader of the manifest, in the storage's own terms. */
   readonly principal?: string | undefined;
-  /** From where. */
+  /** The uploader's network address. */
   readonly sourceAddress?: string | undefined;
-  /** When, ISO 8601. */
+  /** The time of the upload, ISO 8601. */
   readonly at?: string | undefined;
 }
 
+const text = z.string();
+
+/** Fields that it does not define are kept, so that `niche audit --json` prints all there is. */
+const auditFormat: JsonFormat<AuditRecord> = {
+  code: 'malformed-audit',
+  schema: z.looseObject({
+    version: z.literal(1),
+    at: z.iso.datetime(),
+    path: text.refine(doesNotThrow(storeHash), { error: 'expected a store path' }),
+    narHash: text,
+    narSize: z.int().nonnegative(),
+    references: z.array(text),
+    unclaimed: z.looseObject({ count: z.int().nonnegative(), first: z.array(text) }),
+    signatures: z.array(text),
+    signers: z.array(
+      z.looseObject({
+        publicKey: text.refine(doesNotThrow(parsePublicKey), { error: 'expected a public key' }),
+        keyId: text.exactOptional(),
+        requestId: text.exactOptional(),
+      }),
+    ),
+    upload: text,
+    origin: z
+      .looseObject({
+        via: z.enum(['event', 'sweep']),
+        principal: text.optional(),
+        sourceAddress: text.optional(),
+        at: text.optional(),
+      })
+      .nullable(),
+    publisher: text,
+  }),
+  maxBytes: maxDocumentBytes,
+};
+
+function doesNotThrow(parse: (text: string) => unknown): (text: string) => boolean {
+  return (value) => {
+    try {
+      parse(value);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+}
+
+/** Returns the fields of a record that come from the signer. */
 export function auditedSigner(signer: Signer, requestId: string | undefined): AuditedSigner {
   const { publicKey, keyId } = signer;
   return {
@@ -62,76 +116,122 @@ export function auditedSigner(signer: Signer, requestId: string | undefined): Au
   };
 }
 
+/** Returns the fields of a record that come from the path. */
+export function auditedPath(
+  info: PathInfo,
+): Pick<AuditRecord, 'path' | 'narHash' | 'narSize' | 'references'> {
+  const { path, narHash, narSize, references } = info;
+  return { path, narHash, narSize, references };
+}
+
 /**
- * Stores the records, a line each, as one object under a name that nothing else has.
- *
- * @param records at least one; the object has the time of the first
+ * Writes records as JSON Lines, under keys that no other call uses. Splits them into several objects
+ * where one would be larger than readers accept.
  */
 export async function writeAuditRecords(
   bucket: Bucket,
   records: readonly AuditRecord[],
 ): Promise<void> {
   const [day = '', time = ''] = (records[0]?.at ?? '').split('T');
-  const id = randomBytes(8).toString('hex');
-  const key = `${auditPrefix}${day.replaceAll('-', '/')}/${time.replaceAll(':', '-')}-${id}.jsonl`;
-  await createObject(bucket, key, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+  const lines = records.map((record) => Buffer.from(`${JSON.stringify(record)}\n`));
+  const chunks = splitIntoChunks(lines, {
+    maxItems: Infinity,
+    maxSize: auditFormat.maxBytes,
+    sizeOf: ({ length }) => length,
+  });
+  for (const chunk of chunks) {
+    const id = randomBytes(8).toString('hex');
+    const key = `${auditPrefix}${day.replaceAll('-', '/')}/${time.replaceAll(':', '-')}-${id}.jsonl`;
+    await createObject(bucket, key, Buffer.concat(chunk));
+  }
 }
 
-/** Objects of the audit that are read at once. */
-const objectsAtOnce = 16;
+/** What an object of the audit log holds. */
+export interface AuditObject {
+  readonly records: readonly AuditRecord[];
+  /** An error with code `malformed-audit` for each damaged line, or for the whole object. */
+  readonly damage: readonly NicheError[];
+}
 
 /**
- * The records, oldest first.
+ * Reads an object of the audit log. Damage in one line does not hide the others.
  *
- * @param since only those of this time and later; then nothing of an earlier day is listed
- * @throws NicheError `malformed-audit` for an object that is none, and what the bucket throws
+ * @throws NicheError `storage-…` when it cannot be read
+ */
+export async function readAuditObject(bucket: Bucket, key: string): Promise<AuditObject> {
+  const records: AuditRecord[] = [];
+  const damage: NicheError[] = [];
+  try {
+    const object = await readBoundedText(bucket, key, auditFormat);
+    for (const [index, line] of (object ?? '').split('\n').entries()) {
+      if (line === '') continue;
+      try {
+        records.push(parseStoredJson(line, `line ${index + 1} of ${key}`, auditFormat));
+      } catch (error) {
+        damage.push(asDamage(error));
+      }
+    }
+  } catch (error) {
+    damage.push(asDamage(error));
+  }
+  return { records, damage };
+}
+
+function asDamage(error: unknown): NicheError {
+  if (isNicheError(error, 'malformed-audit')) return error;
+  throw error;
+}
+
+/** Objects of the audit log that are read at once. */
+const readsAtOnce = 16;
+
+/**
+ * Reads the audit log, oldest record first.
+ *
+ * @param since skips older records, and does not list earlier days
+ * @throws NicheError `malformed-audit` once all other records are read, if some are damaged;
+ *   `storage-…` when the log cannot be read
  */
 export async function* readAuditRecords(bucket: Bucket, since?: Date): AsyncIterable<AuditRecord> {
   const from = since?.toISOString() ?? '';
-  let keys: string[] = [];
-  async function* flush(): AsyncIterable<AuditRecord> {
-    const texts = await mapConcurrent(keys, objectsAtOnce, (key) => readText(bucket, key));
-    for (const [index, text] of texts.entries()) {
-      for (const record of parseAudit(text ?? '', keys[index] ?? '')) {
-        if (record.at >= from) yield record;
-      }
+  const damage: NicheError[] = [];
+  for await (const keys of listAuditKeys(bucket, since)) {
+    const objects = await mapConcurrent(keys, readsAtOnce, (key) => readAuditObject(bucket, key));
+    for (const object of objects) {
+      damage.push(...object.damage);
+      for (const record of object.records) if (record.at >= from) yield record;
     }
-    keys = [];
   }
+  const [first] = damage;
+  if (!first) return;
+  if (damage.length === 1) throw first;
+  throw new NicheError(
+    'malformed-audit',
+    `${damage.length} records of the audit log are damaged, the first: ${first.message}`,
+    { cause: first },
+  );
+}
+
+/** Lists the keys of the audit log in groups, so that few objects are in memory at once. */
+async function* listAuditKeys(bucket: Bucket, since?: Date): AsyncIterable<string[]> {
+  let keys: string[] = [];
   for (const prefix of since === undefined ? [auditPrefix] : dayPrefixes(since)) {
     for await (const { key } of bucket.list(prefix)) {
       keys.push(key);
-      if (keys.length >= 4 * objectsAtOnce) yield* flush();
+      if (keys.length < 4 * readsAtOnce) continue;
+      yield keys;
+      keys = [];
     }
   }
-  yield* flush();
-}
-
-function* parseAudit(text: string, key: string): Iterable<AuditRecord> {
-  for (const line of text.split('\n')) {
-    if (line === '') continue;
-    try {
-      yield JSON.parse(line) as AuditRecord;
-    } catch (cause) {
-      throw new NicheError('malformed-audit', `the audit record ${key} is not JSON`, { cause });
-    }
-  }
+  if (keys.length > 0) yield keys;
 }
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-/** The folders of the days from `since` until today, and until tomorrow for clocks that differ. */
+/** Yields the prefixes of the days from `since` until tomorrow, since clocks differ. */
 function* dayPrefixes(since: Date): Iterable<string> {
   for (let time = since.getTime(); time < Date.now() + 2 * dayMs; time += dayMs) {
     const day = new Date(time).toISOString().slice(0, 10);
     yield `${auditPrefix}${day.replaceAll('-', '/')}/`;
   }
-}
-
-/** The record's part that comes from the path itself. */
-export function auditedPath(
-  info: PathInfo,
-): Pick<AuditRecord, 'path' | 'narHash' | 'narSize' | 'references'> {
-  const { path, narHash, narSize, references } = info;
-  return { path, narHash, narSize, references };
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-import { NicheError, isNicheError, messageOf, quote } from '../errors.ts';
+import { NicheError, isNicheError, messageOf } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes, maxReferences } from '../limits.ts';
 import { formatContentAddress, parseContentAddress } from '../nix/content-address.ts';
 import { canonicalNarHash } from '../nix/hash.ts';
@@ -8,10 +8,10 @@ import { parseSignature } from '../nix/keys.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { parseStorePath } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import { describeIssues } from './config.ts';
 import { manifestKey } from './layout.ts';
 import type { BatchId } from './layout.ts';
-import { readText } from './objects.ts';
+import { parseStoredJson, readBoundedText } from './stored-json.ts';
+import type { JsonFormat } from './stored-json.ts';
 
 /** The manifest version that this release writes, and the newest that it reads. */
 const manifestVersion = 1;
@@ -25,10 +25,10 @@ export interface Manifest {
   readonly paths: readonly PathInfo[];
 }
 
-/** The smallest NAR, an empty directory's, in bytes. */
+/** The size of an empty directory's NAR, the smallest of all, in bytes. */
 const minNarBytes = 96;
 
-const entry = z.strictObject({
+const claim = z.strictObject({
   path: z.string(),
   narHash: z.string(),
   narSize: z.int().min(minNarBytes),
@@ -39,14 +39,25 @@ const entry = z.strictObject({
 });
 
 const document = z.strictObject({
-  version: z.literal(manifestVersion),
+  version: z.literal(manifestVersion, {
+    error: ({ input }) =>
+      typeof input === 'number' && input > manifestVersion
+        ? `this publisher reads up to version ${manifestVersion}: upgrade it before its clients`
+        : `expected ${manifestVersion}`,
+  }),
   encoding: z.enum(['none', 'zstd']),
-  paths: z.array(entry).min(1).max(maxBatchPaths),
+  paths: z.array(claim).min(1).max(maxBatchPaths),
 });
+
+const manifestFormat: JsonFormat<z.infer<typeof document>> = {
+  code: 'malformed-manifest',
+  schema: document,
+  maxBytes: maxManifestBytes,
+};
 
 export function formatManifest(manifest: Manifest): string {
   const paths = manifest.paths.map(
-    // Only these: what a machine knows of its paths besides is not claimed.
+    // Other fields of a path are the machine's own business and not claims.
     ({ path, narHash, narSize, references, deriver, ca, signatures }) => {
       return { path, narHash, narSize, references, deriver, ca, signatures };
     },
@@ -55,57 +66,24 @@ export function formatManifest(manifest: Manifest): string {
 }
 
 /**
- * Reads and checks a staged manifest; everything in it is brought into canonical form.
+ * Reads and checks a staged manifest, and brings every field into canonical form.
  *
- * @returns null when it is gone, which means that the batch has been handled
- * @throws NicheError `malformed-manifest`, naming the field, and what the bucket throws
+ * @returns null when it is missing, which means that the batch is finished
+ * @throws NicheError `malformed-manifest`, naming the field; `storage-…` when it cannot be read
  */
 export async function readManifest(
   bucket: Bucket,
   id: BatchId,
   storeDir: string,
 ): Promise<Manifest | null> {
-  let text: string | null;
-  try {
-    text = await readText(bucket, manifestKey(id), maxManifestBytes);
-  } catch (error) {
-    if (isNicheError(error, 'oversized')) {
-      throw new NicheError('malformed-manifest', error.message, { cause: error });
-    }
-    throw error;
-  }
+  const text = await readBoundedText(bucket, manifestKey(id), manifestFormat);
   return text === null ? null : parseManifest(text, storeDir);
 }
 
 /** @throws NicheError `malformed-manifest`, naming the field */
 export function parseManifest(text: string, storeDir: string): Manifest {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new NicheError(
-      'malformed-manifest',
-      `the manifest is not JSON: ${quote(messageOf(cause))}`,
-      {
-        cause,
-      },
-    );
-  }
-  const version = z.looseObject({ version: z.number() }).safeParse(json);
-  if (version.success && version.data.version > manifestVersion) {
-    throw new NicheError(
-      'malformed-manifest',
-      `the manifest has version ${version.data.version}; this publisher reads up to version ${manifestVersion}: upgrade it before its clients`,
-    );
-  }
-  const result = document.safeParse(json);
-  if (!result.success) {
-    throw new NicheError(
-      'malformed-manifest',
-      `the manifest is not valid: ${describeIssues(result.error, json)}`,
-    );
-  }
-  const paths = result.data.paths.map((claim, index) => canonicalClaim(claim, index, storeDir));
+  const parsed = parseStoredJson(text, 'the manifest', manifestFormat);
+  const paths = parsed.paths.map((claim, index) => canonicalClaim(claim, index, storeDir));
   const seen = new Set<string>();
   const twice = paths.find(({ path }) => seen.size === seen.add(path).size);
   if (twice) {
@@ -121,10 +99,14 @@ export function parseManifest(text: string, storeDir: string): Manifest {
       `the manifest's ${paths.length} NARs have ${total} bytes: expected at most ${maxBatchNarBytes} in a batch of more than one`,
     );
   }
-  return { encoding: result.data.encoding, paths };
+  return { encoding: parsed.encoding, paths };
 }
 
-function canonicalClaim(claim: z.infer<typeof entry>, index: number, storeDir: string): PathInfo {
+function canonicalClaim(
+  { path, narHash, narSize, references, deriver, ca, signatures }: z.infer<typeof claim>,
+  index: number,
+  storeDir: string,
+): PathInfo {
   const field = <T>(name: string, read: () => T): T => {
     try {
       return read();
@@ -138,22 +120,23 @@ function canonicalClaim(claim: z.infer<typeof entry>, index: number, storeDir: s
   };
   const storePath = (text: string): string => parseStorePath(text, storeDir).path;
   return {
-    path: field('path', () => storePath(claim.path)),
-    narHash: field('narHash', () => canonicalNarHash(claim.narHash)),
-    narSize: claim.narSize,
-    references: field('references', () => [...new Set(claim.references.map(storePath))].sort()),
-    deriver: field('deriver', () => (claim.deriver === null ? null : storePath(claim.deriver))),
-    ca: field('ca', () => (claim.ca === null ? null : canonicalAddress(claim.ca))),
-    signatures: field('signatures', () =>
-      claim.signatures.map((signature) => {
-        parseSignature(signature);
-        return signature;
-      }),
-    ),
+    path: field('path', () => storePath(path)),
+    narHash: field('narHash', () => canonicalNarHash(narHash)),
+    narSize,
+    references: field('references', () => [...new Set(references.map(storePath))].sort()),
+    deriver: field('deriver', () => (deriver === null ? null : storePath(deriver))),
+    ca: field('ca', () => (ca === null ? null : canonicalAddress(ca))),
+    signatures: field('signatures', () => {
+      for (const signature of signatures) parseSignature(signature);
+      return signatures;
+    }),
   };
 }
 
-/** A known content address in canonical form; an unknown kind as it came, for its own refusal. */
+/**
+ * Returns a known kind of content address in canonical form. Leaves other kinds as they are: the
+ * publisher rejects their paths one by one, not the whole batch.
+ */
 function canonicalAddress(text: string): string {
   try {
     return formatContentAddress(parseContentAddress(text));

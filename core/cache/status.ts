@@ -1,6 +1,5 @@
 import { mapConcurrent } from '../util/concurrency.ts';
 import { isNicheError, isRejection } from '../errors.ts';
-import type { RejectionCode } from '../errors.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { createBatchReceiptReader } from './receipts/batch-receipts.ts';
@@ -131,7 +130,8 @@ export interface RejectedPath {
   readonly upload: string;
   /** The full store path; null when a whole batch was refused. */
   readonly path: string | null;
-  readonly code: RejectionCode;
+  /** A `RejectionCode`; a newer publisher may write others. */
+  readonly code: string;
   readonly message: string;
   readonly at: string;
 }

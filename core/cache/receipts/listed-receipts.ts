@@ -1,76 +1,85 @@
+import { isNicheError } from '../../errors.ts';
 import type { Bucket } from '../../storage/bucket.ts';
+import { receiptPrefix, receiptsPrefix } from '../layout.ts';
 import { createBatchReceiptReader } from './batch-receipts.ts';
 import type { BatchReceiptReader } from './batch-receipts.ts';
-import { receiptPrefix, receiptsPrefix } from '../layout.ts';
-import { isStronger, readReceipt, receiptStatuses } from './receipts.ts';
+import { formatReceipts, isStronger, readReceipt, receiptStatuses } from './receipts.ts';
 import type { Outcome, Receipt, ReceiptStatus } from './receipts.ts';
 
-/** A receipt as a LIST tells of it. */
+/** A receipt, as far as a LIST shows it. */
 export interface ListedReceipt {
   readonly upload: string;
   /** The store hash, or the batch's number when a whole batch was refused. */
   readonly subject: string;
   readonly status: ReceiptStatus;
-  /** In bytes, of its object. */
+  /** The size of its object, in bytes. */
   readonly size: number;
   readonly modified: Date;
-  /** What it says, where it has been read, as one of a batch receipt has. */
+  /** The receipt itself, when it comes from a batch receipt. */
   readonly receipt?: Receipt;
 }
 
-/** A batch receipt as its key tells of it. */
+/** A batch receipt, as far as a LIST shows it. */
 interface ListedBatchReceipt {
   readonly key: string;
-  /** Those that occur in it. */
+  /** The statuses that occur in it. */
   readonly statuses: readonly ReceiptStatus[];
   readonly size: number;
   readonly modified: Date;
 }
 
-/** What a LIST tells of one upload. */
+/** The receipts of one upload, as far as a LIST shows them. */
 export interface ListedUpload {
   readonly upload: string;
-  /** By subject, the strongest of the receipts that tell of one alone. */
+  /** The strongest receipt of each subject, by subject. Batch receipts are not counted. */
   readonly single: ReadonlyMap<string, ListedReceipt>;
   readonly batches: readonly ListedBatchReceipt[];
 }
 
-/** What `receipts/` has of each upload: no document is read. */
+/** Lists the receipts of each upload. Reads no object. */
 export async function* listUploadReceipts(
   bucket: Bucket,
   prefix = receiptsPrefix,
 ): AsyncIterable<ListedUpload> {
-  let upload = '';
+  let current = '';
   let single = new Map<string, ListedReceipt>();
   let batches: ListedBatchReceipt[] = [];
   for await (const { key, size, modified } of bucket.list(prefix)) {
-    const [of = '', name = ''] = key.slice(receiptsPrefix.length).split('/');
-    if (of !== upload) {
-      if (single.size + batches.length > 0) yield { upload, single, batches };
-      upload = of;
+    const [upload = '', name = ''] = key.slice(receiptsPrefix.length).split('/');
+    if (upload !== current) {
+      if (single.size + batches.length > 0) yield { upload: current, single, batches };
+      current = upload;
       single = new Map();
       batches = [];
     }
-    const [subject = '', status, statuses] = parseName(name);
-    if (status) keepStrongest(single, { upload, subject, status, size, modified });
-    else if (statuses) batches.push({ key, statuses, size, modified });
+    const parsed = parseName(name);
+    if (parsed?.kind === 'single') {
+      const { subject, status } = parsed;
+      keepStrongest(single, { upload, subject, status, size, modified });
+    } else if (parsed?.kind === 'batch') {
+      batches.push({ key, statuses: parsed.statuses, size, modified });
+    }
   }
-  if (single.size + batches.length > 0) yield { upload, single, batches };
+  if (single.size + batches.length > 0) yield { upload: current, single, batches };
 }
 
-const batchName = /^(?:0|[1-9][0-9]{0,8})\.[0-9a-f]{16}\.([a-z-]+)\.json$/;
+type ReceiptName =
+  | { readonly kind: 'single'; readonly subject: string; readonly status: ReceiptStatus }
+  | { readonly kind: 'batch'; readonly statuses: readonly ReceiptStatus[] };
 
-function parseName(
-  name: string,
-): [] | [subject: string, status: ReceiptStatus] | [string, undefined, ReceiptStatus[]] {
+const batchNameGrammar = /^(?:0|[1-9][0-9]{0,8})\.[0-9a-f]{16}\.([a-z-]+)\.json$/;
+
+/** Parses the last component of a receipt's key; null for other names. */
+function parseName(name: string): ReceiptName | null {
   const [subject = '', text] = name.split('.');
   const status = receiptStatuses.find((candidate) => candidate === text);
-  if (subject !== '' && status) return [subject, status];
-  const names = batchName.exec(name)?.[1]?.split('-');
-  return names ? ['', undefined, receiptStatuses.filter((each) => names.includes(each))] : [];
+  if (subject !== '' && status) return { kind: 'single', subject, status };
+  const texts = batchNameGrammar.exec(name)?.[1]?.split('-');
+  if (!texts) return null;
+  return { kind: 'batch', statuses: receiptStatuses.filter((each) => texts.includes(each)) };
 }
 
-/** Of equal ones the first stays. */
+/** Of two receipts with the same status, the first stays. */
 function keepStrongest(strongest: Map<string, ListedReceipt>, receipt: ListedReceipt): void {
   const before = strongest.get(receipt.subject);
   if (!before || isStronger(receipt.status, before.status)) {
@@ -78,15 +87,15 @@ function keepStrongest(strongest: Map<string, ListedReceipt>, receipt: ListedRec
   }
 }
 
-/** The strongest receipt of each subject of a listed upload; only its batch receipts are read. */
+/** Returns the strongest receipt of each subject. Reads the upload's batch receipts. */
 export async function selectStrongest(
   { upload, single, batches }: ListedUpload,
   reader: BatchReceiptReader,
 ): Promise<Map<string, ListedReceipt>> {
   const strongest = new Map(single);
-  const read = await reader.readBatchReceipts(batches.map(({ key }) => key));
+  const receiptsByKey = await reader.readBatchReceipts(batches.map(({ key }) => key));
   for (const { key, size, modified } of batches) {
-    for (const { subject, ...receipt } of read.get(key) ?? []) {
+    for (const { subject, ...receipt } of receiptsByKey.get(key) ?? []) {
       const { status } = receipt;
       keepStrongest(strongest, { upload, subject, status, size, modified, receipt });
     }
@@ -95,8 +104,8 @@ export async function selectStrongest(
 }
 
 /**
- * The strongest receipt of each subject of the upload: one LIST, and a GET for each batch receipt
- * that `reader` has not read yet.
+ * Lists the strongest receipt of each subject of the upload: one LIST, and a GET for each batch
+ * receipt that `reader` has not read yet.
  */
 export async function listStrongestReceipts(
   bucket: Bucket,
@@ -109,7 +118,7 @@ export async function listStrongestReceipts(
   return new Map();
 }
 
-/** The strongest status of each subject of the upload. */
+/** Lists the strongest status of each subject of the upload. */
 export async function listStatuses(
   bucket: Bucket,
   upload: string,
@@ -118,18 +127,26 @@ export async function listStatuses(
   return new Map([...strongest].map(([subject, { status }]) => [subject, status]));
 }
 
-/** The listed receipt whole; null when it is gone. */
+/**
+ * Reads a listed receipt; null when it is gone. A damaged receipt keeps the status that its key
+ * gives, and its message reports the damage.
+ */
 export async function readListedReceipt(
   bucket: Bucket,
-  listed: ListedReceipt,
+  { upload, subject, status, modified, receipt }: ListedReceipt,
 ): Promise<Receipt | null> {
-  const { upload, subject, status, receipt } = listed;
-  return receipt ?? readReceipt(bucket, upload, subject, status);
+  if (receipt) return receipt;
+  try {
+    return await readReceipt(bucket, upload, subject, status);
+  } catch (error) {
+    if (!isNicheError(error, 'malformed-receipt')) throw error;
+    return { status, message: error.message, at: modified.toISOString() };
+  }
 }
 
 /**
- * What a listed receipt of `path` says, null when it is gone. One that is no longer than its path,
- * status and time make it says nothing else and is not read: so it is with most that is published.
+ * Reads the outcome of `path` from its listed receipt; null when the receipt is gone. Does not read
+ * a receipt that is too short to hold more than a status, as those of most published paths are.
  */
 export async function readListedOutcome(
   bucket: Bucket,
@@ -137,8 +154,8 @@ export async function readListedOutcome(
   path: string,
 ): Promise<Outcome | null> {
   const { status, size, modified, receipt } = listed;
-  const bare: Receipt = { path, status, at: modified.toISOString() };
+  const bare = formatReceipts([{ path, status }], modified.toISOString());
   const isIn = status === 'published' || status === 'exists';
-  const isBare = isIn && !receipt && size === Buffer.byteLength(JSON.stringify(bare));
+  const isBare = isIn && !receipt && size === Buffer.byteLength(bare);
   return isBare ? { status } : readListedReceipt(bucket, listed);
 }

@@ -1,11 +1,8 @@
-import * as z from 'zod';
-
 import { eachConcurrent } from '../../util/concurrency.ts';
-import { messageOf } from '../../errors.ts';
 import type { Bucket } from '../../storage/bucket.ts';
+import { readAuditObject } from '../audit.ts';
 import type { Finding } from './finding.ts';
 import { auditPrefix } from '../layout.ts';
-import { readText } from '../objects.ts';
 
 /** What the audit must say. */
 export interface AuditTrail {
@@ -17,21 +14,9 @@ export interface AuditTrail {
 
 const recordsAtOnce = 16;
 
-const record = z.looseObject({ path: z.string(), signatures: z.array(z.string()) });
-
 /** Expectations come first: a record is written before its signature is visible. */
 export function createAuditTrail(): AuditTrail {
   const expected = new Map<string, string>();
-
-  function settle(text: string): void {
-    for (const line of text.split('\n')) {
-      if (line === '') continue;
-      const { path, signatures } = record.parse(JSON.parse(line));
-      for (const signature of signatures) {
-        if (expected.get(signature) === path) expected.delete(signature);
-      }
-    }
-  }
 
   return {
     expectRecord(path, signature) {
@@ -39,11 +24,13 @@ export function createAuditTrail(): AuditTrail {
     },
     async verifyRecords(bucket, onFinding) {
       await eachConcurrent(untilNone(bucket), recordsAtOnce, async (key) => {
-        const text = await readText(bucket, key);
-        try {
-          settle(text ?? '');
-        } catch (error) {
-          const message = `the audit record cannot be read: ${messageOf(error)}`;
+        const { records, damage } = await readAuditObject(bucket, key);
+        for (const { path, signatures } of records) {
+          for (const signature of signatures) {
+            if (expected.get(signature) === path) expected.delete(signature);
+          }
+        }
+        for (const { message } of damage) {
           onFinding({ kind: 'wrong', subject: key, code: 'malformed-audit', message });
         }
       });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pendingKey } from '../../../core/cache/layout.ts';
+import { pendingKey, receiptKey } from '../../../core/cache/layout.ts';
 import { createPendingPaths } from '../../../core/cache/publish/pending.ts';
 import { writeReceipts } from '../../../core/cache/receipts/batch-receipts.ts';
 import { writeReceipt } from '../../../core/cache/receipts/receipts.ts';
@@ -262,6 +262,22 @@ test('receipts are read only of uploads in which something was rejected of late'
   await readCacheStatus(bucket, new Date(clock.now));
   assert.equal(read.length, 1);
   assert.match(read[0] ?? '', /\.rejected-published\.json$/);
+});
+
+test('a damaged receipt keeps its status, and hides no other', async () => {
+  const { cache } = await clockedCache();
+  const upload = newUploadId(new Date(began));
+  const [broken, whole] = [await localTestPath('broken'), await localTestPath('whole')];
+  await cache.private.put(receiptKey(upload, broken.hash, 'rejected'), Buffer.from('{"version":1'));
+  const receipt: Receipt = { path: whole.path, status: 'published', at: at(began) };
+  await writeReceipt(cache.private, upload, whole.hash, receipt);
+  const found = await readUploadStatus(cache.private, upload, storeDir);
+  const bySubject = new Map(found?.receipts.map((each) => [each.subject, each]));
+  assert.deepEqual(bySubject.get(whole.hash), { subject: whole.hash, ...receipt });
+  assert.equal(bySubject.get(broken.hash)?.status, 'rejected');
+  assert.match(bySubject.get(broken.hash)?.message ?? '', /is not JSON/);
+  const { rejected } = await readCacheStatus(cache.private, new Date(began));
+  assert.deepEqual([rejected.count, rejected.latest[0]?.code], [1, 'failed']);
 });
 
 test('of many, a hundred are named', async () => {

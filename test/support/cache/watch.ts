@@ -1,5 +1,6 @@
 import { isNicheError } from '../../../core/errors.ts';
-import { parseBatchReceipt } from '../../../core/cache/receipts/batch-receipts.ts';
+import { receiptFormat } from '../../../core/cache/receipts/receipts.ts';
+import { parseStoredJson } from '../../../core/cache/stored-json.ts';
 import {
   parseManifestKey,
   parseNarInfoKey,
@@ -106,7 +107,10 @@ export function watchInvariants(
     const [, upload = '', name = ''] = key.split('/');
     const [subject = '', status = ''] = name.split('.');
     if (/^[a-z]+$/.test(status)) return [`${upload} ${subject} ${status}`];
-    return parseBatchReceipt(textOf(key)).map((each) => `${upload} ${each.subject} ${each.status}`);
+    const text = textOf(key);
+    if (text === '') return [];
+    const receipts = parseStoredJson(text, key, receiptFormat);
+    return receipts.map(({ path = '', status: each }) => `${upload} ${storeHash(path)} ${each}`);
   }
 
   function saidOf(upload: string): Set<string> {

@@ -3,7 +3,6 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import {
   createBatchReceiptReader,
-  parseBatchReceipt,
   writeReceipts,
 } from '../../../../core/cache/receipts/batch-receipts.ts';
 import type { PathOutcome } from '../../../../core/cache/receipts/batch-receipts.ts';
@@ -14,13 +13,14 @@ import {
   readListedOutcome,
   readListedReceipt,
 } from '../../../../core/cache/receipts/listed-receipts.ts';
-import { receiptStatuses, writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
-import type { ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
+import { parseStoredJson } from '../../../../core/cache/stored-json.ts';
 import {
-  maxBatchReceiptBytes,
-  maxNamedMissing,
-  maxReceiptTextLength,
-} from '../../../../core/limits.ts';
+  receiptFormat,
+  receiptStatuses,
+  writeReceipt,
+} from '../../../../core/cache/receipts/receipts.ts';
+import type { Receipt, ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
+import { maxReceiptBytes, maxNamedMissing, maxReceiptTextLength } from '../../../../core/limits.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys, readObject } from '../../../support/assert/bytes.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
@@ -93,9 +93,10 @@ describe('a batch receipt', () => {
     await writeReceipts(bucket, { upload, batch: 4 }, outcomes, at);
     const keys = (await keysOf({ private: bucket })).filter((key) => batchKey.test(key));
     assert.equal(keys.length, 3);
+    assert.equal((await keysOf({ private: bucket })).length, 4);
     for (const key of keys) {
       const { size = Infinity } = (await bucket.head(key)) ?? {};
-      assert.ok(size <= maxBatchReceiptBytes, `${size} bytes`);
+      assert.ok(size <= maxReceiptBytes, `${size} bytes`);
     }
     const listed = await listStrongestReceipts(bucket, upload);
     for (const { path, status } of outcomes) {
@@ -104,23 +105,26 @@ describe('a batch receipt', () => {
       assert.equal(receipt?.status, status);
       if (status === 'waiting')
         assert.deepEqual(receipt.missing, missing.slice(0, maxNamedMissing));
-      else assert.equal(receipt.message, long);
+      else assert.equal(receipt.message, `${'y'.repeat(maxReceiptTextLength - 1)}…`);
     }
   });
 
   const entry = { path: one, status: 'published' };
   const documentOf = (change: object, top: object = {}): string =>
     JSON.stringify({ version: 1, at, receipts: [{ ...entry, ...change }], ...top });
+  const parse = (text: string): Receipt[] => parseStoredJson(text, 'x.json', receiptFormat);
+  const refuses = (text: string): void => {
+    assert.throws(() => parse(text), { code: 'malformed-receipt' }, text.slice(0, 500));
+  };
 
   it('may have fields of a later release', () => {
-    assert.deepEqual(
-      parseBatchReceipt(documentOf({ later: { x: 1 }, __proto__: 1 }, { more: 2 })),
-      [{ ...entry, subject: storeHash(one), at }],
-    );
-    assert.equal(parseBatchReceipt(documentOf({ code: 'a-later-code' }))[0]?.code, 'a-later-code');
+    assert.deepEqual(parse(documentOf({ later: { x: 1 }, __proto__: 1 }, { more: 2 })), [
+      { ...entry, at },
+    ]);
+    assert.equal(parse(documentOf({ code: 'a-later-code' }))[0]?.code, 'a-later-code');
   });
 
-  it('that is hostile or damaged counts as none', () => {
+  it('that is hostile or damaged is refused', () => {
     const paths = [
       ...[null, 1, [], {}, '', one.slice(1), `${one}\n`, `/${'x'.repeat(2000)}${one}`],
       ...['/nix/store/../x', '/nix/store/aaaa-b', `/\u001b[31m${one}`, `${one}/bin`],
@@ -138,7 +142,7 @@ describe('a batch receipt', () => {
       ...[null, {}, Array.from({ length: 101 }, () => one)].map((missing) => ({ missing })),
     ];
     for (const change of changes) {
-      assert.deepEqual(parseBatchReceipt(documentOf(change)), [], JSON.stringify(change));
+      refuses(documentOf(change));
     }
     for (const top of [
       ...[{ version: 2 }, { version: '1' }, { version: undefined }],
@@ -146,32 +150,50 @@ describe('a batch receipt', () => {
       ...[{ receipts: [] }, { receipts: {} }, { receipts: null }, { receipts: [null] }],
       { receipts: Array.from({ length: 257 }, () => entry) },
     ]) {
-      assert.deepEqual(parseBatchReceipt(documentOf({}, top)), [], JSON.stringify(top));
+      refuses(documentOf({}, top));
     }
     for (const whole of ['', '{', 'null', '[]', '"x"', '\0', '['.repeat(100_000)]) {
-      assert.deepEqual(parseBatchReceipt(whole), []);
+      refuses(whole);
     }
   });
 
   it('never moves the cursor of who reads it', () => {
-    const [receipt] = parseBatchReceipt(
+    const [receipt] = parse(
       documentOf({ message: 'a\u001b[2J\r\nb', warnings: ['\u0007\u009bc'] }),
     );
     assert.deepEqual([receipt?.message, receipt?.warnings], ['a [2J b', [' c']]);
   });
 
-  it('that is torn, whatever was torn off, counts as none', () => {
+  it('that is torn, whatever was torn off, is refused', () => {
     const text = documentOf({ message: 'whole' });
     for (let length = 0; length < text.length; length += 1) {
-      assert.deepEqual(parseBatchReceipt(text.slice(0, length)), []);
+      refuses(text.slice(0, length));
     }
   });
 
-  it('that is too long is not read to its end, and denied is not gone', async () => {
+  it('that is damaged or too large counts as none, and hides no other', async () => {
     const bucket = memoryBucket();
-    const key = batchReceiptKey(id, '0'.repeat(16), ['published']);
-    await bucket.put(key, Buffer.alloc(maxBatchReceiptBytes + 1, documentOf({})));
+    const damaged = ['', '{', documentOf({ path: 'x' }), 'x'.repeat(maxReceiptBytes + 1)];
+    for (const [index, text] of damaged.entries()) {
+      const key = batchReceiptKey(id, String(index).repeat(16), ['published']);
+      await bucket.put(key, Buffer.from(text));
+    }
     assert.deepEqual(await listStatuses(bucket, upload), new Map());
+    await writeReceipts(
+      bucket,
+      id,
+      [one, two].map((path): PathOutcome => ({ path, status: 'exists' })),
+      at,
+    );
+    assert.equal((await listStatuses(bucket, upload)).size, 2);
+  });
+
+  it('that is denied is not gone', async () => {
+    const bucket = memoryBucket();
+    await bucket.put(
+      batchReceiptKey(id, '0'.repeat(16), ['published']),
+      Buffer.from(documentOf({})),
+    );
     for (const fault of ['denied', 'unavailable'] as const) {
       const down = faultyBucket(bucket, (operation) => (operation === 'get' ? fault : undefined));
       await assert.rejects(listStatuses(down, upload), { code: `storage-${fault}` });

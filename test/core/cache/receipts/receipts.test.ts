@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { writeAuditRecords } from '../../../../core/cache/audit.ts';
+import {
+  readAuditObject,
+  readAuditRecords,
+  writeAuditRecords,
+} from '../../../../core/cache/audit.ts';
 import type { AuditRecord } from '../../../../core/cache/audit.ts';
 import { createObject, readObject, readText, writeObject } from '../../../../core/cache/objects.ts';
 import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
@@ -9,12 +13,26 @@ import {
   listStatuses,
   listStrongestReceipts,
   readListedOutcome,
+  readListedReceipt,
 } from '../../../../core/cache/receipts/listed-receipts.ts';
-import { isFinal, readReceipt, writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
-import type { ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
+import {
+  formatReceipts,
+  isFinal,
+  readReceipt,
+  writeReceipt,
+} from '../../../../core/cache/receipts/receipts.ts';
+import type { Receipt, ReceiptStatus } from '../../../../core/cache/receipts/receipts.ts';
+import { receiptKey } from '../../../../core/cache/layout.ts';
+import {
+  maxDocumentBytes,
+  maxNamedMissing,
+  maxReceiptBytes,
+  maxReceiptTextLength,
+  maxReceiptWarnings,
+} from '../../../../core/limits.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
-import { auditRecords } from '../../../support/cache/kit.ts';
+import { auditRecords, testSigner } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 import { memoryBucket, memoryStore } from '../../../support/buckets/memory-bucket.ts';
 
@@ -22,6 +40,7 @@ const upload = '019b76da-a800-7101-8101-010101010101';
 const other = '019b76da-a800-7202-8202-020202020202';
 const hello = await testPath('hello');
 const hash = storeHash(hello.info.path);
+const now = '2026-01-01T00:00:00.000Z';
 const strength: readonly ReceiptStatus[] = ['waiting', 'rejected', 'exists', 'published'];
 
 describe('receipts', () => {
@@ -31,7 +50,7 @@ describe('receipts', () => {
       async (statuses) => {
         const bucket = memoryBucket();
         for (const status of statuses) {
-          await writeReceipt(bucket, upload, hash, { path: hello.info.path, status, at: 'now' });
+          await writeReceipt(bucket, upload, hash, { path: hello.info.path, status, at: now });
         }
         const strongest = strength.findLast((status) => statuses.includes(status));
         assert.deepEqual(await listStatuses(bucket, upload), new Map([[hash, strongest]]));
@@ -42,11 +61,11 @@ describe('receipts', () => {
 
   it('are never overwritten, and are apart by upload', async () => {
     const bucket = memoryBucket();
-    for (const at of ['first', 'second']) {
+    for (const at of [now, '2026-01-01T00:00:01.000Z']) {
       await writeReceipt(bucket, upload, hash, { status: 'rejected', code: 'failed', at });
     }
-    await writeReceipt(bucket, other, '3', { status: 'rejected', at: 'third' });
-    assert.equal((await readReceipt(bucket, upload, hash, 'rejected'))?.at, 'first');
+    await writeReceipt(bucket, other, '3', { status: 'rejected', at: now });
+    assert.equal((await readReceipt(bucket, upload, hash, 'rejected'))?.at, now);
     assert.equal(await readReceipt(bucket, upload, hash, 'published'), null);
     assert.deepEqual(await listStatuses(bucket, other), new Map([['3', 'rejected']]));
     await bucket.put(`receipts/${upload}/strange`, Buffer.from('x'));
@@ -82,18 +101,69 @@ describe('receipts', () => {
     }
     assert.equal(gets.length, 2);
   });
+
+  it('that are damaged have an error of their own, and keep the status of their key', async () => {
+    const bucket = memoryBucket();
+    const { path } = hello.info;
+    const whole = formatReceipts([{ path, status: 'rejected', code: 'failed' }], now);
+    const key = receiptKey(upload, hash, 'rejected');
+    for (const text of [
+      '',
+      whole.slice(0, -1),
+      whole.replace('"version":1', '"version":2'),
+      '[]',
+    ]) {
+      await bucket.put(key, Buffer.from(text));
+      await assert.rejects(readReceipt(bucket, upload, hash, 'rejected'), {
+        code: 'malformed-receipt',
+      });
+      const listed = (await listStrongestReceipts(bucket, upload)).get(hash)!;
+      const receipt = await readListedReceipt(bucket, listed);
+      assert.equal(receipt?.status, 'rejected');
+      assert.match(receipt.message ?? '', /rejected\.json/);
+      assert.deepEqual(await readListedOutcome(bucket, listed, path), receipt);
+    }
+    await bucket.put(key, Buffer.alloc(maxReceiptBytes + 1, whole));
+    await assert.rejects(readReceipt(bucket, upload, hash, 'rejected'), {
+      code: 'malformed-receipt',
+    });
+  });
+
+  it('are cut to what readers accept', async () => {
+    const bucket = memoryBucket();
+    const text = '\u001b'.repeat(maxReceiptTextLength + 1);
+    const warnings = Array.from({ length: maxReceiptWarnings + 1 }, () => text);
+    const missing = Array.from(
+      { length: maxNamedMissing + 1 },
+      () => `/${'x'.repeat(800)}${hello.info.path}`,
+    );
+    const receipt: Receipt = {
+      path: hello.info.path,
+      status: 'waiting',
+      message: text,
+      warnings,
+      missing,
+      at: now,
+    };
+    await writeReceipt(bucket, upload, hash, receipt);
+    const read = await readReceipt(bucket, upload, hash, 'waiting');
+    assert.equal(read?.message?.length, 2);
+    assert.equal(read.warnings?.length, maxReceiptWarnings);
+    assert.equal(read.missing?.length, maxNamedMissing);
+  });
 });
 
 describe('the audit', () => {
+  const { path, narHash, narSize, references } = hello.info;
+  const record: AuditRecord = {
+    ...{ version: 1, at: '2026-01-02T03:04:05.678Z', path, narHash, narSize, references },
+    unclaimed: { count: 0, first: [] },
+    ...{ signatures: ['a:b'], signers: [{ publicKey: testSigner('a').publicKey }], origin: null },
+    ...{ upload, publisher: 'test' },
+  };
+
   it('has the records of each batch under a name of its own, by day', async () => {
     const bucket = memoryBucket();
-    const { path, narHash, narSize, references } = hello.info;
-    const record: AuditRecord = {
-      ...{ version: 1, at: '2026-01-02T03:04:05.678Z', path, narHash, narSize, references },
-      unclaimed: { count: 0, first: [] },
-      ...{ signatures: ['a:b'], signers: [{ publicKey: 'a:c' }], origin: null },
-      ...{ upload, publisher: 'test' },
-    };
     const other = { ...record, path: `${path}-2` };
     await Promise.all([
       writeAuditRecords(bucket, [record]),
@@ -105,6 +175,54 @@ describe('the audit', () => {
       assert.match(key, /^audit\/2026\/01\/02\/03-04-05\.678Z-[0-9a-f]{16}\.jsonl$/);
     }
     assert.deepEqual(await auditRecords({ private: bucket }), [record, record, other]);
+  });
+
+  it('keeps the records around one that is damaged, and reports the damage last', async () => {
+    const bucket = memoryBucket();
+    const line = JSON.stringify(record);
+    const damaged = [
+      ...['{', 'null', '[]', line.slice(0, -1), line.replace('"version":1', '"version":2')],
+      ...[{ path: 'x' }, { at: 'now' }, { signatures: [1] }, { signers: [{ publicKey: 'x' }] }].map(
+        (change) => JSON.stringify({ ...record, ...change }),
+      ),
+    ];
+    for (const [index, text] of damaged.entries()) {
+      const key = `audit/2026/01/02/${index}.jsonl`;
+      await bucket.put(key, Buffer.from(`${line}\n${text}\n${line}\n`));
+      const { records, damage } = await readAuditObject(bucket, key);
+      assert.equal(records.length, 2, text);
+      assert.deepEqual(
+        damage.map(({ code }) => code),
+        ['malformed-audit'],
+      );
+      assert.match(damage[0]?.message ?? '', /line 2 of audit/);
+    }
+    await bucket.put('audit/2026/01/02/too-large.jsonl', Buffer.alloc(maxDocumentBytes + 1));
+    const read: AuditRecord[] = [];
+    const all = (async () => {
+      for await (const each of readAuditRecords(bucket)) read.push(each);
+    })();
+    await assert.rejects(all, {
+      code: 'malformed-audit',
+      message: new RegExp(`^${damaged.length + 1} `),
+    });
+    assert.equal(read.length, 2 * damaged.length);
+  });
+
+  it('is split where it would be larger than readers accept', async () => {
+    const bucket = memoryBucket();
+    const references = Array.from({ length: 10_000 }, () => 'x'.repeat(250));
+    const records = Array.from({ length: 8 }, () => ({ ...record, references }));
+    await writeAuditRecords(bucket, records);
+    assert.equal((await listKeys(bucket)).length, 3);
+    assert.equal((await auditRecords({ private: bucket })).length, 8);
+  });
+
+  it('keeps fields that this release does not define', async () => {
+    const bucket = memoryBucket();
+    const later: AuditRecord & { readonly later: string } = { ...record, later: 'x' };
+    await writeAuditRecords(bucket, [later]);
+    assert.deepEqual(await auditRecords({ private: bucket }), [later]);
   });
 });
 
