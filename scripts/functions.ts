@@ -33,15 +33,14 @@ function without(filter: RegExp): Plugin {
   };
 }
 
-/** Replaces the storage drivers of other clouds, so that their SDKs are not bundled. */
-function withoutDriversBut(cloud: FunctionTarget['cloud']): Plugin {
-  const kept = { aws: 's3', azure: 'azure', google: 'google' }[cloud];
+/** Replaces the registry of storage drivers, so that the SDKs of other clouds are not bundled. */
+function withDriversOf(cloud: FunctionTarget['cloud']): Plugin {
   return {
-    name: 'driver-stubs',
+    name: 'drivers',
     setup(build) {
-      build.onResolve({ filter: /^\.\/(?:s3|azure|google)\/driver\.ts$/ }, ({ path, importer }) =>
-        importer.endsWith('/core/storage/open.ts') && path !== `./${kept}/driver.ts`
-          ? { path: join(checkout, 'functions/shared/driver-stubs.ts') }
+      build.onResolve({ filter: /\/drivers\.ts$/ }, ({ path, resolveDir }) =>
+        join(resolveDir, path) === join(checkout, 'core/storage/drivers.ts')
+          ? { path: join(checkout, `functions/${cloud}/drivers.ts`) }
           : null,
       );
     },
@@ -121,11 +120,7 @@ async function bundle(
     // The SDKs' own modules, of which what is not used falls away; their CommonJS is in one piece.
     mainFields: ['module', 'main'],
     conditions: ['module', 'import', 'node'],
-    plugins: [
-      lazyHttp,
-      withoutDriversBut(cloud),
-      ...(target.absent ? [without(target.absent)] : []),
-    ],
+    plugins: [lazyHttp, withDriversOf(cloud), ...(target.absent ? [without(target.absent)] : [])],
     ...(kind === 'esm'
       ? {
           banner: {

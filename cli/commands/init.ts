@@ -15,6 +15,7 @@ import { shellWord } from '../../core/util/shell.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
+import { drivers } from '../../core/storage/drivers.ts';
 import { openBucket } from '../../core/storage/open.ts';
 import { normalizeCacheUrl } from '../cache-url.ts';
 import type { Context } from '../context.ts';
@@ -56,7 +57,7 @@ export function addInit(program: Command, context: Context): void {
     )
     .argument(
       '<url>',
-      'where the cache is to be: file:///some/dir, s3://bucket, azure://account/container, gs://bucket',
+      `where the cache is to be: ${drivers.map(({ example }) => example).join(', ')}`,
     )
     .requiredOption('--name <name>', 'the cache’s name, for people and for its key', parseName)
     .option('--key-name <name>', 'the signing key’s name (default: <name>-1)')
@@ -169,7 +170,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   }
   const unreadable = await whyUnreadable(roots);
 
-  const advice = uploadAdvice(config, secrets);
+  const advice = await uploadAdvice(config, secrets);
   if (flags.json) {
     context.stdout.write(
       `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,

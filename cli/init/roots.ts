@@ -10,7 +10,7 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
-import { openProvisioner, probeConditionalWrites } from '../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../core/storage/open-provision.ts';
 import type { Context } from '../context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 
@@ -63,25 +63,25 @@ export async function prepareRoots(
   const openWith = (at: string): OpenOptions => ({
     credentials: environmentCredentials(at, context.env),
   });
-  const place = openProvisioner(url, openWith(url));
-  const substituter = flags.substituter ?? place.publicUrl;
+  const publicRoot = await openProvisioner(url, openWith(url));
+  const substituter = flags.substituter ?? publicRoot.publicUrl;
   if (substituter === null) {
     throw new NicheError(
       'usage',
-      `where is ${place.url} read? its address cannot be told from the bucket’s name`,
-      { hint: place.publicAdvice },
+      `where is ${publicRoot.url} read? its address cannot be told from the bucket’s name`,
+      { hint: publicRoot.publicAdvice },
     );
   }
-  const privateUrl = flags.private ?? place.privateUrl;
-  const privatePlace = openProvisioner(privateUrl, openWith(privateUrl));
+  const privateUrl = flags.private ?? publicRoot.privateUrl;
+  const privateRoot = await openProvisioner(privateUrl, openWith(privateUrl));
   if (flags.create) {
-    const { notPublic } = await place.create(true);
-    await privatePlace.create(false);
+    const { notPublic } = await publicRoot.create(true);
+    await privateRoot.create(false);
     if (notPublic !== undefined) context.stderr.write(`niche: ${notPublic}\n`);
   }
   return {
-    storage: await probeConditionalWrites(place, openWith(url)),
-    private: await probeConditionalWrites(privatePlace, openWith(privateUrl)),
+    storage: await publicRoot.resolveUrl(),
+    private: await privateRoot.resolveUrl(),
     substituter,
   };
 }
@@ -100,7 +100,7 @@ export async function whyUnreadable({ storage, substituter }: RootUrls): Promise
   } catch (error) {
     why = messageOf(error);
   }
-  const { publicAdvice } = openProvisioner(storage);
+  const { publicAdvice } = await openProvisioner(storage);
   return `readers without credentials cannot read ${substituter} (${why}): ${publicAdvice}`;
 }
 

@@ -14,7 +14,7 @@ import type { SecretDocuments } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
-import type { AzureCredentials } from '../../core/storage/credentials.ts';
+import type { StoredCredentials } from '../../core/storage/credentials.ts';
 import { openProvisioner } from '../../core/storage/open-provision.ts';
 import type { Context } from '../context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
@@ -92,16 +92,16 @@ async function makeCredentials(
   privateUrl: string,
   { uploadCredentials, uploadRole, uploadDays, unsafeShareSigningKey }: SecretFlags,
   { env }: Context,
-): Promise<{ credentials: AzureCredentials; expires: Date } | null> {
+): Promise<{ credentials: StoredCredentials; expires: Date } | null> {
   // Clients that publish by themselves need far more than to upload.
   const isUnwanted =
     uploadCredentials === false || uploadRole !== undefined || unsafeShareSigningKey;
   if (isUnwanted || privateUrl.startsWith('file:')) return null;
   const expires = new Date(Date.now() + uploadDays * 86_400_000);
-  const place = openProvisioner(privateUrl, {
+  const provisioner = await openProvisioner(privateUrl, {
     credentials: environmentCredentials(privateUrl, env),
   });
-  const credentials = await place.createUploadCredentials(expires);
+  const credentials = await provisioner.createUploadCredentials(expires);
   return credentials === null ? null : { credentials, expires };
 }
 
@@ -154,10 +154,10 @@ async function readText(file: string, { cwd, stdin }: Context): Promise<string> 
 /**
  * What clients' credentials are, or should be, allowed, in words; null where nothing has to be said.
  */
-export function uploadAdvice(
+export async function uploadAdvice(
   config: CacheConfig,
   { hasCredentials, expires, ...documents }: NewSecrets,
-): string | null {
+): Promise<string | null> {
   if (expires !== undefined) {
     return `made credentials for clients, in ${privateDocument.key}: a signature that creates, lists and reads in
 ${config.private}, and overwrites and deletes nothing. It is good until ${expires.toISOString().slice(0, 10)}; put
@@ -165,9 +165,10 @@ another there before, with niche config edit.`;
   }
   if (documents.private === undefined || hasCredentials) return null;
   if (config.private.startsWith('file:')) return null;
+  const { uploadRights } = await openProvisioner(config.private);
   return `no credentials for clients were given: they need their own for ${config.private}. To put
 some into ${privateDocument.key}: niche config edit, or init with --upload-credentials. They should be
 allowed to create objects under staging/, never to overwrite or delete, and to list and get
 receipts/; nothing else. Here that is:
-  ${openProvisioner(config.private).uploadRights}`;
+  ${uploadRights}`;
 }

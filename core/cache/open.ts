@@ -5,8 +5,7 @@ import type { Bucket } from '../storage/bucket.ts';
 import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http/reader.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import { openBucket } from '../storage/open.ts';
-import { reachedAs } from '../storage/s3/url.ts';
+import { findDriver, openBucket } from '../storage/open.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { deniedAsMissing } from './denied-as-missing.ts';
@@ -124,10 +123,7 @@ async function openRoots(
   named: string,
   access: CacheAccess,
 ): Promise<CacheBuckets> {
-  const roots = {
-    storage: reachedAs(named, config.storage, config.storage),
-    private: reachedAs(named, config.storage, config.private),
-  };
+  const roots = findDriver(named)?.reachRoots?.(named, config) ?? config;
   const own = bucketsOf(roots, (root) => access.credentialsFor?.(root));
   const mayTryOwn = access.hasCredentials(config.private);
   if (mayTryOwn && (await mayStage(own.private))) return own;

@@ -1,9 +1,11 @@
 /**
- * What opens a storage. A driver that is given none asks its SDK's own default chain; one that is
- * given another storage's refuses. Secrets: in no message, and in no `url` of a bucket.
+ * Credentials for a storage. Without any, a driver uses its SDK's default chain. A driver refuses
+ * credentials of another storage. They are secrets: no message and no `url` of a bucket shows them.
  */
-export type StorageCredentials =
-  S3Credentials | S3Role | AzureCredentials | GoogleCredentials | Anonymous;
+export type StorageCredentials = StoredCredentials | S3Role | Anonymous;
+
+/** Credentials that can be stored: in a cache's encrypted document, for uploaders. */
+export type StoredCredentials = S3Credentials | AzureCredentials | GoogleCredentials;
 
 export interface S3Credentials {
   readonly kind: 's3';
@@ -12,7 +14,7 @@ export interface S3Credentials {
   readonly sessionToken?: string | undefined;
 }
 
-/** A role that this machine's own AWS credentials assume, anew whenever a session ends. */
+/** A role that this machine's own AWS credentials assume, again for each session. */
 export interface S3Role {
   readonly kind: 's3-role';
   /** `arn:aws:iam::…:role/…` */
@@ -24,18 +26,18 @@ export interface AzureCredentials {
   readonly kind: 'azure';
   /** The account's key, base64. */
   readonly accountKey?: string | undefined;
-  /** A shared access signature, as a query without its `?`. */
+  /** A SAS token: a query without its `?`. */
   readonly sas?: string | undefined;
   readonly connectionString?: string | undefined;
 }
 
 export interface GoogleCredentials {
   readonly kind: 'google';
-  /** A service account's key, the JSON document that Google hands out. */
+  /** A service account's key: the JSON document that Google creates. */
   readonly serviceAccount: string;
 }
 
-/** Requests are sent unsigned, for what everyone may read. */
+/** Requests are sent unsigned, to publicly readable storage. */
 export interface Anonymous {
   readonly kind: 'anonymous';
 }

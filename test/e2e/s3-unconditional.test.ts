@@ -131,9 +131,9 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
   }
 
   for (const [stated, ignored, found, does] of [
-    ['yes', ['PUT', 'POST'], 'no', 'heeds no condition'],
-    ['yes', ['POST'], 'put', 'heeds the conditions of single writes alone'],
-    ['put', ['PUT', 'POST'], 'no', 'heeds no condition'],
+    ['yes', ['PUT', 'POST'], 'no', 'ignores conditional writes'],
+    ['yes', ['POST'], 'put', 'honours only the conditions of single writes'],
+    ['put', ['PUT', 'POST'], 'no', 'ignores conditional writes'],
   ] as const) {
     test(`no cache is made where conditional=${stated} claims more than it does`, async (t) => {
       const nix = requireNix(t);
@@ -151,7 +151,7 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
       assert.match(
         refused.stderr,
         new RegExp(
-          `^niche: s3://acme\\?.* says conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects\nniche: write conditional=${found}, or leave it out: niche init finds it out\n$`,
+          `^niche: s3://acme\\?.* states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects\nniche: write conditional=${found}, or leave it out: niche init finds it out\n$`,
         ),
       );
       const bucket = openS3Bucket(parseS3Url(url), { credentials: server.credentials });

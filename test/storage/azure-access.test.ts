@@ -3,7 +3,8 @@ import { after, describe, it } from 'node:test';
 import { ContainerSASPermissions } from '@azure/storage-blob';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure/driver.ts';
 import type { StorageCredentials } from '../../core/storage/credentials.ts';
-import { openProvisioner, type StorageProvisioner } from '../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../core/storage/open-provision.ts';
+import type { StorageProvisioner } from '../../core/storage/provision.ts';
 import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
@@ -62,11 +63,13 @@ function access(): void {
 
   it('signs for clients what creates, lists and reads, until a day, and no more', async () => {
     const { server, container, owner, open } = await opened();
-    const at = (credentials: StorageCredentials): StorageProvisioner =>
+    const at = (credentials: StorageCredentials): Promise<StorageProvisioner> =>
       openProvisioner(server.url(container), { credentials });
     const expires = new Date(Date.now() + 3_600_000);
-    const made = await at(server.credentials).createUploadCredentials(expires);
-    assert.ok(made?.sas !== undefined);
+    const unlimited = await at(server.credentials);
+    const made = await unlimited.createUploadCredentials(expires);
+    assert.ok(made?.kind === 'azure');
+    assert.ok(made.sas !== undefined);
     const signed = new URLSearchParams(made.sas);
     assert.equal(signed.get('sp'), 'rcl');
     assert.equal(signed.get('sr'), 'c');
@@ -80,15 +83,16 @@ function access(): void {
     await assert.rejects(client.delete(['staging/0']), denied);
     assert.equal(String(await readObject(owner, 'staging/0')), 'one');
 
-    const past = await at(server.credentials).createUploadCredentials(new Date(Date.now() - 5000));
+    const past = await unlimited.createUploadCredentials(new Date(Date.now() - 5000));
     assert.ok(past);
     await assert.rejects(
       open({ credentials: past }).put('staging/1', Buffer.from('late'), ifAbsent),
       denied,
     );
     // Only the account's key signs, and only for Azure; everywhere the rights are told.
-    assert.equal(await at(made).createUploadCredentials(expires), null);
-    assert.match(at(made).uploadRights, /sp=rcl/);
+    const limited = await at(made);
+    assert.equal(await limited.createUploadCredentials(expires), null);
+    assert.match(limited.uploadRights, /sp=rcl/);
   });
 
   it('leaves nothing of a large upload in one request that ends early', async () => {
@@ -219,7 +223,7 @@ function access(): void {
     const closed = openAzureBucket(server.url(container, 'http://127.0.0.1:9'), options);
     for (const [bucket, code, hint] of [
       [skewed, 'storage-denied', /clock/],
-      [encrypted, 'storage-unavailable', /write http:\/\/ in place of https/],
+      [encrypted, 'storage-unavailable', /write http:\/\/ instead of https/],
       [closed, 'storage-unavailable', /running/],
     ] as const) {
       await assert.rejects(bucket.head('object'), (error: Error & { hint?: string }) => {

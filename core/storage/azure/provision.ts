@@ -3,7 +3,7 @@ import { isAzureError } from './errors.ts';
 import { createAzureSession, type AzureOptions, type AzureSession } from './client.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
 import { createUploadSignature } from './signature.ts';
-import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
+import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 
 /** {@link StorageProvisioner} of a container, or of a prefix of one. */
 export function azureProvisioner(
@@ -19,9 +19,8 @@ export function azureProvisioner(
     publicAdvice: `let everyone read its blobs with: az storage container set-permission --account-name ${account} --name ${container} --public-access blob (an account allows that after: az storage account update --name ${account} --allow-blob-public-access true)`,
     uploadRights: `a signature (SAS) on the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
     createUploadCredentials: (expires) => createUploadSignature(location, options, expires),
-    isCertain: true,
-    withConditions: () => session.url,
     create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),
+    resolveUrl: () => Promise.resolve(session.url),
   };
 }
 

@@ -4,7 +4,7 @@ import { discardBody, readJson } from '../../util/google-rest.ts';
 import { bucketPath } from './read.ts';
 import { createGoogleBucketClient, type GoogleOptions, type GoogleBucketClient } from './client.ts';
 import { formatGoogleUrl, type GoogleLocation } from './url.ts';
-import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
+import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 
 /** Whoever may read objects, and list them: what is missing then answers 404, as readers expect. */
 const readerRole = 'roles/storage.objectViewer';
@@ -31,9 +31,8 @@ export function googleProvisioner(
     publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
     uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,
     createUploadCredentials: () => Promise.resolve(null),
-    isCertain: true,
-    withConditions: () => client.url,
     create: (isPublic) => (isPublic ? createPublic(client) : createPrivate(client)),
+    resolveUrl: () => Promise.resolve(client.url),
   };
 }
 

@@ -1,8 +1,10 @@
-import { isNicheError, messageOf } from '../../errors.ts';
-import type { ProvisionedBucket, StorageProvisioner } from '../open-provision.ts';
+import { isNicheError, messageOf, NicheError } from '../../errors.ts';
+import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 import { isS3Error } from './errors.ts';
 import { createS3Session, type S3Options, type S3Session } from './client.ts';
-import { formatS3Url, s3PublicUrl, type S3Location } from './url.ts';
+import { openS3Bucket } from './driver.ts';
+import { probeConditions } from './probe-conditions.ts';
+import { formatS3Url, s3PublicUrl, type S3Conditional, type S3Location } from './url.ts';
 
 /** {@link StorageProvisioner} of a bucket, or of a prefix of one. */
 export function s3Provisioner(location: S3Location, options: S3Options): StorageProvisioner {
@@ -14,14 +16,32 @@ export function s3Provisioner(location: S3Location, options: S3Options): Storage
     publicAdvice: session.provider.publicAdvice,
     uploadRights: uploadRights(location),
     createUploadCredentials: () => Promise.resolve(null),
-    isCertain:
-      location.conditional === undefined
-        ? session.provider.isService
-        : location.conditional === 'no',
-    stated: location.conditional,
-    withConditions: (conditional) => formatS3Url({ ...location, conditional }),
     create: (isPublic) => createBucket(session, isPublic),
+    resolveUrl: () => resolveUrl(session, options),
   };
+}
+
+/** From none to all. */
+const byStrength: readonly S3Conditional[] = ['no', 'put', 'yes'];
+
+/** @throws NicheError `usage` where the URL states more than the server honours */
+async function resolveUrl(
+  { location, provider, url }: S3Session,
+  options: S3Options,
+): Promise<string> {
+  const stated = location.conditional;
+  // The presets of public services are known to be true, and a server cannot honour less than nothing.
+  if (stated === undefined ? provider.isService : stated === 'no') return url;
+  const found = await probeConditions(openS3Bucket({ ...location, conditional: 'yes' }, options));
+  if (stated === undefined) return formatS3Url({ ...location, conditional: found });
+  if (byStrength.indexOf(found) >= byStrength.indexOf(stated)) return url;
+  const does =
+    found === 'put' ? 'honours only the conditions of single writes' : 'ignores conditional writes';
+  throw new NicheError(
+    'usage',
+    `${url} states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects`,
+    { hint: `write conditional=${found}, or leave it out: niche init finds it out` },
+  );
 }
 
 /** The actions of the policy in docs/storage/s3.md. */

@@ -1,4 +1,5 @@
 import { NicheError, quote } from '../../errors.ts';
+import type { RootUrls } from '../driver.ts';
 import { isKey } from '../keys.ts';
 import { isS3Provider, namedProviders, s3Providers, type S3ProviderName } from './providers.ts';
 
@@ -105,20 +106,28 @@ export function formatS3Url(location: S3Location): string {
 }
 
 /**
- * The S3 URL `url` as the user reaches it, who named the cache at `recorded` as `named`: with that
- * profile, and at that endpoint where both are behind the same one. A cache may have one address in a
- * network and another outside of it.
+ * Returns the roots of a cache as the user reaches them: with the profile of `named`, and at its
+ * endpoint where both are behind the same one. A cache may have one address inside a network and
+ * another outside.
+ *
+ * @param named the user's URL for the public root
+ * @param recorded the roots in the cache's configuration
+ * @throws NicheError `invalid-url`
  */
-export function reachedAs(named: string, recorded: string, url: string): string {
-  if (![named, recorded, url].every((each) => each.startsWith('s3:'))) return url;
+export function reachS3Roots(named: string, recorded: RootUrls): RootUrls {
+  if (![recorded.storage, recorded.private].every((url) => url.startsWith('s3:'))) return recorded;
   const own = parseS3Url(named);
-  const location = parseS3Url(url);
-  const isSameServer = location.endpoint === parseS3Url(recorded).endpoint;
-  return formatS3Url({
-    ...location,
-    profile: own.profile ?? location.profile,
-    endpoint: isSameServer ? (own.endpoint ?? location.endpoint) : location.endpoint,
-  });
+  const storage = parseS3Url(recorded.storage);
+  const reach = (location: S3Location): string =>
+    formatS3Url({
+      ...location,
+      profile: own.profile ?? location.profile,
+      endpoint:
+        location.endpoint === storage.endpoint
+          ? (own.endpoint ?? location.endpoint)
+          : location.endpoint,
+    });
+  return { storage: reach(storage), private: reach(parseS3Url(recorded.private)) };
 }
 
 /** Where the server answers; undefined for AWS itself, where the SDK knows. */

@@ -77,10 +77,10 @@ test('init says what clients’ credentials should be allowed, where it cannot m
     ['s3://acme-private/some?region=eu-central-1', /s3:PutObject.*acme-private\/some\/staging\/\*/],
     ['gs://acme-private', /objectCreator on gs:\/\/acme-private/],
   ] as const) {
-    const place = openProvisioner(url);
-    assert.match(place.uploadRights, rights);
-    assert.match(place.uploadRights, /receipts\//);
-    assert.equal(await place.createUploadCredentials(new Date()), null);
+    const provisioner = await openProvisioner(url);
+    assert.match(provisioner.uploadRights, rights);
+    assert.match(provisioner.uploadRights, /receipts\//);
+    assert.equal(await provisioner.createUploadCredentials(new Date()), null);
   }
 });
 

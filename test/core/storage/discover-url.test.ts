@@ -84,12 +84,8 @@ describe('what cannot be meant is refused, and the way out is told', () => {
     ],
     ['https://acct.blob.core.windows.net', /the container is missing/, /<container>$/],
     ['https://storage.googleapis.com', /the bucket is missing/, /<bucket>$/],
-    ['https://s3.console.aws.amazon.com/s3/buckets/acme', /a console for people/, /s3:\/\/bucket/],
-    [
-      'https://console.cloud.google.com/storage/browser/acme',
-      /a console for people/,
-      /gs:\/\/bucket/,
-    ],
+    ['https://s3.console.aws.amazon.com/s3/buckets/acme', /a web console/, /s3:\/\/bucket/],
+    ['https://console.cloud.google.com/storage/browser/acme', /a web console/, /gs:\/\/bucket/],
     [
       'https://acme.s3.amazonaws.com/nix-cache-info',
       /expected the cache, got its file/,
@@ -101,9 +97,13 @@ describe('what cannot be meant is refused, and the way out is told', () => {
     [
       'https://acct.blob.core.windows.net/cache?sv=1&sig=SECRET',
       /with a query/,
-      /by the environment/,
+      /in the environment/,
     ],
-    ['https://key:SECRET@acme.s3.amazonaws.com', /holds no credentials/, /by the environment/],
+    [
+      'https://key:SECRET@acme.s3.amazonaws.com',
+      /must not contain credentials/,
+      /in the environment/,
+    ],
     ['s3://acme', /expected https:\/\/host\/path/, /^$/],
     ['https://', /expected https:\/\/host\/path/, /^$/],
   ] as const) {

@@ -5,7 +5,7 @@ import { explainS3Error } from '../../../../core/storage/s3/errors.ts';
 import {
   formatS3Url,
   parseS3Url,
-  reachedAs,
+  reachS3Roots,
   s3Endpoint,
   s3PublicUrl,
 } from '../../../../core/storage/s3/url.ts';
@@ -15,18 +15,27 @@ describe('s3:// URLs', () => {
   it('are reached as the user names them', () => {
     const recorded = 's3://acme?endpoint=https://minio.example.org&provider=minio';
     const inside = 's3://acme?endpoint=http://10.0.0.7:9000';
-    for (const [named, url, expected] of [
-      [inside, recorded, 's3://acme?endpoint=http://10.0.0.7:9000&provider=minio'],
+    const own = 's3://acme?endpoint=http://10.0.0.7:9000&provider=minio';
+    for (const [named, root, storage, expected] of [
+      [inside, recorded, own, own],
       [
         `${inside}&profile=ci`,
         's3://acme-private?endpoint=https://minio.example.org&provider=minio',
+        's3://acme?endpoint=http://10.0.0.7:9000&profile=ci&provider=minio',
         's3://acme-private?endpoint=http://10.0.0.7:9000&profile=ci&provider=minio',
       ],
-      [inside, 's3://elsewhere?endpoint=https://other.example', null],
-      ['https://minio.example.org/acme', recorded, null],
-      [inside, 'gs://acme-private', null],
+      [
+        inside,
+        's3://elsewhere?endpoint=https://other.example',
+        own,
+        's3://elsewhere?endpoint=https://other.example',
+      ],
+      [inside, 'gs://acme-private', recorded, 'gs://acme-private'],
     ] as const) {
-      assert.equal(reachedAs(named, recorded, url), expected ?? url);
+      assert.deepEqual(reachS3Roots(named, { storage: recorded, private: root }), {
+        storage,
+        private: expected,
+      });
     }
   });
 
@@ -178,8 +187,8 @@ describe('what S3 says', () => {
         /but in eu-west-1/,
         /region=eu-west-1/,
       ],
-      [answer('SlowDown', 503), 'throttled', 'storage-unavailable', /fewer/, /later/],
-      [answer('', 429), 'throttled', 'storage-unavailable', /fewer/, /later/],
+      [answer('SlowDown', 503), 'throttled', 'storage-unavailable', /throttling/, /later/],
+      [answer('', 429), 'throttled', 'storage-unavailable', /throttling/, /later/],
       [answer('NotImplemented', 501), 'final', 'storage-unavailable', /501/, /provider=b2/],
       [answer('InvalidArgument', 400), 'final', 'storage-unavailable', /InvalidArgument/, null],
       [answer('BadDigest', 400), 'transient', 'storage-integrity', /declared/, null],
@@ -194,7 +203,7 @@ describe('what S3 says', () => {
       ],
       [{ message: 'Region is missing' }, 'final', 'invalid-url', /no region/, /region=/],
       [{ code: 'ECONNREFUSED' }, 'transient', 'storage-unavailable', /ECONNREFUSED/, /running/],
-      [{ code: 'ENOTFOUND' }, 'transient', 'storage-unavailable', /ENOTFOUND/, /the name/],
+      [{ code: 'ENOTFOUND' }, 'transient', 'storage-unavailable', /ENOTFOUND/, /host name/],
       [
         { code: 'DEPTH_ZERO_SELF_SIGNED_CERT', message: 'self-signed certificate' },
         'final',

@@ -1,0 +1,44 @@
+import type { StoredCredentials } from './credentials.ts';
+
+/** Provisions storage for a new cache: one of its two roots. */
+export interface StorageProvisioner {
+  /** The storage's URL in its canonical form. */
+  readonly url: string;
+  /** Where clients without credentials read it; null where only the provider's console shows that. */
+  readonly publicUrl: string | null;
+  /** The default for the private root that belongs to this public one. */
+  readonly privateUrl: string;
+  /** How to make it publicly readable by hand: a sentence without its full stop. */
+  readonly publicAdvice: string;
+  /** The least permissions for uploaders: to stage and to read receipts. */
+  readonly uploadRights: string;
+  /**
+   * Creates credentials with just those permissions.
+   *
+   * @param expires when they expire
+   * @returns null where an administrator has to create them
+   */
+  createUploadCredentials(expires: Date): Promise<StoredCredentials | null>;
+  /**
+   * Creates the bucket if it is missing. Makes a public one publicly readable, where the provider
+   * allows that.
+   *
+   * @throws NicheError `usage` where a private bucket is publicly readable, `storage-denied`,
+   *   `storage-unavailable`
+   */
+  create(isPublic: boolean): Promise<ProvisionedBucket>;
+  /**
+   * Returns the URL to record for the cache. Where nobody knows which conditional writes the server
+   * honours, they are tried first, and the URL states the result.
+   *
+   * @throws NicheError `usage` where the URL states more than the server honours, `storage-denied`,
+   *   `storage-unavailable`
+   */
+  resolveUrl(): Promise<string>;
+}
+
+export interface ProvisionedBucket {
+  readonly isNew: boolean;
+  /** Why a public bucket could not be made publicly readable. */
+  readonly notPublic?: string;
+}
