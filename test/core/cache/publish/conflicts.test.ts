@@ -33,8 +33,8 @@ function sigNames(cache: TestCache, { info }: TestPath): string[] {
   return [...text.matchAll(/^Sig: ([^:]*):/gm)].map(([, name]) => name ?? '');
 }
 
-describe('a path that is published already', () => {
-  it('never changes: other contents, references, sizes and names are conflicts', async () => {
+describe('a published path', () => {
+  it('never changes: other contents, references, sizes or names are conflicts', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([glibc, hello]));
     const before = await check(cache);
@@ -49,23 +49,23 @@ describe('a path that is published already', () => {
     assert.deepEqual(await check(cache, before), before);
   });
 
-  it('exists when it is the same; a deriver or a signature more changes nothing', async () => {
+  it('exists when it is staged again, also with another deriver or signature', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([glibc]));
     const before = await check(cache);
     const deriver = `${hello.info.path}.drv`;
     assert.equal(await verdict(cache, { ...glibc, info: { ...glibc.info, deriver } }), 'exists');
     assert.deepEqual(await check(cache, before), before);
-    // Nor is it signed once more, for nothing.
+    // Nothing is signed twice.
     assert.equal((await auditRecords(cache)).length, 1);
   });
 
-  it('gets what is missing beside it, when it is staged again', async () => {
+  it('gets its missing listing and log when it is staged again', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([glibc]));
     const listing = `${storeHash(glibc.info.path)}.ls`;
     await cache.public.delete([listing]);
-    // Even without its NAR: the published one is read.
+    // Even if its NAR is not staged: the published one is read.
     const manifest = formatManifest({ encoding: 'none', paths: [glibc.info] });
     const id = await cache.stageRaw(manifest, null);
     await cache.publish(id);
@@ -74,8 +74,8 @@ describe('a path that is published already', () => {
   });
 });
 
-/** A publisher during whose work, once it has stored a NAR, the path is withdrawn. */
-function withdrawing(cache: TestCache, { info }: TestPath): Publisher {
+/** Creates a publisher that has stored the NAR when the path is blocked. */
+function blockedWhilePublishing(cache: TestCache, { info }: TestPath): Publisher {
   return cache.publisher({
     hooks: {
       after: async (operation, key) => {
@@ -86,8 +86,8 @@ function withdrawing(cache: TestCache, { info }: TestPath): Publisher {
   });
 }
 
-describe('a withdrawn path', () => {
-  it('is refused, and does not count as present', async () => {
+describe('a blocked path', () => {
+  it('is rejected, and counts as missing', async () => {
     const cache = createTestCache();
     const hash = storeHash(glibc.info.path);
     await cache.publish(await cache.stage([glibc]));
@@ -96,7 +96,7 @@ describe('a withdrawn path', () => {
     assert.equal(await verdict(cache, glibc), 'blocked');
     assert.equal(await verdict(cache, hello), 'waiting');
     assert.equal(await cache.public.head(narInfoKey(hash)), null);
-    // Also while the narinfo is still there.
+    // Even while its narinfo still exists.
     const late = createTestCache();
     await late.publish(await late.stage([glibc]));
     await late.private.put(blockedKey(hash), Buffer.alloc(0));
@@ -104,14 +104,14 @@ describe('a withdrawn path', () => {
     assert.equal(await verdict(late, glibc), 'blocked');
   });
 
-  it('leaves nothing in the public root when it is staged', async () => {
+  it('leaves nothing in the public root', async () => {
     const cache = createTestCache();
     await cache.private.put(blockedKey(storeHash(glibc.info.path)), Buffer.alloc(0));
     assert.equal(await verdict(cache, glibc), 'blocked');
     assert.deepEqual(await listKeys(cache.public), []);
   });
 
-  it('is missing too to a publisher that has seen it a moment ago', async () => {
+  it('is missing also for a publisher that has seen it a moment ago', async () => {
     const cache = createTestCache();
     const reads: string[] = [];
     const publisher = cache.publisher({
@@ -124,7 +124,7 @@ describe('a withdrawn path', () => {
     const hash = storeHash(glibc.info.path);
     await cache.publish(await cache.stage([glibc]), publisher);
     await cache.publish(await cache.stage([hello]), publisher);
-    // It had no need to ask for what it has published itself.
+    // It makes no request for a path that it has published itself.
     assert.ok(!reads.includes(narInfoKey(hash)), reads.join());
     await cache.private.put(blockedKey(hash), Buffer.alloc(0));
     await cache.public.delete([narInfoKey(hash)]);
@@ -134,10 +134,10 @@ describe('a withdrawn path', () => {
     assert.equal((await cache.receipt(id.upload, other.info))?.status, 'waiting');
   });
 
-  it('is refused even when it is withdrawn while it is being published', async () => {
+  it('is rejected even if it is blocked while it is being published', async () => {
     const cache = createTestCache();
     const id = await cache.stage([glibc]);
-    await cache.publish(id, withdrawing(cache, glibc));
+    await cache.publish(id, blockedWhilePublishing(cache, glibc));
     assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
     assert.deepEqual(await check(cache), new Map());
     assert.deepEqual(await auditRecords(cache), []);
@@ -145,10 +145,10 @@ describe('a withdrawn path', () => {
 
   for (const createsInOrder of [false, true]) {
     const how = createsInOrder ? 'where narinfos are created in one go' : 'one narinfo at a time';
-    it(`keeps back what refers to it in its batch, when that is withdrawn meanwhile, ${how}`, async () => {
+    it(`keeps its dependents in the batch from being published, ${how}`, async () => {
       const cache = createTestCache({ createsInOrder });
       const id = await cache.stage([glibc, hello]);
-      await cache.publish(id, withdrawing(cache, glibc));
+      await cache.publish(id, blockedWhilePublishing(cache, glibc));
       assert.deepEqual(await check(cache), new Map());
       assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'blocked');
       assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
@@ -156,12 +156,12 @@ describe('a withdrawn path', () => {
   }
 });
 
-describe('a narinfo that is damaged', () => {
+describe('a damaged narinfo', () => {
   const damage = async (cache: TestCache, { info }: TestPath): Promise<void> => {
     await cache.public.put(narInfoKey(storeHash(info.path)), Buffer.from('StorePath'));
   };
 
-  it('is a conflict of its path alone: the rest of the batch goes on', async () => {
+  it('is a conflict for its path only: the rest of the batch is published', async () => {
     const cache = createTestCache();
     await damage(cache, glibc);
     const other = await testPath('other');
@@ -172,7 +172,7 @@ describe('a narinfo that is damaged', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
   });
 
-  it('is missing to what refers to it, until it is taken away and published again', async () => {
+  it('counts as a missing reference until it is deleted and published again', async () => {
     const cache = createTestCache();
     await damage(cache, glibc);
     const id = await cache.stage([hello]);
@@ -189,7 +189,7 @@ describe('signing', () => {
   const bytes = Buffer.byteLength(fingerprint(hello.info));
   const small = testSigner('kms-1', 2, bytes - 1);
 
-  it('is refused before a byte is read, where no key takes the fingerprint', async () => {
+  it('is rejected before any byte is read, if no key can sign the fingerprint', async () => {
     const cache = createTestCache({ signers: [small] });
     const manifest = formatManifest({ encoding: 'none', paths: [hello.info] });
     const id = await cache.stageRaw(manifest, null);
@@ -201,7 +201,7 @@ describe('signing', () => {
     assert.equal(await verdict(exact, hello), 'published');
   });
 
-  it('is done with every key that takes the fingerprint', async () => {
+  it('uses every key that can sign the fingerprint', async () => {
     const cache = createTestCache({ signers: [small, testSigner('test-1', 1)] });
     await cache.publish(await cache.stage([glibc, hello]));
     assert.deepEqual(sigNames(cache, glibc), ['kms-1', 'test-1']);

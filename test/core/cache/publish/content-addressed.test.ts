@@ -49,7 +49,7 @@ const change = (path: TestPath, info: Partial<PathInfo>): TestPath => ({
   info: { ...path.info, ...info },
 });
 
-/** The path with other bytes, and honest about their hash, but not about its name. */
+/** Returns the path with other bytes: the claimed hash is right, the store path is not. */
 const withNar = (path: TestPath, nar: Buffer): TestPath => ({
   nar,
   info: { ...path.info, narHash: narHashOf(nar), narSize: nar.length },
@@ -74,7 +74,7 @@ for (const algorithm of algorithms) {
 
 describe('a content-addressed path', () => {
   for (const [kind, path] of right) {
-    it(`of the kind ${kind} is published when right, refused when anything differs`, async () => {
+    it(`of the kind ${kind} is published if it is right, and rejected if anything differs`, async () => {
       const cache = await withDependencies();
       const { info } = path;
       const more = [...info.references, other.info.path, inventedPath('more')];
@@ -99,7 +99,7 @@ describe('a content-addressed path', () => {
     });
   }
 
-  it('that is flat or text is one file that nobody executes', async () => {
+  it('that is flat or text is one file that is not executable', async () => {
     for (const method of ['flat', 'text'] as const) {
       const path = await contentAddressedFile('file', method, 'sha256');
       const contents = Buffer.from(`\ncontents of file`);
@@ -120,7 +120,7 @@ describe('a content-addressed path', () => {
     }
   });
 
-  it('has the listing that it has under any other name', async () => {
+  it('has the same listing as an input-addressed path', async () => {
     const contents = Buffer.from('contents');
     const file = { type: 'regular', executable: true, size: 8, contents: () => contents } as const;
     const tree = await treeNar({
@@ -151,7 +151,7 @@ describe('a content-addressed path', () => {
     }
   });
 
-  it('of a kind that nobody knows is refused as that', async () => {
+  it('of an unknown kind is rejected as unsupported', async () => {
     const digest = new Uint8Array(32);
     const sha256 = formatHash({ algorithm: 'sha256', digest }, 'base32');
     for (const ca of [
@@ -171,7 +171,7 @@ describe('a content-addressed path', () => {
     );
   });
 
-  it('has the hash of itself wherever the chunks are cut', async () => {
+  it('with a self-reference has the same hash wherever the chunks are cut', async () => {
     const { info, nar } = await selfReferringFile('self', [dep]);
     assert.ok(info.ca !== null);
     for (let size = 1; size < 70; size += 1) {
@@ -185,8 +185,8 @@ describe('a content-addressed path', () => {
 const data = corpus();
 const folder = 'narinfo/binary-cache/nix-2.8-none/';
 
-describe('what real Nix made', { skip: data === null ? corpusMissing : false }, () => {
-  it('is published, content-addressed or not, and refused with a byte changed', async () => {
+describe('a path made by real Nix', { skip: data === null ? corpusMissing : false }, () => {
+  it('is published, content-addressed or not, and rejected with one byte changed', async () => {
     const cache = createTestCache();
     const all = (data?.entries(folder) ?? [])
       .filter(({ path }) => path.endsWith('.narinfo'))

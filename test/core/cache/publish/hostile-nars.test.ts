@@ -14,7 +14,7 @@ import type { PathInfo } from '../../../../core/nix/path-info.ts';
 
 const data = corpus();
 
-/** Publishes one path alone; the code of its receipt, `published` when it was. */
+/** Publishes one path and returns its receipt's code, or `published`. */
 async function verdict(cache: TestCache, { info, nar }: TestPath): Promise<string> {
   const id = await cache.stage([{ info, nar }]);
   await cache.publish(id);
@@ -22,7 +22,7 @@ async function verdict(cache: TestCache, { info, nar }: TestPath): Promise<strin
   return receipt?.code ?? receipt?.status ?? 'no receipt';
 }
 
-/** Stages these bytes under this claim, whatever they are. */
+/** Stages these bytes under this claim without checking them. */
 async function staged(
   cache: TestCache,
   info: PathInfo,
@@ -42,20 +42,20 @@ function assertNothingVisible(cache: TestCache): void {
 describe('the NARs of the corpus', { skip: data === null ? corpusMissing : false }, () => {
   const nars = (data?.entries('nar/') ?? []).filter(({ path }) => path.endsWith('.nar'));
 
-  it('are refused where they are invalid, and leave nothing', async () => {
+  it('are rejected if they are invalid, and leave nothing', async () => {
     const invalid = nars.filter(({ expected }) => expected.startsWith('INVALID'));
     assert.ok(invalid.length >= 50);
     for (const { path } of invalid) {
       const cache = createTestCache();
       const nar = data!.read(path);
       const got = await verdict(cache, { info: claimOf(inventedPath('invalid'), nar), nar });
-      // No NAR is shorter than 96 bytes, so the manifest cannot even claim these.
+      // No NAR is shorter than 96 bytes, so a manifest with these is refused.
       assert.equal(got, nar.length < 96 ? 'malformed-manifest' : 'malformed-nar', path);
       assertNothingVisible(cache);
     }
   });
 
-  it('are refused where current Nix refuses what older Nix takes', async () => {
+  it('are rejected if current Nix rejects them, although older Nix accepts them', async () => {
     for (const { path } of nars.filter((entry) => entry.path.startsWith('nar/crafted/edge/'))) {
       const cache = createTestCache();
       const nar = data!.read(path);
@@ -65,7 +65,7 @@ describe('the NARs of the corpus', { skip: data === null ? corpusMissing : false
     }
   });
 
-  it('are published where they are valid', async () => {
+  it('are published if they are valid', async () => {
     const cache = createTestCache();
     for (const { path } of nars.filter(({ expected }) => expected.startsWith('valid'))) {
       const nar = data!.read(path);
@@ -76,8 +76,8 @@ describe('the NARs of the corpus', { skip: data === null ? corpusMissing : false
   });
 });
 
-describe('staged NARs that are not what their manifest says', () => {
-  it('are refused, each with its code', async () => {
+describe('staged NARs that differ from their manifest', () => {
+  it('are rejected, each with its code', async () => {
     const { info, nar } = await testPath('hello');
     const other = await fileNar('the contents of hellO');
     const twice = Buffer.concat([nar, nar]);
@@ -101,14 +101,14 @@ describe('staged NARs that are not what their manifest says', () => {
     }
   });
 
-  it('may be followed by bytes that nobody claims, which nobody reads', async () => {
+  it('may be followed by unclaimed bytes, which are not read', async () => {
     const cache = createTestCache();
     const { info, nar } = await testPath('hello');
     assert.equal(await staged(cache, info, Buffer.concat([nar, nar])), 'published');
     await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
   });
 
-  it('do not take the rest of their batch with them', async () => {
+  it('do not keep the rest of their batch from being published', async () => {
     const cache = createTestCache();
     const [one, two, three] = [
       await testPath('one'),
@@ -124,7 +124,7 @@ describe('staged NARs that are not what their manifest says', () => {
   });
 });
 
-/** A zstd frame of one raw block, for a decoder with a window of 2^`windowLog` bytes. */
+/** Returns a zstd frame of one raw block that needs a window of 2^`windowLog` bytes. */
 function rawFrame(contents: Buffer, windowLog: number): Buffer {
   const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, (windowLog - 10) << 3, 0, 0, 0]);
   header.writeUIntLE((contents.length << 3) | 1, 6, 3);
@@ -143,7 +143,7 @@ describe('NARs staged as zstd', () => {
     assert.equal(await staged(cache, more.info, Buffer.concat(frames), 'zstd'), 'published');
   });
 
-  it('are refused when they are not zstd, damaged, cut or short', async () => {
+  it('are rejected if they are not zstd, damaged, cut or short', async () => {
     const { info, nar } = await testPath('hello');
     const whole = zstdCompressSync(nar, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
     const damaged = Buffer.from(whole);
@@ -163,7 +163,7 @@ describe('NARs staged as zstd', () => {
     }
   });
 
-  it('may ask for a window of 128 MiB and no more', async () => {
+  it('may need a window of 128 MiB and no more', async () => {
     const cache = createTestCache();
     const { info, nar } = await testPath('hello');
     assert.equal(await staged(cache, info, rawFrame(nar, 28), 'zstd'), 'malformed-nar');
@@ -171,10 +171,10 @@ describe('NARs staged as zstd', () => {
     assert.equal(await staged(cache, info, rawFrame(nar, 27), 'zstd'), 'published');
   });
 
-  it('are decompressed no further than what is claimed', async () => {
+  it('are decompressed only up to the claimed size', async () => {
     const cache = createTestCache();
     const { info, nar } = await testPath('hello');
-    // 16 GiB of zeros in a few MB, after a NAR and instead of one.
+    // 16 GiB of zeros in a few MB, after a NAR and in place of one.
     const zeros = zstdCompressSync(Buffer.alloc(16 * 1024 * 1024));
     const bomb = Buffer.concat(Array.from({ length: 1024 }, () => zeros));
     const afterNar = Buffer.concat([zstdCompressSync(nar), bomb]);
@@ -192,7 +192,7 @@ describe('NARs staged as zstd', () => {
     }
   });
 
-  it('are not opened at all when they are claimed too large for the cache', async () => {
+  it('are not read if their claimed size is too large for the cache', async () => {
     const cache = createTestCache({ config: { limits: { maxNarBytes: 1000 } } });
     const info = { ...claimOf(inventedPath('huge'), Buffer.alloc(0)), narSize: 1001 };
     assert.equal(await staged(cache, info, null, 'zstd'), 'too-large');
@@ -202,7 +202,7 @@ describe('NARs staged as zstd', () => {
   });
 });
 
-/** `bucket`, counting the bytes that are taken of the object under `key`. */
+/** Wraps `bucket` and counts the bytes that are read from the object `key`. */
 function countedReads(bucket: Bucket, key: string): { bucket: Bucket; bytes: () => number } {
   let bytes = 0;
   const get: Bucket['get'] = async (wanted, options) => {

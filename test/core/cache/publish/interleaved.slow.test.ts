@@ -4,20 +4,20 @@ import { chainHooks, createScenario, runProcess } from '../../../support/cache/s
 import { crashAtWrite } from '../../../support/buckets/crash.ts';
 import type { BucketHooks } from '../../../support/buckets/memory-bucket.ts';
 
-/** What one of several publishers gets: which events, in which order, and when it dies. */
-interface Fate {
+/** The events that one of several publishers receives, in order, and the write at which it crashes. */
+interface Run {
   readonly events: readonly number[];
-  readonly dies: number;
+  readonly crashesAt: number;
 }
 
 const batches = 4;
-const fates: fc.Arbitrary<Fate> = fc.record({
-  // Repeated, left out and in any order, as queues deliver.
+const runs: fc.Arbitrary<Run> = fc.record({
+  // Queues deliver events in any order, repeat some and lose others.
   events: fc.array(fc.nat({ max: batches - 1 }), { minLength: 1, maxLength: 6 }),
-  dies: fc.oneof(fc.constant(Infinity), fc.integer({ min: 1, max: 40 })),
+  crashesAt: fc.oneof(fc.constant(Infinity), fc.integer({ min: 1, max: 40 })),
 });
 
-/** Every operation of every publisher waits for its turn. */
+/** Lets the scheduler choose the order of all operations of all publishers. */
 function inTurn(scheduler: fc.Scheduler, process: number): BucketHooks {
   return {
     before: (operation, key) =>
@@ -27,13 +27,13 @@ function inTurn(scheduler: fc.Scheduler, process: number): BucketHooks {
 
 async function race(
   scheduler: fc.Scheduler,
-  processes: readonly Fate[],
+  processes: readonly Run[],
   createsInOrder: boolean,
 ): Promise<void> {
   const scenario = await createScenario({ createsInOrder });
-  const running = processes.map(({ events, dies }, index) => {
+  const running = processes.map(({ events, crashesAt }, index) => {
     const ids = events.map((event) => scenario.ids[event]!);
-    const crash = crashAtWrite(dies, index % 2 === 0 ? 'before' : 'after');
+    const crash = crashAtWrite(crashesAt, index % 2 === 0 ? 'before' : 'after');
     const hooks = chainHooks(inTurn(scheduler, index), scenario.watch, crash);
     return runProcess(scenario.cache, ids, hooks);
   });
@@ -43,14 +43,14 @@ async function race(
   await scenario.assertFinished();
 }
 
-describe('publishers at once, in any order of their storage operations', () => {
+describe('concurrent publishers, with their storage operations in any order', () => {
   for (const [count, numRuns] of [
     [2, 40],
     [3, 20],
   ] as const) {
-    it(`${count} of them keep every promise`, async () => {
-      const processes = fc.array(fates, { minLength: count, maxLength: count });
-      // Fails with the seed, the path to the counterexample and the order of the operations.
+    it(`${count} of them keep every invariant`, async () => {
+      const processes = fc.array(runs, { minLength: count, maxLength: count });
+      // A failure prints the seed, the path to the counterexample and the order of the operations.
       await fc.assert(fc.asyncProperty(fc.scheduler(), processes, fc.boolean(), race), { numRuns });
     });
   }

@@ -15,8 +15,8 @@ import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
 import { watchInvariants } from '../../../support/cache/watch.ts';
 
 /**
- * Each test takes away one step that keeps a promise, and shows that the checks of the other tests
- * notice: without these, a checker that sees nothing would pass them all.
+ * Each test breaks one step that an invariant depends on, and expects the checks of the other tests to
+ * fail. Without these tests, a checker that never fails would go unnoticed.
  */
 
 const a = await testPath('a');
@@ -32,7 +32,7 @@ const broken = (invariant: string) => ({
   message: new RegExp(`^${invariant}:`),
 });
 
-/** `bucket`, whose `put` does something else for some keys. */
+/** Wraps `bucket` and replaces its `put` for some keys. */
 function withPut(bucket: Bucket, isMeant: (key: string) => boolean, put: Bucket['put']): Bucket {
   return {
     ...bucket,
@@ -45,7 +45,7 @@ const isNarInfo = (key: string): boolean => key.endsWith('.narinfo');
 const isNar = (key: string): boolean => key.startsWith('nar/');
 const isAudit = (key: string): boolean => key.startsWith('audit/');
 
-/** Both publish the same path at once: the second decides before the first has written. */
+/** Publishes the same path twice at once: the second decides before the first has written. */
 async function raceOf(cache: TestCache, second: (hooks: object) => Publisher): Promise<void> {
   const one = await cache.stage([a]);
   const other = await cache.stage([evil]);
@@ -62,7 +62,7 @@ async function raceOf(cache: TestCache, second: (hooks: object) => Publisher): P
 }
 
 describe('I1 fails', () => {
-  it('when the stored NAR is not the one that was checked', async () => {
+  it('when the stored NAR differs from the checked one', async () => {
     const cache = createTestCache(none);
     const nar = await fileNar('something else');
     const lossy = withPut(cache.public, isNar, (key, _, options) =>
@@ -72,14 +72,14 @@ describe('I1 fails', () => {
     await assert.rejects(check(cache), broken('I1'));
   });
 
-  it('when the narinfo comes before its NAR', async () => {
+  it('when the narinfo is written before its NAR', async () => {
     const cache = createTestCache(none);
     const forgetful = withPut(cache.public, isNar, () => Promise.resolve('created'));
     await cache.publish(await cache.stage([a]), cache.publisher({ public: forgetful }));
     await assert.rejects(check(cache), broken('I1'));
   });
 
-  it('when a signature is by a key that readers do not know', async () => {
+  it('when a signature is made with a key that readers do not know', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([a]));
     const publicKeys = [testSigner('test-1', 5).publicKey];
@@ -90,7 +90,7 @@ describe('I1 fails', () => {
 });
 
 describe('I2 fails', () => {
-  it('when everything is taken for present', async () => {
+  it('when every reference counts as present', async () => {
     const optimist: Upstreams = {
       findNarInfo: (hash) => Promise.resolve(hash === storeHash(a.info.path) ? narInfoOfA : null),
       verifiedSignatures: () => [],
@@ -111,7 +111,7 @@ describe('I2 fails', () => {
 });
 
 describe('I2 fails', () => {
-  it('when narinfos are created in one go past one that is there', async () => {
+  it('when narinfos are created together past one that exists', async () => {
     const rivalOfA = { ...a, info: { ...a.info, path: `${a.info.path}-2` } };
     for (const stops of [true, false]) {
       const cache = createTestCache({ ...none, createsInOrder: true });
@@ -141,7 +141,7 @@ describe('I2 fails', () => {
 });
 
 describe('I3 fails', () => {
-  it('when storage does not honour "only if absent"', async () => {
+  it('when the storage ignores conditional writes', async () => {
     for (const honours of [true, false]) {
       const cache = createTestCache(none);
       const watch = watchInvariants(cache);
@@ -170,7 +170,7 @@ describe('I3 fails', () => {
 });
 
 describe('I4 fails', () => {
-  it('when nobody asks again after the marker is written', async () => {
+  it('when nothing is checked again after the marker is written', async () => {
     for (const asksAgain of [true, false]) {
       const cache = createTestCache(none);
       const dependent = await cache.stage([b]);
@@ -196,7 +196,7 @@ describe('I4 fails', () => {
     }
   });
 
-  it('when what brings a receipt goes before it', async () => {
+  it('when the objects that lead to a receipt are deleted before it is written', async () => {
     for (const isLost of [
       /^receipts\//,
       /^receipts\/.*\/0\.[0-9a-f]{16}\./,
@@ -224,7 +224,7 @@ describe('I4 fails', () => {
     }
   });
 
-  it('when wake-ups are lost and nobody sweeps', async () => {
+  it('when wake-ups are lost and no sweep runs', async () => {
     const cache = createTestCache(none);
     const dependent = await cache.stage([b]);
     await cache.publish(dependent);
@@ -235,7 +235,7 @@ describe('I4 fails', () => {
     assert.equal((await cache.receipt(dependent.upload, b.info))?.status, 'published');
   });
 
-  it('when an event that died does not come again and nobody sweeps', async () => {
+  it('when the event of a crashed publisher is not repeated and no sweep runs', async () => {
     const cache = createTestCache(none);
     const id = await cache.stage([a]);
     const publisher = cache.publisher({ hooks: crashAtWrite(2, 'before') });
@@ -248,7 +248,7 @@ describe('I4 fails', () => {
 });
 
 describe('I5 fails', () => {
-  it('when a rejected claim is visible nevertheless', async () => {
+  it('when a rejected claim is visible', async () => {
     const cache = createTestCache(none);
     await cache.publish(await cache.stage([a]));
     const options = { ...cache, publicKeys: cache.config.publicKeys };
@@ -259,7 +259,7 @@ describe('I5 fails', () => {
 });
 
 describe('I6 fails', () => {
-  it('when the one record of a batch leaves a path out', async () => {
+  it('when the audit record of a batch leaves out a path', async () => {
     const cache = createTestCache(none);
     const short = withPut(cache.private, isAudit, (key, body, options) => {
       const [first = ''] = Buffer.from(body).toString().split('\n');
@@ -271,7 +271,7 @@ describe('I6 fails', () => {
     await assert.rejects(check(cache), broken('I6'));
   });
 
-  it('when the audit record is written after the narinfo, and the publisher dies between', async () => {
+  it('when the audit record is written after the narinfo, and the publisher crashes in between', async () => {
     const cache = createTestCache(none);
     const watch = watchInvariants(cache);
     const late = withPut(cache.private, isAudit, () => Promise.resolve('created'));
@@ -284,7 +284,7 @@ describe('I6 fails', () => {
   });
 });
 
-/** `bucket`, which finds no narinfo while `isBlind`: what was missing before is missing still. */
+/** Wraps `bucket` and finds no narinfo while `isBlind`, so missing references stay missing. */
 function blindOnce(bucket: Bucket, isBlind: () => boolean): Bucket {
   return {
     ...bucket,

@@ -10,7 +10,7 @@ import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 
 describe('publishing a batch', () => {
-  it('makes no listings for a cache that has none, now or when a path is staged again', async () => {
+  it('creates no listings for a cache without listings, also when a path is staged again', async () => {
     const cache = createTestCache({ config: { listings: false } });
     const path = await testPath('hello');
     for (const status of ['published', 'exists'] as const) {
@@ -22,7 +22,7 @@ describe('publishing a batch', () => {
   });
 
   for (const kind of ['zstd', 'none'] as const) {
-    it(`makes narinfo, NAR, listing, receipt and audit, with compression ${kind}`, async () => {
+    it(`creates narinfo, NAR, listing, receipt and audit record, with compression ${kind}`, async () => {
       const cache = createTestCache({ config: { compression: { kind, level: 3 } } });
       const glibc = await testPath('glibc');
       const hello = await testPath('hello', { references: [glibc], selfReference: true });
@@ -55,7 +55,7 @@ describe('publishing a batch', () => {
     });
   }
 
-  it('holds no more build logs at once than some, however many are staged', async () => {
+  it('keeps only some build logs in memory at once, however many are staged', async () => {
     const cache = createTestCache();
     const mib = 2 ** 20;
     const names = [...Array(6).keys()].map(
@@ -88,7 +88,7 @@ describe('publishing a batch', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
   });
 
-  it('takes away what is staged of one whose manifest it refuses', async () => {
+  it('deletes the staged objects of a batch whose manifest it refuses', async () => {
     const cache = createTestCache();
     const { nar } = await testPath('hello');
     const id = await cache.stageRaw('{"version":1}', nar);
@@ -98,7 +98,7 @@ describe('publishing a batch', () => {
     assert.deepEqual(await cache.publish(id), []);
   });
 
-  it('stores no NAR again of a path that is there, where none can be created conditionally', async () => {
+  it('does not store the NAR of a published path again on storage without conditional writes', async () => {
     const cache = createTestCache();
     const path = await testPath('hello');
     const capabilities = { ...cache.public.capabilities, conditionalComplete: false };
@@ -110,7 +110,7 @@ describe('publishing a batch', () => {
     }
   });
 
-  it('says nothing of a NAR that another publisher has refused and taken away meanwhile', async () => {
+  it('reports nothing for a NAR that another publisher has rejected and removed', async () => {
     const cache = createTestCache();
     const { info, nar } = await testPath('hello');
     const id = await cache.stage([{ info, nar: Buffer.alloc(nar.length) }]);

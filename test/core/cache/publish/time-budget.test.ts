@@ -8,8 +8,8 @@ import { checkInvariants } from '../../../support/cache/invariants.ts';
 import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 
-describe('a publisher whose time is limited', () => {
-  it('refuses a NAR that its whole time would not be enough for, before it reads a byte', async () => {
+describe('a publisher with a time limit', () => {
+  it('rejects a NAR that its whole time limit does not suffice for, before it reads a byte', async () => {
     const cache = createTestCache();
     const path = await testPath('large', { contents: 'x'.repeat(1000) });
     const id = await cache.stageRaw(
@@ -24,7 +24,7 @@ describe('a publisher whose time is limited', () => {
     assert.equal(maxBytesWithin(10_000, Infinity), Infinity);
   });
 
-  it('stops before the path that the time left is not enough for, and goes on from there', async () => {
+  it('stops before the first path that the time left does not suffice for, and continues there', async () => {
     const cache = createTestCache();
     const first = await testPath('first');
     const second = await testPath('second', { references: [first] });
@@ -36,7 +36,7 @@ describe('a publisher whose time is limited', () => {
       let leftMs = 10_000;
       const timeLeftMs = (): number => (leftMs -= 9_000);
       await assert.rejects(limited().publishBatch(id, { timeLeftMs }), { code: 'out-of-time' });
-      // What stops in order is no death: the batch is not handled with care after it.
+      // Running out of time is no crash: the batch's paths are not isolated afterwards.
       assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
       cache.advance(60_000);
     }
@@ -48,7 +48,7 @@ describe('a publisher whose time is limited', () => {
     await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
   });
 
-  it('comes to a path that needs nearly the whole limit, whatever is before it', async () => {
+  it('reaches a path that needs nearly the whole limit, however much comes before it', async () => {
     const cache = createTestCache();
     const there = await testPath('there');
     const waits = await testPath('waits', { references: [await testPath('absent')] });
@@ -78,8 +78,8 @@ describe('a publisher whose time is limited', () => {
   });
 });
 
-describe('how a batch came to be known', () => {
-  it('is in the audit, also of a path that waited', async () => {
+describe('the origin of a batch', () => {
+  it('is in the audit log, also for a path that waited', async () => {
     const cache = createTestCache();
     const library = await testPath('library');
     const tool = await testPath('tool', { references: [library] });

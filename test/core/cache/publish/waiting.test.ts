@@ -15,8 +15,8 @@ const b = await testPath('b', { references: [a] });
 const c = await testPath('c', { references: [a, b], selfReference: true });
 const d = await testPath('d', { references: [c, b] });
 
-describe('a path whose references are not there yet', () => {
-  it('is published when they come, in whatever order and by whichever upload', async () => {
+describe('a path with missing references', () => {
+  it('is published once they are, in any order and by any upload', async () => {
     const all = [a, b, c, d];
     const orders = fc.shuffledSubarray(all, { minLength: 4, maxLength: 4 });
     const property = fc.asyncProperty(orders, fc.boolean(), async (order, inOne) => {
@@ -36,7 +36,7 @@ describe('a path whose references are not there yet', () => {
     await fc.assert(property, { numRuns: 30 });
   });
 
-  it('says for what it waits, and the strongest receipt holds', async () => {
+  it('has a receipt with the missing references, and the strongest receipt counts', async () => {
     const cache = createTestCache();
     const id = await cache.stage([d]);
     const [published] = await cache.publish(id);
@@ -46,12 +46,12 @@ describe('a path whose references are not there yet', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
     await cache.publish(await cache.stage([a, b, c]));
     assert.equal((await cache.receipt(id.upload, d.info))?.status, 'published');
-    // It is not overwritten, only outdone.
+    // The weaker receipt stays.
     const old = await readReceipt(cache.private, id.upload, storeHash(d.info.path), 'waiting');
     assert.deepEqual(old, waiting);
   });
 
-  it('names a hundred of them at most', async () => {
+  it('has a receipt with at most a hundred of them', async () => {
     const references = Array.from({ length: 150 }, (_, n) => inventedPath(`ref-${n}`));
     const many = await testPath('many', { references });
     const cache = createTestCache();
@@ -61,7 +61,7 @@ describe('a path whose references are not there yet', () => {
     assert.deepEqual(receipt?.missing, references.sort().slice(0, 100));
   });
 
-  it('is refused when another has been published in its place meanwhile', async () => {
+  it('is rejected if other contents were published under its name while it waited', async () => {
     const cache = createTestCache();
     const other = await testPath('b', { contents: 'without references' });
     const id = await cache.stage([b]);
@@ -73,7 +73,7 @@ describe('a path whose references are not there yet', () => {
     assert.deepEqual(await listKeys(cache.private, 'waiting/'), []);
   });
 
-  it('is woken when its reference was there first under another name', async () => {
+  it('waits also for a reference whose hash is published under another name', async () => {
     const cache = createTestCache();
     const sameHash = { ...a, info: { ...a.info, path: `${a.info.path}-renamed` } };
     await cache.publish(await cache.stage([sameHash]));
@@ -84,7 +84,7 @@ describe('a path whose references are not there yet', () => {
 });
 
 describe('references', () => {
-  it('that the contents do not mention are refused', async () => {
+  it('that the contents do not mention are rejected', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([a]));
     const nar = await fileNar('mentions nothing');
@@ -96,7 +96,7 @@ describe('references', () => {
     assert.match(receipt.message ?? '', new RegExp(a.info.path));
   });
 
-  it('count wherever they are: in names, targets, and without a path around', async () => {
+  it('are found anywhere: in names, in symlink targets, and as a bare hash', async () => {
     const hash = storeHash(a.info.path);
     const file = {
       type: 'regular',
@@ -117,7 +117,7 @@ describe('references', () => {
     }
   });
 
-  it('that are not claimed are counted, the first named, or refused where told so', async () => {
+  it('that are not claimed are counted and listed, or rejected if the cache is configured so', async () => {
     const unclaimed = Array.from({ length: 30 }, (_, n) => inventedPath(`unclaimed-${n}`));
     const nar = await fileNar(unclaimed.join('\n'));
     const info = claimOf(inventedPath('careless'), nar);
@@ -150,7 +150,7 @@ describe('build logs', () => {
   const drvName = storeBaseName(parseStorePath(drv));
   const log = `log/${drvName}`;
 
-  it('are published with their path, also after it has waited', async () => {
+  it('are published with their path, also if it has waited', async () => {
     const logged = await testPath('logged', { references: [a], deriver: drv });
     const cache = createTestCache();
     await cache.publish(await cache.stage([logged], { logs: { [drvName]: 'built it' } }));
@@ -158,12 +158,12 @@ describe('build logs', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
     await cache.publish(await cache.stage([a]));
     assert.equal(String(await readObject(cache.public, log)), 'built it');
-    // The first holds.
+    // The first log stays.
     await cache.publish(await cache.stage([logged], { logs: { [drvName]: 'again' } }));
     assert.equal(String(await readObject(cache.public, log)), 'built it');
   });
 
-  it('are left out when too long, and never keep a path from being published', async () => {
+  it('are left out if they are too long, and the path is published', async () => {
     const logged = await testPath('logged', { deriver: drv });
     const cache = createTestCache();
     const logs = { [drvName]: Buffer.alloc(16 * 1024 * 1024 + 1) };
