@@ -1,8 +1,8 @@
 import * as z from 'zod';
 
-import { NicheError, isNicheError, messageOf } from '../errors.ts';
+import { NicheError, messageOf } from '../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes, maxReferences } from '../limits.ts';
-import { formatContentAddress, parseContentAddress } from '../nix/content-address.ts';
+import { canonicalContentAddress } from '../nix/content-address.ts';
 import { canonicalNarHash } from '../nix/hash.ts';
 import { parseSignature } from '../nix/keys.ts';
 import type { PathInfo } from '../nix/path-info.ts';
@@ -125,23 +125,10 @@ function canonicalClaim(
     narSize,
     references: field('references', () => [...new Set(references.map(storePath))].sort()),
     deriver: field('deriver', () => (deriver === null ? null : storePath(deriver))),
-    ca: field('ca', () => (ca === null ? null : canonicalAddress(ca))),
+    ca: field('ca', () => (ca === null ? null : canonicalContentAddress(ca))),
     signatures: field('signatures', () => {
       for (const signature of signatures) parseSignature(signature);
       return signatures;
     }),
   };
-}
-
-/**
- * Returns a known kind of content address in canonical form. Leaves other kinds as they are: the
- * publisher rejects their paths one by one, not the whole batch.
- */
-function canonicalAddress(text: string): string {
-  try {
-    return formatContentAddress(parseContentAddress(text));
-  } catch (error) {
-    if (isNicheError(error, 'unsupported-ca')) return text;
-    throw error;
-  }
 }

@@ -2,19 +2,19 @@ import { NicheError, quote } from '../errors.ts';
 import { maxDocumentBytes } from '../limits.ts';
 import { defaultStoreDir } from './store-path.ts';
 
-/** The `nix-cache-info` at the root of a binary cache. */
+/** Contents of `nix-cache-info`, at the root of every binary cache. */
 export interface CacheInfo {
-  /** The store's directory that the cache's paths are for. */
+  /** The store directory of the cache's paths. */
   readonly storeDir: string;
-  /** Whether clients may ask for many paths at once without being told to. */
+  /** Whether clients may query many paths at once without being configured to. */
   readonly wantMassQuery: boolean;
-  /** Which substituter is asked first: the lowest number. Null leaves it to the client. */
+  /** Nix queries the substituter with the lowest number first. Null leaves it to the client. */
   readonly priority: number | null;
 }
 
 /**
- * Reads a `nix-cache-info` as Nix does: unknown lines mean nothing, the store's directory is
- * `/nix/store` unless said otherwise.
+ * Parses a `nix-cache-info` as Nix does (BinaryCacheStore::init): ignores unknown lines, and defaults
+ * to the store directory `/nix/store`.
  *
  * @throws NicheError `malformed-cache-info`
  */
@@ -66,12 +66,12 @@ function checkedStoreDir(text: string): string {
   );
   if (!text.startsWith('/') || !plain) {
     throw malformed(
-      `StoreDir must be an absolute path without empty parts, ".", "..", got ${quote(text)}`,
+      `StoreDir must be an absolute path without empty, "." or ".." parts, got ${quote(text)}`,
     );
   }
   return text;
 }
 
-function malformed(why: string): NicheError {
-  return new NicheError('malformed-cache-info', `malformed nix-cache-info: ${why}`);
+function malformed(reason: string): NicheError {
+  return new NicheError('malformed-cache-info', `malformed nix-cache-info: ${reason}`);
 }

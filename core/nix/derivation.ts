@@ -3,18 +3,18 @@ import { maxDerivationBytes, maxDerivationDepth } from '../limits.ts';
 import { defaultStoreDir, parseStorePath } from './store-path.ts';
 
 export interface DerivationOutput {
-  /** The full store path, or null while only the build can tell (floating and deferred outputs). */
+  /** The full store path; null when only a build can determine it (floating and deferred outputs). */
   readonly path: string | null;
-  /** Of a fixed or content-addressed output, such as `sha256` or `r:sha256`; else empty. */
+  /** Such as `sha256` or `r:sha256`, of a fixed or content-addressed output; otherwise empty. */
   readonly hashAlgo: string;
-  /** Of a fixed output, in base16; `impure` of an impure one; else empty. */
+  /** In base16, of a fixed output; `impure` of an impure output; otherwise empty. */
   readonly hash: string;
 }
 
 export interface DerivationInput {
-  /** Names of the outputs that are used. */
+  /** Names of the outputs that the derivation uses. */
   readonly outputs: readonly string[];
-  /** By output name, what is used of the derivation that this output is. */
+  /** By output name: the outputs used of the derivation that this output itself is (xp-dyn-drv). */
   readonly dynamicOutputs: ReadonlyMap<string, DerivationInput>;
 }
 
@@ -32,10 +32,10 @@ export interface Derivation {
 }
 
 /**
- * Reads a `.drv` file: an ATerm `Derive(…)`, or `DrvWithVersion("xp-dyn-drv",…)` with inputs that
- * are outputs of outputs. Nix's writer is the grammar: nothing is skipped, nothing may follow.
+ * Parses a `.drv` file: an ATerm `Derive(…)`, or `DrvWithVersion("xp-dyn-drv",…)` whose inputs may be
+ * outputs of outputs. Accepts exactly what Nix writes (Derivation::unparse in derivations.cc).
  *
- * @param text the file's contents; bytes that are not UTF-8 only occur in arguments and environment.
+ * @param text the file's contents; bytes that are not UTF-8 only occur in arguments and environment
  * @throws NicheError `malformed-derivation`
  */
 export function parseDerivation(text: string, storeDir: string = defaultStoreDir): Derivation {
@@ -86,7 +86,7 @@ export function parseDerivation(text: string, storeDir: string = defaultStoreDir
   return { outputs, inputDrvs, inputSrcs, system, builder, args, env };
 }
 
-/** @param depth how deep outputs of outputs are nested here; null where they cannot be. */
+/** @param depth the nesting of outputs of outputs; null where the format does not allow any */
 function readInput(reader: AtermReader, depth: number | null): DerivationInput {
   if (depth === null || !reader.tryToken('(')) {
     return { outputs: reader.list(reader.text), dynamicOutputs: new Map() };
@@ -108,13 +108,13 @@ interface AtermReader {
   readonly token: (expected: string) => void;
   readonly tryToken: (expected: string) => boolean;
   readonly text: () => string;
-  /** A text that `parse` turns into what it stands for, or refuses. */
+  /** Reads a string and parses it; a failure is reported at the string's position. */
   readonly checked: <Parsed>(parse: (text: string) => Parsed) => Parsed;
   readonly list: <Item>(item: () => Item) => Item[];
-  /** A list of `(<key><value>)`, each key once. */
+  /** Reads a list of `(<key><value>)`, each key once. */
   readonly map: <Value>(key: () => string, value: () => Value) => Map<string, Value>;
   readonly end: () => void;
-  readonly malformed: (why: string) => NicheError;
+  readonly malformed: (reason: string) => NicheError;
 }
 
 const escapes: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t' };
@@ -122,7 +122,7 @@ const escapes: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t' };
 function atermReader(input: string): AtermReader {
   let position = 0;
 
-  const fail = (why: string, cause?: unknown): NicheError => malformed(position, why, cause);
+  const fail = (reason: string, cause?: unknown): NicheError => malformed(position, reason, cause);
 
   const tryToken = (expected: string): boolean => {
     const found = input.startsWith(expected, position);
@@ -152,7 +152,7 @@ function atermReader(input: string): AtermReader {
         return value;
       }
       if (escaped === undefined) {
-        throw fail('a text has no end');
+        throw fail('unterminated string');
       }
       value += escapes[escaped] ?? escaped;
       position += 2;
@@ -188,7 +188,7 @@ function atermReader(input: string): AtermReader {
       token('(');
       const name = key();
       if (values.has(name)) {
-        throw fail(`${quote(name)} occurs twice`);
+        throw fail(`${quote(name)} is listed twice`);
       }
       values.set(name, value());
       token(')');
@@ -198,17 +198,17 @@ function atermReader(input: string): AtermReader {
 
   const end = (): void => {
     if (position < input.length) {
-      throw fail(`expected nothing more, got ${quote(input.slice(position))}`);
+      throw fail(`expected the end of the file, got ${quote(input.slice(position))}`);
     }
   };
 
   return { token, tryToken, text, checked, list, map, end, malformed: fail };
 }
 
-function malformed(position: number, why: string, cause?: unknown): NicheError {
+function malformed(position: number, reason: string, cause?: unknown): NicheError {
   return new NicheError(
     'malformed-derivation',
-    `malformed derivation at character ${position}: ${why}`,
+    `malformed derivation at character ${position}: ${reason}`,
     cause === undefined ? undefined : { cause },
   );
 }

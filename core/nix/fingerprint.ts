@@ -4,12 +4,13 @@ import type { PathInfo } from './path-info.ts';
 import { defaultStoreDir, parseStorePath } from './store-path.ts';
 
 /**
- * What a signature of a narinfo is over: `1;<store path>;<NAR hash>;<NAR size>;<references>`, the
- * hash as `sha256:<base32>`, the references as full paths sorted by bytes and parted by commas.
- * Every part is checked, since what is signed here is believed by every reader.
+ * Returns the text that a narinfo's signatures sign (ValidPathInfo::fingerprint in Nix):
+ * `1;<store path>;<NAR hash>;<NAR size>;<references>`, with the hash as `sha256:<base32>` and the
+ * references as full paths, sorted by bytes and separated by commas. Validates every part, because
+ * readers trust whatever is signed.
  *
- * @throws NicheError `malformed-store-path`, `malformed-hash`, `malformed-path-info` for a size that
- *   no NAR has
+ * @throws NicheError `malformed-store-path`, `malformed-hash`, `malformed-path-info` for an impossible
+ *   NAR size
  */
 export function fingerprint(
   info: Pick<PathInfo, 'path' | 'narHash' | 'narSize' | 'references'>,
@@ -19,7 +20,7 @@ export function fingerprint(
   if (!Number.isSafeInteger(info.narSize) || info.narSize <= 0) {
     throw new NicheError(
       'malformed-path-info',
-      `making the fingerprint of ${quote(path)}: expected a NAR's size in bytes, got ${info.narSize}`,
+      `malformed path info of ${quote(path)}: expected a NAR size in bytes, got ${info.narSize}`,
     );
   }
   const references = new Set(

@@ -19,11 +19,11 @@ export function isHashAlgorithm(text: string): text is HashAlgorithm {
 }
 
 /**
- * Reads a hash as Nix writes it: SRI (`sha256-<base64>`), `sha256:<base16, base32 or base64>`, or,
- * when `algorithm` is given, a bare digest. The length tells the encodings apart. Nix also reads
- * upper-case base16 and SRI with odd padding; here every hash has one spelling in each encoding.
+ * Parses a hash as Nix writes it: SRI (`sha256-<base64>`), `sha256:<base16, base32 or base64>`, or a
+ * bare digest when `algorithm` is given. The length distinguishes the encodings. Unlike Nix, it
+ * refuses upper-case base16 and SRI with odd padding, so that a hash has one spelling per encoding.
  *
- * @param algorithm the algorithm that the hash must have.
+ * @param algorithm the algorithm that the hash must have
  * @throws NicheError `malformed-hash`
  */
 export function parseHash(text: string, algorithm?: HashAlgorithm): Hash {
@@ -60,21 +60,25 @@ export function formatHash(hash: Hash, encoding: HashEncoding): string {
   }
 }
 
+/** Formats a SHA-256 digest as `sha256:` and 52 characters of Nix's base32. */
+export function formatSha256(digest: Uint8Array): string {
+  return formatHash({ algorithm: 'sha256', digest }, 'base32');
+}
+
 /**
- * The hash of a NAR in the one form that niche compares and signs: `sha256:` and 52 characters of
- * base32.
+ * Returns a NAR hash in the one form that niche compares and signs, that of {@link formatSha256}.
  *
- * @throws NicheError `malformed-hash` also for another algorithm than SHA-256
+ * @throws NicheError `malformed-hash`, also for an algorithm other than SHA-256
  */
 export function canonicalNarHash(text: string): string {
   const hash = parseHash(text);
   if (hash.algorithm !== 'sha256') {
-    throw malformed(text, 'the hash of a NAR must be sha256');
+    throw malformed(text, 'a NAR hash must be sha256');
   }
   return formatHash(hash, 'base32');
 }
 
-/** A digest cut to `bytes` bytes by folding it onto itself with XOR, as store paths do. */
+/** Folds a digest to `bytes` bytes with XOR, as store paths do (compressHash in Nix's hash.cc). */
 export function compressHash(digest: Uint8Array, bytes = 20): Uint8Array {
   const folded = new Uint8Array(bytes);
   for (const [index, byte] of digest.entries()) {
@@ -108,14 +112,14 @@ function decodeDigest(digest: string, algorithm: HashAlgorithm, text: string): U
     case Math.ceil(size / 3) * 4:
       return decodeSri(digest, algorithm, text);
     default:
-      throw malformed(text, `${digest.length} characters are no ${algorithm} digest`);
+      throw malformed(text, `${digest.length} characters are not a ${algorithm} digest`);
   }
 }
 
-function malformed(text: string, why: string, cause?: unknown): NicheError {
+function malformed(text: string, reason: string, cause?: unknown): NicheError {
   return new NicheError(
     'malformed-hash',
-    `reading the hash ${quote(text)}: ${why}`,
+    `malformed hash ${quote(text)}: ${reason}`,
     cause === undefined ? undefined : { cause },
   );
 }

@@ -27,44 +27,42 @@ const seedBytes = nacl.sign.seedLength;
 const nameGrammar = /^[^:\s\p{Cc}]+$/u;
 
 /**
- * The message of a refusal shows a name and nothing behind it: what came may be the secret half.
+ * Parses a public key.
  *
- * @throws NicheError `malformed-key`
+ * @throws NicheError `malformed-key`. The message shows at most the name: the text may be a secret key
  */
 export function parsePublicKey(text: string): PublicKey {
   const named = parseNamed(text, nacl.sign.publicKeyLength);
   if (named === null) {
     const [, name] = /^([^:]*):/.exec(text) ?? [];
-    const which =
-      name === undefined ? 'a public key without a name' : `the public key ${quote(name)}`;
+    const which = name === undefined ? 'public key without a name' : `public key ${quote(name)}`;
     const got = parseNamed(text, nacl.sign.secretKeyLength) === null ? '' : ', got a secret key';
     throw new NicheError(
       'malformed-key',
-      `reading ${which}: expected <name>:<base64 of ${nacl.sign.publicKeyLength} bytes>${got}`,
+      `malformed ${which}: expected <name>:<base64 of ${nacl.sign.publicKeyLength} bytes>${got}`,
     );
   }
   return { name: named.name, key: named.bytes };
 }
 
 /**
- * Reads what `nix-store --generate-binary-cache-key` writes, also with the newline of an editor at
- * its end. The message of a refusal shows nothing of the text.
+ * Parses a secret key as `nix-store --generate-binary-cache-key` writes it; a final newline is allowed.
  *
- * @throws NicheError `malformed-key`
+ * @throws NicheError `malformed-key`. The message shows at most the name of a well-formed key
  */
 export function parseSecretKey(text: string): SecretKey {
   const named = parseNamed(text.replace(/\r?\n$/, ''), nacl.sign.secretKeyLength);
   if (named === null) {
     throw new NicheError(
       'malformed-key',
-      `reading a secret key: expected <name>:<base64 of ${nacl.sign.secretKeyLength} bytes>`,
+      `malformed secret key: expected <name>:<base64 of ${nacl.sign.secretKeyLength} bytes>`,
     );
   }
   const secret = secretKeyOf(named.name, named.bytes.subarray(0, seedBytes));
   if (!nacl.verify(secret.key, named.bytes)) {
     throw new NicheError(
       'malformed-key',
-      `reading the secret key named ${quote(named.name)}: its public half is not that of its secret half`,
+      `malformed secret key ${quote(named.name)}: its public half does not match its secret half`,
     );
   }
   return secret;
@@ -76,7 +74,7 @@ export function parseSignature(text: string): Signature {
   if (named === null) {
     throw new NicheError(
       'malformed-signature',
-      `reading the signature ${quote(text)}: expected <key name>:<base64 of ${nacl.sign.signatureLength} bytes>`,
+      `malformed signature ${quote(text)}: expected <key name>:<base64 of ${nacl.sign.signatureLength} bytes>`,
     );
   }
   return { name: named.name, signature: named.bytes };
@@ -86,7 +84,7 @@ export function formatPublicKey(key: PublicKey): string {
   return `${key.name}:${encodeBase64(key.key)}`;
 }
 
-/** The secret itself: for a key file or a secret document, never for a log or an error. */
+/** Formats the secret itself: for a key file or a secret document, never for a log or an error. */
 export function formatSecretKey(key: SecretKey): string {
   return `${key.name}:${encodeBase64(key.key)}`;
 }
@@ -96,10 +94,10 @@ export function formatSignature(signature: Signature): string {
 }
 
 /**
- * A new secret key, or the one that `seed` determines.
+ * Generates a secret key.
  *
- * @param seed 32 bytes from a source of secrets; random when left out.
- * @throws NicheError `malformed-key` for a name or a seed that no key can have
+ * @param seed 32 secret bytes that determine the key. @default random
+ * @throws NicheError `malformed-key` for an invalid name or a seed of another length
  */
 export function generateSecretKey(
   name: string,
@@ -108,21 +106,23 @@ export function generateSecretKey(
   if (!nameGrammar.test(name)) {
     throw new NicheError(
       'malformed-key',
-      `generating a key: expected a name without colons or white space, got ${quote(name)}`,
+      `cannot generate a key: expected a name without colons or white space, got ${quote(name)}`,
     );
   }
   if (seed.length !== seedBytes) {
     throw new NicheError(
       'malformed-key',
-      `generating the key ${quote(name)}: expected a seed of ${seedBytes} bytes, got ${seed.length}`,
+      `cannot generate the key ${quote(name)}: expected a seed of ${seedBytes} bytes, got ${seed.length}`,
     );
   }
   return secretKeyOf(name, seed);
 }
 
 /**
- * Signs a fingerprint; the result is a narinfo's `Sig`, `<key name>:<base64>`. Ed25519 signatures
- * are deterministic, so node:crypto makes the same as tweetnacl, some 50 times as fast.
+ * Signs a fingerprint. Uses node:crypto, about 50 times as fast as tweetnacl with the same result:
+ * Ed25519 signatures are deterministic.
+ *
+ * @returns the value of a narinfo's `Sig` field, `<key name>:<base64>`
  */
 export function signFingerprint(fingerprint: string, secretKey: SecretKey): string {
   const signature = sign(null, Buffer.from(fingerprint), privateKeyObject(secretKey));
@@ -136,7 +136,7 @@ const verifyLater = promisify(
 );
 type VerifyCallback = (error: Error | null, isValid: boolean) => void;
 
-/** {@link verifyFingerprint}, on the thread pool: for whoever has many to verify. */
+/** Does the same as {@link verifyFingerprint}, on the thread pool: for callers with many signatures. */
 export async function verifyFingerprintAsync(
   fingerprint: string,
   signature: string,
@@ -153,9 +153,9 @@ export async function verifyFingerprintAsync(
 }
 
 /**
- * Whether `signature` is by one of `publicKeys`, found by its name, over `fingerprint`. A malformed
- * signature is by none. Verified by node:crypto, which like Nix's libsodium refuses a signature
- * whose scalar is not reduced; tweetnacl would let such a second form of a signature pass.
+ * Returns whether `signature` verifies over `fingerprint` under the key of its name in `publicKeys`.
+ * A malformed signature never does. Uses node:crypto, which like Nix's libsodium refuses a signature
+ * with an unreduced scalar; tweetnacl would accept that second form of the same signature.
  */
 export function verifyFingerprint(
   fingerprint: string,
@@ -173,7 +173,7 @@ export function verifyFingerprint(
   );
 }
 
-/** Reading a key takes longer than signing with it, so each is read once. */
+/** Importing a key takes longer than signing with it, so each key is imported once. */
 const privateKeyObjects = new WeakMap<SecretKey, KeyObject>();
 const publicKeyObjects = new WeakMap<PublicKey, KeyObject>();
 
@@ -182,24 +182,24 @@ function privateKeyObject(secretKey: SecretKey): KeyObject {
   if (known) return known;
   const d = Buffer.from(secretKey.key.subarray(0, seedBytes)).toString('base64url');
   const x = Buffer.from(secretKey.publicKey.key).toString('base64url');
-  const read = createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d, x }, format: 'jwk' });
-  privateKeyObjects.set(secretKey, read);
-  return read;
+  const imported = createPrivateKey({ key: { kty: 'OKP', crv: 'Ed25519', d, x }, format: 'jwk' });
+  privateKeyObjects.set(secretKey, imported);
+  return imported;
 }
 
 function publicKeyObject(publicKey: PublicKey): KeyObject {
   const known = publicKeyObjects.get(publicKey);
   if (known) return known;
   const x = Buffer.from(publicKey.key).toString('base64url');
-  const read = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
-  publicKeyObjects.set(publicKey, read);
-  return read;
+  const imported = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+  publicKeyObjects.set(publicKey, imported);
+  return imported;
 }
 
-/** What comes before the 32 bytes of an Ed25519 seed in PKCS #8 (RFC 8410, section 7). */
+/** The PKCS #8 bytes before the 32 bytes of an Ed25519 seed (RFC 8410, section 7). */
 const pkcs8Prefix = Buffer.from('302e020100300506032b657004220420', 'hex');
 
-/** tweetnacl would take some ten milliseconds, each time a key is read. */
+/** Derives the public half with node:crypto: tweetnacl would take about ten milliseconds per key. */
 function secretKeyOf(name: string, seed: Uint8Array): SecretKey {
   const der = Buffer.concat([pkcs8Prefix, seed]);
   const { x = '' } = createPublicKey(

@@ -3,12 +3,12 @@ import { maxListingEntries, maxNarDepth, maxNarTargetBytes } from '../limits.ts'
 import type { NarHandler } from './nar-parser.ts';
 import { compareBytes, isNarName } from './nar-wire.ts';
 
-/** What is in a NAR and where: Nix's `.ls` files, version 1. */
+/** The files of a NAR and their offsets: the contents of Nix's `.ls` files, version 1. */
 export type NarListing = ListedDirectory | ListedRegular | ListedSymlink;
 
 export interface ListedDirectory {
   readonly type: 'directory';
-  /** By name, sorted by bytes. A map, since a file may be called `__proto__`. */
+  /** By name, sorted by bytes. A map, because a file may be called `__proto__`. */
   readonly entries: ReadonlyMap<string, NarListing>;
 }
 
@@ -17,7 +17,7 @@ export interface ListedRegular {
   /** In bytes. */
   readonly size: number;
   readonly executable: boolean;
-  /** Where the contents begin in the NAR, in bytes; some writers leave it out. */
+  /** Offset of the contents in the NAR, in bytes; some writers omit it. */
   readonly narOffset?: number;
 }
 
@@ -26,12 +26,12 @@ export interface ListedSymlink {
   readonly target: string;
 }
 
-/** A handler for a NAR parser that makes the NAR's listing. */
+/** A handler that builds the listing of the NAR that a parser reads. */
 export interface ListingBuilder extends NarHandler {
   /**
-   * The listing, once the parser's `end` has returned; undefined when there is none: beyond
-   * {@link maxListingEntries} entries, or when a name or target is not UTF-8, which JSON can't hold
-   * (Nix fails there).
+   * Returns the listing, after the parser's `end` has returned. Undefined beyond
+   * {@link maxListingEntries} entries, and for a name or target that is not UTF-8: JSON cannot
+   * represent it, and Nix fails on it.
    */
   listing(): NarListing | undefined;
 }
@@ -41,10 +41,10 @@ export function createListingBuilder(): ListingBuilder {
   let root: NarListing | undefined;
   let open: Map<string, NarListing>[] = [];
   let entries = 0;
-  let unlistable = false;
+  let hasFailed = false;
 
   const giveUp = (): void => {
-    unlistable = true;
+    hasFailed = true;
     root = undefined;
     open = [];
   };
@@ -53,37 +53,37 @@ export function createListingBuilder(): ListingBuilder {
       giveUp();
       return;
     }
-    const around = open.at(-1);
-    if (around === undefined) root = node;
-    else around.set(decoder.decode(name), node);
+    const parent = open.at(-1);
+    if (parent === undefined) root = node;
+    else parent.set(decoder.decode(name), node);
   };
-  const listed = (action: () => void): void => {
-    if (unlistable) return;
+  const orGiveUp = (action: () => void): void => {
+    if (hasFailed) return;
     try {
       action();
     } catch {
-      // The decoder's only failure: bytes that are not UTF-8.
+      // The decoder fails only on bytes that are not UTF-8.
       giveUp();
     }
   };
   return {
     directory: (name) => {
-      listed(() => {
-        const inside = new Map<string, NarListing>();
-        add(name, { type: 'directory', entries: inside });
-        open.push(inside);
+      orGiveUp(() => {
+        const children = new Map<string, NarListing>();
+        add(name, { type: 'directory', entries: children });
+        open.push(children);
       });
     },
     leave: () => {
       open.pop();
     },
     regular: (name, { executable, size, offset }) => {
-      listed(() => {
+      orGiveUp(() => {
         add(name, { type: 'regular', size, executable, narOffset: offset });
       });
     },
     symlink: (name, target) => {
-      listed(() => {
+      orGiveUp(() => {
         add(name, { type: 'symlink', target: decoder.decode(target) });
       });
     },
@@ -91,7 +91,7 @@ export function createListingBuilder(): ListingBuilder {
   };
 }
 
-/** A `.ls` file, byte for byte as Nix writes it. */
+/** Formats a `.ls` file, byte for byte as Nix writes it. */
 export function formatListing(listing: NarListing): string {
   const parts: string[] = [];
   const print = (node: NarListing): void => {
@@ -119,7 +119,7 @@ export function formatListing(listing: NarListing): string {
 }
 
 /**
- * Reads a `.ls` file. Members that are not known are passed over.
+ * Parses a `.ls` file. Ignores unknown members.
  *
  * @throws NicheError `malformed-listing`
  */
@@ -128,8 +128,8 @@ export function parseListing(text: string): NarListing {
   try {
     document = JSON.parse(text);
   } catch (error) {
-    const why = messageOf(error);
-    throw new NicheError('malformed-listing', `the NAR listing is no JSON: ${why}`, {
+    const reason = messageOf(error);
+    throw new NicheError('malformed-listing', `malformed NAR listing: it is not JSON: ${reason}`, {
       cause: error,
     });
   }
@@ -160,14 +160,14 @@ export function parseListing(text: string): NarListing {
     }
     const byBytes = named.map(([name, node]) => ({ name, node, bytes: Buffer.from(name) }));
     byBytes.sort((left, right) => compareBytes(left.bytes, right.bytes));
-    const inside = new Map<string, NarListing>();
+    const children = new Map<string, NarListing>();
     for (const { name, node, bytes } of byBytes) {
       if (!isNarName(bytes, 0, bytes.length)) {
         throw malformed(`a name in ${quote(path)}`, 'a file name', name);
       }
-      inside.set(name, nodeOf(node, `${path}/${name}`, depth));
+      children.set(name, nodeOf(node, `${path}/${name}`, depth));
     }
-    return inside;
+    return children;
   };
   return nodeOf(root, '', 0);
 }
@@ -183,7 +183,7 @@ function regularOf(fields: Readonly<Record<string, unknown>>, path: string): Lis
   return { type: 'regular', size, executable, narOffset: offset };
 }
 
-/** A size or offset; one that a JavaScript number can't hold exactly is refused. */
+/** Reads a size or offset; refuses one that a JavaScript number cannot represent exactly. */
 function countOf(value: unknown, what: string): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
   throw malformed(what, `a whole number of 0 to ${Number.MAX_SAFE_INTEGER}`, value);
@@ -193,7 +193,7 @@ function targetOf(value: unknown, path: string): string {
   if (typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= maxNarTargetBytes) {
     return value;
   }
-  throw malformed(`"target" of ${quote(path)}`, `1 to ${maxNarTargetBytes} bytes of text`, value);
+  throw malformed(`"target" of ${quote(path)}`, `1 to ${maxNarTargetBytes} bytes`, value);
 }
 
 function recordOf(value: unknown, what: string): Readonly<Record<string, unknown>> {
@@ -208,6 +208,6 @@ function malformed(what: string, expected: string, got: unknown): NicheError {
   const shown = isShort ? quote(String(got)) : got === undefined ? 'nothing' : 'something else';
   return new NicheError(
     'malformed-listing',
-    `the NAR listing is malformed: ${what}: expected ${expected}, got ${shown}`,
+    `malformed NAR listing: ${what}: expected ${expected}, got ${shown}`,
   );
 }

@@ -1,4 +1,4 @@
-import { NicheError, quote } from '../errors.ts';
+import { NicheError, quote, toError } from '../errors.ts';
 import { maxNarDepth, maxNarNameBytes, maxNarTargetBytes } from '../limits.ts';
 import {
   compareAt,
@@ -14,17 +14,17 @@ import {
 } from './nar-wire.ts';
 
 /**
- * What a parser reports, in the NAR's order. Names and targets are bytes, seldom anything but UTF-8;
- * the arrays are only lent and change after the call. The root's name is empty.
+ * Receives the contents of a NAR, in the NAR's order. Names and targets are bytes, usually UTF-8. The
+ * arrays are valid only during the call. The root's name is empty.
  */
 export interface NarHandler {
-  /** A directory begins: what is in it follows, then `leave`. */
+  /** A directory starts: its entries follow, then `leave`. */
   directory?(name: Uint8Array): void;
   /** The innermost directory ends. */
   leave?(): void;
-  /** A regular file begins: its contents follow, in pieces, none when it is empty. */
+  /** A regular file starts: its contents follow in pieces, none when it is empty. */
   regular?(name: Uint8Array, file: NarFile): void;
-  /** The next bytes of the file, as a view of the chunk they came in. */
+  /** The next bytes of the file, as a view of the chunk that was written. */
   contents?(piece: Uint8Array): void;
   symlink?(name: Uint8Array, target: Uint8Array): void;
 }
@@ -33,18 +33,18 @@ export interface NarFile {
   readonly executable: boolean;
   /** In bytes. */
   readonly size: number;
-  /** Where the contents begin in the NAR, in bytes. */
+  /** Offset of the contents in the NAR, in bytes. */
   readonly offset: number;
 }
 
-/** Takes a NAR in pieces of any size and checks it as it comes. */
+/** Parses and validates a NAR in chunks of any size. */
 export interface NarParser {
-  /** @throws NicheError `malformed-nar`, and again on every later call */
+  /** @throws NicheError `malformed-nar`, on this and every later call */
   write(chunk: Uint8Array): void;
   /**
-   * Says that nothing more comes.
+   * Ends the input.
    *
-   * @throws NicheError `malformed-nar` if the NAR has not ended
+   * @throws NicheError `malformed-nar` when the NAR is truncated
    */
   end(): void;
 }
@@ -91,28 +91,29 @@ const expectations: Readonly<Record<Step, string>> = {
   end: 'nothing after the end',
 };
 
-/** A token that must be a tag is read up to this length, in bytes, so that errors can show it. */
+/** The longest wrong tag, in bytes, that is read so that the error can show it. */
 const maxTagBytes = 32;
 
 const nothing = new Uint8Array();
 
 /**
- * A parser of NARs that accepts exactly what current Nix (2.35) installs: names sorted by bytes,
- * each once; zero padding; nesting under {@link maxNarDepth}; nothing after the end.
+ * Creates a parser that accepts exactly the NARs that current Nix (2.35, parseDump in archive.cc)
+ * installs: names sorted by bytes, each once; zero padding; nesting below {@link maxNarDepth}; nothing
+ * after the end.
  */
 export function createNarParser(handler: NarHandler): NarParser {
   let step: Step = 'magic';
-  /** Where the next token, piece of contents or padding begins in the NAR. */
+  /** Offset in the NAR of the next token, piece of contents or padding, in bytes. */
   let position = 0;
   let contentsLeft = 0;
   let paddingLeft = 0;
   let executable = false;
-  /** Of the node being read; the root's is 0. */
+  /** Depth of the current node; the root's is 0. */
   let depth = 0;
-  /** The latest name at each depth: the path to the node, and what the next name must exceed. */
+  /** The latest name at each depth: the path to the node, and the bound for the next name. */
   const names: Uint8Array[] = [];
   const nameLengths = new Uint8Array(maxNarDepth);
-  /** A token's first bytes when the rest is in chunks to come; made for the first such token. */
+  /** The first bytes of a token that continues in the next chunk; allocated on first use. */
   let held: Uint8Array = nothing;
   let heldBytes = 0;
   let failure: Error | undefined;
@@ -125,11 +126,11 @@ export function createNarParser(handler: NarHandler): NarParser {
     const where = depth === 0 ? 'at the root' : `in ${quote(path)}`;
     return new NicheError(
       'malformed-nar',
-      `the NAR is malformed at byte ${at}, ${where}: expected ${expected}, got ${got}`,
+      `malformed NAR at byte ${at}, ${where}: expected ${expected}, got ${got}`,
     );
   };
 
-  /** The bytes, with length and padding, of the token whose length is at `at`. */
+  /** Returns the size of the token at `at`, with its length field and padding, in bytes. */
   const measure = (buffer: Uint8Array, at: number): number => {
     if (step === 'contents') return lengthBytes;
     const length = lengthAt(buffer, at);
@@ -138,7 +139,7 @@ export function createNarParser(handler: NarHandler): NarParser {
     return lengthBytes + length + paddingOf(length);
   };
 
-  const beginContents = (size: number): void => {
+  const startContents = (size: number): void => {
     handler.regular?.(nameAt(depth), { executable, size, offset: position + lengthBytes });
     contentsLeft = size;
     paddingLeft = paddingOf(size);
@@ -163,14 +164,14 @@ export function createNarParser(handler: NarHandler): NarParser {
     nameLengths[level] = length;
   };
 
-  /** A node has ended: the entry around it goes on, or the NAR is over. */
-  const nodeEnded = (): Step => {
+  /** Ends a node. Returns the step after it: the end of its entry, or of the NAR. */
+  const endNode = (): Step => {
     if (depth === 0) return 'end';
     depth--;
     return 'entryClose';
   };
 
-  /** Takes the token whose `length` bytes are at `start` and says what must follow it. */
+  /** Processes the token with `length` bytes at `start`. Returns the step that must follow. */
   const accept = (buffer: Uint8Array, start: number, length: number): Step => {
     switch (step) {
       case 'magic':
@@ -216,13 +217,13 @@ export function createNarParser(handler: NarHandler): NarParser {
         }
         break;
       case 'close':
-        if (equalAt(buffer, start, length, tags.close)) return nodeEnded();
+        if (equalAt(buffer, start, length, tags.close)) return endNode();
         break;
       case 'entry':
         if (equalAt(buffer, start, length, tags.entry)) return 'entryOpen';
         if (equalAt(buffer, start, length, tags.close)) {
           handler.leave?.();
-          return nodeEnded();
+          return endNode();
         }
         break;
       case 'entryOpen':
@@ -250,12 +251,12 @@ export function createNarParser(handler: NarHandler): NarParser {
     throw malformed(shown(buffer, start, length));
   };
 
-  /** Takes the whole token at `at`, `bytes` long with its length and padding. */
+  /** Processes the complete token at `at`, of `bytes` bytes with its length field and padding. */
   const takeToken = (buffer: Uint8Array, at: number, bytes: number): void => {
     const length = lengthAt(buffer, at);
     if (step === 'contents') {
       if (length > Number.MAX_SAFE_INTEGER) throw malformed(`${exactLengthAt(buffer, at)} bytes`);
-      beginContents(length);
+      startContents(length);
     } else {
       const start = at + lengthBytes;
       step = accept(buffer, start, length);
@@ -268,12 +269,12 @@ export function createNarParser(handler: NarHandler): NarParser {
     for (let index = from; index < to; index++) {
       if (buffer[index] !== 0) {
         const got = `the byte ${buffer[index] ?? 0}`;
-        throw malformed(got, 'padding of zero bytes', at + index - from);
+        throw malformed(got, 'zero bytes as padding', at + index - from);
       }
     }
   };
 
-  /** Adds to the held token what `chunk` has of it from `at`; says where it stopped. */
+  /** Completes the held token with bytes of `chunk` from `at`. Returns the offset after them. */
   const takeHeld = (chunk: Uint8Array, at: number): number => {
     const wanted = heldBytes < lengthBytes ? lengthBytes : measure(held, 0);
     const stop = Math.min(at + wanted - heldBytes, chunk.length);
@@ -320,13 +321,13 @@ export function createNarParser(handler: NarHandler): NarParser {
     }
   };
 
-  /** Runs `action` unless an earlier one failed: then, and on its own failure, throws that. */
+  /** Runs `action`. After a failure, throws that failure on every call. */
   const guard = (action: () => void): void => {
     if (failure !== undefined) throw failure;
     try {
       action();
     } catch (error) {
-      failure = error instanceof Error ? error : new Error(String(error));
+      failure = toError(error);
       throw error;
     }
   };

@@ -1,6 +1,6 @@
 import { maxNarNameBytes, maxNarTargetBytes } from '../limits.ts';
 
-/** Every string in a NAR begins with its length: 64 bits, little-endian. */
+/** Size of the length field before every string of a NAR, in bytes: 64 bits, little-endian. */
 export const lengthBytes = 8;
 
 const encoder = new TextEncoder();
@@ -22,17 +22,17 @@ export const tags = {
   node: encoder.encode('node'),
 };
 
-/** The zero bytes that follow `length` bytes, up to a multiple of 8. */
+/** Returns the number of zero bytes after `length` bytes, which pad to a multiple of 8. */
 export function paddingOf(length: number): number {
   return (8 - (length % 8)) % 8;
 }
 
-/** The length at `at`; inexact past 2^53, which is far more than any limit. */
+/** Reads the length field at `at`; inexact above 2^53, which is far beyond every limit. */
 export function lengthAt(buffer: Uint8Array, at: number): number {
   return uint32At(buffer, at) + uint32At(buffer, at + 4) * 2 ** 32;
 }
 
-/** The length at `at` in decimal, exact. */
+/** Reads the length field at `at` exactly, as decimal text. */
 export function exactLengthAt(buffer: Uint8Array, at: number): string {
   return String(BigInt(uint32At(buffer, at)) + (BigInt(uint32At(buffer, at + 4)) << 32n));
 }
@@ -45,7 +45,7 @@ function uint32At(buffer: Uint8Array, at: number): number {
 const slash = 0x2f;
 const dot = 0x2e;
 
-/** Whether the bytes are a name that an entry of a NAR may have. */
+/** Returns whether the bytes are a valid name of a NAR entry. */
 export function isNarName(buffer: Uint8Array, start: number, length: number): boolean {
   if (length === 0 || length > maxNarNameBytes) return false;
   for (let index = start; index < start + length; index++) {
@@ -55,7 +55,7 @@ export function isNarName(buffer: Uint8Array, start: number, length: number): bo
   return length > 2 || (length === 2 && buffer[start + 1] !== dot);
 }
 
-/** Whether the bytes are a target that a symlink of a NAR may have. */
+/** Returns whether the bytes are a valid target of a symlink. */
 export function isNarTarget(buffer: Uint8Array, start: number, length: number): boolean {
   if (length === 0 || length > maxNarTargetBytes) return false;
   for (let index = start; index < start + length; index++) {
@@ -64,7 +64,7 @@ export function isNarTarget(buffer: Uint8Array, start: number, length: number): 
   return true;
 }
 
-/** Whether the `length` bytes at `start` are those of `expected`. */
+/** Returns whether the `length` bytes at `start` equal `expected`. */
 export function equalAt(
   buffer: Uint8Array,
   start: number,
@@ -78,7 +78,7 @@ export function equalAt(
   return true;
 }
 
-/** Below, at or above 0 as `left` is before, equal to or after `right` in byte order. */
+/** Compares in byte order: negative when `left` is first, 0 when equal, positive otherwise. */
 export function compareAt(
   left: Uint8Array,
   leftStart: number,
@@ -95,14 +95,14 @@ export function compareAt(
   return leftLength - rightLength;
 }
 
-/** Sorts by bytes, as `compareAt` compares. */
+/** Compares whole arrays like {@link compareAt}, for sorting. */
 export function compareBytes(left: Uint8Array, right: Uint8Array): number {
   return compareAt(left, 0, left.length, right, 0, right.length);
 }
 
 const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** The bytes as text for people to read: what is not UTF-8 becomes U+FFFD. */
+/** Decodes bytes for messages: whatever is not UTF-8 becomes U+FFFD. */
 export function narText(bytes: Uint8Array): string {
   return lossy.decode(bytes);
 }

@@ -10,16 +10,16 @@ import {
   tags,
 } from './nar-wire.ts';
 
-/** A tree to be written as a NAR. Text is written as UTF-8, bytes as they are. */
+/** A file tree to write as a NAR. Strings are written as UTF-8, bytes unchanged. */
 export type NarNode = NarDirectoryNode | NarRegularNode | NarSymlinkNode;
 
 export interface NarDirectoryNode {
   readonly type: 'directory';
-  /** Asked for when its turn comes; in any order. */
+  /** Called when the directory is written. The entries may be in any order. */
   readonly entries: () => NarNodeEntries | Promise<NarNodeEntries>;
 }
 
-/** A node may be given by a function, called when its turn comes. */
+/** A node may be a function that is called when the node is written. */
 export type NarNodeEntries = Iterable<
   readonly [name: string | Uint8Array, node: NarNode | (() => NarNode)]
 >;
@@ -29,7 +29,7 @@ export interface NarRegularNode {
   readonly executable: boolean;
   /** In bytes. */
   readonly size: number;
-  /** Asked for when its turn comes; whole, or in pieces. */
+  /** Called when the file is written. Returns the contents whole or in pieces. */
   readonly contents: () => Uint8Array | AsyncIterable<Uint8Array>;
 }
 
@@ -38,13 +38,13 @@ export interface NarSymlinkNode {
   readonly target: string | Uint8Array;
 }
 
-/** Chunks are about this long, in bytes: so few that what each costs downstream vanishes. */
+/** Target size of a chunk, in bytes: large enough to make the cost per chunk negligible. */
 const chunkBytes = 256 * 1024;
-/** A piece of contents at least this long is handed on as it is, in bytes, instead of copied. */
+/** Pieces of contents of at least this size, in bytes, are yielded as they are, without a copy. */
 const passedOnBytes = 64 * 1024;
-/** More than all strings of one node together, in bytes: name, target, and the tags around. */
+/** Upper bound for all strings of one node, in bytes: name, target, and the tags around them. */
 const nodeStringsBytes = 8 * 1024;
-/** The first buffer, in bytes: most NARs are small, and what is allocated costs by its length. */
+/** Size of the first buffer, in bytes: most NARs are small, and allocation costs by the byte. */
 const firstBufferBytes = 32 * 1024;
 
 const encoder = new TextEncoder();
@@ -72,17 +72,18 @@ interface OpenDirectory {
 
 type SortedEntry = readonly [name: Uint8Array, node: NarNode | (() => NarNode)];
 
+/** The next node to write. */
 interface Turn {
   readonly path: string;
   readonly node: NarNode;
 }
 
 /**
- * Writes the NAR of a tree as Nix does, entries sorted by the bytes of their names. Large pieces of
- * contents are yielded as they are; no chunk is touched again once it is yielded.
+ * Writes the NAR of a tree as Nix does (dumpPath), with entries sorted by the bytes of their names.
+ * Large pieces of contents are yielded as they are. A chunk never changes after it was yielded.
  *
- * @throws NicheError `malformed-nar` while iterating, if the tree has no NAR (a name or target that
- *   is not allowed, a name twice, too deep a nesting) or a file's contents are not of its size
+ * @throws NicheError `malformed-nar` while iterating: for an invalid or duplicate name, an invalid
+ *   target, too deep a nesting, or contents that differ from the declared size
  */
 export async function* writeNar(root: NarNode): AsyncGenerator<Uint8Array, undefined> {
   const output = createOutput();
@@ -126,7 +127,7 @@ async function* writeContents(
   let written = 0;
   for await (const piece of contents instanceof Uint8Array ? [contents] : contents) {
     written += piece.length;
-    // Before the surplus is passed on, so that a file that never ends is noticed.
+    // Checked before more is yielded, so that an endless file is noticed.
     if (written > size) assertSize(path, size, written);
     if (piece.length >= passedOnBytes) {
       if (!output.isEmpty()) yield output.take();
@@ -139,7 +140,7 @@ async function* writeContents(
   assertSize(path, size, written);
 }
 
-/** Ends the directories that are through and begins the next entry, if there is one. */
+/** Closes completed directories and starts the next entry; undefined at the end of the tree. */
 function nextTurn(output: Output, open: OpenDirectory[]): Turn | undefined {
   for (let directory = open.at(-1); directory !== undefined; directory = open.at(-1)) {
     const entry = directory.entries[directory.next++];
@@ -160,7 +161,7 @@ function nextTurn(output: Output, open: OpenDirectory[]): Turn | undefined {
   return undefined;
 }
 
-/** Ends a node, and the entry around it. */
+/** Closes a node, and the entry around it. */
 function closeNode(output: Output, open: readonly OpenDirectory[]): void {
   output.append(closeBytes);
   if (open.length > 0) output.append(closeBytes);
@@ -190,7 +191,7 @@ function sorted(path: string, entries: NarNodeEntries): readonly SortedEntry[] {
   for (const [index, [name]] of byName.entries()) {
     const previous = byName[index - 1];
     if (previous !== undefined && compareBytes(previous[0], name) === 0) {
-      throw unwritable(joined(path, name), 'expected each name once, got it twice');
+      throw unwritable(joined(path, name), 'the name occurs twice');
     }
   }
   return byName;
@@ -199,19 +200,19 @@ function sorted(path: string, entries: NarNodeEntries): readonly SortedEntry[] {
 interface Output {
   readonly append: (bytes: Uint8Array) => void;
   readonly appendLength: (length: number) => void;
-  /** With its length and padding. */
+  /** Appends a string with its length field and padding. */
   readonly appendString: (bytes: Uint8Array) => void;
   readonly isEmpty: () => boolean;
-  /** Whether `take` is due. Up to then, one node's strings and one piece to copy still fit. */
+  /** Returns whether `take` is due. Until then, the strings of a node and one small piece still fit. */
   readonly isFull: () => boolean;
-  /** What was appended since it was last taken. */
+  /** Returns the bytes appended since the last call. */
   readonly take: () => Uint8Array;
 }
 
 function createOutput(): Output {
   const capacity = chunkBytes + passedOnBytes + nodeStringsBytes;
   let buffer = Buffer.allocUnsafe(0);
-  /** Of the next buffer: it does not shrink again. */
+  /** Size of the next buffer, in bytes; it never shrinks. */
   let length = firstBufferBytes;
   let used = 0;
   const reserve = (bytes: number): void => {
@@ -253,7 +254,7 @@ function createOutput(): Output {
   };
 }
 
-/** The strings one after the other, each with its length and padding. */
+/** Encodes strings one after the other, each with its length field and padding. */
 function stringsOf(...strings: readonly Uint8Array[]): Uint8Array {
   const output = createOutput();
   for (const string of strings) output.appendString(string);
@@ -273,7 +274,7 @@ function assertSize(path: string, size: number, written: number): void {
   throw unwritable(path, `expected ${size} bytes of contents, got ${written}`);
 }
 
-function unwritable(path: string, why: string): NicheError {
+function unwritable(path: string, reason: string): NicheError {
   const what = path === '' ? 'the root' : quote(path);
-  return new NicheError('malformed-nar', `cannot write ${what} to a NAR: ${why}`);
+  return new NicheError('malformed-nar', `cannot write ${what} to a NAR: ${reason}`);
 }

@@ -7,19 +7,19 @@ import type { PathInfo } from './path-info.ts';
 import { defaultStoreDir, parseStoreBaseName, parseStorePath, baseNameOf } from './store-path.ts';
 
 /**
- * A path info and where a cache keeps its NAR. Of `signatures`, in the order of their bytes, those
- * read from a narinfo may be malformed, as Nix lets them be; they are never printed so.
+ * A path info, and where a cache stores the NAR. `signatures` are sorted by bytes. Signatures from a
+ * parsed narinfo may be malformed, because Nix allows that; malformed ones are never formatted.
  */
 export interface NarInfo extends PathInfo {
-  /** Where the file is, relative to the cache or absolute; not signed, so not to be trusted. */
+  /** URL of the NAR file, relative to the cache or absolute. Not signed, so untrusted. */
   readonly url: string;
-  /** How the file is compressed, such as `zstd` or `none`; not signed either. */
+  /** Compression of the file, such as `zstd` or `none`. Not signed, so untrusted. */
   readonly compression: string;
-  /** Of the file as stored, `<algorithm>:<base32>`. */
+  /** Hash of the stored file, `<algorithm>:<base32>`. */
   readonly fileHash: string | null;
-  /** Of the file as stored, in bytes. */
+  /** Size of the stored file, in bytes. */
   readonly fileSize: number | null;
-  /** Fields that this version does not know, in their order. */
+  /** Fields unknown to niche, in their order. */
   readonly extra: readonly (readonly [name: string, value: string])[];
 }
 
@@ -37,15 +37,16 @@ const knownFields: ReadonlySet<string> = new Set([
   'CA',
 ]);
 
-/** Nix's word for a deriver that is not known. */
+/** Nix's value for an unknown deriver. */
 const unknownDeriver = 'unknown-deriver';
-/** What a narinfo without the field means. */
+/** The compression of a narinfo without the field, as in Nix. */
 const defaultCompression = 'bzip2';
 const controlCharacter = /[\0-\x08\x0b-\x1f\x7f]/;
 
 /**
- * Reads a narinfo as Nix does: lines of `Name: value`, of repeated fields the last one holds, but
- * `References` and `CA` come once; and stricter where Nix guesses at what a line means.
+ * Parses a narinfo as Nix does (NarInfo's constructor in nar-info.cc): lines of `Name: value`. The last
+ * value of a repeated field wins, except that `References` and `CA` must be unique. It is stricter
+ * than Nix where Nix guesses the meaning of a line.
  *
  * @throws NicheError `malformed-narinfo`
  */
@@ -84,10 +85,11 @@ export function parseNarInfo(text: string, storeDir: string = defaultStoreDir): 
 }
 
 /**
- * Prints a narinfo in Nix's order and form. Every value is printed from what it was parsed to, so
- * that none can bring a line of its own.
+ * Formats a narinfo in Nix's order and form (NarInfo::to_string). Values are parsed and formatted
+ * again, so that none can inject a line.
  *
- * @throws NicheError `malformed-narinfo` and the codes of the values' own formats
+ * @throws NicheError `malformed-narinfo`, `malformed-store-path`, `malformed-hash`,
+ *   `malformed-signature`, `unsupported-ca`
  */
 export function formatNarInfo(info: NarInfo, storeDir: string = defaultStoreDir): string {
   const lines: (readonly [string, string])[] = [
@@ -119,7 +121,7 @@ export function formatNarInfo(info: NarInfo, storeDir: string = defaultStoreDir)
   }
   for (const [name, value] of info.extra) {
     if (!isFieldName(name) || knownFields.has(name)) {
-      throw malformed(`${quote(name)} is no name for an extra field`);
+      throw malformed(`${quote(name)} is not a valid name of an extra field`);
     }
     lines.push([name, value === '' ? '' : freeText(name, value)]);
   }
@@ -136,10 +138,10 @@ function readFields(text: string): Fields {
     throw malformed(`expected at most ${maxNarInfoBytes} bytes, got ${Buffer.byteLength(text)}`);
   }
   if (controlCharacter.test(text)) {
-    throw malformed('it has a control character, such as the CR of a CRLF');
+    throw malformed('it contains a control character, such as CR in CRLF');
   }
   if (!text.endsWith('\n')) {
-    throw malformed('its last line does not end in a newline');
+    throw malformed('its last line does not end with a newline');
   }
   const known = new Map<string, string[]>();
   const extra: [string, string][] = [];
@@ -206,10 +208,10 @@ function freeText(name: string, value: string): string {
   return value;
 }
 
-function malformed(why: string, cause?: unknown): NicheError {
+function malformed(reason: string, cause?: unknown): NicheError {
   return new NicheError(
     'malformed-narinfo',
-    `malformed narinfo: ${why}`,
+    `malformed narinfo: ${reason}`,
     cause === undefined ? undefined : { cause },
   );
 }

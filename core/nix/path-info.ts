@@ -1,48 +1,51 @@
 import { isNicheError, messageOf, NicheError, quote } from '../errors.ts';
 import { maxReferences } from '../limits.ts';
-import { formatContentAddress, parseContentAddress } from './content-address.ts';
+import { canonicalContentAddress } from './content-address.ts';
 import { canonicalNarHash, formatHash, isHashAlgorithm, parseHash } from './hash.ts';
 import { defaultStoreDir, parseStoreBaseName, parseStorePath } from './store-path.ts';
 
-/** What is claimed of a store path, in the words of `nix path-info --json`. */
+/** Metadata of a store path, with the field names of `nix path-info --json`. */
 export interface PathInfo {
   /** The full store path. */
   readonly path: string;
-  /** Of the uncompressed NAR, canonical: `sha256:` and 52 characters of Nix's base32. */
+  /** Hash of the uncompressed NAR in canonical form: `sha256:` and 52 characters of Nix's base32. */
   readonly narHash: string;
-  /** Of the uncompressed NAR, in bytes. */
+  /** Size of the uncompressed NAR, in bytes. */
   readonly narSize: number;
   /** Full store paths, sorted by bytes, each once. */
   readonly references: readonly string[];
   /** The full store path of the derivation that built it. */
   readonly deriver: string | null;
-  /** The content address, such as `fixed:r:sha256:…`, of a content-addressed path. */
+  /** The content address, such as `fixed:r:sha256:…`; null for an input-addressed path. */
   readonly ca: string | null;
   /** Each `<key name>:<base64>`. */
   readonly signatures: readonly string[];
 }
 
-/** What the local store knows of one of its paths. */
+/** Metadata of a path in the local store. */
 export interface LocalPathInfo extends PathInfo {
-  /** Whether the path was built here, rather than substituted or copied. */
+  /** Whether the path was built on this machine, rather than substituted or copied. */
   readonly ultimate: boolean;
 }
 
 export interface PathInfos {
   readonly valid: readonly LocalPathInfo[];
-  /** Full paths that were asked for and are not in the store. */
+  /** Requested full paths that are not in the store. */
   readonly invalid: readonly string[];
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
- * Reads what `nix path-info --json` prints, told apart by shape and never by version: an array of
- * infos with their `path`, an object of infos by path, or such an object under `info`; paths in
- * full or as `<hash>-<name>`; hashes, content addresses and signatures as text or in parts. A `ca`
- * of a kind that niche does not know stays as it came, for the publisher to refuse.
+ * Parses the output of `nix path-info --json`. The formats of all Nix versions are told apart by their
+ * shape:
+ * - an array of infos, each with its `path`; an object of infos by path; or such an object in `info`;
+ * - paths in full, or as `<hash>-<name>`;
+ * - hashes, content addresses and signatures as strings, or as objects.
  *
- * @param json the parsed document.
+ * A `ca` of an unsupported kind is kept as it is, for the publisher to refuse.
+ *
+ * @param json the parsed document
  * @throws NicheError `malformed-path-info`
  */
 export function parsePathInfos(json: unknown, storeDir: string = defaultStoreDir): PathInfos {
@@ -60,7 +63,7 @@ export function parsePathInfos(json: unknown, storeDir: string = defaultStoreDir
       throw isNicheError(error)
         ? new NicheError(
             'malformed-path-info',
-            `reading the path info of ${quoteAny(pathText)}: ${messageOf(error)}`,
+            `malformed path info of ${quoteAny(pathText)}: ${messageOf(error)}`,
             { cause: error },
           )
         : error;
@@ -124,7 +127,7 @@ function readPath(value: unknown, storeDir: string): string {
   return path.path;
 }
 
-/** A hash as text; in parts it is `{algorithm, hash}`, the second a bare digest or SRI. */
+/** Reads a hash: a string, or an object `{algorithm, hash}` whose `hash` is a bare digest or SRI. */
 function readHash(name: string, value: unknown): string {
   if (!isObject(value)) {
     return readText(name, value);
@@ -148,31 +151,20 @@ function readCa(value: unknown): string | null {
   }
   if (isObject(value)) {
     const method = readText('ca.method', value['method']);
-    return canonicalCa(
+    return canonicalContentAddress(
       (caPrefixes.get(method) ?? `fixed:${method}:`) +
         withColon(readHash('ca.hash', value['hash'])),
     );
   }
-  return canonicalCa(readText('ca', value));
+  return canonicalContentAddress(readText('ca', value));
 }
 
-/** SRI as the `<algorithm>:<base32>` of a content address; anything else as it is. */
+/** Converts SRI to the `<algorithm>:<base32>` of a content address; keeps anything else. */
 function withColon(hash: string): string {
   try {
     return formatHash(parseHash(hash), 'base32');
   } catch {
     return hash;
-  }
-}
-
-function canonicalCa(text: string): string {
-  try {
-    return formatContentAddress(parseContentAddress(text));
-  } catch (error) {
-    if (isNicheError(error, 'unsupported-ca')) {
-      return text;
-    }
-    throw error;
   }
 }
 
@@ -184,7 +176,7 @@ function readSignature(value: unknown): string {
 
 function readText(name: string, value: unknown): string {
   if (typeof value !== 'string') {
-    throw unexpected(name, 'a text', value);
+    throw unexpected(name, 'a string', value);
   }
   return value;
 }
@@ -200,7 +192,7 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Nix leaves a field out, writes null, or, long ago, an empty text. */
+/** Nix omits an absent field or writes null; old versions write an empty string. */
 function isAbsent(value: unknown): boolean {
   return value === undefined || value === null || value === '';
 }

@@ -1,44 +1,45 @@
 import { maxNamedUnclaimed } from '../limits.ts';
+import { base32Alphabet } from './base32.ts';
+import { maxStoreNameLength, storeHashLength } from './store-path.ts';
 
 export interface ReferenceScannerOptions {
-  /** Such as `/nix/store`, without a final slash. */
+  /** The store directory, such as `/nix/store`, without a final slash. */
   readonly storeDir: string;
-  /** The store hashes (32 characters) to look for. */
+  /** The store hashes to look for, 32 characters each. */
   readonly candidates: Iterable<string>;
 }
 
-/** Looks for store paths in bytes, as Nix finds the references of what it built. */
+/** Scans bytes for store paths, as Nix finds references (RefScanSink in references.cc). */
 export interface ReferenceScanner {
-  /** Takes the next bytes; what lies across two chunks is found too. */
+  /** Scans the next bytes. A match may span chunks. */
   write(chunk: Uint8Array): void;
-  /** The candidates that occur anywhere in the bytes so far, with or without a path around. */
+  /** Returns the candidates found so far, whether or not they are part of a path. */
   found(): ReadonlySet<string>;
-  /** Once all bytes are written: the store paths in them whose hash is no candidate. */
+  /** Returns the store paths whose hash is not a candidate. Call it after the last `write`. */
   unclaimed(): UnclaimedPaths;
 }
 
 export interface UnclaimedPaths {
-  /** Different hashes; counting stops at {@link maxCountedUnclaimed}. */
+  /** Distinct hashes; counting stops at {@link maxCountedUnclaimed}. */
   readonly count: number;
-  /** The first as they were met, full paths, at most {@link maxNamedUnclaimed}. */
+  /** The first full paths in the order of their occurrence, at most {@link maxNamedUnclaimed}. */
   readonly first: readonly string[];
 }
 
-/** Bounds what a scanner remembers, some 100 bytes each. */
+/** Bounds the memory of a scanner: about 100 bytes for each. */
 export const maxCountedUnclaimed = 10_000;
 
-const hashCharacters = 32;
-const maxNameCharacters = 211;
 /**
- * Candidates are told apart by this many characters first: many of them by a table of 32 KiB, a few by
- * one of 1 KiB, which a scanner of what is small is done with sooner than with making the other.
+ * Returns the length of the key, a prefix of the hash, by which the scanner rules out most hashes with
+ * one table lookup. Its table has 32 KiB for many candidates, and 1 KiB for a few: for a small NAR,
+ * initializing the large table would take longer than the scan.
  */
 const keyCharactersOf = (candidates: number): number => (candidates <= 8 ? 2 : 3);
 
 const notDigit = 0xff;
-/** The value of each byte as a digit of Nix's base32. */
+/** The base32 value of each byte. */
 const digits = new Uint8Array(256).fill(notDigit);
-for (const [value, byte] of Buffer.from('0123456789abcdfghijklmnpqrsvwxyz').entries()) {
+for (const [value, byte] of Buffer.from(base32Alphabet).entries()) {
   digits[byte] = value;
 }
 const nameCharacters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._?=';
@@ -51,7 +52,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const prefix = Buffer.from(`${options.storeDir}/`);
   const keyCharacters = keyCharactersOf(candidates.size);
   const keyMask = 2 ** (5 * keyCharacters) - 1;
-  /** Which first characters any candidate has: spares the others a look-up by text. */
+  /** 1 for each key that a candidate starts with. */
   const keys = new Uint8Array(keyMask + 1);
   for (const candidate of candidates) {
     keys[keyAt(Buffer.from(candidate), 0, keyCharacters)] = 1;
@@ -61,23 +62,23 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const unclaimed = new Set<string>();
   const first: string[] = [];
 
-  /** The last bytes written: as many as a store path that is not through yet can have. */
-  const longestPath = prefix.length + hashCharacters + 1 + maxNameCharacters;
+  /** The last bytes written, as many as an incomplete store path can have. */
+  const longestPath = prefix.length + storeHashLength + 1 + maxStoreNameLength;
   let tail = Buffer.alloc(0);
 
-  const lookUp = (buffer: Buffer, start: number): void => {
-    const hash = buffer.toString('latin1', start, start + hashCharacters);
+  const checkCandidate = (buffer: Buffer, start: number): void => {
+    const hash = buffer.toString('latin1', start, start + storeHashLength);
     if (candidates.has(hash)) found.add(hash);
   };
 
-  /** Looks for a path around the hash at `start`; `isLast` says that nothing follows `buffer`. */
-  const noteUnclaimed = (buffer: Buffer, start: number, isLast: boolean): void => {
+  /** Records the path around the hash at `start`, if any. `isLast`: nothing follows `buffer`. */
+  const checkUnclaimed = (buffer: Buffer, start: number, isLast: boolean): void => {
     const pathStart = start - prefix.length;
-    const nameStart = start + hashCharacters + 1;
+    const nameStart = start + storeHashLength + 1;
     if (buffer[nameStart - 1] !== dash || isNameByte[buffer[nameStart] ?? 0] !== 1) return;
     if (pathStart < 0 || prefix.compare(buffer, pathStart, start) !== 0) return;
     const nameEnd = endOfName(buffer, nameStart);
-    const isCut = nameEnd === buffer.length && nameEnd - nameStart < maxNameCharacters;
+    const isCut = nameEnd === buffer.length && nameEnd - nameStart < maxStoreNameLength;
     if (isCut && !isLast) return;
     const hash = buffer.toString('latin1', start, nameStart - 1);
     if (candidates.has(hash) || unclaimed.has(hash)) return;
@@ -86,16 +87,16 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
     if (first.length < maxNamedUnclaimed) first.push(buffer.toString('latin1', pathStart, nameEnd));
   };
 
-  /** Looks at each 32 digits of the run whose first end at `last`; says where the run ends. */
+  /** Checks each 32 digits of the run whose first 32 end at `last`. Returns the end of the run. */
   const inspectRun = (buffer: Buffer, last: number, isLast: boolean): number => {
     const { length } = buffer;
-    let start = last - hashCharacters + 1;
+    let start = last - storeHashLength + 1;
     let key = keyAt(buffer, start, keyCharacters);
     for (let end = last + 1; ; end++) {
-      if (keys[key] === 1) lookUp(buffer, start);
+      if (keys[key] === 1) checkCandidate(buffer, start);
       if (end >= length || digits[buffer[end] ?? 0] === notDigit) {
-        // What follows a path's hash is no digit: no other 32 of the run can be one.
-        noteUnclaimed(buffer, start, isLast);
+        // A dash follows the hash of a path, so only the last 32 digits of a run can be one.
+        checkUnclaimed(buffer, start, isLast);
         return end;
       }
       key = ((key << 5) | (digits[buffer[start + keyCharacters] ?? 0] ?? 0)) & keyMask;
@@ -104,17 +105,17 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   };
 
   const scan = (buffer: Buffer, isLast: boolean): void => {
-    // Every run of 32 digits has one at any 32nd byte: most of what is no hash is skipped.
-    let last = hashCharacters - 1;
-    /** The digits that end here have been seen; they need no second look. */
+    // A run of 32 digits covers every 32nd byte, so checking those skips most other bytes.
+    let last = storeHashLength - 1;
+    /** The bytes up to here have been checked. */
     let seen = -1;
     while (last < buffer.length) {
-      const lowest = Math.max(last - hashCharacters, seen);
+      const lowest = Math.max(last - storeHashLength, seen);
       let at = last;
       while (at > lowest && digits[buffer[at] ?? 0] !== notDigit) at--;
       seen = last;
       if (at === lowest) at = inspectRun(buffer, last, isLast);
-      last = at + hashCharacters;
+      last = at + storeHashLength;
     }
   };
 
@@ -132,7 +133,7 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
     },
     found: () => found,
     unclaimed: () => {
-      // Only now is it known that a path at the very end goes no further.
+      // Only now is a path at the very end known to be complete.
       scan(tail, true);
       return { count: unclaimed.size, first: [...first] };
     },
@@ -148,7 +149,7 @@ function keyAt(buffer: Uint8Array, start: number, keyCharacters: number): number
 }
 
 function endOfName(buffer: Uint8Array, start: number): number {
-  const limit = Math.min(start + maxNameCharacters, buffer.length);
+  const limit = Math.min(start + maxStoreNameLength, buffer.length);
   let end = start;
   while (end < limit && isNameByte[buffer[end] ?? 0] === 1) end++;
   return end;

@@ -9,20 +9,22 @@ export const defaultStoreDir = '/nix/store';
 export interface StorePath {
   /** The full path, such as `/nix/store/<hash>-<name>`. */
   readonly path: string;
-  /** The store's directory, without a slash at its end. */
+  /** The store directory, without a final slash. */
   readonly storeDir: string;
-  /** The 32 base32 characters that narinfos are found by. */
+  /** The 32 base32 characters that are the key of the narinfo. */
   readonly hash: string;
   readonly name: string;
 }
 
-const hashLength = 32;
-const maxNameBytes = 211;
+/** Length of the hash in a store path, in characters. */
+export const storeHashLength = 32;
+/** Longest name of a store path, in characters (StorePath::MaxPathLen in Nix). */
+export const maxStoreNameLength = 211;
 const baseNameGrammar = /^([0-9abcdfghijklmnpqrsvwxyz]{32})-([0-9A-Za-z+\-._?=]+)$/;
 
 /**
- * Reads a full store path: the store's directory, then what {@link parseStoreBaseName} reads.
- * Nix would first tidy slashes, `.` and `..`; here only the tidy form is a store path.
+ * Parses a full store path: the store directory, a slash, and a base name. Unlike Nix, it does not
+ * normalize slashes, `.` and `..` first.
  *
  * @throws NicheError `malformed-store-path`
  */
@@ -34,8 +36,8 @@ export function parseStorePath(text: string, storeDir: string = defaultStoreDir)
 }
 
 /**
- * Reads `<hash>-<name>`, as narinfos name references and derivers, by the rules of current Nix: a
- * name has 1 to 211 characters, and up to its first dash it is neither `.` nor `..`.
+ * Parses `<hash>-<name>`, the form of references and derivers in narinfos, by the rules of current Nix
+ * (checkName in path.cc): a name has 1 to 211 characters, and is not `.` or `..` up to its first dash.
  *
  * @throws NicheError `malformed-store-path`
  */
@@ -44,29 +46,29 @@ export function parseStoreBaseName(text: string, storeDir: string = defaultStore
   if (hash === undefined || name === undefined) {
     throw malformed(
       text,
-      `expected ${hashLength} characters of base32, "-" and a name of A-Z a-z 0-9 + - . _ ? =`,
+      `expected ${storeHashLength} characters of base32, "-" and a name of A-Z a-z 0-9 + - . _ ? =`,
     );
   }
   assertName(name, text);
   return { path: `${storeDir}/${text}`, storeDir, hash, name };
 }
 
-/** The last component, `<hash>-<name>`. */
+/** Returns the last component, `<hash>-<name>`. */
 export function storeBaseName(path: StorePath): string {
   return `${path.hash}-${path.name}`;
 }
 
 /**
- * The last component of a full path in `storeDir`.
+ * Returns the last component of a full path in `storeDir`, `<hash>-<name>`.
  *
- * @throws what {@link parseStorePath} throws
+ * @throws NicheError `malformed-store-path`
  */
 export function baseNameOf(path: string, storeDir: string): string {
   return storeBaseName(parseStorePath(path, storeDir));
 }
 
 /**
- * The 32 characters of a full store path, of whichever store, that its narinfo is found by.
+ * Returns the hash of a full store path in any store directory, the key of its narinfo.
  *
  * @throws NicheError `malformed-store-path`
  */
@@ -75,10 +77,11 @@ export function storeHash(path: string): string {
 }
 
 /**
- * The store path that Nix derives from a kind of object (`source`, `text`, `output:out`, with
- * references appended), the base16 SHA-256 that stands for its contents, and its name.
+ * Computes a store path as Nix does (StoreDirConfig::makeStorePath).
  *
- * @throws NicheError `malformed-store-path` for a name that no store path may have
+ * @param type the kind of object: `source`, `text` or `output:out`, with references appended
+ * @param digestHex the SHA-256 of the contents, or of their description, in base16
+ * @throws NicheError `malformed-store-path` for an invalid name
  */
 export function makeStorePath(
   type: string,
@@ -93,11 +96,11 @@ export function makeStorePath(
 }
 
 /**
- * The one store path that contents with this address, name and references have.
+ * Computes the store path of content-addressed contents (makeFixedOutputPathFromCA in Nix).
  *
- * @param references full store paths without the path itself, in any order.
- * @param hasSelfReference whether the path refers to itself.
- * @throws NicheError `ca-mismatch` for references that this kind of address cannot have,
+ * @param references full store paths without the path itself, in any order
+ * @param hasSelfReference whether the path refers to itself
+ * @throws NicheError `ca-mismatch` for references that this kind of address does not allow,
  *   `malformed-store-path`
  */
 export function computeCaPath(
@@ -117,7 +120,7 @@ export function computeCaPath(
     const refused = hasSelfReference ? 'a reference to itself' : `${sorted.length} references`;
     throw new NicheError(
       'ca-mismatch',
-      `computing the store path of ${quote(name)}: contents addressed by ${ca.method} ${ca.hash.algorithm} cannot have ${refused}`,
+      `cannot compute the store path of ${quote(name)}: a ${ca.method} ${ca.hash.algorithm} address does not allow ${refused}`,
     );
   }
   if (ca.method === 'text') {
@@ -131,14 +134,17 @@ export function computeCaPath(
 }
 
 function assertName(name: string, text: string): void {
-  if (name.length > maxNameBytes) {
-    throw malformed(text, `a name has at most ${maxNameBytes} characters, got ${name.length}`);
+  if (name.length > maxStoreNameLength) {
+    throw malformed(
+      text,
+      `a name has at most ${maxStoreNameLength} characters, got ${name.length}`,
+    );
   }
   if (/^\.\.?(-|$)/.test(name)) {
-    throw malformed(text, 'a name must not be "." or ".." up to its first dash');
+    throw malformed(text, 'the name must not be "." or ".." up to its first dash');
   }
 }
 
-function malformed(text: string, why: string): NicheError {
-  return new NicheError('malformed-store-path', `reading the store path ${quote(text)}: ${why}`);
+function malformed(text: string, reason: string): NicheError {
+  return new NicheError('malformed-store-path', `malformed store path ${quote(text)}: ${reason}`);
 }

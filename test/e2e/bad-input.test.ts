@@ -197,7 +197,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       [
         'with a damaged key',
         changed({ publicKeys: ['x'] }),
-        /publicKeys\.0: reading a public key without a name: expected <name>:<base64 of 32 bytes>/,
+        /publicKeys\.0: malformed public key without a name: expected <name>:<base64 of 32 bytes>/,
       ],
       ['of another type', changed({ storage: 7 }), /storage: .*expected string.* \(got 7\)\n/],
       ['with an unknown field', changed({ extra: 1 }), /the document: unknown fields "extra"\n/],

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 import { NicheError } from '../../errors.ts';
-import { formatHash } from '../../nix/hash.ts';
+import { formatSha256 } from '../../nix/hash.ts';
 import { createListingBuilder } from '../../nix/listing.ts';
 import type { NarListing } from '../../nix/listing.ts';
 import { createNarParser } from '../../nix/nar-parser.ts';
@@ -79,7 +79,7 @@ export function createNarCheck(
     }
     parser.end();
     const narDigest = hash.digest();
-    const narHash = formatHash({ algorithm: 'sha256', digest: narDigest }, 'base32');
+    const narHash = formatSha256(narDigest);
     if (narHash !== claim.narHash) {
       throw new NicheError(
         'nar-hash-mismatch',

@@ -1,6 +1,6 @@
 import { createHash, hash } from 'node:crypto';
 
-import { formatHash } from '../../nix/hash.ts';
+import { formatHash, formatSha256 } from '../../nix/hash.ts';
 import type { HashAlgorithm } from '../../nix/hash.ts';
 
 /** What a narinfo says of a stored file. */
@@ -20,11 +20,7 @@ interface FileHasher {
 
 /** {@link createFileHasher} of a file that is whole, by its SHA-256. */
 export function hashFile(file: Uint8Array): FileFacts {
-  const digest = hash('sha256', file, 'buffer');
-  return {
-    fileHash: formatHash({ algorithm: 'sha256', digest }, 'base32'),
-    fileSize: file.length,
-  };
+  return { fileHash: formatSha256(hash('sha256', file, 'buffer')), fileSize: file.length };
 }
 
 export function createFileHasher(algorithm: HashAlgorithm = 'sha256'): FileHasher {

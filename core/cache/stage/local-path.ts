@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 import { NicheError, isNicheError } from '../../errors.ts';
-import { formatHash } from '../../nix/hash.ts';
+import { formatSha256 } from '../../nix/hash.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 
 /** A valid store path of this machine, to be staged. */
@@ -48,7 +48,7 @@ async function* verifiedNar({ info, openNar }: LocalPath): AsyncIterable<Uint8Ar
     size += chunk.length;
     yield chunk;
   }
-  const narHash = formatHash({ algorithm: 'sha256', digest: hash.digest() }, 'base32');
+  const narHash = formatSha256(hash.digest());
   if (narHash !== info.narHash || size !== info.narSize) {
     throw new NicheError(
       'nar-hash-mismatch',

@@ -130,7 +130,7 @@ describe('parseListing', () => {
         const listing = parseListing(text);
         assert.deepEqual(parseListing(formatListing(listing)), listing);
       } else {
-        refused(text, /the NAR listing is malformed/);
+        refused(text, /malformed NAR listing/);
       }
     });
   }
@@ -155,7 +155,7 @@ describe('parseListing', () => {
   });
 
   const cases: readonly (readonly [string, string, RegExp])[] = [
-    ['no JSON', '{', /is no JSON/],
+    ['no JSON', '{', /is not JSON/],
     ['an array', '[]', /the document: expected an object, got something else/],
     ['null', 'null', /the document: expected an object/],
     ['no version', '{"root":{}}', /the version: expected 1, got nothing/],
