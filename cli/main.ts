@@ -20,18 +20,19 @@ import { addStatus } from './commands/status.ts';
 import { addUse } from './commands/use.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
-import type { Context, Output } from './context.ts';
+import type { Context, Output } from './process/context.ts';
+import { sizeThreadPool } from './process/thread-pool.ts';
 import { takeSecrets } from './secrets/secret-variables.ts';
 import { describeError } from './ui/describe-error.ts';
-import { sizeThreadPool } from './process/thread-pool.ts';
+import { styleHelp } from './ui/help.ts';
 
-/** The command line, ready to parse. */
+/** Returns the command line's parser, with all commands. */
 export function createProgram(context: Context): Command {
   const program = new Command('niche')
-    .description('Nix binary caches without a server')
-    .version(`niche ${context.version}`)
+    .description('Nix binary caches straight on object storage. No server to run.')
+    .version(`niche ${context.version}`, '-V, --version', 'print the version')
+    .helpCommand('help [command]', 'show the help of a command')
     .enablePositionalOptions()
-    .showHelpAfterError('(see --help)')
     .configureOutput({
       writeOut: (text) => {
         context.stdout.write(text);
@@ -39,28 +40,37 @@ export function createProgram(context: Context): Command {
       writeErr: (text) => {
         context.stderr.write(text);
       },
+      outputError: (text, write) => {
+        write(text.replace(/^error: /, 'niche: '));
+      },
     })
     .exitOverride();
+  program.commandsGroup('Set up:');
   addInit(program, context);
+  addUse(program, context);
+  addInfra(program, context);
+  program.commandsGroup('Build and upload:');
   addBuild(program, context);
   addExec(program, context);
   addPush(program, context);
+  program.commandsGroup('Publish and serve:');
+  addWorker(program, context);
+  addServe(program, context);
+  program.commandsGroup('Inspect:');
   addShow(program, context);
   addStatus(program, context);
   addVerify(program, context);
   addAudit(program, context);
-  addBlock(program, context);
-  addInfra(program, context);
-  addUse(program, context);
-  addServe(program, context);
-  addWorker(program, context);
+  program.commandsGroup('Administer:');
   addKey(program, context);
   addResign(program, context);
   addConfig(program, context);
+  addBlock(program, context);
+  styleHelp(program);
   return program;
 }
 
-/** Runs one command line to its end; everything that goes wrong becomes a message and a status. */
+/** Runs one command line to its end. Every error becomes a message and an exit status. */
 export async function run(args: readonly string[], context: Context): Promise<void> {
   try {
     await createProgram(context).parseAsync(args, { from: 'user' });
@@ -70,15 +80,15 @@ export async function run(args: readonly string[], context: Context): Promise<vo
       return;
     }
     context.setExitStatus(1);
-    tellError(error, context);
+    printError(error, context);
   }
 }
 
-function tellError(error: unknown, { env, stderr }: Context): void {
-  for (const line of describeError(error, env)) stderr.write(`niche: ${line}\n`);
+function printError(error: unknown, { env, stderr }: Context): void {
+  for (const line of describeError(error, env)) stderr.write(`${line}\n`);
 }
 
-/** @param onFailed called when the stream takes nothing any more */
+/** @param onFailed called when writing fails, as on a full disk or a closed pipe */
 function outputTo(stream: NodeJS.WriteStream, onFailed: (error: Error) => void): Output {
   stream.on('error', onFailed);
   return {
@@ -90,7 +100,7 @@ function outputTo(stream: NodeJS.WriteStream, onFailed: (error: Error) => void):
   };
 }
 
-/** Runs this process's command line. */
+/** Runs the command line of this process. */
 export async function runProcess(): Promise<void> {
   sizeThreadPool();
   const context: Context = {
@@ -99,9 +109,9 @@ export async function runProcess(): Promise<void> {
     cwd: process.cwd(),
     version: packageJson.version,
     stdout: outputTo(process.stdout, (error) => {
-      // Nobody reads any more, as of `| head`: that is no fault. A full disk is.
+      // A closed pipe, as in `| head`, is no failure; a full disk is.
       if (isErrno(error, 'EPIPE')) process.exit(128 + constants.signals.SIGPIPE);
-      tellError(fileError(error, 'writing to standard output'), context);
+      printError(fileError(error, 'writing to standard output'), context);
       process.exit(1);
     }),
     stderr: outputTo(process.stderr, () => undefined),
@@ -111,11 +121,11 @@ export async function runProcess(): Promise<void> {
     },
   };
   process.on('uncaughtException', (error) => {
-    tellError(error, context);
+    printError(error, context);
     process.exit(1);
   });
   await run(process.argv.slice(2), context);
-  // What an interrupted command leaves under way must not keep the process.
+  // Work that an interrupted command abandoned must not keep the process running.
   if (Number(process.exitCode) > 128) process.exit();
 }
 

@@ -2,9 +2,8 @@ import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 
 /*
- * How a checkout's launcher starts the CLI. Node keeps what it compiles, so that the next start
- * need not strip a hundred modules of their types. It is kept in the user's own folder: whoever may
- * write to it could have this user run anything.
+ * Starts the CLI from a checkout. Node's compile cache saves the next start from stripping the types
+ * of a hundred modules. It is in the user's own folder, since it holds code that the user runs.
  */
 const { HOME, XDG_CACHE_HOME } = process.env;
 const caches = isSet(XDG_CACHE_HOME) ? XDG_CACHE_HOME : isSet(HOME) ? join(HOME, '.cache') : null;

@@ -5,12 +5,12 @@ import { readAuditRecords } from '../../core/cache/audit.ts';
 import type { AuditRecord } from '../../core/cache/audit.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
-import { nameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
-import { openNamedCache } from '../open-cache.ts';
-import { parsePathArgument } from '../path-argument.ts';
+import { parseCacheAddress } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
+import { openCacheAt } from '../cache/open.ts';
+import { parsePathArgument } from '../cache/path-argument.ts';
 import { count } from '../ui/format.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 interface AuditFlags {
   readonly cacheUrl?: string;
@@ -55,7 +55,7 @@ Examples:
 }
 
 async function audit(flags: AuditFlags, context: Context): Promise<void> {
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const { storeDir } = cache.config;
   const hash = flags.path === undefined ? null : parsePathArgument(flags.path, storeDir).hash;
   let records = 0;

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 
 import { blockPath, unblockPath } from '../../core/cache/blocklist.ts';
-import { assertNoUrls, nameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
-import { openNamedCache } from '../open-cache.ts';
-import { parsePathArgument } from '../path-argument.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
+import { openCacheAt } from '../cache/open.ts';
+import { parsePathArgument } from '../cache/path-argument.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 interface BlockFlags {
   readonly cacheUrl?: string;
@@ -46,7 +46,7 @@ Examples:
 
 async function block(texts: readonly string[], flags: BlockFlags, context: Context): Promise<void> {
   assertNoUrls(texts, 'block', 'a store path');
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   // All are read before the first is withdrawn: a slip of the pen withdraws nothing.
   const paths = texts.map((text) => parsePathArgument(text, cache.config.storeDir));
   for (const { hash, path } of paths) {

@@ -8,9 +8,9 @@ import { showDocument } from '../config/show.ts';
 import type { ShowFlags } from '../config/show.ts';
 import type { ApartFlags } from '../config/still-apart.ts';
 import { downloadDocument, uploadDocument } from '../config/transfer.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { addRecipientOptions } from '../init/recipients.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 export function addConfig(program: Command, context: Context): void {
   const config = program

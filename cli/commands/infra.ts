@@ -6,7 +6,7 @@ import { Argument } from 'commander';
 import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 
 /** What a cloud's deployment consists of, in this package and in a team's repository alike. */
 interface Infrastructure {

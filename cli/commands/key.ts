@@ -16,17 +16,17 @@ import {
 import { formatSignerSpec, parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import { isErrno } from '../../core/util/errno.ts';
-import { nameCache, normalizeCacheUrl, sameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
+import { parseCacheAddress, normalizeCacheUrl, printedCacheOption } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 import { publicKeyOf } from '../init/signing-key.ts';
-import { openNamedCache, ownAccess } from '../open-cache.ts';
+import { openCacheAt, ownAccess } from '../cache/open.ts';
 import {
   defaultSecretKeyFile,
   readSecretKeyFile,
   writeSecretKeyFile,
 } from '../secrets/signing-keys.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 interface GenerateFlags {
   readonly name: string;
@@ -135,10 +135,10 @@ Examples:
 }
 
 async function rotate(flags: RotateFlags, context: Context): Promise<void> {
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const name = flags.keyName ?? nextName(cache.config.publicKeys);
   const publicKey = await rotateKey(cache, name, keyringOf(context));
-  const u = sameCache(flags.cacheUrl);
+  const u = printedCacheOption(flags.cacheUrl);
   context.stdout.write(
     flags.json
       ? `${JSON.stringify({ publicKey })}\n`
@@ -163,7 +163,7 @@ function nextName(publicKeys: readonly string[]): string {
 const narInfoDays = 30;
 
 async function retire(text: string, flags: RotateFlags, context: Context): Promise<void> {
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const { publicKeys, name } = cache.config;
   const publicKey = publicKeys.find((key) => key === text || key.startsWith(`${text}:`));
   if (publicKey === undefined || publicKeys.length === 1) {
@@ -174,7 +174,7 @@ async function retire(text: string, flags: RotateFlags, context: Context): Promi
   }
   const depending = await findDependents(cache, publicKey);
   if (depending.length > 0) {
-    const u = sameCache(flags.cacheUrl);
+    const u = printedCacheOption(flags.cacheUrl);
     throw new NicheError(
       'key-in-use',
       `${depending.join(', ')}${depending.length < 20 ? '' : ' …'} would not verify without ${publicKey}`,

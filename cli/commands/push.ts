@@ -5,69 +5,77 @@ import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 
 import { NicheError, isNicheError, quote } from '../../core/errors.ts';
-import { nameCache } from '../cache-url.ts';
 import type { PathInfos } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
-import type { Context } from '../context.ts';
-import { listenForInterrupt } from '../process/interrupt.ts';
+import { openCacheAt } from '../cache/open.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
 import { pathInfosOf } from '../nix/path-infos.ts';
 import { queryPathInfos } from '../nix/query.ts';
-import { openNamedCache } from '../open-cache.ts';
+import type { Context } from '../process/context.ts';
+import { listenForInterrupt } from '../process/interrupt.ts';
+import { addExamples } from '../ui/help.ts';
+import { startProgress } from '../ui/progress.ts';
+import { describeSetup } from '../upload/describe-setup.ts';
 import { finishUpload } from '../upload/finish.ts';
-import { addUploadOptions, assertSameStore, openUpload } from '../upload/options.ts';
-import { describeSetup, startProgress } from '../upload/setup.ts';
-import type { UploadFlags } from '../upload/options.ts';
+import { addUploadOptions, uploadRequest } from '../upload/flags.ts';
+import type { UploadFlags, UploadRequest } from '../upload/flags.ts';
+import { assertSameStore, openUpload } from '../upload/open.ts';
 import { createUploadSession } from '../upload/session.ts';
 
 interface PushFlags extends UploadFlags {
   readonly closure: boolean;
 }
 
-export function addPush(program: Command, context: Context): void {
-  addUploadOptions(
-    program
-      .command('push')
-      .summary('upload store paths that this machine has')
-      .description(
-        'Uploads store paths, or what installables were built to, with everything that they refer to. Without arguments the paths are read from stdin, one a line.',
-      )
-      .argument('[path...]', 'store paths, links to them, or installables')
-      .option(
-        '--no-closure',
-        'only the paths themselves; they are published once what they refer to is',
-      ),
-  )
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche push -u file:///srv/cache ./result
-  niche push -u file:///srv/cache .#default
-  nix-store -qR /run/current-system | niche push -u file:///srv/cache`,
-    )
-    .action(async (args: string[], flags: PushFlags) => {
-      await push(args, flags, context);
-    });
+/** What the user wants of a push. */
+interface PushRequest {
+  /** Store paths, links to them, or installables; from standard input when there are none. */
+  readonly subjects: readonly string[];
+  /** Whether the references of the paths are uploaded too. */
+  readonly closure: boolean;
+  readonly upload: UploadRequest;
 }
 
-async function push(args: readonly string[], flags: PushFlags, context: Context): Promise<void> {
-  const startedAt = Date.now();
-  const { closure } = flags;
-  const named = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
-  const openingCache = openNamedCache(named, context);
+export function addPush(program: Command, context: Context): void {
+  const command = addUploadOptions(
+    program
+      .command('push')
+      .summary('upload store paths of this machine')
+      .description(
+        'Uploads store paths, or the paths of installables, with all their references. Without ' +
+          'arguments it reads store paths from standard input, one a line.',
+      )
+      .argument('[path...]', 'store paths, links to them, or installables'),
+  )
+    .optionsGroup('Upload:')
+    .option('--no-closure', 'upload only the paths; they are published once their references are')
+    .action(async (subjects: string[], flags: PushFlags) => {
+      const { closure } = flags;
+      await push({ subjects, closure, upload: uploadRequest(flags, context) }, context);
+    });
+  addExamples(
+    command,
+    'niche push -u s3://acme ./result',
+    'niche push -u s3://acme .#default',
+    'nix-store -qR /run/current-system | niche push -u /srv/cache',
+  );
+}
+
+async function push(request: PushRequest, context: Context): Promise<void> {
+  const startedAtMs = Date.now();
+  const { subjects, closure } = request;
+  const openingCache = openCacheAt(request.upload.cache, context);
   const openingNix = openNix({ env: context.env, cwd: context.cwd });
-  // Nix is asked while the cache is opened, which takes some round trips.
-  const resolving = openingNix.then((nix) => resolvePaths(nix, args));
-  const asking = resolving.then(async (paths) =>
+  // Queries Nix while the cache opens, which takes some round trips.
+  const resolving = openingNix.then((nix) => resolvePaths(nix, subjects));
+  const querying = resolving.then(async (paths) =>
     queryPathInfos(await openingNix, paths, { recursive: closure }),
   );
-  for (const ahead of [resolving, asking]) ahead.catch(() => undefined);
+  for (const early of [resolving, querying]) early.catch(() => undefined);
   const [cache, nix] = await Promise.all([openingCache, openingNix]);
   assertSameStore(cache, nix);
-  const upload = await openUpload(cache, flags, context);
+  const upload = await openUpload(cache, request.upload, context);
   const progress = startProgress(context, true);
   describeSetup(upload, nix, context, progress);
   await resolving;
@@ -81,17 +89,17 @@ async function push(args: readonly string[], flags: PushFlags, context: Context)
     progress,
     signal,
   });
-  const taking = session.take(
-    args.length > 0
-      ? whenKnown(asking)
+  const staging = session.stage(
+    subjects.length > 0
+      ? onceKnown(querying)
       : pathInfosOf(nix, readLines(context, nix), { recursive: closure, signal }),
   );
-  const options = { flags, progress, interrupt, startedAt, context };
-  context.setExitStatus(await finishUpload(session, taking, options));
+  const options = { request: request.upload, progress, interrupt, startedAtMs, context };
+  context.setExitStatus(await finishUpload(session, staging, options));
   interrupt.close();
 }
 
-/** Store paths as they are, links to where they lead; for anything else nix is asked what it is. */
+/** Returns store paths as they are and follows links to them; Nix resolves everything else. */
 async function resolvePaths(nix: Nix, args: readonly string[]): Promise<string[]> {
   const followed = args.map((arg) => followToStore(nix, arg));
   const paths = followed.filter((path) => path !== null);
@@ -101,12 +109,12 @@ async function resolvePaths(nix: Nix, args: readonly string[]): Promise<string[]
   return [...paths, ...printed.split('\n').filter((line) => line !== '')];
 }
 
-/** No chain of links that leads anywhere is longer on Linux. */
+/** Linux follows no longer chain of links (path_resolution(7)). */
 const maxLinks = 40;
 
 /**
- * The store path that `text` is, or that links at `text` lead to. Link by link, since in a chroot
- * store the last one leads to a name that only Nix knows how to find.
+ * Returns the store path that `text` is or links to, or null. It follows one link at a time, since in
+ * a chroot store the last one points to a path that does not exist outside.
  */
 function followToStore(nix: Nix, text: string): string | null {
   let file = text;
@@ -132,13 +140,12 @@ async function* readLines(context: Context, nix: Nix): AsyncIterable<string> {
     try {
       yield parseStorePath(text, nix.storeDir).path;
     } catch (cause) {
-      throw new NicheError('usage', `stdin has a line that is not a store path: ${quote(text)}`, {
-        cause,
-      });
+      const message = `invalid line on standard input: expected a store path, got ${quote(text)}`;
+      throw new NicheError('usage', message, { cause });
     }
   }
 }
 
-async function* whenKnown(asking: Promise<PathInfos>): AsyncIterable<PathInfos> {
-  yield await asking;
+async function* onceKnown(querying: Promise<PathInfos>): AsyncIterable<PathInfos> {
+  yield await querying;
 }

@@ -2,15 +2,15 @@ import type { Command } from 'commander';
 
 import { resignNarInfos } from '../../core/cache/keys/resign.ts';
 import type { ResignCounts } from '../../core/cache/keys/resign.ts';
-import { nameCache } from '../cache-url.ts';
-import { statusNotPublished, statusRejected } from '../context.ts';
-import type { Context } from '../context.ts';
+import { parseCacheAddress } from '../cache/address.ts';
+import { statusNotPublished, statusRejected } from '../process/context.ts';
+import type { Context } from '../process/context.ts';
 import { listenForInterrupt } from '../process/interrupt.ts';
-import { openNamedCache } from '../open-cache.ts';
+import { openCacheAt } from '../cache/open.ts';
 import { findSigners } from '../secrets/signing-keys.ts';
 import { count } from '../ui/format.ts';
-import { addCacheOption, addSecretKeyOption } from '../upload/options.ts';
-import { startProgress } from '../upload/setup.ts';
+import { addCacheOption, addSecretKeyOption } from '../ui/options.ts';
+import { startProgress } from '../ui/progress.ts';
 
 interface ResignFlags {
   readonly cacheUrl?: string;
@@ -41,7 +41,7 @@ Examples:
 }
 
 async function run(flags: ResignFlags, context: Context): Promise<void> {
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const signers = await findSigners(cache, flags.secretKeyFile, context);
   const progress = startProgress(context, true);
   const interrupt = listenForInterrupt(true);

@@ -6,16 +6,16 @@ import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
 import { storageUrlOf } from '../../core/storage/discover-url.ts';
 import { recogniseStorage } from '../serve/discover-server.ts';
-import { assertKeysSure, isWebUrl, keysOf, nameCache } from '../cache-url.ts';
-import type { NamedCache } from '../cache-url.ts';
-import { isDebugging } from '../context.ts';
-import type { Context } from '../context.ts';
-import { ownAccess } from '../open-cache.ts';
-import { isLoopback } from '../loopback.ts';
+import { assertKeysPinned, isWebUrl, trustedKeys, parseCacheAddress } from '../cache/address.ts';
+import type { CacheAddress } from '../cache/address.ts';
+import { isDebugging } from '../process/context.ts';
+import type { Context } from '../process/context.ts';
+import { ownAccess } from '../cache/open.ts';
+import { isLoopback } from '../../core/util/loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
 import { stopSignal } from '../process/stop-signal.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 interface ServeFlags {
   readonly cacheUrl?: string;
@@ -62,10 +62,10 @@ Examples:
 }
 
 async function serve(url: string | undefined, flags: ServeFlags, context: Context): Promise<void> {
-  const named = nameCache(url ?? flags.cacheUrl, [], context);
+  const named = parseCacheAddress(url ?? flags.cacheUrl, [], context);
   const stop = stopSignal();
   const { reader, config } = await openNamed(named, context);
-  keysOf(named, config);
+  trustedKeys(named, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
     reader,
@@ -102,11 +102,11 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
  *
  * @throws NicheError what {@link openCacheReader} throws, with the storage's own URL where it is private
  */
-async function openNamed(named: NamedCache, context: Context): Promise<ReadableCache> {
+async function openNamed(named: CacheAddress, context: Context): Promise<ReadableCache> {
   const { url } = named;
   const storage = isWebUrl(url) ? storageUrlOf(url) : url;
   if (storage !== null) return openCacheReader(storage, ownAccess(context));
-  assertKeysSure(named);
+  assertKeysPinned(named);
   try {
     return await openCacheReader(url, ownAccess(context));
   } catch (error) {

@@ -10,12 +10,12 @@ import { checkSignatures } from '../../core/cache/verify/signatures.ts';
 import type { CheckedSignature, SignatureVerdict } from '../../core/cache/verify/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
-import { assertNoUrls, keysOf, nameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
-import { ownAccess } from '../open-cache.ts';
-import { parsePathArgument } from '../path-argument.ts';
+import { assertNoUrls, trustedKeys, parseCacheAddress } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
+import { ownAccess } from '../cache/open.ts';
+import { parsePathArgument } from '../cache/path-argument.ts';
 import { formatBytes, formatExactBytes } from '../ui/format.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 interface ShowFlags {
   readonly cacheUrl?: string;
@@ -47,9 +47,9 @@ Examples:
 
 async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
   assertNoUrls(path === undefined ? [] : [path], 'show', 'a store path');
-  const named = nameCache(flags.cacheUrl, [], context);
+  const named = parseCacheAddress(flags.cacheUrl, [], context);
   const cache = await openCacheReader(named.url, ownAccess(context));
-  keysOf(named, cache.config);
+  trustedKeys(named, cache.config);
   const [document, lines] =
     path === undefined ? await showCache(cache) : await showPath(cache, path);
   context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : layOut(lines));

@@ -7,12 +7,12 @@ import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
 import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../core/cache/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status.ts';
 import { receiptDays } from '../../core/cache/publish/sweep.ts';
-import { assertNoUrls, nameCache } from '../cache-url.ts';
-import { openNamedCache } from '../open-cache.ts';
-import { statusNotPublished, statusRejected } from '../context.ts';
-import type { Context } from '../context.ts';
+import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
+import { openCacheAt } from '../cache/open.ts';
+import { statusNotPublished, statusRejected } from '../process/context.ts';
+import type { Context } from '../process/context.ts';
 import { count, formatAge } from '../ui/format.ts';
-import { addCacheOption } from '../upload/options.ts';
+import { addCacheOption } from '../ui/options.ts';
 
 interface StatusFlags {
   readonly cacheUrl?: string;
@@ -53,7 +53,7 @@ async function status(
   context: Context,
 ): Promise<void> {
   assertNoUrls(upload === undefined ? [] : [upload], 'status', 'an upload’s id');
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const now = new Date();
   if (upload === undefined) {
     const found = await readCacheStatus(cache.private, now);

@@ -9,10 +9,15 @@ import { openReader } from '../../core/cache/open.ts';
 import { NicheError, quote } from '../../core/errors.ts';
 import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
 import { openHttpReader } from '../../core/storage/http/reader.ts';
-import { assertKeysSure, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
-import type { NamedCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
-import { ownAccess } from '../open-cache.ts';
+import {
+  assertKeysPinned,
+  isLocalUrl,
+  isRemotePlainHttp,
+  parseCacheAddress,
+} from '../cache/address.ts';
+import type { CacheAddress } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
+import { ownAccess } from '../cache/open.ts';
 import { checkAcceptance, isConfiguration } from '../use/accept.ts';
 import { commandsOf, describeAdvice } from '../use/advice.ts';
 import type { Advice, Placement } from '../use/advice.ts';
@@ -30,7 +35,7 @@ import type { SnippetKind } from '../use/snippets.ts';
 import { describeSystem, permitCommands } from '../use/system-conf.ts';
 import { isWritten, removeUse, writeUse } from '../use/write.ts';
 import type { Written } from '../use/write.ts';
-import { addCacheOption, addPublicKey } from '../upload/options.ts';
+import { addCacheOption, addPublicKey } from '../ui/options.ts';
 
 interface UseFlags {
   readonly cacheUrl?: string;
@@ -98,7 +103,7 @@ Examples:
 }
 
 async function use(url: string | undefined, flags: UseFlags, context: Context): Promise<void> {
-  const named = nameCache(url ?? flags.cacheUrl, flags.publicKey, context);
+  const named = parseCacheAddress(url ?? flags.cacheUrl, flags.publicKey, context);
   if (flags.remove) {
     await remove(named, flags, context);
     return;
@@ -122,7 +127,7 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
   const system = await describeSystem(context.env, process.platform);
   const placement = placementOf(entry, nix);
   const before = { entry, placement, nix, system, userFile: userConfPath(context.env) };
-  if (flags.write) assertKeysSure(named, config);
+  if (flags.write) assertKeysPinned(named, config);
   const written = flags.write ? await write(before, context) : null;
   // Nix itself says what came of it.
   const now = written ? await openReaderNix(context) : nix;
@@ -152,7 +157,7 @@ async function useNetrc(
   if (!isNixConfigValue(file)) {
     throw new NicheError('usage', `nix.conf cannot name ${quote(file)}: expected no white space`);
   }
-  if (isPlainHttp(url) && !isLocalUrl(url)) {
+  if (isRemotePlainHttp(url)) {
     throw new NicheError('usage', `a password would go to ${url} in the clear: expected https://…`);
   }
   const login = await readLogin(flags, env);
@@ -196,7 +201,7 @@ async function write(
 
 const noVerdict = { accepted: null, path: null, obstacles: [] };
 
-async function remove(named: NamedCache, flags: UseFlags, context: Context): Promise<void> {
+async function remove(named: CacheAddress, flags: UseFlags, context: Context): Promise<void> {
   const netrc =
     flags.netrc === undefined
       ? null
@@ -231,13 +236,13 @@ async function isBlockOf(
 }
 
 function warningsFor(
-  { url, pinned }: NamedCache,
+  { url, pinnedKeys }: CacheAddress,
   entry: CacheEntry,
   config: CacheConfig,
   place: SnippetKind | undefined,
 ): string[] {
   const warnings: string[] = [];
-  if (isPlainHttp(url) && !isLocalUrl(url) && pinned.length === 0) {
+  if (isRemotePlainHttp(url) && pinnedKeys.length === 0) {
     warnings.push(
       'keys that came over plain HTTP can be trusted only if compared: ask whoever runs the cache for its key, and give it with --public-key',
     );

@@ -6,14 +6,14 @@ import { openCache, openCacheReader } from '../../core/cache/open.ts';
 import type { OpenCache, ReadableCache } from '../../core/cache/open.ts';
 import { verifyCache } from '../../core/cache/verify/verify.ts';
 import type { VerifySelection, VerifyReport } from '../../core/cache/verify/verify.ts';
-import { assertNoUrls, isLocalUrl, isPlainHttp, nameCache } from '../cache-url.ts';
-import { statusRejected } from '../context.ts';
-import type { Context } from '../context.ts';
-import { ownAccess } from '../open-cache.ts';
-import { parsePathArgument } from '../path-argument.ts';
+import { assertNoUrls, isRemotePlainHttp, parseCacheAddress } from '../cache/address.ts';
+import { statusRejected } from '../process/context.ts';
+import type { Context } from '../process/context.ts';
+import { ownAccess } from '../cache/open.ts';
+import { parsePathArgument } from '../cache/path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
-import { addCacheOption, addPublicKey } from '../upload/options.ts';
-import { startProgress } from '../upload/setup.ts';
+import { addCacheOption, addPublicKey } from '../ui/options.ts';
+import { startProgress } from '../ui/progress.ts';
 
 interface VerifyFlags {
   readonly cacheUrl?: string;
@@ -61,11 +61,11 @@ async function verify(
   context: Context,
 ): Promise<void> {
   assertNoUrls(paths, 'verify', 'a store path');
-  const { url, pinned } = nameCache(flags.cacheUrl, flags.publicKey ?? [], context);
+  const { url, pinnedKeys } = parseCacheAddress(flags.cacheUrl, flags.publicKey ?? [], context);
   const cache = await open(url, context);
   const { config } = cache;
   const progress = startProgress(context, true);
-  if (pinned.length === 0 && isPlainHttp(url) && !isLocalUrl(url)) {
+  if (pinnedKeys.length === 0 && isRemotePlainHttp(url)) {
     progress.line(
       `warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key`,
     );
@@ -83,7 +83,7 @@ async function verify(
     reader: cache.reader,
     private: isOpen(cache) ? cache.private : null,
     storeDir: config.storeDir,
-    publicKeys: pinned.length > 0 ? pinned : config.publicKeys,
+    publicKeys: pinnedKeys.length > 0 ? pinnedKeys : config.publicKeys,
     upstreams: cache.upstreams,
     selection: selectionOf(paths, flags.closure, cache),
     onFinding(finding) {

@@ -1,75 +1,103 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
-import type { Context } from '../context.ts';
-import { addSecretKeyOption, parseDuration } from '../upload/options.ts';
+import { parseCacheAddress } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
+import { addExamples } from '../ui/help.ts';
+import { addSecretKeyOption, parseDuration } from '../ui/options.ts';
 import { parseListen } from '../worker/listen.ts';
+import type { ListenAddress, WebhookSecretFiles } from '../worker/listen.ts';
 import { runWorker } from '../worker/run.ts';
-import type { WorkerFlags } from '../worker/run.ts';
+import type { WorkerRequest } from '../worker/run.ts';
+
+interface WorkerFlags extends WebhookSecretFiles {
+  readonly once: boolean;
+  readonly interval?: number;
+  readonly sweepInterval: number;
+  readonly grace: number;
+  readonly listen?: ListenAddress;
+  readonly secretKeyFile?: string;
+  readonly json: boolean;
+}
 
 export function addWorker(program: Command, context: Context): void {
-  addSecretKeyOption(
-    program
-      .command('worker')
-      .summary('publish what other processes stage')
-      .description(
-        'Publishes what is staged in a cache whose bucket triggers no function: it lists what is staged on an interval, and with --listen hears of it by the bucket’s notifications. Several workers on one cache do no harm. Ctrl-C or SIGTERM ends it once what it is working on is done.',
-      )
-      .argument('[url]', 'the cache; else the one that NICHE_CACHE_URL names')
-      .option('--once', 'publish what is staged now, then end', false)
-      .addOption(
-        new Option(
-          '--interval <duration>',
-          'how often to look for new batches (default: 1s for a directory, 10s for other storage, 60s with --listen)',
-        ).argParser(parseInterval),
-      )
-      .addOption(
-        new Option('--sweep-interval <duration>', 'how often to finish what others dropped')
-          .argParser(parseInterval)
-          .default(10 * 60_000, '10m'),
-      )
-      .addOption(
-        new Option(
-          '--listen <host:port>',
-          'listen for notifications of S3, MinIO, R2 or B2, and tell of health at /healthz',
-        )
-          .argParser(parseListen)
-          .conflicts('once'),
-      )
-      .option(
-        '--token-file <file>',
-        'what senders must show as a bearer token; else NICHE_WEBHOOK_TOKEN',
-      )
-      .option(
-        '--b2-secret-file <file>',
-        'with what B2 signs its notifications; else NICHE_B2_SIGNING_SECRET',
-      )
-      .addOption(
-        new Option('--grace <duration>', 'how long what is under way may take after a signal')
-          .argParser(parseDuration)
-          .default(10 * 60_000, '10m'),
-      )
-      .option(
-        '--json',
-        'print what became of each path, and all else, as JSON, a record a line',
-        false,
-      ),
-  )
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche worker file:///srv/cache
-  niche worker file:///srv/cache --once
-  niche worker s3://acme --listen 0.0.0.0:8080 --token-file /run/secrets/webhook`,
+  const command = program
+    .command('worker')
+    .summary('publish what other processes stage')
+    .description(
+      'Publishes the staged paths of a cache whose bucket triggers no cloud function. It lists staged ' +
+        'batches on an interval; with --listen it also receives notifications from the bucket. ' +
+        'Several workers on one cache do no harm. On SIGTERM or Ctrl-C it finishes running batches.',
     )
+    .argument('[url]', 'cache URL (default: $NICHE_CACHE_URL)')
+    .optionsGroup('Publish:')
+    .option('--once', 'publish what is staged now, then exit', false)
+    .addOption(
+      new Option(
+        '--interval <duration>',
+        'time between checks (default: 1s for a directory, 60s with --listen, else 10s)',
+      ).argParser(parseInterval),
+    )
+    .addOption(
+      new Option('--sweep-interval <duration>', 'time between sweeps of abandoned batches')
+        .argParser(parseInterval)
+        .default(10 * 60_000, '10m'),
+    )
+    .addOption(
+      new Option('--grace <duration>', 'time for running batches after a signal to stop')
+        .argParser(parseDuration)
+        .default(10 * 60_000, '10m'),
+    );
+  addSecretKeyOption(command)
+    .optionsGroup('Notifications:')
+    .addOption(
+      new Option(
+        '--listen <host:port>',
+        'receive notifications of S3, MinIO, R2 or B2; serve /healthz',
+      )
+        .argParser(parseListen)
+        .conflicts('once'),
+    )
+    .option(
+      '--token-file <file>',
+      'bearer token that senders must present (default: $NICHE_WEBHOOK_TOKEN)',
+    )
+    .option(
+      '--b2-secret-file <file>',
+      'signing secret of B2 notifications (default: $NICHE_B2_SIGNING_SECRET)',
+    )
+    .optionsGroup('Output:')
+    .option('--json', 'print results and log as JSON Lines', false)
     .action(async (url: string | undefined, flags: WorkerFlags) => {
-      await runWorker(url, flags, context);
+      await runWorker(workerRequest(url, flags, context), context);
     });
+  addExamples(
+    command,
+    'niche worker /srv/cache',
+    'niche worker s3://acme --once',
+    'niche worker s3://acme --listen 0.0.0.0:8080 --token-file /run/secrets/webhook',
+  );
+}
+
+function workerRequest(
+  url: string | undefined,
+  flags: WorkerFlags,
+  context: Context,
+): WorkerRequest {
+  return {
+    cache: parseCacheAddress(url, [], context),
+    secretKeyFile: flags.secretKeyFile,
+    once: flags.once,
+    intervalMs: flags.interval ?? null,
+    sweepIntervalMs: flags.sweepInterval,
+    graceMs: flags.grace,
+    listen: flags.listen ? { ...flags.listen, secretFiles: flags } : null,
+    json: flags.json,
+  };
 }
 
 function parseInterval(text: string): number {
   const ms = parseDuration(text);
   if (ms > 0) return ms;
-  throw new InvalidArgumentError('expected more than nothing');
+  throw new InvalidArgumentError('expected a duration greater than zero');
 }

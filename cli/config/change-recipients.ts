@@ -1,7 +1,7 @@
 import { openSecretForEdit, addRecipients, removeRecipients } from '../../core/cache/keys/edit.ts';
 import { NicheError } from '../../core/errors.ts';
-import { sameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
+import { printedCacheOption } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 import { recipientsOf } from '../init/recipients.ts';
 import type { RecipientFlags } from '../init/recipients.ts';
@@ -36,7 +36,7 @@ export async function changeRecipients(
 
 /** What else it takes, since whoever was removed may have kept a copy. */
 function afterRemoval({ signing, cacheUrl }: ConfigFlags, value: Value): string {
-  const u = sameCache(cacheUrl);
+  const u = printedCacheOption(cacheUrl);
   if (signing) {
     return `whoever was removed may have kept the signing key: niche key rotate${u}, niche resign${u}, then niche key retire`;
   }

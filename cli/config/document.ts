@@ -9,9 +9,9 @@ import type {
 } from '../../core/cache/secret-documents.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { nameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
-import { openNamedCache } from '../open-cache.ts';
+import { parseCacheAddress } from '../cache/address.ts';
+import type { Context } from '../process/context.ts';
+import { openCacheAt } from '../cache/open.ts';
 
 /** Which secret document of which cache. */
 export interface ConfigFlags {
@@ -31,7 +31,7 @@ interface Opened {
 }
 
 export async function openDocument(flags: ConfigFlags, context: Context): Promise<Opened> {
-  const cache = await openNamedCache(nameCache(flags.cacheUrl, [], context), context);
+  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   return flags.signing
     ? { cache, kind: signingDocument, root: cache.private }
     : { cache, kind: privateDocument, root: cache.public };

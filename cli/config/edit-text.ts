@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import { nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 import { splitWords } from '../../core/util/shell.ts';
 
 const prefix = 'niche-edit-';

@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 
 import { NicheError, isNicheError } from '../../core/errors.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { editText } from './edit-text.ts';
 
 interface Edited<T> {

@@ -2,7 +2,7 @@ import { openSecretForEdit, rewriteSecret } from '../../core/cache/keys/edit.ts'
 import { parseSecret } from '../../core/cache/secret-documents.ts';
 import type { SecretKind } from '../../core/cache/secret-documents.ts';
 import { NicheError } from '../../core/errors.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags, Value } from './document.ts';

@@ -2,7 +2,7 @@ import { readRequiredSecret, recipientsOfSecret } from '../../core/cache/keys/ed
 import { openSecret, publicKeysOf } from '../../core/cache/secret-documents.ts';
 import { isNicheError } from '../../core/errors.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 import { openDocument } from './document.ts';
 import type { ConfigFlags, Value } from './document.ts';

@@ -6,7 +6,7 @@ import { readRequiredSecret, recipientsOfSecret } from '../../core/cache/keys/ed
 import { openSecret, readSecret } from '../../core/cache/secret-documents.ts';
 import { createSecrets } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags } from './document.ts';

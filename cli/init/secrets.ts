@@ -16,10 +16,10 @@ import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { StoredCredentials } from '../../core/storage/credentials.ts';
 import { openProvisioner } from '../../core/storage/open-provision.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 import { keyringOf } from '../secrets/identities.ts';
-import { nonEmpty } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
 
 export interface SecretFlags {
   /** Where they are; false where there are to be none. */

@@ -12,8 +12,8 @@ import { describeRecipient } from '../../core/secrets/recipient.ts';
 import { createSigningKey, readPublicKey } from '../../core/signing/kms.ts';
 import { formatSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
-import type { Context } from '../context.ts';
-import { nonEmpty } from '../environment.ts';
+import type { Context } from '../process/context.ts';
+import { nonEmpty } from '../process/environment.ts';
 import {
   defaultSecretKeyFile,
   readSecretKeyFile,

@@ -6,13 +6,13 @@ export type NixTool = 'nix' | 'nix-store' | 'nix-instantiate';
 
 export interface AskOptions {
   readonly signal?: AbortSignal;
-  /** Configuration over the user's. */
+  /** Nix configuration on top of the user's. */
   readonly config?: readonly NixConfigEntry[];
-  /** Bytes of stdout kept. Without it, all are. */
+  /** The most bytes of standard output to keep. @default all */
   readonly maxBytes?: number;
 }
 
-/** Runs one of nix's programs to its end; any exit status is an answer. */
+/** Runs a program of Nix to its end. It resolves with any exit status. */
 export type Ask = (
   tool: NixTool,
   args: readonly string[],
@@ -20,9 +20,9 @@ export type Ask = (
 ) => Promise<Captured>;
 
 /**
- * What `tool` prints, trimmed.
+ * Returns what `tool` prints, trimmed.
  *
- * @throws NicheError `nix-failed` when its status is not 0
+ * @throws NicheError `nix-failed` when its exit status is not 0
  */
 export async function askText(
   ask: Ask,
@@ -35,17 +35,17 @@ export async function askText(
   return captured.stdout.toString('utf8').trim();
 }
 
-/** The error for a question that `tool` could not answer, with the end of what it said. */
+/** Returns the error for a failed run of `tool`, with the last lines that it printed. */
 export function nixFailed(
   tool: NixTool,
   args: readonly string[],
   { status, stderr }: Captured,
 ): NicheError {
   const shown = args.length > 6 ? [...args.slice(0, 6), '…'] : args;
-  const said = stderr.trim().split('\n').slice(-8).join('\n');
-  const ended = status === null ? 'was killed' : `ended with status ${status}`;
+  const lastLines = stderr.trim().split('\n').slice(-8).join('\n');
+  const reason = status === null ? 'killed by a signal' : `exit status ${status}`;
   return new NicheError(
     'nix-failed',
-    `${quote([tool, ...shown].join(' '))} ${ended}${said === '' ? '' : `:\n${said}`}`,
+    `${quote([tool, ...shown].join(' '))} failed: ${reason}${lastLines === '' ? '' : `\n${lastLines}`}`,
   );
 }

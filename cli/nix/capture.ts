@@ -1,19 +1,19 @@
 import { spawn } from 'node:child_process';
 
 import { messageOf, NicheError, quote } from '../../core/errors.ts';
-import type { Environment } from '../environment.ts';
+import type { Environment } from '../process/environment.ts';
 
 export interface CaptureOptions {
   readonly env: Environment;
   readonly cwd?: string;
-  /** Kills the program, and whatever it started, with SIGTERM. */
+  /** Kills the program and its children with SIGTERM. */
   readonly signal?: AbortSignal;
-  /** Bytes of stdout kept; what comes after them is read and dropped. Without it, all are. */
+  /** The most bytes of standard output to keep; the rest is dropped. @default all */
   readonly maxBytes?: number;
 }
 
 export interface Captured {
-  /** The exit status, or null where a signal ended it. */
+  /** The exit status, or null after a signal. */
   readonly status: number | null;
   readonly stdout: Buffer;
   /** Whether stdout was longer than `maxBytes`. */
@@ -25,11 +25,10 @@ export interface Captured {
 const maxStderrCharacters = 64 * 1024;
 
 /**
- * Runs `program` to its end with nothing on stdin. It gets a session of its own, so that a Ctrl-C
- * meant for the nix in the foreground does not end niche's questions about what was built, and so
- * that it cannot ask anything on the terminal.
+ * Runs `program` to its end with an empty standard input. It runs in a session of its own: Ctrl-C for
+ * the Nix in the foreground must not end niche's queries, and they must not prompt on the terminal.
  *
- * @throws NicheError `nix-missing` when it cannot be started, `aborted` through `signal`
+ * @throws NicheError `nix-missing` when it cannot start, `aborted` through `signal`
  */
 export async function capture(
   program: string,
@@ -83,7 +82,7 @@ function isAborted(signal: AbortSignal | undefined): boolean {
 }
 
 function aborted(program: string): NicheError {
-  return new NicheError('aborted', `stopped ${quote(program)} before its end`);
+  return new NicheError('aborted', `${quote(program)} was stopped`);
 }
 
 function killGroup(pid: number | undefined): void {

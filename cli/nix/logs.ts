@@ -1,9 +1,9 @@
 import { maxLogBytes } from '../../core/limits.ts';
 import type { Nix } from './nix.ts';
 
-const cutNote = `\n[the log goes on; niche keeps its first ${maxLogBytes} bytes]\n`;
+const cutNote = `\n[log truncated by niche after ${maxLogBytes} bytes]\n`;
 
-/** The build log of `drvPath` as plain text, or null when this machine has none. */
+/** Reads the build log of `drvPath` as plain text, or returns null when this machine has none. */
 export async function readBuildLog(nix: Nix, drvPath: string): Promise<Uint8Array | null> {
   const maxBytes = maxLogBytes - cutNote.length;
   const { status, stdout, cut } = await nix.ask('nix-store', ['--read-log', drvPath], { maxBytes });

@@ -1,9 +1,9 @@
-/** A `name = value` of nix.conf; `extra-…` names append to what is configured. */
+/** A `name = value` of nix.conf; names with `extra-` append to the user's value. */
 export type NixConfigEntry = readonly [name: string, value: string];
 
 /**
- * `NIX_CONFIG` with `entries` after what it held. It is never replaced: it may carry access tokens
- * or the very features that the caller's expressions need.
+ * Appends `entries` to `NIX_CONFIG`. Its old value is kept: it may contain access tokens, or features
+ * that the user's expressions need.
  */
 export function appendNixConfig(
   existing: string | undefined,
@@ -14,8 +14,8 @@ export function appendNixConfig(
 }
 
 /**
- * Whether nix.conf's syntax can carry `value` unchanged: it has no quoting, splits at white space
- * and takes everything after a `#` for a comment.
+ * Returns whether `value` is valid in nix.conf, which has no quoting, splits at white space and takes
+ * everything after a `#` as a comment.
  */
 export function isNixConfigValue(value: string): boolean {
   return value !== '' && !/[\s#]/u.test(value);

@@ -4,28 +4,28 @@ import path from 'node:path';
 import { NicheError, quote } from '../../core/errors.ts';
 import { askText, type Ask, type NixTool } from './ask.ts';
 import { capture } from './capture.ts';
-import type { Environment } from '../environment.ts';
+import type { Environment } from '../process/environment.ts';
 import { appendNixConfig, type NixConfigEntry } from './nix-config.ts';
 import { parseSettings, type NixSettings } from './settings.ts';
 import { locateStore } from './store-location.ts';
 import { askTrust } from './trust.ts';
 
-/** The nix of this machine, and what niche needs to know of it. */
+/** The Nix of this machine. */
 export interface Nix {
   /** The full path of each program. */
   readonly programs: Readonly<Record<NixTool, string>>;
-  /** As `nix --version` prints it, such as `nix (Nix) 2.34.8`. */
+  /** As printed by `nix --version`, such as `nix (Nix) 2.34.8`. */
   readonly version: string;
-  /** The folder that store paths are named under. */
+  /** The store directory that store paths begin with. */
   readonly storeDir: string;
-  /** The folder that they lie in; differs from `storeDir` in a chroot store. */
+  /** Where it is on disk; differs from `storeDir` in a chroot store. */
   readonly realStoreDir: string;
-  /** Whether nix takes restricted settings, such as a post-build hook, from this user. */
+  /** Whether Nix accepts restricted settings, such as a post-build hook, from this user. */
   readonly trusted: boolean;
   readonly settings: NixSettings;
-  /** The folder that `ask` works in. */
+  /** The working directory of `ask`. */
   readonly cwd: string;
-  /** Where on disk `storePath` lies. */
+  /** Returns where `storePath` is on disk. */
   readonly realPath: (storePath: string) => string;
   readonly ask: Ask;
 }
@@ -33,22 +33,22 @@ export interface Nix {
 export interface OpenNixOptions {
   readonly env: Environment;
   readonly cwd: string;
-  /** The store to use instead of the configured one, as in nix's `--store`. */
+  /** The store to use instead of the configured one, as with Nix's `--store`. */
   readonly storeUrl?: string;
 }
 
-/** What `nix build` and niche's own questions need on top of the user's configuration. */
+/** The feature that `nix build` and niche's own queries need. */
 export const nixCommandFeature: NixConfigEntry = ['extra-experimental-features', 'nix-command'];
 
-/** Asked of the dummy store, since opening the real one twice at once can take Nix 2.8 seconds. */
-const storeDirQuestion = ['--eval', '--json', '--store', 'dummy://', '--expr', 'builtins.storeDir'];
+/** Uses the dummy store: with two processes opening the real one, Nix 2.8 can take seconds. */
+const storeDirQuery = ['--eval', '--json', '--store', 'dummy://', '--expr', 'builtins.storeDir'];
 
 /**
- * Finds nix and asks for its version, store, settings and trust. The questions are asked at once:
- * each costs 20 to 60 ms, and they stand before every build.
+ * Finds Nix and queries its version, store, settings and trust. The queries run at the same time: each
+ * takes 20 to 60 ms, and they precede every build.
  *
- * @throws NicheError `nix-missing` without nix on `PATH`, `nix-failed` where nix cannot answer,
- *   `usage` for a store on another machine
+ * @throws NicheError `nix-missing` without Nix on `PATH`; `nix-failed` when a query fails; `usage` for
+ *   a store on another machine
  */
 export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<Nix> {
   const programs = {
@@ -64,7 +64,7 @@ export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<N
   };
   const [version, storeDir, settings, trusted] = await Promise.all([
     askText(ask, 'nix', ['--version']),
-    askText(ask, 'nix-instantiate', storeDirQuestion),
+    askText(ask, 'nix-instantiate', storeDirQuery),
     askSettings(ask),
     askTrust(ask),
   ]);
@@ -88,9 +88,9 @@ export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<N
 }
 
 async function askSettings(ask: Ask): Promise<NixSettings> {
-  const asked = await ask('nix', ['config', 'show', '--json']);
-  if (asked.status === 0) return parseSettings(asked.stdout.toString('utf8'));
-  // Its name before Nix 2.20.
+  const shown = await ask('nix', ['config', 'show', '--json']);
+  if (shown.status === 0) return parseSettings(shown.stdout.toString('utf8'));
+  // The command's name before Nix 2.20.
   return parseSettings(await askText(ask, 'nix', ['show-config', '--json']));
 }
 
@@ -99,7 +99,7 @@ function parseStoreDir(json: string): string {
   if (typeof storeDir === 'string' && storeDir.startsWith('/')) return storeDir;
   throw new NicheError(
     'nix-failed',
-    `cannot learn nix's store folder: expected an absolute path, got ${quote(json)}`,
+    `cannot read Nix's store directory: expected an absolute path, got ${quote(json)}`,
   );
 }
 
@@ -109,8 +109,8 @@ function findProgram(name: NixTool, env: Environment): string {
     const candidate = path.resolve(folder, name);
     if (isProgram(candidate)) return candidate;
   }
-  throw new NicheError('nix-missing', `cannot find ${quote(name)} on PATH`, {
-    hint: 'install Nix (https://nixos.org/download), or open a shell in which it is set up',
+  throw new NicheError('nix-missing', `cannot find Nix: no program ${quote(name)} on PATH`, {
+    hint: 'install Nix (https://nixos.org/download), or open a new shell if it is installed',
   });
 }
 

@@ -2,15 +2,15 @@ import type { NixConfigEntry } from './nix-config.ts';
 import type { Nix } from './nix.ts';
 
 export interface OwnCache {
-  /** The URL that nix substitutes from. */
+  /** The URL that Nix substitutes from. */
   readonly substituter: string;
   /** Each `<key name>:<base64>`. */
   readonly publicKeys: readonly string[];
 }
 
 /**
- * The configuration by which a build takes what `cache` has. For a user whom nix does not trust it
- * is empty, unless an administrator allowed this substituter: nix would only warn.
+ * Returns the Nix configuration that lets a build substitute from the cache. For an untrusted user it
+ * is empty unless an administrator allowed this substituter: Nix would ignore it with a warning.
  */
 export function ownCacheConfig(
   { trusted, settings }: Pick<Nix, 'trusted' | 'settings'>,

@@ -19,27 +19,27 @@ import type { NarNode, NarNodeEntries } from '../../core/nix/nar-writer.ts';
 export interface PackTreeOptions {
   readonly signal?: AbortSignal | undefined;
   /**
-   * Whether to undo the renaming by which Nix keeps names apart that differ in case only.
+   * Whether to undo Nix's case hack, which renames files whose names differ in case only.
    *
-   * @default on macOS, as in Nix
+   * @default true on macOS, as in Nix
    */
   readonly caseHack?: boolean | undefined;
 }
 
-/** A file up to this size is read at once, in bytes: a round through the thread pool costs more. */
+/** A file up to this size is read synchronously: a round through the thread pool costs more. */
 const wholeFileBytes = 256 * 1024;
-/** Larger files are read in blocks of this many bytes, one ahead of the consumer. */
+/** Larger files are read in blocks of this size, one ahead of the consumer. */
 const blockBytes = 1024 * 1024;
 
-/** What Nix appends to a name, with a number, to keep it apart. */
+/** Nix's case hack appends this and a number to a name. */
 const caseHackMarker = '~nix~case~hack~';
 
-/** Not through a symlink, and without waiting for a writer, should the file have been swapped. */
+/** In case the file was replaced: refuses a symlink, and does not block on a FIFO. */
 const openFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 const readAsync = promisify(read);
 
-/** What `lstat` and directory entries both tell. */
+/** The methods that `Stats` and `Dirent` share. */
 interface Kind {
   isFile(): boolean;
   isDirectory(): boolean;
@@ -47,10 +47,10 @@ interface Kind {
 }
 
 /**
- * The NAR of what is at `path` (a symlink there is not followed), as `nix-store --dump` writes it.
+ * Yields the NAR of the file at `path` as `nix-store --dump` writes it. A symlink is not followed.
  *
- * @throws NicheError while iterating: `not-found`; `unpackable` (other than a file, directory or
- *   symlink, unreadable, or changed meanwhile); `malformed-nar` (nested too deep); `aborted`
+ * @throws NicheError while iterating: `not-found`; `unpackable` (not a file, directory or symlink,
+ *   unreadable, or changed meanwhile); `malformed-nar` (nested too deep); `aborted`
  */
 export async function* packTree(
   path: string,
@@ -97,7 +97,7 @@ function entriesOf(path: Buffer, context: Context): NarNodeEntries {
   });
 }
 
-/** The name without Nix's marker and all after it, wherever the marker is. */
+/** Returns the name up to Nix's marker, wherever the marker is. */
 function unhacked(name: Buffer): Buffer {
   const at = name.indexOf(caseHackMarker);
   return at === -1 ? name : name.subarray(0, at);
@@ -123,7 +123,7 @@ function fileAt(path: Buffer, context: Context): NarNode {
 }
 
 function readWhole(path: Buffer, file: number, size: number): Buffer {
-  // One byte more, which must not come: the file would have grown.
+  // One byte more than expected, to detect that the file has grown.
   const buffer = Buffer.allocUnsafe(size + 1);
   let filled = 0;
   while (filled < buffer.length) {
@@ -135,7 +135,7 @@ function readWhole(path: Buffer, file: number, size: number): Buffer {
   return buffer.subarray(0, size);
 }
 
-/** A large file's contents; closes it. */
+/** Yields the contents of a large file, then closes it. */
 async function* blocks(
   path: Buffer,
   file: number,
@@ -159,7 +159,7 @@ async function* blocks(
       if (position > size || (block.length === 0 && position < size)) throw changed(path);
       if (block.length === 0) return;
       ahead = readBlock(position);
-      // It is awaited in the next turn; if there is none, its failure does not matter.
+      // The next turn awaits it; without a next turn its failure does not matter.
       ahead.catch(() => undefined);
       yield block;
     }
@@ -182,7 +182,7 @@ function attempt<T>(path: Buffer, action: () => T): T {
 function assertNotAborted(path: Buffer, signal: AbortSignal | undefined): void {
   if (signal?.aborted !== true) return;
   const what = quote(narText(path));
-  throw new NicheError('aborted', `packing ${what} was aborted`, { cause: signal.reason });
+  throw new NicheError('aborted', `aborted while packing ${what}`, { cause: signal.reason });
 }
 
 function packError(path: Buffer, error: unknown): NicheError {
@@ -193,7 +193,7 @@ function packError(path: Buffer, error: unknown): NicheError {
 }
 
 function changed(path: Buffer): NicheError {
-  return unpackable(path, 'it changed while it was read');
+  return unpackable(path, 'the file changed while it was read');
 }
 
 function unpackable(path: Buffer, why: string): NicheError {

@@ -7,10 +7,10 @@ import { queryPathInfos } from './query.ts';
 import type { QueryOptions } from './query.ts';
 
 /**
- * What the store knows of what `paths` names, as it comes: each path once, those that are not valid
- * too.
+ * Yields the infos of `paths` as they come, each path once, including invalid ones. It ends when
+ * `paths` throws `aborted`.
  *
- * @throws what {@link queryPathInfos} and `paths` throw; when `paths` is aborted it ends
+ * @throws NicheError `nix-failed`, `malformed-path-info`, and the codes of `paths`
  */
 export async function* pathInfosOf(
   nix: Nix,
@@ -28,15 +28,15 @@ export async function* pathInfosOf(
   }
 }
 
-/** What has come of `source` since the last group was taken: one question to nix for many paths. */
+/** Yields the items that came since the last group, so that one query covers many paths. */
 async function* grouped(source: AsyncIterable<string>): AsyncGenerator<string[]> {
-  let gathered: string[] = [];
+  let waiting: string[] = [];
   const reader: { done: boolean; failure?: Error } = { done: false };
   let wake = Promise.withResolvers<undefined>();
   const reading = (async () => {
     try {
       for await (const item of source) {
-        gathered.push(item);
+        waiting.push(item);
         wake.resolve(undefined);
       }
     } catch (error) {
@@ -48,14 +48,14 @@ async function* grouped(source: AsyncIterable<string>): AsyncGenerator<string[]>
   })();
   for (;;) {
     await wake.promise;
-    // What comes together is asked together: the first item wakes before the next one is read.
+    // Lets items that come together form one group: the first one wakes this loop.
     await setImmediate();
     wake = Promise.withResolvers<undefined>();
-    const group = gathered;
-    gathered = [];
+    const group = waiting;
+    waiting = [];
     if (group.length > 0) yield group;
-    // Whatever came while the group was worked on is there already.
-    if (gathered.length > 0) wake.resolve(undefined);
+    // More items may have come while the consumer used the group.
+    if (waiting.length > 0) wake.resolve(undefined);
     else if (reader.done) break;
   }
   await reading;

@@ -7,19 +7,19 @@ import { askText, nixFailed, type AskOptions } from './ask.ts';
 import type { Nix } from './nix.ts';
 
 export interface QueryOptions extends AskOptions {
-  /** Ask for the closures of the paths. @default false */
+  /** Whether to query the closures of the paths. @default false */
   readonly recursive?: boolean;
 }
 
-/** Characters of arguments in one question: well under Linux's 128 KiB to 2 MiB, or macOS's 1 MiB. */
+/** Characters of arguments in one call: Linux allows 128 KiB to 2 MiB, macOS 1 MiB. */
 const maxArgumentCharacters = 96 * 1024;
 
-/** Paths may be collected between two questions, but not for ever. */
+/** A path may be deleted between two calls, but not at every try. */
 const maxTries = 4;
 
 /**
- * What the store knows of `paths`, each once. Paths that are not valid (any more) are said so,
- * never an error. Nothing is asked of substituters.
+ * Queries the infos of `paths`, each once. Invalid paths are returned as such and are no error.
+ * Substituters are not queried.
  *
  * @throws NicheError `nix-failed`, `malformed-path-info`
  */
@@ -41,7 +41,7 @@ export async function queryPathInfos(
   return { valid: [...valid.values()], invalid: [...invalid] };
 }
 
-/** The outputs of `drvPath`, as its file says or, where it cannot (content-addressed), the store. */
+/** Returns the outputs of `drvPath` from its file or, if content-addressed, from the store. */
 export async function queryOutputs(
   nix: Nix,
   drvPath: string,
@@ -51,7 +51,7 @@ export async function queryOutputs(
   return declared ?? askLines(nix, ['--query', '--outputs', drvPath], options);
 }
 
-/** Everything that building `drvPaths` needs, themselves and the valid outputs included. */
+/** Returns everything that building `drvPaths` needs, with themselves and all valid outputs. */
 export async function queryGraph(
   nix: Nix,
   drvPaths: readonly string[],
@@ -67,7 +67,7 @@ export async function queryGraph(
 
 type Answer = PathInfos | { readonly failure: NicheError };
 
-/** `nix path-info -r` fails as a whole when one path is not valid: those are left out. */
+/** `nix path-info -r` fails for all paths when one is invalid, so it retries without those. */
 async function queryClosure(
   nix: Nix,
   paths: readonly string[],
@@ -80,9 +80,9 @@ async function queryClosure(
     const answer = await askPathInfos(nix, ['--recursive'], rest, options);
     if ('valid' in answer) return { ...answer, invalid: [...answer.invalid, ...invalid] };
     const args = ['--check-validity', '--print-invalid', ...rest];
-    const gone = await askLines(nix, args, options);
-    if (gone.length === 0 && tries === maxTries) return answer;
-    for (const path of gone) invalid.add(path);
+    const newlyInvalid = await askLines(nix, args, options);
+    if (newlyInvalid.length === 0 && tries === maxTries) return answer;
+    for (const path of newlyInvalid) invalid.add(path);
   }
 }
 
@@ -92,15 +92,15 @@ async function askPathInfos(
   paths: readonly string[],
   options: AskOptions,
 ): Promise<Answer> {
-  // Without --offline nix would ask every substituter for paths that are not valid.
+  // Without --offline, Nix would query all substituters for invalid paths.
   const args = ['path-info', '--offline', ...flags, '--json', ...paths];
-  let asked = await nix.ask('nix', args, options);
-  // Nix 2.34 warns that a later one will want to be told the format.
-  if (asked.status !== 0 && asked.stderr.includes("'--json-format")) {
-    asked = await nix.ask('nix', [...args, '--json-format', '2'], options);
+  let printed = await nix.ask('nix', args, options);
+  // Nix 2.34 announces that a later version will require the format.
+  if (printed.status !== 0 && printed.stderr.includes("'--json-format")) {
+    printed = await nix.ask('nix', [...args, '--json-format', '2'], options);
   }
-  if (asked.status !== 0) return { failure: nixFailed('nix', args, asked) };
-  return parsePathInfos(parseJson(asked.stdout.toString('utf8')), nix.storeDir);
+  if (printed.status !== 0) return { failure: nixFailed('nix', args, printed) };
+  return parsePathInfos(parseJson(printed.stdout.toString('utf8')), nix.storeDir);
 }
 
 function parseJson(text: string): unknown {
@@ -109,13 +109,13 @@ function parseJson(text: string): unknown {
   } catch (error) {
     throw new NicheError(
       'malformed-path-info',
-      `cannot read what nix path-info printed: ${messageOf(error)}`,
+      `cannot read the output of nix path-info: ${messageOf(error)}`,
       { cause: error },
     );
   }
 }
 
-/** Undefined where the file cannot say: it is gone, or an output is content-addressed. */
+/** Returns undefined when the file is gone or an output is content-addressed. */
 async function readOutputs(nix: Nix, drvPath: string): Promise<readonly string[] | undefined> {
   let text: string;
   try {

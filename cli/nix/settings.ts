@@ -1,17 +1,17 @@
 import * as z from 'zod';
 
 import { NicheError } from '../../core/errors.ts';
-import { nonEmpty } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
 
-/** The part of nix's configuration that matters to a cache. */
+/** The part of Nix's configuration that matters to a cache. */
 export interface NixSettings {
   /** The `store` setting. */
   readonly store: string;
   readonly substituters: readonly string[];
-  /** Substituters that untrusted users may choose too. */
+  /** Substituters that untrusted users may select too. */
   readonly trustedSubstituters: readonly string[];
   readonly trustedPublicKeys: readonly string[];
-  /** The program that is configured to run after each build, if any. */
+  /** The user's own post-build hook, if any. */
   readonly postBuildHook: string | null;
 }
 
@@ -27,17 +27,17 @@ const settingsSchema = z.object({
 });
 
 /**
- * Reads `nix config show --json`: an object of `{value, …}` by setting. Only what niche reads is
- * checked, since the rest differs from version to version.
+ * Reads the output of `nix config show --json`: an object of `{value, …}` by setting. Only the settings
+ * that niche uses are checked, since the others differ between versions.
  *
- * @throws NicheError `nix-failed` when it is not of that shape
+ * @throws NicheError `nix-failed` when its shape is wrong
  */
 export function parseSettings(json: string): NixSettings {
   let document: unknown;
   try {
     document = JSON.parse(json);
   } catch (error) {
-    throw unreadable('it is not JSON', error);
+    throw unreadable('not JSON', error);
   }
   const { data, error } = settingsSchema.safeParse(document);
   if (error !== undefined) throw unreadable(z.prettifyError(error), error);
@@ -51,5 +51,5 @@ export function parseSettings(json: string): NixSettings {
 }
 
 function unreadable(why: string, cause: unknown): NicheError {
-  return new NicheError('nix-failed', `cannot read nix's configuration: ${why}`, { cause });
+  return new NicheError('nix-failed', `cannot read Nix's configuration: ${why}`, { cause });
 }

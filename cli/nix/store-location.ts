@@ -2,31 +2,31 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 
 import { NicheError, quote } from '../../core/errors.ts';
-import { homeOf, nonEmpty, type Environment } from '../environment.ts';
+import { homeOf, nonEmpty, type Environment } from '../process/environment.ts';
 
 export interface StoreLocationInput {
   /** The `store` setting: a store URL, a root folder, or `auto`. */
   readonly storeUrl: string;
-  /** What nix names store paths under where the URL says nothing else, mostly `/nix/store`. */
+  /** The store directory when the URL sets none, mostly `/nix/store`. */
   readonly defaultStoreDir: string;
   readonly env: Environment;
-  /** What a relative root folder is relative to. */
+  /** The folder that a relative root folder is relative to. */
   readonly cwd: string;
 }
 
 export interface StoreLocation {
-  /** The folder that store paths are named under. */
+  /** The store directory that store paths begin with. */
   readonly logical: string;
-  /** The folder that they lie in. */
+  /** Where it is on disk. */
   readonly real: string;
 }
 
-/** Nix puts a chroot store's paths there, below its root. */
+/** Where a chroot store's paths are below its root. */
 const chrootStoreDir = 'nix/store';
 
 /**
- * Where a store's paths are. The two folders differ in a chroot store (`--store /mnt`), whose
- * paths are named as they will be inside the root.
+ * Returns where a store's paths are. The two folders differ in a chroot store (`--store /mnt`), whose
+ * paths are named as inside its root.
  *
  * @throws NicheError `usage` for a store on another machine
  */
@@ -39,15 +39,15 @@ export function locateStore(input: StoreLocationInput): StoreLocation {
   const root = rootOf(base, parameters);
   if (root !== undefined) return { logical, real: path.resolve(cwd, root, chrootStoreDir) };
   if (/^(?:auto|daemon|local|(?:local|local-overlay|unix):\/\/.*)?$/u.test(base)) {
-    // Without a daemon and without the right to make /nix, `auto` is a chroot store of the user's.
+    // Without a daemon and without the right to create /nix, `auto` is a chroot store of the user.
     const userStore = path.join(dataHome(env), 'nix', 'root', chrootStoreDir);
     const isUserStore = base !== 'local' && !existsSync(logical) && existsSync(userStore);
     return { logical, real: isUserStore ? userStore : logical };
   }
   throw new NicheError(
     'usage',
-    `cannot read the paths of the Nix store ${quote(storeUrl)}: expected a store on this machine`,
-    { hint: 'run niche where the store is, or without the store setting' },
+    `cannot read the Nix store ${quote(storeUrl)}: expected a store on this machine`,
+    { hint: 'run niche on the store’s machine, or without the store setting' },
   );
 }
 

@@ -1,23 +1,26 @@
 import { constants } from 'node:os';
 
-import { stopSignals } from '../nix/run.ts';
+import { stopSignals } from './foreground.ts';
 
-/** Signals that ask niche to stop, while it may still have work under way. */
+/** How long abandoned work may take to clean up. */
+const graceMs = 2_000;
+
+/** A request by signal to stop. */
 export interface Interrupt {
-  /** Aborted when niche is to abandon its work. */
+  /** Aborted when niche must abandon its work. */
   readonly signal: AbortSignal;
-  /** 128 and the signal's number, as a shell would say; null until then. */
+  /** Returns 128 plus the signal's number, as in a shell; null before a signal. */
   status(): number | null;
-  /** From now on the first signal is enough: what it was meant for has ended. */
+  /** Makes the next signal abort: the program that signals were meant for has ended. */
   arm(): void;
   close(): void;
 }
 
 /**
- * Listens for signals until `close`.
+ * Listens for stop signals until `close`.
  *
- * @param armed false while another program runs that the signals are meant for: they do nothing
- *   then, until {@link Interrupt.arm} is called
+ * @param armed false while signals are meant for another program: they are ignored until
+ *   {@link Interrupt.arm} is called
  */
 export function listenForInterrupt(armed: boolean): Interrupt {
   const controller = new AbortController();
@@ -26,7 +29,7 @@ export function listenForInterrupt(armed: boolean): Interrupt {
   const handlers = stopSignals.map((name) => {
     const handler = (): void => {
       if (!isArmed) return;
-      // A second signal while the work is being abandoned means: at once.
+      // A second signal exits at once.
       if (controller.signal.aborted) process.exit(status ?? 1);
       status = 128 + constants.signals[name];
       controller.abort();
@@ -47,9 +50,9 @@ export function listenForInterrupt(armed: boolean): Interrupt {
 }
 
 /**
- * Waits for `work`, or no longer than a moment once the signal is aborted.
+ * Waits for `work`, but only briefly once the signal is aborted.
  *
- * @returns `interrupted` when the work was abandoned; what the work throws otherwise is thrown
+ * @returns `interrupted` when the work was abandoned
  */
 export async function unlessInterrupted<T>(
   signal: AbortSignal,
@@ -63,10 +66,8 @@ export async function unlessInterrupted<T>(
   });
   const first = await Promise.race([work, aborted]);
   if (!signal.aborted) return first;
-  // Give what is being written the time to take itself back.
+  // Lets running writes undo themselves.
   const grace = new Promise((resolve) => setTimeout(resolve, graceMs).unref());
   await Promise.race([work.catch(() => undefined), grace]);
   return 'interrupted';
 }
-
-const graceMs = 2_000;

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 
 const stopSignals = ['SIGINT', 'SIGTERM'] as const;
 
-/** Aborted by the first SIGINT or SIGTERM; a second one, of either, ends the process. */
+/** Returns a signal that the first SIGINT or SIGTERM aborts. The second one ends the process. */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
   const stop = (signal: NodeJS.Signals): void => {

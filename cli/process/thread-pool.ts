@@ -1,19 +1,19 @@
 import { access } from 'node:fs';
 
 /**
- * Threads for what waits for the disk: syncs that run at once share the disk's journal, and with
- * libuv's four most of a batch would wait for a turn. An idle thread costs next to nothing.
+ * Threads for disk operations. Syncs that run at the same time share a journal commit, and with
+ * libuv's default of 4 threads most of a batch would queue. An idle thread costs almost nothing.
  */
 const threads = 32;
 
 const name = 'UV_THREADPOOL_SIZE';
 
-/** Sizes this process's thread pool, before anything has used it, unless the user has. */
+/** Sizes this process's thread pool, unless the user did. Call it before anything uses the pool. */
 export function sizeThreadPool(): void {
   if (process.env[name] !== undefined) return;
   process.env[name] = String(threads);
-  // The first use starts the threads, within the call.
+  // The first use of the pool starts its threads, before the call returns.
   access('/', () => undefined);
-  // It is not the business of nix, nor of a command that is run.
+  // Programs that niche runs must not inherit it.
   Reflect.deleteProperty(process.env, name);
 }

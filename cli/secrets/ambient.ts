@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 
 import { findDriver } from '../../core/storage/open.ts';
-import { homeOf, nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { homeOf, nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 
 /**
  * Whether this machine seems to have credentials of its own for a storage. Credentials that only the

@@ -1,6 +1,6 @@
 import type { StorageCredentials } from '../../core/storage/credentials.ts';
 import { findDriver } from '../../core/storage/open.ts';
-import type { Environment } from '../environment.ts';
+import type { Environment } from '../process/environment.ts';
 
 /**
  * Returns the credentials that the environment has for a storage and its SDK would not find.

@@ -10,9 +10,9 @@ import { createKeyring } from '../../core/secrets/keyring.ts';
 import type { Keyring } from '../../core/secrets/recipient.ts';
 import { parseSshPrivateKey } from '../../core/secrets/ssh-key.ts';
 import type { SshPrivateKey } from '../../core/secrets/ssh-key.ts';
-import type { Context } from '../context.ts';
-import { homeOf, nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import type { Context } from '../process/context.ts';
+import { homeOf, nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 import { splitWords } from '../../core/util/shell.ts';
 
 /**

@@ -1,4 +1,4 @@
-import type { Environment } from '../environment.ts';
+import type { Environment } from '../process/environment.ts';
 
 /** Variables that hold a secret itself, and not where one is: nothing that niche runs needs them. */
 const names = ['SOPS_AGE_KEY', 'NICHE_UPLOAD_CREDENTIALS'] as const;

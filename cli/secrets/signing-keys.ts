@@ -8,10 +8,10 @@ import { formatPublicKey, parseSecretKey } from '../../core/nix/keys.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Signer } from '../../core/signing/signer.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { keyringOf } from './identities.ts';
-import { homeOf, nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { homeOf, nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 
 /** niche's folder in the user's configuration. */
 function configFolder(env: Environment): string {

@@ -1,16 +1,27 @@
 import { inspect } from 'node:util';
 
 import { isNicheError, messageOf } from '../../core/errors.ts';
-import { nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 
-/** What went wrong and what to do next, in lines; with `NICHE_DEBUG` also where in the code. */
-export function describeError(error: unknown, env: Environment): string[] {
+/**
+ * Returns the lines to print for an error: what failed, then a hint. With `NICHE_DEBUG` set they
+ * include the stack trace and the causes.
+ *
+ * @param action goes before the message, as in `upload failed: …`
+ */
+export function describeError(error: unknown, env: Environment, action?: string): string[] {
   const isDebugging = nonEmpty(env['NICHE_DEBUG']) !== undefined;
   const trace = isDebugging ? inspect(error).split('\n') : [];
+  const prefix = action === undefined ? 'niche' : `niche: ${action}`;
   if (isNicheError(error)) {
-    return [error.message, ...(error.hint === undefined ? [] : [error.hint]), ...trace];
+    return [`${prefix}: ${error.message}`, ...hintOf(error), ...trace];
   }
-  const next = isDebugging ? '' : '; please report it with what NICHE_DEBUG=1 prints';
-  return [`a bug in niche: ${messageOf(error)}${next}`, ...trace];
+  const hint = isDebugging ? [] : ['hint: report this bug with the output of NICHE_DEBUG=1'];
+  return [`${prefix}: internal error: ${messageOf(error)}`, ...hint, ...trace];
+}
+
+/** Returns the line with an error's hint, if it has one. */
+export function hintOf(error: unknown): string[] {
+  return isNicheError(error) && error.hint !== undefined ? [`hint: ${error.hint}`] : [];
 }

@@ -1,52 +1,56 @@
-import type { Output } from '../context.ts';
+import { isDebugging } from '../process/context.ts';
+import type { Context } from '../process/context.ts';
 
-/** Tells a person how far things are: one line that is redrawn, where the terminal is ours. */
+/** Shows a person how far a command is: one line that is redrawn, if niche owns the terminal. */
 export interface Progress {
-  /**
-   * Shows the state now, which is asked for only if it is time to show it again. Whoever reads a log
-   * gets a line of it now and then.
-   */
+  /** Shows the state if it is time to: on a terminal in place, in a log as a line now and then. */
   state(text: () => string): void;
-  /** Prints a line that stays. */
+  /** Prints `niche: ` and the text on a line of its own. */
   line(text: string): void;
-  /** Prints a line for whoever looks for a fault (`NICHE_DEBUG`), with the time. */
+  /** Prints lines as they are. */
+  lines(texts: readonly string[]): void;
+  /** Prints a line of the debug log (`NICHE_DEBUG`), with the time. */
   detail(text: string): void;
-  /** From now on the terminal is ours, so that the state may be redrawn in place. */
+  /** Lets the state be redrawn in place, once another program has left the terminal. */
   takeTerminal(): void;
-  /** Clears the live line. */
+  /** Clears the redrawn line. */
   end(): void;
 }
 
-/** Between two lines of state in a log, in milliseconds. */
+/** Between two lines of state in a log. */
 const logIntervalMs = 5_000;
-/** Between two redrawings, in milliseconds. */
+/** Between two redraws on a terminal. */
 const drawIntervalMs = 100;
 
-export interface ProgressOptions {
-  /** False while another program owns the terminal. */
-  readonly hasTerminal: boolean;
-  /** Whether details are printed. */
-  readonly verbose: boolean;
-}
-
-export function createProgress(output: Output, options: ProgressOptions): Progress {
-  const { hasTerminal, verbose } = options;
+/**
+ * Returns the progress of a command, on its standard error.
+ *
+ * @param hasTerminal false while another program owns the terminal
+ */
+export function startProgress(context: Context, hasTerminal: boolean): Progress {
+  const output = context.stderr;
+  const verbose = isDebugging(context);
   let live = hasTerminal && output.isTty && !verbose;
   let drawn = '';
-  let last = Date.now();
+  let lastMs = Date.now();
 
-  const clear = (): void => {
+  function clear(): void {
     if (drawn !== '') output.write(`\r${' '.repeat(drawn.length)}\r`);
     drawn = '';
-  };
+  }
+
+  function print(texts: readonly string[]): void {
+    clear();
+    for (const text of texts) output.write(`${text}\n`);
+  }
 
   return {
     state(text) {
-      const now = Date.now();
-      if (now - last < (live ? drawIntervalMs : logIntervalMs)) return;
-      last = now;
+      const nowMs = Date.now();
+      if (nowMs - lastMs < (live ? drawIntervalMs : logIntervalMs)) return;
+      lastMs = nowMs;
       if (!live) {
-        output.write(`niche: ${text()}\n`);
+        print([`niche: ${text()}`]);
         return;
       }
       clear();
@@ -54,9 +58,9 @@ export function createProgress(output: Output, options: ProgressOptions): Progre
       output.write(drawn);
     },
     line(text) {
-      clear();
-      output.write(`niche: ${text}\n`);
+      print([`niche: ${text}`]);
     },
+    lines: print,
     detail(text) {
       if (verbose) output.write(`niche: ${new Date().toISOString().slice(11, 23)} ${text}\n`);
     },

@@ -9,31 +9,31 @@ import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 
-/** What earlier runs on this machine have staged, and nobody has published yet. */
+/** Finds paths that earlier runs on this machine staged and that are not published yet. */
 export interface EarlierUploads {
   find(infos: readonly PathInfo[]): Promise<{
     readonly staged: readonly { readonly info: PathInfo; readonly batch: BatchId }[];
-    /** The rest, in its order. */
+    /** The other paths, in their order. */
     readonly unstaged: readonly PathInfo[];
   }>;
 }
 
-/** At earlier uploads, and at their batches. */
-const looksAtOnce = 32;
+/** Receipts and manifests of earlier uploads read at the same time. */
+const readsAtOnce = 32;
 
 export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): EarlierUploads {
   const receipts = new Map<string, Promise<ReadonlyMap<string, ReceiptStatus> | null>>();
   const manifests = new Map<string, Promise<boolean | null>>();
 
-  /** Null where this upload's credential may not read what was said of another. */
+  /** Null when this upload's credentials may not read another upload's receipts. */
   function receiptsOf(upload: string): Promise<ReadonlyMap<string, ReceiptStatus> | null> {
     const found = receipts.get(upload) ?? unlessDenied(() => listStatuses(bucket, upload), null);
     receipts.set(upload, found);
     return found;
   }
 
-  /** Null where this client may not look: then the journal is believed, as far as it is sure. */
-  function isThere(batch: BatchId): Promise<boolean | null> {
+  /** Null when this client may not read manifests: then the journal decides, if it is sure. */
+  function isStaged(batch: BatchId): Promise<boolean | null> {
     const key = manifestKey(batch);
     const found =
       manifests.get(key) ?? unlessDenied(async () => (await bucket.head(key)) !== null, null);
@@ -41,23 +41,23 @@ export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): Ea
     return found;
   }
 
-  async function isOpen(
+  async function isPending(
     { path }: PathInfo,
     { batch, isConfirmed }: JournalEntry,
   ): Promise<boolean> {
-    const said = await receiptsOf(batch.upload);
-    if (said === null) return false;
-    const status = said.get(storeHash(path)) ?? said.get(String(batch.batch));
+    const found = await receiptsOf(batch.upload);
+    if (found === null) return false;
+    const status = found.get(storeHash(path)) ?? found.get(String(batch.batch));
     return (
-      status === 'waiting' || (status === undefined && ((await isThere(batch)) ?? isConfirmed))
+      status === 'waiting' || (status === undefined && ((await isStaged(batch)) ?? isConfirmed))
     );
   }
 
   return {
     async find(infos) {
-      const batches = await mapConcurrent(infos, looksAtOnce, async (info) => {
-        const before = journal.findStaged(info);
-        return before && (await isOpen(info, before)) ? before.batch : null;
+      const batches = await mapConcurrent(infos, readsAtOnce, async (info) => {
+        const staged = journal.findStaged(info);
+        return staged && (await isPending(info, staged)) ? staged.batch : null;
       });
       const staged = infos.flatMap((info, at) => {
         const batch = batches[at];

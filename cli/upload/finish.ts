@@ -1,64 +1,62 @@
-import { sameCache } from '../cache-url.ts';
-import { statusRejected } from '../context.ts';
-import type { Context } from '../context.ts';
+import { messageOf } from '../../core/errors.ts';
+import { statusRejected } from '../process/context.ts';
+import type { Context } from '../process/context.ts';
 import { unlessInterrupted } from '../process/interrupt.ts';
 import type { Interrupt } from '../process/interrupt.ts';
 import { describeError } from '../ui/describe-error.ts';
 import { count, formatDuration } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
-import { messageOf } from '../../core/errors.ts';
-import { printProblems, writeReport } from './options.ts';
-import type { UploadFlags } from './options.ts';
-import { describeLookups, exitStatusOf, summarize } from './results.ts';
+import type { UploadRequest } from './flags.ts';
+import { writeReport } from './report.ts';
+import { describeLookups, exitStatusOf, isRefused, summarize } from './results.ts';
+import type { PathResult } from './results.ts';
 import type { UploadSession } from './session.ts';
 
 export interface FinishOptions {
-  readonly flags: UploadFlags;
+  readonly request: UploadRequest;
   readonly progress: Progress;
   readonly interrupt: Interrupt;
-  readonly startedAt: number;
+  readonly startedAtMs: number;
   readonly context: Context;
 }
 
 /**
- * Waits for the upload, which `taking` feeds, and for what it staged; tells what became of it, and
- * writes the report.
+ * Waits until everything is staged and published, then prints the results and writes the report.
  *
- * @returns the exit status that the upload asks for
+ * @param staging ends when everything is staged, see {@link UploadSession.stage}
+ * @returns the exit status of the upload
  */
 export async function finishUpload(
   session: UploadSession,
-  taking: Promise<void>,
+  staging: Promise<void>,
   options: FinishOptions,
 ): Promise<number> {
-  const { flags, progress, interrupt, startedAt } = options;
+  const { request, progress, interrupt, startedAtMs, context } = options;
   let status: number;
   let hasFailed = false;
   try {
-    const work = complete(session, taking);
+    const work = complete(session, staging);
     const outcome = await unlessInterrupted(interrupt.signal, work);
-    status = outcome === 'interrupted' ? (interrupt.status() ?? 1) : statusOf(session, flags);
+    status = outcome === 'interrupted' ? (interrupt.status() ?? 1) : statusOf(session, request);
   } catch (error) {
     status = statusRejected;
     hasFailed = true;
-    progress.end();
-    const [first = '', ...more] = describeError(error, options.context.env);
-    for (const line of [`the upload failed: ${first}`, ...more]) progress.line(line);
+    progress.lines(describeError(error, context.env, 'upload failed'));
   }
   progress.end();
   const results = session.results.all();
   printProblems(results, progress);
   const lookups = session.lookups();
-  // Of a failure that came before any path nobody can say that there was nothing to upload.
+  // After a failure, no results does not mean that there was nothing to upload.
   if (results.length > 0 || !hasFailed) {
-    progress.line(`${summarize(results)} in ${formatDuration(Date.now() - startedAt)}`);
+    progress.line(`${summarize(results)} in ${formatDuration(Date.now() - startedAtMs)}`);
   }
-  const asked = describeLookups(lookups);
-  if (asked !== null) progress.line(asked);
-  tellWhatIsLeft(session, options);
-  if (flags.report !== undefined) {
+  const requests = describeLookups(lookups);
+  if (requests !== null) progress.line(requests);
+  printPending(session, options);
+  if (request.reportFile !== null) {
     try {
-      await writeReport(flags.report, results, lookups);
+      await writeReport(request.reportFile, results, lookups);
     } catch (error) {
       progress.line(messageOf(error));
       status ||= 1;
@@ -67,39 +65,47 @@ export async function finishUpload(
   return status;
 }
 
-/** Publishes what is staged also where the rest of it cannot be: then throws why. */
-async function complete(session: UploadSession, taking: Promise<void>): Promise<void> {
-  const taken = await Promise.allSettled([taking]);
-  const settled = await Promise.allSettled([session.settle()]);
-  for (const outcome of [...taken, ...settled]) {
+/** Publishes the staged paths even when the others cannot be staged; then throws that failure. */
+async function complete(session: UploadSession, staging: Promise<void>): Promise<void> {
+  const staged = await Promise.allSettled([staging]);
+  const published = await Promise.allSettled([session.publish()]);
+  for (const outcome of [...staged, ...published]) {
     if (outcome.status === 'rejected') throw outcome.reason;
   }
 }
 
-function statusOf(session: UploadSession, flags: UploadFlags): number {
+function statusOf(session: UploadSession, { mustPublish }: UploadRequest): number {
   const results = session.results.all();
-  // Where another publishes and nobody waits for it, staging was all that was asked for.
-  const waits = flags.publish !== false || flags.wait !== undefined;
-  return exitStatusOf(
-    waits ? results : results.filter(({ status }) => status === 'rejected' || status === 'failed'),
-  );
+  return exitStatusOf(mustPublish ? results : results.filter(isRefused));
 }
 
-function tellWhatIsLeft(
+function printProblems(results: readonly PathResult[], progress: Progress): void {
+  for (const { path, status, code, message, missing = [], warnings = [] } of results) {
+    if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
+    if (status === 'waiting') {
+      const first = missing.slice(0, 5).join(', ');
+      progress.line(`${path} waits for ${count(missing.length, 'reference')}: ${first}`);
+    }
+    for (const warning of warnings) progress.line(`warning: ${path}: ${warning}`);
+  }
+}
+
+function printPending(
   session: UploadSession,
-  { flags, progress, interrupt }: FinishOptions,
+  { request, progress, interrupt }: FinishOptions,
 ): void {
-  const open = count(session.results.unsettled().length, 'path');
-  const see = `see: niche status${sameCache(flags.cacheUrl)} ${session.openUpload()}`;
   if (interrupt.signal.aborted) {
     const left = session.unfinished().length;
     const what = left > 0 ? `: ${count(left, 'path')} not published yet` : '';
-    progress.line(`interrupted${what}; run the same command again to finish`);
-  } else if (session.results.unsettled().length > 0) {
-    progress.line(
-      flags.publish !== false
-        ? `${open} not published yet; ${see}`
-        : `a worker is to publish ${open}; ${see}`,
-    );
+    progress.lines([`niche: interrupted${what}`, 'hint: run the same command again to finish']);
+    return;
   }
+  const pending = session.results.pending().length;
+  if (pending === 0) return;
+  const what =
+    request.publishing === 'elsewhere'
+      ? `${count(pending, 'path')} staged, for another process to publish`
+      : `${count(pending, 'path')} not published yet`;
+  const command = `niche status${request.cacheOption} ${session.pendingUpload()}`;
+  progress.lines([`niche: ${what}`, `hint: ${command}`]);
 }

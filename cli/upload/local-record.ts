@@ -6,19 +6,19 @@ import { openLocalDatabase } from '../../core/cache/local/database.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
 import { createUploadJournal } from '../../core/cache/local/upload-journal.ts';
 import type { UploadJournal } from '../../core/cache/local/upload-journal.ts';
-import { homeOf, nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
-import { identifyProcess, isAlive } from '../watch/process-identity.ts';
-import type { ProcessIdentity } from '../watch/process-identity.ts';
+import { homeOf, nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
+import { identifyProcess, isAlive } from '../process/identity.ts';
+import type { ProcessIdentity } from '../process/identity.ts';
 
-/** What this machine remembers of one cache. */
+/** What this machine knows of one cache from earlier runs. */
 export interface LocalRecord {
   readonly known: KnownPaths;
   readonly journal: UploadJournal;
   close(): void;
 }
 
-/** Opens the record in niche's folder of the user's cache, a file for each cache. */
+/** Opens the record in `$XDG_CACHE_HOME/niche/caches`, one SQLite file per cache. */
 export async function openLocalRecord(cache: OpenCache, env: Environment): Promise<LocalRecord> {
   const cacheHome = nonEmpty(env['XDG_CACHE_HOME']) ?? path.join(homeOf(env), '.cache');
   const name = cacheIdentity(cache.public.url, cache.config);

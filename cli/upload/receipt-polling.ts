@@ -10,43 +10,42 @@ import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { pollDelays } from './poll-delays.ts';
 import type { Results } from './results.ts';
 
-/** Learns from the receipts what a publisher has made of what was staged. */
+/** Reads the receipts of staged paths while another process publishes them. */
 export interface ReceiptPolling {
-  /** Reads the receipts of what has none yet; true when something changed. */
+  /** Reads the receipts of pending paths once; returns whether any result changed. */
   read(): Promise<boolean>;
-  /** Reads them until all have one, or none has come for the time that is waited, or on request. */
+  /** Reads them until no path is pending, no result came for the time to wait, or it is aborted. */
   wait(): Promise<void>;
 }
 
 export interface ReceiptPollingOptions {
   /** The private root. */
   readonly bucket: Bucket;
-  /** How long no receipt may come before waiting ends, in milliseconds. */
+  /** How long no result may come before waiting ends. */
   readonly waitMs: number;
   readonly signal?: AbortSignal | undefined;
-  /** What is known already. */
+  /** The results so far. */
   readonly results: Results;
   /** Where each path is staged; it grows. */
   readonly batches: ReadonlyMap<string, BatchId>;
   readonly onOutcome: (path: string, outcome: Outcome) => void;
-  /** Hears of each look while there is waiting. */
-  readonly onLooked: () => void;
+  /** Called after each poll. */
+  readonly onPolled: () => void;
 }
 
-/** Read at once. */
+/** Receipts read at the same time. */
 const receiptsAtOnce = 32;
 
 export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPolling {
   const { bucket, waitMs, signal, results, batches } = options;
-  /** Each is read once, however often the receipts are looked at. */
+  // Reads each batch's receipts once, over all polls.
   const batchReceipts = createBatchReceiptReader(bucket);
 
   async function read(): Promise<boolean> {
     let changed = false;
-    const open = [...results.unsettled()].flatMap((path) => {
+    const open = [...results.pending()].flatMap((path) => {
       const batch = batches.get(path);
       return batch ? [{ path, batch }] : [];
     });
@@ -54,7 +53,7 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
       const receipts = await listStrongestReceipts(bucket, upload, batchReceipts);
       const news = open.flatMap(({ path, batch }) => {
         if (batch.upload !== upload) return [];
-        // A batch that was refused whole has a receipt under its number.
+        // A batch that was rejected as a whole has one receipt, under its number.
         const listed = receipts.get(storeHash(path)) ?? receipts.get(String(batch.batch));
         return listed && listed.status !== results.get(path)?.status ? [{ path, listed }] : [];
       });
@@ -71,18 +70,31 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
   async function wait(): Promise<void> {
     let quietSince = Date.now();
     let delays = pollDelays();
-    while (results.unsettled().length > 0) {
+    while (results.pending().length > 0) {
       await sleep(Math.min(delays.next().value, waitMs));
       if (await read()) {
         quietSince = Date.now();
-        // The next batch is seldom long in coming.
+        // The next batch usually follows soon.
         delays = pollDelays();
       }
-      options.onLooked();
+      options.onPolled();
       const isQuiet = Date.now() - quietSince >= waitMs;
       if (isQuiet || signal?.aborted === true) return;
     }
   }
 
   return { read, wait };
+}
+
+const firstDelayMs = 100;
+const delayGrowth = 1.2;
+const maxDelayMs = 1000;
+
+/** Yields the delay before each poll, in milliseconds: short at first, at most a second later. */
+export function* pollDelays(): Generator<number, never> {
+  let delayMs = firstDelayMs;
+  for (;;) {
+    yield delayMs;
+    delayMs = Math.min(delayMs * delayGrowth, maxDelayMs);
+  }
 }

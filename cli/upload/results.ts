@@ -2,11 +2,11 @@ import { messageOf, isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
-import { statusNotPublished, statusRejected } from '../context.ts';
+import { statusNotPublished, statusRejected } from '../process/context.ts';
 import { count, formatBytes } from '../ui/format.ts';
 import type { Skip } from './select.ts';
 
-/** What became of one path: a receipt's status, or how far it got here. */
+/** The result of one path: its receipt's status, or how far this upload got with it. */
 export type PathStatus = Outcome['status'] | 'staged' | 'skipped' | 'failed';
 
 /** One record of `--report`. */
@@ -23,16 +23,16 @@ export interface PathResult {
 
 type Sized = Pick<PathInfo, 'path' | 'narSize'>;
 
-/** What is known of each path of an upload. */
+/** The results of an upload's paths so far. */
 export interface Results {
-  skipped(info: PathInfo, why: Skip): void;
-  staged(info: PathInfo): void;
-  failed(info: Sized, error: unknown): void;
-  settled(path: string, outcome: Outcome): void;
+  setSkipped(info: PathInfo, why: Skip): void;
+  setStaged(info: PathInfo): void;
+  setFailed(info: Sized, error: unknown): void;
+  setOutcome(path: string, outcome: Outcome): void;
   get(path: string): PathResult | undefined;
   all(): readonly PathResult[];
-  /** The paths that were staged and have no final receipt. */
-  unsettled(): string[];
+  /** Returns the paths that are staged and have no final receipt. */
+  pending(): string[];
 }
 
 export function createResults(): Results {
@@ -41,64 +41,67 @@ export function createResults(): Results {
     results.set(info.path, { path: info.path, narSize: info.narSize, ...rest });
   };
   return {
-    skipped(info, why) {
+    setSkipped(info, why) {
       if (why === 'conflict') {
-        const message = `the cache has ${info.path} with other contents or references, and a published path never changes`;
+        const message = `the cache already has ${info.path} with other contents or references`;
         set(info, { status: 'rejected', code: 'conflict', message });
       } else set(info, { status: 'skipped', code: why });
     },
-    staged(info) {
+    setStaged(info) {
       // The publisher may have been faster.
       const status = results.get(info.path)?.status;
       if (status === undefined || status === 'failed') set(info, { status: 'staged' });
     },
-    failed(info, error) {
+    setFailed(info, error) {
       const code = isNicheError(error, 'nar-hash-mismatch', 'too-large')
         ? error.code
         : 'not-staged';
       set(info, { status: 'failed', code, message: messageOf(error) });
     },
-    settled(path, outcome) {
+    setOutcome(path, outcome) {
       const narSize = results.get(path)?.narSize ?? 0;
       results.set(path, { path, narSize, ...outcome });
     },
     get: (path) => results.get(path),
     all: () => [...results.values()],
-    unsettled: () =>
-      [...results.values()]
-        .filter(({ status }) => status === 'staged' || status === 'waiting')
-        .map(({ path }) => path),
+    pending: () => [...results.values()].filter(isPending).map(({ path }) => path),
   };
 }
 
-/** The exit status that an upload asks for; a failed nix has precedence. */
-export function exitStatusOf(results: readonly PathResult[]): number {
-  if (results.some(({ status }) => status === 'rejected' || status === 'failed')) {
-    return statusRejected;
-  }
-  const isOpen = results.some(({ status }) => status === 'staged' || status === 'waiting');
-  return isOpen ? statusNotPublished : 0;
+function isPending({ status }: PathResult): boolean {
+  return status === 'staged' || status === 'waiting';
 }
 
-/** One line for a person: what it cost to find out what the cache lacks; null for nothing. */
+/** Returns whether a path will not be published: the user has to act. */
+export function isRefused({ status }: PathResult): boolean {
+  return status === 'rejected' || status === 'failed';
+}
+
+/** Returns the exit status of an upload; a failure of the wrapped command has precedence. */
+export function exitStatusOf(results: readonly PathResult[]): number {
+  if (results.some(isRefused)) return statusRejected;
+  return results.some(isPending) ? statusNotPublished : 0;
+}
+
+/** Returns a line with the requests that looked for paths; null when there were none. */
 export function describeLookups(counts: LookupCounts): string | null {
   const { known, lookups, listings, upstream } = counts;
   const requests = lookups + listings + upstream;
   if (requests === 0) return null;
   const parts = [
-    ...(listings > 0 ? [count(listings, 'page of a listing', 'pages of a listing')] : []),
-    ...(lookups > 0 ? [`${count(lookups, 'look-up')} in the cache`] : []),
-    ...(upstream > 0 ? [`${upstream} in upstreams`] : []),
-    ...(known > 0 ? [`${count(known, 'path')} known before`] : []),
+    ...(listings > 0 ? [count(listings, 'list page')] : []),
+    ...(lookups > 0 ? [`${lookups} for narinfos`] : []),
+    ...(upstream > 0 ? [`${upstream} to upstreams`] : []),
+    ...(known > 0 ? [`${count(known, 'path')} known without a request`] : []),
   ];
-  return `asked what is there with ${count(requests, 'request')}: ${parts.join(', ')}`;
+  return `looked for paths with ${count(requests, 'request')}: ${parts.join(', ')}`;
 }
 
-/** One line for a person: how many paths became what. */
+/** Returns a line that counts the paths by result. */
 export function summarize(results: readonly PathResult[]): string {
   const parts: string[] = [];
-  const add = (what: string, isIt: (result: PathResult) => boolean): void => {
-    const some = results.filter(isIt);
+  const add = (what: string, matches: (result: PathResult) => boolean): void => {
+    const some = results.filter(matches);
     if (some.length === 0) return;
     const number = parts.length === 0 ? count(some.length, 'path') : String(some.length);
     const bytes = some.reduce((sum, { narSize }) => sum + narSize, 0);

@@ -1,22 +1,22 @@
 import type { Lookups } from '../../core/cache/stage/lookups.ts';
+import { isLarge } from '../../core/cache/stage/batcher.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
 
-/** Why a path need not be staged, or must not be. */
+/** Why a path is not staged. */
 export type Skip = 'present' | 'upstream' | 'excluded' | 'conflict';
 
 export interface Selection {
-  /** To be staged, references before what refers to them. */
+  /** The paths to stage, references first. */
   readonly wanted: readonly PathInfo[];
   readonly skipped: readonly { readonly info: PathInfo; readonly why: Skip }[];
 }
 
-/** Decides which paths of this machine the cache lacks. It remembers what it has excluded. */
+/** Decides which paths the cache lacks. It remembers the excluded ones between calls. */
 export interface Selector {
-  /** @throws what storage and upstreams throw */
   select(infos: readonly PathInfo[]): Promise<Selection>;
 }
 
-/** @param exclude paths that match stay out, and so does whatever refers to them */
+/** @param exclude paths that match are left out, and so are the paths that refer to them */
 export function createSelector(lookups: Lookups, exclude: RegExp | null): Selector {
   const excluded = new Set<string>();
 
@@ -48,12 +48,19 @@ export function createSelector(lookups: Lookups, exclude: RegExp | null): Select
   };
 }
 
-/** The same path infos, each after those of its references that are among them. */
+/** Returns the largest paths first, since they take longest; then the small ones, references first. */
+export function stagingOrder(infos: readonly PathInfo[]): PathInfo[] {
+  const large = infos.filter(isLarge).sort((one, other) => other.narSize - one.narSize);
+  const small = infos.filter((info) => !isLarge(info));
+  return [...large, ...referencesFirst(small)];
+}
+
+/** Returns the same infos, each after its references among them. */
 export function referencesFirst<T extends PathInfo>(infos: readonly T[]): T[] {
   const byPath = new Map(infos.map((info) => [info.path, info]));
   const ordered: T[] = [];
   const visit = (root: T): void => {
-    // An explicit stack: closures are deeper than the call stack may be.
+    // An explicit stack: a closure may be deeper than the call stack.
     const stack: { info: T; entered: boolean }[] = [{ info: root, entered: false }];
     for (let top = stack.pop(); top; top = stack.pop()) {
       if (top.entered) {

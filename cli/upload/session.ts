@@ -1,31 +1,27 @@
-import { NicheError, isNicheError, messageOf } from '../../core/errors.ts';
+import type { OpenCache } from '../../core/cache/open.ts';
+import { createLookups } from '../../core/cache/stage/lookups.ts';
+import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import type {
   LocalPublisher,
   LocalPublisherOptions,
 } from '../../core/cache/publish/local-publisher.ts';
-import type { OpenCache } from '../../core/cache/open.ts';
 import type { PublishResult } from '../../core/cache/publish/report.ts';
-import type { BatchId } from '../../core/cache/layout.ts';
-import { isLarge } from '../../core/cache/stage/batcher.ts';
-import { isFinal } from '../../core/cache/receipts/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
-import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
-import { createLookups } from '../../core/cache/stage/lookups.ts';
-import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
+import { NicheError } from '../../core/errors.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
-import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';
-import { packTree } from '../nix/pack-tree.ts';
 import { queryPathInfos } from '../nix/query.ts';
-import { count } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
+import { createUploadDisplay } from './display.ts';
 import { createEarlierUploads } from './earlier.ts';
 import type { LocalRecord } from './local-record.ts';
+import { createOutcomeJournal } from './outcome-journal.ts';
 import { createReceiptPolling } from './receipt-polling.ts';
 import { createResults } from './results.ts';
-import type { PathResult, Results } from './results.ts';
-import { createSelector, referencesFirst } from './select.ts';
+import type { Results } from './results.ts';
+import { createSelector } from './select.ts';
+import { createStaging } from './staging.ts';
 
 /** Opens a publisher in this process. */
 export type OpenPublisher = (
@@ -34,230 +30,178 @@ export type OpenPublisher = (
 ) => LocalPublisher;
 
 export interface UploadOptions {
-  /** What this machine remembers of the cache. */
-  readonly record: LocalRecord;
   readonly nix: Nix;
   readonly cache: OpenCache;
+  /** What this machine knows of the cache from earlier runs. */
+  readonly record: LocalRecord;
   readonly exclude: RegExp | null;
-  /** Whether everything that a path refers to goes with it. */
+  /** Whether the references of a path are uploaded with it. */
   readonly closure: boolean;
-  /** Whether it is a failure when a path is not in the store: the user named it. */
+  /** Whether a path that is not in the store is a failure. */
   readonly mustExist: boolean;
+  /** Whether build logs are uploaded too. */
   readonly logs: boolean;
-  /** How long no receipt may come before waiting ends, in milliseconds. */
+  /** How long no result may come before waiting ends. */
   readonly waitMs: number;
-  /** Publishes in this process what is staged; null where another publisher does. */
+  /** Publishes in this process; null when another publisher does. */
   readonly publisher: OpenPublisher | null;
   readonly progress: Progress;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Uploads store paths as they become known, and says in the end what became of each. */
+/** Uploads store paths as they become known, and collects their results. */
 export interface UploadSession {
-  readonly id: string;
   readonly results: Results;
-  /** The upload to ask about what is not published yet: this one, or an earlier one's rest. */
-  openUpload(): string;
-  /** What it has cost to find out what the cache lacks. */
+  /** The upload whose status shows pending paths: this one or, if it has none, an earlier one. */
+  pendingUpload(): string;
+  /** Requests so far that looked for paths in the cache and its upstreams. */
   lookups(): LookupCounts;
-  /** Uploads what comes; resolves when that has ended and all is staged. */
-  take(found: AsyncIterable<PathInfos>): Promise<void>;
-  /** The paths that are to be published and are not yet, as far as they are known. */
+  /** Stages the paths that the cache lacks; resolves when `found` has ended and all are staged. */
+  stage(found: AsyncIterable<PathInfos>): Promise<void>;
+  /** Returns the paths that are not published yet. */
   unfinished(): string[];
   /**
-   * Waits for the publisher, as long as it makes progress. One in this process also publishes what
-   * other runs have staged and left.
+   * Publishes the staged paths in this process, or waits for another publisher as long as it makes
+   * progress. A publisher in this process also publishes what killed runs left staged.
    *
-   * @throws the first failure of nix, storage, an upstream or a signer
+   * @throws NicheError with the first failure of Nix, storage, an upstream or a signer
    */
-  settle(): Promise<readonly PathResult[]>;
+  publish(): Promise<void>;
 }
 
 export function createUploadSession(options: UploadOptions): UploadSession {
-  const { nix, cache, progress } = options;
-  const id = newUploadId();
+  const { nix, cache, record, waitMs, signal } = options;
+  const upload = newUploadId();
   const results = createResults();
-  const { known: knownPaths, journal } = options.record;
-  const lookups = createLookups(cache, knownPaths);
+  const display = createUploadDisplay(options.progress, results);
+  const lookups = createLookups(cache, record.known);
   const selector = createSelector(lookups, options.exclude);
-  const earlier = createEarlierUploads(cache.private, journal);
-  const local = new Map<string, PathInfo>();
-  /** Where each path is staged: in a batch of this upload, or of one that was killed. */
-  const batches = new Map<string, BatchId>();
-  let unremembered: { readonly path: string; readonly outcome: Outcome }[] = [];
+  const earlier = createEarlierUploads(cache.private, record.journal);
 
-  const publisher = options.publisher?.(({ path, upload, outcome }) => {
-    if (path === null || batches.get(path)?.upload !== upload) return;
-    settled(path, outcome);
-    progress.detail(`${outcome.status} ${path}`);
-    showState();
-  });
-
-  progress.detail(`upload ${id}`);
-  const stager = createStager({
-    bucket: cache.private,
-    upload: id,
-    storeDir: cache.config.storeDir,
-    signal: options.signal,
-    journal,
+  const staging = createStaging({
+    ...options,
+    signal,
+    upload,
+    journal: record.journal,
     onStaged(batch, infos) {
-      for (const info of infos) {
-        batches.set(info.path, batch);
-        results.staged(info);
-      }
-      progress.detail(`staged batch ${batch.batch} with ${count(infos.length, 'path')}`);
+      for (const info of infos) results.setStaged(info);
+      display.staged(batch, infos);
       publisher?.submit(batch);
-      showState();
     },
-    onFailed(info, error) {
-      // What is broken off on request has not failed.
-      if (options.signal?.aborted !== true) tellFailed(info, error);
-    },
+    onFailed: fail,
   });
-
+  const outcomes = createOutcomeJournal(record, (path) => staging.infos.get(path));
+  const publisher = options.publisher?.(({ path, upload: from, outcome }) => {
+    // It also publishes batches of other uploads.
+    if (path === null || staging.batches.get(path)?.upload !== from) return;
+    noteOutcome(path, outcome);
+    display.published(path, outcome);
+  });
   const receipts = createReceiptPolling({
     bucket: cache.private,
-    waitMs: options.waitMs,
-    signal: options.signal,
+    waitMs,
+    signal,
     results,
-    batches,
-    onOutcome: settled,
-    onLooked: showState,
+    batches: staging.batches,
+    onOutcome: noteOutcome,
+    onPolled() {
+      display.counts();
+    },
   });
+  display.started(upload);
 
-  function settled(path: string, outcome: Outcome): void {
-    results.settled(path, outcome);
-    if (unremembered.length === 0) setImmediate(remember);
-    unremembered.push({ path, outcome });
+  function noteOutcome(path: string, outcome: Outcome): void {
+    results.setOutcome(path, outcome);
+    outcomes.note(path, outcome);
   }
 
-  /** Notes what was heard by now for the next run, together: each time takes a transaction. */
-  function remember(): void {
-    const heard = unremembered;
-    unremembered = [];
-    // Readers miss them, whatever was seen before.
-    knownPaths.forgetPaths(heard.flatMap(({ outcome }) => outcome.missing ?? []));
-    const final = heard.filter(({ outcome }) => isFinal(outcome.status));
-    const infosOf = (which: typeof heard): PathInfo[] =>
-      which.flatMap(({ path }) => local.get(path) ?? []);
-    journal.forgetStaged(infosOf(final));
-    const present = final.filter(({ outcome }) => outcome.status !== 'rejected');
-    knownPaths.rememberPaths(infosOf(present), 'present');
+  function fail(info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown): void {
+    results.setFailed(info, error);
+    display.failed(info.path, error);
   }
 
-  function tellFailed(info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown): void {
-    results.failed(info, error);
-    const message = messageOf(error);
-    const subject = message.includes(info.path) ? '' : ` ${info.path}`;
-    progress.line(`could not stage${subject}: ${message}`);
-    if (isNicheError(error) && error.hint !== undefined) progress.line(error.hint);
+  function reportInvalid(path: string): void {
+    const message = `${path} is not in the store ${nix.realStoreDir}: it was deleted or never built`;
+    if (options.mustExist) fail({ path, narSize: 0 }, new NicheError('not-found', message));
+    else display.warning(message);
   }
 
-  function showState(): void {
-    progress.state(() => {
-      const published = results.all().filter(({ status }) => status === 'published').length;
-      return `${published} published, ${results.unsettled().length} staged`;
-    });
-  }
-
-  function stage(infos: readonly PathInfo[]): void {
-    for (const info of infos) local.set(info.path, info);
-    // The largest first: it takes longest. The small ones share batches, references first.
-    const bySize = [...infos].sort((one, other) => other.narSize - one.narSize);
-    const large = bySize.filter(isLarge);
-    const small = infos.filter((info) => !isLarge(info));
-    for (const info of [...large, ...referencesFirst(small)]) {
-      const { deriver } = info;
-      stager.addPath({
-        info,
-        openNar: () => packTree(nix.realPath(info.path), { signal: options.signal }),
-        ...(options.logs && deriver !== null ? { readLog: () => readBuildLog(nix, deriver) } : {}),
-      });
-    }
-  }
-
-  async function consider({ valid, invalid }: PathInfos): Promise<void> {
-    for (const path of invalid) {
-      const message = `${path} is not in the store ${nix.realStoreDir}: it was collected, or never built`;
-      if (options.mustExist) tellFailed({ path, narSize: 0 }, new NicheError('not-found', message));
-      else progress.line(message);
-    }
+  async function stageGroup({ valid, invalid }: PathInfos): Promise<void> {
+    for (const path of invalid) reportInvalid(path);
     const { wanted, skipped } = await selector.select(valid);
     for (const { info, why } of skipped) {
-      results.skipped(info, why);
-      progress.detail(`not staged (${why}): ${info.path}`);
+      results.setSkipped(info, why);
+      display.skipped(info, why);
     }
     const { staged, unstaged } = await earlier.find(wanted);
-    for (const { info, batch } of staged) takeUp(info, batch);
-    stage(unstaged);
+    for (const { info, batch } of staged) {
+      staging.adopt(info, batch);
+      results.setStaged(info);
+      display.resumed(batch, info);
+      publisher?.submit(batch);
+    }
+    staging.stage(unstaged);
   }
 
-  /** What a run that was killed has staged is not staged twice. */
-  function takeUp(info: PathInfo, batch: BatchId): void {
-    local.set(info.path, info);
-    batches.set(info.path, batch);
-    results.staged(info);
-    progress.detail(`staged before, in upload ${batch.upload}: ${info.path}`);
-    publisher?.submit(batch);
-  }
-
-  /** Stages what the publisher waits for and this machine has, whatever an upstream said of it. */
+  /**
+   * Stages references that the publisher misses and this machine has: an upstream may have lost them.
+   *
+   * @returns whether there were any
+   */
   async function stageMissing(): Promise<boolean> {
     if (!options.closure) return false;
     const missing = new Set(results.all().flatMap((result) => result.missing ?? []));
-    const unstaged = [...missing].filter((path) => {
-      const code = results.get(path)?.code;
-      return !local.has(path) && code !== 'excluded';
-    });
+    const unstaged = [...missing].filter(
+      (path) => !staging.infos.has(path) && results.get(path)?.code !== 'excluded',
+    );
     if (unstaged.length === 0) return false;
     const { valid } = await queryPathInfos(nix, unstaged);
-    stage(valid);
+    staging.stage(valid);
     return valid.length > 0;
   }
 
-  /** Of what nobody has spoken in all the time that was waited: the next run stages it anew. */
-  function forgetUnheard(): void {
-    if (options.waitMs === 0 || options.signal?.aborted === true) return;
-    const unheard = results.unsettled().filter((path) => results.get(path)?.status === 'staged');
-    journal.forgetStaged(unheard.flatMap((path) => local.get(path) ?? []));
+  /** Lets the next run stage the paths again that had no result although this run waited for them. */
+  function forgetUnanswered(): void {
+    if (waitMs === 0 || signal?.aborted === true) return;
+    outcomes.forgetStaged(
+      results.pending().filter((path) => results.get(path)?.status === 'staged'),
+    );
   }
 
   return {
-    id,
     results,
-    openUpload() {
-      const uploads = results.unsettled().map((path) => batches.get(path)?.upload ?? id);
-      return uploads.includes(id) ? id : (uploads[0] ?? id);
+    pendingUpload() {
+      const uploads = results.pending().map((path) => staging.batches.get(path)?.upload ?? upload);
+      return uploads.includes(upload) ? upload : (uploads[0] ?? upload);
     },
     lookups: () => lookups.counts(),
-    async take(found) {
-      for await (const infos of found) await consider(infos);
-      await stager.finish();
+    async stage(found) {
+      for await (const infos of found) await stageGroup(infos);
+      await staging.finish();
     },
     unfinished() {
-      const unstaged = [...local.keys()].filter((path) => results.get(path) === undefined);
-      return [...unstaged, ...results.unsettled()];
+      const unstaged = [...staging.infos.keys()].filter((path) => results.get(path) === undefined);
+      return [...unstaged, ...results.pending()];
     },
-    async settle() {
+    async publish() {
       try {
         do {
-          // What was staged before storage failed is published all the same.
-          await stager.finish().finally(() => publisher?.idle());
+          // When storage fails, the paths staged before are still published.
+          await staging.finish().finally(() => publisher?.idle());
           if (publisher) await receipts.read();
           else await receipts.wait();
         } while (await stageMissing());
         if (publisher) {
-          // What a killed run has left: nobody else may ever publish it.
+          // Paths left by killed runs: there may be no other publisher.
           await publisher.submitStaged();
           await publisher.idle();
           await publisher.sweep();
         }
       } finally {
-        remember();
+        outcomes.flush();
         await publisher?.close();
       }
-      forgetUnheard();
-      return results.all();
+      forgetUnanswered();
     },
   };
 }

@@ -4,8 +4,8 @@ import path from 'node:path';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { isErrno } from '../../core/util/errno.ts';
-import { homeOf, nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { homeOf, nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 
 /** A configuration file as it is now. */
 export interface ConfFile {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import { nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 import { readConfFile, replaceConfFile } from './conf-file.ts';
 
 /** What a server of a private cache asks for. */

@@ -1,5 +1,5 @@
 import { isNicheError } from '../../core/errors.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { openNix } from '../nix/nix.ts';
 
 /** What this machine's Nix does for this user, once its daemon has had its say. */

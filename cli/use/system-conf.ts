@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import { shellWord } from '../../core/util/shell.ts';
-import { nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 import { linkTarget } from './conf-file.ts';
 import type { CacheEntry } from './nix-conf.ts';
 import { confLines } from './nix-conf.ts';

@@ -1,5 +1,5 @@
 import { NicheError } from '../../core/errors.ts';
-import type { Environment } from '../environment.ts';
+import type { Environment } from '../process/environment.ts';
 import { linkTarget, readConfFile, replaceConfFile, userConfPath } from './conf-file.ts';
 import type { ConfFile } from './conf-file.ts';
 import { confLines, findBlocks, removeBlock, writeBlock } from './nix-conf.ts';

@@ -1,22 +1,22 @@
 import path from 'node:path';
 
-/** How to ask which derivations a command is about to build. */
-export interface GraphQuestion {
-  /** Derivations that the command names itself. */
+/** How to list the derivations that a command is about to build. */
+export interface GraphQuery {
+  /** Derivations among the command's arguments. */
   readonly drvPaths: readonly string[];
-  /** The program that prints the others, a line each; null where there are none. */
+  /** The program that prints the others, one a line; null when there are none. */
   readonly evaluation: {
     readonly tool: 'nix' | 'nix-instantiate';
-    /** Arguments before and after any flags of the one who asks. */
+    /** Arguments before and after the flags that the caller adds. */
     readonly before: readonly string[];
     readonly after: readonly string[];
   } | null;
 }
 
-/** Flags of a building command, and how many values each takes. */
+/** Flags of a build command, and how many values each takes. */
 type Flags = ReadonlyMap<string, number>;
 
-/** Flags before `nix`'s subcommand that may stay where they are. */
+/** Flags of `nix` before its subcommand; they stay there. */
 const nixGlobalFlags: Flags = new Map([
   ['--experimental-features', 1],
   ['--extra-experimental-features', 1],
@@ -32,7 +32,7 @@ const nixGlobalFlags: Flags = new Map([
   ['-v', 0],
 ]);
 
-/** What `nix build` takes and `nix path-info` does not, or must not here. */
+/** Flags of `nix build` that `nix path-info` lacks, or that must not be passed to it. */
 const nixBuildOnly: Flags = new Map([
   ['--no-link', 0],
   ['--out-link', 1],
@@ -49,7 +49,7 @@ const nixBuildOnly: Flags = new Map([
   ['--output-lock-file', 1],
 ]);
 
-/** What `nix-build` takes and `nix-instantiate` does not, or must not here. */
+/** Flags of `nix-build` that `nix-instantiate` lacks, or that must not be passed to it. */
 const nixBuildClassicOnly: Flags = new Map([
   ['--no-out-link', 0],
   ['--no-link', 0],
@@ -63,8 +63,8 @@ const nixBuildClassicOnly: Flags = new Map([
   ['-L', 0],
 ]);
 
-/** With these nothing is built, or what is to be built can be read only once. */
-const unanswerable = new Set([
+/** With these nothing is built, or the expression can be read only once. */
+const unsupported = new Set([
   '--dry-run',
   '--stdin',
   '--arg-from-stdin',
@@ -74,22 +74,22 @@ const unanswerable = new Set([
 ]);
 
 /**
- * How to ask for the derivations of `command` with `args`: everything but what only concerns
- * building is passed on. Null when it is no command that niche understands.
+ * Returns how to list the derivations of `command`: its arguments without those that only concern
+ * building. Null for a command that niche does not know.
  */
-export function graphQuestionOf(
+export function graphQueryOf(
   command: string,
   args: readonly string[],
   storeDir: string,
-): GraphQuestion | null {
-  if (args.some((arg) => unanswerable.has(arg))) return null;
+): GraphQuery | null {
+  if (args.some((arg) => unsupported.has(arg))) return null;
   const program = path.basename(command);
-  if (program === 'nix') return nixQuestion(args);
-  if (program === 'nix-build') return nixBuildQuestion(args, storeDir);
+  if (program === 'nix') return nixQuery(args);
+  if (program === 'nix-build') return nixBuildQuery(args, storeDir);
   return null;
 }
 
-/** Whether `args` choose a post-build hook themselves, over any in the environment. */
+/** Returns whether `args` set a post-build hook, which overrides one in the environment. */
 export function hasOwnHook(args: readonly string[]): boolean {
   return args.some(
     (arg, at) =>
@@ -97,7 +97,7 @@ export function hasOwnHook(args: readonly string[]): boolean {
   );
 }
 
-/** The store that `args` choose, if they do. */
+/** Returns the store that `args` select, if any. */
 export function chosenStore(args: readonly string[]): string | undefined {
   const at = args.findLastIndex(
     (arg, index) => arg === '--store' || (arg === 'store' && args[index - 1] === '--option'),
@@ -105,7 +105,7 @@ export function chosenStore(args: readonly string[]): string | undefined {
   return at < 0 ? undefined : args[at + 1];
 }
 
-function nixQuestion(args: readonly string[]): GraphQuestion | null {
+function nixQuery(args: readonly string[]): GraphQuery | null {
   let at = 0;
   while (args[at] !== 'build') {
     const values = nixGlobalFlags.get(args[at] ?? '');
@@ -114,7 +114,7 @@ function nixQuestion(args: readonly string[]): GraphQuestion | null {
   }
   const before = args.slice(0, at);
   const [flags, afterDashes] = splitAtDashes(without(args.slice(at + 1), nixBuildOnly));
-  // The build itself may write a lock file; two would be in each other's way.
+  // The build itself may write the lock file; a second writer would race with it.
   const own = ['path-info', '--derivation', '--no-write-lock-file'];
   return {
     drvPaths: [],
@@ -122,7 +122,7 @@ function nixQuestion(args: readonly string[]): GraphQuestion | null {
   };
 }
 
-function nixBuildQuestion(args: readonly string[], storeDir: string): GraphQuestion {
+function nixBuildQuery(args: readonly string[], storeDir: string): GraphQuery {
   const kept = without(args, nixBuildClassicOnly);
   const isDrv = (arg: string): boolean =>
     arg.startsWith(`${storeDir}/`) && /\.drv(?:!.*)?$/u.test(arg);
@@ -135,12 +135,12 @@ function nixBuildQuestion(args: readonly string[], storeDir: string): GraphQuest
   };
 }
 
-/** The derivation of a line such as `/nix/store/…-x.drv!dev` or `/nix/store/…-x.drv^dev`. */
+/** Returns the derivation of a line such as `/nix/store/…-x.drv!dev` or `/nix/store/…-x.drv^dev`. */
 export function withoutOutputs(line: string): string {
   return line.replace(/[!^].*$/u, '');
 }
 
-/** `args` less `dropped` and their values. As nix does, `-Lo x` is read as `-L -o x`. */
+/** Returns `args` without `dropped` and their values. Like Nix, it reads `-Lo x` as `-L -o x`. */
 function without(args: readonly string[], dropped: Flags): readonly string[] {
   const kept: string[] = [];
   for (let at = 0; at < args.length; at++) {

@@ -1,36 +1,36 @@
 import { isNicheError } from '../../core/errors.ts';
-import type { GraphQuestion } from './build-arguments.ts';
+import type { GraphQuery } from './build-arguments.ts';
 import { evaluateRoots, needsBuild, readGraph, type Graph } from './graph.ts';
 import type { NixConfigEntry } from '../nix/nix-config.ts';
 import type { Nix } from '../nix/nix.ts';
 
 export interface FollowGraphOptions {
-  /** Configuration that the build itself has too, such as substituters. */
+  /** Nix configuration of the build, such as substituters. */
   readonly config: readonly NixConfigEntry[];
-  /** When aborted, the build has ended. */
+  /** Aborted when the build has ended. */
   readonly ended: AbortSignal;
-  /** Ends it at once. */
+  /** Stops at once. */
   readonly signal: AbortSignal;
 }
 
 /**
- * A build's graph as soon as it is known, and once more when the build has ended: what another
- * nix built while this one waited for its lock is nobody's news but then.
+ * Yields a build's graph as soon as it is known, and again when the build has ended. The second one
+ * includes paths that another Nix built while this one waited for its lock.
  *
- * @throws NicheError `nix-failed` when nix cannot say what the graph is; `aborted`
+ * @throws NicheError `nix-failed` when Nix cannot evaluate the graph; `aborted`
  */
 export async function* followGraph(
   nix: Nix,
-  question: GraphQuestion,
+  query: GraphQuery,
   { config, ended, signal }: FollowGraphOptions,
 ): AsyncGenerator<Graph> {
   const options = { config, signal };
-  const beside = { ...options, besideBuild: true };
-  const roots = await evaluateRoots(nix, question, beside).catch(async (error: unknown) => {
+  const during = { ...options, duringBuild: true };
+  const roots = await evaluateRoots(nix, query, during).catch(async (error: unknown) => {
     if (!isNicheError(error, 'nix-failed') || !needsBuild(error)) throw error;
-    // By then the build has built what the evaluation imports.
+    // At its end the build has built the derivations that the evaluation imports from.
     await aborting(ended, signal);
-    return evaluateRoots(nix, question, { ...options, besideBuild: false });
+    return evaluateRoots(nix, query, { ...options, duringBuild: false });
   });
   if (!ended.aborted) {
     yield await readGraph(nix, roots, signal);

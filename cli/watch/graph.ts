@@ -1,59 +1,58 @@
 import { type LocalPathInfo } from '../../core/nix/path-info.ts';
 import { askText } from '../nix/ask.ts';
-import { withoutOutputs, type GraphQuestion } from './build-arguments.ts';
+import { withoutOutputs, type GraphQuery } from './build-arguments.ts';
 import type { NixConfigEntry } from '../nix/nix-config.ts';
 import type { Nix } from '../nix/nix.ts';
 import { queryGraph, queryPathInfos } from '../nix/query.ts';
 
 export interface EvaluateOptions {
-  /** Configuration that the build itself has too, such as substituters. */
+  /** Nix configuration of the build, such as substituters. */
   readonly config: readonly NixConfigEntry[];
   readonly signal: AbortSignal;
   /** Whether the build still runs, see {@link needsBuild}. */
-  readonly besideBuild: boolean;
+  readonly duringBuild: boolean;
 }
 
-/** What the store holds of a build's graph at one moment. */
+/** A build's graph and its valid paths at one moment. */
 export interface Graph {
-  /** Every derivation that the build may have to build. */
+  /** All derivations that the build may build. */
   readonly derivations: ReadonlySet<string>;
-  /** The outputs of those that are valid already. */
+  /** Their outputs that are valid already. */
   readonly outputs: readonly LocalPathInfo[];
 }
 
-/** No import from a derivation, so that nothing is built or locked. */
+/** Prevents import from derivation, so that the evaluation builds and locks nothing. */
 const importNothing = ['--option', 'allow-import-from-derivation', 'false'];
-/** What the build built may be imported, and nothing else. */
+/** Allows import from derivations that are already built. */
 const buildNothing = ['--max-jobs', '0', '--builders', ''];
 
 /**
- * The derivations that the command names, by evaluating once more. Beside the build it must stay
- * out of its way: if both came to the same import at once, one would wait for the other's lock,
- * which nix looks at every five seconds only.
+ * Evaluates the command's derivations a second time. During the build it must not import from a
+ * derivation: it would contend with the build for a lock, which Nix polls only every five seconds.
  *
  * @throws NicheError `nix-failed` when they cannot be evaluated; `aborted`
  */
 export async function evaluateRoots(
   nix: Nix,
-  { drvPaths, evaluation }: GraphQuestion,
-  { besideBuild, ...options }: EvaluateOptions,
+  { drvPaths, evaluation }: GraphQuery,
+  { duringBuild, ...options }: EvaluateOptions,
 ): Promise<readonly string[]> {
   if (evaluation === null) return drvPaths;
   const { tool, before, after } = evaluation;
-  const args = [...before, ...(besideBuild ? importNothing : buildNothing), ...after];
+  const args = [...before, ...(duringBuild ? importNothing : buildNothing), ...after];
   const printed = await askText(nix.ask, tool, args, options);
   const evaluated = printed.split('\n').map(withoutOutputs);
-  // Installables may also be plain store paths, of which no derivation is known.
+  // An installable may also be a store path, whose derivation is not known.
   return [...drvPaths, ...evaluated.filter((line) => line.endsWith('.drv'))];
 }
 
-/** Whether an evaluation beside a build failed only for an import from a derivation. */
+/** Returns whether an evaluation failed only because it imports from a derivation. */
 export function needsBuild(error: Error): boolean {
   return error.message.includes("'allow-import-from-derivation'");
 }
 
 /**
- * The graph below `roots`, as it stands.
+ * Reads the graph below `roots` as it is now.
  *
  * @throws NicheError `nix-failed`, `aborted`
  */
@@ -68,7 +67,7 @@ export async function readGraph(
   const { valid } = await queryPathInfos(nix, others, { signal });
   return {
     derivations: new Set(all.filter(isDerivation)),
-    // What no derivation made is a source.
+    // A path without a deriver is a source.
     outputs: valid.filter(({ deriver }) => deriver !== null),
   };
 }

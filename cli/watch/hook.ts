@@ -4,16 +4,16 @@ import path from 'node:path';
 import { shellQuote } from '../../core/util/shell.ts';
 
 export interface HookOptions {
-  /** The session folder to put the hook and its spool file into. */
+  /** The session folder, for the hook and its spool file. */
   readonly folder: string;
-  /** The program that was configured to run after each build, if any. */
+  /** The user's own post-build hook, if any. */
   readonly previousHook: string | null;
 }
 
 export interface Hook {
-  /** The program for nix's `post-build-hook` setting. */
+  /** The program for Nix's `post-build-hook` setting. */
   readonly hookFile: string;
-  /** What the hook appends to, see {@link hookScript}. */
+  /** The file that the hook appends to, see {@link hookScript}. */
   readonly spoolFile: string;
 }
 
@@ -27,14 +27,14 @@ export function installHook({ folder, previousHook }: HookOptions): Hook {
 }
 
 /**
- * The hook: for each output one line, the derivation, a space and the output, or the derivation
- * alone where nix names no outputs (2.8.0). A line is far shorter than what shells write at once,
- * and the file is opened for appending, so lines of hooks that run at the same time stay whole.
- * Nothing that happens to the spool may fail a build: only the previous hook's status counts.
+ * Returns the hook's script. It appends one line per output: the derivation, a space and the output,
+ * or the derivation alone when Nix passes no outputs (2.8.0). Concurrent hooks do not mix their
+ * lines: the file is open for appending, and shells write such short lines at once. A failing write
+ * must not fail the build: only the previous hook's status counts.
  */
 export function hookScript(spoolFile: string, previousHook: string | null): string {
   return `#!/bin/sh
-# Made by niche for one run of nix: tells it what was built.
+# Written by niche for one run of Nix: records what was built.
 set -f
 {
   if [ -n "\${OUT_PATHS:-}" ]; then

@@ -1,8 +1,8 @@
-/** A queue with one reader: what is pushed comes out in order, then its end or its failure. */
+/** A queue with one reader, which gets the items in order, then the end or the error. */
 export interface Queue<T> {
   readonly push: (item: T) => void;
   readonly end: () => void;
-  /** Ends the queue with `error`, after what was pushed before. */
+  /** Ends the queue with `error`, after the items pushed before. */
   readonly fail: (error: unknown) => void;
   readonly items: AsyncIterable<T>;
 }

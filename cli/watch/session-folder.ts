@@ -12,24 +12,24 @@ import {
 import path from 'node:path';
 
 import { messageOf, NicheError } from '../../core/errors.ts';
-import { homeOf, nonEmpty, type Environment } from '../environment.ts';
+import { homeOf, nonEmpty, type Environment } from '../process/environment.ts';
 import { isNixConfigValue } from '../nix/nix-config.ts';
-import { identifyProcess, isAlive, type ProcessIdentity } from './process-identity.ts';
+import { identifyProcess, isAlive, type ProcessIdentity } from '../process/identity.ts';
 
-/** A private folder for one run of nix, which nix's own processes work in too. */
+/** A private folder for one run of Nix. */
 export interface SessionFolder {
   readonly folder: string;
-  /** Keeps the folder for as long as the process `pid` lives as well, even if niche is killed. */
+  /** Keeps the folder while the process `pid` runs, even if niche is killed. */
   readonly keepFor: (pid: number) => void;
   readonly remove: () => void;
 }
 
 const folderPrefix = 'niche-session-';
 const ownersFile = 'owners';
-/** A folder whose owners cannot be judged from here (another container's) is left for a week. */
+/** A folder whose owners cannot be checked, as those in another container, is kept for a week. */
 const maxForeignAgeMs = 7 * 24 * 3600 * 1000;
 
-/** Where session folders may lie, best first: a daemon that runs as root can enter all of them. */
+/** Returns where a session folder may be created, best first. A root daemon can enter all of them. */
 export function sessionBases(env: Environment): readonly string[] {
   const cacheHome = nonEmpty(env['XDG_CACHE_HOME']) ?? path.join(homeOf(env), '.cache');
   const bases = [nonEmpty(env['TMPDIR']) ?? '/tmp', '/tmp', '/var/tmp', cacheHome];
@@ -37,28 +37,28 @@ export function sessionBases(env: Environment): readonly string[] {
 }
 
 /**
- * Makes a folder with mode 0700 in the first of `bases` that lets programs be executed and whose
- * name nix.conf can carry. Removes the folders of this user's sessions that were killed.
+ * Creates a folder with mode 0700 in the first of `bases` where programs can be executed and whose
+ * path is valid in nix.conf. Removes the folders that killed sessions of this user left.
  *
- * @throws NicheError `usage` when none of `bases` will do
+ * @throws NicheError `usage` when no base is suitable
  */
 export function makeSessionFolder(bases: readonly string[]): SessionFolder {
   const refusals: string[] = [];
   for (const base of bases) {
     removeStaleSessions(base);
-    const refusal = isNixConfigValue(base) ? undefined : 'nix.conf cannot name it';
+    const refusal = isNixConfigValue(base) ? undefined : 'its path is not valid in nix.conf';
     const made = refusal ?? tryMake(base);
     if (typeof made !== 'string') return made;
     refusals.push(`${base}: ${made}`);
   }
   throw new NicheError(
     'usage',
-    `cannot make a folder for nix's post-build hook; tried ${refusals.join('; ')}`,
-    { hint: 'set TMPDIR to a folder that can be written and executed in' },
+    `cannot create a folder for the post-build hook: ${refusals.join('; ')}`,
+    { hint: 'set TMPDIR to a folder in which you can write and execute files' },
   );
 }
 
-/** The session folder, or why there cannot be one in `base`. */
+/** Returns the session folder, or why there can be none in `base`. */
 function tryMake(base: string): SessionFolder | string {
   let folder: string;
   try {
@@ -90,17 +90,17 @@ function tryMake(base: string): SessionFolder | string {
   }
 }
 
-/** Asked by doing it: mount options, ACLs and security modules all have a say. */
+/** Tries it, since mount options, ACLs and security modules can all prevent it. */
 function canExecuteIn(folder: string): boolean {
-  const answer = randomBytes(8).toString('hex');
+  const nonce = randomBytes(8).toString('hex');
   const probe = path.join(folder, 'probe');
-  writeFileSync(probe, `#!/bin/sh\necho ${answer}\n`, { mode: 0o700 });
+  writeFileSync(probe, `#!/bin/sh\necho ${nonce}\n`, { mode: 0o700 });
   const { status, stdout } = spawnSync(probe, {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   rmSync(probe);
-  return status === 0 && stdout.trim() === answer;
+  return status === 0 && stdout.trim() === nonce;
 }
 
 function removeStaleSessions(base: string): void {
@@ -116,7 +116,7 @@ function removeStaleSessions(base: string): void {
       const { uid } = lstatSync(folder);
       if (uid === process.getuid?.() && isStale(folder)) rmSync(folder, { recursive: true });
     } catch {
-      // Another niche removes it, or it cannot be removed: it is a few hundred bytes, so leave it.
+      // Another niche removes it, or it cannot be removed. It is a few hundred bytes.
     }
   }
 }
@@ -127,7 +127,7 @@ function isStale(folder: string): boolean {
   try {
     owners = JSON.parse(readFileSync(path.join(folder, ownersFile), 'utf8')) as ProcessIdentity[];
   } catch {
-    // Killed before it was written, unless it is about to be.
+    // Its niche was killed before it wrote the file, or is about to write it.
     return ageMs >= maxForeignAgeMs;
   }
   return owners.every((owner) => !(isAlive(owner) ?? ageMs < maxForeignAgeMs));

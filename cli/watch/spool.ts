@@ -1,28 +1,27 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { nonEmpty } from '../environment.ts';
+import { nonEmpty } from '../process/environment.ts';
 
-/** What the hook said of one build; `outPath` is null where nix named no outputs. */
+/** One line of the hook; `outPath` is null when Nix passed no outputs. */
 export interface SpoolEntry {
   readonly drvPath: string;
   readonly outPath: string | null;
 }
 
 export interface SpoolOptions {
-  /** When aborted, what is in the file by then is still read, and the reading ends. */
+  /** Aborted when the build has ended: the rest of the file is read, then reading ends. */
   readonly ended: AbortSignal;
-  /** Milliseconds between looks at the file. @default 100 */
+  /** Time between two reads of the file. @default 100 */
   readonly pollMs?: number;
 }
 
 const readBytes = 64 * 1024;
 
 /**
- * The entries of the spool file `file` as hooks append them, until `ended`. It is looked at again
- * and again, since watching does not work on every filesystem that a folder may lie on. A last
- * line without its end is an append under way (or one that was killed): it is waited for, and at
- * the end dropped.
+ * Yields the entries of the spool file `file` as hooks append them, until `ended`. It polls, since
+ * file watching does not work on every file system. A last line without its end is an append in
+ * flight or one that was killed: the reader waits for it, and drops it at the end.
  */
 export async function* readSpool(
   file: string,
@@ -33,12 +32,12 @@ export async function* readSpool(
     const buffer = Buffer.alloc(readBytes);
     let rest = '';
     while (true) {
-      // Asked before reading: what was appended before the end is then read for certain.
+      // Checked before reading, so that everything appended before the end is read.
       const isLast = ended.aborted;
       while (true) {
         const { bytesRead } = await handle.read(buffer, 0, readBytes);
         if (bytesRead === 0) break;
-        // Latin-1 keeps bytes apart; store paths are ASCII and anything else is refused later.
+        // Latin-1 keeps every byte. Store paths are ASCII; other lines are refused later.
         const lines = (rest + buffer.toString('latin1', 0, bytesRead)).split('\n');
         rest = lines.pop() ?? '';
         yield* lines.flatMap(parseEntry);

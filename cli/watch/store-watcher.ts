@@ -9,30 +9,31 @@ import type { Nix } from '../nix/nix.ts';
 import { queryPathInfos } from '../nix/query.ts';
 
 export interface WatchStoreOptions {
-  /** When aborted, the store is looked through once more, and the watch ends. */
+  /** Aborted when the build has ended: the store is scanned once more, then watching ends. */
   readonly ended: AbortSignal;
-  /** Ends it at once. */
+  /** Stops at once. */
   readonly signal: AbortSignal;
 }
 
-/** A name that appeared in the store's folder and may become a valid path. */
+/** A name that appeared in the store directory and may become a valid path. */
 interface Candidate {
   dueAtMs: number;
   delayMs: number;
 }
 
 const intervalMs = 250;
-/** An output can lie in the store, not yet valid, for as long as its build runs. */
+/** An output is in the store but not valid while its build runs, which may take hours. */
 const maxDelayMs = 15_000;
-/** The system may drop notices of changes, so the whole folder is read now and then. */
+/** The system may drop change events, so the directory is also scanned now and then. */
 const rescanMs = 30_000;
+/** The interval of scans on systems without change events. */
+const rescanOnlyMs = 2_000;
 
 const storeName = /^[0-9a-df-np-sv-z]{32}-/u;
 
 /**
- * Paths that were built on this machine and became valid since the call, until `ended`. For users
- * whose post-build hook nix would drop. Everything that ends up valid is found; paths that were
- * substituted or copied are left out.
+ * Yields paths that were built on this machine and became valid since the call, until `ended`. It is
+ * for users whose post-build hook Nix would ignore. Substituted and copied paths are left out.
  */
 export async function watchStore(
   nix: Nix,
@@ -43,10 +44,10 @@ export async function watchStore(
     if (!storeName.test(name) || /\.drv(?:\.chroot|\.lock)?$/u.test(name)) return;
     candidates.set(name, { dueAtMs: 0, delayMs: intervalMs });
   };
-  // Watching begins before the first look, so that nothing falls in between.
+  // Watching starts before the first scan, so that nothing is missed in between.
   const watcher = startWatching(nix.realStoreDir, (name) => {
     consider(name);
-    // A path is registered while its lock is held, and the lock's file removed after.
+    // Nix registers a path while it holds the lock, and removes the lock file afterwards.
     if (name.endsWith('.lock')) consider(name.slice(0, -'.lock'.length));
   });
   const known = new Set(await readNames(nix.realStoreDir));
@@ -59,12 +60,12 @@ export async function watchStore(
     }
   };
 
-  async function* ask(due: ReadonlyMap<string, Candidate>): AsyncGenerator<LocalPathInfo> {
+  async function* query(due: ReadonlyMap<string, Candidate>): AsyncGenerator<LocalPathInfo> {
     const paths = [...due.keys()].map((name) => path.join(nix.storeDir, name));
     const { valid } = await queryPathInfos(nix, paths, { signal });
     const found = new Set(valid.map((info) => path.basename(info.path)));
     for (const [name, candidate] of due) {
-      // Changed while the question was out: what it answered may be old.
+      // It changed during the query, so the answer may be outdated.
       if (candidates.get(name) !== candidate) continue;
       if (found.has(name) || !existsSync(path.join(nix.realStoreDir, name))) {
         candidates.delete(name);
@@ -76,20 +77,20 @@ export async function watchStore(
     yield* valid.filter(({ ultimate }) => ultimate);
   }
 
-  async function* look(): AsyncGenerator<LocalPathInfo> {
+  async function* poll(): AsyncGenerator<LocalPathInfo> {
     try {
       let rescanAtMs = Date.now() + (watcher === undefined ? 0 : rescanMs);
       while (!signal.aborted) {
         const isLast = ended.aborted;
         if (isLast || Date.now() >= rescanAtMs) {
           await rescan();
-          rescanAtMs = Date.now() + (watcher === undefined ? 2_000 : rescanMs);
+          rescanAtMs = Date.now() + (watcher === undefined ? rescanOnlyMs : rescanMs);
         }
         const due = [...candidates].filter(([, { dueAtMs }]) => isLast || dueAtMs <= Date.now());
         try {
-          if (due.length > 0) yield* ask(new Map(due));
+          if (due.length > 0) yield* query(new Map(due));
         } catch (error) {
-          // A busy database answers the next time; at the end there is none.
+          // A busy database answers at the next poll; after the last one there is none.
           if (isLast || !isNicheError(error, 'nix-failed')) throw error;
         }
         if (isLast) return;
@@ -101,16 +102,16 @@ export async function watchStore(
       watcher?.close();
     }
   }
-  return look();
+  return poll();
 }
 
-/** Undefined where the system cannot watch (its limits, or a network's filesystem). */
+/** Returns undefined where the system cannot watch: limits, or a network file system. */
 function startWatching(folder: string, onName: (name: string) => void): FSWatcher | undefined {
   try {
     const watcher = watch(folder, { persistent: false }, (_, name) => {
       if (name !== null) onName(name);
     });
-    // The rescans go on without it.
+    // The scans continue without it.
     watcher.on('error', () => {
       watcher.close();
     });
@@ -124,7 +125,7 @@ async function readNames(folder: string): Promise<readonly string[]> {
   try {
     return await readdir(folder);
   } catch {
-    // A store's folder is made with its first path.
+    // The directory is created with the first store path.
     return [];
   }
 }

@@ -2,42 +2,48 @@ import { readFile } from 'node:fs/promises';
 
 import { InvalidArgumentError } from 'commander';
 
-import { NicheError, messageOf } from '../../core/errors.ts';
-import { isLoopback } from '../loopback.ts';
-import { nonEmpty } from '../environment.ts';
-import type { Environment } from '../environment.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { isLoopback } from '../../core/util/loopback.ts';
+import { nonEmpty } from '../process/environment.ts';
+import type { Environment } from '../process/environment.ts';
 
-/** Where to listen. */
+/** The address that a webhook listens on. */
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
 }
 
-/** `127.0.0.1:8080`, `[::1]:8080`, or a port alone, which means this machine only. */
+/** Reads `127.0.0.1:8080`, `[::1]:8080`, or a port alone, which listens on 127.0.0.1. */
 export function parseListen(text: string): ListenAddress {
   const [, bracketed, plain, digits = ''] =
     /^(?:(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):)?([0-9]{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
   if (digits === '' || port > 65_535) {
-    throw new InvalidArgumentError('expected host:port, as 127.0.0.1:8080 or [::1]:8080');
+    throw new InvalidArgumentError('expected host:port, such as 127.0.0.1:8080 or [::1]:8080');
   }
   return { host: bracketed ?? plain ?? '127.0.0.1', port };
 }
 
-/** What senders of notifications prove themselves by. */
+/** The secrets by which senders of notifications authenticate. */
 export interface WebhookSecrets {
   readonly token: string | undefined;
   readonly b2Secret: string | undefined;
 }
 
+/** The files that hold {@link WebhookSecrets}. */
+export interface WebhookSecretFiles {
+  readonly tokenFile?: string | undefined;
+  readonly b2SecretFile?: string | undefined;
+}
+
 /**
- * Reads the secrets from the files that were named, else from the environment: never from the
- * command line, which every user of a machine can read.
+ * Reads the secrets from their files, else from the environment; never from the command line, which
+ * all users of a machine can read.
  *
  * @throws NicheError `storage-denied` when a file cannot be read, `usage` when it is empty
  */
 export async function readWebhookSecrets(
-  files: { readonly tokenFile?: string | undefined; readonly b2SecretFile?: string | undefined },
+  files: WebhookSecretFiles,
   env: Environment,
 ): Promise<WebhookSecrets> {
   return {
@@ -57,18 +63,21 @@ async function readSecret(
   } catch (cause) {
     throw new NicheError(
       'storage-denied',
-      `cannot read the webhook's secret in ${file}: ${messageOf(cause)}`,
+      `cannot read the webhook secret ${quote(file)}: ${messageOf(cause)}`,
       { cause },
     );
   }
   if (text === '') {
-    throw new NicheError('usage', `expected the webhook's secret in ${file}, got an empty file`);
+    throw new NicheError(
+      'usage',
+      `cannot use the webhook secret ${quote(file)}: the file is empty`,
+    );
   }
   return text;
 }
 
 /**
- * Refuses to listen to whoever reaches this machine.
+ * Refuses to listen without a secret where other machines can connect.
  *
  * @throws NicheError `usage`
  */
@@ -76,9 +85,7 @@ export function assertGuarded(address: string, { token, b2Secret }: WebhookSecre
   if (isLoopback(address) || token !== undefined || b2Secret !== undefined) return;
   throw new NicheError(
     'usage',
-    `other machines can reach ${address}: expected a secret by which senders prove themselves`,
-    {
-      hint: 'give a token with --token-file or NICHE_WEBHOOK_TOKEN, B2’s signing secret with --b2-secret-file or NICHE_B2_SIGNING_SECRET, or listen on 127.0.0.1',
-    },
+    `refusing to listen on "${address}" without a secret: other machines can connect`,
+    { hint: 'pass --token-file or --b2-secret-file, or listen on 127.0.0.1' },
   );
 }

@@ -1,9 +1,9 @@
 import type { PublishResult } from '../../core/cache/publish/report.ts';
 import { isNicheError, messageOf } from '../../core/errors.ts';
-import type { Context } from '../context.ts';
+import type { Context } from '../process/context.ts';
 import { count } from '../ui/format.ts';
 
-/** What a worker tells of itself, beside what became of each path. */
+/** An event of a worker, apart from the results of paths. */
 export type LogRecord =
   | { readonly event: 'started'; readonly cache: string; readonly storage: string }
   | { readonly event: 'listening'; readonly url: string }
@@ -15,31 +15,31 @@ export type LogRecord =
   | { readonly event: 'abandoned'; readonly running: number }
   | { readonly event: 'stopped'; readonly published: number; readonly rejected: number };
 
-/** The worker's two outputs: what became of paths on stdout, all else on stderr. */
+/** Writes the results of paths to standard output and everything else to standard error. */
 export interface WorkerLog {
   path(published: PublishResult): void;
-  tell(record: LogRecord): void;
+  event(record: LogRecord): void;
 }
 
-/** @param json whether each line is a JSON document, for a collector of logs */
+/** @param json whether each line is a JSON document, for log collectors */
 export function createWorkerLog({ stdout, stderr }: Context, json: boolean): WorkerLog {
   return {
     path(published) {
-      stdout.write(`${json ? JSON.stringify(flat(published)) : describePath(published)}\n`);
+      stdout.write(`${json ? JSON.stringify(resultOf(published)) : describePath(published)}\n`);
     },
-    tell(record) {
+    event(record) {
       stderr.write(`${json ? JSON.stringify(asJson(record)) : `niche: ${describe(record)}`}\n`);
     },
   };
 }
 
-function flat({ path, upload, outcome }: PublishResult): object {
+function resultOf({ path, upload, outcome }: PublishResult): object {
   return { path, upload, ...outcome };
 }
 
 function describePath({ path, outcome }: PublishResult): string {
   const { status, code, message } = outcome;
-  const subject = path ?? 'a batch';
+  const subject = path ?? 'batch';
   if (status === 'rejected') return `rejected (${code ?? 'failed'}) ${message ?? subject}`;
   if (status === 'waiting') {
     return `waiting ${subject}: ${count(outcome.missing?.length ?? 0, 'reference')} missing`;
@@ -58,22 +58,22 @@ function asJson(record: LogRecord): object {
 function describe(record: LogRecord): string {
   switch (record.event) {
     case 'started':
-      return `publishing for ${record.cache} at ${record.storage}`;
+      return `publishing for the cache "${record.cache}" at ${record.storage}`;
     case 'listening':
       return `listening for notifications on ${record.url}, health at ${record.url}/healthz`;
     case 'failed':
-      return `${record.action}: ${messageOf(record.error)}; trying again`;
+      return `${record.action} failed: ${messageOf(record.error)}; retrying`;
     case 'recovered':
-      return `${record.action}: well again`;
+      return `${record.action} works again`;
     case 'refused':
-      return messageOf(record.error);
+      return `notification refused: ${messageOf(record.error)}`;
     case 'swept':
-      return `swept away ${count(record.deleted, 'leftover')}`;
+      return `swept: deleted ${count(record.deleted, 'leftover object')}`;
     case 'stopping':
-      return 'finishing what is under way; a second signal ends it at once';
+      return 'stopping once running batches are finished; a second signal stops at once';
     case 'abandoned':
-      return `${count(record.running, 'batch', 'batches')} took too long and will be begun anew by the next worker`;
+      return `abandoned ${count(record.running, 'running batch', 'running batches')}: the next worker starts them again`;
     case 'stopped':
-      return `${count(record.published, 'path')} published, ${record.rejected} rejected`;
+      return `stopped: ${count(record.published, 'path')} published, ${record.rejected} rejected`;
   }
 }

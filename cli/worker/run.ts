@@ -1,126 +1,123 @@
 import { constants } from 'node:os';
 
 import type { OpenCache } from '../../core/cache/open.ts';
+import type { LocalPublisher } from '../../core/cache/publish/local-publisher.ts';
 import { parseS3Url } from '../../core/storage/s3/url.ts';
 import { listenForEvents } from '../../functions/worker/webhook.ts';
 import type { Webhook } from '../../functions/worker/webhook.ts';
 import { createWorker } from '../../functions/worker/worker.ts';
 import type { Worker } from '../../functions/worker/worker.ts';
-import { nameCache } from '../cache-url.ts';
-import type { Context } from '../context.ts';
-import { openNamedCache } from '../open-cache.ts';
+import type { CacheAddress } from '../cache/address.ts';
+import { openCacheAt } from '../cache/open.ts';
+import type { Context } from '../process/context.ts';
 import { stopSignal } from '../process/stop-signal.ts';
-import { openPublisher } from '../upload/options.ts';
+import { openPublisher } from '../upload/open.ts';
+import type { OpenPublisher } from '../upload/session.ts';
 import { assertGuarded, readWebhookSecrets } from './listen.ts';
-import type { ListenAddress } from './listen.ts';
+import type { ListenAddress, WebhookSecretFiles } from './listen.ts';
 import { createWorkerLog } from './log.ts';
 import type { WorkerLog } from './log.ts';
 
-/** The options of `niche worker`; durations in milliseconds. */
-export interface WorkerFlags {
+/** What the user wants of a worker. */
+export interface WorkerRequest {
+  readonly cache: CacheAddress;
+  readonly secretKeyFile: string | undefined;
+  /** Whether it ends once everything staged is published. */
   readonly once: boolean;
-  readonly interval?: number;
-  readonly sweepInterval: number;
-  readonly grace: number;
-  readonly listen?: ListenAddress;
-  readonly tokenFile?: string;
-  readonly b2SecretFile?: string;
-  readonly secretKeyFile?: string;
+  /** Between two checks for batches; null for the default of the cache's storage. */
+  readonly intervalMs: number | null;
+  readonly sweepIntervalMs: number;
+  /** How long running batches may take after a signal to stop. */
+  readonly graceMs: number;
+  /** Where to receive notifications; null for polling only. */
+  readonly listen: (ListenAddress & { readonly secretFiles: WebhookSecretFiles }) | null;
+  /** Whether results and the log are JSON Lines. */
   readonly json: boolean;
 }
 
-/** Between two listings of a directory, which cost nothing, in milliseconds. */
+/** For a directory, where a check costs nothing. */
 const fileIntervalMs = 1_000;
-/** Between two listings of other storage, each a paid request. */
+/** For other storage, where each check is a paid request. */
 const remoteIntervalMs = 10_000;
-/** With notifications, listings only find what those missed. */
+/** With notifications, for those that got lost. */
 const listeningIntervalMs = 60_000;
 
-/**
- * Runs the worker until a signal stops it, or once.
- *
- * @throws NicheError `usage`, `invalid-url`, and with the code of the storage, key or webhook that
- *   cannot be opened
- */
-export async function runWorker(
-  url: string | undefined,
-  flags: WorkerFlags,
-  context: Context,
-): Promise<void> {
-  const log = createWorkerLog(context, flags.json);
-  const cache = await openNamedCache(nameCache(url, [], context), context);
-  const open = await openPublisher(cache, flags.secretKeyFile, context);
-  const counts = { published: 0, rejected: 0 };
-  const openHere: typeof open = (_, onEnded) =>
-    open((published) => {
-      if (published.outcome.status === 'published') counts.published += 1;
-      if (published.outcome.status === 'rejected') counts.rejected += 1;
+/** Publishes until a signal stops it, or with `once` until everything staged is published. */
+export async function runWorker(request: WorkerRequest, context: Context): Promise<void> {
+  const log = createWorkerLog(context, request.json);
+  const cache = await openCacheAt(request.cache, context);
+  const openPlain = await openPublisher(cache, request.secretKeyFile, context);
+  const totals = { published: 0, rejected: 0 };
+  const open: OpenPublisher = (onPublished, onEnded) =>
+    openPlain((published) => {
+      if (published.outcome.status === 'published') totals.published += 1;
+      if (published.outcome.status === 'rejected') totals.rejected += 1;
       log.path(published);
+      onPublished(published);
     }, onEnded);
-  if (flags.once) {
-    const publisher = openHere(() => undefined);
-    try {
-      await publisher.submitStaged();
-      await publisher.idle();
-      await publisher.sweep();
-    } finally {
-      await publisher.close();
-    }
-  } else {
-    const worker = createWorker({
-      open: (onEnded) => openHere(() => undefined, onEnded),
-      intervalMs: flags.interval ?? defaultIntervalMs(cache, flags),
-      sweepIntervalMs: flags.sweepInterval,
-      graceMs: flags.grace,
-      onEvent(event) {
-        log.tell(event);
-        // Tasks in flight must not keep the process alive.
-        if (event.event === 'abandoned') context.setExitStatus(128 + constants.signals.SIGTERM);
-      },
-    });
-    await serve(worker, cache, flags, log, context);
-  }
-  log.tell({ event: 'stopped', ...counts });
+  if (request.once) await publishOnce(open(() => undefined));
+  else await publishUntilStopped(open, cache, request, log, context);
+  log.event({ event: 'stopped', ...totals });
 }
 
-async function serve(
-  worker: Worker,
+async function publishOnce(publisher: LocalPublisher): Promise<void> {
+  try {
+    await publisher.submitStaged();
+    await publisher.idle();
+    await publisher.sweep();
+  } finally {
+    await publisher.close();
+  }
+}
+
+async function publishUntilStopped(
+  open: OpenPublisher,
   cache: OpenCache,
-  flags: WorkerFlags,
+  request: WorkerRequest,
   log: WorkerLog,
   context: Context,
 ): Promise<void> {
+  const worker = createWorker({
+    open: (onEnded) => open(() => undefined, onEnded),
+    intervalMs: request.intervalMs ?? defaultIntervalMs(cache, request),
+    sweepIntervalMs: request.sweepIntervalMs,
+    graceMs: request.graceMs,
+    onEvent(event) {
+      log.event(event);
+      // Makes the process exit although abandoned batches still run.
+      if (event.event === 'abandoned') context.setExitStatus(128 + constants.signals.SIGTERM);
+    },
+  });
   const stop = stopSignal();
-  const webhook = flags.listen && (await listen(flags.listen, worker, cache, flags, log, context));
-  log.tell({ event: 'started', cache: cache.config.name, storage: cache.public.url });
-  if (webhook) log.tell({ event: 'listening', url: webhook.url });
+  const webhook = request.listen && (await listen(request.listen, worker, cache, log, context));
+  log.event({ event: 'started', cache: cache.config.name, storage: cache.public.url });
+  if (webhook) log.event({ event: 'listening', url: webhook.url });
   stop.addEventListener('abort', () => {
-    log.tell({ event: 'stopping' });
+    log.event({ event: 'stopping' });
   });
   await worker.run(stop);
-  // Only now: until here, health checks must see that it still runs.
+  // Closed only now: until here health checks must see that the worker runs.
   await webhook?.close();
 }
 
 async function listen(
-  { host, port }: ListenAddress,
+  { host, port, secretFiles }: NonNullable<WorkerRequest['listen']>,
   worker: Worker,
   cache: OpenCache,
-  flags: WorkerFlags,
   log: WorkerLog,
   context: Context,
 ): Promise<Webhook> {
-  const secrets = await readWebhookSecrets(flags, context.env);
+  const secrets = await readWebhookSecrets(secretFiles, context.env);
   const webhook = await listenForEvents({
     host,
     port,
     ...secrets,
-    // Only S3's notifications are supported.
+    // Only S3 has notifications that niche can read.
     root: cache.private.url.startsWith('s3:') ? parseS3Url(cache.private.url) : null,
     onBatch: worker.submit,
     health: worker.health,
     onRefused(error) {
-      log.tell({ event: 'refused', error });
+      log.event({ event: 'refused', error });
     },
   });
   try {
@@ -134,7 +131,7 @@ async function listen(
 
 function defaultIntervalMs(
   { private: root }: OpenCache,
-  { listen: isListening }: WorkerFlags,
+  { listen: isListening }: WorkerRequest,
 ): number {
   if (isListening) return listeningIntervalMs;
   return root.url.startsWith('file:') ? fileIntervalMs : remoteIntervalMs;

@@ -10,7 +10,7 @@ import { runCommand } from '../support/lab/command.ts';
 
 const command = [join(import.meta.dirname, '../../cli/main.ts'), 'init', '--help'];
 
-test('what is printed on a full disk is a failure that is told', (t) => {
+test('a full disk is a failure', (t) => {
   if (!existsSync('/dev/full')) {
     t.skip('this system has no /dev/full');
     return;
@@ -27,7 +27,7 @@ test('what is printed on a full disk is a failure that is told', (t) => {
   assert.match(stderr, /^niche: writing to standard output failed: .*ENOSPC.*\n$/);
 });
 
-test('that nobody reads what is printed is none', async () => {
+test('a closed pipe is none', async () => {
   const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.destroy();
   let told = '';
@@ -37,7 +37,7 @@ test('that nobody reads what is printed is none', async () => {
   assert.equal(told, '');
 });
 
-test('a cache that is named where its paths or uploads are', async () => {
+test('a cache URL among paths or uploads is refused', async () => {
   for (const name of ['show', 'status', 'verify', 'block']) {
     const { status, stdout, stderr } = await runCommand([name, 'file:///srv/the cache']);
     assert.deepEqual([status, stdout], [1, '']);

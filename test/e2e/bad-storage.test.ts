@@ -59,7 +59,7 @@ function assertSaid(
   assert.equal(ran.stdout, '');
   const [message = '', next = '', ...more] = ran.stderr.split('\n');
   assert.ok(message.startsWith('niche: ') && message.includes(why), ran.stderr);
-  assert.equal(next, `niche: ${hint}`);
+  assert.equal(next, `hint: ${hint}`);
   assert.deepEqual(more, [''], 'a line that says what is wrong, and one that says what to do');
   assert.doesNotMatch(ran.stderr, /-secret|AAAAAAAA/);
 }

@@ -101,7 +101,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.equal(odd.status, 42);
     const absent = await machine.niche(['exec', '-u', cache.url, '--', 'no-such-program']);
     assert.equal(absent.status, 1);
-    assert.match(absent.stderr, /^niche: cannot run "no-such-program": there is no such program$/m);
+    assert.match(absent.stderr, /^niche: cannot run "no-such-program": no such program$/m);
   });
 
   test('75 when nobody publishes in time, unless nobody is waited for', async (t) => {
@@ -113,7 +113,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.equal(open.status, 75, open.stderr);
     assert.match(
       open.stderr,
-      /^niche: a worker is to publish 1 path; see: niche status -u \S+ \S+$/m,
+      /^niche: 1 path staged, for another process to publish\nhint: niche status -u \S+ \S+$/m,
     );
     await machine.nicheDoes(build(cache, ['--no-publish'], 'upper'));
     await machine.nicheDoes(['worker', cache.url, '--once']);

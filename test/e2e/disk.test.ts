@@ -138,7 +138,7 @@ describe('the disk', { skip: whyNoNix() }, () => {
       const run = await niche.ended;
       assert.equal(run.status, 76, run.stderr);
       assert.match(run.stdout, new RegExp(`-second-${how}\n$`));
-      assert.match(run.stderr, /^niche: the upload failed: .*expected a directory, got nothing/m);
+      assert.match(run.stderr, /^niche: upload failed: .*expected a directory, got nothing/m);
       assertDiscreet(run, cache.secretKey);
       assert.deepEqual(await snapshot(cache.directory), {}, 'it is not made again');
       if (how === 'moved') await assertSound(`${cache.directory}.away`);

@@ -56,8 +56,11 @@ describe('interrupted', { skip: whyNoNix() }, () => {
       push.interrupt(signal);
       const run = await push.ended;
       assert.equal(run.status, status, run.stderr);
-      assert.match(run.stderr, /^niche: interrupted.*run the same command again to finish$/m);
-      assert.doesNotMatch(run.stderr, /could not stage|failed/);
+      assert.match(
+        run.stderr,
+        /^niche: interrupted.*\nhint: run the same command again to finish$/m,
+      );
+      assert.doesNotMatch(run.stderr, /cannot stage|failed/);
       assertDiscreet(run, cache.secretKey);
       await assertSound(cache.directory);
       await assertTidy();
@@ -93,7 +96,7 @@ describe('interrupted', { skip: whyNoNix() }, () => {
     worker.interrupt('SIGTERM');
     const run = await worker.ended;
     assert.equal(run.status, 0, run.stderr);
-    assert.match(run.stderr, /finishing what is under way; a second signal ends it at once/);
+    assert.match(run.stderr, /stopping once running batches are finished/);
     assert.equal((await assertSound(cache.directory)).length, 3);
     assert.deepEqual(await unfinishedIn(cache.directory), []);
     await assertTidy();

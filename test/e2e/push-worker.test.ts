@@ -18,16 +18,16 @@ describe('niche worker', { concurrency: false }, () => {
     assert.match(staged.stderr, /^niche: 2 paths staged in /m);
     assert.match(
       staged.stderr,
-      /^niche: a worker is to publish 2 paths; see: niche status -u \S+ \S+$/m,
+      /^niche: 2 paths staged, for another process to publish\nhint: niche status -u \S+ \S+$/m,
     );
     assert.deepEqual(await cache.names(), []);
-    const told = / see: niche (status -u \S+ \S+)$/m.exec(staged.stderr)?.[1] ?? '';
+    const told = /^hint: niche (status -u \S+ \S+)$/m.exec(staged.stderr)?.[1] ?? '';
     assert.equal((await machine.niche(told.split(' '))).status, 75);
 
     const worked = await machine.nicheDoes(['worker', cache.url, '--once']);
     const lines = worked.stdout.trimEnd().split('\n').sort();
     assert.deepEqual(lines, (await cache.paths()).map((path) => `published ${path}`).sort());
-    assert.equal(worked.stderr, 'niche: 2 paths published, 0 rejected\n');
+    assert.equal(worked.stderr, 'niche: stopped: 2 paths published, 0 rejected\n');
     assert.deepEqual(await cache.names(), ['lower', 'upper']);
     await machine.nicheDoes(told.split(' '));
     const idle = await machine.nicheDoes(['worker', cache.url, '--once', '--json']);

@@ -131,7 +131,7 @@ for (const nix of versions) {
       assert.equal(installable.status, 1);
       assert.match(
         installable.stderr,
-        /^niche: "nix path-info path:\.#nothing" ended with status 1:/,
+        /^niche: "nix path-info path:\.#nothing" failed: exit status 1/,
       );
       const pattern = await push(['--exclude', '(', upper]);
       assert.equal(pattern.status, 1);

@@ -102,7 +102,7 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
       await until('the worker runs', async () => (await leases()).length > 0);
 
       const holder = new RegExp(
-        `^niche: another process publishes to s3://acme-private\\?.*: "process ${worker.process.pid!} on .*"\nniche: this storage does not write conditionally, so only one process may publish: stop the other, or stage with --no-publish\n$`,
+        `^niche: another process publishes to s3://acme-private\\?.*: "process ${worker.process.pid!} on .*"\nhint: this storage does not write conditionally, so only one process may publish: stop the other, or stage with --no-publish\n$`,
         'm',
       );
       const second =
@@ -151,7 +151,7 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
       assert.match(
         refused.stderr,
         new RegExp(
-          `^niche: s3://acme\\?.* states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects\nniche: write conditional=${found}, or leave it out: niche init finds it out\n$`,
+          `^niche: s3://acme\\?.* states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects\nhint: write conditional=${found}, or leave it out: niche init finds it out\n$`,
         ),
       );
       const bucket = openS3Bucket(parseS3Url(url), { credentials: server.credentials });

@@ -36,7 +36,7 @@ test('a key is made in Nix’s format, for its owner only, and never replaced', 
   assert.deepEqual(await runCommand(args, { cwd: folder }), {
     status: 1,
     stdout: '',
-    stderr: `niche: ${file} is there already and was left as it is\nniche: name another file with --secret-key-file\n`,
+    stderr: `niche: ${file} is there already and was left as it is\nhint: name another file with --secret-key-file\n`,
   });
   assert.equal(await readFile(file, 'utf8'), text);
 });

@@ -61,9 +61,9 @@ describe('niche serve', () => {
   test('refuses what it cannot serve', async (t) => {
     const folder = await temporaryFolder(t);
     for (const [args, message] of [
-      [['serve'], /which cache\? none was named/],
+      [['serve'], /no cache given/],
       [['serve', 'http://127.0.0.1:1'], /reading http:\/\/127\.0\.0\.1:1\/niche\.json failed: /],
-      [['serve', 'http://cache.example.org'], /could have swapped its public keys/],
+      [['serve', 'http://cache.example.org'], /cannot trust public keys sent over plain HTTP/],
       [['serve', folder], /there is no cache at file:.*niche\.json is missing/],
       [['serve', `${folder}/absent`], /expected a directory, got nothing there/],
       [['serve', folder, '--port', '65536'], /expected a port, 0 to 65535/],

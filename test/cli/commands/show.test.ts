@@ -95,7 +95,7 @@ test('what is not there', async () => {
       `${app.path}-2`,
       `${app.path}-2 is not in the cache test at ${bucket.url}: it has ${app.path} in its stead`,
     ],
-    ['what', 'expected a path in /nix/store or the hash of one, got "what"'],
+    ['what', 'expected a path in "/nix/store" or its hash, got "what"'],
   ];
   for (const [name, message] of cases) {
     const run = await runCommand(['show', '-u', bucket.url, name]);

@@ -4,21 +4,24 @@ import { test } from 'node:test';
 import { describeError } from '../../../cli/ui/describe-error.ts';
 import { NicheError } from '../../../core/errors.ts';
 
-test('an error of niche: its message, and what to do next', () => {
-  assert.deepEqual(describeError(new NicheError('usage', 'which cache?'), {}), ['which cache?']);
-  const hinted = new NicheError('usage', 'which cache?', { hint: 'name it' });
-  assert.deepEqual(describeError(hinted, {}), ['which cache?', 'name it']);
+test('an error of niche has its message and its hint', () => {
+  const error = new NicheError('usage', 'no cache given');
+  assert.deepEqual(describeError(error, {}), ['niche: no cache given']);
+  const hinted = new NicheError('usage', 'no cache given', { hint: 'pass -u URL' });
+  const lines = ['niche: upload failed: no cache given', 'hint: pass -u URL'];
+  assert.deepEqual(describeError(hinted, {}, 'upload failed'), lines);
 });
 
-test('anything else is a bug: one line, which says how to report it', () => {
+test('any other error is a bug to report', () => {
   assert.deepEqual(describeError(new TypeError('x is not a function'), {}), [
-    'a bug in niche: x is not a function; please report it with what NICHE_DEBUG=1 prints',
+    'niche: internal error: x is not a function',
+    'hint: report this bug with the output of NICHE_DEBUG=1',
   ]);
-  assert.equal(describeError('thrown', { NICHE_DEBUG: '' }).length, 1);
+  assert.equal(describeError('thrown', { NICHE_DEBUG: '' }).length, 2);
 });
 
-test('with NICHE_DEBUG, also where it was thrown and its causes', () => {
-  const error = new NicheError('usage', 'which cache?', { cause: new Error('the cause') });
+test('NICHE_DEBUG adds the stack trace and the causes', () => {
+  const error = new NicheError('usage', 'no cache given', { cause: new Error('the cause') });
   const text = describeError(error, { NICHE_DEBUG: '1' }).join('\n');
   assert.match(text, /describe-error\.test\.ts:\d+/);
   assert.match(text, /the cause/);

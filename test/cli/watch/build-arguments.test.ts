@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { chosenStore, graphQuestionOf, hasOwnHook } from '../../../cli/watch/build-arguments.ts';
+import { chosenStore, graphQueryOf, hasOwnHook } from '../../../cli/watch/build-arguments.ts';
 import { createNixLab, everyNix } from '../../support/lab/nix-lab.ts';
 
-const ask = (line: string): ReturnType<typeof graphQuestionOf> => {
+const ask = (line: string): ReturnType<typeof graphQueryOf> => {
   const [command = '', ...args] = line.split(' ');
-  return graphQuestionOf(command, args, '/nix/store');
+  return graphQueryOf(command, args, '/nix/store');
 };
 const own = ['path-info', '--derivation', '--no-write-lock-file'];
 
@@ -83,7 +83,7 @@ describe('the flags of real nix', () => {
       assert.ok(onlyBuild.length > 3);
       for (const [name, { labels = [], shortName }] of onlyBuild) {
         for (const flag of [`--${name}`, ...(shortName ? [`-${shortName}`] : [])]) {
-          const question = graphQuestionOf('nix', ['build', flag, ...labels, 'x'], '/nix/store');
+          const question = graphQueryOf('nix', ['build', flag, ...labels, 'x'], '/nix/store');
           if (name === 'dry-run') assert.equal(question, null);
           else assert.deepEqual(question?.evaluation?.before, [...own, 'x'], flag);
         }

@@ -20,11 +20,11 @@ test('private, in the first base that will do, and removed', (t) => {
   assert.deepEqual(readdirSync(base), ['a b']);
 });
 
-test('where no base will do, each is named with its reason', (t) => {
+test('when no base is suitable, the error gives the reason of each', (t) => {
   const base = temporaryFolder(t);
   assert.throws(() => makeSessionFolder([path.join(base, 'missing'), `${base}/#`]), {
     code: 'usage',
-    message: /missing.*ENOENT.*nix\.conf cannot name it/su,
+    message: /missing.*ENOENT.*not valid in nix\.conf/su,
   });
 });
 

@@ -79,7 +79,7 @@ describe('where a worker listens', () => {
       { env: { HOME: home } },
     );
     assert.equal(status, 1);
-    assert.match(stderr, /^niche: other machines can reach 0\.0\.0\.0: expected a secret/);
+    assert.match(stderr, /^niche: refusing to listen on "0\.0\.0\.0" without a secret/);
   });
 });
 

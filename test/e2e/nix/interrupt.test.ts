@@ -6,7 +6,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 
 import { openNix } from '../../../cli/nix/nix.ts';
-import { startNoticing } from '../../../cli/watch/watch.ts';
+import { watchBuild } from '../../../cli/watch/watch.ts';
 import { createNixLab, everyNix } from '../../support/lab/nix-lab.ts';
 import { collect } from '../../cli/nix/collect.ts';
 import { nameOf, writeGraph } from './noticing.ts';
@@ -30,7 +30,7 @@ for (const version of everyNix()) {
         const args = ['-A', 'slow', '--no-out-link'];
         const onWarning = unexpected;
         const common = { nix, env: lab.env, command: 'nix-build', args, onWarning };
-        const noticing = await startNoticing(common);
+        const noticing = await watchBuild(common);
         const hook = /^post-build-hook = (.*)$/mu.exec(noticing.env['NIX_CONFIG'] ?? '')?.[1] ?? '';
         assert.ok(existsSync(hook));
 
@@ -39,7 +39,7 @@ for (const version of everyNix()) {
           env: noticing.env,
           stdio: 'ignore',
         });
-        noticing.nixStarted(child.pid!);
+        noticing.commandStarted(child.pid!);
         const names: string[] = [];
         const seen = Promise.withResolvers<undefined>();
         const reading = (async () => {
@@ -54,7 +54,7 @@ for (const version of everyNix()) {
         await once(child, 'exit');
         clearInterval(insisting);
         assert.ok(existsSync(hook), 'it stays until nix has ended');
-        noticing.nixEnded();
+        noticing.commandEnded();
         await reading;
         assert.deepEqual(names, ['leaf']);
         await noticing.close();
@@ -69,7 +69,7 @@ for (const version of everyNix()) {
       const args = ['-E', endless];
       const onWarning = unexpected;
       const common = { nix, env: lab.env, command: 'nix-build', args, onWarning };
-      const noticing = await startNoticing(common);
+      const noticing = await watchBuild(common);
       await noticing.close();
       assert.deepEqual(await collect(noticing.paths), []);
     });

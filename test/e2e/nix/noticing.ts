@@ -3,21 +3,21 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { Environment } from '../../../cli/environment.ts';
+import type { Environment } from '../../../cli/process/environment.ts';
 import type { NixConfigEntry } from '../../../cli/nix/nix-config.ts';
 import { openNix, type Nix } from '../../../cli/nix/nix.ts';
-import { startNoticing, type NoticedPath } from '../../../cli/watch/watch.ts';
+import { watchBuild, type BuiltPath } from '../../../cli/watch/watch.ts';
 import type { NixDaemon } from '../../support/lab/nix-daemon.ts';
 import { graph, type GraphPart } from '../../support/lab/nix-graph.ts';
 import type { Executed, NixLab } from '../../support/lab/nix-lab.ts';
 
 export interface Noted extends Executed {
   readonly nix: Nix;
-  readonly noticed: readonly NoticedPath[];
+  readonly noticed: readonly BuiltPath[];
   readonly warnings: readonly string[];
   /** The names of the noticed paths, sorted, without their hashes. */
   readonly names: readonly string[];
-  readonly namesFrom: (source: NoticedPath['source']) => readonly string[];
+  readonly namesFrom: (source: BuiltPath['source']) => readonly string[];
 }
 
 export interface NoteOptions {
@@ -41,7 +41,7 @@ export async function note(
 ): Promise<Noted> {
   const env = { ...(daemon ?? lab).env, ...more };
   const opened = await openNix({ env, cwd: lab.work });
-  const noticed: NoticedPath[] = [];
+  const noticed: BuiltPath[] = [];
   const hookHasTold = Promise.withResolvers<undefined>();
   if (hookFirst === 0) hookHasTold.resolve(undefined);
   const nix: Nix = {
@@ -58,7 +58,7 @@ export async function note(
   const onWarning = (message: string): void => {
     warnings.push(message);
   };
-  const noticing = await startNoticing({ nix, env, command, args, config, onWarning });
+  const noticing = await watchBuild({ nix, env, command, args, config, onWarning });
   try {
     const reading = (async () => {
       for await (const path of noticing.paths) {
@@ -67,9 +67,9 @@ export async function note(
       }
     })();
     const executed = await lab.run(command, args, { env: definedOf(noticing.env) });
-    noticing.nixEnded();
+    noticing.commandEnded();
     await reading;
-    const namesOf = (paths: readonly NoticedPath[]): readonly string[] =>
+    const namesOf = (paths: readonly BuiltPath[]): readonly string[] =>
       paths.map(({ path }) => nameOf(path)).sort();
     return {
       ...executed,

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import packageJson from '../../../package.json' with { type: 'json' };
-import type { Output } from '../../../cli/context.ts';
+import type { Output } from '../../../cli/process/context.ts';
 import { run } from '../../../cli/main.ts';
 import { takeSecrets } from '../../../cli/secrets/secret-variables.ts';
 

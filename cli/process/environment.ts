@@ -2,12 +2,12 @@ import { homedir } from 'node:os';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** `text`, or undefined when it is empty: an empty variable or setting counts as none. */
+/** Returns `text`, or undefined when it is empty: an empty variable counts as unset. */
 export function nonEmpty(text: string | undefined): string | undefined {
   return text === '' ? undefined : text;
 }
 
-/** The user's home folder. */
+/** Returns the user's home folder. */
 export function homeOf(env: Environment): string {
   return nonEmpty(env['HOME']) ?? homedir();
 }

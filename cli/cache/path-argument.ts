@@ -1,11 +1,11 @@
-import { NicheError, isNicheError, quote } from '../core/errors.ts';
-import { parseStoreBaseName, parseStorePath } from '../core/nix/store-path.ts';
+import { NicheError, isNicheError, quote } from '../../core/errors.ts';
+import { parseStoreBaseName, parseStorePath } from '../../core/nix/store-path.ts';
 
-/** A path of a cache, as people name it. */
+/** A path of a cache, as given on the command line. */
 interface PathArgument {
-  /** What its narinfo is found by. */
+  /** The hash part, which its narinfo is stored under. */
   readonly hash: string;
-  /** The full store path; null when only the hash was given. */
+  /** The full store path, or null when only the hash was given. */
   readonly path: string | null;
 }
 
@@ -17,7 +17,7 @@ interface PathArgument {
 export function parsePathArgument(text: string, storeDir: string): PathArgument {
   try {
     const isFull = text.startsWith('/');
-    // A hash alone becomes the base name of a path that only the grammar sees.
+    // A hash alone gets a made-up name, so that the same parser checks it.
     const isHash = /^[0-9a-z]{32}$/.test(text);
     const parsed = isFull
       ? parseStorePath(text, storeDir)
@@ -27,7 +27,7 @@ export function parsePathArgument(text: string, storeDir: string): PathArgument 
     if (!isNicheError(cause)) throw cause;
     throw new NicheError(
       'usage',
-      `expected a path in ${storeDir} or the hash of one, got ${quote(text)}`,
+      `expected a path in "${storeDir}" or its hash, got ${quote(text)}`,
       { cause },
     );
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 
-import { runForeground } from '../../../cli/nix/run.ts';
+import { runForeground } from '../../../cli/process/foreground.ts';
 
 const sh = (script: string): Promise<number> =>
   runForeground({ command: 'sh', args: ['-c', script], env: process.env, cwd: '/' });
@@ -22,7 +22,7 @@ test('a command that does not exist, and one that cannot run', async () => {
 });
 
 const runner = `
-import { runForeground } from '${new URL('../../../cli/nix/run.ts', import.meta.url).href}';
+import { runForeground } from '${new URL('../../../cli/process/foreground.ts', import.meta.url).href}';
 const status = await runForeground({
   command: 'sh',
   args: ['-c', process.argv[1]],

@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 
-/** What tells a process from every other, also from a later one with the same number. */
+/** Identifies a process, also against a later one with the same process id. */
 export interface ProcessIdentity {
   readonly pid: number;
-  /** When it started, in the system's own words; empty when it had ended already. */
+  /** When it started, in the system's format; empty when it had ended already. */
   readonly started: string;
-  /** The machine, its boot and the container that `pid` counts in. */
+  /** The machine, its boot and the container in which `pid` is valid. */
   readonly scope: string;
 }
 
@@ -15,9 +15,10 @@ export function identifyProcess(pid: number): ProcessIdentity {
   return { pid, started: startOf(pid), scope: scope() };
 }
 
-/** Whether that process still runs; undefined when it is another machine's or container's. */
-export function isAlive({ pid, started, scope: itsScope }: ProcessIdentity): boolean | undefined {
-  if (itsScope !== scope()) return undefined;
+/** Returns whether the process still runs; undefined for one on another machine or container. */
+export function isAlive(identity: ProcessIdentity): boolean | undefined {
+  const { pid, started } = identity;
+  if (identity.scope !== scope()) return undefined;
   return started !== '' && startOf(pid) === started;
 }
 
@@ -25,9 +26,9 @@ function startOf(pid: number): string {
   try {
     if (process.platform === 'linux') {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      // proc(5): field 2, the name in parentheses, may hold anything; the start is field 22.
+      // proc(5): field 2, the name in parentheses, may contain anything; field 22 is the start.
       const [state = '', ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      // A zombie has ended, whether or not its parent has heard of it.
+      // A zombie has ended, even if its parent has not waited for it yet.
       return 'ZX'.includes(state) ? '' : (fields[18] ?? '');
     }
     return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], {

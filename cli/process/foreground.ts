@@ -2,32 +2,32 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 
 import { messageOf, NicheError, quote } from '../../core/errors.ts';
-import type { Environment } from '../environment.ts';
+import type { Environment } from './environment.ts';
 
 export interface RunOptions {
   readonly command: string;
   readonly args: readonly string[];
   readonly env: Environment;
   readonly cwd: string;
-  /** Called with the id of the process once it runs. */
+  /** Called with the process id once it runs. */
   readonly onStart?: (pid: number) => void;
-  /** Called for each signal that asks this process to stop while the command runs. */
+  /** Called for each stop signal that arrives while the command runs. */
   readonly onSignal?: (signal: NodeJS.Signals) => void;
 }
 
-/** What asks a program to stop, from a terminal or from whoever started it. */
+/** The signals that stop a program, from a terminal or a supervisor. */
 export const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * Runs a command that owns the terminal, and gives its exit status: 128 and the signal's number
- * where a signal ended it, as a shell would. It stays in the foreground's process group, so Ctrl-C
- * reaches it from the terminal; this process outlives it to finish what was built.
+ * Runs a command in the foreground and returns its exit status: after a signal, 128 plus its number,
+ * as in a shell. The command stays in the terminal's process group, so it receives Ctrl-C; this
+ * process outlives it to finish the upload.
  *
  * @throws NicheError `not-found` when the command does not exist, `usage` when it cannot be run
  */
 export async function runForeground(options: RunOptions): Promise<number> {
   const { command, args, env, cwd, onStart, onSignal } = options;
-  // Before the command: it may run, and someone may want it to stop, before `spawn` returns.
+  // Installed before the command starts: a signal may arrive before `spawn` returns.
   const handlers = stopSignals.map((signal) => {
     const handler = (): void => {
       onSignal?.(signal);
@@ -51,7 +51,7 @@ export async function runForeground(options: RunOptions): Promise<number> {
     const isMissing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
     throw new NicheError(
       isMissing ? 'not-found' : 'usage',
-      `cannot run ${quote(command)}: ${isMissing ? 'there is no such program' : messageOf(error)}`,
+      `cannot run ${quote(command)}: ${isMissing ? 'no such program' : messageOf(error)}`,
       { cause: error },
     );
   } finally {
@@ -59,7 +59,7 @@ export async function runForeground(options: RunOptions): Promise<number> {
   }
 }
 
-/** A terminal sends its SIGINT to the whole foreground group; twice would mean "at once". */
+/** A terminal sends SIGINT to the command too; passing it on would look like a second Ctrl-C. */
 function comesFromTerminal(signal: NodeJS.Signals): boolean {
   const { stdin, stdout, stderr } = process;
   return signal === 'SIGINT' && (stdin.isTTY || stdout.isTTY || stderr.isTTY);

@@ -1,0 +1,43 @@
+import { openCache } from '../../core/cache/open.ts';
+import type { CacheAccess, OpenCache } from '../../core/cache/open.ts';
+import { hasAmbientCredentials } from '../secrets/ambient.ts';
+import { environmentCredentials } from '../secrets/credentials.ts';
+import { assertKeysPinned, trustedKeys } from './address.ts';
+import type { CacheAddress } from './address.ts';
+import type { Context } from '../process/context.ts';
+import { keyringOf } from '../secrets/identities.ts';
+
+/**
+ * Opens the cache at `address` for reading and writing.
+ *
+ * @throws NicheError `usage` when its keys would come over plain HTTP and none is pinned;
+ *   `wrong-key` when it lacks a pinned key; the codes of {@link openCache}
+ */
+export async function openCacheAt(address: CacheAddress, context: Context): Promise<OpenCache> {
+  // First of all: a forged configuration must not choose where credentials are sent.
+  assertKeysPinned(address);
+  const cache = await openCache(address.url, accessOf(context));
+  trustedKeys(address, cache.config);
+  return cache;
+}
+
+/** Returns this machine's credentials and identities for opening a cache. */
+export function accessOf(context: Context): CacheAccess {
+  return {
+    hasCredentials: (storageUrl) => hasAmbientCredentials(storageUrl, context.env),
+    credentialsFor: (storageUrl) => environmentCredentials(storageUrl, context.env),
+    identities: keyringOf(context).identities,
+  };
+}
+
+/**
+ * Returns this machine's credentials for storage that the user specifies. niche always claims to have
+ * some, since a cloud's SDK finds credentials in more places than niche can check.
+ */
+export function ownAccess({ env }: Context): CacheAccess {
+  return {
+    hasCredentials: () => true,
+    credentialsFor: (storageUrl) => environmentCredentials(storageUrl, env),
+    identities: [],
+  };
+}

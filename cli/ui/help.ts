@@ -1,0 +1,25 @@
+import type { Command, Option } from 'commander';
+
+/** Adds command lines to the help of a command, two to four. */
+export function addExamples(command: Command, ...lines: readonly string[]): Command {
+  return command.addHelpText(
+    'after',
+    `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`,
+  );
+}
+
+/** Sets how the help and the usage errors of `command` and its subcommands look. Call it last. */
+export function styleHelp(command: Command, path: readonly string[] = [command.name()]): void {
+  command
+    .configureHelp({ optionDescription: describeOption })
+    .helpOption('-h, --help', 'show help')
+    .showHelpAfterError(`hint: run ${path.join(' ')} --help`);
+  for (const sub of command.commands) styleHelp(sub, [...path, sub.name()]);
+}
+
+/** commander would also list the choices, which the descriptions explain, and the default of switches. */
+function describeOption({ description, defaultValue, defaultValueDescription }: Option): string {
+  const isShown = typeof defaultValue === 'string' || typeof defaultValue === 'number';
+  const text = defaultValueDescription ?? (isShown ? String(defaultValue) : undefined);
+  return text === undefined ? description : `${description} (default: ${text})`;
+}
