@@ -1,7 +1,7 @@
 import { after, describe } from 'node:test';
 import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure/driver.ts';
-import { partedUploads } from './cloud-cases.ts';
+import { multipartUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
 
@@ -36,7 +36,7 @@ function onAzurite(): void {
 
   bucketConformance('Azure on Azurite', opened);
 
-  partedUploads('Azure on Azurite', {
+  multipartUploads('Azure on Azurite', {
     partBytes: blockBytes,
     async open() {
       const { bucket, again } = await opened();

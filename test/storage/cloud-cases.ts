@@ -11,11 +11,11 @@ export interface CloudSubject {
   readonly partBytes: number;
 }
 
-/** What goes for uploads in parts, beyond what the suite of every driver has. */
-export function partedUploads(name: string, { open, partBytes }: CloudSubject): void {
+/** What goes for multipart uploads, beyond what the suite of every driver has. */
+export function multipartUploads(name: string, { open, partBytes }: CloudSubject): void {
   const ifAbsent = { ifAbsent: true };
 
-  describe(`${name}: uploads in parts`, () => {
+  describe(`${name}: multipart uploads`, () => {
     it('never mixes the parts of two writers', async () => {
       const [ours, theirs] = await open();
       const bytes = patternBytes(partBytes + 10, 1);

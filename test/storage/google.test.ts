@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { partBytes } from '../../core/storage/google/resumable-upload.ts';
 import { openGoogleBucket, type GoogleOptions } from '../../core/storage/google/driver.ts';
-import { partedUploads } from './cloud-cases.ts';
+import { multipartUploads } from './cloud-cases.ts';
 import { bucketConformance } from './conformance.ts';
 import { patternBytes } from '../support/assert/bytes.ts';
 import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/servers/fake-gcs.ts';
@@ -39,7 +39,7 @@ function onFakeGcs(): void {
 
   bucketConformance('Google on fake-gcs-server', opened);
 
-  partedUploads('Google on fake-gcs-server', {
+  multipartUploads('Google on fake-gcs-server', {
     partBytes,
     async open() {
       const { bucket, again } = await opened();

@@ -2,24 +2,23 @@ import { NicheError, quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import { isAzureError, mayHaveReachedAzure } from './errors.ts';
 import { abortable, headBlob } from './read.ts';
-import type { AzureSession } from './client.ts';
+import type { AzureBucketClient } from './client.ts';
 import { onePutSink } from './single-put.ts';
-import { headersOf, isOurs, isRefused, md5, putBlob, writerField } from './write.ts';
+import { headersOf, isUnmet, md5, putBlob, readWriter, writerField } from './write.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
-import { partedUpload, type PartSink } from '../http/part-buffer.ts';
-import { unlessDenied } from '../http/unless-denied.ts';
-import { newWriter } from '../http/conditional-write.ts';
+import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
+import { newWriter, unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
 /** Of one block, in bytes; 50,000 of them make a blob of 390 GiB. */
 export const blockBytes = 8 * 2 ** 20;
 const blocksAtOnce = 3;
 
 /** {@link Bucket.upload}. */
-export function uploadBlob(session: AzureSession, key: string, options: ObjectOptions): Upload {
-  session.at(key);
-  throwIfAborted(options.signal, `writing ${quote(key)} in ${session.url}`);
-  if (!session.mayUseBlocks) return uploadAtOnce(session, key, options);
-  return begin(session, key, options, newWriter(), 0);
+export function uploadBlob(client: AzureBucketClient, key: string, options: ObjectOptions): Upload {
+  client.at(key);
+  throwIfAborted(options.signal, `writing ${quote(key)} in ${client.url}`);
+  if (!client.mayUseBlocks) return uploadAtOnce(client, key, options);
+  return begin(client, key, options, newWriter(), 0);
 }
 
 /**
@@ -28,21 +27,21 @@ export function uploadBlob(session: AzureSession, key: string, options: ObjectOp
  * @param token the writer
  */
 export async function resumeBlob(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   token: string,
   options: ObjectOptions,
 ): Promise<ResumedUpload | null> {
   if (!/^[0-9a-f]{16}$/.test(token)) return null;
-  const name = session.at(key);
+  const name = client.at(key);
   const { signal } = options;
-  const sizes = await session.run({
-    action: `looking for what is left of ${quote(key)} in ${session.url}`,
+  const sizes = await client.run({
+    action: `looking for what is left of ${quote(key)} in ${client.url}`,
     signal,
     attempt: async ({ container }) => {
       try {
-        const client = container.getBlockBlobClient(name);
-        const { uncommittedBlocks = [] } = await client.getBlockList(
+        const blob = container.getBlockBlobClient(name);
+        const { uncommittedBlocks = [] } = await blob.getBlockList(
           'uncommitted',
           abortable(signal),
         );
@@ -58,15 +57,15 @@ export async function resumeBlob(
   while (sizes.get(blockId(token, blocks)) === blockBytes) blocks += 1;
   if (blocks === 0) return null;
   return {
-    upload: begin(session, key, options, token, blocks),
+    upload: begin(client, key, options, token, blocks),
     storedBytes: blocks * blockBytes,
   };
 }
 
 /** With a signature that may create and not write; nobody else's blob is ever replaced. */
-function uploadAtOnce(session: AzureSession, key: string, options: ObjectOptions): Upload {
-  const action = `writing ${quote(key)} in ${session.url}`;
-  return partedUpload(onePutSink(session, key, options), {
+function uploadAtOnce(client: AzureBucketClient, key: string, options: ObjectOptions): Upload {
+  const action = `writing ${quote(key)} in ${client.url}`;
+  return createMultipartUpload(onePutSink(client, key, options), {
     action,
     partBytes: blockBytes,
     partsAtOnce: 1,
@@ -75,14 +74,14 @@ function uploadAtOnce(session: AzureSession, key: string, options: ObjectOptions
 }
 
 function begin(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   options: ObjectOptions,
   writer: string,
   storedParts: number,
 ): Upload {
-  const action = `writing ${quote(key)} in ${session.url}`;
-  return partedUpload(blockSink(session, key, options, writer), {
+  const action = `writing ${quote(key)} in ${client.url}`;
+  return createMultipartUpload(blockSink(client, key, options, writer), {
     action,
     partBytes: blockBytes,
     partsAtOnce: blocksAtOnce,
@@ -92,22 +91,22 @@ function begin(
 }
 
 function blockSink(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   options: ObjectOptions,
   writer: string,
 ): PartSink {
   const { signal } = options;
-  const name = session.at(key);
-  const action = `writing ${quote(key)} in ${session.url}`;
+  const name = client.at(key);
+  const action = `writing ${quote(key)} in ${client.url}`;
 
   async function putPart(index: number, bytes: Uint8Array): Promise<void> {
-    await session.run({
+    await client.run({
       action,
       signal,
       attempt: async ({ container }) => {
-        const client = container.getBlockBlobClient(name);
-        await client.stageBlock(blockId(writer, index), bytes, bytes.length, {
+        const blob = container.getBlockBlobClient(name);
+        await blob.stageBlock(blockId(writer, index), bytes, bytes.length, {
           ...abortable(signal),
           transactionalContentMD5: md5(bytes),
         });
@@ -119,31 +118,24 @@ function blockSink(
   async function commit(blocks: number, ifAbsent: boolean): Promise<PutOutcome> {
     const conditions = ifAbsent ? { ifNoneMatch: '*' } : {};
     const ids = Array.from({ length: blocks }, (_, index) => blockId(writer, index));
-    const earlier = { mayHaveWritten: false };
-    const outcome = await session.run<PutOutcome | 'dropped'>({
+    const refusal = await writeOnce(client, {
       action,
       signal,
+      writer,
       attempt: async ({ container }) => {
-        try {
-          await container.getBlockBlobClient(name).commitBlockList(ids, {
-            ...abortable(signal),
-            conditions,
-            blobHTTPHeaders: headersOf(options),
-            metadata: { [writerField]: writer },
-          });
-          return 'created';
-        } catch (error) {
-          if (isRefused(error, conditions)) return 'exists';
-          if (isAzureError(error, 'InvalidBlockList')) return 'dropped';
-          earlier.mayHaveWritten ||= mayHaveReachedAzure(error);
-          throw error;
-        }
+        await container.getBlockBlobClient(name).commitBlockList(ids, {
+          ...abortable(signal),
+          conditions,
+          blobHTTPHeaders: headersOf(options),
+          metadata: { [writerField]: writer },
+        });
       },
+      isRefused: (error) => isUnmet(error, conditions) || isDropped(error),
+      mayHaveHappened: mayHaveReachedAzure,
+      readWriter: () => readWriter(client, key),
     });
-    if (outcome === 'created') return outcome;
-    // An earlier attempt whose answer was lost may be what stood in the way of the last one.
-    if (earlier.mayHaveWritten && (await isOurs(session, key, writer))) return 'created';
-    if (outcome === 'exists' || (ifAbsent && (await isThere()))) return 'exists';
+    if (refusal === null) return 'created';
+    if (!isDropped(refusal.error) || (ifAbsent && (await isThere()))) return 'exists';
     throw new NicheError(
       'storage-unavailable',
       `${action} failed: another writer of the same blob has ended, and Azure dropped what this one had sent`,
@@ -152,13 +144,13 @@ function blockSink(
   }
 
   async function isThere(): Promise<boolean> {
-    return (await unlessDenied(headBlob(session, key), null)) !== null;
+    return (await unlessDenied(headBlob(client, key), null)) !== null;
   }
 
   return {
     token: () => writer,
     putPart,
-    putWhole: (bytes, ifAbsent) => putBlob(session, key, bytes, { ...options, ifAbsent }),
+    putWhole: (bytes, ifAbsent) => putBlob(client, key, bytes, { ...options, ifAbsent }),
     async complete(index, last, ifAbsent) {
       // Of an upload that was gone on with nothing may be left to send.
       if (last.length > 0) await putPart(index, last);
@@ -167,6 +159,11 @@ function blockSink(
     // Azure has no request for it: blocks that nobody commits are dropped after a week.
     discard: () => Promise.resolve(),
   };
+}
+
+/** Whether Azure no longer has the blocks: any commit drops all other uncommitted blocks of a blob. */
+function isDropped(error: unknown): boolean {
+  return isAzureError(error, 'InvalidBlockList');
 }
 
 /** Of one length for all of a blob's blocks, as Azure asks. */

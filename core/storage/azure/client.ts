@@ -42,7 +42,7 @@ interface AzureRequest<T> {
 }
 
 /** One container, or a prefix of one, as the parts of the driver see it. */
-export interface AzureSession {
+export interface AzureBucketClient {
   readonly url: string;
   readonly location: AzureLocation;
   /** Whether blobs may be written in blocks; a signature that only creates takes one request. */
@@ -62,7 +62,10 @@ const defaultIdleTimeoutMs = 30_000;
 const maxAnswerBytes = 32 * 2 ** 20;
 
 /** @throws NicheError `usage` for another storage's credentials */
-export function createAzureSession(location: AzureLocation, options: AzureOptions): AzureSession {
+export function createAzureBucketClient(
+  location: AzureLocation,
+  options: AzureOptions,
+): AzureBucketClient {
   const access = azureAccess(location, options.credentials);
   const retrier = createRetrier(options.retry);
   const url = formatAzureUrl(location);

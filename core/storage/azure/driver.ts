@@ -1,7 +1,7 @@
 import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import { getBlob, headBlob, listBlobs } from './read.ts';
-import { createAzureSession, type AzureOptions } from './client.ts';
+import { createAzureBucketClient, type AzureOptions } from './client.ts';
 import { resumeBlob, uploadBlob } from './block-upload.ts';
 import { parseAzureUrl } from './url.ts';
 import { deleteBlobs, putBlob, replaceBlob } from './write.ts';
@@ -16,25 +16,25 @@ export type { AzureOptions } from './client.ts';
  * @throws NicheError `invalid-url`; `usage` for another storage's credentials
  */
 export function openAzureBucket(url: string, options: AzureOptions = {}): Bucket {
-  const session = createAzureSession(parseAzureUrl(url), options);
+  const client = createAzureBucketClient(parseAzureUrl(url), options);
   return {
-    url: session.url,
+    url: client.url,
     capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
     async head(key, request) {
-      return (await headBlob(session, key, request))?.info ?? null;
+      return (await headBlob(client, key, request))?.info ?? null;
     },
-    get: (key, request) => getBlob(session, key, request),
-    put: (key, body, request) => putBlob(session, key, body, request),
-    replace: (key, body, etag, request) => replaceBlob(session, key, body, etag, request),
+    get: (key, request) => getBlob(client, key, request),
+    put: (key, body, request) => putBlob(client, key, body, request),
+    replace: (key, body, etag, request) => replaceBlob(client, key, body, etag, request),
     // eslint-disable-next-line @typescript-eslint/require-await -- so that a bad key rejects
     async upload(key, request = {}) {
-      return uploadBlob(session, key, request);
+      return uploadBlob(client, key, request);
     },
-    resumeUpload: (key, token, request = {}) => resumeBlob(session, key, token, request),
-    list: (prefix, request) => listBlobs(session, prefix, request),
+    resumeUpload: (key, token, request = {}) => resumeBlob(client, key, token, request),
+    list: (prefix, request) => listBlobs(client, prefix, request),
     async delete(keys, request) {
-      throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${session.url}`);
-      await deleteBlobs(session, keys, request?.signal);
+      throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${client.url}`);
+      await deleteBlobs(client, keys, request?.signal);
     },
   };
 }

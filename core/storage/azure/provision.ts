@@ -1,6 +1,6 @@
 import { isNicheError, messageOf, NicheError } from '../../errors.ts';
 import { isAzureError } from './errors.ts';
-import { createAzureSession, type AzureOptions, type AzureSession } from './client.ts';
+import { createAzureBucketClient, type AzureOptions, type AzureBucketClient } from './client.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
 import { createUploadSignature } from './signature.ts';
 import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
@@ -10,25 +10,25 @@ export function azureProvisioner(
   location: AzureLocation,
   options: AzureOptions,
 ): StorageProvisioner {
-  const session = createAzureSession(location, options);
+  const client = createAzureBucketClient(location, options);
   const { account, container, prefix } = location;
   return {
-    url: session.url,
+    url: client.url,
     publicUrl: `${accountUrl(location)}/${container}/${prefix}`.replace(/\/$/, ''),
     privateUrl: formatAzureUrl({ ...location, container: `${container}-private` }),
     publicAdvice: `let everyone read its blobs with: az storage container set-permission --account-name ${account} --name ${container} --public-access blob (an account allows that after: az storage account update --name ${account} --allow-blob-public-access true)`,
     uploadRights: `a signature (SAS) on the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
     createUploadCredentials: (expires) => createUploadSignature(location, options, expires),
-    create: (isPublic) => (isPublic ? createPublic(session) : createPrivate(session)),
-    resolveUrl: () => Promise.resolve(session.url),
+    create: (isPublic) => (isPublic ? createPublic(client) : createPrivate(client)),
+    resolveUrl: () => Promise.resolve(client.url),
   };
 }
 
-async function createPublic(session: AzureSession): Promise<ProvisionedBucket> {
-  const isNew = await create(session);
+async function createPublic(client: AzureBucketClient): Promise<ProvisionedBucket> {
+  const isNew = await create(client);
   try {
-    await session.run({
-      action: `making ${session.url} readable for everyone`,
+    await client.run({
+      action: `making ${client.url} readable for everyone`,
       attempt: async ({ container }) => {
         const { blobPublicAccess, signedIdentifiers } = await container.getAccessPolicy();
         if (blobPublicAccess !== undefined) return;
@@ -45,24 +45,24 @@ async function createPublic(session: AzureSession): Promise<ProvisionedBucket> {
 }
 
 /** @throws NicheError `usage` for a container that everyone may read */
-async function createPrivate(session: AzureSession): Promise<ProvisionedBucket> {
-  const isNew = await create(session);
-  const access = await session.run({
-    action: `looking who may read ${session.url}`,
+async function createPrivate(client: AzureBucketClient): Promise<ProvisionedBucket> {
+  const isNew = await create(client);
+  const access = await client.run({
+    action: `looking who may read ${client.url}`,
     attempt: async ({ container }) => (await container.getProperties()).blobPublicAccess,
   });
   if (access === undefined) return { isNew };
   throw new NicheError(
     'usage',
-    `${session.url} is readable for everyone: expected a container that nobody else reads`,
+    `${client.url} is readable for everyone: expected a container that nobody else reads`,
     { hint: 'name another one with --private, or close it with --public-access off' },
   );
 }
 
 /** @returns whether it was missing */
-async function create(session: AzureSession): Promise<boolean> {
-  return session.run({
-    action: `making ${session.url}`,
+async function create(client: AzureBucketClient): Promise<boolean> {
+  return client.run({
+    action: `making ${client.url}`,
     attempt: async ({ container }) => {
       try {
         await container.create();

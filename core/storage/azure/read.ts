@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { quote } from '../../errors.ts';
 import { isAzureError } from './errors.ts';
-import type { AzureSession } from './client.ts';
+import type { AzureBucketClient } from './client.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
@@ -18,14 +18,14 @@ export interface DescribedBlob {
 
 /** {@link Bucket.head}, with the blob's metadata. */
 export async function headBlob(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   options?: RequestOptions,
 ): Promise<DescribedBlob | null> {
   const { signal } = options ?? {};
-  const name = session.at(key);
-  return session.run({
-    action: `looking for ${quote(key)} in ${session.url}`,
+  const name = client.at(key);
+  return client.run({
+    action: `looking for ${quote(key)} in ${client.url}`,
     signal,
     attempt: async ({ container }) => {
       try {
@@ -44,20 +44,20 @@ export async function headBlob(
 
 /** {@link Bucket.get} */
 export async function getBlob(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   options: GetOptions = {},
 ): Promise<StoredObject | null> {
   const { signal } = options;
-  const name = session.at(key);
-  const action = `reading ${quote(key)} in ${session.url}`;
+  const name = client.at(key);
+  const action = `reading ${quote(key)} in ${client.url}`;
   return openObject(
     {
       key,
       action,
-      head: async () => (await headBlob(session, key, options))?.info ?? null,
+      head: async () => (await headBlob(client, key, options))?.info ?? null,
       request: ({ start, end }, etag) =>
-        session.run<ObjectAnswer | 'gone' | 'beyond'>({
+        client.run<ObjectAnswer | 'gone' | 'beyond'>({
           action,
           signal,
           attempt: async ({ container }) => {
@@ -89,15 +89,15 @@ export async function getBlob(
 
 /** {@link Bucket.list}. */
 export async function* listBlobs(
-  session: AzureSession,
+  client: AzureBucketClient,
   prefix: string,
   { signal }: RequestOptions = {},
 ): AsyncIterable<ObjectInfo> {
   assertPrefix(prefix);
-  const { prefix: root } = session.location;
-  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const { prefix: root } = client.location;
+  const action = `listing ${quote(prefix)} in ${client.url}`;
   const page = async (token: string | undefined): Promise<ListedPage> =>
-    session.run({
+    client.run({
       action,
       signal,
       attempt: async ({ container }) => {

@@ -1,7 +1,7 @@
 import { NicheError, quote } from '../../errors.ts';
-import type { AzureSession } from './client.ts';
+import type { AzureBucketClient } from './client.ts';
 import { abortable } from './read.ts';
-import { headersOf, isRefused, putBlob } from './write.ts';
+import { headersOf, isUnmet, putBlob } from './write.ts';
 import type { ObjectOptions, PutOutcome } from '../bucket.ts';
 import type { PartSink } from '../http/part-buffer.ts';
 
@@ -15,10 +15,14 @@ const ifAbsent = { ifNoneMatch: '*' };
  * one request, which has to say its size first. It cannot be sent again, and leaves nothing when it
  * breaks off.
  */
-export function onePutSink(session: AzureSession, key: string, options: ObjectOptions): PartSink {
+export function onePutSink(
+  client: AzureBucketClient,
+  key: string,
+  options: ObjectOptions,
+): PartSink {
   const { size, signal } = options;
-  const name = session.at(key);
-  const action = `writing ${quote(key)} in ${session.url}`;
+  const name = client.at(key);
+  const action = `writing ${quote(key)} in ${client.url}`;
   const pipe = createPipe();
   let sending: Promise<PutOutcome> | undefined;
 
@@ -31,7 +35,7 @@ export function onePutSink(session: AzureSession, key: string, options: ObjectOp
       );
     }
     let isSent = false;
-    return session.run<PutOutcome>({
+    return client.run<PutOutcome>({
       action,
       signal,
       attempt: async ({ container }) => {
@@ -49,7 +53,7 @@ export function onePutSink(session: AzureSession, key: string, options: ObjectOp
           });
           return 'created';
         } catch (error) {
-          if (isRefused(error, ifAbsent)) return 'exists';
+          if (isUnmet(error, ifAbsent)) return 'exists';
           throw error;
         }
       },
@@ -74,7 +78,7 @@ export function onePutSink(session: AzureSession, key: string, options: ObjectOp
   return {
     token: () => undefined,
     putWhole: (bytes, isCreated) =>
-      putBlob(session, key, bytes, { ...options, ifAbsent: isCreated }),
+      putBlob(client, key, bytes, { ...options, ifAbsent: isCreated }),
     putPart: (_, bytes) => send(bytes),
     async complete(_, last, isCreated) {
       await send(last);

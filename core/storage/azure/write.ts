@@ -3,11 +3,10 @@ import { hash } from 'node:crypto';
 import { quote } from '../../errors.ts';
 import { isAzureError, mayHaveReachedAzure } from './errors.ts';
 import { abortable, headBlob } from './read.ts';
-import type { AzureSession } from './client.ts';
+import type { AzureBucketClient } from './client.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../bucket.ts';
 import { assertDigest } from '../digest.ts';
-import { unlessDenied } from '../http/unless-denied.ts';
-import { newWriter } from '../http/conditional-write.ts';
+import { newWriter, writeOnce } from '../http/conditional-write.ts';
 
 /** The metadata that names a blob's writer. */
 export const writerField = 'niche_writer';
@@ -17,67 +16,62 @@ const batchSize = 256;
 
 /** {@link Bucket.put}. */
 export async function putBlob(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   body: Uint8Array,
   options: PutOptions = {},
 ): Promise<PutOutcome> {
-  session.at(key);
-  const action = `writing ${quote(key)} in ${session.url}`;
+  client.at(key);
+  const action = `writing ${quote(key)} in ${client.url}`;
   if (options.sha256 !== undefined) assertDigest(body, options.sha256, action);
   const conditions = options.ifAbsent === true ? { ifNoneMatch: '*' } : {};
-  return (await write(session, key, body, options, conditions)) ? 'created' : 'exists';
+  return (await write(client, key, body, options, conditions)) ? 'created' : 'exists';
 }
 
 /** {@link Bucket.replace}. */
 export async function replaceBlob(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   body: Uint8Array,
   etag: string,
   options: ObjectOptions = {},
 ): Promise<ReplaceOutcome> {
-  return (await write(session, key, body, options, { ifMatch: etag })) ? 'replaced' : 'changed';
+  return (await write(client, key, body, options, { ifMatch: etag })) ? 'replaced' : 'changed';
 }
 
 /** @returns whether the condition held, and the blob was written */
 async function write(
-  session: AzureSession,
+  client: AzureBucketClient,
   key: string,
   body: Uint8Array,
   options: ObjectOptions,
   conditions: { readonly ifNoneMatch?: string; readonly ifMatch?: string },
 ): Promise<boolean> {
   const { signal } = options;
-  const name = session.at(key);
+  const name = client.at(key);
   const writer = newWriter();
   const isConditional = Object.keys(conditions).length > 0;
-  const earlier = { mayHaveWritten: false };
-  const isWritten = await session.run({
-    action: `writing ${quote(key)} in ${session.url}`,
+  const refusal = await writeOnce(client, {
+    action: `writing ${quote(key)} in ${client.url}`,
     signal,
+    writer,
     attempt: async ({ container }) => {
-      try {
-        await container.getBlockBlobClient(name).upload(body, body.length, {
-          ...abortable(signal),
-          conditions,
-          blobHTTPHeaders: { ...headersOf(options), blobContentMD5: md5(body) },
-          ...(isConditional ? { metadata: { [writerField]: writer } } : {}),
-        });
-        return true;
-      } catch (error) {
-        if (isRefused(error, conditions)) return false;
-        earlier.mayHaveWritten ||= mayHaveReachedAzure(error);
-        throw error;
-      }
+      await container.getBlockBlobClient(name).upload(body, body.length, {
+        ...abortable(signal),
+        conditions,
+        blobHTTPHeaders: { ...headersOf(options), blobContentMD5: md5(body) },
+        ...(isConditional ? { metadata: { [writerField]: writer } } : {}),
+      });
     },
+    isRefused: (error) => isUnmet(error, conditions),
+    mayHaveHappened: mayHaveReachedAzure,
+    readWriter: () => readWriter(client, key),
   });
-  // An earlier attempt whose answer was lost may be what stood in the way of the last one.
-  return isWritten || (earlier.mayHaveWritten && (await isOurs(session, key, writer)));
+  return refusal === null;
 }
 
 /** Whether a condition did not hold; for `ifMatch` also when there is nothing to match. */
-export function isRefused(
+export function isUnmet(
   error: unknown,
   conditions: { readonly ifNoneMatch?: string; readonly ifMatch?: string },
 ): boolean {
@@ -85,23 +79,25 @@ export function isRefused(
   return conditions.ifMatch !== undefined && isAzureError(error, 'BlobNotFound', 412);
 }
 
-/** Whether the blob under `key` was written by `writer`; false for whoever may not ask. */
-export async function isOurs(session: AzureSession, key: string, writer: string): Promise<boolean> {
-  const look = headBlob(session, key).then((found) => found?.metadata[writerField] === writer);
-  return unlessDenied(look, false);
+/** Returns the writer of the blob that is there now; undefined where there is none. */
+export async function readWriter(
+  client: AzureBucketClient,
+  key: string,
+): Promise<string | undefined> {
+  return (await headBlob(client, key))?.metadata[writerField];
 }
 
 /** {@link Bucket.delete}. */
 export async function deleteBlobs(
-  session: AzureSession,
+  client: AzureBucketClient,
   keys: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const names = keys.map((key) => session.at(key));
-  const action = `deleting in ${session.url}`;
+  const names = keys.map((key) => client.at(key));
+  const action = `deleting in ${client.url}`;
   for (let next = 0; next < names.length; next += batchSize) {
     let batch = names.slice(next, next + batchSize);
-    await session.run({
+    await client.run({
       action,
       signal,
       attempt: async ({ container, credential }) => {

@@ -6,9 +6,8 @@ import { headObject } from './read.ts';
 import { discardBody } from '../../util/google-rest.ts';
 import type { GoogleBucketClient, Send } from './client.ts';
 import { putObject, resourceOf, uploadPath } from './write.ts';
-import { unlessDenied } from '../http/unless-denied.ts';
-import { newWriter } from '../http/conditional-write.ts';
-import { partedUpload, type PartSink } from '../http/part-buffer.ts';
+import { newWriter, unlessDenied } from '../http/conditional-write.ts';
+import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
 import type { HttpResponse } from '../../util/transport.ts';
 
 /** Of one part, in bytes; a multiple of 256 KiB, as Google asks. */
@@ -40,7 +39,7 @@ export function uploadObject(
   const action = `writing ${quote(key)} in ${client.url}`;
   throwIfAborted(options.signal, action);
   const sink = sessionSink(client, key, options, undefined, 0);
-  return partedUpload(sink, { action, partBytes, partsAtOnce: 1, signal: options.signal });
+  return createMultipartUpload(sink, { action, partBytes, partsAtOnce: 1, signal: options.signal });
 }
 
 /**
@@ -69,7 +68,7 @@ export async function resumeObject(
   if (new URL(uri).searchParams.get('name') !== name) return null;
   const { stored } = progress;
   return {
-    upload: partedUpload(sessionSink(client, key, options, begun, stored), {
+    upload: createMultipartUpload(sessionSink(client, key, options, begun, stored), {
       action: `writing ${quote(key)} in ${client.url}`,
       partBytes,
       partsAtOnce: 1,

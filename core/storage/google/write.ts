@@ -6,8 +6,7 @@ import { isGoogleError, mayHaveReachedGoogle } from './errors.ts';
 import { headObject } from './read.ts';
 import { discardBody } from '../../util/google-rest.ts';
 import type { GoogleBucketClient } from './client.ts';
-import { unlessDenied } from '../http/unless-denied.ts';
-import { newWriter } from '../http/conditional-write.ts';
+import { newWriter, writeOnce } from '../http/conditional-write.ts';
 
 /** The metadata that names an object's writer. */
 export const writerField = 'niche_writer';
@@ -60,41 +59,30 @@ async function write(
     { ...resourceOf(options, writer), name, md5Hash: hash('md5', body, 'base64') },
     body,
   );
-  const earlier = { mayHaveWritten: false };
-  const isWritten = await client.run({
+  const refusal = await writeOnce(client, {
     action: `writing ${quote(key)} in ${client.url}`,
     signal,
+    writer,
     attempt: async (send) => {
-      try {
-        const answer = await send({
-          method: 'POST',
-          path: uploadPath(client),
-          query: {
-            uploadType: 'multipart',
-            name,
-            ifGenerationMatch: generation,
-            fields: 'generation',
-          },
-          headers: { 'content-type': contentType, 'content-length': String(content.length) },
-          body: content,
-        });
-        await discardBody(answer);
-        return true;
-      } catch (error) {
-        if (generation !== undefined && isGoogleError(error, 412)) return false;
-        earlier.mayHaveWritten ||= mayHaveReachedGoogle(error);
-        throw error;
-      }
+      const response = await send({
+        method: 'POST',
+        path: uploadPath(client),
+        query: {
+          uploadType: 'multipart',
+          name,
+          ifGenerationMatch: generation,
+          fields: 'generation',
+        },
+        headers: { 'content-type': contentType, 'content-length': String(content.length) },
+        body: content,
+      });
+      await discardBody(response);
     },
+    isRefused: (error) => generation !== undefined && isGoogleError(error, 412),
+    mayHaveHappened: mayHaveReachedGoogle,
+    readWriter: async () => (await headObject(client, key))?.metadata[writerField],
   });
-  // An earlier attempt whose answer was lost may be what stood in the way of the last one.
-  return isWritten || (earlier.mayHaveWritten && (await isOurs(client, key, writer)));
-}
-
-/** Whether the object under `key` was written by `writer`; false for whoever may not ask. */
-async function isOurs(client: GoogleBucketClient, key: string, writer: string): Promise<boolean> {
-  const look = headObject(client, key).then((found) => found?.metadata[writerField] === writer);
-  return unlessDenied(look, false);
+  return refusal === null;
 }
 
 export function uploadPath({ location }: GoogleBucketClient): string {

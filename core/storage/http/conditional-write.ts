@@ -1,6 +1,91 @@
 import { randomBytes } from 'node:crypto';
+import { isNicheError } from '../../errors.ts';
 
-/** Names whoever writes an object, so that one whose answer was lost knows its own: 16 hex digits. */
+/**
+ * A write that must not happen twice, and whose response may be lost. The condition that guards it
+ * then refuses the retry: the object's metadata tells whether it was this writer that wrote it.
+ */
+export interface ConditionalWrite<Api> {
+  /** What is done, on what: `writing "nar/…" in s3://…`. */
+  readonly action: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Of {@link newWriter}; `attempt` stores it in the object's metadata. */
+  readonly writer: string;
+  readonly attempt: (api: Api) => Promise<void>;
+  /** Whether the storage refused the write because of what it holds. Such a write is not retried. */
+  readonly isRefused: (error: unknown) => boolean;
+  /** Whether a failed attempt may have been carried out, as after a lost response. */
+  readonly mayHaveHappened: (error: unknown) => boolean;
+  /**
+   * Returns the writer in the metadata of the object that is there now. May throw NicheError
+   * `storage-denied`, as uploaders may write objects that they may not read.
+   */
+  readonly readWriter: () => Promise<string | undefined>;
+}
+
+/** Why a write did not happen. */
+export interface Refusal {
+  /** The storage's error. */
+  readonly error: unknown;
+  /** An earlier attempt may have written the object, and reading it to find out is denied. */
+  readonly mayBeOurs: boolean;
+}
+
+/** Retries operations on one storage; the client of each driver is one. */
+export interface OperationRunner<Api> {
+  run<T>(operation: {
+    readonly action: string;
+    readonly signal?: AbortSignal | undefined;
+    readonly attempt: (api: Api) => Promise<T>;
+  }): Promise<T>;
+}
+
+/** Returns a random name for one writer of one object: 16 hex digits. */
 export function newWriter(): string {
   return randomBytes(8).toString('hex');
+}
+
+/**
+ * Writes at most once, in spite of retries.
+ *
+ * @returns null when the object is written, by the last attempt or by one whose response was lost
+ * @throws NicheError of the runner for any failure that is not a refusal, `aborted` included
+ */
+export async function writeOnce<Api>(
+  client: OperationRunner<Api>,
+  write: ConditionalWrite<Api>,
+): Promise<Refusal | null> {
+  const { action, signal, writer } = write;
+  const earlier = { mayHaveHappened: false };
+  const refused = await client.run({
+    action,
+    signal,
+    attempt: async (api) => {
+      try {
+        await write.attempt(api);
+        return null;
+      } catch (error) {
+        if (write.isRefused(error)) return { error };
+        earlier.mayHaveHappened ||= write.mayHaveHappened(error);
+        throw error;
+      }
+    },
+  });
+  if (refused === null) return null;
+  if (!earlier.mayHaveHappened) return { ...refused, mayBeOurs: false };
+  const found = await unlessDenied(write.readWriter(), 'denied');
+  return found === writer ? null : { ...refused, mayBeOurs: found === 'denied' };
+}
+
+/** Returns the result of `reading`, or `fallback` for credentials that may not read. */
+export async function unlessDenied<T, Fallback>(
+  reading: Promise<T>,
+  fallback: Fallback,
+): Promise<T | Fallback> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (isNicheError(error, 'storage-denied')) return fallback;
+    throw error;
+  }
 }

@@ -18,7 +18,7 @@ export interface PartSink {
   discard(): Promise<void>;
 }
 
-export interface PartedUploadOptions {
+export interface MultipartUploadOptions {
   /** What is written, where: `writing "nar/…" in azure://…`. */
   readonly action: string;
   /** Of one part; a storage's limit on their number bounds the object. */
@@ -34,7 +34,7 @@ export interface PartedUploadOptions {
  * An upload that gathers what is written into parts. A part is sent once more bytes come than it
  * takes, so that the last one is never empty, and an object of one part takes one request.
  */
-export function partedUpload(sink: PartSink, options: PartedUploadOptions): Upload {
+export function createMultipartUpload(sink: PartSink, options: MultipartUploadOptions): Upload {
   const { action, partBytes, partsAtOnce, storedParts = 0, signal } = options;
   const running = new Set<Promise<void>>();
   let part = new Uint8Array(0);

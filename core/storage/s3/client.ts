@@ -6,7 +6,7 @@ import { NicheError } from '../../errors.ts';
 import type { StorageCredentials } from '../credentials.ts';
 import { assertKey } from '../keys.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
-import { openDirect, type PutDirectly } from './fast-put.ts';
+import { openFastPut, type FastPut } from './fast-put.ts';
 import { explainS3Error } from './errors.ts';
 import { addHeaders } from './middleware.ts';
 import { conditionals, s3Providers, type S3Provider } from './providers.ts';
@@ -15,57 +15,61 @@ import { Sha256 } from './sha256.ts';
 import { formatS3Url, s3Endpoint, s3Region, type S3Location } from './url.ts';
 
 export interface S3Options {
-  /** @default what the SDK's own chain finds */
+  /** @default the SDK's own chain of sources */
   readonly credentials?: StorageCredentials | undefined;
-  /** Else one is made on first use; its own retries should be off. */
+  /** The SDK's client; its own retries should be off. @default created on first use */
   readonly client?: S3Client | undefined;
   readonly retry?: RetryOptions | undefined;
-  /** For a connection to be made, in milliseconds. @default 10,000 */
+  /** The longest time to make a connection, in milliseconds. @default 10,000 */
   readonly connectTimeoutMs?: number | undefined;
-  /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
+  /** The longest time without a byte in either direction, in milliseconds. @default 30,000 */
   readonly idleTimeoutMs?: number | undefined;
 }
 
-/** The SDK with a client of it. */
 interface S3Api {
   readonly sdk: typeof Sdk;
-  readonly client: S3Client;
-  /** Sends small objects at less cost; null where only the SDK knows how. */
-  readonly putDirectly: () => Promise<PutDirectly | null>;
+  /** The SDK's client. */
+  readonly s3: S3Client;
+  /** Returns a cheaper way to send small objects; null for a bucket that needs the SDK's command. */
+  readonly fastPut: () => Promise<FastPut | null>;
 }
 
 interface S3Attempt extends S3Api {
-  /** Goes with each command, so that it ends with the caller's signal. */
+  /** Options of each command: they end it when the caller aborts. */
   readonly until: { readonly abortSignal: AbortSignal } | undefined;
 }
 
-interface S3Request<T> {
+interface Operation<T> {
   /** What is done, on what: `reading "nar/…" in s3://…`. */
   readonly action: string;
   readonly signal?: AbortSignal | undefined;
   readonly attempt: (api: S3Attempt) => Promise<T>;
 }
 
-/** One bucket, or a prefix of one, as the parts of the driver see it. */
-export interface S3Session {
+/** One bucket, or a prefix of one. */
+export interface S3BucketClient {
   readonly url: string;
   readonly location: S3Location;
   readonly bucket: string;
-  /** The preset, with what the URL says about it. */
+  /** The provider's preset, with what the URL overrides. */
   readonly provider: S3Provider;
   /**
-   * The object's whole key.
+   * Returns the object's whole key.
    *
    * @throws NicheError `invalid-key`
    */
   at(key: string): string;
-  /** Sends requests no faster than the storage takes them, again where that may help. */
-  run<T>(request: S3Request<T>): Promise<T>;
+  /**
+   * Runs an operation within the concurrency that the storage takes, and retries it.
+   *
+   * @throws NicheError with a storage code, as {@link explainS3Error} chooses it; `aborted`
+   */
+  run<T>(operation: Operation<T>): Promise<T>;
 }
 
 /**
- * One set of connections for all buckets: those of a cache are mostly on one host, and each connection
- * takes some round trips to make.
+ * One set of connections for all buckets: the buckets of a cache are mostly on one host, and each
+ * connection takes several round trips to make.
  */
 const httpAgent = new http.Agent({ keepAlive: true });
 const httpsAgent = new https.Agent({ keepAlive: true });
@@ -74,12 +78,12 @@ const defaultConnectTimeoutMs = 10_000;
 const defaultIdleTimeoutMs = 30_000;
 
 /** @throws NicheError `usage` for another kind of storage's credentials */
-export function createS3Session(location: S3Location, options: S3Options): S3Session {
+export function createS3BucketClient(location: S3Location, options: S3Options): S3BucketClient {
   const kind = options.credentials?.kind;
   if (kind !== undefined && kind !== 's3' && kind !== 's3-role' && kind !== 'anonymous') {
     throw new NicheError(
       'usage',
-      `opening an S3 bucket: expected S3 credentials, got ${kind} ones`,
+      `opening an S3 bucket: expected S3 credentials, got ${kind} credentials`,
     );
   }
   const preset = s3Providers[location.provider];
@@ -92,17 +96,17 @@ export function createS3Session(location: S3Location, options: S3Options): S3Ses
 
   async function load(): Promise<S3Api> {
     const sdk = await import('./sdk.ts');
-    const client = options.client ?? new sdk.S3Client(clientConfig(location, options));
-    addHeaders(client, { demandsMd5: !provider.checksums });
-    let direct: Promise<PutDirectly | null> | undefined;
+    const s3 = options.client ?? new sdk.S3Client(clientConfig(location, options));
+    addHeaders(s3, { needsMd5: !provider.checksums });
+    let fastPut: Promise<FastPut | null> | undefined;
     return {
       sdk,
-      client,
-      putDirectly() {
-        direct ??= openDirect(sdk, client, location.bucket);
-        // What failed, as where no region is named, fails anew for the next who asks.
-        direct.catch(() => (direct = undefined));
-        return direct;
+      s3,
+      fastPut() {
+        fastPut ??= openFastPut(sdk, s3, location.bucket);
+        // A failure, such as a missing region, is not cached: the next write tries again.
+        fastPut.catch(() => (fastPut = undefined));
+        return fastPut;
       },
     };
   }
@@ -134,15 +138,15 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
   return {
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
-    // Which of two sources it takes the URL says, so that the SDK need not warn in nine lines.
+    // The URL chooses between two sources of credentials, which the SDK would warn of in nine lines.
     ...(location.profile === undefined ? {} : { profile: location.profile, logger: silent }),
     ...identity(options.credentials, region),
     cacheMiddleware: true,
     sha256: Sha256,
-    // Retries are ours: they cut the concurrency too.
+    // niche retries by itself, and lowers its concurrency too.
     maxAttempts: 1,
     retryMode: 'standard',
-    // Checksums that nobody asked for break servers that do not know them.
+    // Optional checksums break servers that do not know them.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     // It would cost a round trip for each large body.
@@ -187,7 +191,7 @@ function identity(
   return {};
 }
 
-/** The SDK asks again whenever a session is about to end. */
+/** Returns a provider of the role's credentials. The SDK calls it when a session is about to end. */
 function assumeRole(
   role: string,
   region: string | undefined,

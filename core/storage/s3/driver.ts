@@ -3,7 +3,7 @@ import { throwIfAborted } from '../../util/abort.ts';
 import type { Bucket } from '../bucket.ts';
 import { deleteObjects, listObjects, sweepS3Uploads } from './list.ts';
 import { createBucketCheck, getObject, headObject } from './read.ts';
-import { createS3Session, type S3Options } from './client.ts';
+import { createS3BucketClient, type S3Options } from './client.ts';
 import { createUpload, resumeUpload } from './multipart-upload.ts';
 import type { S3Location } from './url.ts';
 import { putObject, replaceObject } from './write.ts';
@@ -15,43 +15,43 @@ import { putObject, replaceObject } from './write.ts';
  * @throws NicheError `usage` for another kind of storage's credentials
  */
 export function openS3Bucket(location: S3Location, options: S3Options = {}): Bucket {
-  const session = createS3Session(location, options);
-  const { url } = session;
-  const checkBucket = createBucketCheck(session);
+  const client = createS3BucketClient(location, options);
+  const { url } = client;
+  const checkBucket = createBucketCheck(client);
 
   return {
     url,
-    capabilities: session.provider.capabilities,
+    capabilities: client.provider.capabilities,
     async head(key, request) {
       throwIfAborted(request?.signal, `looking for ${quote(key)} in ${url}`);
-      const found = await headObject(session, key, request);
+      const found = await headObject(client, key, request);
       if (found !== null) return found.info;
       await checkBucket(request?.signal);
       return null;
     },
     async get(key, request) {
       throwIfAborted(request?.signal, `reading ${quote(key)} in ${url}`);
-      return getObject(session, key, request);
+      return getObject(client, key, request);
     },
     async put(key, body, request) {
       throwIfAborted(request?.signal, `writing ${quote(key)} in ${url}`);
-      return putObject(session, key, body, request);
+      return putObject(client, key, body, request);
     },
     async replace(key, body, etag, request) {
       throwIfAborted(request?.signal, `replacing ${quote(key)} in ${url}`);
-      return replaceObject(session, key, body, etag, request);
+      return replaceObject(client, key, body, etag, request);
     },
     // eslint-disable-next-line @typescript-eslint/require-await -- nothing is sent before there is a part
     async upload(key, request) {
       throwIfAborted(request?.signal, `writing ${quote(key)} in ${url}`);
-      return createUpload(session, key, request);
+      return createUpload(client, key, request);
     },
-    resumeUpload: (key, token, request) => resumeUpload(session, key, token, request),
-    list: (prefix, request) => listObjects(session, prefix, request),
+    resumeUpload: (key, token, request) => resumeUpload(client, key, token, request),
+    list: (prefix, request) => listObjects(client, prefix, request),
     async delete(keys, request) {
       throwIfAborted(request?.signal, `deleting in ${url}`);
-      return deleteObjects(session, keys, request);
+      return deleteObjects(client, keys, request);
     },
-    sweepUploads: (prefix, olderThan) => sweepS3Uploads(session, prefix, olderThan),
+    sweepUploads: (prefix, olderThan) => sweepS3Uploads(client, prefix, olderThan),
   };
 }

@@ -4,31 +4,31 @@ import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { isS3Error } from './errors.ts';
 import { wholeSecond } from './read.ts';
-import type { S3Session } from './client.ts';
+import type { S3BucketClient } from './client.ts';
 
 /** The most that one request deletes. */
 const deletesAtOnce = 1000;
 
 /** {@link Bucket.list}. */
 export async function* listObjects(
-  session: S3Session,
+  client: S3BucketClient,
   prefix: string,
   { signal }: RequestOptions = {},
 ): AsyncGenerator<ObjectInfo, void, undefined> {
   assertPrefix(prefix);
-  const { prefix: root } = session.location;
-  const action = `listing ${quote(prefix)} in ${session.url}`;
+  const { prefix: root } = client.location;
+  const action = `listing ${quote(prefix)} in ${client.url}`;
   const page = async (token: string | undefined): Promise<ListedPage> =>
-    session.run({
+    client.run({
       action,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      attempt: async ({ sdk, s3, until }) => {
         const command = new sdk.ListObjectsV2Command({
-          Bucket: session.bucket,
+          Bucket: client.bucket,
           Prefix: root + prefix,
           ...(token === undefined ? {} : { ContinuationToken: token }),
         });
-        const answer = await client.send(command, until);
+        const answer = await s3.send(command, until);
         const { Contents = [], IsTruncated, NextContinuationToken = '' } = answer;
         // To the SDK any page is a listing, as one that a proxy shows in the storage's stead.
         if (IsTruncated === undefined) throw new Error('the answer is no listing');
@@ -48,23 +48,23 @@ export async function* listObjects(
 
 /** {@link Bucket.delete}, a thousand keys a request. */
 export async function deleteObjects(
-  session: S3Session,
+  client: S3BucketClient,
   keys: readonly string[],
   options?: RequestOptions,
 ): Promise<void> {
   const { signal } = options ?? {};
-  const all = keys.map((key) => session.at(key));
+  const all = keys.map((key) => client.at(key));
   for (let next = 0; next < all.length; next += deletesAtOnce) {
     let left = all.slice(next, next + deletesAtOnce);
-    await session.run({
-      action: `deleting ${describe(left, session.location.prefix)} in ${session.url}`,
+    await client.run({
+      action: `deleting ${describe(left, client.location.prefix)} in ${client.url}`,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      attempt: async ({ sdk, s3, until }) => {
         const command = new sdk.DeleteObjectsCommand({
-          Bucket: session.bucket,
+          Bucket: client.bucket,
           Delete: { Objects: left.map((Key) => ({ Key })), Quiet: true },
         });
-        const { Errors = [] } = await client.send(command, until);
+        const { Errors = [] } = await s3.send(command, until);
         const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey');
         const [first] = failed;
         if (first === undefined) return;
@@ -83,29 +83,29 @@ function describe(keys: readonly string[], prefix: string): string {
 
 /** {@link Bucket.sweepUploads}. */
 export async function sweepS3Uploads(
-  session: S3Session,
+  client: S3BucketClient,
   prefix: string,
   olderThan: Date,
 ): Promise<number> {
-  const action = `removing unfinished uploads in ${session.url}`;
+  const action = `removing unfinished uploads in ${client.url}`;
   let removed = 0;
   let marker: { KeyMarker?: string | undefined; UploadIdMarker?: string | undefined } = {};
   for (;;) {
-    const page = await session.run({
+    const page = await client.run({
       action,
-      attempt: async ({ sdk, client }) =>
-        client.send(
+      attempt: async ({ sdk, s3 }) =>
+        s3.send(
           new sdk.ListMultipartUploadsCommand({
-            Bucket: session.bucket,
-            Prefix: session.location.prefix + prefix,
+            Bucket: client.bucket,
+            Prefix: client.location.prefix + prefix,
             ...marker,
           }),
         ),
     });
     for (const { Key = '', UploadId, Initiated } of page.Uploads ?? []) {
       if (UploadId === undefined || Initiated === undefined || Initiated >= olderThan) continue;
-      if (await isStillWritten(session, Key, UploadId, olderThan)) continue;
-      await abortUpload(session, Key, UploadId, action);
+      if (await isStillWritten(client, Key, UploadId, olderThan)) continue;
+      await abortUpload(client, Key, UploadId, action);
       removed += 1;
     }
     const next = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
@@ -122,12 +122,12 @@ export async function sweepS3Uploads(
 
 /** Whether a part came after `time`. */
 async function isStillWritten(
-  session: S3Session,
+  client: S3BucketClient,
   Key: string,
   UploadId: string,
   time: Date,
 ): Promise<boolean> {
-  const parts = await listParts(session, Key, UploadId);
+  const parts = await listParts(client, Key, UploadId);
   return parts?.some(({ modified }) => modified >= time) ?? false;
 }
 
@@ -142,7 +142,7 @@ export interface S3Part {
 
 /** The parts that a storage has of an upload, in order; null when it has no such upload. */
 export async function listParts(
-  session: S3Session,
+  client: S3BucketClient,
   Key: string,
   UploadId: string,
   signal?: AbortSignal,
@@ -150,18 +150,18 @@ export async function listParts(
   const parts: S3Part[] = [];
   for (;;) {
     const last = parts.at(-1)?.number;
-    const page = await session.run({
-      action: `looking for what is stored of ${quote(Key)} in ${session.url}`,
+    const page = await client.run({
+      action: `looking for what is stored of ${quote(Key)} in ${client.url}`,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      attempt: async ({ sdk, s3, until }) => {
         const command = new sdk.ListPartsCommand({
-          Bucket: session.bucket,
+          Bucket: client.bucket,
           Key,
           UploadId,
           ...(last === undefined ? {} : { PartNumberMarker: String(last) }),
         });
         try {
-          return await client.send(command, until);
+          return await s3.send(command, until);
         } catch (error) {
           if (isS3Error(error, 'NoSuchUpload')) return null;
           throw error;
@@ -184,17 +184,17 @@ export async function listParts(
 }
 
 export async function abortUpload(
-  session: S3Session,
+  client: S3BucketClient,
   Key: string,
   UploadId: string,
   action: string,
 ): Promise<void> {
-  await session.run({
+  await client.run({
     action,
-    attempt: async ({ sdk, client }) => {
+    attempt: async ({ sdk, s3 }) => {
       try {
-        await client.send(
-          new sdk.AbortMultipartUploadCommand({ Bucket: session.bucket, Key, UploadId }),
+        await s3.send(
+          new sdk.AbortMultipartUploadCommand({ Bucket: client.bucket, Key, UploadId }),
         );
       } catch (error) {
         if (!isS3Error(error, 'NoSuchUpload', 404)) throw error;

@@ -2,34 +2,35 @@ import { hash } from 'node:crypto';
 
 import type { S3Client } from '@aws-sdk/client-s3';
 
-/** Of bodies that are about to be sent, their SHA-256. */
+/** The SHA-256 of bodies that are about to be sent. */
 const digests = new WeakMap<Uint8Array, Uint8Array>();
 
-/** Signs `digest` as the body's SHA-256, so that every server checks it, and it is made only once. */
+/** Makes the signature of `body` cover its SHA-256, so that every server checks it. */
 export function signDigest(body: Uint8Array, digest: Uint8Array): void {
   digests.set(body, digest);
 }
 
-/** What of a request that is being built is used; the SDK's own types are bound to each command's. */
+/** The parts of a request in the build step that are used. The SDK's types differ by command. */
 interface Building {
   readonly input: { readonly Body?: unknown };
   readonly request: { headers: Record<string, string>; body: string | Uint8Array };
 }
 
 /**
- * Adds the headers that the SDK does not. To the client, not to each command: so the SDK puts together
- * once what all commands of a kind go through, which is a fifth of a small request's cost.
+ * Adds headers that the SDK does not send. The middleware is added to the client, not to each
+ * command, so that the SDK assembles the stack of each kind of command once; that is a fifth of a
+ * small request's cost.
  *
- * @param demandsMd5 for servers that want the integrity header of before with deletions, and do not know
- *   the newer ones
+ * @param needsMd5 for servers that require `Content-MD5` with deletions, and do not know the newer
+ *   checksum headers
  */
-export function addHeaders(client: S3Client, { demandsMd5 }: { demandsMd5: boolean }): void {
+export function addHeaders(client: S3Client, { needsMd5 }: { needsMd5: boolean }): void {
   client.middlewareStack.add(
     (next, context) => (args) => {
       const { input, request } = args as unknown as Building;
       const digest = input.Body instanceof Uint8Array ? digests.get(input.Body) : undefined;
       if (digest) request.headers['x-amz-content-sha256'] = Buffer.from(digest).toString('hex');
-      if (demandsMd5 && context.commandName === 'DeleteObjectsCommand') {
+      if (needsMd5 && context.commandName === 'DeleteObjectsCommand') {
         const others = Object.entries(request.headers).filter(
           ([name]) => !/^x-amz-(?:sdk-)?checksum-/i.test(name),
         );

@@ -2,13 +2,13 @@ import { hash } from 'node:crypto';
 import type { CompletedPart } from '@aws-sdk/client-s3';
 import { NicheError, quote } from '../../errors.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
-import { partedUpload, type PartSink } from '../http/part-buffer.ts';
+import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
 import { explainS3Error, isS3Error, isUnmet, mayHaveReachedS3 } from './errors.ts';
 import { signDigest } from './middleware.ts';
 import { abortUpload, listParts } from './list.ts';
-import type { S3Session } from './client.ts';
-import { base64, isOurs, isSeen, objectHeaders, putObject, writerField } from './write.ts';
-import { newWriter } from '../http/conditional-write.ts';
+import type { S3BucketClient } from './client.ts';
+import { base64, isSeen, objectHeaders, putObject, readWriter, writerField } from './write.ts';
+import { newWriter, writeOnce } from '../http/conditional-write.ts';
 
 /**
  * Of each part but the last, in bytes: all alike, as one provider demands, and large enough for an
@@ -29,56 +29,60 @@ interface Multipart {
 }
 
 /** {@link Bucket.upload}: in parts where it is larger than one, else a single PUT. */
-export function createUpload(session: S3Session, key: string, options: ObjectOptions = {}): Upload {
-  return uploadParts(session, key, options, partBytes);
+export function createUpload(
+  client: S3BucketClient,
+  key: string,
+  options: ObjectOptions = {},
+): Upload {
+  return uploadParts(client, key, options, partBytes);
 }
 
 /** @param stored what another process has stored, in parts of `size` bytes */
 function uploadParts(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   options: ObjectOptions,
   size: number,
   stored?: Multipart,
 ): Upload {
-  const action = `writing ${quote(key)} in ${session.url}`;
-  return partedUpload(multipartSink(session, key, options, size, stored), {
+  const action = `writing ${quote(key)} in ${client.url}`;
+  return createMultipartUpload(multipartSink(client, key, options, size, stored), {
     action,
     partBytes: size,
-    partsAtOnce: session.provider.partsAtOnce,
+    partsAtOnce: client.provider.partsAtOnce,
     storedParts: stored?.parts.length ?? 0,
     signal: options.signal,
   });
 }
 
 function multipartSink(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   options: ObjectOptions,
   size: number,
   stored: Multipart | undefined,
 ): PartSink {
-  const Key = session.at(key);
+  const Key = client.at(key);
   const { signal } = options;
-  const action = `writing ${quote(key)} in ${session.url}`;
-  const { capabilities, checksums } = session.provider;
+  const action = `writing ${quote(key)} in ${client.url}`;
+  const { capabilities, checksums } = client.provider;
   let multipart = stored;
 
   async function begin(): Promise<Multipart> {
     if (multipart !== undefined) return multipart;
     const writer = newWriter();
-    const uploadId = await session.run({
+    const uploadId = await client.run({
       action,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      attempt: async ({ sdk, s3, until }) => {
         const command = new sdk.CreateMultipartUploadCommand({
-          Bucket: session.bucket,
+          Bucket: client.bucket,
           Key,
           ...objectHeaders(options),
           Metadata: { [writerField]: writer },
           ...(checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {}),
         });
-        return (await client.send(command, until)).UploadId;
+        return (await s3.send(command, until)).UploadId;
       },
     });
     if (uploadId === undefined) {
@@ -99,19 +103,19 @@ function multipartSink(
     const digest = hash('sha256', body, 'buffer');
     const checksum = checksums ? { ChecksumSHA256: base64(digest) } : {};
     signDigest(body, digest);
-    parts[index] = await session.run({
+    parts[index] = await client.run({
       action,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      attempt: async ({ sdk, s3, until }) => {
         const command = new sdk.UploadPartCommand({
-          Bucket: session.bucket,
+          Bucket: client.bucket,
           Key,
           UploadId: uploadId,
           PartNumber: index + 1,
           Body: body,
           ...checksum,
         });
-        const { ETag } = await client.send(command, until);
+        const { ETag } = await s3.send(command, until);
         return { PartNumber: index + 1, ...(ETag === undefined ? {} : { ETag }), ...checksum };
       },
     });
@@ -122,50 +126,39 @@ function multipartSink(
     ifAbsent: boolean,
   ): Promise<PutOutcome> {
     const isConditional = ifAbsent && capabilities.conditionalComplete;
-    if (ifAbsent && !isConditional && (await isSeen(session, key, { signal }))) return 'exists';
-    const earlier = { mayBeDone: false };
-    let refusal: unknown;
-    const isDone = await session.run({
+    if (ifAbsent && !isConditional && (await isSeen(client, key, { signal }))) return 'exists';
+    const refusal = await writeOnce(client, {
       action,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      writer,
+      attempt: async ({ sdk, s3, until }) => {
         const command = new sdk.CompleteMultipartUploadCommand({
-          Bucket: session.bucket,
+          Bucket: client.bucket,
           Key,
           UploadId: uploadId,
           MultipartUpload: { Parts: parts },
           ...(isConditional ? { IfNoneMatch: '*' } : {}),
         });
-        try {
-          const { ETag } = await client.send(command, until);
-          // A server that takes long answers before it is done, and says then how it went.
-          if (ETag === undefined) throw new Error('the answer does not say what has become of it');
-          return true;
-        } catch (error) {
-          const isOver = isUnmet(error) || (earlier.mayBeDone && isS3Error(error, 'NoSuchUpload'));
-          if (isOver) {
-            refusal = error;
-            return false;
-          }
-          earlier.mayBeDone ||= mayHaveReachedS3(error);
-          throw error;
-        }
+        const { ETag } = await s3.send(command, until);
+        // A server that takes long sends its status before it is done, and the result in the body.
+        if (ETag === undefined) throw new Error('the response does not contain the result');
       },
+      // An attempt whose response was lost leaves no upload to complete.
+      isRefused: (error) => isUnmet(error) || isS3Error(error, 'NoSuchUpload'),
+      mayHaveHappened: mayHaveReachedS3,
+      readWriter: () => readWriter(client, key),
     });
-    if (isDone) return 'created';
-    // An earlier attempt whose answer was lost leaves no upload to complete.
-    const isMine = earlier.mayBeDone ? await isOurs(session, key, writer) : false;
-    if (isMine === true) return 'created';
-    if (isUnmet(refusal)) return 'exists';
-    // Whoever may not look knows at least that nobody else could have ended it.
-    if (isMine === null) return 'created';
-    throw explainS3Error(refusal, action, session.location).error;
+    if (refusal === null) return 'created';
+    if (isUnmet(refusal.error)) return 'exists';
+    // Only this writer knows the upload: nobody else can have completed it.
+    if (refusal.mayBeOurs) return 'created';
+    throw explainS3Error(refusal.error, action, client.location).error;
   }
 
   return {
     begin,
     token: () => multipart && `${multipart.writer}:${multipart.uploadId}`,
-    putWhole: (bytes, ifAbsent) => putObject(session, key, bytes, { ...options, ifAbsent }),
+    putWhole: (bytes, ifAbsent) => putObject(client, key, bytes, { ...options, ifAbsent }),
     putPart,
     async complete(index, last, ifAbsent) {
       // Of an upload that was gone on with nothing may be left to send.
@@ -174,21 +167,21 @@ function multipartSink(
     },
     async discard() {
       if (multipart === undefined) return;
-      await abortUpload(session, Key, multipart.uploadId, `giving up ${action}`);
+      await abortUpload(client, Key, multipart.uploadId, `giving up ${action}`);
     },
   };
 }
 
 /** {@link Bucket.resumeUpload}. */
 export async function resumeUpload(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   token: string,
   options: ObjectOptions = {},
 ): Promise<ResumedUpload | null> {
   const [, writer, uploadId] = /^([0-9a-f]{16}):(.+)$/.exec(token) ?? [];
   if (writer === undefined || uploadId === undefined) return null;
-  const stored = await listParts(session, session.at(key), uploadId, options.signal);
+  const stored = await listParts(client, client.at(key), uploadId, options.signal);
   if (stored === null) return null;
   // Parts went out several at a time, so one may be missing in between: what follows is sent anew.
   const size = stored[0]?.size ?? partBytes;
@@ -197,7 +190,7 @@ export async function resumeUpload(
     (part, index) =>
       part.number !== index + 1 ||
       part.size !== size ||
-      (session.provider.checksums && part.sha256 === undefined),
+      (client.provider.checksums && part.sha256 === undefined),
   );
   const parts = (whole === -1 ? stored : stored.slice(0, whole)).map((part) => ({
     PartNumber: part.number,
@@ -206,7 +199,7 @@ export async function resumeUpload(
   }));
   const begunSize = parts.length === 0 ? partBytes : size;
   return {
-    upload: uploadParts(session, key, options, begunSize, { uploadId, writer, parts }),
+    upload: uploadParts(client, key, options, begunSize, { uploadId, writer, parts }),
     storedBytes: parts.length * begunSize,
   };
 }

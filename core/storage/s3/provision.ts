@@ -1,23 +1,23 @@
 import { isNicheError, messageOf, NicheError } from '../../errors.ts';
 import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 import { isS3Error } from './errors.ts';
-import { createS3Session, type S3Options, type S3Session } from './client.ts';
+import { createS3BucketClient, type S3Options, type S3BucketClient } from './client.ts';
 import { openS3Bucket } from './driver.ts';
 import { probeConditions } from './probe-conditions.ts';
 import { formatS3Url, s3PublicUrl, type S3Conditional, type S3Location } from './url.ts';
 
 /** {@link StorageProvisioner} of a bucket, or of a prefix of one. */
 export function s3Provisioner(location: S3Location, options: S3Options): StorageProvisioner {
-  const session = createS3Session(location, options);
+  const client = createS3BucketClient(location, options);
   return {
-    url: session.url,
+    url: client.url,
     publicUrl: s3PublicUrl(location),
     privateUrl: formatS3Url({ ...location, bucket: `${location.bucket}-private` }),
-    publicAdvice: session.provider.publicAdvice,
+    publicAdvice: client.provider.publicAdvice,
     uploadRights: uploadRights(location),
     createUploadCredentials: () => Promise.resolve(null),
-    create: (isPublic) => createBucket(session, isPublic),
-    resolveUrl: () => resolveUrl(session, options),
+    create: (isPublic) => createBucket(client, isPublic),
+    resolveUrl: () => resolveUrl(client, options),
   };
 }
 
@@ -26,7 +26,7 @@ const byStrength: readonly S3Conditional[] = ['no', 'put', 'yes'];
 
 /** @throws NicheError `usage` where the URL states more than the server honours */
 async function resolveUrl(
-  { location, provider, url }: S3Session,
+  { location, provider, url }: S3BucketClient,
   options: S3Options,
 ): Promise<string> {
   const stated = location.conditional;
@@ -54,18 +54,18 @@ function uploadRights({ bucket, prefix }: S3Location): string {
   ].join(', ');
 }
 
-async function createBucket(session: S3Session, isPublic: boolean): Promise<ProvisionedBucket> {
-  const { bucket: Bucket, provider, location, url } = session;
+async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<ProvisionedBucket> {
+  const { bucket: Bucket, provider, location, url } = client;
   const constraint =
     location.provider === 'aws' && location.region !== undefined && location.region !== 'us-east-1'
       ? { CreateBucketConfiguration: { LocationConstraint: location.region as 'eu-central-1' } }
       : {};
-  const isThere = await session.run({
+  const isThere = await client.run({
     action: `looking for ${url}`,
-    attempt: async ({ sdk, client }) => {
+    attempt: async ({ sdk, s3 }) => {
       try {
         // The answer to a HEAD would not say what is wrong: the region, the clock, the keys.
-        await client.send(new sdk.ListObjectsV2Command({ Bucket, MaxKeys: 1 }));
+        await s3.send(new sdk.ListObjectsV2Command({ Bucket, MaxKeys: 1 }));
         return true;
       } catch (error) {
         if (isS3Error(error, 404)) return false;
@@ -74,11 +74,11 @@ async function createBucket(session: S3Session, isPublic: boolean): Promise<Prov
     },
   });
   if (!isThere) {
-    await session.run({
+    await client.run({
       action: `making ${url}`,
-      attempt: async ({ sdk, client }) => {
+      attempt: async ({ sdk, s3 }) => {
         try {
-          await client.send(
+          await s3.send(
             new sdk.CreateBucketCommand({
               Bucket,
               ...constraint,
@@ -94,7 +94,7 @@ async function createBucket(session: S3Session, isPublic: boolean): Promise<Prov
   }
   if (!isPublic) return { isNew: !isThere };
   try {
-    if (provider.publicRead === 'policy') await allowReading(session);
+    if (provider.publicRead === 'policy') await allowReading(client);
     return { isNew: !isThere };
   } catch (error) {
     if (!isNicheError(error)) throw error;
@@ -103,14 +103,14 @@ async function createBucket(session: S3Session, isPublic: boolean): Promise<Prov
 }
 
 /** Lets everyone get what is below the prefix, unless the bucket has a policy of someone's already. */
-async function allowReading(session: S3Session): Promise<void> {
-  const { bucket: Bucket, location } = session;
-  const action = `making ${session.url} readable for everyone`;
-  const hasPolicy = await session.run({
+async function allowReading(client: S3BucketClient): Promise<void> {
+  const { bucket: Bucket, location } = client;
+  const action = `making ${client.url} readable for everyone`;
+  const hasPolicy = await client.run({
     action,
-    attempt: async ({ sdk, client }) => {
+    attempt: async ({ sdk, s3 }) => {
       try {
-        const { Policy } = await client.send(new sdk.GetBucketPolicyCommand({ Bucket }));
+        const { Policy } = await s3.send(new sdk.GetBucketPolicyCommand({ Bucket }));
         return Policy !== undefined && Policy !== '';
       } catch (error) {
         if (isS3Error(error, 'NoSuchBucketPolicy', 404)) return false;
@@ -120,10 +120,9 @@ async function allowReading(session: S3Session): Promise<void> {
   });
   if (hasPolicy) return;
   if (location.provider === 'aws') {
-    await session.run({
+    await client.run({
       action,
-      attempt: async ({ sdk, client }) =>
-        client.send(new sdk.DeletePublicAccessBlockCommand({ Bucket })),
+      attempt: async ({ sdk, s3 }) => s3.send(new sdk.DeletePublicAccessBlockCommand({ Bucket })),
     });
   }
   const Policy = JSON.stringify({
@@ -138,9 +137,8 @@ async function allowReading(session: S3Session): Promise<void> {
       },
     ],
   });
-  await session.run({
+  await client.run({
     action,
-    attempt: async ({ sdk, client }) =>
-      client.send(new sdk.PutBucketPolicyCommand({ Bucket, Policy })),
+    attempt: async ({ sdk, s3 }) => s3.send(new sdk.PutBucketPolicyCommand({ Bucket, Policy })),
   });
 }

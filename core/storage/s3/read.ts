@@ -4,7 +4,7 @@ import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bu
 import { rangeHeader } from '../range.ts';
 import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts';
 import { isS3Error } from './errors.ts';
-import type { S3Session } from './client.ts';
+import type { S3BucketClient } from './client.ts';
 
 /** An object, and what the driver itself has written beside it. */
 interface S3Head {
@@ -13,17 +13,17 @@ interface S3Head {
 }
 
 /** Looks whether the bucket is there, which the answer to a HEAD does not say. */
-export function createBucketCheck(session: S3Session): (signal?: AbortSignal) => Promise<void> {
+export function createBucketCheck(client: S3BucketClient): (signal?: AbortSignal) => Promise<void> {
   let isThere = false;
   return async (signal) => {
     if (isThere) return;
-    await session.run({
-      action: `opening ${session.url}`,
+    await client.run({
+      action: `opening ${client.url}`,
       signal,
-      attempt: async ({ sdk, client, until }) => {
+      attempt: async ({ sdk, s3, until }) => {
         try {
-          const command = new sdk.HeadBucketCommand({ Bucket: session.bucket });
-          await client.send(command, until);
+          const command = new sdk.HeadBucketCommand({ Bucket: client.bucket });
+          await s3.send(command, until);
         } catch (error) {
           // Whoever may not ask for it may still use it.
           if (isS3Error(error, 403)) return;
@@ -38,19 +38,19 @@ export function createBucketCheck(session: S3Session): (signal?: AbortSignal) =>
 
 /** {@link Bucket.head}, with the object's metadata. */
 export async function headObject(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   options?: RequestOptions,
 ): Promise<S3Head | null> {
   const { signal } = options ?? {};
-  const Key = session.at(key);
-  return session.run({
-    action: `looking for ${quote(key)} in ${session.url}`,
+  const Key = client.at(key);
+  return client.run({
+    action: `looking for ${quote(key)} in ${client.url}`,
     signal,
-    attempt: async ({ sdk, client, until }) => {
+    attempt: async ({ sdk, s3, until }) => {
       try {
-        const command = new sdk.HeadObjectCommand({ Bucket: session.bucket, Key });
-        const answer = await client.send(command, until);
+        const command = new sdk.HeadObjectCommand({ Bucket: client.bucket, Key });
+        const answer = await s3.send(command, until);
         return {
           info: { key, size: knownSize(answer.ContentLength), ...versionOf(answer) },
           metadata: answer.Metadata ?? {},
@@ -65,32 +65,32 @@ export async function headObject(
 
 /** {@link Bucket.get} */
 export async function getObject(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   options?: GetOptions,
 ): Promise<StoredObject | null> {
   const { signal } = options ?? {};
-  const Key = session.at(key);
-  const action = `reading ${quote(key)} in ${session.url}`;
+  const Key = client.at(key);
+  const action = `reading ${quote(key)} in ${client.url}`;
   return openObject(
     {
       key,
       action,
-      head: async () => (await headObject(session, key, options))?.info ?? null,
+      head: async () => (await headObject(client, key, options))?.info ?? null,
       request: (range, etag) =>
-        session.run<ObjectAnswer | 'gone' | 'beyond'>({
+        client.run<ObjectAnswer | 'gone' | 'beyond'>({
           action,
           signal,
-          attempt: async ({ sdk, client, until }) => {
+          attempt: async ({ sdk, s3, until }) => {
             const Range = rangeHeader(range);
             try {
               const command = new sdk.GetObjectCommand({
-                Bucket: session.bucket,
+                Bucket: client.bucket,
                 Key,
                 ...(Range === undefined ? {} : { Range }),
                 ...(etag === undefined ? {} : { IfMatch: etag }),
               });
-              const answer = await client.send(command, until);
+              const answer = await s3.send(command, until);
               return {
                 ...versionOf(answer),
                 contentLength: answer.ContentLength,

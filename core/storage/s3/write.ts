@@ -11,49 +11,48 @@ import type {
 import { signDigest } from './middleware.ts';
 import { isS3Error, isUnmet, mayHaveReachedS3 } from './errors.ts';
 import { headObject } from './read.ts';
-import type { S3Session } from './client.ts';
-import { unlessDenied } from '../http/unless-denied.ts';
-import { newWriter } from '../http/conditional-write.ts';
+import type { S3BucketClient } from './client.ts';
+import { newWriter, unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
 /** The metadata that names an object's writer. */
 export const writerField = 'niche-writer';
 
 /** {@link Bucket.put}. */
 export async function putObject(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   body: Uint8Array,
   options: PutOptions = {},
 ): Promise<PutOutcome> {
   const condition = options.ifAbsent === true ? { IfNoneMatch: '*' } : {};
-  const { capabilities } = session.provider;
+  const { capabilities } = client.provider;
   if (options.ifAbsent === true && !capabilities.conditionalPut) {
-    if (await isSeen(session, key, options)) return 'exists';
-    await write(session, key, body, options, {});
+    if (await isSeen(client, key, options)) return 'exists';
+    await write(client, key, body, options, {});
     return 'created';
   }
-  return (await write(session, key, body, options, condition)) ? 'created' : 'exists';
+  return (await write(client, key, body, options, condition)) ? 'created' : 'exists';
 }
 
 /** {@link Bucket.replace}. */
 export async function replaceObject(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   body: Uint8Array,
   etag: string,
   options: ObjectOptions = {},
 ): Promise<ReplaceOutcome> {
-  if (!session.provider.capabilities.conditionalReplace) {
-    if ((await headObject(session, key, options))?.info.etag !== etag) return 'changed';
-    await write(session, key, body, options, {});
+  if (!client.provider.capabilities.conditionalReplace) {
+    if ((await headObject(client, key, options))?.info.etag !== etag) return 'changed';
+    await write(client, key, body, options, {});
     return 'replaced';
   }
-  return (await write(session, key, body, options, { IfMatch: etag })) ? 'replaced' : 'changed';
+  return (await write(client, key, body, options, { IfMatch: etag })) ? 'replaced' : 'changed';
 }
 
 /** @returns false when the condition did not hold */
 async function write(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   body: Uint8Array,
   options: PutOptions,
@@ -64,40 +63,36 @@ async function write(
   const writer = newWriter();
   const digest = options.sha256 ?? hash('sha256', body, 'buffer');
   signDigest(body, digest);
-  const put = {
-    Bucket: session.bucket,
-    Key: session.at(key),
+  const input = {
+    Bucket: client.bucket,
+    Key: client.at(key),
     Body: body,
     ...condition,
     ...objectHeaders(options),
     ...(isConditional ? { Metadata: { [writerField]: writer } } : {}),
-    ...(session.provider.checksums ? { ChecksumSHA256: base64(digest) } : {}),
+    ...(client.provider.checksums ? { ChecksumSHA256: base64(digest) } : {}),
   };
-  const earlier = { attempts: 0, mayBeThere: false };
-  const isWritten = await session.run({
-    action: `writing ${quote(key)} in ${session.url}`,
+  let isFirst = true;
+  const refusal = await writeOnce(client, {
+    action: `writing ${quote(key)} in ${client.url}`,
     signal,
-    attempt: async ({ sdk, client, until, putDirectly }) => {
-      earlier.attempts += 1;
-      try {
-        // What did not work that way the SDK repeats: it sets its clock, and tells what is wrong.
-        const direct = earlier.attempts === 1 ? await putDirectly() : null;
-        const outcome = await direct?.(put, digest, signal);
-        if (outcome === 'stored') return true;
-        if (outcome === 'unmet' && isConditional) return false;
-        await client.send(new sdk.PutObjectCommand(put), until);
-        return true;
-      } catch (error) {
-        const isGone = 'IfMatch' in condition && isS3Error(error, 404);
-        const isRefused = isUnmet(error) || (isGone && !isS3Error(error, 'NoSuchBucket'));
-        if (isConditional && isRefused) return false;
-        earlier.mayBeThere ||= mayHaveReachedS3(error);
-        throw error;
-      }
+    writer,
+    attempt: async ({ sdk, s3, until, fastPut }) => {
+      const put = isFirst ? await fastPut() : null;
+      isFirst = false;
+      if ((await put?.(input, digest, signal)) === true) return;
+      // The SDK's own command sets its clock by the response, and reads why a write was refused.
+      await s3.send(new sdk.PutObjectCommand(input), until);
     },
+    isRefused(error) {
+      if (!isConditional) return false;
+      const isGone = 'IfMatch' in condition && isS3Error(error, 404);
+      return isUnmet(error) || (isGone && !isS3Error(error, 'NoSuchBucket'));
+    },
+    mayHaveHappened: mayHaveReachedS3,
+    readWriter: () => readWriter(client, key),
   });
-  // An earlier attempt whose answer was lost may be what stood in the way of the last one.
-  return isWritten || (earlier.mayBeThere && (await isOurs(session, key, writer)) === true);
+  return refusal === null;
 }
 
 /**
@@ -105,21 +100,16 @@ async function write(
  * write below `staging/` and not look there: what they write has an id of their own, so it is new.
  */
 export async function isSeen(
-  session: S3Session,
+  client: S3BucketClient,
   key: string,
   options?: RequestOptions,
 ): Promise<boolean> {
-  return (await unlessDenied(headObject(session, key, options), null)) !== null;
+  return (await unlessDenied(headObject(client, key, options), null)) !== null;
 }
 
-/** Whether the object under `key` was written by `writer`; null for whoever may not ask. */
-export async function isOurs(
-  session: S3Session,
-  key: string,
-  writer: string,
-): Promise<boolean | null> {
-  const look = headObject(session, key).then((found) => found?.metadata[writerField] === writer);
-  return unlessDenied(look, null);
+/** Returns the writer of the object that is there now; undefined where there is none. */
+export async function readWriter(client: S3BucketClient, key: string): Promise<string | undefined> {
+  return (await headObject(client, key))?.metadata[writerField];
 }
 
 export function objectHeaders({
