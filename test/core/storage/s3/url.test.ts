@@ -208,7 +208,7 @@ describe('what S3 says', () => {
         { code: 'DEPTH_ZERO_SELF_SIGNED_CERT', message: 'self-signed certificate' },
         'final',
         'storage-unavailable',
-        /no authority/,
+        /does not trust/,
         /NODE_EXTRA_CA_CERTS/,
       ],
       [{ message: `page\n${'x'.repeat(500)}` }, 'transient', 'storage-unavailable', /page/, null],
