@@ -1,179 +1,142 @@
-import { toError } from '../../errors.ts';
+import { createTaskQueue } from '../../util/task-queue.ts';
+import type { Task } from '../../util/task-queue.ts';
 import type { Origin } from '../audit.ts';
 import { parseManifestKey, stagingPrefix } from '../layout.ts';
-import type { PublisherLease } from './lease.ts';
 import type { BatchId, WaitingMarker } from '../layout.ts';
+import type { PublisherLease } from './lease.ts';
 import { createPublisher } from './publisher.ts';
-import type { PublishCall } from './publish-batch.ts';
 import type { Publisher, PublisherOptions } from './publisher.ts';
 import type { PublishResult } from './report.ts';
 import { sweep } from './sweep.ts';
 import type { SweepReport } from './sweep.ts';
 
-/** Batches published at once: enough that one waits for storage while another computes. */
+/** Batches published at once: one can use the CPU while another waits for storage. */
 const batchesAtOnce = 2;
 
 /**
- * A publisher in this process, for buckets without functions: takes batches as they are staged, and
- * wakes waiting paths itself.
+ * A publisher in this process, for buckets without functions. Publishes batches as they are staged,
+ * and resumes waiting paths itself.
  */
 export interface LocalPublisher {
-  /** Takes a batch; returns at once. */
+  /** Queues a batch. */
   submit(id: BatchId, origin?: Origin): void;
   /**
-   * Takes every batch that is staged now and that `accept` does not leave out.
+   * Queues every staged batch that `accept` returns true for.
    *
    * @returns how many
    */
   submitStaged(accept?: (id: BatchId) => boolean): Promise<number>;
   /**
-   * Waits until everything submitted is handled.
+   * Waits until no batch and no path is queued or in progress.
    *
-   * @throws the first failure of storage, an upstream or a signer, unless `onEnded` hears of them;
-   *   what failed stays staged
+   * @throws the first failure since the last call, unless `onEnded` receives them. The batch of a
+   *   failure stays staged.
    */
   idle(): Promise<void>;
-  /** Finishes what others dropped. */
+  /** Runs a {@link sweep}, and waits until the publisher is idle. */
   sweep(staleMs?: number): Promise<SweepReport>;
   /**
-   * Begins no more batches: what is not under way yet stays staged. Whatever waited for a path that
-   * is under way is still resumed, which costs little: its NAR is stored already.
+   * Drops queued batches, which stay staged, and takes no more. Paths that wait for a path in
+   * progress are still resumed, which costs little: their NARs are stored already.
    */
   stop(): void;
   load(): PublisherLoad;
-  /** Ends it, once idle: another process may publish then where only one may. */
+  /** Releases the lease. Call it when the publisher is idle. */
   close(): Promise<void>;
 }
 
-/** What a publisher has to do, in tasks: a batch each, or a path that is resumed. */
+/** The number of tasks. A task is a batch, or a path that is resumed. */
 export interface PublisherLoad {
   readonly queued: number;
   readonly running: number;
 }
 
 export type LocalPublisherOptions = Omit<PublisherOptions, 'wake'> & {
-  /** Hears what became of each path. */
+  /** Receives the result of each path. */
   readonly onPublished?: (published: PublishResult) => void;
-  /** Hears how each batch ended, and each path that was resumed (then `id` is null). */
+  /** Receives each batch, or null for a resumed path, when it has ended, with its failure. */
   readonly onEnded?: ((id: BatchId | null, failure: Error | null) => void) | undefined;
-  /** Taken where the storage cannot keep two publishers apart. */
+  /** Held where the storage does not write conditionally. */
   readonly lease?: PublisherLease | undefined;
 };
 
+interface PublishTask extends Task {
+  /** Null for a path that is resumed. */
+  readonly id: BatchId | null;
+}
+
 export function createLocalPublisher(options: LocalPublisherOptions): LocalPublisher {
-  const { onPublished = () => undefined } = options;
-  const queue: { readonly id: BatchId | null; readonly run: () => Promise<void> }[] = [];
+  const { onPublished = () => undefined, lease } = options;
   const failures: Error[] = [];
-  const queued = new Set<string>();
-  const underWay = new Set<string>();
-  let running = 0;
   const stopping = new AbortController();
-  let waiters: (() => void)[] = [];
+
+  const queue = createTaskQueue<PublishTask>({
+    concurrency: batchesAtOnce,
+    onEnded({ id }, failure) {
+      if (options.onEnded) options.onEnded(id, failure);
+      else if (failure) failures.push(failure);
+    },
+  });
 
   const publisher: Publisher = createPublisher({
     ...options,
     wake(waiting) {
-      enqueue(`${waiting.storeHash}.${waiting.upload}`, null, () => resume(waiting));
+      queue.add(resumeTask(waiting));
       return Promise.resolve();
     },
   });
 
-  async function resume(waiting: WaitingMarker): Promise<void> {
-    options.lease?.assertHeld();
-    const published = await publisher.resumePath(waiting);
-    if (published) onPublished(published);
-  }
-
-  async function publish(id: BatchId, origin: Origin | undefined): Promise<void> {
-    options.lease?.assertHeld();
-    for (const published of await publisher.publishBatch(id, { origin })) onPublished(published);
-  }
-
-  /** What a sweep comes upon. It may have lain for long because there is a lot to do, or it is large. */
-  async function publishDropped(id: BatchId, call?: PublishCall): Promise<PublishResult[]> {
-    const name = nameOf(id);
-    if (queued.has(name) || underWay.has(name)) return [];
-    return noted(name, () => publisher.publishBatch(id, call));
-  }
-
-  async function noted<T>(name: string, work: () => Promise<T>): Promise<T> {
-    underWay.add(name);
-    return work().finally(() => underWay.delete(name));
-  }
-
-  function enqueue(name: string, id: BatchId | null, task: () => Promise<void>): void {
-    if (stopping.signal.aborted && id !== null) return;
-    // What is queued and not begun yet will see all that a second of its kind would. A batch stays
-    // as it is, so nor does one that is under way need a second.
-    if (queued.has(name) || (id !== null && underWay.has(name))) return;
-    queued.add(name);
-    queue.push({
-      id,
+  function resumeTask(waiting: WaitingMarker): PublishTask {
+    return {
+      id: null,
+      key: `${waiting.storeHash}.${waiting.upload}`,
+      // A resume in progress may have looked for references before the new one was published.
+      repeats: true,
       async run() {
-        queued.delete(name);
-        await noted(name, task);
+        lease?.assertHeld();
+        const published = await publisher.resumePath(waiting);
+        if (published) onPublished(published);
       },
-    });
-    pump();
+    };
   }
 
-  /** The next task: of an upload the first batch, to which later ones refer, whichever was told of first. */
-  function take(): (typeof queue)[number] | undefined {
-    const [first] = queue;
-    if (!first?.id) return queue.shift();
-    const { upload } = first.id;
-    const next = queue.reduce((lowest, task) =>
-      task.id?.upload === upload && task.id.batch < (lowest.id?.batch ?? 0) ? task : lowest,
-    );
-    queue.splice(queue.indexOf(next), 1);
-    return next;
+  function batchTask(id: BatchId, origin: Origin | undefined): PublishTask {
+    return {
+      id,
+      key: keyOf(id),
+      repeats: false,
+      // Later batches of an upload refer to paths of earlier ones.
+      order: { group: id.upload, rank: id.batch },
+      async run() {
+        lease?.assertHeld();
+        for (const published of await publisher.publishBatch(id, { origin })) {
+          onPublished(published);
+        }
+      },
+    };
   }
 
-  function pump(): void {
-    while (running < batchesAtOnce) {
-      const task = take();
-      if (!task) break;
-      running += 1;
-      void task
-        .run()
-        .then(
-          () => options.onEnded?.(task.id, null),
-          (error: unknown) => {
-            if (options.onEnded) options.onEnded(task.id, toError(error));
-            else failures.push(toError(error));
-          },
-        )
-        .finally(() => {
-          running -= 1;
-          pump();
-        });
-    }
-    if (running > 0 || queue.length > 0) return;
-    for (const wake of waiters.splice(0)) wake();
+  function submit(id: BatchId, origin?: Origin): void {
+    if (!stopping.signal.aborted) queue.add(batchTask(id, origin));
   }
 
   async function idle(): Promise<void> {
-    if (running > 0 || queue.length > 0) {
-      await new Promise<void>((resolve) => {
-        waiters = [...waiters, resolve];
-      });
-    }
+    await queue.waitUntilIdle();
     const [failure] = failures.splice(0);
     if (failure) throw failure;
   }
 
-  function submit(id: BatchId, origin?: Origin): void {
-    enqueue(nameOf(id), id, () => publish(id, origin));
-  }
+  /** Skips batches that are queued or in progress: they are old because they are large or many. */
+  const publishStale: Publisher['publishBatch'] = async (id, call) =>
+    (await queue.runNow(keyOf(id), () => publisher.publishBatch(id, call))) ?? [];
 
   return {
     submit,
     idle,
-    load: () => ({ queued: queue.length, running }),
+    load: () => queue.count(),
     stop() {
       stopping.abort();
-      const resumed = queue.filter(({ id }) => id === null);
-      queue.splice(0, queue.length, ...resumed);
+      queue.drop(({ id }) => id !== null);
     },
     async submitStaged(accept = () => true) {
       let count = 0;
@@ -185,13 +148,13 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       }
       return count;
     },
-    close: async () => options.lease?.release(),
+    close: async () => lease?.release(),
     async sweep(staleMs = 2 * publisher.timeLimitMs) {
-      options.lease?.assertHeld();
+      lease?.assertHeld();
       const report = await sweep({
         private: options.private,
         public: options.public,
-        publisher: { ...publisher, publishBatch: publishDropped },
+        publisher: { ...publisher, publishBatch: publishStale },
         waitingDays: options.config.limits.waitingDays,
         staleMs,
         signal: stopping.signal,
@@ -204,6 +167,6 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
   };
 }
 
-function nameOf({ upload, batch }: BatchId): string {
+function keyOf({ upload, batch }: BatchId): string {
   return `${upload}/${batch}`;
 }
