@@ -27,7 +27,7 @@ const maxNamed = 100;
 const readsAtOnce = 8;
 
 /** A batch that no publisher has handled yet. */
-export interface StagedBatch extends BatchId {
+export interface StagedBatchStatus extends BatchId {
   /** ISO 8601. */
   readonly stagedAt: string;
 }
@@ -42,7 +42,8 @@ export interface UploadStatus {
    * Batches not handled yet, null for clients, who may not look there; `paths` is null when their
    * manifest cannot be read.
    */
-  readonly staged: readonly (StagedBatch & { readonly paths: readonly string[] | null })[] | null;
+  readonly staged:
+    readonly (StagedBatchStatus & { readonly paths: readonly string[] | null })[] | null;
 }
 
 export interface UploadReceipt extends Receipt {
@@ -99,7 +100,7 @@ export interface CacheStatus {
   readonly staged: {
     readonly batches: number;
     /** Those staged longer than {@link staleStagedMs}, oldest first. */
-    readonly stale: readonly StagedBatch[];
+    readonly stale: readonly StagedBatchStatus[];
   };
   readonly waiting: {
     readonly paths: number;
@@ -128,7 +129,7 @@ export interface MissingReference {
 
 export interface RejectedPath {
   readonly upload: string;
-  /** The full store path; null when a whole batch was refused. */
+  /** The full store path; null when its manifest or its pending record is damaged. */
   readonly path: string | null;
   /** A `RejectionCode`; a newer publisher may write others. */
   readonly code: string;
@@ -163,8 +164,8 @@ export async function readCacheStatus(
   };
 }
 
-async function listStaged(bucket: Bucket, prefix: string): Promise<StagedBatch[]> {
-  const staged: StagedBatch[] = [];
+async function listStaged(bucket: Bucket, prefix: string): Promise<StagedBatchStatus[]> {
+  const staged: StagedBatchStatus[] = [];
   for await (const { key, modified } of bucket.list(prefix)) {
     const id = parseManifestKey(key);
     if (id) staged.push({ ...id, stagedAt: modified.toISOString() });

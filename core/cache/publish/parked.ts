@@ -4,9 +4,6 @@ import type { Candidate, PendingPaths } from './pending.ts';
 
 /** The waiting state of a candidate: which reference it waits for, if any, and how that is stored. */
 export interface Parked {
-  /** The candidate's store hash. */
-  readonly hash: string;
-  readonly upload: string;
   /** The store hash of the reference that the candidate waits for; null while it is not parked. */
   readonly reference: string | null;
   /** Stores that the candidate waits for the store hash `next`. */
@@ -31,8 +28,6 @@ export function createParked(options: ParkedOptions): Parked {
   let { reference } = options;
 
   return {
-    hash,
-    upload,
     get reference() {
       return reference;
     },

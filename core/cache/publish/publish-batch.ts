@@ -70,7 +70,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
       batch = await openStagedBatch(bucket, id, { storeDir: config.storeDir, origin });
     } catch (error) {
       if (!isRejection(error)) throw error;
-      const result = await reporter.refuse(id.upload, String(id.batch), error);
+      const result = await reporter.reportRejection(id.upload, String(id.batch), error);
       await removeStagedBatch(bucket, id);
       return [result];
     }
@@ -124,7 +124,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   ): Promise<PublishResult[]> {
     if (group.length === 0) return [];
     const finished = await withoutRemoved(batch, await publishGuarded(guard, context, group));
-    const results = await reporter.reportAll(batch.id, finished);
+    const results = await reporter.reportPaths(batch.id, finished);
     await mapConcurrent(finished, unparksAtOnce, ({ unpark }) => unpark());
     return results;
   }

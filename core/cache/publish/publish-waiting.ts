@@ -37,7 +37,7 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
       record = await pending.readRecord(waiting.storeHash, waiting.upload);
     } catch (error) {
       if (!isRejection(error)) throw error;
-      const result = await reporter.refuse(waiting.upload, waiting.storeHash, error);
+      const result = await reporter.reportRejection(waiting.upload, waiting.storeHash, error);
       await stopWaiting(waiting);
       return result;
     }
@@ -51,7 +51,7 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
 
   async function resume(waiting: WaitingMarker, record: PendingRecord): Promise<PublishResult> {
     const finished = await paths.resumeParked(await openContext(), record, waiting.reference);
-    const result = await reporter.report(waiting.upload, finished);
+    const result = await reporter.reportPath(waiting.upload, finished);
     await finished.unpark();
     return result;
   }
@@ -68,7 +68,7 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
       message: `${info.path} has waited for its references since ${since}, too long for this cache`,
       missing: await presence.findMissing(references),
     };
-    const result = await reporter.report(waiting.upload, { info, outcome });
+    const result = await reporter.reportPath(waiting.upload, { info, outcome });
     await stopWaiting(waiting);
     return result;
   }

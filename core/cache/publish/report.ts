@@ -26,15 +26,15 @@ export interface PathReport {
 /** Writes receipts. Each method returns once its receipts are stored. */
 export interface Reporter {
   /** Writes the receipt of one path. */
-  report(upload: string, path: PathReport): Promise<PublishResult>;
+  reportPath(upload: string, path: PathReport): Promise<PublishResult>;
   /** Writes the receipts of paths that a batch finished together. */
-  reportAll(id: BatchId, paths: readonly PathReport[]): Promise<PublishResult[]>;
+  reportPaths(id: BatchId, paths: readonly PathReport[]): Promise<PublishResult[]>;
   /**
-   * Writes the rejection of paths whose names are unknown, as they cannot be read.
+   * Writes the rejection of paths whose names are unknown: their manifest or pending record is damaged.
    *
    * @param subject the batch's number, or a store hash
    */
-  refuse(
+  reportRejection(
     upload: string,
     subject: string,
     error: NicheError & { code: RejectionCode },
@@ -43,12 +43,12 @@ export interface Reporter {
 
 export function createReporter(bucket: Bucket, now: () => Date): Reporter {
   return {
-    async report(upload, { info: { path, narSize }, outcome }) {
+    async reportPath(upload, { info: { path, narSize }, outcome }) {
       const receipt = { path, ...outcome, at: now().toISOString() };
       await writeReceipt(bucket, upload, storeHash(path), receipt);
       return { path, narSize, upload, outcome };
     },
-    async reportAll(id, paths) {
+    async reportPaths(id, paths) {
       const outcomes = paths.map(({ info: { path }, outcome }) => ({ path, ...outcome }));
       await writeReceipts(bucket, id, outcomes, now().toISOString());
       const { upload } = id;
@@ -56,7 +56,7 @@ export function createReporter(bucket: Bucket, now: () => Date): Reporter {
         return { path, narSize, upload, outcome };
       });
     },
-    async refuse(upload, subject, error) {
+    async reportRejection(upload, subject, error) {
       const outcome = rejectedOutcome(error);
       await writeReceipt(bucket, upload, subject, { ...outcome, at: now().toISOString() });
       return { path: null, narSize: null, upload, outcome };

@@ -34,7 +34,7 @@ export interface Outcome {
 }
 
 export interface Receipt extends Outcome {
-  /** The store path. Absent when a whole batch was refused, or when the receipt is damaged. */
+  /** The store path. Absent when the manifest, the pending record or the receipt is damaged. */
   readonly path?: string;
   /** When it was written, ISO 8601. */
   readonly at: string;
