@@ -1,4 +1,4 @@
-/** What went wrong, for callers that branch on it. The message is for people. */
+/** The kind of failure, for callers that branch on it. The message is for people. */
 export type NicheErrorCode =
   // Nix formats
   | 'malformed-base32'
@@ -11,10 +11,10 @@ export type NicheErrorCode =
   | 'malformed-path-info'
   | 'malformed-derivation'
   | 'malformed-cache-info'
-  // what buckets say
+  // events of buckets
   | 'malformed-event'
   | 'caller-denied'
-  // staging and publishing; these are also the codes of a receipt
+  // staging and publishing; also the codes of a receipt
   | RejectionCode
   | 'oversized'
   // storage
@@ -34,12 +34,12 @@ export type NicheErrorCode =
   | 'wrong-key'
   | 'upstream-unavailable'
   | 'publisher-running'
-  // a publisher whose time is limited, and the keys it signs with
+  // a publisher's time limit and its signers
   | 'out-of-time'
   | 'signer-denied'
   | 'signer-unavailable'
   | 'invalid-signer'
-  // secret documents, and who can read them
+  // secret documents and their recipients
   | 'malformed-secrets'
   | 'altered-secrets'
   | 'no-identity'
@@ -48,7 +48,7 @@ export type NicheErrorCode =
   | 'unsafe-recipients'
   | 'changed-meanwhile'
   | 'key-in-use'
-  // the command line and the nix under it
+  // the command line and nix
   | 'usage'
   | 'nix-missing'
   | 'nix-failed'
@@ -76,17 +76,17 @@ const rejectionCodes = [
   'failed',
 ] as const;
 
-/** Why the publisher would not publish a staged path. */
+/** Why the publisher rejected a staged path. */
 export type RejectionCode = (typeof rejectionCodes)[number];
 
 export interface NicheErrorOptions extends ErrorOptions {
-  /** What the user can do next, a sentence without its full stop. */
+  /** What the user can do next: a command or one action, without a full stop. */
   readonly hint?: string;
 }
 
 /**
- * The one error that niche throws on purpose. The message names the action, the thing acted on,
- * what was expected and what came; it never holds a secret.
+ * The one error that niche throws on purpose. The message states what failed, what was expected and
+ * what was found. It never contains a secret.
  */
 export class NicheError extends Error {
   override readonly name = 'NicheError';
@@ -100,12 +100,12 @@ export class NicheError extends Error {
   }
 }
 
-/** Anything thrown, as an Error. */
+/** Returns anything thrown as an Error. */
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown), { cause: thrown });
 }
 
-/** The message of anything thrown, for use inside another message. */
+/** Returns the message of anything thrown, for use in another message. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -115,14 +115,14 @@ export function isNicheError(error: unknown, ...codes: NicheErrorCode[]): error 
   return error instanceof NicheError && (codes.length === 0 || codes.includes(error.code));
 }
 
-/** Whether `error` says that a staged path must not be published. */
+/** Whether `error` rejects a staged path. */
 export function isRejection(error: unknown): error is NicheError & { code: RejectionCode } {
   return isNicheError(error, ...rejectionCodes);
 }
 
 const maxQuotedCharacters = 120;
 
-/** `text` quoted for a message: control characters escaped, cut to a readable length. */
+/** Quotes `text` for a message: control characters escaped, cut to a readable length. */
 export function quote(text: string): string {
   const cut =
     text.length > maxQuotedCharacters

@@ -2,29 +2,29 @@ const kib = 1024;
 const mib = 1024 * kib;
 const gib = 1024 * mib;
 
-/** A manifest's size, in bytes. */
+/** The size of a manifest, in bytes. */
 export const maxManifestBytes = mib;
 /** Paths in one batch. */
 export const maxBatchPaths = 256;
-/** Small NARs share a batch until their sum would pass this, in bytes; a larger one is alone. */
+/** The sum of the NARs in a batch, in bytes; a larger NAR has a batch of its own. */
 export const maxBatchNarBytes = 8 * mib;
 /** References of one path. */
 export const maxReferences = 10_000;
-/** A NAR entry's name, in bytes, as current Nix bounds it (NAME_MAX). */
+/** The name of a NAR entry, in bytes, as in current Nix (NAME_MAX). */
 export const maxNarNameBytes = 255;
-/** A symlink's target in a NAR, in bytes (PATH_MAX less its NUL). */
+/** The target of a symlink in a NAR, in bytes (PATH_MAX without its NUL). */
 export const maxNarTargetBytes = 4095;
-/** A NAR's directories nest less deep than this; current Nix installs nothing deeper. */
+/** The depth of a NAR's directories stays below this; current Nix installs nothing deeper. */
 export const maxNarDepth = 64;
-/** The default for a NAR's size, in bytes; a cache may set its own. */
+/** The default limit for a NAR, in bytes; a cache may set its own. */
 export const defaultMaxNarBytes = 64 * gib;
-/** Entries in a NAR listing; beyond, no `.ls` is written. */
+/** Entries in a NAR listing; a larger NAR gets no `.ls`. */
 export const maxListingEntries = 250_000;
 /** A build log, in bytes. */
 export const maxLogBytes = 16 * mib;
 /** The zstd window accepted when decoding, as log2 of bytes. */
 export const maxZstdWindowLog = 27;
-/** Store paths named at most in a receipt's `missing`. */
+/** Store paths in a receipt's `missing`. */
 export const maxNamedMissing = 100;
 /** Receipts in one object, in bytes. 256 published paths take some 30 KiB. */
 export const maxReceiptBytes = mib;
@@ -32,17 +32,17 @@ export const maxReceiptBytes = mib;
 export const maxReceiptTextLength = 8 * kib;
 /** Warnings in a receipt. */
 export const maxReceiptWarnings = 16;
-/** Unclaimed store paths named at most in a receipt's warnings. */
+/** Unclaimed store paths in a receipt's warnings. */
 export const maxNamedUnclaimed = 20;
-/** A narinfo, in bytes: 10,000 references of 255 characters and some. */
+/** A narinfo, in bytes: more than 10,000 references of 255 characters. */
 export const maxNarInfoBytes = 4 * mib;
 /** niche's own small JSON documents (config, receipts, audit records), in bytes. */
 export const maxDocumentBytes = 8 * mib;
-/** A secret document, in bytes: some hundreds of recipients. */
+/** A secret document, in bytes: hundreds of recipients. */
 export const maxSecretDocumentBytes = mib;
-/** Attempts at which a publisher may die on one path before the path is rejected. */
+/** Crashes of a publisher on one path before the path is rejected. */
 export const maxAttempts = 5;
-/** A `.drv` file, in bytes; structured attributes make some of several MiB. */
+/** A `.drv` file, in bytes; structured attributes can take several MiB. */
 export const maxDerivationBytes = 64 * mib;
-/** Outputs of outputs among a derivation's inputs nest less deep than this. */
+/** The nesting of outputs of outputs among a derivation's inputs stays below this. */
 export const maxDerivationDepth = 32;

@@ -2,7 +2,7 @@ import { isNicheError } from '../errors.ts';
 import type { ObjectReader, RequestOptions } from '../storage/bucket.ts';
 import { HttpStatusError } from '../storage/http/reader.ts';
 import { throwIfAborted } from '../util/abort.ts';
-import { createGathering } from '../util/concurrency.ts';
+import { createCoalescer } from '../util/concurrency.ts';
 import { cacheInfoKey, configKey, privateConfigKey } from './layout.ts';
 
 /**
@@ -18,7 +18,7 @@ import { cacheInfoKey, configKey, privateConfigKey } from './layout.ts';
  * @param reader keeps its other methods, so a bucket stays a bucket
  */
 export function deniedAsMissing<Reader extends ObjectReader>(reader: Reader): Reader {
-  const probe = createGathering<(isReadable: boolean) => void>(async (group) => {
+  const probe = createCoalescer<(isReadable: boolean) => void>(async (group) => {
     // Belongs to many callers, so none of their signals ends it.
     const isReadable = await reader.head(cacheInfoKey).then(
       (info) => info !== null,

@@ -1,35 +1,35 @@
 /**
- * A place for objects under keys: one bucket, or a prefix of one. Keys are relative to it, use `/`,
- * and follow {@link assertKey}.
+ * Object storage: one bucket, or a prefix of one. Keys are relative to it, use `/`, and follow
+ * {@link assertKey}.
  *
  * Missing is `null`. Every failure throws a NicheError: `storage-denied`, `storage-unavailable`
- * (down, throttled, timed out: a retry may help), `storage-full`, `storage-integrity` (the bytes
- * are not what they were declared to be), `invalid-key`. Denied or down is never "missing".
- * A `signal` that was aborted ends an operation, its body, or its upload with `aborted`.
+ * (down, throttled, timed out: a retry may help), `storage-full`, `storage-integrity` (other bytes
+ * than declared), `invalid-key`. Denied or down is never "missing". An aborted `signal` ends an
+ * operation, its body or its upload with `aborted`.
  */
 export interface Bucket {
-  /** Where it is, as a URL for people to read; never holds a credential. */
+  /** Its URL, for people; never contains a credential. */
   readonly url: string;
   readonly capabilities: BucketCapabilities;
   head(key: string, options?: RequestOptions): Promise<ObjectInfo | null>;
-  /** The object's bytes, or those of `range`. The body throws if it breaks off. */
+  /** Returns the object's bytes, or those of `range`. The body throws if it breaks off. */
   get(key: string, options?: GetOptions): Promise<StoredObject | null>;
-  /** Stores `body` whole: nothing is visible under `key` before all of it is. */
+  /** Stores `body` atomically: nothing is visible under `key` before all of it is. */
   put(key: string, body: Uint8Array, options?: PutOptions): Promise<PutOutcome>;
   /**
-   * Creates objects one after the other: each is visible before the next, and the first that is there
-   * already ends it. Absent where this costs no less than as many calls of `put`.
+   * Creates objects one after the other: each is visible before the next, and the first that already
+   * exists ends the sequence. Absent where this costs no less than as many calls of `put`.
    *
-   * @returns the outcome of each that was tried: only the last may be `exists`
+   * @returns the outcome of each attempt: only the last may be `exists`
    */
   createInOrder?(
     objects: readonly NewObject[],
     options?: RequestOptions,
   ): Promise<readonly PutOutcome[]>;
   /**
-   * Stores `body` in place of the object whose etag is `etag`, and only of that one.
+   * Replaces the object whose etag is `etag`.
    *
-   * @returns `changed`, with nothing written, when another object is there by now, or none
+   * @returns `changed`, with nothing written, when another object is stored there now, or none
    */
   replace(
     key: string,
@@ -37,23 +37,25 @@ export interface Bucket {
     etag: string,
     options?: ObjectOptions,
   ): Promise<ReplaceOutcome>;
-  /** Begins an object of unknown length. What is never committed is never visible. */
+  /** Begins an object of unknown length. It is visible only once it is committed. */
   upload(key: string, options?: ObjectOptions): Promise<Upload>;
   /**
-   * Goes on with an upload that was begun, maybe by a process that is gone, and never ended.
+   * Resumes an unfinished upload, perhaps of another process. Absent where a storage cannot do that.
    *
    * @param token its {@link Upload.token}
-   * @returns null when nothing of it is left; absent where a storage cannot go on with uploads
+   * @returns null when nothing of it is left
    */
   resumeUpload?(key: string, token: string, options?: ObjectOptions): Promise<ResumedUpload | null>;
-  /** Every object whose key starts with `prefix`, in byte order of the keys. */
+  /** Lists every object whose key starts with `prefix`, in byte order of the keys. */
   list(prefix: string, options?: RequestOptions): AsyncIterable<ObjectInfo>;
-  /** Deletes what is there of `keys`; a key that is missing is no failure. */
+  /** Deletes the objects under `keys`; a missing one is no failure. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
   /**
-   * Removes what is left of uploads to keys that start with `prefix` and that nobody has ended or written
-   * to since `olderThan`; returns how many. A storage in which nobody else can have any may not heed
-   * `prefix`. Absent where a storage keeps nothing of them.
+   * Removes unfinished uploads to keys that start with `prefix`, last written to before `olderThan`. A
+   * storage that holds nobody else's uploads may ignore `prefix`. Absent where a storage keeps nothing
+   * of unfinished uploads.
+   *
+   * @returns the number of removed uploads
    */
   sweepUploads?(prefix: string, olderThan: Date): Promise<number>;
 }
@@ -61,19 +63,19 @@ export interface Bucket {
 /** What can be read: a {@link Bucket}, or a cache over HTTP. */
 export type ObjectReader = Pick<Bucket, 'url' | 'head' | 'get'>;
 
-/** What a storage can promise; callers ask before they rely on it. */
+/** What a storage guarantees; callers check before they rely on it. */
 export interface BucketCapabilities {
-  /** `put` honours `ifAbsent` atomically: of racing writers exactly one creates. */
+  /** `put` honours `ifAbsent` atomically: of concurrent writers exactly one creates. */
   readonly conditionalPut: boolean;
   /** `Upload.commit` honours `ifAbsent` atomically. */
   readonly conditionalComplete: boolean;
-  /** `replace` is atomic: of writers that replace one etag exactly one succeeds. */
+  /** `replace` is atomic: of concurrent writers that replace one etag exactly one succeeds. */
   readonly conditionalReplace: boolean;
 }
 
 export interface ObjectInfo {
   readonly key: string;
-  /** In bytes; NaN where a cache behind HTTP does not tell, which no bucket does. */
+  /** In bytes; NaN where a cache over HTTP does not state it. Buckets always do. */
   readonly size: number;
   readonly modified: Date;
   /** Changes whenever the object does. */
@@ -82,7 +84,7 @@ export interface ObjectInfo {
 
 export interface StoredObject {
   readonly info: ObjectInfo;
-  /** Large chunks; consume it or call its iterator's `return`, else the connection stays open. */
+  /** In large chunks. Consume it or call its iterator's `return`, else the connection stays open. */
   readonly body: AsyncIterable<Uint8Array>;
 }
 
@@ -92,13 +94,13 @@ export interface RequestOptions {
 
 export interface GetOptions extends RequestOptions {
   /**
-   * Bytes from `start` up to and without `end` (to the object's end when absent). What lies beyond
-   * the object's end is left out; nothing may be left.
+   * Bytes from `start` up to, not including, `end`. A range beyond the object's end is cut, perhaps to
+   * nothing. @default end: the object's end
    */
   readonly range?: { readonly start: number; readonly end?: number } | undefined;
   /**
-   * Chunks are only lent: the reader is done with each when it asks for the next, and the storage may
-   * then fill it anew, which spares the memory for each to be made and collected. A storage need not.
+   * Allows the storage to reuse a chunk's memory once the reader requests the next chunk, which spares
+   * allocations. @default false
    */
   readonly lend?: boolean | undefined;
 }
@@ -107,56 +109,56 @@ export interface ObjectOptions extends RequestOptions {
   readonly contentType?: string | undefined;
   readonly cacheControl?: string | undefined;
   /**
-   * Of an upload, in bytes, where it is known before: with credentials that may only create, some
-   * storages take an object in one request alone, which has to say it.
+   * An upload's size in bytes, where it is known in advance: with create-only credentials, some
+   * storages accept an object only in one request, which has to state its size.
    */
   readonly size?: number | undefined;
 }
 
 export interface PutOptions extends ObjectOptions {
-  /** Create only: an object that is there already stays as it is, and the outcome says so. */
+  /** Creates only: an existing object stays as it is, and the outcome is `exists`. */
   readonly ifAbsent?: boolean | undefined;
   /** The body's SHA-256, checked by the storage on arrival where it can. */
   readonly sha256?: Uint8Array | undefined;
   /**
-   * `false` for what may be missing or damaged after a loss of power of the storage itself, where
-   * making sure costs time: no promise depends on the object. @default true
+   * `false` for an object that may be missing or damaged after a power loss of the storage, where
+   * durability costs time. @default true
    */
   readonly durable?: boolean | undefined;
 }
 
-/** A small object to be created, with what {@link PutOptions} says of it. */
+/** A small object to create, with its options. */
 export interface NewObject extends Omit<ObjectOptions, 'signal'> {
   readonly key: string;
   readonly body: Uint8Array;
 }
 
-/** `exists`: something was there already and was left as it was (only with `ifAbsent`). */
+/** `exists`: an existing object was left as it was (only with `ifAbsent`). */
 export type PutOutcome = 'created' | 'exists';
 
-/** `changed`: the object was no longer the one to be replaced, and was left as it was. */
+/** `changed`: the object was no longer the expected one, and was left as it was. */
 export type ReplaceOutcome = 'replaced' | 'changed';
 
-/** An object being written, one call at a time. Exactly one of `commit` and `abort` ends it. */
+/** An unfinished object, written one call at a time. Exactly one of `commit` and `abort` ends it. */
 export interface Upload {
   /**
-   * Names what is stored so far for {@link Bucket.resumeUpload}. Keep it as a credential is kept: with
-   * Google whoever has it can write the rest of this object.
+   * Identifies what is stored so far, for {@link Bucket.resumeUpload}. Keep it like a credential: with
+   * Google it allows anyone to write the rest of this object.
    */
   readonly token?: string | undefined;
   /**
-   * Takes the next bytes; resolves when more may come, so awaiting it bounds memory. The chunk is
-   * the caller's again then, to fill anew.
+   * Takes the next bytes. Resolves when it can take more, so awaiting it bounds memory. The caller may
+   * then reuse the chunk.
    */
   write(chunk: Uint8Array): Promise<void>;
-  /** Makes the whole object visible at once. */
+  /** Makes the whole object visible atomically. */
   commit(options?: { readonly ifAbsent?: boolean | undefined }): Promise<PutOutcome>;
-  /** Leaves nothing readable; safe at any time, and does nothing after a `commit` that succeeded. */
+  /** Leaves nothing readable. Safe at any time; does nothing after a successful `commit`. */
   abort(): Promise<void>;
 }
 
 export interface ResumedUpload {
   readonly upload: Upload;
-  /** How many of the object's first bytes the storage has: what is written next comes after them. */
+  /** The number of the object's first bytes that the storage has; the next write continues there. */
   readonly storedBytes: number;
 }

@@ -2,9 +2,9 @@ import { hash } from 'node:crypto';
 import { NicheError } from '../errors.ts';
 
 /**
- * Refuses a body that is not the one that was declared.
+ * Refuses a body whose SHA-256 differs from the declared one.
  *
- * @param action names what fails, as in `writing "nar/…" in file:///…`
+ * @param action for errors: `writing "nar/…" in file:///…`
  * @throws NicheError `storage-integrity`
  */
 export function assertDigest(body: Uint8Array, expected: Uint8Array, action: string): void {

@@ -1,12 +1,12 @@
 import { NicheError, quote } from '../errors.ts';
 
-/** Every byte that niche's layout can produce: store path names, Nix hashes, and `/`. */
+/** Every byte that niche's layout can produce: store path names, Nix hashes and `/`. */
 const keyGrammar = /^[A-Za-z0-9+\-._?=]+(?:\/[A-Za-z0-9+\-._?=]+)*$/;
 
-/** The longest key that every supported storage takes, in bytes. */
+/** The longest key that every supported storage accepts, in bytes. */
 const maxKeyBytes = 1024;
 
-/** Whether `key` is made of plain segments and short enough for every storage. */
+/** Whether `key` consists of plain segments and is short enough for every storage. */
 export function isKey(key: string): boolean {
   return (
     keyGrammar.test(key) &&
@@ -16,7 +16,7 @@ export function isKey(key: string): boolean {
 }
 
 /**
- * Refuses a key that is not made of plain segments, before any storage sees it.
+ * Refuses a key that does not consist of plain segments, before any storage receives it.
  *
  * @throws NicheError `invalid-key`
  */
@@ -24,13 +24,13 @@ export function assertKey(key: string): void {
   if (!isKey(key)) {
     throw new NicheError(
       'invalid-key',
-      `refusing the object key ${quote(key)}: expected up to ${maxKeyBytes} characters of A-Z a-z 0-9 + - . _ ? = in segments parted by "/"`,
+      `invalid object key ${quote(key)}: expected up to ${maxKeyBytes} characters of A-Z a-z 0-9 + - . _ ? = in segments separated by "/"`,
     );
   }
 }
 
 /**
- * Refuses a listing's prefix with which no key can begin. The empty prefix means every key, and one
+ * Refuses a listing's prefix with which no key can begin. The empty prefix means every key. A prefix
  * may end anywhere in a key.
  *
  * @throws NicheError `invalid-key`
@@ -40,7 +40,7 @@ export function assertPrefix(prefix: string): void {
   if (!isBegun) {
     throw new NicheError(
       'invalid-key',
-      `refusing the prefix ${quote(prefix)}: expected the beginning of an object key, as "staging/"`,
+      `invalid prefix ${quote(prefix)}: expected the beginning of an object key, such as "staging/"`,
     );
   }
 }

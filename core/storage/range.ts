@@ -1,16 +1,16 @@
 import { NicheError } from '../errors.ts';
 import type { GetOptions } from './bucket.ts';
 
-/** Bytes from `start` up to and without `end`, both within the object. */
+/** Bytes from `start` up to, not including, `end`; both within the object. */
 export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
 
 /**
- * What of `range` an object of `size` bytes has; empty where they do not meet.
+ * Returns the part of `range` within an object of `size` bytes; empty where they do not meet.
  *
- * @throws NicheError `internal` for a bound that is no whole number of bytes, or an end before the start
+ * @throws NicheError `internal` for a bound that is not a whole number of bytes, or an end before the start
  */
 export function clipRange(range: GetOptions['range'], size: number): ByteRange {
   if (range === undefined) return { start: 0, end: size };
@@ -21,7 +21,7 @@ export function clipRange(range: GetOptions['range'], size: number): ByteRange {
   return { start: Math.min(start, size), end: Math.min(end, size) };
 }
 
-/** For HTTP: undefined where everything is asked for. */
+/** Returns the value of HTTP's `Range` header; undefined for the whole object. */
 export function rangeHeader({ start, end }: ByteRange): string | undefined {
   if (end !== Number.MAX_SAFE_INTEGER) return `bytes=${start}-${end - 1}`;
   return start === 0 ? undefined : `bytes=${start}-`;

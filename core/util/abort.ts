@@ -1,14 +1,14 @@
 import { NicheError } from '../errors.ts';
 
 /**
- * Ends an operation whose caller has given it up.
+ * Throws if the caller aborted the operation.
  *
- * @param action what was being done, as in "reading"
+ * @param action what was aborted: `reading "nar/…" in s3://…`
  * @throws NicheError `aborted`, with the signal's reason as its cause
  */
 export function throwIfAborted(signal: AbortSignal | undefined, action: string): void {
   if (signal?.aborted === true) {
-    throw new NicheError('aborted', `gave up ${action}: it was cancelled`, {
+    throw new NicheError('aborted', `${action} was cancelled`, {
       cause: signal.reason,
     });
   }

@@ -1,6 +1,6 @@
 /**
- * Runs `work` on every item, at most `limit` at a time. After a failure nothing new is begun; what
- * runs is waited for, and then the first failure is thrown.
+ * Runs `work` on every item, at most `limit` at a time. After a failure it starts no more, waits for
+ * the running ones, and throws the first failure.
  *
  * @returns the results in the items' order
  */
@@ -31,9 +31,8 @@ export async function mapConcurrent<T, R>(
 }
 
 /**
- * Runs `work` on every item as `source` yields them, at most `limit` at a time: no more items are
- * taken than are worked on. After a failure nothing new is begun; what runs is waited for, and then
- * the first failure is thrown.
+ * Runs `work` on every item of `source`, at most `limit` at a time, and takes no items in advance.
+ * After a failure it starts no more, waits for the running ones, and throws the first failure.
  */
 export async function eachConcurrent<T>(
   source: AsyncIterable<T>,
@@ -60,13 +59,13 @@ export async function eachConcurrent<T>(
   if (failures.length > 0) throw failures[0];
 }
 
-/** Runs what it is given, at most `limit` at a time, in the order in which it came. */
+/** Returns a function that runs the given work in order, at most `limit` at a time. */
 export function createLimit(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = [];
   let running = 0;
   return async (work) => {
     if (running < limit) running += 1;
-    // Whoever has ended hands over its place.
+    // The work that ends hands over its slot, so `running` stays the same.
     else await new Promise<void>((resolve) => waiting.push(resolve));
     try {
       return await work();
@@ -79,12 +78,13 @@ export function createLimit(limit: number): <T>(work: () => Promise<T>) => Promi
 }
 
 /**
- * Gathers what comes at once into groups: what comes while one is worked on, not even begun, is the next.
+ * Coalesces items into groups. Items that arrive in one turn of the event loop form a group; items
+ * that arrive while `work` runs form the next group, which starts afterwards.
  *
- * @param work never rejects
- * @returns what takes one more, and returns at once
+ * @param work must not reject
+ * @returns a function that adds an item and returns immediately
  */
-export function createGathering<T>(work: (group: readonly T[]) => Promise<void>): (one: T) => void {
+export function createCoalescer<T>(work: (group: readonly T[]) => Promise<void>): (one: T) => void {
   let waiting: T[] = [];
   let isRunning = false;
 
@@ -101,7 +101,7 @@ export function createGathering<T>(work: (group: readonly T[]) => Promise<void>)
     waiting.push(one);
     if (isRunning) return;
     isRunning = true;
-    // Not before everyone who has something by now has said so.
+    // Callers in this turn of the event loop come first.
     setImmediate(() => void run());
   };
 }

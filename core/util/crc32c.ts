@@ -9,7 +9,7 @@ const table = Uint32Array.from({ length: 256 }, (_, byte) => {
   return remainder;
 });
 
-/** CRC-32C, by which Google's services check what came; Node's own `crc32` has another polynomial. */
+/** Returns the CRC-32C, with which Google's services check data; Node's `crc32` has another polynomial. */
 export function crc32c(bytes: Uint8Array): number {
   let remainder = 0xffffffff;
   for (const byte of bytes) {

@@ -3,24 +3,28 @@ import type { AddressInfo } from 'node:net';
 
 import { NicheError, messageOf, quote } from '../errors.ts';
 
-/** Where a server is to listen. */
+/** Where to listen. */
 export interface ListenOptions {
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 for any free port. */
   readonly port: number;
-  /** How the user chooses another place, a sentence without its full stop. */
+  /** How the user chooses another address or port. */
   readonly hint: string;
 }
 
 /** Where a server listens. */
 export interface Listening {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly url: string;
-  /** The IP address that it listens on. */
+  /** The IP address of the socket. */
   readonly address: string;
 }
 
-/** @throws NicheError `usage` when nothing can listen there */
+/**
+ * Starts a server.
+ *
+ * @throws NicheError `usage` when it cannot listen there
+ */
 export async function listen(
   server: Server,
   { host, port, hint }: ListenOptions,
@@ -32,7 +36,7 @@ export async function listen(
     });
     server.listen(port, host, resolve);
   });
-  // It listens on a TCP port, so its address is no pipe's name.
+  // The address of a TCP server is never a pipe's name.
   const { address, family, port: bound } = server.address() as AddressInfo;
   return { url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`, address };
 }

@@ -2,47 +2,47 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isNicheError } from '../errors.ts';
 import { throwIfAborted } from './abort.ts';
 
-/** What is known of an attempt that failed. */
+/** A failed attempt. */
 export interface Failure {
   /**
-   * `throttled`: the storage asks for fewer requests at once. `transient`: a retry may help.
-   * `final`: it would fail the same way again.
+   * `throttled`: the service wants fewer concurrent requests. `transient`: a retry may help.
+   * `final`: a retry would fail the same way.
    */
   readonly kind: 'throttled' | 'transient' | 'final';
-  /** What the storage's `Retry-After` asked for, in milliseconds. */
+  /** The response's `Retry-After`, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
-  /** What the caller is told when no more attempts are made. */
+  /** Thrown when there are no more attempts. */
   readonly error: Error;
 }
 
 export interface RetryOptions {
-  /** Requests under way at once while nothing goes wrong. @default 64 */
+  /** Concurrent requests while nothing fails. @default 64 */
   readonly maxConcurrency?: number;
-  /** Attempts at one request, the first included, unless it is throttled. @default 5 */
+  /** Attempts at one request, the first included; throttled ones do not count. @default 5 */
   readonly maxAttempts?: number;
-  /** Retries end once a request has taken this long, in milliseconds. @default 120,000 */
+  /** No more retries once a request has taken this long, in milliseconds. @default 120,000 */
   readonly maxElapsedMs?: number;
-  /** Before the first retry, in milliseconds; doubles with each. @default 100 */
+  /** The longest wait before the first retry, in milliseconds; doubles with each. @default 100 */
   readonly firstBackoffMs?: number;
   /** The longest wait between two attempts, in milliseconds. @default 20,000 */
   readonly maxBackoffMs?: number;
 }
 
-/** Sends requests to one storage no faster than it takes them. */
+/** Sends requests to one service, no faster than it accepts them. */
 export interface Retrier {
   /**
-   * Runs `attempt`, again where `explain` says that it may help. An attempt must not wait for
-   * another `run`: each would hold the place that the other needs.
+   * Runs `attempt`, and again where `explain` expects that to help. An attempt must not wait for
+   * another `run`: each would occupy the slot that the other needs.
    *
-   * @param action what is being done, as in "reading", for the message of an abort
-   * @throws the `error` of the last failure; `aborted`
+   * @throws the `error` of the last failure; NicheError `aborted`
    */
   run<T>(request: RetriedRequest<T>): Promise<T>;
-  /** Requests that may be under way at once by now. */
+  /** Current concurrency limit. */
   readonly concurrency: number;
 }
 
 export interface RetriedRequest<T> {
+  /** For the message of an abort: `reading "nar/…" in s3://…`. */
   readonly action: string;
   readonly attempt: () => Promise<T>;
   /** Judges what `attempt` threw. */
@@ -50,14 +50,14 @@ export interface RetriedRequest<T> {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Cuts come at most so often, in milliseconds: requests that were sent together fail together. */
+/** The shortest time between two cuts, in milliseconds: requests sent together fail together. */
 const cutEveryMs = 500;
 
 /**
- * Retries with exponential backoff and full jitter, and adapts how many requests are under way:
- * halved when the storage throttles, one more for each `concurrency` successes (additive increase,
- * multiplicative decrease, as TCP does). A throttled request is not a failed one: it is repeated
- * until `maxElapsedMs`, however often.
+ * Retries with exponential backoff and full jitter, and adapts the concurrency: halved when the
+ * service throttles, one more after `concurrency` successes (additive increase, multiplicative
+ * decrease, as in TCP). A throttled request is not a failed one: it is repeated until `maxElapsedMs`,
+ * with no limit on attempts.
  */
 export function createRetrier(options: RetryOptions = {}): Retrier {
   const {
@@ -74,7 +74,7 @@ export function createRetrier(options: RetryOptions = {}): Retrier {
 
   async function enter(): Promise<void> {
     if (running >= Math.floor(limit)) {
-      // Whoever leaves hands over its place, so `running` is not counted again.
+      // The request that leaves hands over its slot, so `running` is not counted again.
       await new Promise<void>((resolve) => waiting.push(resolve));
       return;
     }
@@ -122,7 +122,7 @@ export function createRetrier(options: RetryOptions = {}): Retrier {
           return await once(request);
         } catch (thrown) {
           throwIfAborted(request.signal, request.action);
-          // An error in niche's own words has been judged already.
+          // A NicheError has been judged already.
           if (isNicheError(thrown)) throw thrown;
           const failure = request.explain(thrown);
           if (failure.kind === 'throttled') cut();

@@ -1,16 +1,16 @@
-/** `text` as one word of a POSIX shell, whatever it holds. */
+/** Quotes `text` as one word of a POSIX shell, whatever its characters. */
 export function shellQuote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** {@link shellQuote}, for people to read: as it is where no shell would take it for anything else. */
+/** Does {@link shellQuote}, except where a shell needs no quotes: easier to read. */
 export function shellWord(text: string): string {
   return /^[A-Za-z0-9_/.:=@%+-]+$/.test(text) ? text : shellQuote(text);
 }
 
 /**
- * Splits a command line into words at blanks as a POSIX shell would, with its quotes and its
- * backslash, and nothing else of a shell.
+ * Splits a command line into words at white space, with the quotes and the backslash of a POSIX
+ * shell. Supports nothing else of a shell.
  *
  * @returns null when a quote is not closed
  */

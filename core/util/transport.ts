@@ -29,9 +29,8 @@ export class IdleTimeoutError extends Error {
 }
 
 /**
- * A transport of which each request, from the connection to the body's last chunk, ends when
- * nothing has moved for `idleTimeoutMs`, in either direction. A reader who takes that long over
- * what has come is no reason, and neither is a source that has nothing to send yet.
+ * Returns a transport that ends a request, from the connection to the body's last chunk, when nothing
+ * has moved for `idleTimeoutMs` in either direction. A slow reader or a slow source does not count.
  */
 export function createTransport(idleTimeoutMs: number): Transport {
   return (request) =>
@@ -51,7 +50,7 @@ export function createTransport(idleTimeoutMs: number): Transport {
           const isReaderAway = answer !== undefined && answer.readableLength > 0;
           const isSourceAway = !outgoing.writableEnded && outgoing.writableLength === 0;
           if (isReaderAway || isSourceAway) {
-            // A timer that has fired does not start anew by itself.
+            // A timer that has fired does not restart by itself.
             socket.setTimeout(idleTimeoutMs);
             return;
           }
@@ -94,7 +93,7 @@ function plainHeaders({ headers }: IncomingMessage): Record<string, string> {
   );
 }
 
-/** The answer's body as text; what comes beyond `maxBytes` is left out, and the connection closed. */
+/** Returns a response's body as text. Cuts it after `maxBytes` and then closes the connection. */
 export async function readText(body: Readable, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;

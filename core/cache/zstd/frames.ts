@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { constants, zstdCompressSync } from 'node:zlib';
 
-import { createGathering } from '../../util/concurrency.ts';
+import { createCoalescer } from '../../util/concurrency.ts';
 import { createWorkerPool } from './worker-pool.ts';
 
 /**
@@ -80,7 +80,7 @@ interface PendingFrame extends FrameInput {
   readonly settled: PromiseWithResolvers<Uint8Array>;
 }
 
-const enqueueSmall = createGathering(compressGathered);
+const enqueueSmall = createCoalescer(compressGathered);
 
 /**
  * Compresses at most {@link maxSmallBytes} as one frame. Calls that arrive together share one turn of

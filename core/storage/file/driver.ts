@@ -23,16 +23,16 @@ import { uploadFile } from './upload.ts';
 import { assertKey } from '../keys.ts';
 import { clipRange } from '../range.ts';
 
-/* eslint-disable @typescript-eslint/require-await -- a failure is to reject, though the call is made at once */
+/* eslint-disable @typescript-eslint/require-await -- a failure must reject, although the call is synchronous */
 
-/** Deletions under way together; more only queue for the thread pool. */
+/** Concurrent deletions; more would only queue for the thread pool. */
 const deletesAtOnce = 16;
 
 /**
- * A bucket in a directory, which has to exist: each object is the file of its key, with no metadata
- * beside it (`contentType` and `cacheControl` are not kept). Any number of processes may share it.
- * It needs a file system with hard links; symbolic links below the directory are refused. What is
- * published is on the disk when the call returns, unless `durable` is false.
+ * Opens a bucket in a directory, which has to exist. Each object is the file of its key; metadata
+ * (`contentType` and `cacheControl`) is not kept. Any number of processes may share the directory. It
+ * needs a file system with hard links, and refuses symbolic links. A written object is on the disk
+ * when the call returns, unless `durable` is false.
  *
  * @param directory an absolute path
  * @throws NicheError `invalid-url` for a path that is not absolute
@@ -93,7 +93,7 @@ function getFile(
   throwIfAborted(options?.signal, action);
   const path = locate(root, key);
   try {
-    // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer forever.
     const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const info = objectInfo(root, key, fstatSync(fd, { bigint: true }));
@@ -146,10 +146,10 @@ async function putFile(
 async function deleteFile(root: FileRoot, key: string): Promise<void> {
   const path = locate(root, key);
   try {
-    // On the pool: to free a large file's blocks takes a while.
+    // On the thread pool: freeing the blocks of a large file takes a while.
     await unlink(path);
   } catch (error) {
-    // A folder is no object; EPERM is how some systems answer for one.
+    // A folder is no object; some systems report EPERM for one.
     if (isAbsence(error) || isErrno(error, 'EISDIR')) return;
     if (isErrno(error, 'EPERM') && isFolderOrGone(path)) return;
     throw fileError(error, `deleting ${quote(key)} in ${root.url}`);
@@ -165,13 +165,13 @@ function isFolderOrGone(path: string): boolean {
   }
 }
 
-/** Removes folders that have become empty; a writer that loses its folder makes it again. */
+/** Removes folders that have become empty; a writer that loses its folder creates it again. */
 function pruneFolders(root: FileRoot, folder: string): void {
   for (let path = folder; path !== root.path; path = dirname(path)) {
     try {
       rmdirSync(path);
     } catch {
-      // Not empty, or not ours to remove: the object is gone, which is what was asked.
+      // Not empty, or not ours to remove: the object itself is gone.
       return;
     }
   }

@@ -2,7 +2,7 @@ import { getSystemErrorMessage } from 'node:util';
 import { isNicheError, messageOf, NicheError, type NicheErrorCode } from '../../errors.ts';
 import { errnoOf } from '../../util/errno.ts';
 
-/** Everything else is `storage-unavailable`: a disk or a server that fails may recover. */
+/** Every other error is `storage-unavailable`: a failing disk or server may recover. */
 const codes: Readonly<Record<string, NicheErrorCode>> = {
   EACCES: 'storage-denied',
   EPERM: 'storage-denied',
@@ -19,17 +19,17 @@ const codes: Readonly<Record<string, NicheErrorCode>> = {
 const needsLinks = 'a bucket in a directory needs a file system with hard links';
 
 const hints: Readonly<Record<string, string>> = {
-  ELOOP: 'symbolic links in a bucket are not followed; mount the directory there instead',
+  ELOOP: 'niche follows no symbolic links in a bucket; mount the directory there instead',
   EPERM: needsLinks,
   ENOTSUP: needsLinks,
   ENOSYS: needsLinks,
-  ENOTDIR: 'an object is in the way of a folder of that name',
-  EISDIR: 'a folder is in the way of an object of that name',
-  ENOTEMPTY: 'a folder is in the way of an object of that name',
+  ENOTDIR: 'an object has the name of a folder that is needed',
+  EISDIR: 'a folder has the name of the object',
+  ENOTEMPTY: 'a folder has the name of the object',
 };
 
 /**
- * An operating system's error in the words of the Bucket contract.
+ * Returns an operating system's error as the Bucket contract describes it.
  *
  * @param action what failed, on what: `reading "nar/…" in file:///…`
  */
@@ -44,7 +44,7 @@ export function fileError(error: unknown, action: string): NicheError {
   );
 }
 
-/** Without the path in Node's own message: it is a file's, where the reader knows keys. */
+/** Describes the error without Node's own message, which has a path where users know keys. */
 function describe(error: unknown): string {
   const { errno, code } = error as NodeJS.ErrnoException;
   if (errno === undefined || code === undefined) return messageOf(error);

@@ -4,15 +4,15 @@ import { isErrno } from '../../util/errno.ts';
 
 const fsyncLater = promisify(fsync);
 
-/** Puts what was written to an open file on the disk. Many at once share the disk's work. */
+/** Flushes an open file to the disk. Concurrent calls share the disk's work. */
 export const syncFile = promisify(fdatasync);
 
 const running = new Map<string, Promise<void>>();
 const queued = new Map<string, Promise<void>>();
 
 /**
- * Makes the names in a folder survive a loss of power, where the file system has a way to. Callers
- * that come while one sync runs share the next, as only one begun after them is sure to cover them.
+ * Makes the names in a folder survive a loss of power, where the file system supports that. Calls
+ * during a sync share the next one, as only a sync that begins after them is sure to cover them.
  */
 export function syncFolder(path: string): Promise<void> {
   const shared = queued.get(path);
@@ -44,7 +44,7 @@ async function syncNow(path: string): Promise<void> {
       closeSync(folder);
     }
   } catch (error) {
-    // Deleted again; a folder one may write but not read; a file system that syncs no folders.
+    // Deleted meanwhile, writable but not readable, or on a file system that syncs no folders.
     if (!isErrno(error, 'ENOENT', 'EACCES', 'EINVAL', 'ENOTSUP')) throw error;
   }
 }

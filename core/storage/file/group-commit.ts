@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { createGathering } from '../../util/concurrency.ts';
+import { createCoalescer } from '../../util/concurrency.ts';
 import type { PutOutcome } from '../bucket.ts';
 import type { FileRoot } from './root.ts';
 import { syncFolder } from './fsync.ts';
@@ -11,14 +11,14 @@ import {
   type Temporary,
 } from './temporary.ts';
 
-/** A small object to be stored. */
+/** A small object to store. */
 interface SmallPut {
   readonly key: string;
   /** The file of `key`. */
   readonly path: string;
   readonly body: Uint8Array;
   readonly ifAbsent: boolean;
-  /** Whether it is to survive a loss of power. */
+  /** Whether it must survive a loss of power. */
   readonly durable: boolean;
 }
 
@@ -27,15 +27,14 @@ interface Member extends SmallPut {
   readonly settled: PromiseWithResolvers<PutOutcome>;
 }
 
-const put = createGathering(putGroup);
+const put = createCoalescer(putGroup);
 
 /**
- * Stores a small object together with others of this process, of whichever bucket: what comes while
- * one group is on its way to the disk waits, not even begun, and goes there as the next. Syncs that
- * run at once share the disk's journal, so a hundred take hardly longer than one, while a file that
- * is made during a sync has to wait for it.
+ * Stores a small object together with others of this process, in any bucket. Objects that arrive
+ * while one group is being flushed form the next group. Concurrent syncs share the disk's journal, so
+ * a hundred take hardly longer than one; a file that is created during a sync has to wait for it.
  *
- * @returns once it is visible, and on the disk if it is to be durable
+ * @returns once it is visible, and on the disk if it is durable
  */
 export function putTogether(root: FileRoot, object: SmallPut): Promise<PutOutcome> {
   const settled = Promise.withResolvers<PutOutcome>();
@@ -44,8 +43,8 @@ export function putTogether(root: FileRoot, object: SmallPut): Promise<PutOutcom
 }
 
 /**
- * {@link Bucket.createInOrder} for a directory: all are on the disk before the first is visible, so that
- * however many they are they wait for it twice.
+ * Implements {@link Bucket.createInOrder} for a directory. All objects are on the disk before the
+ * first is visible, so any number of them waits for the disk only twice.
  */
 export async function createInOrder(
   root: FileRoot,
@@ -72,7 +71,7 @@ export async function createInOrder(
   return outcomes;
 }
 
-/** Settles each member by itself; never throws. */
+/** Settles each member on its own; never throws. */
 async function putGroup(group: readonly Member[]): Promise<void> {
   const written: { member: Member; temporary: Temporary }[] = [];
   for (const member of group) {

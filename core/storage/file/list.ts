@@ -9,10 +9,14 @@ import { fileError } from './errors.ts';
 import { isAbsence, isReserved, locate, objectInfo, type FileRoot } from './root.ts';
 import { assertPrefix, isKey } from '../keys.ts';
 
-/** Files looked at before anybody else has a turn. */
+/** Files read between two turns of the event loop. */
 const statsAtOnce = 256;
 
-/** {@link Bucket.list} for a directory. What vanishes meanwhile is left out. */
+/**
+ * Implements {@link Bucket.list} for a directory. Files that vanish meanwhile are left out.
+ *
+ * @throws NicheError `invalid-key`, `storage-denied`, `storage-unavailable`, `aborted`
+ */
 export async function* listFiles(
   root: FileRoot,
   prefix: string,
@@ -23,7 +27,7 @@ export async function* listFiles(
   const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
   if (parent !== '') locate(root, `${parent}x`);
   yield* walk(root, parent, prefix, options?.signal);
-  // An empty listing, or one cut short, may mean that the bucket is gone.
+  // An empty or short listing may mean that the directory is gone.
   root.check();
 }
 
@@ -49,7 +53,7 @@ async function* walk(
   }
 }
 
-/** The next folder alone, or the next few files that no folder parts. */
+/** Returns the next folder alone, or the next files up to a folder. */
 function takeBatch(names: readonly string[], start: number): readonly string[] {
   if (names[start]?.endsWith('/')) return names.slice(start, start + 1);
   const batch = names.slice(start, start + statsAtOnce);
@@ -58,8 +62,8 @@ function takeBatch(names: readonly string[], start: number): readonly string[] {
 }
 
 /**
- * The keys in one folder, those of folders with their `/`: so they sort as the keys below them do
- * (`a-b` is before `a/b`), and a string's order is that of its bytes, as keys are ASCII.
+ * Returns the keys in one folder; those of folders end in `/`, so that they sort as the keys below
+ * them do (`a-b` is before `a/b`). Keys are ASCII, so a string's order is that of its bytes.
  */
 async function namesIn(root: FileRoot, folder: string, prefix: string): Promise<string[]> {
   const names: string[] = [];

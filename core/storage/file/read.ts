@@ -6,20 +6,23 @@ import type { GetOptions } from '../bucket.ts';
 import { fileError } from './errors.ts';
 import type { ByteRange } from '../range.ts';
 
-/** Of one chunk, in bytes. */
+/** The size of one chunk, in bytes. */
 const chunkBytes = 2 ** 20;
 
-/** What is no longer than this, in bytes, is read at once: it takes no longer than a trip to the pool. */
+/** Up to this size, in bytes, a read takes no longer than handing it to the thread pool. */
 const smallBytes = 2 ** 18;
 
 const readLater = promisify(readCallback);
 
 /**
- * The bytes of an open file, which is closed at their end, at a failure, and when the reader stops
- * early. What is small is read, and its file closed, before this returns.
+ * Returns the bytes of an open file. The file is closed at their end, at a failure, and when the
+ * reader stops early. A small file is read and closed before this returns.
  *
- * @param fd an open file's descriptor; the caller's to close only if this throws
- * @param action names file and bucket, as in `reading "nar/…" in file:///…`
+ * Iterating throws NicheError `storage-integrity` for a file that was cut, `storage-unavailable` and
+ * `aborted`.
+ *
+ * @param fd an open descriptor; the caller closes it only if this throws
+ * @param action for errors: `reading "nar/…" in file:///…`
  */
 export function readBody(
   fd: number,
@@ -50,8 +53,8 @@ async function* oneChunk(
 }
 
 /**
- * Reads one chunk ahead of its reader. It is no generator, as the `return` of one that was never
- * begun would close nothing.
+ * Reads one chunk ahead of its reader. The result is no generator: `return` of a generator that never
+ * ran would close nothing.
  */
 function chunksOf(
   fd: number,
@@ -63,14 +66,14 @@ function chunksOf(
   let position = start;
   let isDone = false;
   let ahead: Promise<Uint8Array> | undefined;
-  /** Where chunks are lent: the buffers that the reader does not have. */
+  /** Where chunks are lent: the buffers that the reader has returned. */
   const spare: Uint8Array[] = [];
   let lent: Uint8Array | undefined;
 
   async function finish(): Promise<{ done: true; value: undefined }> {
     if (!isDone) {
       isDone = true;
-      // A descriptor that is closed under a read may be another file's by then.
+      // A descriptor that is closed during a read may be another file's by then.
       await ahead?.catch(() => undefined);
       closeSync(fd);
     }
@@ -94,7 +97,7 @@ function chunksOf(
     if (lend) lent = chunk;
     if (position < end) {
       ahead = readChunk();
-      // Awaited with the next chunk; until then a failure must not count as unhandled.
+      // The next call awaits it; until then a failure must not count as unhandled.
       ahead.catch(() => undefined);
     }
     return chunk;
@@ -118,6 +121,6 @@ function chunksOf(
 function cut(action: string, expected: number, got: number): NicheError {
   return new NicheError(
     'storage-integrity',
-    `${action} failed: expected ${expected} bytes, got only ${got}: the file was cut meanwhile`,
+    `${action} failed: expected ${expected} bytes, got only ${got}: the file was truncated meanwhile`,
   );
 }

@@ -11,17 +11,18 @@ import { statObject, temporaryFolder, type FileRoot } from './root.ts';
 import { syncFolder } from './fsync.ts';
 import { discard, discardQuietly, reveal, syncTemporary, writeTemporary } from './temporary.ts';
 
-/** A lock older than this, in milliseconds, was left by a process that died. */
+/** A lock older than this, in milliseconds, belongs to a process that died. */
 const lockLifetimeMs = 30_000;
 
-/** Between two looks at a lock that another process holds, in milliseconds. */
+/** The time between two attempts to take a lock, in milliseconds. */
 const lockPollMs = 20;
 
 /**
- * {@link Bucket.replace} for a directory. File systems have no "rename if unchanged", so those who
- * replace one key take turns, by a lock among the temporary files.
+ * Implements {@link Bucket.replace} for a directory. File systems have no "rename if unchanged", so
+ * writers of one key take turns, with a lock among the temporary files.
  *
  * @param path the file of `key`
+ * @throws NicheError `storage-unavailable`, `storage-denied`, `storage-full`, `aborted`
  */
 export async function replaceFile(
   root: FileRoot,
@@ -35,7 +36,7 @@ export async function replaceFile(
   try {
     const temporary = await writeTemporary(root, body);
     try {
-      // Before the lock is taken, and after: a disk may take longer than others wait for its holder.
+      // Outside the lock: a disk may take longer than other writers wait.
       await syncTemporary(temporary);
       const lock = await takeLock(root, key, action, options?.signal);
       let isReplaced = false;
@@ -59,7 +60,7 @@ export async function replaceFile(
   }
 }
 
-/** The lock's path: a folder, since making one is atomic. */
+/** Returns the lock's path. It is a folder, since creating one is atomic. */
 async function takeLock(
   root: FileRoot,
   key: string,
@@ -78,10 +79,13 @@ async function takeLock(
       if (!isErrno(error, 'EEXIST')) throw error;
     }
     if (Date.now() > giveUpAt) {
-      throw new NicheError('storage-unavailable', `${action} failed: others keep replacing it`);
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: other writers keep replacing it`,
+      );
     }
     if (isStale(lock)) {
-      // Of several that find it stale, one moves it away; the others find nothing to move.
+      // Of several processes that see a stale lock, one moves it away; the others have nothing to move.
       const aside = `${lock}.${process.pid}.${Date.now()}`;
       try {
         renameSync(lock, aside);

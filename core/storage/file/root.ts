@@ -7,30 +7,29 @@ import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
 import { assertKey } from '../keys.ts';
 
-/** Holds what is being written: in the bucket's own file system, so that it can be linked. */
+/** Holds unfinished files: on the bucket's own file system, so that they can be linked. */
 export const temporaryFolder = '.niche-tmp';
 
-/** At the root of a file system `lost+found` is the kernel's, and readable by root alone. */
+/** `lost+found`, at the root of a file system, is readable only by root. */
 const reserved: ReadonlySet<string> = new Set([temporaryFolder, 'lost+found']);
 
 /**
  * The directory that holds a bucket.
  *
- * What is one system call on names alone is made at once, here and in the whole driver: a trip to the
- * thread pool takes ten times as long as the call. What moves many bytes or waits for the disk goes
- * to the pool.
+ * The whole driver makes system calls on names synchronously: handing one to the thread pool takes
+ * ten times as long as the call. Calls that move many bytes or wait for the disk go to the pool.
  */
 export interface FileRoot {
   readonly path: string;
   readonly url: string;
   /**
-   * Ask before anything is called missing, and before a folder is made: a directory that was
-   * deleted, or whose disk was unmounted, must not look like an empty bucket.
+   * Checks the directory. Call it before an object counts as missing and before a folder is created:
+   * a deleted directory or an unmounted disk must not look like an empty bucket.
    *
-   * @throws NicheError `storage-unavailable` unless it is there, on the file system it was on
+   * @throws NicheError `storage-unavailable` unless it exists, on the same file system as before
    */
   check(): void;
-  /** Begins an operation: the first one checks, so that later checks know the file system. */
+  /** Checks once, before the first operation, so that later checks know the file system. */
   ready(): void;
 }
 
@@ -61,15 +60,15 @@ export function fileRoot(directory: string): FileRoot {
       throw new NicheError(
         'storage-unavailable',
         `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
-        { hint: 'check the path; for a new cache niche init makes the directory' },
+        { hint: 'check the path; for a new cache, niche init creates the directory' },
       );
     }
     device ??= found.dev;
     if (found.dev !== device) {
       throw new NicheError(
         'storage-unavailable',
-        `opening the bucket ${url} failed: another file system is there than before`,
-        { hint: 'mount it again, or start again if this is meant' },
+        `opening the bucket ${url} failed: another file system is mounted there than before`,
+        { hint: 'mount the former one again, or restart niche if the change is intended' },
       );
     }
   }
@@ -84,13 +83,13 @@ export function fileRoot(directory: string): FileRoot {
   };
 }
 
-/** Whether `key` lies in a folder of the root that holds no objects. */
+/** Whether `key` is in a folder of the root that holds no objects. */
 export function isReserved(key: string): boolean {
   return reserved.has(key.split('/', 1)[0] ?? '');
 }
 
 /**
- * The file that holds `key`, which need not be there.
+ * Returns the path of the file for `key`, which need not exist.
  *
  * @throws NicheError `invalid-key`; `storage-denied` where a symbolic link would be followed
  */
@@ -99,7 +98,7 @@ export function locate(root: FileRoot, key: string): string {
   if (isReserved(key)) {
     throw new NicheError(
       'invalid-key',
-      `refusing the object key ${quote(key)}: that folder of ${root.url} holds no objects`,
+      `invalid object key ${quote(key)}: that folder of ${root.url} is reserved`,
     );
   }
   root.ready();
@@ -120,7 +119,7 @@ function refuseLink(root: FileRoot, folder: string): void {
 }
 
 /**
- * What `found` is as an object; `null` for a folder, which is none.
+ * Returns `found` as an object; `null` for a folder, which is none.
  *
  * @throws NicheError `storage-denied` for a symbolic link, a device, or the like
  */
@@ -135,7 +134,11 @@ export function objectInfo(root: FileRoot, key: string, found: BigIntStats): Obj
   };
 }
 
-/** The object under `key`, whose file is `path`; `null` means missing, and the root is there. */
+/**
+ * Returns the object under `key`, whose file is `path`; `null` means missing in an existing root.
+ *
+ * @throws NicheError `storage-denied`, `storage-unavailable`
+ */
 export function statObject(root: FileRoot, key: string, path: string): ObjectInfo | null {
   try {
     return objectInfo(root, key, lstatSync(path, { bigint: true }));
@@ -146,7 +149,7 @@ export function statObject(root: FileRoot, key: string, path: string): ObjectInf
   }
 }
 
-/** Whether `error` says that there is no such file: not there, or no folder on the way to it. */
+/** Whether `error` means that there is no such file, or no folder on the way to it. */
 export function isAbsence(error: unknown): boolean {
   return isErrno(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG');
 }
@@ -154,7 +157,7 @@ export function isAbsence(error: unknown): boolean {
 function notAFile(root: FileRoot, key: string): NicheError {
   return new NicheError(
     'storage-denied',
-    `refusing ${quote(key)} in ${root.url}: expected a plain file or folder, got a link or a device`,
-    { hint: 'symbolic links in a bucket are not followed; mount the directory there instead' },
+    `reading ${quote(key)} in ${root.url} failed: expected a file or a folder, got a link or a device`,
+    { hint: 'niche follows no symbolic links in a bucket; mount the directory there instead' },
   );
 }

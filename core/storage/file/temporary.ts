@@ -23,15 +23,15 @@ import { isErrno } from '../../util/errno.ts';
 import { objectInfo, temporaryFolder, type FileRoot } from './root.ts';
 import { syncFile, syncFolder } from './fsync.ts';
 
-/** Others may delete an emptied folder between its creation and the link, over and over. */
+/** Other processes may delete an emptied folder between its creation and the link, repeatedly. */
 const maxPublishAttempts = 100;
 
-/** Bytes up to here are written at once: copying them takes no longer than a trip to the pool. */
+/** Up to this size, in bytes, a write takes no longer than handing it to the thread pool. */
 export const smallBytes = 256 * 1024;
 
 const writeLater = promisify(write);
 
-/** A file that no key leads to yet. */
+/** A file without a key yet. */
 export interface Temporary {
   readonly path: string;
   /** Its descriptor; null once it is closed. */
@@ -60,7 +60,7 @@ export async function writeAll(temporary: Temporary, bytes: Uint8Array): Promise
   }
 }
 
-/** A new one with these contents; nothing is left of it after a failure. */
+/** Creates a temporary file with these contents; leaves nothing after a failure. */
 export async function writeTemporary(root: FileRoot, bytes: Uint8Array): Promise<Temporary> {
   const temporary = await createTemporary(root);
   try {
@@ -72,23 +72,23 @@ export async function writeTemporary(root: FileRoot, bytes: Uint8Array): Promise
   }
 }
 
-/** Puts on the disk what was written to it. */
+/** Flushes it to the disk. */
 export function syncTemporary(temporary: Temporary): Promise<void> {
   return syncFile(descriptor(temporary));
 }
 
-/** Closes and removes it, if it is still there. */
+/** Closes and removes it, if it still exists. */
 export function discard(temporary: Temporary): void {
   close(temporary);
   removeIfThere(temporary.path);
 }
 
-/** {@link discard} after a failure, which is the one to tell; a sweep removes what is left. */
+/** Does {@link discard} after a failure, and ignores its own: a sweep removes the rest. */
 export function discardQuietly(temporary: Temporary): void {
   try {
     discard(temporary);
   } catch {
-    // As said.
+    // The first failure is the one to report.
   }
 }
 
@@ -100,13 +100,13 @@ function descriptor({ fd, path }: Temporary): number {
 function close(temporary: Temporary): void {
   const { fd } = temporary;
   if (fd === null) return;
-  // Whatever closing says, the descriptor is gone and may be another file's by the next time.
+  // Even if closing fails, the descriptor is gone and may soon be another file's.
   temporary.fd = null;
   closeSync(fd);
 }
 
 /**
- * Makes a whole file visible under `key` at once, on the disk before that, and ends it.
+ * Flushes a complete file to the disk, makes it visible under `key` atomically, and ends it.
  *
  * @param path the file of `key`
  */
@@ -124,8 +124,8 @@ export async function publish(
 }
 
 /**
- * {@link publish} without a word to the disk: the file before and the folder after are the caller's
- * to sync; the folder also when the object existed, as whoever made it may not have come to this yet.
+ * Does {@link publish} without flushing: the caller syncs the file before, and the folder after. The
+ * folder also where the object existed, as its writer may not have synced it yet.
  */
 export async function reveal(
   root: FileRoot,
@@ -141,7 +141,7 @@ export async function reveal(
       else renameSync(temporary.path, path);
     } catch (error) {
       if (ifAbsent && isErrno(error, 'EEXIST')) {
-        const outcome = settle(root, temporary, key, path);
+        const outcome = outcomeOfFailedLink(root, temporary, key, path);
         if (outcome === null) continue;
         removeIfThere(temporary.path);
         return outcome;
@@ -173,8 +173,8 @@ function assertStillThere(root: FileRoot, { path }: Temporary, key: string): voi
   }
 }
 
-/** Whose the object is for which a link failed; `null` if it is gone again. */
-function settle(
+/** Decides whose object made the link fail; `null` if it is gone again. */
+function outcomeOfFailedLink(
   root: FileRoot,
   temporary: Temporary,
   key: string,
@@ -185,10 +185,10 @@ function settle(
   if (objectInfo(root, key, theirs) === null) {
     throw new NicheError(
       'invalid-key',
-      `writing ${quote(key)} in ${root.url} failed: a folder of that name is in the way`,
+      `writing ${quote(key)} in ${root.url} failed: a folder has the name of the object`,
     );
   }
-  // A file server may repeat a link whose answer was lost, and then find its own.
+  // A file server may repeat a link after a lost response, and then find its own.
   return ours?.ino === theirs.ino ? 'created' : 'exists';
 }
 
@@ -196,7 +196,7 @@ function statIfThere(path: string): BigIntStats | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false });
 }
 
-/** Never makes the root itself: what is gone stays gone. */
+/** Creates the folders of `key`, never the root itself: a deleted root stays deleted. */
 async function makeParents(root: FileRoot, key: string): Promise<void> {
   root.check();
   const segments = key.split('/');
@@ -204,7 +204,7 @@ async function makeParents(root: FileRoot, key: string): Promise<void> {
     try {
       await makeFolder(join(root.path, ...segments.slice(0, depth)));
     } catch (error) {
-      // Someone pruned the folder above meanwhile: the caller tries again.
+      // The folder above was pruned meanwhile: the caller tries again.
       if (isErrno(error, 'ENOENT')) return;
       throw error;
     }
@@ -222,9 +222,10 @@ async function makeFolder(path: string): Promise<void> {
 }
 
 /**
- * Removes what unfinished uploads have left, of this process and others.
+ * Removes unfinished uploads of this process and others.
  *
- * @returns how many
+ * @returns the number of removed files
+ * @throws NicheError `storage-denied`, `storage-unavailable`
  */
 export function sweepTemporaries(root: FileRoot, olderThan: Date): number {
   root.check();

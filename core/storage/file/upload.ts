@@ -7,17 +7,17 @@ import { createTemporary, discard, publish, syncTemporary, writeAll } from './te
 
 const mib = 2 ** 20;
 
-/** Small chunks are gathered up to here, in bytes, so that each write is worth its system call. */
+/** Small chunks are gathered up to this size, in bytes, to save system calls. */
 const gatheredBytes = mib;
 
-/** Chunks from this size, in bytes, are written as they come. */
+/** Chunks from this size, in bytes, are written as they arrive. */
 const largeChunkBytes = mib / 4;
 
-/** Sent to the disk while more comes, in bytes, so that little is left for `commit` to wait for. */
+/** Flushed each time this much was written, in bytes, so that `commit` has little to wait for. */
 const syncEveryBytes = 64 * mib;
 
 /**
- * {@link Bucket.upload} for a directory.
+ * Implements {@link Bucket.upload} for a directory.
  *
  * @param path the file of `key`
  */
@@ -53,7 +53,7 @@ export async function uploadFile(
     unsynced = 0;
     syncing = syncTemporary(temporary)
       .catch((error: unknown) => {
-        // The kernel reports a lost write once, so it has to be remembered here.
+        // The kernel reports a lost write only once.
         failure ??= error;
       })
       .finally(() => {

@@ -6,23 +6,23 @@ import { isKey } from '../keys.ts';
 /** One page of a listing. */
 export interface ListedPage {
   readonly objects: readonly ObjectInfo[];
-  /** What the next page is asked for by; undefined for the last. */
+  /** The token for the next page; undefined on the last. */
   readonly next: string | undefined;
 }
 
 export interface PagedListOptions {
-  /** What is done, for errors: `listing "…" in s3://…`. */
+  /** For errors: `listing "…" in s3://…`. */
   readonly action: string;
   readonly signal?: AbortSignal | undefined;
-  /** @param token of the page before, undefined for the first */
+  /** @param token of the previous page; undefined for the first */
   readonly page: (token: string | undefined) => Promise<ListedPage>;
 }
 
 /**
- * A listing, a page a request. What others keep there under no key of ours is left out.
+ * Lists objects, one page a request. Objects whose keys niche could not have written are left out.
  *
- * @throws NicheError `aborted`; `storage-unavailable` where a page does not say how to go on, as to end
- *   there would pass for a whole listing, and to ask again would never end
+ * @throws NicheError `aborted`; `storage-unavailable` where a page promises another without a new
+ *   token: to end there would pass for a whole listing, and to repeat it would never end
  */
 export async function* listPages({
   action,
@@ -37,7 +37,7 @@ export async function* listPages({
     if (next === '' || (next !== undefined && next === token)) {
       throw new NicheError(
         'storage-unavailable',
-        `${action} failed: the storage says that there is more and not where it goes on`,
+        `${action} failed: the storage promises another page without a token for it`,
       );
     }
     token = next;

@@ -4,10 +4,10 @@ import type { GetOptions, ObjectInfo, StoredObject } from '../bucket.ts';
 import { clipRange, type ByteRange } from '../range.ts';
 import { emptyBody, resumingBody } from './resuming-body.ts';
 
-/** How a storage behind HTTP is asked for one object. */
+/** Requests one object of a storage behind HTTP. */
 export interface ObjectSource {
   readonly key: string;
-  /** What is read, where: `reading "nar/…" in azure://…`. */
+  /** What is read, where, for errors: `reading "nar/…" in azure://…`. */
   readonly action: string;
   /**
    * @param etag reads only this version of the object
@@ -17,15 +17,21 @@ export interface ObjectSource {
   readonly head: () => Promise<ObjectInfo | null>;
 }
 
-/** What an answer says, and its body. */
+/** A response to a request for an object. */
 export interface ObjectAnswer extends Pick<ObjectInfo, 'etag' | 'modified'> {
   readonly contentLength: number | undefined;
-  /** Absent where it brings the whole object. */
+  /** Absent in a response with the whole object. */
   readonly contentRange: string | undefined;
   readonly stream: Readable;
 }
 
-/** {@link Bucket.get}: a body that breaks off is gone on with where it broke, if the object is the same yet. */
+/**
+ * Implements {@link Bucket.get}. A body that breaks off is resumed where it broke, if the object is
+ * still the same.
+ *
+ * @throws NicheError `storage-unavailable` for a response without a size or with other bytes; what
+ *   `request` and `head` throw
+ */
 export async function openObject(
   { key, action, request, head }: ObjectSource,
   { range, signal }: GetOptions = {},
@@ -33,7 +39,7 @@ export async function openObject(
   const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
   const answer = asked.start === asked.end ? 'beyond' : await request(asked);
   if (answer === 'gone') return null;
-  // HTTP knows no empty range, and of an empty object no range at all.
+  // HTTP has no empty range, and an empty object has no range at all.
   if (answer === 'beyond') {
     const info = await head();
     return info === null ? null : { info, body: emptyBody };
@@ -50,7 +56,7 @@ export async function openObject(
       if (typeof again === 'string') return null;
       const size = wholeSize(again, rest.start, action);
       if (again.etag === etag && size === info.size) return again.stream;
-      // Not every server heeds the condition.
+      // Not every server honours the condition.
       again.stream.destroy();
       return null;
     },
@@ -59,10 +65,10 @@ export async function openObject(
 }
 
 /**
- * Of an answer whose body has to begin at the object's byte number `start`: how large the object is.
+ * Returns the object's size from a response whose body has to begin at byte number `start`.
  *
- * @throws NicheError `storage-unavailable` where it does not say so, as then a body that was cut, or none,
- *   would pass for a whole one; or where it begins elsewhere, as one does that knows no ranges
+ * @throws NicheError `storage-unavailable` where it does not state the size, as a body that was cut
+ *   would pass for a whole one; or where it begins elsewhere, as from a server without ranges
  */
 function wholeSize(
   { contentLength, contentRange, stream }: ObjectAnswer,
@@ -76,19 +82,19 @@ function wholeSize(
   stream.destroy();
   const why =
     begins === start
-      ? 'the answer does not say how large the object is'
+      ? 'the response does not state the size of the object'
       : `expected the bytes from ${start} on, got ${contentRange ?? 'the whole object'}`;
   throw new NicheError('storage-unavailable', `${action} failed: ${why}`, {
-    hint: 'is there a proxy before the storage that changes its answers?',
+    hint: 'check whether a proxy changes the responses of the storage',
   });
 }
 
 /**
- * What a HEAD says of the object's size.
+ * Returns the object's size from the response to a HEAD.
  *
- * @throws Error where it says nothing
+ * @throws Error where it does not state it
  */
 export function knownSize(contentLength: number | undefined): number {
   if (contentLength !== undefined) return contentLength;
-  throw new Error('the answer does not say how large the object is');
+  throw new Error('the response does not state the size of the object');
 }

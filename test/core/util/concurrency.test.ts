@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { createGathering, createLimit, eachConcurrent } from '../../../core/util/concurrency.ts';
+import { createCoalescer, createLimit, eachConcurrent } from '../../../core/util/concurrency.ts';
 
 /** 0, 1, 2 … up to and without `end`; tells how many were taken. */
 function numbers(end: number): { source: AsyncIterable<number>; taken: () => number } {
@@ -99,7 +99,7 @@ test('what is limited runs in order, never more at once than allowed, and a fail
 test('a gathering hands over what comes at once, and what comes meanwhile as the next', async () => {
   const groups: (readonly number[])[] = [];
   const ended = Promise.withResolvers<undefined>();
-  const add = createGathering<number>(async (group) => {
+  const add = createCoalescer<number>(async (group) => {
     groups.push(group);
     if (groups.length === 1) {
       add(3);
