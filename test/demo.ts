@@ -17,21 +17,21 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
-console.log('niche makes and runs Nix binary caches without a server of their own.');
+console.log('niche: Nix binary caches straight on object storage. No server to run.');
 const folder = await realpath(await mkdtemp(join(tmpdir(), 'niche-demo-')));
 try {
   const nix = nixOnPath() ?? installedNix().at(-1);
   if (nix) {
     console.log(
-      `Found Nix ${nix.version} in ${nix.bin}; its stores here are temporary, this machine’s own is not touched.`,
+      `Using Nix ${nix.version} from ${nix.bin} with temporary stores. Your own store is not touched.`,
     );
     await demoWithNix(nix, folder, interrupted.signal);
   } else {
-    console.log('No Nix on PATH, so niche packs a path itself; with Nix this shows more.');
+    console.log('Nix is not on PATH, so niche packs a path itself. With Nix this demo shows more.');
     await demoWithoutNix(folder, interrupted.signal);
   }
   console.log(
-    `\nDone in ${formatDuration(performance.now() - begun)}; everything is removed again.`,
+    `\nDone in ${formatDuration(performance.now() - begun)}. All files of the demo are removed.`,
   );
 } catch (error) {
   console.error(`\ndemo: ${error instanceof Error ? error.message : String(error)}`);
@@ -40,7 +40,7 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** The Nix that this shell has; undefined where there is none, or one that does not run. */
+/** Returns the Nix on `PATH`; undefined if there is none or it does not run. */
 function nixOnPath(): NixVersion | undefined {
   for (const bin of (process.env['PATH'] ?? '').split(delimiter)) {
     const { status, stdout } = spawnSync(join(bin, 'nix'), ['--version'], { encoding: 'utf8' });

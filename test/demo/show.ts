@@ -26,7 +26,7 @@ export interface Server {
 const main = join(import.meta.dirname, '../../cli/main.ts');
 let steps = 0;
 
-/** Says what comes, does it, and says how long it took. */
+/** Prints what comes next, does it, and prints how long it took. */
 export async function step<T>(sentence: string, act: () => Promise<T>): Promise<T> {
   steps += 1;
   console.log(`\n${steps}. ${sentence}`);
@@ -36,7 +36,7 @@ export async function step<T>(sentence: string, act: () => Promise<T>): Promise<
   return result;
 }
 
-/** One line of what a step came to. */
+/** Prints one line of a step’s result. */
 export function say(line: string): void {
   console.log(`     ${line}`);
 }

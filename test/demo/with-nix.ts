@@ -39,7 +39,7 @@ export async function demoWithNix(
     await writeFile(join(builder.work, 'default.nix'), defaultNix);
 
     const publicKey = await step(
-      'A cache is a directory (or a bucket in a cloud) with a name and a signing key.',
+      'Make a cache: a directory (or a bucket) with a name and a signing key.',
       async () => {
         const args = ['init', cache, '--name', 'demo', '--no-upstream'];
         const printed = await run({ command: 'niche', args, ...at }, signal);
@@ -48,7 +48,7 @@ export async function demoWithNix(
     );
 
     await step(
-      'niche build is nix build, and uploads each path as soon as it is built. Here `docs` fails, so nix and niche exit with 1.',
+      'Build. niche build runs nix build and uploads each path as soon as it is built. `docs` fails, so the exit status is 1.',
       () => {
         const args = ['build', '-u', cache, '--', '-f', 'default.nix', 'app', 'docs'];
         const keepGoing = ['--keep-going', '--no-link'];
@@ -56,12 +56,12 @@ export async function demoWithNix(
       },
     );
 
-    await step('What did build is in the cache all the same: each path checked and signed.', () =>
+    await step('The paths that were built are in the cache, checked and signed.', () =>
       run({ command: 'niche', args: ['verify', '-u', cache], ...at }, signal),
     );
 
     const server = await step(
-      'The cache is plain files, so any web server will do. niche has one for this machine.',
+      'Serve it. The cache is plain files, so any web server works. niche includes one.',
       () => serve(cache, at, signal),
     );
     closing.push(() => server.stop());
@@ -79,19 +79,18 @@ export async function demoWithNix(
     if (reader !== builder) closing.push(() => reader.close());
     const onReader = { command: 'nix-store', env: reader.env, cwd: reader.work };
     const otherKey = formatPublicKey(generateSecretKey('other-1').publicKey);
-    await step(
-      'Another machine, with an empty store, that trusts another key: Nix takes nothing.',
-      () => run({ ...onReader, args: realise(otherKey), status: 1 }, signal),
+    await step('Read from a second machine that trusts another key. Nix refuses every path.', () =>
+      run({ ...onReader, args: realise(otherKey), status: 1 }, signal),
     );
     await step(
-      'The same machine, trusting the cache’s key: Nix installs `app` with all it needs and builds nothing.',
+      'Trust the cache’s key. Nix installs `app` with its closure and builds nothing.',
       async () => {
         await run({ ...onReader, args: realise(publicKey) }, signal);
         const references = await readFile(reader.realPath(storePath), 'utf8');
-        say(`${storePath} says: ${references.trim()}`);
+        say(`${storePath} contains: ${references.trim()}`);
       },
     );
-    await step('Nix finds every byte as it was signed.', () =>
+    await step('Check the contents. Nix finds every byte as signed.', () =>
       run({ ...onReader, args: ['--verify', '--check-contents'] }, signal),
     );
   } finally {

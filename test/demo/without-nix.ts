@@ -15,23 +15,20 @@ import { computeCaPath } from '../../core/nix/store-path.ts';
 import { run, say, serve, step } from './show.ts';
 import type { Env } from './show.ts';
 
-/** The demo where there is no Nix: niche packs a directory itself, as a content-addressed path. */
+/** Runs the demo without Nix: niche packs a directory itself, as a content-addressed path. */
 export async function demoWithoutNix(folder: string, signal: AbortSignal): Promise<void> {
   const cache = pathToFileURL(join(folder, 'cache')).href;
   const env: Env = { PATH: '/usr/bin:/bin', HOME: join(folder, 'home') };
   const at = { env, cwd: folder };
   await mkdir(join(folder, 'home'));
 
-  await step(
-    'A cache is a directory (or a bucket in a cloud) with a name and a signing key.',
-    () => {
-      const args = ['init', cache, '--name', 'demo', '--no-upstream'];
-      return run({ command: 'niche', args, ...at }, signal);
-    },
-  );
+  await step('Make a cache: a directory (or a bucket) with a name and a signing key.', () => {
+    const args = ['init', cache, '--name', 'demo', '--no-upstream'];
+    return run({ command: 'niche', args, ...at }, signal);
+  });
 
   const path = await step(
-    'Nix would build store paths. Here a directory becomes one: its name is the hash of its contents.',
+    'Stage a path. Without Nix, a directory becomes a store path named by the hash of its contents.',
     async () => {
       const info = await stageDirectory(await makeDirectory(folder), cache);
       say(`staged ${info.path} (${info.narSize} bytes)`);
@@ -40,18 +37,17 @@ export async function demoWithoutNix(folder: string, signal: AbortSignal): Promi
   );
 
   await step(
-    'The publisher reads what was staged, checks every claim, compresses it, signs it and publishes it.',
+    'Publish it. The publisher checks every claim, compresses the archive, signs it and makes it visible.',
     () => run({ command: 'niche', args: ['worker', cache, '--once'], ...at }, signal),
   );
 
   const server = await step(
-    'The cache is plain files, so any web server will do. niche has one for this machine.',
+    'Serve it. The cache is plain files, so any web server works. niche includes one.',
     () => serve(cache, at, signal),
   );
   try {
-    await step(
-      'Read back by HTTP as a suspicious client would: every byte, hash and signature.',
-      () => run({ command: 'niche', args: ['verify', '-u', server.url, path], ...at }, signal),
+    await step('Verify it over HTTP: every byte, hash and signature.', () =>
+      run({ command: 'niche', args: ['verify', '-u', server.url, path], ...at }, signal),
     );
   } finally {
     await server.stop();
