@@ -43,11 +43,11 @@ test('the demo with Nix builds, installs elsewhere and leaves nothing', async (t
   const demo = await startDemo(t, { PATH: [nix.bin, '/usr/bin', '/bin'].join(delimiter) });
   const { status, stdout, stderr } = await demo.end();
   assert.deepEqual([status, stderr], [0, '']);
-  assert.ok(stdout.includes(`Found Nix ${nix.version} in ${nix.bin};`));
+  assert.ok(stdout.includes(`Using Nix ${nix.version} from ${nix.bin} `));
   assert.deepEqual(stepsOf(stdout), [1, 2, 3, 4, 5, 6, 7]);
   assert.match(stdout, /niche: 3 paths published/);
-  assert.match(stdout, /app says: \S+-hello \S+-world$/m);
-  assert.match(stdout, /^Done in .*; everything is removed again\.$/m);
+  assert.match(stdout, /app contains: \S+-hello \S+-world$/m);
+  assert.match(stdout, /^Done in .*\. All files of the demo are removed\.$/m);
 });
 
 test('the demo without Nix publishes a path that niche packs', async (t) => {
@@ -56,7 +56,7 @@ test('the demo without Nix publishes a path that niche packs', async (t) => {
   assert.deepEqual([status, stderr], [0, '']);
   assert.deepEqual(stepsOf(stdout), [1, 2, 3, 4, 5]);
   assert.match(stdout, /^ +published \/nix\/store\/\S+-greeting$/m);
-  assert.match(stdout, /^Done in .*; everything is removed again\.$/m);
+  assert.match(stdout, /^Done in .*\. All files of the demo are removed\.$/m);
 });
 
 test('a demo that is interrupted leaves nothing', async (t) => {
