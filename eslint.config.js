@@ -1,47 +1,122 @@
+import { dirname, join, relative } from 'node:path';
 import { defineConfig } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
 /**
- * Imports run one way: nix ← storage, kms ← secrets, signing ← cache ← functions, cli. Each entry
- * lists the folders that the key must not import from.
+ * The folders whose files each folder may import, besides its own. A folder lists only folders that
+ * stand above it in this table, so imports run one way and never in a circle.
  */
-const forbidden = {
-  'core/nix': ['storage', 'kms', 'secrets', 'signing', 'cache', 'functions', 'cli'],
-  'core/storage': ['kms', 'secrets', 'signing', 'cache', 'functions', 'cli'],
-  'core/kms': ['nix', 'storage', 'secrets', 'signing', 'cache', 'functions', 'cli'],
-  'core/secrets': ['storage', 'signing', 'cache', 'functions', 'cli'],
-  'core/signing': ['storage', 'secrets', 'cache', 'functions', 'cli'],
-  'core/cache': ['functions', 'cli'],
-  functions: ['cli'],
-  cli: ['functions'],
+const formats = ['core', 'core/util', 'core/nix'];
+const storage = [...formats, 'core/storage', 'core/storage/open'];
+const cache = [...storage, 'core/secrets', 'core/signing', 'core/cache'];
+const functions = [...cache, 'core/kms', 'core/cache/keys', 'core/cache/publish'];
+const cli = [...cache, 'core/storage/file', 'core/cache/keys', 'cli/process'];
+const mayImport = {
+  core: [],
+  'core/util': ['core'],
+  'core/nix': ['core', 'core/util'],
+  'core/kms': ['core', 'core/util'],
+  'core/secrets': ['core', 'core/util', 'core/kms'],
+  'core/signing': [...formats, 'core/kms'],
+  'core/storage': ['core', 'core/util'],
+  'core/storage/http': ['core', 'core/util', 'core/storage'],
+  'core/storage/file': ['core', 'core/util', 'core/storage'],
+  'core/storage/s3': ['core', 'core/util', 'core/storage', 'core/storage/http'],
+  'core/storage/azure': ['core', 'core/util', 'core/storage', 'core/storage/http'],
+  'core/storage/google': ['core', 'core/util', 'core/storage', 'core/storage/http'],
+  'core/storage/open': [
+    ...['core', 'core/storage', 'core/storage/file'],
+    ...['core/storage/s3', 'core/storage/azure', 'core/storage/google'],
+  ],
+  'core/cache': [...storage, 'core/storage/http', 'core/secrets', 'core/signing'],
+  'core/cache/zstd': ['core', 'core/util'],
+  'core/cache/nar': [...cache, 'core/cache/zstd'],
+  'core/cache/receipts': cache,
+  'core/cache/local': cache,
+  'core/cache/stage': [...cache, 'core/cache/local'],
+  'core/cache/publish': [...cache, 'core/cache/zstd', 'core/cache/nar', 'core/cache/receipts'],
+  'core/cache/status': [...cache, 'core/cache/receipts', 'core/cache/publish'],
+  'core/cache/verify': [...cache, 'core/cache/zstd', 'core/cache/nar'],
+  'core/cache/keys': cache,
+  'functions/events': cache,
+  'functions/shared': [...functions, 'functions/events'],
+  'functions/worker': [...functions, 'functions/events'],
+  'functions/aws': [...functions, 'functions/events', 'functions/shared', 'core/storage/s3'],
+  'functions/azure': [...functions, 'functions/events', 'functions/shared', 'core/storage/azure'],
+  'functions/google': [...functions, 'functions/events', 'functions/shared', 'core/storage/google'],
+  'cli/process': ['core', 'core/util'],
+  'cli/ui': [...formats, 'cli/process'],
+  'cli/nix': [...formats, 'cli/process'],
+  'cli/watch': [...formats, 'cli/process', 'cli/nix'],
+  'cli/secrets': cli,
+  'cli/cache': [...cli, 'cli/secrets'],
+  'cli/serve': cli,
+  'cli/use': [...cli, 'cli/nix', 'cli/cache'],
+  'cli/init': [...cli, 'core/kms', 'cli/secrets'],
+  'cli/config': [...cli, 'cli/secrets', 'cli/cache', 'cli/init'],
+  'cli/upload': [
+    ...[
+      ...cli,
+      'core/cache/local',
+      'core/cache/receipts',
+      'core/cache/stage',
+      'core/cache/publish',
+    ],
+    ...['cli/ui', 'cli/nix', 'cli/secrets', 'cli/cache'],
+  ],
+  'cli/build': [...cli, 'cli/ui', 'cli/nix', 'cli/watch', 'cli/cache', 'cli/upload'],
+  'cli/worker': [
+    ...[...cli, 'core/storage/s3', 'core/cache/publish'],
+    ...['functions/events', 'functions/shared', 'functions/worker'],
+    ...['cli/ui', 'cli/cache', 'cli/upload'],
+  ],
+  'cli/commands': [
+    ...[...cli, 'core/storage/http'],
+    ...['core/cache/receipts', 'core/cache/publish', 'core/cache/status', 'core/cache/verify'],
+    ...['cli/ui', 'cli/nix', 'cli/secrets', 'cli/cache', 'cli/serve', 'cli/use', 'cli/init'],
+    ...['cli/config', 'cli/upload', 'cli/build', 'cli/worker'],
+  ],
+  cli: [...cli, 'cli/ui', 'cli/secrets', 'cli/commands'],
 };
 
-const importDirection = Object.entries(forbidden).map(([folder, others]) => ({
-  files: [`${folder}/**/*.ts`],
-  // The worker is a function that runs on the user's machine.
-  ignores: ['cli/worker/**'],
-  rules: {
-    'no-restricted-imports': [
-      'error',
-      {
-        patterns: [
-          {
-            group: others.flatMap((other) => [`**/${other}/*`, `**/${other}/**`]),
-            message: `${folder} must not import from there: imports run one way.`,
-          },
-          ...(folder === 'core/nix'
-            ? [
-                {
-                  group: ['node:fs', 'node:fs/*', 'node:child_process', 'node:net', 'node:http*'],
-                  message: 'core/nix holds formats only: it does no I/O.',
-                },
-              ]
-            : []),
-        ],
-      },
-    ],
+const entries = Object.entries(mayImport);
+for (const [at, [folder, others]] of entries.entries()) {
+  const above = entries.slice(0, at).map(([name]) => name);
+  const wrong = others.find((other) => !above.includes(other));
+  if (wrong) throw new Error(`mayImport: ${folder} lists ${wrong}, which does not stand above it`);
+}
+
+/** Enforces {@link mayImport}. */
+const importDirection = {
+  meta: {
+    type: 'problem',
+    schema: [],
+    messages: {
+      upward: '{{from}} must not import {{to}}: see mayImport in eslint.config.js.',
+      unknown: 'the folder {{from}} is missing in mayImport in eslint.config.js.',
+    },
   },
-}));
+  create(context) {
+    const file = relative(import.meta.dirname, context.filename);
+    const from = dirname(file);
+    const allowed = mayImport[from];
+    const check = (node) => {
+      const { value } = node.source ?? {};
+      if (typeof value !== 'string' || !value.startsWith('.')) return;
+      const to = dirname(join(from, value));
+      if (allowed === undefined) context.report({ node, messageId: 'unknown', data: { from } });
+      else if (to !== from && to in mayImport && !allowed.includes(to)) {
+        context.report({ node, messageId: 'upward', data: { from, to } });
+      }
+    };
+    return {
+      ImportDeclaration: check,
+      ExportNamedDeclaration: check,
+      ExportAllDeclaration: check,
+      ImportExpression: check,
+    };
+  },
+};
 
 export default defineConfig(
   { ignores: ['node_modules/', 'dist/', 'infra/aws/functions/', '.tools/', 'test/fixtures/'] },
@@ -98,5 +173,25 @@ export default defineConfig(
       'no-console': 'off',
     },
   },
-  ...importDirection,
+  {
+    files: ['core/**/*.ts', 'functions/**/*.ts', 'cli/**/*.ts'],
+    plugins: { niche: { rules: { 'import-direction': importDirection } } },
+    rules: { 'niche/import-direction': 'error' },
+  },
+  {
+    files: ['core/nix/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['node:fs', 'node:fs/*', 'node:child_process', 'node:net', 'node:http*'],
+              message: 'core/nix holds formats only: it does no I/O.',
+            },
+          ],
+        },
+      ],
+    },
+  },
 );

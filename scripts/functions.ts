@@ -39,7 +39,7 @@ function withDriversOf(cloud: FunctionTarget['cloud']): Plugin {
     name: 'drivers',
     setup(build) {
       build.onResolve({ filter: /\/drivers\.ts$/ }, ({ path, resolveDir }) =>
-        join(resolveDir, path) === join(checkout, 'core/storage/drivers.ts')
+        join(resolveDir, path) === join(checkout, 'core/storage/open/drivers.ts')
           ? { path: join(checkout, `functions/${cloud}/drivers.ts`) }
           : null,
       );

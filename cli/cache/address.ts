@@ -5,7 +5,7 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { shellWord } from '../../core/util/shell.ts';
-import { storageUrlOf } from '../../core/storage/discover-url.ts';
+import { storageUrlOf } from '../../core/storage/open/discover-url.ts';
 import { nonEmpty } from '../process/environment.ts';
 import type { Context } from '../process/context.ts';
 

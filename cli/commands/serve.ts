@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
-import { storageUrlOf } from '../../core/storage/discover-url.ts';
+import { storageUrlOf } from '../../core/storage/open/discover-url.ts';
 import { recogniseStorage } from '../serve/discover-server.ts';
 import { assertKeysPinned, isWebUrl, trustedKeys, parseCacheAddress } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';

@@ -4,8 +4,12 @@ import { NicheError, quote } from '../../core/errors.ts';
 import { isUploadId } from '../../core/cache/layout.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
-import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../core/cache/status.ts';
-import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status.ts';
+import {
+  readCacheStatus,
+  readUploadStatus,
+  staleStagedMs,
+} from '../../core/cache/status/status.ts';
+import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status/status.ts';
 import { receiptDays } from '../../core/cache/publish/sweep.ts';
 import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import { openCacheAt } from '../cache/open.ts';

@@ -10,7 +10,7 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
-import { openProvisioner } from '../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 

@@ -15,7 +15,7 @@ import { NicheError, messageOf } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { StoredCredentials } from '../../core/storage/credentials.ts';
-import { openProvisioner } from '../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 import { keyringOf } from '../secrets/identities.ts';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 
-import { findDriver } from '../../core/storage/open.ts';
+import { findDriver } from '../../core/storage/open/open-bucket.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 

@@ -1,5 +1,5 @@
 import type { StorageCredentials } from '../../core/storage/credentials.ts';
-import { findDriver } from '../../core/storage/open.ts';
+import { findDriver } from '../../core/storage/open/open-bucket.ts';
 import type { Environment } from '../process/environment.ts';
 
 /**

@@ -5,7 +5,7 @@ import type { Bucket } from '../storage/bucket.ts';
 import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http/reader.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import { findDriver, openBucket } from '../storage/open.ts';
+import { findDriver, openBucket } from '../storage/open/open-bucket.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { deniedAsMissing } from './denied-as-missing.ts';

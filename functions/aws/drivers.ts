@@ -3,7 +3,7 @@ import { openS3Bucket } from '../../core/storage/s3/driver.ts';
 import { parseS3Url } from '../../core/storage/s3/url.ts';
 
 /**
- * Replaces `core/storage/drivers.ts` in the bundle. A function uses only the storage of its own
+ * Replaces `core/storage/open/drivers.ts` in the bundle. A function uses only the storage of its own
  * cloud, and each driver would be loaded at every cold start.
  */
 export const drivers: readonly StorageDriver[] = [

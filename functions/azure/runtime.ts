@@ -5,7 +5,7 @@ import { openAzureKeyVault } from '../../core/kms/azure.ts';
 import { azureDataKeys } from '../../core/secrets/azure-kv.ts';
 import { kmsIdentity } from '../../core/secrets/kms.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { openBucket } from '../../core/storage/open.ts';
+import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { parseAzureUrl } from '../../core/storage/azure/url.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
 import { createDeployment } from '../shared/deployment.ts';

@@ -6,7 +6,7 @@ import type { Publisher } from '../../core/cache/publish/publisher.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';
 import type { Identity } from '../../core/secrets/recipient.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { openBucket } from '../../core/storage/open.ts';
+import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import type { DeploymentSettings } from './settings.ts';
 import { openSigner } from './signers.ts';
 import type { KmsClients } from './signers.ts';

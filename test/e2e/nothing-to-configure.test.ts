@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { readObject } from '../../core/cache/objects.ts';
 import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-documents.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { openBucket } from '../../core/storage/open.ts';
+import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { requireAzurite } from '../support/servers/azurite.ts';
 import { runNiche } from '../support/lab/niche-process.ts';
 import type { NicheRun } from '../support/lab/niche-process.ts';

@@ -11,7 +11,7 @@ import { ListMultipartUploadsCommand, ListPartsCommand } from '@aws-sdk/client-s
 
 import { manifestKey, stagedNarsKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
-import { openBucket } from '../../core/storage/open.ts';
+import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { collect } from '../support/assert/bytes.ts';
 import { largeTestPath } from '../support/cache/paths.ts';
 import { requireS3 } from '../support/servers/s3-servers.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { openBucket } from '../../core/storage/open.ts';
+import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { localTestPath, makeBucketCache } from '../support/cache/bucket-cache.ts';
 import { runNiche, startNiche } from '../support/lab/niche-process.ts';
 import { requireS3 } from '../support/servers/s3-servers.ts';

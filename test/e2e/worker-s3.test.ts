@@ -19,7 +19,7 @@ import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import { openBucket } from '../../core/storage/open.ts';
+import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { parseS3Events } from '../../functions/events/s3.ts';
 import type { Health } from '../../functions/worker/worker.ts';
 import { localTestPath, testPublicKey, testSecretKey } from '../support/cache/bucket-cache.ts';

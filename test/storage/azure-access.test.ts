@@ -3,7 +3,7 @@ import { after, describe, it } from 'node:test';
 import { ContainerSASPermissions } from '@azure/storage-blob';
 import { openAzureBucket, type AzureOptions } from '../../core/storage/azure/driver.ts';
 import type { StorageCredentials } from '../../core/storage/credentials.ts';
-import { openProvisioner } from '../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { StorageProvisioner } from '../../core/storage/provision.ts';
 import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';

@@ -49,7 +49,7 @@ test('a role is assumed with the machine’s own credentials', async (t) => {
   await once(proxy.listen(0, '127.0.0.1'), 'listening');
   t.after(() => proxy.close());
   const sts = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-  const module = join(import.meta.dirname, '../../core/storage/open.ts');
+  const module = join(import.meta.dirname, '../../core/storage/open/open-bucket.ts');
   const run = (env: Readonly<Record<string, string>>): Promise<{ stdout: string }> =>
     promisify(execFile)(
       process.execPath,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { parseSecretKey } from '../../../core/nix/keys.ts';
-import { openProvisioner } from '../../../core/storage/open-provision.ts';
+import { openProvisioner } from '../../../core/storage/open/open-provision.ts';
 import { requireAzurite } from '../../support/servers/azurite.ts';
 import { runCommand } from '../../support/lab/command.ts';
 import type { CommandResult } from '../../support/lab/command.ts';

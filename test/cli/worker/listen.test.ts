@@ -7,7 +7,7 @@ import { InvalidArgumentError } from 'commander';
 
 import { assertGuarded, parseListen, readWebhookSecrets } from '../../../cli/worker/listen.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import { runCommand } from '../../support/lab/command.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';

@@ -14,7 +14,7 @@ import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../co
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { encryptDocument } from '../../../core/secrets/document.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import { startAzureAccount } from '../../support/servers/azure-account.ts';
 import type { AzureAccount } from '../../support/servers/azure-account.ts';
 import { startAzureHost } from '../../support/servers/azure-host.ts';

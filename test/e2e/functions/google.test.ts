@@ -11,7 +11,7 @@ import type { BatchId } from '../../../core/cache/layout.ts';
 import { formatPublicKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import { listKeys } from '../../support/assert/bytes.ts';
 import { auditRecords } from '../../support/cache/kit.ts';
 import { startFakeGcs, whyNoFakeGcs } from '../../support/servers/fake-gcs.ts';

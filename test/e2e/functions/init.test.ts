@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
 import { blobCreatedEvent } from '../../functions/azure-events.ts';
 import { finalizedEvent, pushBody } from '../../functions/google-events.ts';

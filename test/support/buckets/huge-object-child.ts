@@ -3,7 +3,7 @@
  * to show how much memory that takes. Prints JSON.
  */
 import { createHash } from 'node:crypto';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import { patternBytes } from '../assert/bytes.ts';
 
 const [url = '', size = '0'] = process.argv.slice(2);

@@ -7,7 +7,7 @@ import { createStager } from '../../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { createUploadJournal } from '../../../core/cache/local/upload-journal.ts';
 import { defaultStoreDir } from '../../../core/nix/store-path.ts';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import { identifyProcess, isAlive } from '../../../cli/process/identity.ts';
 import type { ProcessIdentity } from '../../../cli/process/identity.ts';
 import { largeTestPath } from '../cache/paths.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { openBucket } from '../../../../core/storage/open.ts';
+import { openBucket } from '../../../../core/storage/open/open-bucket.ts';
 import { explainS3Error } from '../../../../core/storage/s3/errors.ts';
 import {
   formatS3Url,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { openBucket } from '../../../core/storage/open.ts';
+import { openBucket } from '../../../../core/storage/open/open-bucket.ts';
 
 it('opens a directory by its URL', () => {
   for (const [url, expected] of [

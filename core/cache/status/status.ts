@@ -1,22 +1,22 @@
-import { mapConcurrent } from '../util/concurrency.ts';
-import { isNicheError, isRejection } from '../errors.ts';
-import { storeHash } from '../nix/store-path.ts';
-import type { Bucket } from '../storage/bucket.ts';
-import { createBatchReceiptReader } from './receipts/batch-receipts.ts';
-import { parseManifestKey, stagingPrefix, uploadPrefix } from './layout.ts';
-import type { BatchId, WaitingMarker } from './layout.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
+import { isNicheError, isRejection } from '../../errors.ts';
+import { storeHash } from '../../nix/store-path.ts';
+import type { Bucket } from '../../storage/bucket.ts';
+import { createBatchReceiptReader } from '../receipts/batch-receipts.ts';
+import { parseManifestKey, stagingPrefix, uploadPrefix } from '../layout.ts';
+import type { BatchId, WaitingMarker } from '../layout.ts';
 import {
   listStrongestReceipts,
   listUploadReceipts,
   readListedReceipt,
   selectStrongest,
-} from './receipts/listed-receipts.ts';
-import type { ListedReceipt, ListedUpload } from './receipts/listed-receipts.ts';
-import { readManifest } from './manifest.ts';
-import { createPendingPaths } from './publish/pending.ts';
-import type { PendingPaths, PendingRecord } from './publish/pending.ts';
-import type { Receipt } from './receipts/receipts.ts';
-import { uploadTime } from './upload-id.ts';
+} from '../receipts/listed-receipts.ts';
+import type { ListedReceipt, ListedUpload } from '../receipts/listed-receipts.ts';
+import { readManifest } from '../manifest.ts';
+import { createPendingPaths } from '../publish/pending.ts';
+import type { PendingPaths, PendingRecord } from '../publish/pending.ts';
+import type { Receipt } from '../receipts/receipts.ts';
+import { uploadTime } from '../upload-id.ts';
 
 /** Staged for longer than this, a batch makes one ask whether a publisher runs, in milliseconds. */
 export const staleStagedMs = 15 * 60 * 1000;

@@ -1,7 +1,7 @@
-import { NicheError, quote } from '../errors.ts';
+import { NicheError, quote } from '../../errors.ts';
 import { drivers } from './drivers.ts';
-import { isKey } from './keys.ts';
-import type { HostParts, PublicHost, PublicLocation } from './public-host.ts';
+import { isKey } from '../keys.ts';
+import type { HostParts, PublicHost, PublicLocation } from '../public-host.ts';
 
 /**
  * Returns the storage behind the URL at which clients read a cache, such as

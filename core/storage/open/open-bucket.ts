@@ -1,7 +1,7 @@
-import { NicheError, quote } from '../errors.ts';
-import type { Bucket } from './bucket.ts';
-import type { OpenOptions } from './credentials.ts';
-import type { StorageDriver } from './driver.ts';
+import { NicheError, quote } from '../../errors.ts';
+import type { Bucket } from '../bucket.ts';
+import type { OpenOptions } from '../credentials.ts';
+import type { StorageDriver } from '../driver.ts';
 import { drivers } from './drivers.ts';
 
 /**

@@ -1,8 +1,8 @@
-import { NicheError, quote } from '../errors.ts';
-import type { OpenOptions } from './credentials.ts';
+import { NicheError, quote } from '../../errors.ts';
+import type { OpenOptions } from '../credentials.ts';
 import { drivers } from './drivers.ts';
-import { findDriver } from './open.ts';
-import type { StorageProvisioner } from './provision.ts';
+import { findDriver } from './open-bucket.ts';
+import type { StorageProvisioner } from '../provision.ts';
 
 /**
  * Opens what provisions the storage at `url`, such as `s3://acme`. Sends no request.

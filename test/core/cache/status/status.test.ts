@@ -1,17 +1,21 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { pendingKey, receiptKey } from '../../../core/cache/layout.ts';
-import { createPendingPaths } from '../../../core/cache/publish/pending.ts';
-import { writeReceipts } from '../../../core/cache/receipts/batch-receipts.ts';
-import { writeReceipt } from '../../../core/cache/receipts/receipts.ts';
-import type { Receipt } from '../../../core/cache/receipts/receipts.ts';
-import { readCacheStatus, readUploadStatus, staleStagedMs } from '../../../core/cache/status.ts';
-import { newUploadId } from '../../../core/cache/upload-id.ts';
-import { isNicheError } from '../../../core/errors.ts';
-import { faultyBucket } from '../../support/buckets/faulty-bucket.ts';
-import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
-import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
-import type { BucketCache } from '../../support/cache/bucket-cache.ts';
+import { pendingKey, receiptKey } from '../../../../core/cache/layout.ts';
+import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
+import { writeReceipts } from '../../../../core/cache/receipts/batch-receipts.ts';
+import { writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
+import type { Receipt } from '../../../../core/cache/receipts/receipts.ts';
+import {
+  readCacheStatus,
+  readUploadStatus,
+  staleStagedMs,
+} from '../../../../core/cache/status/status.ts';
+import { newUploadId } from '../../../../core/cache/upload-id.ts';
+import { isNicheError } from '../../../../core/errors.ts';
+import { faultyBucket } from '../../../support/buckets/faulty-bucket.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
+import { makeBucketCache, localTestPath } from '../../../support/cache/bucket-cache.ts';
+import type { BucketCache } from '../../../support/cache/bucket-cache.ts';
 
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;

@@ -3,9 +3,9 @@ import { describe, test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { isNicheError } from '../../../core/errors.ts';
-import { storageUrlOf } from '../../../core/storage/discover-url.ts';
-import { refuses } from '../../support/assert/refuses.ts';
+import { isNicheError } from '../../../../core/errors.ts';
+import { storageUrlOf } from '../../../../core/storage/open/discover-url.ts';
+import { refuses } from '../../../support/assert/refuses.ts';
 
 const r2 = '0123456789abcdef0123456789abcdef';
 

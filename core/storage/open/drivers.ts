@@ -1,8 +1,8 @@
-import { azureDriver } from './azure/definition.ts';
-import type { StorageDriver } from './driver.ts';
-import { fileDriver } from './file/definition.ts';
-import { googleDriver } from './google/definition.ts';
-import { s3Driver } from './s3/definition.ts';
+import { azureDriver } from '../azure/definition.ts';
+import type { StorageDriver } from '../driver.ts';
+import { fileDriver } from '../file/definition.ts';
+import { googleDriver } from '../google/definition.ts';
+import { s3Driver } from '../s3/definition.ts';
 
 /**
  * Every kind of storage: the one place where a driver is registered. In the bundle of a function,
