@@ -55,7 +55,7 @@ export async function readBoundedText(
 /**
  * Parses and checks JSON text.
  *
- * @param where names the text in messages
+ * @param where identifies the text in messages
  * @throws NicheError the format's code when the text is not JSON or does not match the schema
  */
 export function parseStoredJson<T>(

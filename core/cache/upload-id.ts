@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 
-/** A new UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, so that ids sort by time. */
+/**
+ * Returns a new UUIDv7 (RFC 9562 §5.7). It starts with 48 bits of Unix milliseconds, so ids sort by
+ * time.
+ */
 export function newUploadId(now: Date = new Date(), random: Buffer = randomBytes(10)): string {
   const bytes = Buffer.alloc(16);
   bytes.writeUIntBE(now.getTime(), 0, 6);
@@ -17,7 +20,7 @@ export function newUploadId(now: Date = new Date(), random: Buffer = randomBytes
   ].join('-');
 }
 
-/** When the upload began, as its id says. */
+/** Returns the start time that an upload's id contains. */
 export function uploadTime(upload: string): Date {
   return new Date(Number.parseInt(upload.replaceAll('-', '').slice(0, 12), 16));
 }

@@ -55,7 +55,7 @@ const servers: Readonly<
 };
 
 const weaker =
-  /this storage does not write conditionally: only one process may publish at a time, and what another writes there meanwhile may be overwritten\n/;
+  /this storage does not write conditionally: only one process may publish at a time, and it may overwrite what other programs write meanwhile\n/;
 
 async function startServer(t: TestContext, fault: typeof ignoring) {
   const server = await requireS3(t);

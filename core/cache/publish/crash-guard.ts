@@ -6,11 +6,11 @@ import type { BatchId } from '../layout.ts';
 import { createBestEffort } from '../objects.ts';
 
 /**
- * Counts the attempts that died, so that a path which kills its publisher cannot do so for ever.
+ * Counts crashes, so that a path that crashes its publisher is not retried forever.
  *
- * An attempt leaves a marker while it runs and takes it away when it ends in order. A marker older
- * than the longest time that an attempt may take belongs to one that died. A batch's first attempts
- * cost one marker in all; only once one of them has died does each path get its own.
+ * An attempt creates a marker when it begins and deletes it when it ends. A marker that is older than
+ * the time limit of an attempt is from a crash. The paths of a batch share one marker; after a crash,
+ * each path gets its own.
  */
 export interface CrashGuard {
   /** Runs `attempt` under a marker of the batch. */
@@ -18,15 +18,15 @@ export interface CrashGuard {
 }
 
 export interface GuardedBatch {
-  /** Whether an earlier attempt at the batch died, so that each path is under a marker of its own. */
+  /** Whether an earlier attempt crashed, so that each path gets a marker of its own. */
   readonly isolatesPaths: boolean;
   /**
-   * Runs `attempt` on one path, under a marker of its own where an earlier attempt died.
+   * Runs `attempt` on one path, under a marker of its own if the batch isolates paths.
    *
-   * @returns null, without running it, when too many attempts at this path have died
+   * @returns null, without running it, after {@link maxAttempts} crashes at this path
    */
   guardPath<T>(storeHash: string, attempt: () => Promise<T>): Promise<T | null>;
-  /** Forgets every marker of the batch, once nothing of it is left to do. */
+  /** Deletes every marker of the batch. Call it when the batch is finished. */
   clearMarkers(): Promise<void>;
 }
 
@@ -40,7 +40,7 @@ export interface CrashGuardOptions {
 export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): CrashGuard {
   const { timeLimitMs, now, newId } = options;
 
-  async function dead(prefix: string): Promise<number> {
+  async function countCrashes(prefix: string): Promise<number> {
     const latest = now().getTime() - timeLimitMs;
     let count = 0;
     for await (const { modified } of bucket.list(prefix)) {
@@ -49,13 +49,13 @@ export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): Cr
     return count;
   }
 
-  async function marked<T>(key: string, attempt: () => Promise<T>): Promise<T> {
+  async function runUnderMarker<T>(key: string, attempt: () => Promise<T>): Promise<T> {
     await createBestEffort(bucket, key, '');
     let result: T;
     try {
       result = await attempt();
     } catch (error) {
-      // What niche itself reports (storage or an upstream is down) is no death; anything else is.
+      // An error that niche reports (storage or an upstream is down) is no crash. All others are.
       if (isNicheError(error)) await bucket.delete([key]);
       throw error;
     }
@@ -66,15 +66,15 @@ export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): Cr
   return {
     async guardBatch(id, attempt) {
       const prefix = `${attemptsPrefix}${id.upload}/${id.batch}/`;
-      const isCareful = (await dead(`${prefix}batch.`)) > 0;
-      return marked(`${prefix}batch.${newId()}`, () =>
+      const isolatesPaths = (await countCrashes(`${prefix}batch.`)) > 0;
+      return runUnderMarker(`${prefix}batch.${newId()}`, () =>
         attempt({
-          isolatesPaths: isCareful,
+          isolatesPaths,
           async guardPath(storeHash, attemptPath) {
-            if (!isCareful) return attemptPath();
+            if (!isolatesPaths) return attemptPath();
             const pathPrefix = `${prefix}${storeHash}.`;
-            if ((await dead(pathPrefix)) >= maxAttempts) return null;
-            return marked(`${pathPrefix}${newId()}`, attemptPath);
+            if ((await countCrashes(pathPrefix)) >= maxAttempts) return null;
+            return runUnderMarker(`${pathPrefix}${newId()}`, attemptPath);
           },
           async clearMarkers() {
             const markers: string[] = [];

@@ -1,34 +1,34 @@
 /**
- * What a process publishes at once. A path whose reference another batch of it is about to publish had
- * better wait a moment than be parked, which costs some ten requests.
+ * The paths that this process is publishing. A path whose reference is in another batch in flight
+ * waits for it a moment. Parking it instead would cost some ten requests.
  */
 export interface InFlightBatches {
-  /** Runs `work` on a batch, whose paths are under way until they are decided or it ends. */
+  /** Runs `work` on a batch. Its paths are in flight until they are decided or the work ends. */
   runBatch<T>(paths: readonly string[], work: (batch: InFlightBatch) => Promise<T>): Promise<T>;
 }
 
 export interface InFlightBatch {
   /**
-   * Waits until it is decided what becomes of those of the paths that are under way in batches which were
-   * begun before this one. Not in later ones, so that no two wait for each other.
+   * Waits for earlier batches of this process to decide the given paths. Later batches are ignored,
+   * so two batches cannot deadlock.
    */
   waitForEarlier(paths: Iterable<string>): Promise<void>;
-  /** Says that this batch's narinfos are there, as far as they come. */
+  /** Ends the wait of other batches: this batch has created the narinfos that it could. */
   markDecided(): void;
 }
 
 export function createInFlightBatches(): InFlightBatches {
   const batches = new Map<string, { readonly number: number; readonly decided: Promise<null> }>();
-  let begun = 0;
+  let lastNumber = 0;
 
   return {
     async runBatch(paths, work) {
-      const number = (begun += 1);
+      const number = (lastNumber += 1);
       const { promise: decided, resolve: decide } = Promise.withResolvers<null>();
-      // Of two batches with one path the earlier has it: its end is sure to come.
+      // Of two batches with the same path the earlier one keeps it, so that waiting for it ends.
       const own = paths.filter((path) => !batches.has(path));
       for (const path of own) batches.set(path, { number, decided });
-      const earlier = (path: string): Promise<null>[] => {
+      const findEarlier = (path: string): Promise<null>[] => {
         const other = batches.get(path);
         return other && other.number < number ? [other.decided] : [];
       };
@@ -38,7 +38,7 @@ export function createInFlightBatches(): InFlightBatches {
             decide(null);
           },
           async waitForEarlier(others) {
-            await Promise.all(new Set([...others].flatMap(earlier)));
+            await Promise.all(new Set([...others].flatMap(findEarlier)));
           },
         });
       } finally {

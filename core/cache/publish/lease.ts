@@ -6,45 +6,45 @@ import type { Bucket } from '../../storage/bucket.ts';
 import { publishersPrefix } from '../layout.ts';
 import { readText } from '../objects.ts';
 
-/** Says that this process is the one that publishes, where the storage cannot keep two apart. */
+/** The right to publish, for storage where two publishers could overwrite each other's objects. */
 export interface PublisherLease {
-  /** @throws NicheError `storage-unavailable` when it could not be renewed: another may publish now */
+  /** @throws NicheError `storage-unavailable` when the lease has run out and another process may publish */
   assertHeld(): void;
   release(): Promise<void>;
 }
 
 export interface LeaseOptions {
-  /** Who holds it, for people: a host and a process. */
+  /** A host and a process, for people. */
   readonly holder: string;
-  /** A lease that is not renewed for so long is nobody's, in milliseconds. @default 30,000 */
+  /** A lease that is not renewed for this long has run out, in milliseconds. @default 30,000 */
   readonly lifetimeMs?: number;
 }
 
-/** Whether two publishers at once could overwrite each other's objects. */
+/** Whether two publishers of the cache could overwrite each other's objects. */
 export function needsLease(cache: { readonly public: Bucket; readonly private: Bucket }): boolean {
   return !(cache.public.capabilities.conditionalPut && cache.private.capabilities.conditionalPut);
 }
 
 /**
- * Takes the lease of the cache whose private root is `bucket`. Of two that start at once none may get
- * it. Only what the storage itself says of time is compared: clocks differ.
+ * Takes the lease of the cache whose private root is `bucket`, and renews it until it is released. If
+ * two processes start at once, both may be refused. Local time and storage time are never compared,
+ * since clocks differ.
  *
  * @throws NicheError `publisher-running` while another process holds it
  */
 export async function takeLease(bucket: Bucket, options: LeaseOptions): Promise<PublisherLease> {
   const { holder, lifetimeMs = 30_000 } = options;
   const key = `${publishersPrefix}${randomUUID()}`;
-  const write = (): Promise<unknown> => bucket.put(key, Buffer.from(`${holder}\n`));
   let renewedAt = performance.now();
 
   async function renew(): Promise<void> {
-    const begun = performance.now();
-    await write();
-    renewedAt = begun;
+    const startedAt = performance.now();
+    await bucket.put(key, Buffer.from(`${holder}\n`));
+    renewedAt = startedAt;
   }
 
   await renew();
-  // What fails is tried again at the next turn; assertHeld tells when it has failed for too long.
+  // The next turn retries a failure. assertHeld throws once it has lasted too long.
   const timer = setInterval(() => void renew().catch(() => undefined), lifetimeMs / 3);
   timer.unref();
 
@@ -54,7 +54,7 @@ export async function takeLease(bucket: Bucket, options: LeaseOptions): Promise<
   }
 
   try {
-    await outlastOthers(bucket, key, lifetimeMs);
+    await waitForOthers(bucket, key, lifetimeMs);
   } catch (error) {
     await release().catch(() => undefined);
     throw error;
@@ -64,18 +64,22 @@ export async function takeLease(bucket: Bucket, options: LeaseOptions): Promise<
       if (performance.now() - renewedAt < lifetimeMs) return;
       throw new NicheError(
         'storage-unavailable',
-        `publishing to ${bucket.url} ends: this process could not say for ${lifetimeMs / 1000} s that it is the one that publishes`,
-        { hint: 'what is staged is kept; start it again' },
+        `cannot publish to ${bucket.url}: this process could not renew its lease for ${lifetimeMs / 1000} s`,
+        { hint: 'start it again; staged batches are kept' },
       );
     },
     release,
   };
 }
 
-/** Waits until no other lease is left, or refuses when one is renewed meanwhile. */
-async function outlastOthers(bucket: Bucket, own: string, lifetimeMs: number): Promise<void> {
+/**
+ * Waits until no other lease is left. Deletes leases that run out meanwhile.
+ *
+ * @throws NicheError `publisher-running` when another lease is new or renewed
+ */
+async function waitForOthers(bucket: Bucket, own: string, lifetimeMs: number): Promise<void> {
   const seen = new Map<string, string>();
-  const begun = performance.now();
+  const startedAt = performance.now();
   for (let isFirst = true; ; isFirst = false) {
     const others: { key: string; version: string }[] = [];
     for await (const { key, etag, modified } of bucket.list(publishersPrefix)) {
@@ -84,12 +88,12 @@ async function outlastOthers(bucket: Bucket, own: string, lifetimeMs: number): P
     if (others.length === 0) return;
     for (const { key, version } of others) {
       const before = seen.get(key);
-      // One that is new, or has been renewed, is alive.
-      if (!isFirst && before !== version) throw await running(bucket, key);
+      // A version that was not there before belongs to a process that runs.
+      if (!isFirst && before !== version) throw await publisherRunning(bucket, key);
       seen.set(key, version);
     }
-    if (performance.now() - begun > lifetimeMs) {
-      // Left by processes that died.
+    if (performance.now() - startedAt > lifetimeMs) {
+      // From processes that crashed.
       await bucket.delete(others.map(({ key }) => key));
       return;
     }
@@ -97,7 +101,7 @@ async function outlastOthers(bucket: Bucket, own: string, lifetimeMs: number): P
   }
 }
 
-async function running(bucket: Bucket, key: string): Promise<NicheError> {
+async function publisherRunning(bucket: Bucket, key: string): Promise<NicheError> {
   const holder = await readText(bucket, key, 1024).catch((error: unknown) => messageOf(error));
   return new NicheError(
     'publisher-running',
@@ -108,6 +112,6 @@ async function running(bucket: Bucket, key: string): Promise<NicheError> {
   );
 }
 
-/** What a user is to know of a storage that does not write conditionally. */
+/** Warns users of storage that does not write conditionally. */
 export const singlePublisherWarning =
-  'this storage does not write conditionally: only one process may publish at a time, and what another writes there meanwhile may be overwritten';
+  'this storage does not write conditionally: only one process may publish at a time, and it may overwrite what other programs write meanwhile';

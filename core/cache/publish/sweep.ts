@@ -16,7 +16,7 @@ import type { PublishResult } from './report.ts';
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
 
-/** What no manifest names any more (an upload broken off, attempt markers) is kept this long. */
+/** Objects that no manifest refers to (of interrupted uploads, crash markers) are kept this long. */
 const leftoverDays = 7;
 /** Receipts are kept this long. */
 export const receiptDays = 30;
@@ -29,30 +29,31 @@ export interface SweepOptions {
   readonly publisher: Publisher;
   /** How long a path waits for its references, in days. */
   readonly waitingDays: number;
-  /** Which staged batches the sweep publishes: those older than this, in milliseconds. */
+  /** Staged batches older than this are published, in milliseconds. */
   readonly staleMs: number;
-  /** Once it is aborted no more batches and paths are begun. */
+  /** When it is aborted, the sweep starts no more batches and paths. */
   readonly signal?: AbortSignal;
   readonly now?: () => Date;
 }
 
 export interface SweepReport {
   readonly published: readonly PublishResult[];
-  /** Objects deleted. */
+  /** The number of deleted objects. */
   readonly deleted: number;
 }
 
 /**
- * Finishes what was dropped and clears away what is handled: publishes stale staged batches, resumes
- * paths whose references have come, gives up on those that have waited too long, deletes leftovers.
+ * Repairs what events missed and deletes what is no longer needed: publishes stale staged batches,
+ * resumes paths whose references are available, rejects paths that have waited too long, and deletes
+ * leftovers.
  *
- * @throws the first failure, once everything else is done: what fails now must not keep the rest
+ * @throws the first failure, after all other work is done
  */
 export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const now = (options.now ?? (() => new Date()))().getTime();
   const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
   const failures: Error[] = [];
-  const attempt: TryTask = async (work) => {
+  const tryTask: TryTask = async (work) => {
     if (options.signal?.aborted === true) return null;
     try {
       return await work();
@@ -62,17 +63,17 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     }
   };
   const published = [
-    ...(await sweepStaging(options, attempt, olderThan(options.staleMs))),
-    ...(await sweepPending(options, attempt, olderThan(options.waitingDays * dayMs))),
+    ...(await sweepStaging(options, tryTask, olderThan(options.staleMs))),
+    ...(await sweepPending(options, tryTask, olderThan(options.waitingDays * dayMs))),
   ];
   const isLeftover = olderThan(leftoverDays * dayMs);
   const deleted =
-    (await sweepUploads(options.private, isLeftover)) +
-    (await sweepAttachments(options.private, isLeftover)) +
+    (await deleteOrphans(options.private, stagingPrefix, uploads, isLeftover)) +
+    (await deleteOrphans(options.private, pendingPrefix, pendingPaths, isLeftover)) +
     (await deleteOlder(options.private, attemptsPrefix, isLeftover)) +
     (await deleteOlder(options.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
   const cutOff = new Date(now - uploadHours * hourMs);
-  // Whatever else is under way in these buckets may be somebody else's.
+  // Unfinished uploads elsewhere in these buckets may belong to other programs.
   await options.private.sweepUploads?.(stagingPrefix, cutOff);
   await options.public.sweepUploads?.(narPrefix, cutOff);
   const [failure] = failures;
@@ -80,12 +81,12 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   return { published, deleted };
 }
 
-/** Runs `work` and remembers its failure; null then. */
+/** Runs `work`. If it fails, keeps the failure for the end of the sweep and returns null. */
 type TryTask = <T>(work: () => Promise<T>) => Promise<T | null>;
 
 async function sweepStaging(
   { private: bucket, publisher }: SweepOptions,
-  attempt: TryTask,
+  tryTask: TryTask,
   isStale: (object: ObjectInfo) => boolean,
 ): Promise<PublishResult[]> {
   const stale: BatchId[] = [];
@@ -94,16 +95,16 @@ async function sweepStaging(
     if (id && isStale(object)) stale.push(id);
   }
   const published: PublishResult[] = [];
-  for (const id of stale)
-    published.push(
-      ...((await attempt(() => publisher.publishBatch(id, { origin: { via: 'sweep' } }))) ?? []),
-    );
+  for (const id of stale) {
+    const results = await tryTask(() => publisher.publishBatch(id, { origin: { via: 'sweep' } }));
+    published.push(...(results ?? []));
+  }
   return published;
 }
 
 async function sweepPending(
   { private: bucket, publisher }: SweepOptions,
-  attempt: TryTask,
+  tryTask: TryTask,
   hasExpired: (object: ObjectInfo) => boolean,
 ): Promise<PublishResult[]> {
   const markers = new Map<string, WaitingMarker>();
@@ -115,17 +116,17 @@ async function sweepPending(
     const pending = parsePendingKey(object.key);
     if (!pending) continue;
     const id = `${pending.storeHash}/${pending.upload}`;
-    // Without a marker (its writer died in between) it waits for itself, until it is resumed.
+    // Its writer crashed before the marker. A path that waits for itself is resumed all the same.
     const waiting = markers.get(id) ?? { ...pending, reference: pending.storeHash };
     markers.delete(id);
     waitingFor.push({ waiting, expired: hasExpired(object) });
   }
-  // What is left are markers of paths that no longer wait.
+  // The markers left are of paths that no longer wait.
   for (const waiting of markers.values()) await publisher.pending.unmarkWaiting(waiting);
 
   const published: PublishResult[] = [];
   for (const { waiting, expired } of waitingFor) {
-    const last = await attempt(async () => {
+    const last = await tryTask(async () => {
       const resumed = await publisher.resumePath(waiting);
       const isTooLate = expired && resumed?.outcome.status === 'waiting';
       return isTooLate ? publisher.expirePath(waiting) : resumed;
@@ -135,41 +136,41 @@ async function sweepPending(
   return published;
 }
 
-/** Deletes what no manifest of its upload can name any more. */
-async function sweepUploads(
-  bucket: Bucket,
-  isOld: (object: ObjectInfo) => boolean,
-): Promise<number> {
-  const alive = new Set<string>();
-  const old: string[] = [];
-  for await (const object of bucket.list(stagingPrefix)) {
-    const id = parseManifestKey(object.key);
-    if (id) alive.add(id.upload);
-    else if (isOld(object)) old.push(object.key);
-  }
-  // As long as a manifest of the upload is there, so may be the use of what lies beside it.
-  const unused = old.filter((key) => !alive.has(key.split('/')[1] ?? ''));
-  await bucket.delete(unused);
-  return unused.length;
+/** Groups objects by owner. The objects of an owner are kept as long as one of them is its root. */
+interface Ownership {
+  readonly ownerOf: (key: string) => string;
+  readonly isRoot: (key: string) => boolean;
 }
 
-/** Deletes listings and logs of pending paths whose record is gone. */
-async function sweepAttachments(
+/** A manifest may refer to any object of its upload. */
+const uploads: Ownership = {
+  ownerOf: (key) => key.split('/')[1] ?? '',
+  isRoot: (key) => parseManifestKey(key) !== null,
+};
+
+/** The listing and the log of a pending path have the name of its record. */
+const pendingPaths: Ownership = {
+  ownerOf: (key) => key.slice(0, key.lastIndexOf('.')),
+  isRoot: (key) => parsePendingKey(key) !== null,
+};
+
+/** Deletes old objects whose owner has no root. */
+async function deleteOrphans(
   bucket: Bucket,
+  prefix: string,
+  { ownerOf, isRoot }: Ownership,
   isOld: (object: ObjectInfo) => boolean,
 ): Promise<number> {
-  const alive = new Set<string>();
+  const owners = new Set<string>();
   const old: string[] = [];
-  for await (const object of bucket.list(pendingPrefix)) {
-    if (parsePendingKey(object.key)) alive.add(withoutExtension(object.key));
+  for await (const object of bucket.list(prefix)) {
+    if (isRoot(object.key)) owners.add(ownerOf(object.key));
     else if (isOld(object)) old.push(object.key);
   }
-  const unused = old.filter((key) => !alive.has(withoutExtension(key)));
-  await bucket.delete(unused);
-  return unused.length;
+  const orphans = old.filter((key) => !owners.has(ownerOf(key)));
+  await bucket.delete(orphans);
+  return orphans.length;
 }
-
-const withoutExtension = (key: string): string => key.slice(0, key.lastIndexOf('.'));
 
 async function deleteOlder(
   bucket: Bucket,

@@ -71,8 +71,8 @@ export async function writeReceipts(
 /** Reads batch receipts and caches them, since they are never overwritten. */
 export interface BatchReceiptReader {
   /**
-   * Returns the receipts by key. A missing or damaged object has none: its key does not tell which
-   * paths it was about.
+   * Returns the receipts by key. A missing or damaged object has none, since its key does not
+   * identify its paths.
    */
   readBatchReceipts(
     keys: readonly string[],

@@ -18,29 +18,29 @@ import type { PendingPaths, PendingRecord } from '../publish/pending.ts';
 import type { Receipt } from '../receipts/receipts.ts';
 import { uploadTime } from '../upload-id.ts';
 
-/** Staged for longer than this, a batch makes one ask whether a publisher runs, in milliseconds. */
+/** A batch staged for longer than this suggests that no publisher runs, in milliseconds. */
 export const staleStagedMs = 15 * 60 * 1000;
-/** Rejections of this long are told of, in milliseconds. */
+/** Older rejections are not reported, in milliseconds. */
 const rejectedWithinMs = 24 * 60 * 60 * 1000;
-/** Of what is many, so much is named. */
-const maxNamed = 100;
+/** The longest list in a report. */
+const maxListed = 100;
 const readsAtOnce = 8;
 
-/** A batch that no publisher has handled yet. */
+/** A batch that no publisher has finished yet. */
 export interface StagedBatchStatus extends BatchId {
   /** ISO 8601. */
   readonly stagedAt: string;
 }
 
-/** What became of one upload so far. Times are ISO 8601. */
+/** The state of one upload. Times are ISO 8601. */
 export interface UploadStatus {
   readonly upload: string;
   readonly startedAt: string;
-  /** The strongest receipt of each path, or of a batch that was refused whole. */
+  /** The strongest receipt of each path, and of each batch that was refused whole. */
   readonly receipts: readonly UploadReceipt[];
   /**
-   * Batches not handled yet, null for clients, who may not look there; `paths` is null when their
-   * manifest cannot be read.
+   * Batches not finished yet; null for clients, which have no access to them. `paths` is null when
+   * the manifest cannot be read.
    */
   readonly staged:
     readonly (StagedBatchStatus & { readonly paths: readonly string[] | null })[] | null;
@@ -52,16 +52,16 @@ export interface UploadReceipt extends Receipt {
 }
 
 /**
- * What is known of the upload; null when nothing is.
+ * Returns the state of an upload; null when there is no trace of it.
  *
- * @throws what storage throws
+ * @throws NicheError `storage-…` when the private root cannot be read
  */
 export async function readUploadStatus(
   bucket: Bucket,
   upload: string,
   storeDir: string,
 ): Promise<UploadStatus | null> {
-  // Staging first: what is handled meanwhile then has its receipt.
+  // Staging first: a batch that is finished in between has its receipts.
   const staged = await readStaged(bucket, upload, storeDir);
   const listed = [...(await listStrongestReceipts(bucket, upload)).values()];
   const receipts = await mapConcurrent(listed, readsAtOnce, async (each) => {
@@ -93,25 +93,25 @@ async function readStaged(
   }
 }
 
-/** How a cache fares. Times are ISO 8601. */
+/** The health of a cache. Times are ISO 8601. */
 export interface CacheStatus {
-  /** When the last path was published, as far as receipts are kept. */
+  /** When the last path was published; null when no receipt is that recent. */
   readonly lastPublished: string | null;
   readonly staged: {
     readonly batches: number;
-    /** Those staged longer than {@link staleStagedMs}, oldest first. */
+    /** The batches staged for longer than {@link staleStagedMs}, oldest first. */
     readonly stale: readonly StagedBatchStatus[];
   };
   readonly waiting: {
     readonly paths: number;
     readonly references: number;
-    /** At most 100, those that most paths wait for first. */
+    /** At most {@link maxListed}, the references with the most waiting paths first. */
     readonly missing: readonly MissingReference[];
   };
-  /** Within {@link rejectedWithinMs}. */
+  /** Rejections within {@link rejectedWithinMs}. */
   readonly rejected: {
     readonly count: number;
-    /** At most 100, newest first. */
+    /** At most {@link maxListed}, newest first. */
     readonly latest: readonly RejectedPath[];
   };
 }
@@ -119,17 +119,17 @@ export interface CacheStatus {
 /** A reference that paths wait for. */
 export interface MissingReference {
   readonly hash: string;
-  /** The full store path; null when whoever waits for it has just gone. */
+  /** The store path; null when no pending record gives it. */
   readonly path: string | null;
-  /** How many paths wait for it. */
+  /** The number of paths that wait for it. */
   readonly waiters: number;
-  /** One of them, and since when it waits. */
+  /** One of these paths, and when it began to wait. */
   readonly first: { readonly path: string; readonly since: string } | null;
 }
 
 export interface RejectedPath {
   readonly upload: string;
-  /** The full store path; null when its manifest or its pending record is damaged. */
+  /** The store path; null when a whole batch was refused, or the stored record is damaged. */
   readonly path: string | null;
   /** A `RejectionCode`; a newer publisher may write others. */
   readonly code: string;
@@ -138,9 +138,9 @@ export interface RejectedPath {
 }
 
 /**
- * What happens in the cache, from the lists of its private root.
+ * Returns the health of a cache. Lists its private root, and reads few of its objects.
  *
- * @throws what storage throws
+ * @throws NicheError `storage-…` when the private root cannot be read
  */
 export async function readCacheStatus(
   bucket: Bucket,
@@ -159,7 +159,7 @@ export async function readCacheStatus(
     waiting: await surveyWaiting(bucket),
     rejected: {
       count: rejected.length,
-      latest: await readRejected(bucket, rejected.slice(0, maxNamed)),
+      latest: await readRejected(bucket, rejected.slice(0, maxListed)),
     },
   };
 }
@@ -184,7 +184,7 @@ async function stagedPaths(
     const manifest = await readManifest(bucket, id, storeDir);
     return manifest?.paths.map(({ path }) => path) ?? null;
   } catch (error) {
-    // The publisher will say so in a receipt.
+    // The publisher will write a receipt about it.
     if (isRejection(error)) return null;
     throw error;
   }
@@ -209,10 +209,12 @@ async function surveyReceipts(
         lastPublished = modified;
       }
     }
-    const tells = objects.some((each) => each.statuses.includes('rejected') && isRecent(each));
-    if (tells) suspects.push(listed);
+    const hasRejections = objects.some(
+      (each) => each.statuses.includes('rejected') && isRecent(each),
+    );
+    if (hasRejections) suspects.push(listed);
   }
-  // Only where something was rejected is it worth to read what else became of the upload.
+  // Other uploads need no reading: their keys show enough.
   const reader = createBatchReceiptReader(bucket);
   const strongest = await mapConcurrent(suspects, readsAtOnce, (listed) =>
     selectStrongest(listed, reader),
@@ -252,14 +254,14 @@ async function surveyWaiting(bucket: Bucket): Promise<CacheStatus['waiting']> {
   }
   const most = [...waiters.values()]
     .sort((one, other) => other.hashes.size - one.hashes.size)
-    .slice(0, maxNamed);
+    .slice(0, maxListed);
   const missing = await mapConcurrent(most, readsAtOnce, ({ first, hashes }) =>
     nameMissing(pending, first, hashes.size),
   );
   return { paths: paths.size, references: waiters.size, missing };
 }
 
-/** A marker knows hashes only; the record of who waits knows the names. */
+/** A marker has only hashes. The pending record of a waiting path has the reference's path. */
 async function nameMissing(
   pending: PendingPaths,
   { reference, storeHash: waiter, upload }: WaitingMarker,
