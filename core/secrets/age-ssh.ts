@@ -19,8 +19,10 @@ import { parseSshPublicKey } from './ssh-key.ts';
 import type { SshPrivateKey, SshPublicKey } from './ssh-key.ts';
 
 /**
- * SSH keys as age's recipients and identities (age(1), “SSH keys”; filippo.io/age/agessh): the
- * library leaves them to whoever needs them, through its interface for other kinds.
+ * SSH keys as age recipients and identities. The age-encryption library does not support them, but
+ * accepts other kinds through its interfaces.
+ *
+ * @see https://pkg.go.dev/filippo.io/age/agessh
  */
 
 const labels = {
@@ -28,19 +30,27 @@ const labels = {
   'ssh-rsa': 'age-encryption.org/v1/ssh-rsa',
 } as const;
 
-/** In bytes. */
+/** Sizes in bytes, of age's file key (age-encryption.org/v1) and a ChaCha20-Poly1305 tag. */
 const fileKeyBytes = 16;
 const tagBytes = 16;
 
-/** The SSH public key that an age recipient is; null for an age recipient of its own kind. */
+/**
+ * Returns the SSH public key of an age recipient; null for a native recipient, `age1…`.
+ *
+ * @throws Error for an SSH key of another type
+ */
 export function parseSshRecipient(text: string): SshPublicKey | null {
   if (!text.startsWith('ssh-')) return null;
   const key = parseSshPublicKey(text);
-  if (key === null) throw new Error('it is no SSH public key of a type that age takes');
+  if (key === null) throw new Error('expected an SSH public key of type ssh-ed25519 or ssh-rsa');
   return key;
 }
 
-/** For age's `Encrypter`; `stanza` makes its stanzas, so that this needs no import of the library. */
+/**
+ * Returns a recipient for age's `Encrypter`.
+ *
+ * @param stanza the library's class, handed in so that this module does not load the library
+ */
 export function sshRecipient(key: SshPublicKey, stanza: typeof Stanza): Recipient {
   return {
     wrapFileKey(fileKey) {
@@ -51,7 +61,7 @@ export function sshRecipient(key: SshPublicKey, stanza: typeof Stanza): Recipien
   };
 }
 
-/** For age's `Decrypter`. */
+/** Returns an identity for age's `Decrypter`. */
 export function sshIdentity(key: SshPrivateKey): Identity {
   const { publicKey } = key;
   return {
@@ -59,7 +69,7 @@ export function sshIdentity(key: SshPrivateKey): Identity {
       for (const { args, body } of stanzas) {
         const [type, id, share] = args;
         if (type !== publicKey.type || id !== fingerprint(publicKey)) continue;
-        if (args.length !== (type === 'ssh-rsa' ? 2 : 3)) throw new Error('a malformed SSH stanza');
+        if (args.length !== (type === 'ssh-rsa' ? 2 : 3)) throw new Error('malformed SSH stanza');
         return type === 'ssh-rsa' ? unwrapRsa(key, body) : unwrapEd25519(key, share ?? '', body);
       }
       return null;
@@ -105,7 +115,7 @@ function wrapEd25519(recipient: SshPublicKey, fileKey: Uint8Array): Wrapped {
 function unwrapEd25519(identity: SshPrivateKey, text: string, body: Uint8Array): Uint8Array {
   const share = Buffer.from(text, 'base64');
   if (share.length !== 32 || unpadded(share) !== text || body.length !== fileKeyBytes + tagBytes) {
-    throw new Error('a malformed SSH stanza');
+    throw new Error('malformed SSH stanza');
   }
   const { d = '' } = identity.key.export({ format: 'jwk' });
   const hash = createHash('sha512').update(Buffer.from(d, 'base64url')).digest();
@@ -118,7 +128,7 @@ function unwrapEd25519(identity: SshPrivateKey, text: string, body: Uint8Array):
   return Buffer.concat([decipher.update(body.subarray(0, fileKeyBytes)), decipher.final()]);
 }
 
-/** The shared secret is bound to the SSH key itself, of which X25519 sees the half only. */
+/** Binds the shared secret to the whole Ed25519 key, since X25519 does not use its sign bit. */
 function wrappingKey(
   recipient: SshPublicKey,
   shared: Uint8Array,
@@ -149,7 +159,7 @@ function rawPublicKey(key: KeyObject): Buffer {
   return Buffer.from(key.export({ format: 'jwk' }).x ?? '', 'base64url');
 }
 
-/** The X25519 public key that belongs to an Ed25519 one: u = (1 + y) / (1 − y), RFC 7748. */
+/** Returns the X25519 public key of an Ed25519 key: u = (1 + y) / (1 − y) (RFC 7748, section 4.1). */
 function montgomery(ed25519: Uint8Array): Uint8Array {
   const prime = 2n ** 255n - 19n;
   const bytes = Buffer.from(ed25519).reverse();

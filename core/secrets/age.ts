@@ -3,21 +3,21 @@ import type { AgeRecipient, Identity, WrappedKey } from './recipient.ts';
 import { parseSshRecipient, sshIdentity, sshRecipient } from './age-ssh.ts';
 import type { SshPrivateKey } from './ssh-key.ts';
 
-/** age identities of one source. */
+/** The age identities that were found, and where. */
 export interface AgeKeys {
   /** Lines of `AGE-SECRET-KEY-1…` (or `-PQ-1…`), without comments. */
   readonly secretKeys: readonly string[];
-  /** SSH private keys, which age takes as well. */
+  /** SSH private keys, which age accepts too. */
   readonly sshKeys: readonly SshPrivateKey[];
-  /** Where it was looked for, and with what result; no secret. */
+  /** Each searched place with its result, without secrets. */
   readonly tried: readonly string[];
 }
 
 /**
- * What age keys can decrypt.
+ * Returns the identity of this machine's age keys.
  *
- * @param load finds the keys, at the first data key for an age recipient and again for another
- *   recipient, since a command may answer for one alone
+ * @param load finds the keys for a recipient. It is called for each data key, since a command may
+ *   print the keys of one recipient only
  */
 export function ageIdentity(load: (recipient: string) => Promise<AgeKeys>): Identity {
   const tried = new Set<string>();
@@ -34,12 +34,12 @@ export function ageIdentity(load: (recipient: string) => Promise<AgeKeys>): Iden
 
 async function unwrap(key: WrappedKey, keys: AgeKeys): Promise<Uint8Array | null> {
   const { Decrypter, armor } = await import('age-encryption');
-  const who = `the data key for age recipient ${quote(recipientOf(key))}`;
+  const what = `decrypting the data key for the age recipient ${quote(recipientOf(key))}`;
   let file: Uint8Array;
   try {
     file = armor.decode(key.wrapped);
   } catch (cause) {
-    throw failed(`${who} is not an age file: ${messageOf(cause)}`, cause);
+    throw failed(`${what}: not an age file: ${messageOf(cause)}`, cause);
   }
   const decrypter = new Decrypter();
   let known = 0;
@@ -56,16 +56,20 @@ async function unwrap(key: WrappedKey, keys: AgeKeys): Promise<Uint8Array | null
     return await decrypter.decrypt(file);
   } catch (cause) {
     if (isNotForUs(cause)) return null;
-    throw failed(`${who} is damaged: ${messageOf(cause)}`, cause);
+    throw failed(`${what}: ${messageOf(cause)}`, cause);
   }
 }
 
-/** The library has no other way to tell. */
+/** Whether no identity fits. The library has no error class for it. */
 function isNotForUs(error: unknown): boolean {
   return messageOf(error).startsWith('no identity matched');
 }
 
-/** @throws NicheError `unusable-recipient` */
+/**
+ * Encrypts a data key for an age recipient, as an armored age file.
+ *
+ * @throws NicheError `unusable-recipient`
+ */
 export async function wrapForAge(
   { recipient }: AgeRecipient,
   dataKey: Uint8Array,
@@ -79,13 +83,13 @@ export async function wrapForAge(
   } catch (cause) {
     throw new NicheError(
       'unusable-recipient',
-      `cannot encrypt for the age recipient ${quote(recipient)}: ${messageOf(cause)}`,
-      { cause, hint: 'an age recipient is age1…, or an SSH public key (ssh-ed25519 or ssh-rsa)' },
+      `encrypting for the age recipient ${quote(recipient)}: ${messageOf(cause)}`,
+      { cause, hint: 'specify age1…, or an SSH public key (ssh-ed25519 or ssh-rsa)' },
     );
   }
 }
 
-/** The lines of an identity file that are keys, as `sops` reads them. */
+/** Returns the keys of an identity file, as `sops` parses it. */
 export function parseAgeKeys(text: string, severalALine = false): string[] {
   return text
     .split(/\r?\n/)
@@ -95,7 +99,7 @@ export function parseAgeKeys(text: string, severalALine = false): string[] {
     );
 }
 
-/** Whether the library takes it: age's plugins, as for hardware keys, it does not. */
+/** Returns whether the library accepts the key. It does not support plugins, as for hardware keys. */
 export function isAgeSecretKey(text: string): boolean {
   return /^AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]+$/.test(text);
 }

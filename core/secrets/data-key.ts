@@ -12,16 +12,21 @@ import type {
 } from './recipient.ts';
 import { combineSecret, splitSecret } from './shamir.ts';
 
-/** In bytes. */
+/** The size of an AES-256 key. */
 const dataKeyBytes = 32;
 
 export interface KeyGroups {
   readonly groups: readonly KeyGroup[];
-  /** How many groups are needed; 0 stands for all of them. */
+  /** The number of groups that are needed; 0 stands for all. */
   readonly threshold: number;
 }
 
-/** A new data key, encrypted for every member of every group. */
+/**
+ * Creates a data key, and encrypts it for every member of every group. With several groups, each
+ * gets a share of the key.
+ *
+ * @throws NicheError `unusable-recipient`, `usage` for an impossible threshold
+ */
 export async function createDataKey(
   recipients: readonly (readonly Recipient[])[],
   threshold: number,
@@ -44,7 +49,11 @@ export async function createDataKey(
   return { dataKey, groups };
 }
 
-/** @throws NicheError `unusable-recipient` */
+/**
+ * Encrypts a data key, or a share of it, for one recipient.
+ *
+ * @throws NicheError `unusable-recipient`
+ */
 export async function wrapFor(
   recipient: Recipient,
   dataKey: Uint8Array,
@@ -57,15 +66,16 @@ export async function wrapFor(
 
 export interface OpenedDataKey {
   readonly dataKey: Uint8Array;
-  /** What opened it: an identity of this kind for each group that was needed. */
+  /** The kinds of the identities that decrypted it, one for each group that was needed. */
   readonly kinds: readonly RecipientKind[];
 }
 
 /**
- * Decrypts a document's data key with whatever identity is at hand.
+ * Decrypts a document's data key with the given identities.
  *
- * @throws NicheError `identity-failed` when an identity is a recipient's and could not decrypt,
- *   `no-identity` when none is; both say for whom the document is encrypted and what was tried
+ * @throws NicheError `identity-failed` if the identity of a recipient could not decrypt;
+ *   `no-identity` if there is no identity of a recipient; `altered-secrets`. The messages of the first
+ *   two list the recipients and what was tried
  */
 export async function openDataKey(
   { groups, threshold }: KeyGroups,
@@ -89,7 +99,7 @@ export async function openDataKey(
   if (dataKey?.length !== dataKeyBytes) {
     throw new NicheError(
       'altered-secrets',
-      `${where}: expected a data key of ${dataKeyBytes} bytes, got ${dataKey?.length ?? 0}`,
+      `decrypting ${where}: expected a data key of ${dataKeyBytes} bytes, got ${dataKey?.length ?? 0}`,
     );
   }
   return { dataKey, kinds };
@@ -128,14 +138,14 @@ function cannotOpen(
   const quorum =
     groups.length === 1
       ? ''
-      : ` (${needed} of ${groups.length} groups are needed, ${opened} opened)`;
+      : ` (${needed} of ${groups.length} groups are needed, ${opened} decrypted)`;
   const tried = identities.flatMap((identity) => identity.tried()).join('; ') || 'nothing';
   const failed = failures.map((failure) => messageOf(failure)).join('; ');
   if (failures.length > 0) {
     const hint = failures.find((failure) => failure.hint !== undefined)?.hint;
     return new NicheError(
       'identity-failed',
-      `cannot decrypt ${where}, which is encrypted for ${recipients}${quorum}: ${failed}; tried ${tried}`,
+      `decrypting ${where}, encrypted for ${recipients}${quorum}: ${failed}; tried ${tried}`,
       { cause: failures[0], ...(hint === undefined ? {} : { hint }) },
     );
   }
@@ -143,7 +153,7 @@ function cannotOpen(
     'no-identity',
     `no identity on this machine decrypts ${where}: it is encrypted for ${recipients}${quorum}; tried ${tried}`,
     {
-      hint: 'give one of these identities (SOPS_AGE_KEY, SOPS_AGE_KEY_FILE, a key in gpg, cloud credentials), or ask an administrator of the cache for: niche config add-recipient',
+      hint: 'set SOPS_AGE_KEY or SOPS_AGE_KEY_FILE, add a key to gpg or log in to a cloud; or ask an administrator to run: niche config add-recipient',
     },
   );
 }

@@ -11,20 +11,20 @@ import type { Identity, Keyring, Recipient, RecipientKind } from './recipient.ts
 import { defaultRules, encryptionRule } from './rules.ts';
 import { decryptLeaf, encryptLeaf } from './sops-value.ts';
 
-/** A document that was decrypted, with what it takes to write it again for the same recipients. */
+/** A decrypted document, with all that is needed to encrypt it again for the same recipients. */
 export interface OpenDocument {
   readonly tree: SecretMap;
   readonly metadata: Metadata;
   /** 32 bytes. */
   readonly dataKey: Uint8Array;
-  /** The kinds of identities that opened it. */
+  /** The kinds of the identities that decrypted it. */
   readonly openedBy: readonly RecipientKind[];
 }
 
 /**
- * Reads what a document says of itself: for whom it is encrypted, and under which rules.
+ * Reads a document's metadata: its recipients and its rules. They are not authenticated.
  *
- * @param where names the document in messages
+ * @param where the document's name in messages
  * @throws NicheError `malformed-secrets`, `newer-version`
  */
 export function readDocumentMetadata(text: string, where: string): Metadata {
@@ -34,8 +34,10 @@ export function readDocumentMetadata(text: string, where: string): Metadata {
 /**
  * Decrypts a SOPS JSON document.
  *
+ * @param where the document's name in messages
  * @throws NicheError `malformed-secrets`, `newer-version`, `no-identity`, `identity-failed`,
- *   `altered-secrets`; no message shows a value
+ *   `altered-secrets`; no message contains a value
+ * @see https://getsops.io/docs/
  */
 export async function decryptDocument(
   text: string,
@@ -54,26 +56,27 @@ export async function decryptDocument(
 
 /** @throws NicheError `altered-secrets` */
 function assertMac(computed: string, metadata: Metadata, dataKey: Uint8Array, where: string): void {
-  const name = `${where}: its message authentication code`;
-  if (metadata.mac === '') throw new NicheError('altered-secrets', `${name} is missing`);
+  const name = `the message authentication code of ${where}`;
+  if (metadata.mac === '')
+    throw new NicheError('altered-secrets', `checking ${name}: it is missing`);
   const path = canonicalTime(metadata.lastModified);
   const expected = String(decryptLeaf(metadata.mac, dataKey, path, name).value);
   const bytes = [computed, expected].map((text) => Buffer.from(text));
   const [one = Buffer.alloc(0), other = Buffer.alloc(0)] = bytes;
   if (one.length === other.length && timingSafeEqual(one, other)) return;
-  throw new NicheError('altered-secrets', `${name} does not match: the document was altered`, {
-    hint: 'restore it from a copy, or ask who changed it without sops or niche',
+  throw new NicheError('altered-secrets', `checking ${name}: it does not match the values`, {
+    hint: 'restore the document from a copy; edit it only with sops or niche',
   });
 }
 
-/** A time as Go prints it: SOPS reads and prints it again before it authenticates it. */
+/** Formats a time as Go does: SOPS parses and formats it before it authenticates it. */
 function canonicalTime(time: string): string {
   return time.replace(/\.\d+(?=Z|[+-])/, '').replace(/[+-]00:00$/, 'Z');
 }
 
 export interface NewDocument {
   readonly tree: SecretMap;
-  /** Groups of recipients; with more than one, `threshold` of them are needed. */
+  /** Groups of recipients. With several groups, `threshold` of them are needed to decrypt. */
   readonly recipients: readonly (readonly Recipient[])[];
   /** @default all groups */
   readonly threshold?: number;
@@ -83,7 +86,7 @@ export interface NewDocument {
 /**
  * Encrypts a document under a new data key.
  *
- * @throws NicheError `unusable-recipient`, `usage` for a threshold that makes no sense
+ * @throws NicheError `unusable-recipient`; `usage` without a recipient, or for an impossible threshold
  */
 export async function encryptDocument(
   { tree, recipients, threshold = 0, now }: NewDocument,
@@ -109,7 +112,7 @@ export async function encryptDocument(
   });
 }
 
-/** A document with other values, under the data key and for the recipients that it had. */
+/** Encrypts a document's new values under its data key, for its recipients. */
 export function rewriteDocument(document: Omit<OpenDocument, 'openedBy'>, now: Date): string {
   const metadata = { ...document.metadata, lastModified: formatTime(now), version: sopsVersion };
   return writeDocument({ ...document, metadata });
@@ -131,7 +134,7 @@ function treeRules(metadata: Metadata, where: string): TreeRules {
   };
 }
 
-/** RFC 3339 with whole seconds, as SOPS writes it. */
+/** Formats a time in RFC 3339 with whole seconds, as SOPS does. */
 function formatTime(time: Date): string {
   return time.toISOString().replace(/\.\d+Z$/, 'Z');
 }

@@ -6,28 +6,32 @@ import type { JsonMap, JsonValue } from './json-tree.ts';
 import { decryptLeaf, encryptLeaf, leafBytes } from './sops-value.ts';
 import type { Leaf } from './sops-value.ts';
 
-/** SHA-256 of `sops`: sets a MAC that is over encrypted values only apart from one over all. */
+/**
+ * The SHA-256 of `sops`. It separates a MAC of the encrypted values from a MAC of all values.
+ *
+ * @see https://github.com/getsops/sops/blob/main/sops.go, MACOnlyEncryptedInitialization
+ */
 const macOnlyEncryptedPrefix = createHash('sha256').update('sops').digest();
 
 export interface TreeRules {
-  /** Whether what lies under a path, the names that lead there, is encrypted. */
+  /** Returns whether the value at a path of member names is encrypted. */
   readonly isEncrypted: (path: readonly string[]) => boolean;
   readonly macOnlyEncrypted: boolean;
 }
 
-/** A tree after the walk, and its MAC: SHA-512 over its values in order, in capitals. */
+/** The resulting tree, and its MAC: the SHA-512 of its plain values in order, in upper-case hex. */
 export interface Walked<T> {
   readonly tree: ReadonlyMap<string, T>;
   readonly mac: string;
 }
 
-/** What a decrypted document holds: as JSON, but text that is not UTF-8 is bytes. */
+/** A decrypted value: as in JSON, except that text that is not UTF-8 is bytes. */
 export type SecretValue =
   null | boolean | string | number | bigint | Uint8Array | readonly SecretValue[] | SecretMap;
 
 export type SecretMap = ReadonlyMap<string, SecretValue>;
 
-/** Encrypts a document's values in place; names, `null` and the shape stay readable. */
+/** Encrypts a document's values. Member names, `null` and the structure stay readable. */
 export function encryptTree(
   tree: SecretMap,
   dataKey: Uint8Array,
@@ -59,9 +63,9 @@ export function encryptTree(
 }
 
 /**
- * Decrypts a document's values.
+ * Decrypts a document's values. The caller must check the MAC.
  *
- * @throws NicheError `malformed-secrets`, `altered-secrets`; the message names the path
+ * @throws NicheError `malformed-secrets`, `altered-secrets`; the message contains the path
  */
 export function decryptTree(
   tree: JsonMap,
@@ -81,10 +85,10 @@ export function decryptTree(
     }
     const name = `${where}: ${quote(path.join('.'))}`;
     if (typeof encrypted !== 'string') {
-      throw new NicheError('malformed-secrets', `${name} is not encrypted, but should be`);
+      throw new NicheError('malformed-secrets', `${name}: expected an encrypted value`);
     }
     const { value, isComment } = decryptLeaf(encrypted, dataKey, additionalData(path), name);
-    // Of a document that was YAML once.
+    // A comment, from a document that was converted from YAML.
     if (isComment) return [];
     mac.add(value, true);
     return [value];

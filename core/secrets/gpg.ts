@@ -7,28 +7,28 @@ import { NicheError, messageOf, quote } from '../errors.ts';
 export interface GpgOptions {
   /** @default 'gpg' */
   readonly program?: string | undefined;
-  /** Its whole environment: `HOME`, `GNUPGHOME`, `GPG_TTY`… */
+  /** Its whole environment: `HOME`, `GNUPGHOME`, `GPG_TTY`, … */
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 export interface GpgResult {
   readonly ok: boolean;
   readonly output: Buffer;
-  /** What it says for programs, `KEYWORD arguments` each (GnuPG's doc/DETAILS). */
+  /** The status lines, `KEYWORD arguments` each (GnuPG's doc/DETAILS). */
   readonly status: readonly string[];
-  /** What it says for people, its last lines. */
+  /** The last lines of its standard error. */
   readonly complaint: string;
 }
 
-/** A data key's worth; more is a mistake. */
+/** More than any encrypted data key. */
 const maxOutputBytes = 64 * 1024;
 
 /**
- * Runs gpg on `input`, which like the result goes through pipes. Its agent asks for a passphrase or
- * a smartcard where it always does. Not with `--quiet`, which leaves out of its status why it failed.
+ * Runs gpg with `input` on a pipe. Its agent asks for a passphrase or smartcard as usual. Without
+ * `--quiet`, which would omit the reason of a failure from the status lines.
  *
- * @returns null when there is no such program
- * @throws NicheError `identity-failed` when it cannot be run
+ * @returns null if the program is not installed
+ * @throws NicheError `identity-failed` if it cannot be run
  */
 export async function runGpg(
   { program = 'gpg', env }: GpgOptions,
@@ -43,7 +43,7 @@ export async function runGpg(
     child.once('error', reject);
     child.once('close', resolve);
   });
-  // It may well end without reading what it was given.
+  // gpg may exit without reading its input.
   child.stdin.on('error', () => undefined);
   child.stdin.end(input);
   const chunks: Buffer[] = [];
@@ -69,13 +69,13 @@ export async function runGpg(
     status.catch(() => undefined);
     complaint.catch(() => undefined);
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw new NicheError('identity-failed', `cannot run ${quote(program)}: ${messageOf(cause)}`, {
+    throw new NicheError('identity-failed', `running ${quote(program)}: ${messageOf(cause)}`, {
       cause,
     });
   }
 }
 
-/** The number of a libgpg-error in a status line such as `ERROR pkdecrypt_failed 67108875`. */
+/** Returns the libgpg-error codes of status lines such as `ERROR pkdecrypt_failed 67108875`. */
 export function gpgErrorCodes(status: readonly string[]): number[] {
   return status
     .filter((line) => /^(?:ERROR|FAILURE) /.test(line))

@@ -1,14 +1,14 @@
 import { NicheError, quote } from '../errors.ts';
 
 /**
- * JSON as SOPS sees it: the order of members counts, and so does whether a number is an integer.
- * Integers of 64 bits are bigints, all other numbers are numbers.
+ * JSON as SOPS treats it: the order of members matters, and so does whether a number is an integer.
+ * 64-bit integers are bigints, all other numbers are numbers.
  */
 export type JsonValue = null | boolean | string | number | bigint | readonly JsonValue[] | JsonMap;
 
 export type JsonMap = ReadonlyMap<string, JsonValue>;
 
-/** Objects and arrays nest less deep than this. */
+/** The most levels of objects and arrays, to bound the recursion. */
 const maxDepth = 64;
 
 const space = /[ \t\n\r]*/y;
@@ -17,10 +17,10 @@ const numberToken = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const wordToken = /true|false|null/y;
 
 /**
- * Reads one JSON object. `JSON.parse` would move members whose names are numbers to the front and
- * keep the last of two of the same name, either of which an alteration could hide behind.
+ * Parses one JSON object. `JSON.parse` would move numeric names to the front and keep the last of two
+ * equal names. Either could hide an alteration.
  *
- * @param where names the text in messages, which show nothing of its values
+ * @param where the text's name in messages, which contain no values
  * @throws NicheError `malformed-secrets`
  */
 export function parseJsonMap(text: string, where: string): JsonMap {
@@ -29,7 +29,7 @@ export function parseJsonMap(text: string, where: string): JsonMap {
   function fail(expected: string): never {
     throw new NicheError(
       'malformed-secrets',
-      `${where} is not JSON: expected ${expected} at character ${at} of ${text.length}`,
+      `parsing ${where}: expected ${expected} at character ${at} of ${text.length}`,
     );
   }
 
@@ -75,7 +75,7 @@ export function parseJsonMap(text: string, where: string): JsonMap {
       if (members.has(name)) {
         throw new NicheError(
           'malformed-secrets',
-          `${where} has ${quote(name)} twice in the same object`,
+          `parsing ${where}: ${quote(name)} occurs twice in the same object`,
         );
       }
       if (!skip(':')) fail('":"');
@@ -85,7 +85,7 @@ export function parseJsonMap(text: string, where: string): JsonMap {
   }
 
   function value(depth: number): JsonValue {
-    if (depth >= maxDepth) fail(`less than ${maxDepth} levels`);
+    if (depth >= maxDepth) fail(`fewer than ${maxDepth} levels`);
     if (skip('{')) return map(depth + 1);
     if (skip('[')) return list(depth + 1);
     if (text[at] === '"') return string();
@@ -97,17 +97,17 @@ export function parseJsonMap(text: string, where: string): JsonMap {
   if (!skip('{')) fail('an object');
   const document = map(1);
   take(space);
-  return at === text.length ? document : fail('nothing more');
+  return at === text.length ? document : fail('the end');
 }
 
-/** As SOPS has it: an integer if it is written as one and has 64 bits, else a double. */
+/** Parses a number as SOPS does: an integer if it is written as one and fits 64 bits, else a double. */
 function number(token: string): bigint | number {
   if (!/^-?[0-9]+$/.test(token)) return Number(token);
   const integer = BigInt(token);
   return BigInt.asIntN(64, integer) === integer ? integer : Number(token);
 }
 
-/** JSON text, indented by tabs as `sops` does, with a newline at its end. */
+/** Formats JSON as `sops` does: indented by tabs, with a newline at the end. */
 export function formatJson(value: JsonValue): string {
   return `${format(value, '')}\n`;
 }
@@ -144,7 +144,7 @@ export function isList(value: JsonValue | undefined): value is readonly JsonValu
   return Array.isArray(value);
 }
 
-/** As plain objects, for a schema; an integer that no double holds stays a bigint. */
+/** Converts to plain objects, for a schema. An integer that a double cannot hold stays a bigint. */
 export function toPlain(value: JsonValue): unknown {
   if (isList(value)) return value.map(toPlain);
   if (isMap(value)) {
@@ -155,9 +155,9 @@ export function toPlain(value: JsonValue): unknown {
 }
 
 /**
- * The inverse of {@link toPlain}. What is undefined is left out; whole numbers become integers.
+ * Converts from plain objects. Leaves out undefined members; whole numbers become integers.
  *
- * @throws TypeError for what JSON has not
+ * @throws TypeError for a value that JSON cannot represent
  */
 export function fromPlain(value: unknown): JsonValue {
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return value;

@@ -7,20 +7,20 @@ import { recipientId } from './recipient.ts';
 import type { KeyGroup, WrappedKey } from './recipient.ts';
 import type { EncryptionRules } from './rules.ts';
 
-/** The member of a document in which SOPS keeps its own data. */
+/** The member of a document that holds SOPS's metadata. */
 export const metadataName = 'sops';
 
-/** The version of SOPS whose format this is; new documents bear it. */
+/** The version of SOPS that defines this format, which new documents contain. */
 export const sopsVersion = '3.13.3';
 const newestMajor = 3;
 
 /**
- * What a SOPS document says of itself. The MAC authenticates the values, `lastModified` and
- * `macOnlyEncrypted`; whoever may write the document may add recipients to this list.
+ * The metadata of a SOPS document. The MAC authenticates the values, `lastModified` and
+ * `macOnlyEncrypted`, but not the recipients: anyone who can write the document can add one.
  */
 export interface Metadata {
   readonly groups: readonly KeyGroup[];
-  /** How many groups are needed; without meaning for a single group. */
+  /** The number of groups that are needed; ignored for a single group. */
   readonly threshold: number;
   /** RFC 3339. */
   readonly lastModified: string;
@@ -99,32 +99,35 @@ type Group = z.infer<typeof group>;
 /**
  * Reads the `sops` member of a document.
  *
- * @throws NicheError `malformed-secrets`, `newer-version`; no message shows a value
+ * @throws NicheError `malformed-secrets`, `newer-version`; no message contains a value
  */
 export function readMetadata(document: JsonMap, where: string): Metadata {
   const member = document.get(metadataName);
   if (!isMap(member)) {
-    throw new NicheError('malformed-secrets', `${where} is no SOPS document: it has no "sops"`);
+    throw new NicheError(
+      'malformed-secrets',
+      `reading ${where}: expected a SOPS document, with a member "sops"`,
+    );
   }
   const plain = toPlain(member);
   const version = z.object({ version: z.string() }).safeParse(plain).data?.version ?? '';
   if (Number(/^(\d+)\./.exec(version)?.[1] ?? 0) > newestMajor) {
     throw new NicheError(
       'newer-version',
-      `${where} is of SOPS ${version.slice(0, 20)}; this niche reads up to version ${newestMajor}`,
+      `reading ${where}: expected a document of SOPS ${newestMajor} or older, got ${version.slice(0, 20)}`,
       { hint: 'upgrade niche on this machine' },
     );
   }
   const result = schema.safeParse(plain);
   if (!result.success) {
-    throw new NicheError('malformed-secrets', `${where}: ${describeFields(result.error)}`);
+    throw new NicheError('malformed-secrets', `reading ${where}: ${describeFields(result.error)}`);
   }
   const { data } = result;
   const single = readGroup(data);
-  // As SOPS has it: with keys at the top, groups below them do not count.
+  // As in SOPS, keys at the top level take precedence over groups.
   const groups = single.length > 0 ? [single] : (data.key_groups ?? []).map(readGroup);
   if (groups.length === 0) {
-    throw new NicheError('malformed-secrets', `${where} is encrypted for nobody`);
+    throw new NicheError('malformed-secrets', `reading ${where}: it has no recipients`);
   }
   return {
     groups,
@@ -195,7 +198,7 @@ function readOther(data: Group, list: 'hc_vault' | 'hckms'): WrappedKey[] {
   });
 }
 
-/** The `sops` member, with what `sops` itself writes and in its order. */
+/** Formats the `sops` member, with the fields of `sops` in its order. */
 export function formatMetadata(metadata: Metadata): JsonValue {
   const { groups, threshold, macOnlyEncrypted } = metadata;
   const [only] = groups;
@@ -249,7 +252,7 @@ function formatKey({
   }
 }
 
-/** Which fields are not as they should be, never with their values. */
+/** Lists invalid fields, without their values. */
 export function describeFields(error: z.ZodError): string {
   return error.issues
     .slice(0, 5)

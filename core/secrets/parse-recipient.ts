@@ -5,15 +5,14 @@ import { gcpKeyGrammar } from './gcp-kms.ts';
 import type { Recipient, RecipientKind } from './recipient.ts';
 import { parseSshPublicKey } from './ssh-key.ts';
 
-/** Kinds that niche encrypts for, as their options are called. */
+/** The kinds that niche encrypts for, as in the names of their options. */
 export type UsableKind = Exclude<RecipientKind, 'other'>;
 
 /**
- * Reads a recipient as it is given on a command line.
+ * Parses a recipient of the command line. Requests the newest version of an Azure key without one.
  *
- * @param context what AWS KMS binds the data key to and logs with each use of it
- * @throws NicheError `unusable-recipient` with the form that is expected, and when the version of an
- *   Azure key is not given and cannot be asked for
+ * @param context the encryption context for AWS KMS, which authenticates and logs it
+ * @throws NicheError `unusable-recipient` for malformed text, and if the request fails
  */
 export async function parseRecipient(
   kind: UsableKind,
@@ -27,7 +26,11 @@ export async function parseRecipient(
     case 'pgp': {
       const fingerprint = text.replaceAll(/\s/g, '').replace(/^0x/i, '').toUpperCase();
       if (/^(?:[0-9A-F]{40}|[0-9A-F]{64})!?$/.test(fingerprint)) return { kind, fingerprint };
-      throw unusable(kind, text, 'a whole fingerprint of 40 digits, see: gpg --list-keys');
+      throw unusable(
+        kind,
+        text,
+        'a full fingerprint of 40 hex digits; list them with: gpg --list-keys',
+      );
     }
     case 'aws-kms': {
       const [, arn = text, role] = /^(.+?)\+(arn:.+)$/.exec(text) ?? [];
@@ -56,10 +59,10 @@ function isAgeRecipient(text: string): boolean {
 }
 
 function unusable(kind: UsableKind, text: string, expected: string): NicheError {
-  // Whoever takes the wrong half of a key pair must not find it in a log.
+  // A user may pass the wrong half of a key pair. It must not end up in a log.
   const got = /SECRET|PRIVATE/i.test(text) ? 'a secret key' : quote(text);
   return new NicheError(
     'unusable-recipient',
-    `reading a recipient of kind ${kind}: expected ${expected}, got ${got}`,
+    `parsing a recipient of kind ${kind}: expected ${expected}, got ${got}`,
   );
 }

@@ -3,7 +3,7 @@ import { gpgErrorCodes, runGpg } from './gpg.ts';
 import type { GpgOptions, GpgResult } from './gpg.ts';
 import type { Identity, PgpRecipient } from './recipient.ts';
 
-/** What the user's gpg can decrypt, with its agent, smartcards and pinentry. */
+/** Returns the identity of the user's gpg, with its agent, smartcards and pinentry. */
 export function pgpIdentity(gpg: GpgOptions): Identity {
   const tried = new Set<string>();
   const { program = 'gpg', env } = gpg;
@@ -14,46 +14,40 @@ export function pgpIdentity(gpg: GpgOptions): Identity {
     async unwrap({ recipient, wrapped }) {
       const result = await runGpg(gpg, ['--decrypt'], wrapped);
       if (result === null) {
-        tried.add(`${program}, which is not installed`);
+        tried.add(`${program} (not installed)`);
         return null;
       }
       tried.add(`the secret keys of ${program}${home}`);
-      // An old gpg may drop what it cannot read, and succeed with nothing.
+      // An old gpg may skip a message that it cannot parse, and succeed without output.
       if (result.ok && result.output.length > 0) return result.output;
       if (lacksSecretKey(result)) return null;
       const id = recipient.kind === 'pgp' ? recipient.fingerprint : '';
       const [reason, hint] = explain(result);
       throw new NicheError(
         'identity-failed',
-        `gpg did not decrypt the data key for ${quote(id)}: ${reason}`,
+        `decrypting the data key for the PGP key ${quote(id)}: ${reason}`,
         { ...(hint === undefined ? {} : { hint }) },
       );
     },
   };
 }
 
-/** Whether it has none of the keys that the message is for. */
+/** Whether gpg has none of the keys that the message is encrypted for. */
 function lacksSecretKey({ status }: GpgResult): boolean {
   const count = (keyword: string): number =>
     status.filter((line) => line.startsWith(`${keyword} `)).length;
   return count('NO_SECKEY') > 0 && count('NO_SECKEY') >= count('ENC_TO');
 }
 
-/** libgpg-error's numbers, as far as a user can do something about them. */
+/** The libgpg-error codes that a user can act on (libgpg-error's src/err-codes.h.in). */
 const reasons: ReadonlyMap<number, readonly [reason: string, hint: string]> = new Map([
-  [11, ['the passphrase was wrong', 'try again with the right passphrase']],
-  [31, ['gpg-agent did not answer', 'restart it with: gpgconf --kill gpg-agent']],
-  [77, ['there is no gpg-agent', 'start it with: gpgconf --launch gpg-agent']],
-  [
-    85,
-    ['there is no pinentry to ask for the passphrase', 'set GPG_TTY=$(tty), or install a pinentry'],
-  ],
-  [99, ['the request for the passphrase was cancelled', 'try again, and enter the passphrase']],
-  [112, ['the smartcard is not there', 'insert the card that has the key']],
-  [
-    177,
-    ['the passphrase was not given', 'set GPG_TTY=$(tty), or unlock the key in the agent first'],
-  ],
+  [11, ['wrong passphrase', 'try again with the right passphrase']],
+  [31, ['no response from gpg-agent', 'gpgconf --kill gpg-agent']],
+  [77, ['gpg-agent is not running', 'gpgconf --launch gpg-agent']],
+  [85, ['no pinentry to ask for the passphrase', 'export GPG_TTY=$(tty), or install a pinentry']],
+  [99, ['the passphrase prompt was cancelled', 'try again, and enter the passphrase']],
+  [112, ['no smartcard', 'insert the card that holds the key']],
+  [177, ['no passphrase', 'export GPG_TTY=$(tty), or unlock the key in the agent first']],
 ]);
 
 function explain(result: GpgResult): readonly [reason: string, hint?: string] {
@@ -61,11 +55,11 @@ function explain(result: GpgResult): readonly [reason: string, hint?: string] {
     .map((code) => reasons.get(code))
     .find((reason) => reason !== undefined);
   if (known) return known;
-  if (result.output.length === 0 && result.ok) return ['it gave nothing: it may be too old'];
-  return [result.complaint === '' ? 'it did not say why' : quote(result.complaint)];
+  if (result.output.length === 0 && result.ok) return ['no output: this gpg may be too old'];
+  return [result.complaint === '' ? 'gpg reported no reason' : quote(result.complaint)];
 }
 
-/** The second field of a key's line in `--with-colons`, GnuPG's doc/DETAILS. */
+/** The second field of a key's line in `--with-colons` output (GnuPG's doc/DETAILS). */
 const validities: Readonly<Record<string, string>> = {
   r: 'the key is revoked',
   e: 'the key is expired',
@@ -73,7 +67,11 @@ const validities: Readonly<Record<string, string>> = {
   i: 'the key is invalid',
 };
 
-/** @throws NicheError `unusable-recipient`: unknown to this gpg, revoked, expired… */
+/**
+ * Encrypts a data key for a PGP key, as an armored message.
+ *
+ * @throws NicheError `unusable-recipient` for an unknown, revoked, expired or disabled key
+ */
 export async function wrapForPgp(
   gpg: GpgOptions,
   { fingerprint }: PgpRecipient,
@@ -83,7 +81,7 @@ export async function wrapForPgp(
     gpg,
     [
       ...['--encrypt', '--armor', '--no-encrypt-to', '--no-default-recipient', '--yes'],
-      // The administrator names the key by its whole fingerprint: that is the trust it takes.
+      // The administrator specifies the full fingerprint, which replaces gpg's web of trust.
       ...['--trust-model', 'always', '--recipient', fingerprint],
     ],
     dataKey,
@@ -93,14 +91,14 @@ export async function wrapForPgp(
   const why = result === null ? 'gpg is not installed' : await refusalOf(gpg, fingerprint, result);
   throw new NicheError(
     'unusable-recipient',
-    `cannot encrypt for the PGP key ${quote(fingerprint)}: ${why}`,
+    `encrypting for the PGP key ${quote(fingerprint)}: ${why}`,
     {
-      hint: `look at it with: gpg --list-keys ${fingerprint}; fetch it with: gpg --receive-keys …`,
+      hint: `check the key: gpg --list-keys ${fingerprint}`,
     },
   );
 }
 
-/** What gpg 2.2 says of a key that it will not encrypt for is only that it will not. */
+/** Looks the reason up: gpg 2.2 does not report why it rejects a key. */
 async function refusalOf(
   gpg: GpgOptions,
   fingerprint: string,
@@ -108,6 +106,6 @@ async function refusalOf(
 ): Promise<string> {
   const listed = await runGpg(gpg, ['--with-colons', '--list-keys', fingerprint], '');
   const [, validity] = /^pub:([a-z-]?)/m.exec(listed?.output.toString('latin1') ?? '') ?? [];
-  if (validity === undefined) return 'gpg does not have its public key';
+  if (validity === undefined) return 'gpg has no public key for it';
   return validities[validity] ?? quote(complaint);
 }

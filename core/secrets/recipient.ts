@@ -1,4 +1,4 @@
-/** Whoever a data key is encrypted for, by what SOPS knows them by. None of it is secret. */
+/** A recipient of a data key, as SOPS identifies it. None of its fields is secret. */
 export type Recipient =
   | AgeRecipient
   | PgpRecipient
@@ -15,18 +15,18 @@ export interface AgeRecipient {
 
 export interface PgpRecipient {
   readonly kind: 'pgp';
-  /** Of the key or of one of its subkeys, in capitals. */
+  /** The fingerprint of the key or one of its subkeys, in upper case. */
   readonly fingerprint: string;
 }
 
 export interface AwsKmsRecipient {
   readonly kind: 'aws-kms';
   readonly arn: string;
-  /** Assumed before the key is used. */
+  /** The role to assume before using the key. */
   readonly role?: string | undefined;
-  /** Of the user's AWS configuration. */
+  /** A profile of the user's AWS configuration. */
   readonly profile?: string | undefined;
-  /** KMS's encryption context: the same must be given when decrypting. */
+  /** The encryption context, which decryption must repeat. */
   readonly context?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface AzureKvRecipient {
   readonly version: string;
 }
 
-/** One of a kind that niche does not use, such as HashiCorp's Vault; it is kept as it is. */
+/** A kind that niche does not support, such as HashiCorp Vault. It is kept unchanged. */
 export interface OtherRecipient {
   readonly kind: 'other';
   readonly id: string;
@@ -52,52 +52,52 @@ export interface OtherRecipient {
 
 export type RecipientKind = Recipient['kind'];
 
-/** A data key, or a part of one, encrypted for one recipient. */
+/** A data key, or a share of one, encrypted for one recipient. */
 export interface WrappedKey {
   readonly recipient: Recipient;
-  /** In the form that SOPS has for this kind of recipient. */
+  /** In SOPS's form for this kind of recipient. */
   readonly wrapped: string;
   /** RFC 3339; age keys have none. */
   readonly createdAt?: string | undefined;
-  /** The record of an {@link OtherRecipient}, as it came, and the list that it was in. */
+  /** The unchanged record of an {@link OtherRecipient}, and the name of its list. */
   readonly other?: { readonly list: string; readonly record: unknown } | undefined;
 }
 
-/** Any one member opens the group; of several groups, as many are needed as the threshold says. */
+/** Any one member decrypts the group. Of several groups, the threshold number is needed. */
 export type KeyGroup = readonly WrappedKey[];
 
-/** Something that may be able to decrypt data keys: age keys, the user's gpg, a cloud's KMS. */
+/** A source of decryption: age keys, the user's gpg, a cloud's KMS. */
 export interface Identity {
   readonly kind: RecipientKind;
   /**
-   * The data key.
+   * Decrypts a data key.
    *
-   * @returns null when it is not for this identity, or there is none on this machine
-   * @throws NicheError `identity-failed` when it is, and cannot be decrypted all the same
+   * @returns null if the key is not for this identity, or this machine has no such identity
+   * @throws NicheError `identity-failed` if the key is for this identity, and decryption fails
    */
   unwrap(key: WrappedKey): Promise<Uint8Array | null>;
-  /** Where it was looked for and what was found, for the message when no identity fits. */
+  /** Returns what was tried, for the message when no identity fits. */
   tried(): readonly string[];
 }
 
-/** What data keys are encrypted and decrypted with on this machine. */
+/** Encrypts and decrypts data keys on this machine. */
 export interface Keyring {
-  /** In the order in which they are asked: what costs least first. */
+  /** In the order in which they are tried: cheapest first. */
   readonly identities: readonly Identity[];
   /**
-   * Encrypts a data key.
+   * Encrypts a data key, in SOPS's form.
    *
    * @throws NicheError `unusable-recipient`
    */
   wrap(recipient: Recipient, dataKey: Uint8Array): Promise<string>;
 }
 
-/** For people, and to tell recipients apart: kind and id. */
+/** Returns a unique description: kind and id. */
 export function describeRecipient(recipient: Recipient): string {
   return `${recipient.kind}:${recipientId(recipient)}`;
 }
 
-/** What a recipient is known by, as it is given on the command line. */
+/** Returns a recipient's id, as on the command line. */
 export function recipientId(recipient: Recipient): string {
   switch (recipient.kind) {
     case 'age':
@@ -115,7 +115,7 @@ export function recipientId(recipient: Recipient): string {
   }
 }
 
-/** Whether both are the same key: an SSH key's comment says nothing, nor does a role. */
+/** Returns whether both are the same key. An SSH key's comment and an AWS role do not count. */
 export function isSameRecipient(one: Recipient, other: Recipient): boolean {
   return comparable(one) === comparable(other);
 }

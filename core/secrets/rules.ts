@@ -1,6 +1,6 @@
 import { NicheError, messageOf, quote } from '../errors.ts';
 
-/** Which values of a SOPS document are encrypted; at most one of these is set. */
+/** The rules for which values of a SOPS document are encrypted. At most one is set. */
 export interface EncryptionRules {
   readonly unencrypted_suffix?: string | undefined;
   readonly encrypted_suffix?: string | undefined;
@@ -10,16 +10,16 @@ export interface EncryptionRules {
   readonly encrypted_comment_regex?: string | undefined;
 }
 
-/** The rule of a document that states none, as SOPS has it. */
+/** SOPS's rule for a document without one. */
 export const defaultRules: EncryptionRules = { unencrypted_suffix: '_unencrypted' };
 
-/** In characters; the expression comes from a document and is tried on every name. */
+/** In characters. The expression comes from a document, and is matched against every name. */
 const maxRegexCharacters = 1_024;
 
 /**
- * Says of a path, the names of the objects that lead to a value, whether the value is encrypted.
+ * Returns a predicate that decides whether the value at a path of member names is encrypted.
  *
- * @throws NicheError `malformed-secrets` for more than one rule, or an expression that is none
+ * @throws NicheError `malformed-secrets` for more than one rule, or an invalid regular expression
  */
 export function encryptionRule(
   rules: EncryptionRules,
@@ -33,7 +33,7 @@ export function encryptionRule(
   if (set.length > 1 || !rule) {
     throw new NicheError(
       'malformed-secrets',
-      `${where} has more than one rule of what is encrypted: ${set.map(([name]) => name).join(', ')}`,
+      `reading ${where}: expected one encryption rule, got ${set.map(([name]) => name).join(', ')}`,
     );
   }
   const [name, value] = rule as [keyof EncryptionRules, string];
@@ -58,7 +58,7 @@ export function encryptionRule(
   }
 }
 
-/** SOPS's are Go's: the same but for flags at the front, as `(?i)`. */
+/** Compiles a Go expression, which SOPS uses: like JavaScript's, but with flags in front, as `(?i)`. */
 function compile(text: string, where: string): RegExp {
   const [, flags = '', rest = text] = /^\(\?([ims]+)\)(.*)$/s.exec(text) ?? [];
   try {
@@ -67,7 +67,7 @@ function compile(text: string, where: string): RegExp {
   } catch (cause) {
     throw new NicheError(
       'malformed-secrets',
-      `${where} has a rule that is no regular expression, ${quote(text)}: ${messageOf(cause)}`,
+      `reading ${where}: invalid regular expression ${quote(text)}: ${messageOf(cause)}`,
       { cause },
     );
   }

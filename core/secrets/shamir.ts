@@ -3,14 +3,16 @@ import { randomBytes } from 'node:crypto';
 import { NicheError } from '../errors.ts';
 
 /**
- * Shamir's secret sharing over GF(2^8), byte by byte, in the form that Vault and SOPS share: a part
- * is the polynomials' values at x, and then x. The field is that of AES, x⁸ + x⁴ + x³ + x + 1.
+ * Shamir's secret sharing over GF(2^8), byte by byte, in the format of Vault and SOPS: a share is the
+ * value of each byte's polynomial at x, followed by x. The field is that of AES, x⁸ + x⁴ + x³ + x + 1.
+ *
+ * @see https://github.com/getsops/sops/blob/main/shamir/shamir.go
  */
 
-/** Parts of one secret at most. */
+/** The most shares of a secret: the nonzero elements of the field. */
 const maxParts = 255;
 
-/** Without a branch or a table that depends on the secret. */
+/** Multiplies in constant time, without a branch or table that depends on the secret. */
 function multiply(a: number, b: number): number {
   let product = 0;
   for (let bit = 7; bit >= 0; bit -= 1) {
@@ -20,7 +22,7 @@ function multiply(a: number, b: number): number {
   return product;
 }
 
-/** The inverse is the 254th power; 0 has none and gives 0. */
+/** Returns the inverse, which is the 254th power; 0 for 0. */
 function invert(a: number): number {
   let power = 1;
   for (let bit = 7; bit >= 0; bit -= 1) {
@@ -31,9 +33,9 @@ function invert(a: number): number {
 }
 
 /**
- * Splits `secret` into `parts`, of which any `threshold` give it back and fewer say nothing of it.
+ * Splits `secret` into shares. Any `threshold` of them restore it; fewer reveal nothing.
  *
- * @throws NicheError `usage` for numbers that make no sense
+ * @throws NicheError `usage` for an impossible threshold
  */
 export function splitSecret(secret: Uint8Array, parts: number, threshold: number): Uint8Array[] {
   if (!(threshold >= 2 && threshold <= parts && parts <= maxParts) || secret.length === 0) {
@@ -58,10 +60,10 @@ export function splitSecret(secret: Uint8Array, parts: number, threshold: number
 }
 
 /**
- * Joins parts of {@link splitSecret}. Too few, or altered ones, give other bytes, not an error: what
- * the secret opens tells.
+ * Combines shares of {@link splitSecret}. Too few or altered shares yield other bytes and no error:
+ * the caller must authenticate the result.
  *
- * @throws NicheError `altered-secrets` for parts that cannot be of one secret
+ * @throws NicheError `altered-secrets` for shares that cannot belong to one secret
  */
 export function combineSecret(parts: readonly Uint8Array[]): Uint8Array {
   const length = (parts[0]?.length ?? 0) - 1;
@@ -73,9 +75,12 @@ export function combineSecret(parts: readonly Uint8Array[]): Uint8Array {
     new Set(xs).size === xs.length &&
     !xs.includes(0);
   if (!isSound) {
-    throw new NicheError('altered-secrets', 'the parts of the data key are not of one key');
+    throw new NicheError(
+      'altered-secrets',
+      'combining the data key: the shares do not belong to one key',
+    );
   }
-  // Lagrange's weights at 0, where subtraction is addition.
+  // Lagrange's weights at 0; in this field, subtraction is addition.
   const weights = xs.map((x, index) =>
     xs.reduce(
       (weight, other, at) =>

@@ -4,15 +4,16 @@ import { NicheError } from '../errors.ts';
 import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 
 /**
- * One value of a SOPS document (github.com/getsops/sops, package aes):
- * `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`, by AES-256-GCM with the value's path as additional
- * data, so that no value can be taken for that of another path.
+ * Values of a SOPS document: `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`. The value's path is AES-GCM's
+ * additional data, so that a value cannot be moved to another path.
+ *
+ * @see https://github.com/getsops/sops/blob/main/aes/cipher.go
  */
 
-/** A value that is no object and no array. Bytes stand for text that is not UTF-8. */
+/** A value other than an object or array. Bytes represent text that is not UTF-8. */
 export type Leaf = string | bigint | number | boolean | Uint8Array;
 
-/** In bytes, what SOPS takes for new values. */
+/** Sizes in bytes; SOPS uses {@link ivBytes} for new values. */
 const ivBytes = 32;
 const maxIvBytes = 128;
 const tagBytes = 16;
@@ -20,9 +21,10 @@ const tagBytes = 16;
 const grammar = /^ENC\[AES256_GCM,data:([^,]+),iv:([^,]+),tag:([^,]+),type:([a-z]+)\]$/;
 
 /**
+ * Encrypts a value. As in SOPS, empty text stays empty.
+ *
  * @param dataKey 32 bytes
- * @param path the names that lead to the value, each with a colon behind it
- * @returns the encrypted value; an empty text stays empty, as SOPS has it
+ * @param path the member names that lead to the value, each followed by a colon
  */
 export function encryptLeaf(value: Leaf, dataKey: Uint8Array, path: string): string {
   const plain = leafBytes(value);
@@ -36,17 +38,19 @@ export function encryptLeaf(value: Leaf, dataKey: Uint8Array, path: string): str
 
 type Three<T> = [T, T, T];
 
-/** What an encrypted value says. */
+/** A decrypted value. */
 export interface OpenedLeaf {
   readonly value: Leaf;
-  /** Comments have no part in the MAC. */
+  /** Comments are not part of the MAC. */
   readonly isComment: boolean;
 }
 
 /**
- * @param where names the value in messages
- * @throws NicheError `malformed-secrets` when it has not the form of an encrypted value,
- *   `altered-secrets` when it is not what was encrypted under this key for this path
+ * Decrypts a value.
+ *
+ * @param where the value's name in messages
+ * @throws NicheError `malformed-secrets` for text that is not an encrypted value; `altered-secrets` if
+ *   it was not encrypted with this key for this path
  */
 export function decryptLeaf(
   text: string,
@@ -59,7 +63,7 @@ export function decryptLeaf(
   const parts = [data, iv, tag].map((part) => (part === undefined ? null : decodeBase64(part)));
   const [dataBytes, ivPart, tagPart] = parts;
   if (!dataBytes || !ivPart || tagPart?.length !== tagBytes || ivPart.length > maxIvBytes) {
-    throw new NicheError('malformed-secrets', `${where} is not an encrypted value`);
+    throw new NicheError('malformed-secrets', `decrypting ${where}: expected ENC[AES256_GCM,…]`);
   }
   return readLeaf(open(dataBytes, ivPart, tagPart), type, where);
 
@@ -72,7 +76,7 @@ export function decryptLeaf(
     } catch (cause) {
       throw new NicheError(
         'altered-secrets',
-        `${where} was altered, or moved there from another place`,
+        `decrypting ${where}: the value was altered, or moved from another path`,
         { cause },
       );
     }
@@ -82,8 +86,11 @@ export function decryptLeaf(
 function readLeaf(bytes: Buffer, type: string, where: string): OpenedLeaf {
   const text = bytes.toString('utf8');
   const refuse = (): never => {
-    // The tag vouches for the bytes, not for the type beside them.
-    throw new NicheError('altered-secrets', `${where} is not of the type that it claims to be`);
+    // The tag authenticates the bytes, not the type.
+    throw new NicheError(
+      'altered-secrets',
+      `decrypting ${where}: the value is not of its stated type`,
+    );
   };
   switch (type) {
     case 'str':
@@ -104,7 +111,7 @@ function readLeaf(bytes: Buffer, type: string, where: string): OpenedLeaf {
   }
 }
 
-/** As Go's `strconv.ParseBool` takes them; SOPS writes `True` and `False`. */
+/** The words of Go's `strconv.ParseBool`; SOPS writes `True` and `False`. */
 const booleans: ReadonlyMap<string, boolean> = new Map([
   ...['1', 't', 'T', 'true', 'TRUE', 'True'].map((word) => [word, true] as const),
   ...['0', 'f', 'F', 'false', 'FALSE', 'False'].map((word) => [word, false] as const),
@@ -122,7 +129,7 @@ function parseFloatText(text: string): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
-/** The bytes of a value that are encrypted, and that the MAC is over. */
+/** Returns the bytes of a value that are encrypted and hashed for the MAC. */
 export function leafBytes(value: Leaf): Uint8Array {
   if (typeof value === 'object') return value;
   if (typeof value === 'number') return Buffer.from(formatFloat(value));
@@ -136,7 +143,7 @@ function typeOf(value: Leaf): string {
   return typeof value === 'boolean' ? 'bool' : 'str';
 }
 
-/** The shortest decimal that reads back the same, without an exponent: Go's `FormatFloat(v, 'f', -1, 64)`. */
+/** Formats as Go's `FormatFloat(v, 'f', -1, 64)`: the shortest exact decimal, without an exponent. */
 function formatFloat(value: number): string {
   if (Object.is(value, -0)) return '-0';
   const [, sign = '', whole = '', fraction = '', exponent = '0'] =

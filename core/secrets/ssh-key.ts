@@ -3,12 +3,12 @@ import type { KeyObject } from 'node:crypto';
 
 import { decodeBase64 } from '../util/base64.ts';
 
-/** An SSH public key of a type that age encrypts for. */
+/** An SSH public key of a type that age supports. */
 export interface SshPublicKey {
   readonly type: 'ssh-ed25519' | 'ssh-rsa';
-  /** As in an `authorized_keys` line, decoded: what its fingerprint is of. */
+  /** The wire format, as in an `authorized_keys` line. Its hash is the key's fingerprint. */
   readonly wire: Uint8Array;
-  /** Of 32 bytes for Ed25519; empty for RSA. */
+  /** 32 bytes for Ed25519; empty for RSA. */
   readonly ed25519: Uint8Array;
   readonly key: KeyObject;
 }
@@ -18,7 +18,7 @@ export interface SshPrivateKey {
   readonly key: KeyObject;
 }
 
-/** Reads `ssh-ed25519 AAAA… comment`; null for what is no such key. */
+/** Parses `ssh-ed25519 AAAA… comment`; returns null for other text. */
 export function parseSshPublicKey(text: string): SshPublicKey | null {
   const [type, base64 = ''] = text.trim().split(/\s+/);
   const wire = type === 'ssh-ed25519' || type === 'ssh-rsa' ? decodeBase64(base64) : null;
@@ -51,13 +51,13 @@ function publicKeyOfWire(wire: Uint8Array): SshPublicKey | null {
   }
 }
 
-/** As age has it. */
+/** age's own minimum. */
 const minRsaBits = 2048;
 
 /**
- * Reads a private key file as `ssh-keygen` writes it, or an RSA key in PEM.
+ * Parses a private key file of `ssh-keygen`, or an RSA key in PEM.
  *
- * @returns `encrypted` when it takes a passphrase, null when it is no key that age can use
+ * @returns `encrypted` for a key with a passphrase, null for a key that age does not support
  */
 export function parseSshPrivateKey(text: string): SshPrivateKey | 'encrypted' | null {
   const [, body] =
@@ -72,7 +72,7 @@ export function parseSshPrivateKey(text: string): SshPrivateKey | 'encrypted' | 
   }
 }
 
-/** openssh/PROTOCOL.key */
+/** @see https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key */
 function privateKeyOfOpenSsh(file: Uint8Array): SshPrivateKey | 'encrypted' | null {
   const magic = 'openssh-key-v1\0';
   if (Buffer.from(file.subarray(0, magic.length)).toString('latin1') !== magic) return null;
@@ -114,12 +114,12 @@ function privateKeyOfPem(text: string): SshPrivateKey | 'encrypted' | null {
   return publicKey === null ? null : { publicKey, key };
 }
 
-/** Reads SSH's strings, each with its length before it (RFC 4251). */
+/** Reads SSH's length-prefixed strings (RFC 4251, section 5). */
 function createReader(bytes: Uint8Array): {
   uint32(): number;
   bytes(): Uint8Array;
   text(): string;
-  /** A positive integer, in base64url as a JWK has it. */
+  /** Reads a positive integer, as base64url for a JWK. */
   integer(): string;
 } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -140,7 +140,7 @@ function createReader(bytes: Uint8Array): {
     text: () => Buffer.from(take()).toString('latin1'),
     integer: () => {
       const integer = take();
-      // A zero keeps the first bit from being taken for a sign.
+      // A leading zero marks a positive integer whose first bit is set.
       return base64url(integer[0] === 0 ? integer.subarray(1) : integer);
     },
   };
