@@ -1,4 +1,4 @@
-/** Bundles the command line into `dist/`, which is what the npm and the Nix package consist of. */
+/** Bundles the command line into `dist/`, the content of the npm and the Nix package. */
 import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -18,19 +18,19 @@ const { metafile } = await build({
   outdir: dist,
   outExtension: { '.js': '.mjs' },
   bundle: true,
-  // What is imported on first use, as the SDKs of the clouds, is a file of its own.
+  // Modules that are imported on first use, as the clouds' SDKs, become files of their own.
   splitting: true,
   chunkNames: 'chunks/[name]-[hash]',
-  // Of CommonJS nothing can be left out.
+  // Unused code of a CommonJS module cannot be removed.
   mainFields: ['module', 'main'],
   minifyWhitespace: true,
   metafile: true,
   platform: 'node',
   format: 'esm',
   target: 'node24',
-  // The launcher imports the bundle, so no module is the main one any more.
+  // The launcher imports the bundle, so that Node does not consider it the main module.
   define: { 'import.meta.main': 'true' },
-  // What is bundled from CommonJS asks for Node's own modules by `require`.
+  // Bundled CommonJS modules load Node's own modules with `require`.
   banner: {
     js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);",
   },

@@ -8,10 +8,10 @@ export interface Bundle {
   readonly bytes: Buffer;
 }
 
-/** Of a package, in bytes: smaller ones are added up in one row. */
+/** The smallest package with a row of its own, in bytes. */
 const shownFrom = 4096;
 
-/** What the bundles consist of, as a table in Markdown. */
+/** Returns a Markdown table of the packages in the bundles. */
 export function sizesTable(bundles: readonly Bundle[]): string {
   const rows = new Map<string, number[]>();
   bundles.forEach(({ metafile }, index) => {
@@ -33,11 +33,11 @@ export function sizesTable(bundles: readonly Bundle[]): string {
   const kib = (bytes: number): string => `${(bytes / 1024).toFixed(0)} KiB`;
   const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
   return [
-    line(['what', ...bundles.map(({ name }) => name)]),
+    line(['package', ...bundles.map(({ name }) => name)]),
     line(['---', ...bundles.map(() => '--:')]),
     ...shown.map(([part, row]) => line([part, ...row.map(kib)])),
-    line([`${largest.length - shown.length} smaller ones`, ...rest.map(kib)]),
-    line(['**all**', ...bundles.map(({ bytes }) => `**${kib(bytes.length)}**`)]),
+    line([`${largest.length - shown.length} smaller packages`, ...rest.map(kib)]),
+    line(['**total**', ...bundles.map(({ bytes }) => `**${kib(bytes.length)}**`)]),
     line(['compressed', ...bundles.map(({ bytes }) => kib(gzipSync(bytes).length))]),
   ].join('\n');
 }

@@ -2,25 +2,25 @@ import type { BuildOptions } from 'esbuild';
 
 import rootPackage from '../package.json' with { type: 'json' };
 
-/** One cloud's functions: what is bundled, and what lies beside it where it is deployed from. */
+/** The functions of one cloud: their bundles, and the folder that is deployed. */
 export interface FunctionTarget {
   readonly cloud: 'aws' | 'azure' | 'google';
-  /** Each is one bundle: `functions/<cloud>/<entry>.ts`. */
+  /** Entry points, `functions/<cloud>/<entry>.ts`. Each becomes a bundle. */
   readonly entries: readonly string[];
-  /** Beside what names them in the deployment: a team commits the folder whole. */
+  /** The folder of the bundles, in the folder of the deployment that a team commits. */
   readonly folder: string;
   readonly format: 'esm' | 'cjs';
   readonly build: BuildOptions;
   /**
-   * What is imported and never used. `external` would not do for it: a static import in a module
-   * that is itself imported on first use comes to stand at an ES module's head.
+   * Modules that are imported but never used. `external` does not work for them: esbuild would hoist
+   * their static imports to the head of an ES module, where Node fails to resolve them.
    */
   readonly absent?: RegExp;
-  /** More files of the folder, by their names; a path is copied, an object is written as JSON. */
+  /** Further files of the folder, by name. A path is copied, an object is written as JSON. */
   readonly beside: Readonly<Record<string, string | object>>;
 }
 
-/** What other clouds' drivers load is never opened in this one. */
+/** A function never loads the SDKs of other clouds. */
 const aws = ['@aws-sdk/*'];
 const azure = ['@azure/*'];
 const google = ['@google-cloud/*', 'google-auth-library'];
@@ -35,8 +35,8 @@ export const functionTargets: readonly FunctionTarget[] = [
     format: 'esm',
     build: {
       alias: {
-        // In Lambda, credentials are in the environment: single sign-on, profiles and instance
-        // metadata would be a third of the bundle.
+        // Lambda's environment holds the credentials. The SDK's other sources would be a third of
+        // the bundle.
         '@aws-sdk/credential-provider-node': './functions/aws/environment-credentials.ts',
       },
     },
@@ -48,15 +48,15 @@ export const functionTargets: readonly FunctionTarget[] = [
     cloud: 'azure',
     entries: ['main'],
     folder: 'infra/azure/function',
-    // The runtime's worker gives its own module to whoever asks by `require`.
+    // The runtime provides its own module to `require`.
     format: 'cjs',
     build: {
-      // As on AWS: of the ways to come by credentials there is one here.
+      // As on AWS, one source of credentials is enough.
       alias: { '@azure/identity': './functions/azure/managed-identity.ts' },
-      // Listings in Arrow's format are never asked for, and loaded only then.
+      // The SDK loads apache-arrow only for listings in Arrow's format.
       external: [...aws, ...google, '@azure/functions-core', 'apache-arrow', 'age-encryption'],
     },
-    // WebAssembly for checksums that the SDK makes where it is asked to, which it never is.
+    // The SDK's WebAssembly for CRC-64 checksums, which niche does not use.
     absent: /^\.\/crc64\.js$/,
     beside: {
       'host.json': 'functions/azure/host.json',
@@ -69,7 +69,7 @@ export const functionTargets: readonly FunctionTarget[] = [
     folder: 'infra/google/function',
     format: 'cjs',
     build: {
-      // The framework is the server that loads the bundle: what both import must be one module.
+      // The framework's server loads the bundle. Both must share one instance of its module.
       external: [...aws, ...azure, '@google-cloud/functions-framework', 'age-encryption'],
     },
     beside: {

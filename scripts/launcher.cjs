@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The package's command. It keeps to what any Node understands, so that one which is too old for
-// niche says so instead of failing on the syntax.
+// The package's command, in syntax that every Node supports: with a Node that is too old, it prints a
+// message instead of a syntax error.
 'use strict';
 
 var oldest = 24;
@@ -16,8 +16,8 @@ if (parseInt(version, 10) < oldest) {
   import('./main.mjs');
 }
 
-// Node keeps what it compiles, so that the next start takes half the time. It is kept in the user's own
-// folder: whoever may write to it could have this user run anything.
+// Caches compiled code, which halves the time of the next start. The cache must be in the user's own
+// folder: anyone who can write to it can run code as the user.
 function keepCompiled() {
   var path = require('path');
   var home = process.env.HOME;

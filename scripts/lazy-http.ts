@@ -1,8 +1,8 @@
 import type { Plugin } from 'esbuild';
 
 /**
- * Takes `node:http` by `getBuiltinModule`. To import it, Node reads each of its exports, one of which is
- * undici's `WebSocket`, and for that it compiles all of undici: 20 ms of every start.
+ * Loads `node:http` with `getBuiltinModule`. An import reads each export, and reading `WebSocket` makes
+ * Node compile all of undici: 20 ms of every start.
  */
 export const lazyHttp: Plugin = {
   name: 'lazy-http',

@@ -5,9 +5,9 @@ import type { Metafile } from 'esbuild';
 
 const checkout = join(import.meta.dirname, '..');
 
-/** The licences of what the bundles contain; they ask to be passed on with them. */
+/** Returns the licences of the bundled packages, which must be distributed with them. */
 export async function thirdPartyLicenses(metafiles: readonly Metafile[]): Promise<string> {
-  // Not what was read: of that, what is not used has fallen away.
+  // Only modules that contribute code to an output.
   const files = metafiles
     .flatMap(({ outputs }) => Object.values(outputs))
     .flatMap(({ inputs }) => Object.entries(inputs))

@@ -67,7 +67,7 @@ export async function startFramework(
 async function installFramework(source: string): Promise<void> {
   const place = join(source, 'node_modules/@google-cloud/functions-framework');
   await mkdir(dirname(place), { recursive: true });
-  const own = join(import.meta.dirname, '../../node_modules/@google-cloud/functions-framework');
+  const own = join(import.meta.dirname, '../../../node_modules/@google-cloud/functions-framework');
   await symlink(own, place).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   });
