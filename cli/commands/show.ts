@@ -5,7 +5,7 @@ import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { readText } from '../../core/cache/objects.ts';
-import { readNarInfo } from '../../core/cache/presence.ts';
+import { readNarInfo } from '../../core/cache/read-narinfo.ts';
 import { checkSignatures } from '../../core/cache/verify/signatures.ts';
 import type { CheckedSignature, SignatureVerdict } from '../../core/cache/verify/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';

@@ -11,11 +11,11 @@ import { readText } from './objects.ts';
 /** The version of `niche.json` that this release writes, and the newest that it reads. */
 export const configVersion = 1;
 
-/** What {@link isCacheName} takes, in words. */
+/** The rule of {@link isCacheName}, for messages. */
 export const cacheNameRule =
   '1 to 63 letters, digits, dots, dashes or underscores, the first a letter or a digit';
 
-/** Whether a cache may be called so. */
+/** Returns whether `text` is a valid name of a cache. */
 export function isCacheName(text: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(text);
 }
@@ -24,7 +24,7 @@ const publicKey = z.string().superRefine((text, context) => {
   try {
     parsePublicKey(text);
   } catch (error) {
-    // What came may be the secret half: the message says what of it may be shown.
+    // The value may be a secret key, so only the parser's message may be shown.
     context.addIssue({ code: 'custom', message: messageOf(error), params: { isHidden: true } });
   }
 });
@@ -34,23 +34,23 @@ const absoluteUrl = z
   .refine((text) => URL.canParse(text), { error: 'expected an absolute URL' });
 
 const upstream = z.strictObject({
-  /** Where the upstream is read: `https://…`, `http://…` or a storage URL. */
+  /** Where the upstream is read from: `https://…`, `http://…` or a storage URL. */
   url: absoluteUrl,
   publicKey,
 });
 
 const compression = z.strictObject({
   kind: z.enum(['zstd', 'none']),
-  /** zstd's level. */
+  /** The compression level of zstd. */
   level: z.int().min(1).max(19).default(3),
 });
 
 const limits = z.strictObject({
-  /** The largest NAR that is published, in bytes. */
+  /** The largest NAR that the publisher accepts, in bytes. */
   maxNarBytes: z.int().positive().default(defaultMaxNarBytes),
-  /** What becomes of a path that mentions store paths which it does not claim as references. */
+  /** Whether a path that contains store paths outside its claimed references is rejected. */
   unclaimed: z.enum(['warn', 'reject']).default('warn'),
-  /** How long a path waits for its references before it is rejected, in days. */
+  /** How long a path may wait for its references until it is rejected, in days. */
   waitingDays: z.number().positive().default(7),
 });
 
@@ -59,11 +59,11 @@ const config = z.strictObject({
   name: z.string().refine(isCacheName, { error: `expected ${cacheNameRule}` }),
   storeDir: z.string().regex(/^(?:\/[^/\s]+)+$/, { error: 'expected an absolute folder' }),
   publicKeys: z.array(publicKey).min(1),
-  /** The URL that readers put into `substituters`. */
+  /** The URL for the `substituters` setting of readers. */
   substituter: absoluteUrl,
-  /** The public root. */
+  /** URL of the public bucket. */
   storage: absoluteUrl,
-  /** The private root. */
+  /** URL of the private bucket. */
   private: absoluteUrl,
   compression: compression.default({ kind: 'zstd', level: 3 }),
   /** `false` publishes no listings of the NARs' contents. Absent otherwise. */
@@ -77,11 +77,11 @@ export type CacheConfig = z.infer<typeof config>;
 export type Compression = z.infer<typeof compression>;
 
 /**
- * Reads `niche.json`'s text.
+ * Parses the text of `niche.json`.
  *
  * @param where names the document in messages
- * @throws NicheError `newer-version` when a later release wrote it, `malformed-config` when it is
- *   damaged: the message names the field and its value
+ * @throws NicheError `newer-version` when a later release wrote it; `malformed-config`, naming the
+ *   field and its value
  */
 export function parseConfig(text: string, where: string): CacheConfig {
   const document = parseJson(text, where);
@@ -108,9 +108,10 @@ export function formatConfig(value: CacheConfig): string {
 }
 
 /**
- * Reads the configuration of the cache whose public root is `bucket`.
+ * Reads the configuration of the cache whose public bucket is `bucket`.
  *
- * @throws NicheError `not-a-cache` when there is none, and what {@link parseConfig} throws
+ * @throws NicheError `not-a-cache` when `niche.json` is missing; `malformed-config`, `newer-version`;
+ *   `storage-…` when it cannot be read
  */
 export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
   const text = await readText(bucket, configKey, maxDocumentBytes);
@@ -119,7 +120,7 @@ export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
       'not-a-cache',
       `there is no cache at ${bucket.url}: ${configKey} is missing`,
       {
-        hint: `make one with: niche init ${shellWord(bucket.url)}`,
+        hint: `create one with: niche init ${shellWord(bucket.url)}`,
       },
     );
   }
@@ -136,13 +137,13 @@ function parseJson(text: string, where: string): unknown {
   }
 }
 
-/** What zod found, one clause an issue, each with the field and the value that came, if it may be shown. */
+/** Describes the issues that zod found, each with its field and, unless it may be secret, its value. */
 export function describeIssues(error: z.ZodError, document: unknown): string {
   return error.issues
     .slice(0, 5)
     .map((issue) => {
       const field = issue.path.map(String).join('.') || 'the document';
-      // zod's own message has the names as they came, however long and whatever is in them.
+      // zod's own message contains the unknown names unescaped and at full length.
       if (issue.code === 'unrecognized_keys') {
         return `${field}: unknown fields ${issue.keys.slice(0, 5).map(quote).join(', ')}`;
       }
@@ -160,7 +161,7 @@ function shown(value: unknown): string {
   return json.length > maxShownCharacters ? `${json.slice(0, maxShownCharacters)}…` : json;
 }
 
-/** Of a value that is no string, in a message. */
+/** Longest JSON of a value in a message, in characters. */
 const maxShownCharacters = 80;
 
 function lowerFirst(text: string): string {

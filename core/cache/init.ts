@@ -7,13 +7,13 @@ import type { CacheConfig } from './config.ts';
 import { cacheInfoKey, configKey } from './layout.ts';
 import { createObject } from './objects.ts';
 
-/** Nix asks caches with a lower number first; cache.nixos.org has 40. */
+/** Nix queries caches with a lower number first; cache.nixos.org has 40. */
 export const defaultPriority = 41;
 
 /**
- * Makes an empty cache. `niche.json` comes last and only if there is none: it makes the cache.
+ * Creates an empty cache. `niche.json` is written last and never overwritten: with it, the cache exists.
  *
- * @throws NicheError `cache-exists` when there is one, which is left as it is
+ * @throws NicheError `cache-exists` when there is one already, which stays unchanged; `storage-…`
  */
 export async function initCache(bucket: Bucket, config: CacheConfig): Promise<void> {
   await assertNoCache(bucket);

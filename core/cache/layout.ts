@@ -1,19 +1,25 @@
+import type { Bucket } from '../storage/bucket.ts';
+
 /**
- * Where everything of a cache lies. Keys are relative to the bucket's prefix; `public` ones are what
- * Nix and its users read, `private` ones are the publisher's and its clients' business.
+ * The two buckets of a cache. Nix and its users read the public one; the private one is for the
+ * publisher and its clients. All keys below are relative to a bucket.
  */
+export interface CacheBuckets {
+  readonly public: Bucket;
+  readonly private: Bucket;
+}
 
 export const cacheInfoKey = 'nix-cache-info';
 export const configKey = 'niche.json';
 export const privateConfigKey = 'niche.private.json';
-/** In the private root. */
+/** In the private bucket. */
 export const signingConfigKey = 'niche.signing.json';
 
 export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
 export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
 export const logKey = (drvName: string): string => `log/${drvName}`;
 
-/** Of what every reader fetches. */
+/** In the public bucket. */
 export const narPrefix = 'nar/';
 
 export const stagingPrefix = 'staging/';
@@ -29,7 +35,7 @@ export const receiptsPrefix = 'receipts/';
 export const receiptPrefix = (upload: string): string => `${receiptsPrefix}${upload}/`;
 export const receiptKey = (upload: string, subject: string, status: string): string =>
   `${receiptPrefix(upload)}${subject}.${status}.json`;
-/** Of several paths at once; `statuses` are those that occur among them. */
+/** The key of a receipt for several paths; `statuses` lists the statuses among them. */
 export const batchReceiptKey = (
   { upload, batch }: BatchId,
   id: string,
@@ -54,18 +60,18 @@ export const blockedPrefix = 'blocked/';
 export const blockedKey = (storeHash: string): string => `${blockedPrefix}${storeHash}`;
 export const auditPrefix = 'audit/';
 export const attemptsPrefix = 'attempts/';
-/** Leases, where only one process may publish. */
+/** The lease of the one process that may publish to a storage without conditional writes. */
 export const publishersPrefix = 'publishers/';
 
 /** One batch of one upload. */
 export interface BatchId {
-  /** The client session's UUIDv7. */
+  /** The UUIDv7 of the client session. */
   readonly upload: string;
   /** Counts from 0 within the upload. */
   readonly batch: number;
 }
 
-/** A path that waits for a reference, all by store hash. */
+/** Marks that a path waits for a reference. Both are store hashes. */
 export interface WaitingMarker {
   readonly reference: string;
   readonly storeHash: string;
@@ -83,19 +89,19 @@ const publicGrammar = new RegExp(
   `^(?:nix-cache-info|niche\\.json|niche\\.private\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+)$`,
 );
 
-/** The batch that `key` is the manifest of; null for every other key. */
+/** Returns the batch of a manifest's key; null for every other key. */
 export function parseManifestKey(key: string): BatchId | null {
   const match = manifestGrammar.exec(key);
   return match ? { upload: match[1] ?? '', batch: Number(match[2]) } : null;
 }
 
-/** The path and upload that `key` is the pending record of; null for every other key. */
+/** Returns the path and upload of a pending record's key; null for every other key. */
 export function parsePendingKey(key: string): { storeHash: string; upload: string } | null {
   const match = pendingGrammar.exec(key);
   return match ? { storeHash: match[1] ?? '', upload: match[2] ?? '' } : null;
 }
 
-/** What the marker `key` says; null for every other key. */
+/** Parses the key of a waiting marker; null for every other key. */
 export function parseWaitingKey(key: string): WaitingMarker | null {
   const match = waitingGrammar.exec(key);
   return match
@@ -103,7 +109,7 @@ export function parseWaitingKey(key: string): WaitingMarker | null {
     : null;
 }
 
-/** The store hash of a narinfo's key; null for every other key. */
+/** Returns the store hash of a narinfo's key; null for every other key. */
 export function parseNarInfoKey(key: string): string | null {
   return narInfoGrammar.exec(key)?.[1] ?? null;
 }
@@ -112,14 +118,14 @@ export function isUploadId(text: string): boolean {
   return uploadGrammar.test(text);
 }
 
-/** Whether everyone may read `key`, also where public and private root are one directory. */
+/** Returns whether everyone may read `key`, also where both buckets are one directory. */
 export function isPublicObject(key: string): boolean {
   return publicGrammar.test(key);
 }
 
 const json = 'application/json';
 
-/** The `Content-Type` under which the object is stored and served. */
+/** Returns the `Content-Type` with which the object is stored and served. */
 export function contentTypeOf(key: string): string {
   if (key === cacheInfoKey) return 'text/x-nix-cache-info';
   if (key.endsWith('.narinfo')) return 'text/x-nix-narinfo';
@@ -130,7 +136,7 @@ export function contentTypeOf(key: string): string {
   return 'application/octet-stream';
 }
 
-/** The `Cache-Control` under which the object is stored and served. */
+/** Returns the `Cache-Control` with which the object is stored and served. */
 export function cacheControlOf(key: string): string | undefined {
   if (key.startsWith(narPrefix) || key.endsWith('.ls'))
     return 'public, max-age=31536000, immutable';

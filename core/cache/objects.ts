@@ -1,14 +1,20 @@
 import { NicheError } from '../errors.ts';
 import { maxDocumentBytes } from '../limits.ts';
-import type { Bucket, ObjectInfo, PutOptions, PutOutcome } from '../storage/bucket.ts';
+import type {
+  Bucket,
+  ObjectInfo,
+  PutOptions,
+  PutOutcome,
+  ReplaceOutcome,
+} from '../storage/bucket.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { cacheControlOf, contentTypeOf } from './layout.ts';
 
 /**
- * Reads a small object whole.
+ * Reads a whole object into memory.
  *
- * @returns its bytes; null when it is missing
- * @throws NicheError `oversized` when it is longer than `maxBytes`, and what the bucket throws
+ * @returns null when it is missing
+ * @throws NicheError `oversized` when it is larger than `maxBytes`; `storage-…` when it cannot be read
  */
 export async function readObject(
   bucket: ObjectReader,
@@ -19,7 +25,7 @@ export async function readObject(
   return (await readObjectWithInfo(bucket, key, maxBytes, signal))?.body ?? null;
 }
 
-/** {@link readObject}, with what its storage says of it. */
+/** Does the same as {@link readObject}, and returns the object's metadata too. */
 export async function readObjectWithInfo(
   bucket: ObjectReader,
   key: string,
@@ -35,7 +41,7 @@ export async function readObjectWithInfo(
     if (size > maxBytes) {
       throw new NicheError(
         'oversized',
-        `${key} in ${bucket.url} is too large: expected at most ${maxBytes} bytes, it has ${object.info.size}`,
+        `${key} in ${bucket.url} is too large: expected at most ${maxBytes} bytes, got ${object.info.size}`,
       );
     }
     chunks.push(chunk);
@@ -43,7 +49,7 @@ export async function readObjectWithInfo(
   return { body: Buffer.concat(chunks, size), info: object.info };
 }
 
-/** {@link readObject}, as UTF-8 text. */
+/** Does the same as {@link readObject}, and decodes UTF-8. */
 export async function readText(
   bucket: ObjectReader,
   key: string,
@@ -52,7 +58,7 @@ export async function readText(
   return (await readObject(bucket, key, maxBytes))?.toString('utf8') ?? null;
 }
 
-/** Stores `body` with the content type and caching that the layout gives its key. */
+/** Stores `body` with the content type and caching of its key. */
 export async function writeObject(
   bucket: Bucket,
   key: string,
@@ -66,7 +72,7 @@ export async function writeObject(
   });
 }
 
-/** Creates an object that may be there already from an earlier attempt. */
+/** Creates an object, unless it exists, for example from an earlier attempt. */
 export async function createObject(
   bucket: Bucket,
   key: string,
@@ -76,8 +82,8 @@ export async function createObject(
 }
 
 /**
- * {@link createObject} for what no promise depends on: a loss of power may take it, or leave it
- * damaged.
+ * Does the same as {@link createObject}, for an object that nothing depends on: a power failure may
+ * lose or damage it.
  */
 export async function createBestEffort(
   bucket: Bucket,
@@ -85,4 +91,17 @@ export async function createBestEffort(
   body: Uint8Array | string,
 ): Promise<PutOutcome> {
   return writeObject(bucket, key, body, { ifAbsent: true, durable: false });
+}
+
+/** Replaces an object if it still has `etag`, with the content type and caching of its key. */
+export async function replaceObject(
+  bucket: Bucket,
+  key: string,
+  body: string,
+  etag: string,
+): Promise<ReplaceOutcome> {
+  return bucket.replace(key, Buffer.from(body), etag, {
+    contentType: contentTypeOf(key),
+    cacheControl: cacheControlOf(key),
+  });
 }

@@ -25,7 +25,7 @@ const storageUrl = z
   .string()
   .refine((text) => URL.canParse(text) && !/[@#]/.test(text), 'expected a storage URL');
 
-/** What opens a storage, as the documents and `--upload-credentials` have it. */
+/** Storage credentials, as in the documents and in `--upload-credentials`. */
 export const storageCredentials = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('s3'),
@@ -50,31 +50,31 @@ export const storageCredentials = z.discriminatedUnion('kind', [
 
 const privateConfig = z.strictObject({
   version: z.literal(secretConfigVersion),
-  /** The public root. */
+  /** URL of the public bucket. */
   storage: storageUrl,
-  /** The private root. */
+  /** URL of the private bucket. */
   private: storageUrl,
-  /** For these two storages alone; without them, this machine's own are used. */
+  /** Credentials for these two buckets alone. Omitted: the machine's own credentials are used. */
   credentials: storageCredentials.optional(),
-  /** Assumed instead, where the document was decrypted by an identity of that cloud. */
+  /** A role to assume instead, where an identity of AWS decrypted the document. */
   role: z
     .string()
-    .regex(/^arn:aws[\w-]*:iam::\d+:role\/.+$/, 'expected a role')
+    .regex(/^arn:aws[\w-]*:iam::\d+:role\/.+$/, 'expected an IAM role ARN')
     .optional(),
 });
 
 const signingConfig = z.strictObject({
   version: z.literal(secretConfigVersion),
-  /** In Nix's own form; every one signs. */
+  /** In Nix's format. Each of them signs. */
   secretKeys: z.array(z.string().refine(isSecretKey, 'expected a secret key')).max(16),
 });
 
-/** `niche.private.json`: what a client needs to stage. */
+/** The contents of `niche.private.json`: what a client needs for uploads. */
 export type PrivateConfig = z.infer<typeof privateConfig>;
-/** `niche.signing.json`: what the publisher signs with. */
+/** The contents of `niche.signing.json`: the keys that the publisher signs with. */
 export type SigningConfig = z.infer<typeof signingConfig>;
 
-/** One of the two documents. */
+/** One of the two kinds of documents. */
 export interface SecretKind<T> {
   readonly key: string;
   readonly schema: z.ZodType<T>;
@@ -89,7 +89,7 @@ export const signingDocument: SecretKind<SigningConfig> = {
   schema: signingConfig,
 };
 
-/** A secret document as it lies in a cache. */
+/** An encrypted document, as stored in a cache. */
 export interface StoredSecret {
   readonly text: string;
   readonly etag: string;
@@ -97,7 +97,12 @@ export interface StoredSecret {
   readonly where: string;
 }
 
-/** @returns null when there is none */
+/**
+ * Reads an encrypted document.
+ *
+ * @returns null when it is missing
+ * @throws NicheError `oversized`; `storage-…` when it cannot be read
+ */
 export async function readSecret(
   root: ObjectReader,
   { key }: Pick<SecretKind<unknown>, 'key'>,
@@ -109,10 +114,10 @@ export async function readSecret(
 }
 
 /**
- * Decrypts a secret document and checks what is in it.
+ * Decrypts a document and validates its contents.
  *
- * @throws NicheError what {@link decryptDocument} throws, and `malformed-secrets`, `newer-version` for
- *   what is in it; no message shows a value
+ * @throws NicheError the codes of {@link decryptDocument}; `malformed-secrets` or `newer-version` for
+ *   the contents. No message contains a secret value
  */
 export async function openSecret<T>(
   { text, where }: StoredSecret,
@@ -123,7 +128,11 @@ export async function openSecret<T>(
   return { value: parseSecret(toPlain(document.tree as JsonValue), kind, where), document };
 }
 
-/** Checks a document's contents. */
+/**
+ * Validates the contents of a document.
+ *
+ * @throws NicheError `malformed-secrets`, `newer-version`
+ */
 export function parseSecret<T>(plain: unknown, { schema }: SecretKind<T>, where: string): T {
   const version = z.looseObject({ version: z.number() }).safeParse(plain).data?.version;
   if (version !== undefined && version > secretConfigVersion) {
@@ -138,12 +147,12 @@ export function parseSecret<T>(plain: unknown, { schema }: SecretKind<T>, where:
   throw new NicheError('malformed-secrets', `${where}: ${describeFields(result.error)}`);
 }
 
-/** For {@link encryptDocument}. */
+/** Converts a document to the tree that {@link encryptDocument} takes. */
 export function toSecretTree(value: PrivateConfig | SigningConfig): SecretMap {
   return fromPlain(value) as JsonMap;
 }
 
-/** The public keys that belong to a signing document's secret ones. */
+/** Returns the public keys of the secret keys in a signing document. */
 export function publicKeysOf({ secretKeys }: SigningConfig): string[] {
   return secretKeys.map((key) => formatPublicKey(parseSecretKey(key).publicKey));
 }

@@ -1,16 +1,13 @@
 import { NicheError, isNicheError, messageOf } from '../errors.ts';
-import { maxNarInfoBytes } from '../limits.ts';
 import { fingerprint } from '../nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../nix/keys.ts';
-import { parseNarInfo } from '../nix/narinfo.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import { narInfoKey } from './layout.ts';
-import { readObject } from './objects.ts';
+import { readNarInfo } from './read-narinfo.ts';
 
-/** A cache that readers of this one also have, and the key that its narinfos are verified by. */
+/** Another cache that all readers of this one use, and the key of its narinfos. */
 export interface Upstream {
   readonly reader: ObjectReader;
   /** `<key name>:<base64>`. */
@@ -19,14 +16,13 @@ export interface Upstream {
 
 export interface Upstreams {
   /**
-   * The narinfo of the store hash `hash` that an upstream has and its key verifies. An upstream whose narinfo
-   * is damaged or does not verify counts as not having it.
+   * Finds a verified narinfo by store hash. A damaged or unverified one counts as missing.
    *
    * @returns null when every upstream answered and none has it
-   * @throws NicheError `upstream-unavailable` when none has it and one could not say
+   * @throws NicheError `upstream-unavailable` when none has it, and at least one did not answer
    */
   findNarInfo(hash: string): Promise<NarInfo | null>;
-  /** Those of the path's signatures that verify under an upstream's key: no request is made. */
+  /** Returns the path's signatures that verify under an upstream's key; makes no request. */
   verifiedSignatures(info: PathInfo): string[];
 }
 
@@ -40,27 +36,25 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
     { reader, publicKey }: (typeof opened)[number],
     hash: string,
   ): Promise<NarInfo | null> {
-    const bytes = await readObject(reader, narInfoKey(hash), maxNarInfoBytes);
-    if (!bytes) return null;
-    const info = parseNarInfo(bytes.toString('utf8'), storeDir);
+    const info = await readNarInfo(reader, hash, storeDir);
+    if (!info || storeHash(info.path) !== hash) return null;
     const text = fingerprint(info, storeDir);
-    if (storeHash(info.path) !== hash) return null;
-    const proven = info.signatures.some((sig) => verifyFingerprint(text, sig, [publicKey]));
-    return proven ? info : null;
+    const isVerified = info.signatures.some((each) => verifyFingerprint(text, each, [publicKey]));
+    return isVerified ? info : null;
   }
 
   return {
     async findNarInfo(hash) {
-      let silent: NicheError | null = null;
+      let failure: NicheError | null = null;
       for (const upstream of opened) {
         try {
           const info = await findIn(upstream, hash);
           if (info) return info;
         } catch (cause) {
           if (isNicheError(cause, 'storage-denied', 'storage-unavailable')) {
-            silent = new NicheError(
+            failure = new NicheError(
               'upstream-unavailable',
-              `the upstream ${upstream.reader.url} does not say whether it has ${hash}: ${messageOf(cause)}`,
+              `cannot look up ${hash} in the upstream ${upstream.reader.url}: ${messageOf(cause)}`,
               { cause },
             );
           } else if (!isNicheError(cause)) {
@@ -68,7 +62,7 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
           }
         }
       }
-      if (silent) throw silent;
+      if (failure) throw failure;
       return null;
     },
     verifiedSignatures(info) {

@@ -75,7 +75,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       [`file://${cache.directory}/niche.json`, /expected a directory, got a file there/],
       [
         `file://${lab.nix.work}`,
-        /there is no cache at .*niche.json is missing\nhint: make one with: niche init/,
+        /there is no cache at .*niche.json is missing\nhint: create one with: niche init/,
       ],
     ];
     for (const [url, message] of cases) {

@@ -2,12 +2,12 @@ import { NicheError } from '../../errors.ts';
 import { encryptDocument } from '../../secrets/document.ts';
 import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
-import type { Bucket } from '../../storage/bucket.ts';
+import type { CacheBuckets } from '../layout.ts';
 import { createObject } from '../objects.ts';
 import { privateDocument, toSecretTree, signingDocument } from '../secret-documents.ts';
 import type { PrivateConfig, SigningConfig } from '../secret-documents.ts';
 
-/** Encrypts a secret document under a new data key. */
+/** Encrypts a document with a new data key. */
 export async function encryptSecret(
   value: PrivateConfig | SigningConfig,
   recipients: readonly Recipient[],
@@ -19,40 +19,40 @@ export async function encryptSecret(
   );
 }
 
-/** What `init` writes beside the public configuration. */
+/** The encrypted documents that `init` writes, next to the public configuration. */
 export interface SecretDocuments {
-  /** Text of `niche.private.json`. */
+  /** Encrypted text of `niche.private.json`. */
   readonly private?: string | undefined;
-  /** Text of `niche.signing.json`. */
+  /** Encrypted text of `niche.signing.json`. */
   readonly signing?: string | undefined;
 }
 
 /**
- * Writes the secret documents of a new cache, and none over one that is there: a signing key that
- * was overwritten could not be had again.
+ * Writes the encrypted documents of a new cache. Never overwrites one: an overwritten signing key would
+ * be lost.
  *
- * @throws NicheError `cache-exists`
+ * @throws NicheError `cache-exists` when a document exists; `storage-…`
  */
 export async function createSecrets(
-  roots: { readonly public: Bucket; readonly private: Bucket },
+  buckets: CacheBuckets,
   documents: SecretDocuments,
 ): Promise<void> {
   const writes = [
-    [roots.private, signingDocument.key, documents.signing],
-    [roots.public, privateDocument.key, documents.private],
+    [buckets.private, signingDocument.key, documents.signing],
+    [buckets.public, privateDocument.key, documents.private],
   ] as const;
-  for (const [root, key, text] of writes) {
-    if (text === undefined || (await createObject(root, key, text)) === 'created') continue;
-    throw new NicheError('cache-exists', `there is a ${key} at ${root.url} already`, {
-      hint: 'it was left as it is: see whose it is before you delete it',
+  for (const [bucket, key, text] of writes) {
+    if (text === undefined || (await createObject(bucket, key, text)) === 'created') continue;
+    throw new NicheError('cache-exists', `${key} exists already at ${bucket.url}`, {
+      hint: 'find out who uses it before you delete it',
     });
   }
 }
 
 /**
- * Whoever can read the signing key can sign anything, and clients are many.
+ * Checks that no client can read the signing key: with the key, a client could sign anything.
  *
- * @throws NicheError `unsafe-recipients` when a client could read it
+ * @throws NicheError `unsafe-recipients`
  */
 export function assertSeparate(
   clients: readonly Recipient[],
@@ -62,9 +62,9 @@ export function assertSeparate(
   if (both.length === 0) return;
   throw new NicheError(
     'unsafe-recipients',
-    `${both.map(describeRecipient).join(' and ')} would read the signing key, but is a client: whoever has it could then sign anything as this cache`,
+    `clients must not read the signing key, but ${both.map(describeRecipient).join(' and ')} would: with it, a client can sign anything as this cache`,
     {
-      hint: 'give the publisher an identity of its own; or, where clients are to sign by themselves, --unsafe-share-signing-key',
+      hint: 'give the publisher its own identity, or pass --unsafe-share-signing-key if clients sign themselves',
     },
   );
 }

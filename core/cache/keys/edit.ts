@@ -5,7 +5,7 @@ import type { OpenDocument } from '../../secrets/document.ts';
 import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { cacheControlOf, contentTypeOf } from '../layout.ts';
+import { replaceObject } from '../objects.ts';
 import { openSecret, readSecret, toSecretTree } from '../secret-documents.ts';
 import type {
   PrivateConfig,
@@ -14,14 +14,18 @@ import type {
   StoredSecret,
 } from '../secret-documents.ts';
 
-/** A secret document that was read to be changed. */
+/** A decrypted document, ready to be changed. */
 export interface EditableSecret<T> {
   readonly stored: StoredSecret;
   readonly value: T;
   readonly document: OpenDocument;
 }
 
-/** @throws NicheError `not-found` when the cache has none, and what {@link openSecret} throws */
+/**
+ * Reads and decrypts a document.
+ *
+ * @throws NicheError `not-found` when it is missing, and the codes of {@link openSecret}
+ */
 export async function openSecretForEdit<T>(
   root: Bucket,
   kind: SecretKind<T>,
@@ -31,26 +35,30 @@ export async function openSecretForEdit<T>(
   return { stored, ...(await openSecret(stored, kind, keyring.identities)) };
 }
 
-/** @throws NicheError `not-found` when the cache has none */
+/**
+ * Reads an encrypted document.
+ *
+ * @throws NicheError `not-found` when it is missing; `storage-…` when it cannot be read
+ */
 export async function readRequiredSecret(
   root: Bucket,
   kind: Pick<SecretKind<unknown>, 'key'>,
 ): Promise<StoredSecret> {
   const stored = await readSecret(root, kind);
   if (stored) return stored;
-  throw new NicheError('not-found', `there is no ${kind.key} at ${root.url}`, {
-    hint: 'niche init makes one where it is given recipients; niche config upload puts one there',
+  throw new NicheError('not-found', `${kind.key} is missing at ${root.url}`, {
+    hint: 'upload one with: niche config upload',
   });
 }
 
-/** Everyone that a secret document is encrypted for. */
+/** Returns everyone that a document is encrypted for. */
 export function recipientsOfSecret({ text, where }: StoredSecret): Recipient[] {
   return readDocumentMetadata(text, where)
     .groups.flat()
     .map(({ recipient }) => recipient);
 }
 
-/** The document with another value, for the same recipients. */
+/** Encrypts another value for the same recipients, with the same data key. Returns the new text. */
 export function rewriteSecret(
   { document }: Pick<EditableSecret<unknown>, 'document'>,
   value: PrivateConfig | SigningConfig,
@@ -59,10 +67,12 @@ export function rewriteSecret(
 }
 
 /**
- * The document for more recipients, under the data key that it has: what others encrypted for
- * themselves stays as it is, so that nobody needs their public keys.
+ * Adds recipients to a document, and keeps its data key: the entries of existing recipients stay
+ * valid, so their public keys are not needed.
  *
- * @throws NicheError `unusable-recipient`, `usage` when there is nobody new or there are key groups
+ * @returns the new text
+ * @throws NicheError `unusable-recipient`; `usage` when all are recipients already, or the document
+ *   has key groups
  */
 export async function addRecipients(
   { document, stored }: EditableSecret<unknown>,
@@ -74,7 +84,7 @@ export async function addRecipients(
   const fresh = added.filter((one) => !known.some((other) => isSameRecipient(one, other)));
   if (fresh.length === 0) {
     const whom = added.map(describeRecipient).join(', ');
-    throw new NicheError('usage', `${stored.where} is encrypted for ${whom} already`);
+    throw new NicheError('usage', `${stored.where} is already encrypted for ${whom}`);
   }
   const now = new Date();
   const time = now.toISOString().replace(/\.\d+Z$/, 'Z');
@@ -87,10 +97,11 @@ export async function addRecipients(
 }
 
 /**
- * The document without some of its recipients, under a new data key.
+ * Removes recipients from a document, and encrypts it with a new data key.
  *
- * @throws NicheError `usage` when they are none of its recipients, or nobody would be left, or there
- *   are key groups; `unusable-recipient` when one that stays cannot be encrypted for here
+ * @returns the new text
+ * @throws NicheError `usage` when some are not recipients, nobody would be left, or the document has
+ *   key groups; `unusable-recipient` when this machine cannot encrypt for a remaining one
  */
 export async function removeRecipients(
   { document, stored }: EditableSecret<unknown>,
@@ -100,14 +111,14 @@ export async function removeRecipients(
   const known = onlyGroup(document, stored).map(({ recipient }) => recipient);
   const isIn = (one: Recipient, list: readonly Recipient[]): boolean =>
     list.some((other) => isSameRecipient(one, other));
-  const strangers = removed.filter((one) => !isIn(one, known));
+  const unknown = removed.filter((one) => !isIn(one, known));
   const left = known.filter((one) => !isIn(one, removed));
-  if (strangers.length > 0 || left.length === 0) {
-    const why =
-      strangers.length > 0
-        ? `is not encrypted for ${strangers.map(describeRecipient).join(', ')}`
-        : 'would be left without a recipient, readable by nobody';
-    throw new NicheError('usage', `${stored.where} ${why}`, {
+  if (unknown.length > 0 || left.length === 0) {
+    const reason =
+      unknown.length > 0
+        ? `is not encrypted for ${unknown.map(describeRecipient).join(', ')}`
+        : 'would have no recipient left';
+    throw new NicheError('usage', `${stored.where} ${reason}`, {
       hint: `its recipients: ${known.map(describeRecipient).join(', ')}`,
     });
   }
@@ -122,17 +133,17 @@ function onlyGroup(
   if (group && more.length === 0) return group;
   throw new NicheError(
     'usage',
-    `${where} has ${metadata.groups.length} key groups: expected one, to add to or take from`,
+    `${where} has ${metadata.groups.length} key groups: niche changes only documents with one`,
     {
-      hint: 'change it with sops: niche config download, sops updatekeys, niche config upload',
+      hint: 'use sops: niche config download, sops updatekeys, niche config upload',
     },
   );
 }
 
 /**
- * Puts `text` in the place of a secret document as it was read.
+ * Replaces a document, unless it has changed since it was read.
  *
- * @throws NicheError `changed-meanwhile` when somebody else changed it since
+ * @throws NicheError `changed-meanwhile`; `storage-…` when it cannot be written
  */
 export async function replaceSecret(
   root: Bucket,
@@ -140,14 +151,10 @@ export async function replaceSecret(
   text: string,
   { etag, where }: Pick<StoredSecret, 'etag' | 'where'>,
 ): Promise<void> {
-  const outcome = await root.replace(key, Buffer.from(text), etag, {
-    contentType: contentTypeOf(key),
-    cacheControl: cacheControlOf(key),
-  });
-  if (outcome === 'replaced') return;
+  if ((await replaceObject(root, key, text, etag)) === 'replaced') return;
   throw new NicheError(
     'changed-meanwhile',
-    `${where} was changed by somebody else meanwhile; nothing was written`,
-    { hint: 'run the command again: it starts from what is there now' },
+    `${where} was changed by someone else in the meantime; nothing was written`,
+    { hint: 'run the command again: it starts from the current version' },
   );
 }

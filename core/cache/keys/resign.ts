@@ -10,25 +10,26 @@ import type { Bucket } from '../../storage/bucket.ts';
 import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
-import { cacheControlOf, contentTypeOf, parseNarInfoKey } from '../layout.ts';
-import { readObjectWithInfo } from '../objects.ts';
-import { isUnreadableNarInfo } from '../presence.ts';
+import { parseNarInfoKey } from '../layout.ts';
+import { readObjectWithInfo, replaceObject } from '../objects.ts';
+import { isUnreadableNarInfo } from '../read-narinfo.ts';
 
-/** Narinfos worked on at once; they share one audit object. */
+/** Narinfos that share one audit object. */
 const groupSize = 64;
+/** Narinfos read or replaced at once. */
 const atOnce = 16;
 
-/** What became of published narinfos, counted. */
+/** Counts of narinfos by result. */
 export interface ResignCounts {
-  /** Have a new signature now. */
+  /** Narinfos that got a new signature. */
   readonly signed: number;
-  /** Had every one already. */
+  /** Narinfos that had all signatures already. */
   readonly complete: number;
-  /** Longer than the signers take. */
+  /** Narinfos whose fingerprint is longer than a signer accepts. */
   readonly unsignable: number;
-  /** Were changed, or taken away, while this worked on them: to be looked at again. */
+  /** Narinfos that changed or disappeared in the meantime; run again for these. */
   readonly changed: number;
-  /** Carry no signature of the cache that verifies, or are damaged: not signed, whoever wrote them. */
+  /** Keys of narinfos without a valid signature of the cache, or damaged. These are never signed. */
   readonly unverified: readonly string[];
 }
 
@@ -37,7 +38,7 @@ export interface ResignOptions {
   readonly private: Bucket;
   readonly config: Pick<CacheConfig, 'publicKeys' | 'storeDir'>;
   readonly signers: readonly Signer[];
-  /** The release, for the audit. */
+  /** The version of niche, for the audit log. */
   readonly version: string;
   readonly onProgress?: (tally: ResignCounts) => void;
   readonly signal?: AbortSignal;
@@ -45,22 +46,25 @@ export interface ResignOptions {
 }
 
 /**
- * Adds what signatures are missing to every published narinfo, in place and touching nothing else.
- * Only what verifies under a key of the cache already is signed. It may be stopped anywhere and run
- * again: it goes on with what is left.
+ * Adds the missing signatures to every published narinfo, and changes nothing else. Signs only
+ * narinfos that already verify under a key of the cache. It can be stopped at any time: the next run
+ * continues.
+ *
+ * @throws NicheError `usage` when the storage cannot replace objects conditionally; `aborted`,
+ *   `wrong-key`, `signer-…`, `storage-…`
  */
 export async function resignNarInfos(options: ResignOptions): Promise<ResignCounts> {
   const { signal, onProgress = () => undefined } = options;
   if (!options.public.capabilities.conditionalReplace) {
     throw new NicheError(
       'usage',
-      `${options.public.url} cannot replace an object by its etag: signing it again could undo what another writes`,
-      { hint: 'stop every publisher, and copy the cache to a storage that can' },
+      `cannot re-sign ${options.public.url}: its storage has no conditional writes, so a concurrent change could be lost`,
+      { hint: 'stop every publisher, and copy the cache to a storage with conditional writes' },
     );
   }
   let tally: ResignCounts = { signed: 0, complete: 0, unsignable: 0, changed: 0, unverified: [] };
   for await (const group of groupsOf(options.public)) {
-    if (signal?.aborted === true) throw new NicheError('aborted', 'stopped signing again');
+    if (signal?.aborted === true) throw new NicheError('aborted', 're-signing was stopped');
     tally = await resignGroup(group, tally, options);
     onProgress(tally);
   }
@@ -79,7 +83,7 @@ async function* groupsOf(bucket: Bucket): AsyncIterable<string[]> {
   if (group.length > 0) yield group;
 }
 
-/** A narinfo that is to be replaced. */
+/** A narinfo with new signatures, to be stored. */
 interface Resigned {
   readonly key: string;
   readonly text: string;
@@ -95,17 +99,14 @@ async function resignGroup(
 ): Promise<ResignCounts> {
   const outcomes = await mapConcurrent(keys, atOnce, (key) => resignOne(key, options));
   const resigned = outcomes.filter((outcome) => typeof outcome === 'object');
-  // Before the signatures can be seen: every visible one has its record.
+  // Written before the signatures become visible, so that every visible signature has a record.
   if (resigned.length > 0) {
     const at = (options.now?.() ?? new Date()).toISOString();
     const records = resigned.map((each) => auditRecord(each, at, options.version));
     await writeAuditRecords(options.private, records);
   }
   const replaced = await mapConcurrent(resigned, atOnce, ({ key, text, etag }) =>
-    options.public.replace(key, Buffer.from(text), etag, {
-      contentType: contentTypeOf(key),
-      cacheControl: cacheControlOf(key),
-    }),
+    replaceObject(options.public, key, text, etag),
   );
   const count = <T>(list: readonly T[], value: T): number =>
     list.filter((each) => each === value).length;
@@ -139,7 +140,7 @@ async function resignOne(
     if (!verifyFingerprint(signed, signature, [parsePublicKey(signer.publicKey)])) {
       throw new NicheError(
         'wrong-key',
-        `the signature by ${signer.keyName} of ${info.path} does not verify under ${signer.publicKey}`,
+        `the signature of ${info.path} by ${signer.keyName} does not verify under ${signer.publicKey}`,
       );
     }
     return { signature, signer: auditedSigner(signer, requestId) };
@@ -152,7 +153,7 @@ interface PublishedNarInfo {
   readonly text: string;
   readonly etag: string;
   readonly info: NarInfo;
-  /** What its signatures are over. */
+  /** The fingerprint. */
   readonly signed: string;
 }
 
@@ -173,7 +174,7 @@ async function readPublished(
   }
 }
 
-/** Puts `lines` behind the signatures that are there, and leaves every other byte as it is. */
+/** Inserts `lines` after the existing signatures, and keeps every other byte. */
 function addLines(narInfo: string, lines: string): string {
   const last = narInfo.lastIndexOf('\nSig: ') + 1;
   const end = narInfo.indexOf('\n', last) + 1;
@@ -195,9 +196,9 @@ function auditRecord({ info, added }: Resigned, at: string, version: string): Au
 }
 
 /**
- * The published narinfos that would not verify any more without the key `leaving`.
+ * Finds published paths that would no longer verify without the key `leaving`.
  *
- * @returns the first `limit` of them
+ * @returns the first `limit` store paths
  */
 export async function findDependents(
   { public: bucket, config }: Pick<ResignOptions, 'public' | 'config'>,
@@ -209,11 +210,13 @@ export async function findDependents(
   for await (const group of groupsOf(bucket)) {
     const depends = await mapConcurrent(group, atOnce, async (key) => {
       const found = await readPublished(bucket, key, config.storeDir);
-      // One that nobody can read verifies for nobody now.
+      // A damaged narinfo does not verify now either.
       if (typeof found === 'string') return null;
       const { info, signed } = found;
-      const holds = info.signatures.some((each) => verifyFingerprint(signed, each, remaining));
-      return holds ? null : info.path;
+      const stillVerifies = info.signatures.some((each) =>
+        verifyFingerprint(signed, each, remaining),
+      );
+      return stillVerifies ? null : info.path;
     });
     found.push(...depends.filter((path) => path !== null));
     if (found.length >= limit) break;

@@ -11,75 +11,72 @@ import { formatConfig, parseConfig } from '../config.ts';
 import type { CacheConfig } from '../config.ts';
 import { openSecretForEdit, replaceSecret, rewriteSecret } from './edit.ts';
 import { configKey } from '../layout.ts';
+import type { CacheBuckets } from '../layout.ts';
 import { readObjectWithInfo } from '../objects.ts';
 import { signingDocument } from '../secret-documents.ts';
 
-export interface CacheBuckets {
-  readonly public: Bucket;
-  readonly private: Bucket;
-}
-
 /**
- * Makes a key beside those that the cache has: from then on all of them sign. One that an earlier
- * attempt made and did not announce is taken up.
+ * Generates one more key for a cache: from then on all keys sign. If an earlier attempt stored the
+ * secret key and failed to publish the public key, it is completed.
  *
- * @returns its public key
- * @throws NicheError `usage` when the name is taken, `changed-meanwhile`
+ * @returns the public key
+ * @throws NicheError `usage` when the name is taken; `not-a-cache`, `not-found`, `changed-meanwhile`;
+ *   the codes of {@link openSecretForEdit}
  */
 export async function rotateKey(
-  roots: CacheBuckets,
+  buckets: CacheBuckets,
   name: string,
   keyring: Keyring,
 ): Promise<string> {
-  const secret = await openSecretForEdit(roots.private, signingDocument, keyring);
+  const secret = await openSecretForEdit(buckets.private, signingDocument, keyring);
   const { secretKeys, version } = secret.value;
   const known = secretKeys.find((key) => parseSecretKey(key).name === name);
   const secretKey = known ?? formatSecretKey(generateSecretKey(name));
   const publicKey = formatPublicKey(parseSecretKey(secretKey).publicKey);
-  const key = { publicKey, name };
   if (known === undefined) {
     const text = rewriteSecret(secret, { version, secretKeys: [...secretKeys, secretKey] });
-    await changePublicKeys(roots.public, (keys) => {
-      assertFree(key, keys);
+    await changePublicKeys(buckets.public, (keys) => {
+      assertFree(name, keys);
       return keys;
     });
-    await replaceSecret(roots.private, signingDocument.key, text, secret.stored);
+    await replaceSecret(buckets.private, signingDocument.key, text, secret.stored);
   }
-  // The secret first: a public key that nothing can sign for would be of no use to anyone.
-  await changePublicKeys(roots.public, (keys) => {
-    assertFree(key, keys);
+  // The secret key is stored first: a public key without a signer would be useless.
+  await changePublicKeys(buckets.public, (keys) => {
+    assertFree(name, keys);
     return [...keys, publicKey];
   });
   return publicKey;
 }
 
-function assertFree(
-  { publicKey, name }: { publicKey: string; name: string },
-  keys: readonly string[],
-): void {
-  if (!keys.some((each) => each.startsWith(`${name}:`))) return;
-  throw new NicheError('usage', `the cache has a key called ${name} already: ${publicKey}`, {
-    hint: 'name another with --key-name',
+function assertFree(name: string, keys: readonly string[]): void {
+  const taken = keys.find((each) => each.startsWith(`${name}:`));
+  if (taken === undefined) return;
+  throw new NicheError('usage', `the cache already has a key named ${name}: ${taken}`, {
+    hint: 'choose another name with --key-name',
   });
 }
 
 /**
- * Takes a key out of the cache: from the public configuration first, so that nobody is told to trust
- * a key that is gone.
+ * Removes a key from a cache: first from the public configuration, so that no reader is configured to
+ * trust a key that no longer signs.
+ *
+ * @throws NicheError `not-a-cache`, `changed-meanwhile`; the codes of {@link openSecretForEdit} except
+ *   `not-found`
  */
 export async function retireKey(
-  roots: CacheBuckets,
+  buckets: CacheBuckets,
   publicKey: string,
   keyring: Keyring,
 ): Promise<void> {
-  const secret = await openSecretForEdit(roots.private, signingDocument, keyring).catch(
+  const secret = await openSecretForEdit(buckets.private, signingDocument, keyring).catch(
     (error: unknown) => {
-      // A key in a KMS has no document.
+      // A cache whose keys are in a KMS has no signing document.
       if (error instanceof NicheError && error.code === 'not-found') return null;
       throw error;
     },
   );
-  await changePublicKeys(roots.public, (keys) => keys.filter((key) => key !== publicKey));
+  await changePublicKeys(buckets.public, (keys) => keys.filter((key) => key !== publicKey));
   if (!secret) return;
   const { secretKeys, version } = secret.value;
   const left = secretKeys.filter(
@@ -87,10 +84,10 @@ export async function retireKey(
   );
   if (left.length === secretKeys.length) return;
   const text = rewriteSecret(secret, { version, secretKeys: left });
-  await replaceSecret(roots.private, signingDocument.key, text, secret.stored);
+  await replaceSecret(buckets.private, signingDocument.key, text, secret.stored);
 }
 
-/** @throws NicheError `changed-meanwhile` */
+/** @throws NicheError `not-a-cache`, `changed-meanwhile` */
 async function changePublicKeys(
   root: Bucket,
   change: (keys: readonly string[]) => readonly string[],

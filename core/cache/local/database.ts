@@ -3,38 +3,39 @@ import path from 'node:path';
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
 
 /**
- * What this machine remembers of a cache. Nothing in it is needed: whatever is wrong with the file,
- * it is thrown away and begun anew, and where no file can be, the memory of one process has to do.
+ * A SQLite file that caches facts about one binary cache. Nothing depends on it: a damaged file is
+ * deleted and created again, and where no file can be written, an in-memory database replaces it.
  */
 export interface LocalDatabase {
+  /** Returns all rows. After a failure, returns none. */
   all(sql: string, ...values: SQLInputValue[]): Record<string, SQLOutputValue>[];
-  /** @returns how many rows changed */
+  /** Returns the number of changed rows. After a failure, returns 0. */
   run(sql: string, ...values: SQLInputValue[]): number;
-  /** All of `work`, or nothing. */
+  /** Runs `work` in one transaction. */
   transaction(work: () => void): void;
   close(): void;
 }
 
-/** Of the tables below; a file of any other is thrown away. */
+/** Version of the tables below; a file of another version is deleted. */
 const schemaVersion = 1;
 
 const schema = `
-  CREATE TABLE known (digest TEXT PRIMARY KEY, path TEXT NOT NULL, place TEXT NOT NULL,
+  CREATE TABLE known (digest TEXT PRIMARY KEY, path TEXT NOT NULL, location TEXT NOT NULL,
     at INTEGER NOT NULL) WITHOUT ROWID;
   CREATE INDEX known_path ON known (path);
   CREATE TABLE staged (digest TEXT PRIMARY KEY, path TEXT NOT NULL, upload TEXT NOT NULL,
-    batch INTEGER NOT NULL, sure INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+    batch INTEGER NOT NULL, confirmed INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE unfinished (digest TEXT PRIMARY KEY, upload TEXT NOT NULL, batch INTEGER NOT NULL,
     token TEXT NOT NULL, owner TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
   PRAGMA user_version = ${schemaVersion};
 `;
 
-/** How long another process's write is waited for, in milliseconds. */
+/** How long to wait for a write of another process, in milliseconds. */
 const busyTimeoutMs = 2_000;
 
-/** @param file null for none: then nothing outlives this process */
+/** @param file null for an in-memory database */
 export async function openLocalDatabase(file: string | null): Promise<LocalDatabase> {
-  // On first use: most commands need none of it.
+  // Loaded on first use: most commands do not need it.
   const sqlite = await import('node:sqlite');
   const statements = new Map<string, StatementSync>();
   let database = open();
@@ -48,7 +49,7 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
       if (!isDamage(error)) return prepared(new sqlite.DatabaseSync(':memory:'));
     }
     try {
-      throwAway(file);
+      deleteFiles(file);
       return openFile(file);
     } catch {
       return prepared(new sqlite.DatabaseSync(':memory:'));
@@ -65,7 +66,7 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
     }
   }
 
-  /** What goes wrong costs requests, and never the upload. */
+  /** Runs `work`. A failure costs requests later, and must never fail an upload. */
   function attempt<T>(work: () => T, otherwise: T): T {
     try {
       return work();
@@ -73,20 +74,20 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
       if (isDamage(error)) {
         statements.clear();
         database.close();
-        if (file !== null) throwAway(file);
+        if (file !== null) deleteFiles(file);
         database = open();
       }
       return otherwise;
     }
   }
 
-  /** To prepare a statement takes as long as to run it, and there are few. */
+  /** Preparing a statement takes as long as running it, so each is prepared once. */
   function statement(sql: string): StatementSync {
     const known = statements.get(sql);
     if (known) return known;
-    const made = database.prepare(sql);
-    statements.set(sql, made);
-    return made;
+    const prepared = database.prepare(sql);
+    statements.set(sql, prepared);
+    return prepared;
   }
 
   return {
@@ -112,12 +113,12 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
 }
 
 function prepared(database: DatabaseSync): DatabaseSync {
-  // Readers need not wait for a writer; a power cut may cost the last lines, and never the file.
+  // Readers do not wait for a writer. A power failure may lose the last writes, but not the file.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
   const version = database.prepare('PRAGMA user_version').get()?.['user_version'];
   if (version === schemaVersion) return database;
   database.exec('BEGIN IMMEDIATE');
-  // Another process may have been faster.
+  // Another process may have created the tables in the meantime.
   const now = database.prepare('PRAGMA user_version').get()?.['user_version'];
   if (now !== schemaVersion) {
     if (now !== 0) throw new UnknownSchema(`version ${String(now)}`);
@@ -129,7 +130,7 @@ function prepared(database: DatabaseSync): DatabaseSync {
 
 class UnknownSchema extends Error {}
 
-/** SQLite's result codes for a file that is no database or is damaged, and for tables that are not ours. */
+/** SQLite result codes for a file that is damaged, not a database, or has other tables. */
 const damageCodes: ReadonlySet<number> = new Set([
   1, // SQLITE_ERROR: no such table
   11, // SQLITE_CORRUPT
@@ -139,11 +140,11 @@ const damageCodes: ReadonlySet<number> = new Set([
 function isDamage(error: unknown): boolean {
   if (error instanceof UnknownSchema) return true;
   const code = error instanceof Error && 'errcode' in error ? Number(error.errcode) : 0;
-  // The low byte is the primary code.
+  // The low byte is the primary result code.
   return damageCodes.has(code & 0xff);
 }
 
-function throwAway(file: string): void {
+function deleteFiles(file: string): void {
   for (const suffix of ['', '-wal', '-shm', '-journal'])
     rmSync(`${file}${suffix}`, { force: true });
 }

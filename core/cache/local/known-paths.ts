@@ -4,21 +4,22 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import type { CacheConfig } from '../config.ts';
 import type { LocalDatabase } from './database.ts';
 
-/** Where readers of a cache get a path from. */
+/** Where a path is available: in the cache or in an upstream. */
 export type KnownLocation = 'present' | 'upstream';
 
 /**
- * The paths that are known to be in the cache or in an upstream, with the very contents and references
- * that they have here. Only what was seen there is remembered, and not for long: a cache may lose it.
+ * Remembers paths that are in the cache or an upstream, with the contents and references that they
+ * have on this machine. Records only what was seen there, and forgets it after a day, because a cache
+ * may lose a path.
  */
 export interface KnownPaths {
   findPath(info: PathInfo): KnownLocation | null;
-  rememberPaths(infos: readonly PathInfo[], place: KnownLocation): void;
-  /** Somebody says that readers do not have them. */
+  rememberPaths(infos: readonly PathInfo[], location: KnownLocation): void;
+  /** Forgets paths that turned out to be missing. */
   forgetPaths(paths: readonly string[]): void;
 }
 
-/** How long it is believed that a path is where it was seen, in milliseconds. */
+/** How long a path counts as available after it was seen, in milliseconds. */
 const maxAgeMs = 24 * 60 * 60 * 1000;
 
 export function createKnownPaths(database: LocalDatabase, now = Date.now): KnownPaths {
@@ -26,20 +27,20 @@ export function createKnownPaths(database: LocalDatabase, now = Date.now): Known
   return {
     findPath(info) {
       const [row] = database.all(
-        'SELECT place FROM known WHERE digest = ? AND at >= ?',
+        'SELECT location FROM known WHERE digest = ? AND at >= ?',
         pathDigest(info),
         now() - maxAgeMs,
       );
-      const place = row?.['place'];
-      return place === 'present' || place === 'upstream' ? place : null;
+      const location = row?.['location'];
+      return location === 'present' || location === 'upstream' ? location : null;
     },
-    rememberPaths(infos, place) {
+    rememberPaths(infos, location) {
       if (infos.length === 0) return;
       database.transaction(() => {
         for (const info of infos) {
           database.run(
             'INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)',
-            ...[pathDigest(info), info.path, place, now()],
+            ...[pathDigest(info), info.path, location, now()],
           );
         }
       });
@@ -53,13 +54,13 @@ export function createKnownPaths(database: LocalDatabase, now = Date.now): Known
   };
 }
 
-/** Of all by which two paths of one name can differ. */
+/** Hashes everything in which two paths of one name can differ. */
 export function pathDigest({ path, narHash, narSize, references }: PathInfo): string {
   const text = [path, narHash, narSize, ...[...references].sort()].join('\n');
   return createHash('sha256').update(text).digest('hex');
 }
 
-/** Tells the cache at `url` from every other, also from one that was made anew in the same bucket. */
+/** Identifies the cache at `url`; a new cache in the same bucket gets another identity. */
 export function cacheIdentity(url: string, { publicKeys, upstreams }: CacheConfig): string {
   const parts = [url, [...publicKeys].sort(), upstreams.map((one) => [one.url, one.publicKey])];
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);

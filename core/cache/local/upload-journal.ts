@@ -3,43 +3,43 @@ import { pathDigest } from './known-paths.ts';
 import type { BatchId } from '../layout.ts';
 import type { LocalDatabase } from './database.ts';
 
-/** An upload of one large NAR that was begun. */
+/** An unfinished upload of one large NAR. */
 export interface UnfinishedUpload {
   readonly id: BatchId;
-  /** For `Bucket.resumeUpload`. */
+  /** The token for `Bucket.resumeUpload`. */
   readonly token: string;
 }
 
 export interface JournalEntry {
   readonly batch: BatchId;
-  /** Whether its manifest has been stored for certain. */
+  /** Whether the manifest of the batch is known to be stored. */
   readonly isConfirmed: boolean;
 }
 
-/** What this machine has staged and not yet seen published, so that a run that was killed is gone on with. */
+/** Records staged paths without a receipt, so that the next run can resume after a killed one. */
 export interface UploadJournal {
-  /** The batch in which the path was staged; null when it was not, or long ago. */
+  /** Returns the batch in which the path was staged; null when it was not, or long ago. */
   findStaged(info: PathInfo): JournalEntry | null;
-  /** @param isConfirmed false before the manifest is stored, true after */
+  /** @param isConfirmed false before the manifest is stored, true afterwards */
   recordStaged(id: BatchId, infos: readonly PathInfo[], isConfirmed: boolean): void;
-  /** What became of it is known, or it is not believed any more. */
+  /** Forgets staged paths that have a receipt, or whose record turned out to be outdated. */
   forgetStaged(infos: readonly PathInfo[]): void;
-  /** Takes over what a process that has ended left of the path's NAR. */
+  /** Takes over the unfinished upload of the path's NAR from a process that has ended. */
   claimUnfinished(info: PathInfo): UnfinishedUpload | null;
   recordUnfinished(info: PathInfo, upload: UnfinishedUpload): void;
   forgetUnfinished(info: PathInfo): void;
 }
 
 export interface JournalOptions {
-  /** Names this process. */
+  /** Identifies this process. */
   readonly self: string;
-  /** Whether what `self` once named has ended for certain. */
+  /** Returns whether the process with this identity has certainly ended. */
   readonly hasEnded: (owner: string) => boolean;
   /** @default the real clock */
   readonly now?: () => number;
 }
 
-/** Sweeps delete unfinished uploads after a day, and staged leftovers after a week. */
+/** Below the ages, in milliseconds, at which sweeps delete: unfinished uploads a day, batches a week. */
 const maxUnfinishedMs = 20 * 60 * 60 * 1000;
 const maxStagedMs = 6 * 24 * 60 * 60 * 1000;
 
@@ -51,11 +51,11 @@ export function createUploadJournal(
   database.run('DELETE FROM unfinished WHERE at < ?', now() - maxUnfinishedMs);
   return {
     findStaged(info) {
-      const sql = 'SELECT upload, batch, sure FROM staged WHERE digest = ?';
+      const sql = 'SELECT upload, batch, confirmed FROM staged WHERE digest = ?';
       const [row] = database.all(sql, pathDigest(info));
       if (!row) return null;
       const batch = { upload: String(row['upload']), batch: Number(row['batch']) };
-      return { batch, isConfirmed: row['sure'] === 1 };
+      return { batch, isConfirmed: row['confirmed'] === 1 };
     },
     recordStaged({ upload, batch }, infos, isConfirmed) {
       database.transaction(() => {
@@ -81,7 +81,7 @@ export function createUploadJournal(
         digest,
       );
       if (!row || !hasEnded(String(row['owner']))) return null;
-      // Two processes may both have seen it: one of them changes the row.
+      // Two processes may both have read the row; only one of them changes it.
       const claimed = database.run(
         'UPDATE unfinished SET owner = ? WHERE digest = ? AND owner = ?',
         ...[self, digest, row['owner'] as string],

@@ -10,29 +10,27 @@ import { createReferenceScanner } from '../../nix/references.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import { createContentAddressCheck } from './content-address.ts';
 
-/** What one pass over a NAR proves, beyond that the claim about it is true. */
+/** What the check of a NAR finds, besides that the claim is true. */
 export interface NarFacts {
-  /** Null when the NAR has too many entries for one, or names that are not UTF-8. */
+  /** Null when the NAR has too many entries for a listing, or names that are not UTF-8. */
   readonly listing: NarListing | null;
-  /** Store paths that the contents mention and the client did not claim. */
+  /** Store paths that the contents contain and the client did not claim as references. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
 }
 
-/**
- * Checks a NAR against what a client claims of it, while its bytes go by.
- */
+/** Checks a NAR against a client's claim while its bytes pass through. */
 export interface NarCheck {
-  /** Passes `source` through. Throws at the first fault, at the latest after the last chunk. */
+  /** Yields the chunks of `source`. Throws on the first mismatch, at the latest after the last chunk. */
   checkStream(source: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array>;
-  /** Takes a NAR that is whole. Throws like `through`. */
+  /** Checks a whole NAR. Throws like `checkStream`. */
   checkWhole(nar: Uint8Array): void;
-  /** What was found, once all has been taken. */
+  /** Returns the findings. Call it after the whole NAR was checked. */
   facts(): NarFacts;
 }
 
 /**
- * The errors of the check are rejections: `malformed-nar`, `nar-size-mismatch`, `nar-hash-mismatch`,
- * `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `unsupported-ca`.
+ * Creates a check of one NAR. Its errors are rejections: `malformed-nar`, `nar-size-mismatch`,
+ * `nar-hash-mismatch`, `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `unsupported-ca`.
  */
 export function createNarCheck(
   claim: PathInfo,
@@ -59,7 +57,7 @@ export function createNarCheck(
   );
   let size = 0;
 
-  /** @returns false when it is more than was claimed */
+  /** @returns false when the NAR is larger than claimed */
   function write(chunk: Uint8Array): boolean {
     size += chunk.length;
     if (size > claim.narSize) return false;
@@ -74,7 +72,7 @@ export function createNarCheck(
     if (size !== claim.narSize) {
       throw new NicheError(
         'nar-size-mismatch',
-        `the NAR of ${claim.path} has another size: expected ${claim.narSize} bytes, got ${size}`,
+        `wrong size of the NAR of ${claim.path}: expected ${claim.narSize} bytes, got ${size}`,
       );
     }
     parser.end();
@@ -83,7 +81,7 @@ export function createNarCheck(
     if (narHash !== claim.narHash) {
       throw new NicheError(
         'nar-hash-mismatch',
-        `the NAR of ${claim.path} has another hash: expected ${claim.narHash}, got ${narHash}`,
+        `wrong hash of the NAR of ${claim.path}: expected ${claim.narHash}, got ${narHash}`,
       );
     }
     if (ca) ca.verify(narDigest);
@@ -92,7 +90,7 @@ export function createNarCheck(
     if (count > 0 && options.unclaimed === 'reject') {
       throw new NicheError(
         'unclaimed-reference',
-        `the NAR of ${claim.path} mentions ${count} store paths that are not among its references: ${first.join(', ')}`,
+        `the NAR of ${claim.path} contains ${count} store paths that it does not claim as references: ${first.join(', ')}`,
       );
     }
   }
@@ -119,6 +117,6 @@ function verifyReferences(claim: PathInfo, found: ReadonlySet<string>): void {
   const named = unproven.slice(0, 5);
   throw new NicheError(
     'unproven-reference',
-    `the NAR of ${claim.path} does not mention ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
+    `the NAR of ${claim.path} does not contain ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
   );
 }

@@ -9,15 +9,17 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import { computeCaPath, parseStorePath } from '../../nix/store-path.ts';
 
 /**
- * Recomputes what a claimed content address says: that the bytes hash to it, and that it yields this
- * store path with these references, which proves them.
+ * Checks a claimed content address: that the contents hash to it, and that it yields this store path
+ * with these references. That proves the references.
  */
 export interface ContentAddressCheck {
-  /** Takes the NAR as it comes. */
+  /** Hashes the next bytes of the NAR, where the address needs them. */
   write(chunk: Uint8Array): void;
-  /** What it has to hear of the file that is the NAR; null when it takes the NAR as it is. */
+  /** Receives the file in the NAR; null when the address hashes the NAR itself. */
   readonly file: Required<Pick<NarHandler, 'regular' | 'contents'>> | null;
   /**
+   * Ends the check.
+   *
    * @param narDigest the SHA-256 of the whole NAR
    * @throws NicheError `ca-mismatch`
    */
@@ -26,7 +28,7 @@ export interface ContentAddressCheck {
 
 /**
  * @param claim a path info whose `ca` is not null
- * @throws NicheError `unsupported-ca` for a kind of address that is not known
+ * @throws NicheError `unsupported-ca` for an unknown kind of address
  */
 export function createContentAddressCheck(
   claim: PathInfo & { readonly ca: string },
@@ -38,7 +40,7 @@ export function createContentAddressCheck(
   const others = claim.references.filter((reference) => reference !== claim.path);
   const isFlat = address.method !== 'nar';
   const { algorithm } = address.hash;
-  // What most paths added to a store have is the hash of the NAR itself, which is computed anyway.
+  // The address of most paths added to a store is the NAR hash, which is computed anyway.
   const isNarHash = !isFlat && !hasSelfReference && algorithm === 'sha256';
   const hasher =
     !isFlat && hasSelfReference ? createModuloHash(algorithm, selfHash) : createHash(algorithm);
@@ -60,11 +62,7 @@ export function createContentAddressCheck(
       : null,
     verify(narDigest) {
       if (isFlat && (flat === null || flat.executable)) {
-        throw mismatch(
-          claim,
-          'one regular file that is not executable',
-          'another kind of contents',
-        );
+        throw mismatch(claim, 'one regular file that is not executable', 'other contents');
       }
       const digest = isNarHash ? narDigest : new Uint8Array(hasher.digest());
       const actual = formatHash({ algorithm, digest }, 'base32');
@@ -87,10 +85,10 @@ function pathOf(
   try {
     return computeCaPath(address, name, references, hasSelfReference, storeDir);
   } catch (cause) {
-    // Some kinds cannot have references, or not one to themselves.
+    // Some kinds of address allow no references, or no self-reference.
     throw new NicheError(
       'ca-mismatch',
-      `${claim.path} cannot have the content address ${claim.ca ?? ''} with its references`,
+      `the content address ${claim.ca ?? ''} of ${claim.path} does not allow its references`,
       { cause },
     );
   }
@@ -99,13 +97,13 @@ function pathOf(
 function mismatch(claim: PathInfo, expected: string, got: string): NicheError {
   return new NicheError(
     'ca-mismatch',
-    `${claim.path} does not have the content address ${claim.ca ?? ''}: expected ${expected}, got ${got}`,
+    `wrong content address ${claim.ca ?? ''} of ${claim.path}: expected ${expected}, got ${got}`,
   );
 }
 
 /**
- * The hash of a NAR that refers to itself: each occurrence of its own store hash counts as zero
- * bytes, and the positions are hashed after the contents (Nix's HashModuloSink).
+ * Hashes a NAR that contains its own store hash: each occurrence counts as zero bytes, and the offsets
+ * of all occurrences are hashed after the contents (HashModuloSink in Nix's references.cc).
  */
 function createModuloHash(
   algorithm: string,
@@ -132,10 +130,10 @@ function createModuloHash(
     update(chunk) {
       const buffer = Buffer.concat([held, chunk]);
       zero(buffer);
-      const settled = Math.max(0, buffer.length - (needle.length - 1));
-      hash.update(buffer.subarray(0, settled));
-      held = buffer.subarray(settled);
-      heldAt += settled;
+      const complete = Math.max(0, buffer.length - (needle.length - 1));
+      hash.update(buffer.subarray(0, complete));
+      held = buffer.subarray(complete);
+      heldAt += complete;
     },
     digest() {
       hash.update(held);

@@ -3,22 +3,22 @@ import { createHash, hash } from 'node:crypto';
 import { formatHash, formatSha256 } from '../../nix/hash.ts';
 import type { HashAlgorithm } from '../../nix/hash.ts';
 
-/** What a narinfo says of a stored file. */
+/** The hash and size of a stored file, as in its narinfo. */
 export interface FileFacts {
-  /** `<algorithm>:<base32>` */
+  /** `<algorithm>:<base32>`. */
   readonly fileHash: string;
   /** In bytes. */
   readonly fileSize: number;
 }
 
-/** Counts and hashes the bytes of a stored file while they go by. */
+/** Hashes and counts the bytes of a stored file while they pass through. */
 interface FileHasher {
   hashStream(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array>;
-  /** Of what went by, once. */
+  /** Returns the result for the bytes so far. Call it once. */
   facts(): FileFacts;
 }
 
-/** {@link createFileHasher} of a file that is whole, by its SHA-256. */
+/** Hashes a whole file with SHA-256. */
 export function hashFile(file: Uint8Array): FileFacts {
   return { fileHash: formatSha256(hash('sha256', file, 'buffer')), fileSize: file.length };
 }

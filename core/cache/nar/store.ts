@@ -5,6 +5,7 @@ import { parseHash } from '../../nix/hash.ts';
 import { encodeBase32 } from '../../nix/base32.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Bucket } from '../../storage/bucket.ts';
+import { drain } from '../../util/streams.ts';
 import { compressFrame, compressSmall, maxSmallBytes } from '../zstd/frames.ts';
 import { compressZstd, decompressZstd, frameBytes } from '../zstd/stream.ts';
 import type { CacheConfig, Compression } from '../config.ts';
@@ -15,32 +16,36 @@ import { createNarCheck } from './check.ts';
 import type { NarCheck, NarFacts } from './check.ts';
 import { writeObject } from '../objects.ts';
 
-/** A NAR of the cache, as a narinfo names it. */
+/** A stored NAR, as a narinfo describes it. */
 export interface StoredNar {
-  /** Its key. */
+  /** The key of the object. */
   readonly url: string;
   readonly compression: Compression['kind'];
-  /** Of the stored bytes, `sha256:<base32>`. */
+  /** Hash of the stored bytes, `sha256:<base32>`. */
   readonly fileHash: string;
-  /** Of the stored bytes. */
+  /** Size of the stored bytes. */
   readonly fileSize: number;
 }
 
-/** A NAR that was checked against a claim. */
+/** A stored NAR that was checked against a claim. */
 export interface CheckedNar extends StoredNar, NarFacts {
-  /** Whether it was not there before: so nobody has published this path, or got this far. */
+  /** Whether this call created it. If so, nobody has published the path yet. */
   readonly isNew: boolean;
 }
 
 export interface NarStore {
   /**
-   * Checks the NAR that `open` yields against the claim and stores it, in one pass; nothing becomes
-   * visible before every check has passed. A NAR that is there already is checked in its stead.
+   * Checks the NAR from `open` against the claim and stores it, in one pass. Nothing becomes visible
+   * before every check has passed. If a NAR exists under the key, that one is checked instead.
    *
-   * @throws the rejections of {@link createNarCheck}, and what the bucket throws
+   * @throws NicheError the rejections of {@link createNarCheck}; `storage-…`
    */
   storeNar(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<CheckedNar>;
-  /** Checks a NAR that is stored, against the path's claim. */
+  /**
+   * Checks a stored NAR against a claim.
+   *
+   * @throws NicheError `storage-integrity` when it is missing or does not match; `storage-…`
+   */
   checkNar(claim: PathInfo, url: string): Promise<NarFacts>;
 }
 
@@ -53,7 +58,7 @@ const narSuffix: Readonly<Record<Compression['kind'], string>> = {
 export interface NarStoreOptions {
   readonly bucket: Bucket;
   readonly config: Pick<CacheConfig, 'storeDir' | 'compression' | 'limits'>;
-  /** Frames compressed at once. */
+  /** zstd frames to compress at once. */
   readonly parallelism: number;
 }
 
@@ -61,7 +66,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   const { compression, storeDir, limits } = config;
   const checkOptions = { storeDir, unclaimed: limits.unclaimed };
 
-  function keyOf(claim: PathInfo, distinct: boolean): string {
+  function narKey(claim: PathInfo, distinct: boolean): string {
     const suffix = distinct ? `-${randomBytes(8).toString('hex')}` : '';
     const name = encodeBase32(parseHash(claim.narHash).digest);
     return `${narPrefix}${name}${suffix}${narSuffix[compression.kind]}`;
@@ -76,20 +81,20 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     });
   }
 
-  /** @returns null when there is something under the key already */
+  /** @returns null when an object exists under the key */
   async function write(
     claim: PathInfo,
     key: string,
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<CheckedNar | null> {
     const check = createNarCheck(claim, checkOptions);
-    const writeIt = claim.narSize <= frameBytes ? writeWhole : writeStream;
-    const file = await writeIt(open(), claim, key, check);
+    const writeNar = claim.narSize <= frameBytes ? writeWhole : writeStream;
+    const file = await writeNar(open(), claim, key, check);
     if (!file) return null;
     return { url: key, compression: compression.kind, isNew: true, ...file, ...check.facts() };
   }
 
-  /** What is small goes through each step as a whole: one request, and none when a check fails. */
+  /** Handles a small NAR as a whole: with one request, and none when a check fails. */
   async function writeWhole(
     source: AsyncIterable<Uint8Array>,
     claim: PathInfo,
@@ -133,7 +138,12 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     return (await sink.commit({ ifAbsent: true })) === 'exists' ? null : file.facts();
   }
 
-  /** The facts of the object under `key`; null when there is none. */
+  /**
+   * Checks the object under `key`.
+   *
+   * @returns null when it is missing
+   * @throws NicheError `storage-integrity` when it is not the claimed NAR; `storage-…`
+   */
   async function inspect(claim: PathInfo, key: string): Promise<CheckedNar | null> {
     const object = await bucket.get(key);
     if (!object) return null;
@@ -157,10 +167,10 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
 
   return {
     async storeNar(claim, open) {
-      const shared = keyOf(claim, !bucket.capabilities.conditionalComplete);
-      // A large NAR that is there already is worth a request more to find out before compressing.
-      const isThere = claim.narSize > frameBytes && (await bucket.head(shared)) !== null;
-      if (!isThere) {
+      const shared = narKey(claim, !bucket.capabilities.conditionalComplete);
+      // For a large NAR, one more request to find an existing one is cheaper than compressing it.
+      const exists = claim.narSize > frameBytes && (await bucket.head(shared)) !== null;
+      if (!exists) {
         const written = await write(claim, shared, open);
         if (written) return written;
       }
@@ -170,13 +180,13 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
       } catch (error) {
         if (!isNicheError(error, 'storage-integrity')) throw error;
       }
-      // What is under the shared key is not this NAR, or does not fit this claim: the staged bytes
-      // decide, and if they are good they go beside it, since nobody ever deletes a NAR.
-      const beside = await write(claim, keyOf(claim, true), open);
-      if (beside) return beside;
+      // The object under the shared key does not match this claim. If the staged NAR does, it is
+      // stored under a key of its own, because a published NAR is never deleted.
+      const separate = await write(claim, narKey(claim, true), open);
+      if (separate) return separate;
       throw new NicheError(
         'storage-unavailable',
-        `could not store the NAR of ${claim.path} in ${bucket.url}: two random keys were the same`,
+        `cannot store the NAR of ${claim.path} in ${bucket.url}: a random key exists already`,
       );
     },
     async checkNar(claim, url) {
@@ -190,12 +200,12 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   };
 }
 
-/** A NAR of `size` bytes; one that is longer not much further than that, as its check refuses it. */
+/** Reads a NAR of `size` bytes. Stops soon after `size`: the check refuses a longer one. */
 async function readWhole(source: AsyncIterable<Uint8Array>, size: number): Promise<Uint8Array> {
   let whole: Uint8Array | undefined;
   let filled = 0;
   for await (const chunk of source) {
-    // What is lent is over with the next; of several NARs that lie together each is one chunk, and kept.
+    // A chunk may be reused after this iteration, except one that is a whole NAR of a batch.
     if (chunk.length === size && filled === 0) return chunk;
     whole ??= new Uint8Array(size);
     if (chunk.length > size - filled) return Buffer.concat([whole.subarray(0, filled), chunk]);
@@ -203,9 +213,4 @@ async function readWhole(source: AsyncIterable<Uint8Array>, size: number): Promi
     filled += chunk.length;
   }
   return whole?.subarray(0, filled) ?? new Uint8Array();
-}
-
-async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
-  const chunks = source[Symbol.asyncIterator]();
-  while ((await chunks.next()).done !== true);
 }

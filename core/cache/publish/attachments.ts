@@ -8,7 +8,7 @@ import type { CacheConfig } from '../config.ts';
 import { listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
-import { readNarInfo } from '../presence.ts';
+import { readNarInfo } from '../read-narinfo.ts';
 
 /** The objects that a path has besides its narinfo and its NAR. */
 export interface Attachments {

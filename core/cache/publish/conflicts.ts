@@ -2,7 +2,7 @@ import { NicheError } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import { readNarInfo, isSamePath, isUnreadableNarInfo } from '../presence.ts';
+import { readNarInfo, isSamePath, isUnreadableNarInfo } from '../read-narinfo.ts';
 import type { Upstreams } from '../upstreams.ts';
 import type { PublishContext } from './context.ts';
 

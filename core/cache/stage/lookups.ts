@@ -6,7 +6,7 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { KnownPaths } from '../local/known-paths.ts';
 import { narInfoKey, parseNarInfoKey } from '../layout.ts';
 import type { OpenCache } from '../open.ts';
-import { readNarInfoOrNull, isSamePath } from '../presence.ts';
+import { readNarInfoOrNull, isSamePath } from '../read-narinfo.ts';
 
 /**
  * Where readers of the cache get a path from, `conflict` when the cache has it with other contents or

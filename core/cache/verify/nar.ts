@@ -6,6 +6,7 @@ import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
 import { isKey } from '../../storage/keys.ts';
+import { drain } from '../../util/streams.ts';
 import { decompressZstd } from '../zstd/stream.ts';
 import { createFileHasher } from '../nar/file-hash.ts';
 import type { Finding, FindingCode } from './finding.ts';
@@ -142,9 +143,4 @@ async function* upTo(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIte
 /** `source` for consumers that may stop early, so that another one can go on with it. */
 function keptOpen(source: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
   return { [Symbol.asyncIterator]: () => ({ next: () => source.next() }) };
-}
-
-async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
-  const chunks = source[Symbol.asyncIterator]();
-  while ((await chunks.next()).done !== true);
 }

@@ -4,7 +4,7 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
 import type { Finding } from './finding.ts';
 import { narInfoKey } from '../layout.ts';
-import { readNarInfo, isUnreadableNarInfo } from '../presence.ts';
+import { readNarInfo, isUnreadableNarInfo } from '../read-narinfo.ts';
 import { checkSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
 import { verifyNar } from './nar.ts';

@@ -2,7 +2,7 @@ import { isNicheError, messageOf } from '../../errors.ts';
 import type { NicheError } from '../../errors.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import { readNarInfo, isUnreadableNarInfo } from '../presence.ts';
+import { readNarInfo, isUnreadableNarInfo } from '../read-narinfo.ts';
 import { checkSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
 

@@ -188,7 +188,7 @@ test('edit: of two at once the second is told, and nothing is lost', async (t) =
     env: { ...env, SOPS_AGE_KEY_FILE: keys },
   });
   assert.equal(edited.status, 1, edited.stderr);
-  assert.match(edited.stderr, /changed by somebody else meanwhile/);
+  assert.match(edited.stderr, /changed by someone else in the meantime/);
   assert.ok(document().includes(other.recipient));
   const shown = await niche(['config', 'show', '-u', cache, '--reveal']);
   assert.match(shown.stdout, /hush/);
@@ -252,11 +252,11 @@ test('recipients: added, removed under a new data key, kept apart from the signi
   assert.match(now.stdout, /not for this machine/);
 
   for (const [args, said] of [
-    [['add-recipient', '--age', publisher.recipient], /would read the signing key/],
-    [['add-recipient', '--signing', '--age', client.recipient], /would read the signing key/],
+    [['add-recipient', '--age', publisher.recipient], /must not read the signing key/],
+    [['add-recipient', '--signing', '--age', client.recipient], /must not read the signing key/],
     [['add-recipient', '--age', client.recipient], /already/],
     [['remove-recipient', '--age', other.recipient], /is not encrypted for/],
-    [['remove-recipient', '--age', client.recipient], /readable by nobody/],
+    [['remove-recipient', '--age', client.recipient], /no recipient left/],
     [['add-recipient'], /which recipient/],
   ] as const) {
     const refused = await niche(['config', ...args, ...u]);

@@ -125,7 +125,7 @@ test('init refuses a signing key that clients could read, unless told', async (t
   ];
   const refused = await runCommand(args, { env: lab.env });
   assert.equal(refused.status, 1);
-  assert.match(refused.stderr, /would read the signing key/);
+  assert.match(refused.stderr, /must not read the signing key/);
   assert.match(refused.stderr, /--unsafe-share-signing-key/);
   assert.equal(existsSync(cache), false, 'nothing was made');
 

@@ -15,7 +15,7 @@ const app = await localTestPath('app', [lib]);
 const waiter = await localTestPath('waiter', [gone]);
 const lone = await localTestPath('lone');
 const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
-const untrue = `the NAR of ${lone.path} does not mention 1 of its 1 claimed references: ${lib.path}`;
+const untrue = `the NAR of ${lone.path} does not contain 1 of its 1 claimed references: ${lib.path}`;
 
 /** The output, its times made alike. */
 function timeless(text: string): string {

@@ -191,7 +191,7 @@ test('an upstream that is down is not held against the cache', async (t) => {
   assert.match(
     line,
     new RegExp(
-      `^could not check: ${app.path}: the upstream ${dead.url} does not say whether it has ${lib.hash}: .* \\(upstream-unavailable\\)$`,
+      `^could not check: ${app.path}: cannot look up ${lib.hash} in the upstream ${dead.url}: .* \\(upstream-unavailable\\)$`,
     ),
   );
   assert.deepEqual(rest, [
