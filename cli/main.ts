@@ -31,7 +31,6 @@ export function createProgram(context: Context): Command {
   const program = new Command('niche')
     .description('Nix binary caches straight on object storage. No server to run.')
     .version(`niche ${context.version}`, '-V, --version', 'print the version')
-    .helpCommand('help [command]', 'show the help of a command')
     .enablePositionalOptions()
     .configureOutput({
       writeOut: (text) => {
@@ -66,6 +65,7 @@ export function createProgram(context: Context): Command {
   addResign(program, context);
   addConfig(program, context);
   addBlock(program, context);
+  program.commandsGroup('Help:').helpCommand('help [command]', 'show the help of a command');
   styleHelp(program);
   return program;
 }

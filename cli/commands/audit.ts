@@ -10,6 +10,7 @@ import type { Context } from '../process/context.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { parsePathArgument } from '../cache/path-argument.ts';
 import { count } from '../ui/format.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 interface AuditFlags {
@@ -21,37 +22,34 @@ interface AuditFlags {
 }
 
 export function addAudit(program: Command, context: Context): void {
-  addCacheOption(
+  const command = addCacheOption(
     program
       .command('audit')
-      .summary('list who staged what, and which keys signed it')
+      .summary('list who uploaded paths, and which keys signed them')
       .description(
-        'Lists the audit of a cache, oldest first: a record for each path that was signed, with who staged it and from where, and by which key and request it was signed. One whose path was never published tells of an attempt. It takes read access to audit/ in the private root.',
+        'Lists the audit log of a cache, oldest first: a record for each signature, with the uploader, ' +
+          'the address, the key and the request. A record may be of an attempt that was never ' +
+          'published. Requires read access to audit/ in the private root.',
       ),
   )
     .addOption(
       new Option(
         '--since <when>',
-        'only what was signed since: a date as 2026-11-25, with a time as 2026-11-25T01:02:03Z, or an age as 36h or 7d',
+        'records since a date (2026-11-25, 2026-11-25T01:02Z) or age (36h, 7d)',
       ).argParser(parseSince),
     )
-    .option('--path <path>', 'only this store path, or the one with this hash')
-    .option(
-      '--uploader <text>',
-      'only what came from a principal, an address or an upload with this in it',
-    )
-    .option('--json', 'print each record as it is, one a line', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche audit -u file:///srv/cache --since 7d
-  niche audit -u s3://acme-public --path /nix/store/…-hello-2.12 --json
-  niche audit -u s3://acme-public --uploader role/ci-job --since 2026-11-01`,
-    )
+    .option('--path <path>', 'records of one store path, or of its hash')
+    .option('--uploader <text>', 'records whose principal, address or upload ID contains the text')
+    .option('--json', 'print the records as JSON Lines', false)
     .action(async (flags: AuditFlags) => {
       await audit(flags, context);
     });
+  addExamples(
+    command,
+    'niche audit -u /srv/cache --since 7d',
+    'niche audit -u s3://acme --path /nix/store/…-hello-2.12 --json',
+    'niche audit -u s3://acme --uploader role/ci-job --since 2026-11-01',
+  );
 }
 
 async function audit(flags: AuditFlags, context: Context): Promise<void> {

@@ -5,43 +5,40 @@ import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { parsePathArgument } from '../cache/path-argument.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 interface BlockFlags {
   readonly cacheUrl?: string;
-  readonly reason: string;
+  readonly reason?: string;
   readonly undo: boolean;
   readonly json: boolean;
 }
 
 export function addBlock(program: Command, context: Context): void {
-  addCacheOption(
+  const command = addCacheOption(
     program
       .command('block')
       .summary('withdraw paths from a cache')
       .description(
-        'Withdraws paths: nobody can read them any more, nobody publishes them again, and what refers to them waits in vain. It takes an administrator’s access to both roots. Machines that have a path already keep it, and readers may believe for a while that it is there.',
+        'Withdraws paths: they can no longer be read or published, and paths that refer to them are ' +
+          'not published either. Machines that have a withdrawn path keep it, and readers may cache ' +
+          'for a while that it exists. Requires write access to both roots.',
       )
       .argument('<path...>', 'store paths or their hashes'),
   )
-    .option('--reason <text>', 'why, for whoever asks later', '')
-    .option(
-      '--undo',
-      'let them be published again, by whoever stages them again; a machine that saw one in the cache may take a day to do so',
-      false,
-    )
-    .option('--json', 'print the result as JSON, one record a line', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche block -u file:///srv/cache /nix/store/…-hello-2.12 --reason 'built on a stolen laptop'
-  niche block -u file:///srv/cache --undo /nix/store/…-hello-2.12
-  niche verify -u file:///srv/cache     # what still refers to it`,
-    )
+    .option('--reason <text>', 'record why')
+    .option('--undo', 'allow the paths to be uploaded and published again', false)
+    .option('--json', 'print the results as JSON Lines', false)
     .action(async (paths: string[], flags: BlockFlags) => {
       await block(paths, flags, context);
     });
+  addExamples(
+    command,
+    "niche block -u /srv/cache /nix/store/…-hello-2.12 --reason 'built on a stolen laptop'",
+    'niche block -u /srv/cache --undo /nix/store/…-hello-2.12',
+    'niche verify -u /srv/cache     # finds paths that still refer to it',
+  );
 }
 
 async function block(texts: readonly string[], flags: BlockFlags, context: Context): Promise<void> {
@@ -53,7 +50,7 @@ async function block(texts: readonly string[], flags: BlockFlags, context: Conte
     const name = path ?? hash;
     const [record, line] = flags.undo
       ? undone(name, await unblockPath(cache.private, hash))
-      : done(name, await blockPath(cache, hash, flags.reason, new Date()));
+      : done(name, await blockPath(cache, hash, flags.reason ?? '', new Date()));
     context.stdout.write(`${flags.json ? JSON.stringify(record) : line}\n`);
   }
 }

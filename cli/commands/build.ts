@@ -61,10 +61,7 @@ function addBuildOptions(command: Command): Command {
   return addUploadOptions(command)
     .optionsGroup('Build:')
     .addOption(
-      new Option(
-        '--upload <policy>',
-        'if nothing can be uploaded: required stops, try warns; off never uploads',
-      )
+      new Option('--upload <policy>', 'required, try (on failure warn and build) or off')
         .choices(['required', 'try', 'off'])
         .default('required'),
     )

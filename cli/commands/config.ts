@@ -10,97 +10,117 @@ import type { ApartFlags } from '../config/still-apart.ts';
 import { downloadDocument, uploadDocument } from '../config/transfer.ts';
 import type { Context } from '../process/context.ts';
 import { addRecipientOptions } from '../init/recipients.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 export function addConfig(program: Command, context: Context): void {
   const config = program
     .command('config')
-    .summary('the cache’s encrypted configuration')
+    .summary('show or change the encrypted configuration of a cache')
     .description(
-      'Shows or changes the two secret documents of a cache, which the real sops reads as well: niche.private.json, what clients need to stage; with --signing niche.signing.json, what the publisher signs with. To change them takes credentials of one’s own that may write there.',
+      'Shows or changes the two encrypted documents of a cache, which sops can read too: ' +
+        'niche.private.json has what clients need to upload, niche.signing.json has the signing keys. ' +
+        'To change one you need credentials that can write it.',
     );
   const add = (name: string, summary: string, description: string): Command =>
     addCacheOption(config.command(name).summary(summary).description(description)).option(
       '--signing',
-      'niche.signing.json, instead of niche.private.json',
+      'use niche.signing.json instead of niche.private.json',
       false,
     );
+  addShowDocument(add, context);
+  addEditDocument(add, context);
+  addTransfer(add, context);
+  addRecipientChanges(add, context);
+}
 
-  add(
+type AddCommand = (name: string, summary: string, description: string) => Command;
+
+function addShowDocument(add: AddCommand, context: Context): void {
+  const command = add(
     'show',
-    'who can read it, and what it says',
-    'Shows for whom a document is encrypted, and what it says, secrets left out.',
+    'show the recipients and contents of a document',
+    'Shows who can decrypt a document, and its contents without the secrets.',
   )
     .option('--reveal', 'show the secrets too', false)
     .option('--json', 'print the result as JSON', false)
-    .addHelpText('after', examples('niche config show -u https://cache.example.org'))
     .action(async (flags: ShowFlags) => showDocument(flags, context));
-  add(
+  addExamples(
+    command,
+    'niche config show -u s3://acme',
+    'niche config show -u s3://acme --signing',
+  );
+}
+
+function addEditDocument(add: AddCommand, context: Context): void {
+  const command = add(
     'edit',
-    'change it in an editor',
-    'Opens a document in VISUAL or EDITOR, and puts it back, encrypted for the same recipients, if it is valid and nobody else changed it meanwhile. What is not valid can be edited again, on a terminal.',
-  )
-    .addHelpText(
-      'after',
-      examples('EDITOR="code --wait" niche config edit -u https://cache.example.org'),
-    )
-    .action(async (flags: ConfigFlags) => editDocument(flags, context));
-  add(
+    'change a document in an editor',
+    'Opens a document in $VISUAL or $EDITOR, and stores it for the same recipients if it is valid and ' +
+      'nobody else changed it meanwhile. On a terminal you can edit an invalid document again.',
+  ).action(async (flags: ConfigFlags) => editDocument(flags, context));
+  addExamples(
+    command,
+    'niche config edit -u s3://acme',
+    'EDITOR="code --wait" niche config edit -u s3://acme --signing',
+  );
+}
+
+function addTransfer(add: AddCommand, context: Context): void {
+  const download = add(
     'download',
-    'the document as it is, encrypted',
-    'Writes a document as it is, encrypted, to a file or stdout, as for sops.',
+    'download a document, encrypted',
+    'Writes a document, still encrypted, to a file or to standard output.',
   )
-    .argument('[file]', 'where to; else stdout')
-    .addHelpText(
-      'after',
-      examples('niche config download -u https://cache.example.org niche.private.json'),
-    )
+    .argument('[file]', 'target file (default: standard output)')
     .action(async (file: string | undefined, flags: ConfigFlags) =>
       downloadDocument(file, flags, context),
     );
-  add(
+  addExamples(
+    download,
+    'niche config download -u s3://acme niche.private.json',
+    'niche config download -u s3://acme --signing > niche.signing.json',
+  );
+  const upload = add(
     'upload',
-    'a document that sops or niche made',
-    'Puts a document there that sops or niche made, if this machine can decrypt it and it is valid.',
+    'upload a document that sops or niche encrypted',
+    'Stores a document that sops or niche encrypted, if this machine can decrypt it and it is valid.',
   )
-    .argument('<file>', 'the encrypted document, "-" for stdin')
-    .option('--unsafe-share-signing-key', 'even if clients could read the signing key', false)
-    .addHelpText(
-      'after',
-      examples('niche config upload -u https://cache.example.org niche.private.json'),
-    )
+    .argument('<file>', 'encrypted document, "-" for standard input')
+    .option('--unsafe-share-signing-key', 'allow clients to read the signing key', false)
     .action(async (file: string, flags: ApartFlags) => uploadDocument(file, flags, context));
-  addRecipientOptions(
-    add(
-      'add-recipient',
-      'let someone read it',
-      'Encrypts a document for one more recipient, or several.',
-    ),
-    '',
-    'whoever is to read it',
-  )
-    .option('--unsafe-share-signing-key', 'even if clients could read the signing key', false)
-    .addHelpText(
-      'after',
-      examples('niche config add-recipient -u https://cache.example.org --age age1…'),
-    )
-    .action(async (flags: RecipientsFlags) => changeRecipients('add', flags, context));
-  addRecipientOptions(
-    add(
-      'remove-recipient',
-      'let someone read it no more',
-      'Encrypts a document anew without some of its recipients. What they have saved they can still read: replace the credentials in it as well.',
-    ),
-    '',
-    'whoever is not to read it any more',
-  )
-    .addHelpText(
-      'after',
-      examples('niche config remove-recipient -u https://cache.example.org --pgp 7FB8…57C0'),
-    )
-    .action(async (flags: RecipientsFlags) => changeRecipients('remove', flags, context));
+  addExamples(
+    upload,
+    'niche config upload -u s3://acme niche.private.json',
+    'niche config upload -u s3://acme --signing niche.signing.json',
+  );
 }
 
-function examples(line: string): string {
-  return `\nExamples:\n  ${line}`;
+function addRecipientChanges(add: AddCommand, context: Context): void {
+  const added = add(
+    'add-recipient',
+    'let someone decrypt a document',
+    'Encrypts a document for more recipients.',
+  )
+    .option('--unsafe-share-signing-key', 'allow clients to read the signing key', false)
+    .optionsGroup('New recipients:')
+    .action(async (flags: RecipientsFlags) => changeRecipients('add', flags, context));
+  addExamples(
+    addRecipientOptions(added, ''),
+    'niche config add-recipient -u s3://acme --age age1…',
+    'niche config add-recipient -u s3://acme --signing --aws-kms arn:aws:kms:…',
+  );
+  const removed = add(
+    'remove-recipient',
+    'stop someone from decrypting a document',
+    'Encrypts a document without some of its recipients. They may have kept a copy: also replace the ' +
+      'credentials in it.',
+  )
+    .optionsGroup('Recipients to remove:')
+    .action(async (flags: RecipientsFlags) => changeRecipients('remove', flags, context));
+  addExamples(
+    addRecipientOptions(removed, ''),
+    'niche config remove-recipient -u s3://acme --age age1…',
+    'niche config remove-recipient -u s3://acme --pgp 7FB8…57C0',
+  );
 }

@@ -7,6 +7,7 @@ import type { Command } from 'commander';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import type { Context } from '../process/context.ts';
+import { addExamples } from '../ui/help.ts';
 
 /** What a cloud's deployment consists of, in this package and in a team's repository alike. */
 interface Infrastructure {
@@ -41,28 +42,22 @@ const clouds: Readonly<Record<string, Infrastructure>> = {
 };
 
 export function addInfra(program: Command, context: Context): void {
-  program
+  const command = program
     .command('infra')
-    .summary('lay out what deploys a cache to a cloud')
+    .summary('generate deployment files for a cloud')
     .description(
-      'Writes the files that deploy a cache’s functions into a folder, to be committed to a repository of yours. Run again with a newer release, it replaces all but the settings; then deploy again.',
+      'Generates the files that deploy the cloud functions of a cache, for you to commit to your own ' +
+        'repository. A newer release replaces all files except your settings; then deploy again.',
     )
-    .addArgument(new Argument('<cloud>', 'which cloud').choices(Object.keys(clouds)))
-    .argument('<dir>', 'where to; made if it is missing')
+    .addArgument(new Argument('<cloud>', 'aws, azure or google').choices(Object.keys(clouds)))
+    .argument('<dir>', 'target folder, created if missing')
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche infra aws ./cache
-  niche infra google ./cache
-  cd cache && npx osls deploy --stage main`,
-    )
     .action(async (cloud: string, dir: string, { json }: { json: boolean }) => {
       const infrastructure = clouds[cloud];
       if (infrastructure)
         await layOut(infrastructure, path.resolve(context.cwd, dir), json, context);
     });
+  addExamples(command, 'niche infra aws ./cache', 'niche infra google ./cache');
 }
 
 async function layOut(

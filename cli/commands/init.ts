@@ -28,6 +28,7 @@ import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { chooseSigningKeys } from '../init/signing-key.ts';
 import { openNix } from '../nix/nix.ts';
+import { addExamples } from '../ui/help.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;
@@ -51,83 +52,62 @@ const nixosCache = {
 export function addInit(program: Command, context: Context): void {
   const command = program
     .command('init')
-    .summary('make a cache')
+    .summary('create a cache')
     .description(
-      'Makes a cache in a bucket: nix-cache-info, niche.json and a signing key. A cache that is there already is left as it is.',
+      'Creates a cache in a bucket or directory: nix-cache-info, niche.json and a signing key. An ' +
+        'existing cache is not changed.',
     )
-    .argument(
-      '<url>',
-      `where the cache is to be: ${drivers.map(({ example }) => example).join(', ')}`,
+    .argument('<url>', drivers.map(({ example }) => example).join(', '))
+    .optionsGroup('Cache:')
+    .requiredOption('--name <name>', 'name of the cache and of its key', parseName);
+  addRootOptions(command)
+    .option('--store-dir <dir>', 'store directory (default: that of this machine’s Nix)')
+    .option(
+      '--upstream <url=key>',
+      'skip its paths; repeatable (default: cache.nixos.org if used here)',
+      addUpstream,
     )
-    .requiredOption('--name <name>', 'the cache’s name, for people and for its key', parseName)
-    .option('--key-name <name>', 'the signing key’s name (default: <name>-1)')
+    .option('--no-upstream', 'upload the paths of upstream caches too')
+    .option('--compression <kind>', 'compression of NARs: zstd or none', parseCompression, 'zstd')
+    .option('--level <level>', 'zstd level, 1 to 19', parseLevel, 3)
+    .option('--no-listings', 'publish no listings of NARs, which `nix store ls` reads')
+    .optionsGroup('Signing key:')
+    .option('--key-name <name>', 'key name (default: <name>-1)')
     .option(
       '--secret-key-file <file>',
-      'the signing key, made if it is missing (default: in the user’s configuration)',
+      'key file, created if missing (default: in ~/.config/niche/keys)',
     )
     .addOption(
       new Option(
         '--signer <key>',
-        'sign with a key that never leaves its KMS: aws-kms:<ARN, id or alias/…> or gcp-kms:<key version>, perhaps with ?name=<key name>',
+        'sign in a KMS: aws-kms:<ARN, ID or alias/…> or gcp-kms:<key version>',
       ).argParser(parseSignerSpec),
     )
-    .option('--create-key', 'make the key of AWS KMS that --signer names by its alias', false)
-    .option(
-      '--upstream <url=key>',
-      'a cache whose paths need not be uploaded, and its public key; repeatable (default: cache.nixos.org if this Nix uses it)',
-      addUpstream,
-    )
-    .option('--no-upstream', 'no upstream')
-    .option('--compression <kind>', 'how NARs are stored: zstd or none', parseCompression, 'zstd')
-    .option('--level <level>', 'zstd’s level, 1 to 19', parseLevel, 3)
-    .option(
-      '--no-listings',
-      'publish no listings of what NARs contain, which `nix store ls` and indexers read: a request less for each path',
-    )
-    .option(
-      '--store-dir <dir>',
-      'the store that the cache is for (default: this Nix’s, else /nix/store)',
-    )
-    .option('--json', 'print the result as JSON', false);
-  addRootOptions(command);
-  addRecipientOptions(command, '', 'clients: they can then stage without any other configuration');
-  addRecipientOptions(
-    command,
-    'signing-',
-    'the publisher, or recovery: they can read the signing key',
-  );
-  command
+    .option('--create-key', 'create the AWS KMS key with the alias in --signer', false)
+    .optionsGroup('Clients that can upload without further configuration:');
+  addRecipientOptions(command, '')
     .option(
       '--upload-credentials <file>',
-      'JSON of the credentials that clients get, "-" for stdin (default: NICHE_UPLOAD_CREDENTIALS; on Azure, with the account’s key at hand, a signature that is made)',
+      'JSON for clients, "-" for stdin (default: $NICHE_UPLOAD_CREDENTIALS)',
     )
-    .option('--no-upload-credentials', 'clients have credentials of their own')
-    .option(
-      '--upload-days <days>',
-      'how long a signature is good that is made for clients, 1 to 3650 days',
-      parseDays,
-      365,
-    )
-    .option('--upload-role <arn>', 'the AWS role that clients with an AWS identity assume')
-    .option(
-      '--unsafe-share-signing-key',
-      'let clients read the signing key, so that they publish by themselves',
-      false,
-    )
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche init file:///srv/cache --name acme
-  niche init 's3://acme?region=eu-central-1' --create --name acme
-  niche init azure://account/acme --create --name acme
-  niche init azure://account/acme --create --name acme --age age1… --signing-age age1…
-  niche init file:///srv/cache --name acme --age age1… --pgp 7FB8…57C0 --signing-age age1…
-  niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…`,
-    )
+    .option('--no-upload-credentials', 'clients use their own credentials')
+    .option('--upload-days <days>', 'lifetime of a generated Azure SAS token', parseDays, 365)
+    .option('--upload-role <arn>', 'AWS role that clients assume')
+    .option('--unsafe-share-signing-key', 'let clients read the signing key and publish', false)
+    .optionsGroup('Publishers that can read the signing key:');
+  addRecipientOptions(command, 'signing-')
+    .optionsGroup('Other:')
+    .option('--json', 'print the result as JSON', false)
     .action(async (url: string, flags: InitFlags) => {
       await init(url, flags, context);
     });
+  addExamples(
+    command,
+    'niche init file:///srv/cache --name acme',
+    "niche init 's3://acme?region=eu-central-1' --create --name acme",
+    'niche init azure://account/acme --create --name acme --age age1… --signing-age age1…',
+    'niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…',
+  );
 }
 
 async function init(url: string, flags: InitFlags, context: Context): Promise<void> {

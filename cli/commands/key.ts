@@ -26,6 +26,7 @@ import {
   readSecretKeyFile,
   writeSecretKeyFile,
 } from '../secrets/signing-keys.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 interface GenerateFlags {
@@ -49,89 +50,94 @@ interface ShowFlags {
 export function addKey(program: Command, context: Context): void {
   const key = program
     .command('key')
-    .summary('make, show, rotate or retire signing keys')
-    .description('Makes or shows signing keys in Nix’s own format, and changes those of a cache.');
-  key
-    .command('generate')
-    .summary('make a signing key')
+    .summary('generate, show, rotate or retire signing keys')
     .description(
-      'Makes a signing key and prints its public key. The secret key goes to a file that only you can read; a file that is there already is left as it is.',
+      'Generates or shows signing keys in Nix’s format, and changes the keys of a cache.',
+    );
+  addGenerate(key, context);
+  addShowKey(key, context);
+  addRotate(key, context);
+  addRetire(key, context);
+}
+
+function addGenerate(key: Command, context: Context): void {
+  const command = key
+    .command('generate')
+    .summary('generate a signing key')
+    .description(
+      'Generates a signing key and prints its public key. The secret key goes to a file that only you ' +
+        'can read. An existing file is not replaced.',
     )
-    .requiredOption('--name <name>', 'the key’s name, as acme-2')
-    .option(
-      '--secret-key-file <file>',
-      'where the secret key goes (default: in the user’s configuration)',
-    )
+    .requiredOption('--name <name>', 'key name, such as acme-2')
+    .option('--secret-key-file <file>', 'target file (default: in ~/.config/niche/keys)')
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche key generate --name acme-2
-  niche key generate --name acme-2 --secret-key-file ./acme-2.secret`,
-    )
     .action(async (flags: GenerateFlags) => {
       await generate(flags, context);
     });
-  key
+  addExamples(
+    command,
+    'niche key generate --name acme-2',
+    'niche key generate --name acme-2 --secret-key-file ./acme-2.secret',
+  );
+}
+
+function addShowKey(key: Command, context: Context): void {
+  const command = key
     .command('show')
     .summary('show the public key of a secret key')
     .description(
-      'Prints the public key that belongs to a secret key, never the secret. With -u it also says whether the key is one of the cache’s, and ends with status 1 when it is not.',
+      'Prints the public key of a secret key. With -u it also checks whether the cache uses the key; ' +
+        'if not, the exit status is 1.',
     )
-    .argument('[file]', 'the secret key’s file; else it is read from stdin')
+    .argument('[file]', 'secret key file (default: standard input)')
     .option(
       '--signer <key>',
-      'the key of a KMS instead: aws-kms:<ARN, id or alias/…>?name=<key name>',
+      'key of a KMS instead: aws-kms:<ARN, ID or alias/…>?name=<key name>',
       parseSignerSpec,
     )
-    .option('-u, --cache-url <url>', 'the cache whose key it should be')
+    .option('-u, --cache-url <url>', 'cache that should use the key')
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche key show ./acme-2.secret
-  niche key show -u file:///srv/cache < ./acme-2.secret
-  niche key show --signer 'aws-kms:alias/acme?name=acme-1'`,
-    )
     .action(async (file: string | undefined, flags: ShowFlags) => {
       await show(file, flags, context);
     });
-  addCacheOption(
+  addExamples(
+    command,
+    'niche key show ./acme-2.secret',
+    'niche key show -u s3://acme < ./acme-2.secret',
+    "niche key show --signer 'aws-kms:alias/acme?name=acme-1'",
+  );
+}
+
+function addRotate(key: Command, context: Context): void {
+  const command = addCacheOption(
     key
       .command('rotate')
-      .summary('make a new key beside the cache’s old one')
+      .summary('add a new signing key to a cache')
       .description(
-        'Makes a signing key in niche.signing.json beside those that are there: from then on all of them sign. Takes an identity that may read that document, and credentials that may write it.',
+        'Adds a signing key to niche.signing.json; from then on all keys sign. Requires an identity ' +
+          'that can decrypt that document, and credentials that can write it.',
       ),
   )
-    .option('--key-name <name>', 'the new key’s name (default: the newest one’s, counted up)')
+    .option('--key-name <name>', 'name of the new key (default: the newest name, counted up)')
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche key rotate -u s3://acme`,
-    )
     .action(async (flags: RotateFlags) => rotate(flags, context));
-  addCacheOption(
+  addExamples(command, 'niche key rotate -u s3://acme', 'niche resign -u s3://acme');
+}
+
+function addRetire(key: Command, context: Context): void {
+  const command = addCacheOption(
     key
       .command('retire')
-      .summary('take a key out of the cache')
+      .summary('remove a signing key from a cache')
       .description(
-        'Takes a key out of niche.json and niche.signing.json. It is refused while a published path would not verify without it: see niche resign.',
+        'Removes a key from niche.json and niche.signing.json. It refuses while a published path has ' +
+          'no other valid signature: run `niche resign` first.',
       )
-      .argument('<name>', 'the key’s name, as acme-1, or the public key'),
+      .argument('<name>', 'key name, such as acme-1, or the public key'),
   )
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche key retire -u s3://acme acme-1`,
-    )
     .action(async (name: string, flags: RotateFlags) => retire(name, flags, context));
+  addExamples(command, 'niche resign -u s3://acme', 'niche key retire -u s3://acme acme-1');
 }
 
 async function rotate(flags: RotateFlags, context: Context): Promise<void> {

@@ -9,6 +9,7 @@ import { listenForInterrupt } from '../process/interrupt.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { findSigners } from '../secrets/signing-keys.ts';
 import { count } from '../ui/format.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption, addSecretKeyOption } from '../ui/options.ts';
 import { startProgress } from '../ui/progress.ts';
 
@@ -19,25 +20,21 @@ interface ResignFlags {
 }
 
 export function addResign(program: Command, context: Context): void {
-  addSecretKeyOption(
+  const command = addSecretKeyOption(
     addCacheOption(
       program
         .command('resign')
-        .summary('sign what is published with the cache’s new key too')
+        .summary('add signatures of the current keys to published paths')
         .description(
-          'Adds the signatures that published narinfos lack, touching nothing else in them; only what verifies under a key of the cache already is signed. It may be stopped and run again: it goes on with what is left.',
+          'Adds the signatures that published narinfos lack, and changes nothing else in them. It signs ' +
+            'only narinfos that already verify with a key of the cache. You can stop it at any time; ' +
+            'the next run continues.',
         ),
     ),
   )
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche key rotate -u s3://acme
-  niche resign -u s3://acme`,
-    )
     .action(async (flags: ResignFlags) => run(flags, context));
+  addExamples(command, 'niche key rotate -u s3://acme', 'niche resign -u s3://acme');
 }
 
 async function run(flags: ResignFlags, context: Context): Promise<void> {

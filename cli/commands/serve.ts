@@ -15,6 +15,7 @@ import { isLoopback } from '../../core/util/loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
 import { stopSignal } from '../process/stop-signal.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 interface ServeFlags {
@@ -29,36 +30,33 @@ interface ServeFlags {
 const defaultPort = 5000;
 
 export function addServe(program: Command, context: Context): void {
-  addCacheOption(
+  const command = addCacheOption(
     program
       .command('serve')
-      .summary('serve a cache over HTTP to this machine')
+      .summary('serve a cache to this machine over HTTP')
       .description(
-        'Serves what readers need of a cache over HTTP, read-only, and prints the URL that it listens on: so any Nix reads a private bucket, with the credentials that this machine has. Ctrl-C or SIGTERM ends it once what is under way has been answered.',
+        'Serves a cache over HTTP, read-only, and prints the URL. It lets any Nix read a private bucket ' +
+          'with the credentials of this machine. On SIGTERM or Ctrl-C it finishes running requests.',
       )
-      .argument('[url]', 'the cache; else -u, else the one that NICHE_CACHE_URL names'),
+      .argument('[url]', 'cache URL (default: -u)'),
   )
     .addOption(
-      new Option('--port <number>', 'the port; 0 takes a free one')
+      new Option('--port <number>', 'port; 0 for a free one')
         .argParser(parsePort)
         .default(defaultPort),
     )
-    .option('--host <address>', 'the address to listen on', '127.0.0.1')
-    .option('--log', 'a line on stderr for each request', false)
-    .option('--json', 'print where it listens as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche serve file:///srv/cache
-  niche serve -u ./cache --port 0 --log
-  niche serve s3://acme?region=eu-central-1
-  niche serve -u acme.s3.eu-central-1.amazonaws.com
-  nix-build --option substituters http://127.0.0.1:${defaultPort} --option trusted-public-keys acme-1:…`,
-    )
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--log', 'log each request to standard error', false)
+    .option('--json', 'print the URL and the public keys as JSON', false)
     .action(async (url: string | undefined, flags: ServeFlags) => {
       await serve(url, flags, context);
     });
+  addExamples(
+    command,
+    "niche serve 's3://acme?region=eu-central-1'",
+    'niche serve acme.s3.eu-central-1.amazonaws.com',
+    `niche use 'http://127.0.0.1:${defaultPort}' --write     # on the same machine`,
+  );
 }
 
 async function serve(url: string | undefined, flags: ServeFlags, context: Context): Promise<void> {

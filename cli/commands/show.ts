@@ -15,6 +15,7 @@ import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
 import { parsePathArgument } from '../cache/path-argument.ts';
 import { formatBytes, formatExactBytes } from '../ui/format.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 interface ShowFlags {
@@ -23,26 +24,25 @@ interface ShowFlags {
 }
 
 export function addShow(program: Command, context: Context): void {
-  addCacheOption(
+  const command = addCacheOption(
     program
       .command('show')
       .summary('show a cache, or one of its paths')
       .description(
-        'Shows how a cache is configured; with a store path, what its narinfo says and which of its signatures verify. Nothing else is checked: see niche verify.',
+        'Shows the configuration of a cache or, for a store path, its narinfo and which signatures ' +
+          'verify. `niche verify` checks more.',
       )
-      .argument('[path]', 'a store path or its hash'),
+      .argument('[path]', 'store path or its hash'),
   )
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche show -u file:///srv/cache
-  niche show -u https://cache.example.org /nix/store/…-hello-2.12`,
-    )
     .action(async (path: string | undefined, flags: ShowFlags) => {
       await show(path, flags, context);
     });
+  addExamples(
+    command,
+    'niche show -u /srv/cache',
+    'niche show -u https://cache.example.org /nix/store/…-hello-2.12',
+  );
 }
 
 async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {

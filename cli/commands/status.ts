@@ -16,6 +16,7 @@ import { openCacheAt } from '../cache/open.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
 import { count, formatAge } from '../ui/format.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
 interface StatusFlags {
@@ -29,26 +30,27 @@ const maxShown = 20;
 const maxMissingShown = 3;
 
 export function addStatus(program: Command, context: Context): void {
-  addCacheOption(
+  const command = addCacheOption(
     program
       .command('status')
-      .summary('what became of an upload, or how a cache fares')
+      .summary('show the result of an upload, or the health of a cache')
       .description(
-        'With an upload’s id: what became of each of its paths; ends with status 76 when one was rejected, 75 when one is not published yet. Without: when the cache last published, what is staged and not published, what waits for which reference, and what was rejected in the last day.',
+        'With an upload ID: shows the result of each path. The exit status is 76 when one was rejected, ' +
+          'and 75 when one is not published yet.\n\n' +
+          'Without: shows when the cache last published, what is staged, which references are missing, ' +
+          'and what was rejected in the last day.',
       )
-      .argument('[upload]', 'an upload’s id, as build and push name it'),
+      .argument('[upload]', 'upload ID, as printed by build and push'),
   )
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche status -u file:///srv/cache
-  niche status -u file:///srv/cache 01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10`,
-    )
     .action(async (upload: string | undefined, flags: StatusFlags) => {
       await status(upload, flags, context);
     });
+  addExamples(
+    command,
+    'niche status -u s3://acme',
+    'niche status -u s3://acme 01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10',
+  );
 }
 
 async function status(

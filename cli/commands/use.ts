@@ -35,6 +35,7 @@ import type { SnippetKind } from '../use/snippets.ts';
 import { describeSystem, permitCommands } from '../use/system-conf.ts';
 import { isWritten, removeUse, writeUse } from '../use/write.ts';
 import type { Written } from '../use/write.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption, addPublicKey } from '../ui/options.ts';
 
 interface UseFlags {
@@ -51,55 +52,53 @@ interface UseFlags {
 }
 
 export function addUse(program: Command, context: Context): void {
-  addCacheOption(
-    program
-      .command('use')
-      .summary('let this machine’s Nix read a cache')
-      .description(
-        'Says what to put where so that Nix takes paths from a cache, or does it, and checks that Nix will accept what the cache has.',
-      )
-      .argument('[url]', 'the cache, as URL or URL#KEY; else -u, else NICHE_CACHE_URL'),
-  )
+  const command = program
+    .command('use')
+    .summary('let Nix on this machine read a cache')
+    .description(
+      'Shows how to make Nix substitute from a cache, or writes it to nix.conf, and checks that Nix ' +
+        'will accept the paths of the cache.',
+    )
+    .argument('[url]', 'cache URL, optionally with #PUBLIC_KEY (default: -u)')
+    .optionsGroup('Cache:');
+  addCacheOption(command)
     .addOption(
       new Option(
         '--public-key <key>',
-        'the key that the cache must have, to be given where it could be swapped on the way; repeatable',
+        'pin the cache’s public key (required over plain HTTP); repeatable',
       )
         .argParser(addPublicKey)
-        .default([], 'those that the cache names'),
+        .default([]),
     )
+    .option('--path <store path>', 'check with this path of the cache')
+    .optionsGroup('Configuration:')
+    .option('--write', 'add the cache to your nix.conf', false)
     .addOption(
-      new Option('--for <where>', 'print what to paste there instead')
-        .choices(snippetKinds)
-        .conflicts(['write', 'remove', 'path']),
-    )
-    .option('--write', 'put it into your nix.conf', false)
-    .addOption(
-      new Option('--remove', 'take it out of your nix.conf again')
+      new Option('--remove', 'remove the cache from your nix.conf')
         .default(false)
         .conflicts('write'),
     )
-    .option(
-      '--netrc <file>',
-      'for a cache that asks for a login: write it into this netrc first, and have Nix read it; with --remove, take it out again',
+    .addOption(
+      new Option('--for <where>', 'print a snippet for nixos, flake, github or gitlab instead')
+        .choices(snippetKinds)
+        .conflicts(['write', 'remove', 'path']),
     )
-    .option('--login <name>', 'the login; else NICHE_NETRC_LOGIN')
-    .option('--password-file <file>', 'the file that has the password; else NICHE_NETRC_PASSWORD')
-    .option('--path <store path>', 'the store path by which to check the cache')
+    .optionsGroup('Login:')
+    .option('--netrc <file>', 'write the login to this netrc file; with --remove, delete it there')
+    .option('--login <name>', 'login name (default: $NICHE_NETRC_LOGIN)')
+    .option('--password-file <file>', 'file with the password (default: $NICHE_NETRC_PASSWORD)')
+    .optionsGroup('Other:')
     .option('--json', 'print the result as JSON', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche use https://acme.example
-  niche use 'http://build-box:5000#acme-1:…' --write
-  niche use https://acme.example --for nixos
-  niche use https://acme.example --netrc ~/.config/nix/netrc --login ci --password-file token --write
-  niche use https://acme.example --remove`,
-    )
     .action(async (url: string | undefined, flags: UseFlags) => {
       await use(url, flags, context);
     });
+  addExamples(
+    command,
+    'niche use https://acme.example',
+    "niche use 'http://build-box:5000#acme-1:…' --write",
+    'niche use https://acme.example --for nixos',
+    'niche use https://acme.example --netrc ~/.netrc --login ci --password-file token --write',
+  );
 }
 
 async function use(url: string | undefined, flags: UseFlags, context: Context): Promise<void> {

@@ -12,6 +12,7 @@ import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
 import { parsePathArgument } from '../cache/path-argument.ts';
 import { count, formatBytes } from '../ui/format.ts';
+import { addExamples } from '../ui/help.ts';
 import { addCacheOption, addPublicKey } from '../ui/options.ts';
 import { startProgress } from '../ui/progress.ts';
 
@@ -26,33 +27,32 @@ interface VerifyFlags {
 const statusUnchecked = 1;
 
 export function addVerify(program: Command, context: Context): void {
-  addCacheOption(
+  const command = addCacheOption(
     program
       .command('verify')
-      .summary('check that a cache keeps its promises')
+      .summary('check the integrity of a cache')
       .description(
-        'Reads a cache as a suspicious client would: each narinfo and its signatures, its NAR whole, its listing, its references here or upstream, and the audit of its signatures. Ends with status 76 when something is wrong, 1 when something could not be checked.',
+        'Reads a cache as an untrusting client would: each narinfo and its signatures, the whole NAR, ' +
+          'its listing, its references here or upstream, and the audit log. The exit status is 76 when ' +
+          'something is wrong, and 1 when something could not be checked.',
       )
-      .argument('[path...]', 'store paths or their hashes; without any, all that the cache lists'),
+      .argument('[path...]', 'store paths or their hashes (default: all paths of the cache)'),
   )
-    .option('--closure', 'also what the paths refer to, as far as this cache has it', false)
+    .option('--closure', 'check the references of the paths too', false)
     .option(
       '--public-key <key>',
-      'verify under this key and not under those that niche.json names; repeatable',
+      'verify with this key instead of those in niche.json; repeatable',
       addPublicKey,
     )
-    .option('--json', 'print each finding and a summary as JSON, one record a line', false)
-    .addHelpText(
-      'after',
-      `
-Examples:
-  niche verify -u file:///srv/cache
-  niche verify -u file:///srv/cache /nix/store/…-hello-2.12
-  niche verify -u https://cache.example.org --closure --public-key acme-1:… /nix/store/…-hello-2.12`,
-    )
+    .option('--json', 'print the findings and a summary as JSON Lines', false)
     .action(async (paths: string[], flags: VerifyFlags) => {
       await verify(paths, flags, context);
     });
+  addExamples(
+    command,
+    'niche verify -u s3://acme',
+    'niche verify -u https://cache.example.org --closure /nix/store/…-hello-2.12',
+  );
 }
 
 async function verify(

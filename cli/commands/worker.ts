@@ -35,7 +35,7 @@ export function addWorker(program: Command, context: Context): void {
     .addOption(
       new Option(
         '--interval <duration>',
-        'time between checks (default: 1s for a directory, 60s with --listen, else 10s)',
+        'time between checks (default: 1s local, 10s remote, 60s listening)',
       ).argParser(parseInterval),
     )
     .addOption(
@@ -58,15 +58,9 @@ export function addWorker(program: Command, context: Context): void {
         .argParser(parseListen)
         .conflicts('once'),
     )
-    .option(
-      '--token-file <file>',
-      'bearer token that senders must present (default: $NICHE_WEBHOOK_TOKEN)',
-    )
-    .option(
-      '--b2-secret-file <file>',
-      'signing secret of B2 notifications (default: $NICHE_B2_SIGNING_SECRET)',
-    )
-    .optionsGroup('Output:')
+    .option('--token-file <file>', 'bearer token of senders (default: $NICHE_WEBHOOK_TOKEN)')
+    .option('--b2-secret-file <file>', 'signing secret of B2 (default: $NICHE_B2_SIGNING_SECRET)')
+    .optionsGroup('Other:')
     .option('--json', 'print results and log as JSON Lines', false)
     .action(async (url: string | undefined, flags: WorkerFlags) => {
       await runWorker(workerRequest(url, flags, context), context);

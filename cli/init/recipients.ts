@@ -6,7 +6,7 @@ import type { Recipient } from '../../core/secrets/recipient.ts';
 
 type Flag = 'age' | 'pgp' | 'awsKms' | 'gcpKms' | 'azureKv';
 
-/** Recipients as commander hands them over, each list by its option. */
+/** The values of the recipient options, as the parser returns them. */
 export type RecipientFlags = Readonly<Partial<Record<Flag, readonly string[]>>>;
 
 const kinds: readonly { flag: Flag; kind: UsableKind; value: string; what: string }[] = [
@@ -14,41 +14,37 @@ const kinds: readonly { flag: Flag; kind: UsableKind; value: string; what: strin
     flag: 'age',
     kind: 'age',
     value: '<recipient>',
-    what: 'an age recipient, or an SSH public key',
+    what: 'age recipient or SSH public key',
   },
-  { flag: 'pgp', kind: 'pgp', value: '<fingerprint>', what: 'a PGP key that gpg has' },
+  {
+    flag: 'pgp',
+    kind: 'pgp',
+    value: '<fingerprint>',
+    what: 'fingerprint of a PGP key in your gpg keyring',
+  },
   {
     flag: 'awsKms',
     kind: 'aws-kms',
     value: '<arn>',
-    what: 'an AWS KMS key, perhaps with +<role ARN>',
+    what: 'ARN of an AWS KMS key, optionally with +<role ARN>',
   },
-  { flag: 'gcpKms', kind: 'gcp-kms', value: '<id>', what: 'a Google Cloud KMS key' },
-  { flag: 'azureKv', kind: 'azure-kv', value: '<url>', what: 'an Azure Key Vault key' },
+  { flag: 'gcpKms', kind: 'gcp-kms', value: '<id>', what: 'resource ID of a Google Cloud KMS key' },
+  { flag: 'azureKv', kind: 'azure-kv', value: '<url>', what: 'URL of an Azure Key Vault key' },
 ];
 
-/**
- * Adds `--age`, `--pgp` and the rest.
- *
- * @param prefix as `signing-`
- * @param who completes “…, for”
- */
-export function addRecipientOptions(
-  command: Command,
-  prefix: '' | 'signing-',
-  who: string,
-): Command {
+/** Adds `--age`, `--pgp` and the other kinds, or with the prefix `--signing-age` and so on. */
+export function addRecipientOptions(command: Command, prefix: '' | 'signing-'): Command {
   for (const { kind, value, what } of kinds) {
     command.option(
       `--${prefix}${kind} ${value}`,
-      `${what}, for ${who}; repeatable`,
+      `${what}; repeatable`,
       (text: string, before: readonly string[] | undefined) => [...(before ?? []), text],
     );
   }
   return command;
 }
 
-/** The flags of `addRecipientOptions` with `signing-`, without that. */
+/** Returns the values of the `--signing-…` options under their names without the prefix. */
 export function signingFlags(flags: object): RecipientFlags {
   const named = flags as Readonly<Record<string, readonly string[] | undefined>>;
   return Object.fromEntries(
@@ -60,7 +56,9 @@ export function signingFlags(flags: object): RecipientFlags {
 }
 
 /**
- * @param cacheName what AWS KMS binds the data key to, and writes into its log
+ * Parses the recipients.
+ *
+ * @param cacheName part of the encryption context: AWS KMS requires it to decrypt, and logs it
  * @throws NicheError `unusable-recipient`
  */
 export async function recipientsOf(flags: RecipientFlags, cacheName: string): Promise<Recipient[]> {

@@ -28,20 +28,13 @@ const readableWithinMs = 10_000;
 
 export function addRootOptions(command: Command): Command {
   return command
-    .option(
-      '--private <url>',
-      'where uploads, receipts and the audit go (default: a bucket called <bucket>-private; a directory holds them itself)',
-    )
+    .option('--create', 'create missing buckets, the public one readable by everyone', false)
+    .option('--private <url>', 'root for uploads and audit (default: bucket <bucket>-private)')
     .option(
       '--substituter <url>',
-      'where everyone reads the cache (default: the bucket’s own address)',
-      // As Nix reads it: readers ask for a path below it.
+      'URL that readers use (default: the bucket’s own address)',
+      // Nix appends a path to it.
       (text: string) => text.replace(/\/+$/, ''),
-    )
-    .option(
-      '--create',
-      'make the buckets that are missing, the public one readable for all',
-      false,
     );
 }
 

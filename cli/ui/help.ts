@@ -10,8 +10,12 @@ export function addExamples(command: Command, ...lines: readonly string[]): Comm
 
 /** Sets how the help and the usage errors of `command` and its subcommands look. Call it last. */
 export function styleHelp(command: Command, path: readonly string[] = [command.name()]): void {
+  if (command.optionsGroup() !== '') command.optionsGroup('Other:');
   command
-    .configureHelp({ optionDescription: describeOption })
+    .configureHelp({
+      argumentDescription: ({ description }) => description,
+      optionDescription: describeOption,
+    })
     .helpOption('-h, --help', 'show help')
     .showHelpAfterError(`hint: run ${path.join(' ')} --help`);
   for (const sub of command.commands) styleHelp(sub, [...path, sub.name()]);

@@ -24,7 +24,7 @@ export function addPublicKeyOption(command: Command): Command {
 export function addSecretKeyOption(command: Command): Command {
   return command.option(
     '--secret-key-file <file>',
-    'signing key (default: $NICHE_SECRET_KEY_FILE, else the key that init created)',
+    'signing key (default: $NICHE_SECRET_KEY_FILE, else init’s key)',
   );
 }
 

@@ -66,14 +66,14 @@ export function addUploadOptions(command: Command): Command {
     .addOption(
       new Option(
         '--publish <where>',
-        'local: publish in this process (default: local for a directory or with a key)',
+        'local: this process publishes (default: for a directory or with a key)',
       ).choices(['local']),
     )
     .option('--no-publish', 'stage only; a worker or cloud function publishes later')
     .addOption(
       new Option(
         '--wait <duration>',
-        'wait for results, at most this long without any (default: 120s; 0s with --no-publish)',
+        'longest wait without a result (default: 120s; 0s with --no-publish)',
       ).argParser(parseDuration),
     );
   return addSecretKeyOption(command);
