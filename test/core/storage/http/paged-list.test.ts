@@ -35,7 +35,7 @@ describe('a listing in pages', () => {
   });
 
   test('that does not say how to go on is no whole one', async () => {
-    const failed = { code: 'storage-unavailable', message: /not where it goes on/ };
+    const failed = { code: 'storage-unavailable', message: /without a token/ };
     await assert.rejects(list({ first: { objects: [object('a')], next: '' } }), failed);
     const round = {
       first: { objects: [object('a')], next: 'second' },
