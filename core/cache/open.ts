@@ -1,10 +1,9 @@
-import { NicheError, isNicheError } from '../errors.ts';
+import { NicheError, isNicheError, quote } from '../errors.ts';
 import type { OpenDocument } from '../secrets/document.ts';
 import type { Identity } from '../secrets/recipient.ts';
-import type { Bucket } from '../storage/bucket.ts';
+import type { Bucket, ObjectReader } from '../storage/bucket.ts';
 import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http/reader.ts';
-import type { ObjectReader } from '../storage/bucket.ts';
 import { findDriver, openBucket } from '../storage/open/open-bucket.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
@@ -16,10 +15,10 @@ import { newUploadId } from './upload-id.ts';
 import { createUpstreams } from './upstreams.ts';
 import type { Upstreams } from './upstreams.ts';
 
-/** A cache as everyone may read it. */
+/** The public part of a cache. */
 export interface ReadableCache {
   readonly config: CacheConfig;
-  /** Its public root, as it was named: over HTTP or as the storage itself. */
+  /** Reads its public root: over HTTP or from the storage, as the user's URL specifies. */
   readonly reader: ObjectReader;
   readonly upstreams: Upstreams;
 }
@@ -30,23 +29,27 @@ export interface OpenCache extends ReadableCache {
   readonly private: Bucket;
 }
 
-/** What this machine has that may open a storage. */
+/** The credentials and identities of this machine. */
 export interface CacheAccess {
   /**
-   * Whether this machine seems to have credentials of its own for a storage, such as an AWS profile.
-   * They are tried first.
+   * Whether this machine seems to have credentials for a storage, such as an AWS profile. They are
+   * tried first.
    */
   readonly hasCredentials: (storageUrl: string) => boolean;
-  /** What was found for a storage whose SDK would not find it by itself. @default nothing */
+  /** Returns credentials that the storage's SDK would not find. @default none */
   readonly credentialsFor?: (storageUrl: string) => StorageCredentials | undefined;
-  /** What decrypts `niche.private.json` where it has none, or none that will do. */
+  /** Decrypt `niche.private.json` where this machine has no credentials, or only refused ones. */
   readonly identities: readonly Identity[];
 }
 
-/** A machine whose own credentials have to do. */
+/** A machine that relies on its own credentials. */
 const ownCredentials: CacheAccess = { hasCredentials: () => true, identities: [] };
 
-/** Opens what `url` names for reading: HTTP, or a storage of its own. */
+/**
+ * Opens `url` for reading: a cache over HTTP, or its storage.
+ *
+ * @throws NicheError `invalid-url`; `usage` for credentials of another storage
+ */
 export function openReader(url: string, access: CacheAccess = ownCredentials): ObjectReader {
   if (isHttp(url)) return deniedAsMissing(openHttpReader(url));
   const credentials = access.hasCredentials(url)
@@ -56,9 +59,10 @@ export function openReader(url: string, access: CacheAccess = ownCredentials): O
 }
 
 /**
- * Opens the cache at `url`, a substituter's URL or a storage URL.
+ * Opens the public part of the cache at `url`: a substituter's URL or a storage URL.
  *
- * @throws NicheError `invalid-url`, what {@link readConfig} throws, and what storage throws
+ * @throws NicheError `invalid-url`, `not-a-cache`, `malformed-config`, `newer-version`,
+ *   `storage-denied`, `storage-unavailable`
  */
 export async function openCacheReader(
   url: string,
@@ -77,12 +81,13 @@ export async function openCacheReader(
 }
 
 /**
- * {@link openCacheReader}, with the storage that its configuration names: opened with this machine's
- * own credentials where they will do, else with those that the cache itself has, encrypted. What was
- * encrypted together stays together: these open no other storage than the one that they came with.
+ * Opens both roots of the cache at `url`: with this machine's own credentials where the storage
+ * accepts them, else with the encrypted ones in the cache. Encrypted credentials open only the storage
+ * in the same encrypted document.
  *
- * @throws NicheError `usage` when a configuration that came over HTTP names a directory; what
- *   {@link openSecret} throws, as `no-identity`, and `storage-denied` when nothing opens the storage
+ * @throws NicheError `usage` when a configuration read over HTTP specifies a directory; `no-identity`,
+ *   `identity-failed`, `malformed-secrets`, `altered-secrets`, `newer-version`; the errors of
+ *   {@link openCacheReader}
  */
 export async function openCache(
   url: string,
@@ -92,15 +97,15 @@ export async function openCache(
   const { config } = cache;
   const isDirectory = [config.storage, config.private].some((root) => root.startsWith('file:'));
   if (isHttp(url) && isDirectory) {
-    // A document from elsewhere must not choose which directory of this machine is written to.
+    // A document from another machine must not choose which directory here is written to.
     throw new NicheError(
       'usage',
-      `the cache at ${url} lies in a directory, ${config.storage}: expected that directory to be named, got a URL to read it by`,
-      { hint: 'on the machine that has the directory, name it with -u file:///…' },
+      `opening the cache at ${url}: expected its directory ${quote(config.storage)}, got its URL for readers`,
+      { hint: 'on the machine that has the directory, pass -u file:///…' },
     );
   }
   if (isDirectory) {
-    // A directory may be mounted elsewhere on this machine: there, what the user named holds.
+    // The directory may be mounted at another path here: the user's URL wins.
     const publicRoot = deniedAsMissing(
       openBucket(url, { credentials: access.credentialsFor?.(url) }),
     );
@@ -128,13 +133,13 @@ async function openRoots(
   const mayTryOwn = access.hasCredentials(config.private);
   if (mayTryOwn && (await mayStage(own.private))) return own;
   const secret = await readSecret(reader, privateDocument);
-  // The storage's SDK may still find what this machine does not seem to have.
+  // The storage's SDK may still find credentials.
   if (!secret) return own;
   const { value, document } = await openSecret(secret, privateDocument, access.identities);
-  // The storages that the document names, whatever niche.json says: whoever can change that one
-  // must not have the credentials sent elsewhere.
+  // The storages of the encrypted document, not of niche.json: someone who can change that must not
+  // receive the credentials.
   const credentials = clientCredentials(value, document);
-  return bucketsOf(value, (root) => (opens(credentials, root, value) ? credentials : anonymous));
+  return bucketsOf(value, (root) => (mayOpen(credentials, root, value) ? credentials : anonymous));
 }
 
 function bucketsOf(
@@ -151,17 +156,17 @@ function bucketsOf(
 
 const anonymous: StorageCredentials = { kind: 'anonymous' };
 
-/** A client's signature is for the private root alone: Azure refuses it at any other container. */
-function opens(
+/** An uploader's SAS token is for the private root only: Azure refuses it for any other container. */
+function mayOpen(
   credentials: StorageCredentials | undefined,
   root: string,
   { private: privateRoot }: Pick<CacheConfig, 'private'>,
 ): boolean {
-  const isSignature = credentials?.kind === 'azure' && credentials.sas !== undefined;
-  return !isSignature || root === privateRoot;
+  const isSasToken = credentials?.kind === 'azure' && credentials.sas !== undefined;
+  return !isSasToken || root === privateRoot;
 }
 
-/** A role where an identity of that cloud opened the document: it can assume it by itself. */
+/** Prefers the role where an AWS identity opened the document: that identity can assume it. */
 function clientCredentials(
   { credentials, role }: PrivateConfig,
   { openedBy }: OpenDocument,
@@ -174,8 +179,8 @@ function clientCredentials(
 }
 
 /**
- * Whether a client's credentials are accepted: it may list the receipts of an upload, also of one
- * that there is not. Another cloud account's would be refused.
+ * Whether the storage accepts the credentials, such as an uploader's: it may list the receipts of any
+ * upload, even of a new one. Credentials of another account are refused.
  */
 async function mayStage(root: Bucket): Promise<boolean> {
   try {

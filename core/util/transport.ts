@@ -8,7 +8,7 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string | AsyncIterable<Uint8Array> | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** @default Node's own, which keeps connections and knows of proxies where it is told to */
+  /** @default Node’s own, which keeps connections alive and uses a configured proxy */
   readonly agent?: Agent | undefined;
 }
 

@@ -1,7 +1,7 @@
-import type { HttpResponse, HttpRequest, Transport } from '../../util/transport.ts';
 import { drainBody } from '../../util/transport.ts';
+import type { HttpRequest, HttpResponse, Transport } from '../../util/transport.ts';
 
-/** As many as `fetch` allows are of no use: a cache redirects once, to its storage. */
+/** A cache redirects once, to its storage; a few more are harmless. */
 const maxRedirects = 5;
 
 const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
@@ -10,7 +10,7 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
  * Returns a transport that follows redirects of GET and HEAD requests. A redirect to another origin
  * does not get the `authorization` header.
  *
- * @returns the last response; a redirect itself where it leads nowhere, or after five others
+ * @returns the last response: still a redirect where its target is no URL of HTTP, or after five others
  */
 export function followRedirects(send: Transport): Transport {
   return async (request) => {

@@ -15,7 +15,7 @@ export interface HttpReaderOptions {
   readonly idleTimeoutMs?: number;
   /** For basic authentication; a redirect to another origin does not get it. */
   readonly login?: { readonly login: string; readonly password: string } | undefined;
-  /** @default three attempts: whoever reads this cache has others to try */
+  /** @default three attempts, as a client has other caches to try */
   readonly retry?: RetryOptions;
 }
 

@@ -24,38 +24,38 @@ const explain = (thrown: unknown): Failure => {
   return { kind: error.message as Failure['kind'], error };
 };
 
-describe('pace', () => {
+describe('a retrier', () => {
   it('repeats what may succeed, and nothing else', async () => {
-    const pace = createRetrier({ ...fast, maxAttempts: 3 });
+    const retrier = createRetrier({ ...fast, maxAttempts: 3 });
     const twice = failing('transient', 2);
-    assert.equal(await pace.run({ action: 'reading', explain, attempt: twice.attempt }), 'done');
+    assert.equal(await retrier.run({ action: 'reading', explain, attempt: twice.attempt }), 'done');
     assert.equal(twice.calls(), 3);
     const always = failing('transient', 9);
-    await assert.rejects(pace.run({ action: 'reading', explain, attempt: always.attempt }), {
+    await assert.rejects(retrier.run({ action: 'reading', explain, attempt: always.attempt }), {
       message: 'transient',
     });
     assert.equal(always.calls(), 3);
     const final = failing('final', 1);
-    await assert.rejects(pace.run({ action: 'reading', explain, attempt: final.attempt }));
+    await assert.rejects(retrier.run({ action: 'reading', explain, attempt: final.attempt }));
     assert.equal(final.calls(), 1);
   });
 
   it('repeats what is throttled more often than what fails, and sends less at once', async () => {
-    const pace = createRetrier({ ...fast, maxAttempts: 2, maxConcurrency: 32 });
+    const retrier = createRetrier({ ...fast, maxAttempts: 2, maxConcurrency: 32 });
     const throttled = failing('throttled', 8);
     assert.equal(
-      await pace.run({ action: 'writing', explain, attempt: throttled.attempt }),
+      await retrier.run({ action: 'writing', explain, attempt: throttled.attempt }),
       'done',
     );
     assert.equal(throttled.calls(), 9);
-    assert.equal(pace.concurrency, 16);
+    assert.equal(retrier.concurrency, 16);
   });
 
   it('gives up in bounded time, also when told to wait longer', async () => {
-    const pace = createRetrier({ ...fast, maxElapsedMs: 20 });
+    const retrier = createRetrier({ ...fast, maxElapsedMs: 20 });
     let calls = 0;
     await assert.rejects(
-      pace.run({
+      retrier.run({
         action: 'writing',
         attempt: () => {
           calls += 1;
@@ -69,10 +69,10 @@ describe('pace', () => {
   });
 
   it('honours what the storage asks for, up to its own bound', async () => {
-    const pace = createRetrier({ firstBackoffMs: 0, maxBackoffMs: 30 });
+    const retrier = createRetrier({ firstBackoffMs: 0, maxBackoffMs: 30 });
     const once = failing('throttled', 1);
     const begun = performance.now();
-    await pace.run({
+    await retrier.run({
       action: 'writing',
       attempt: once.attempt,
       explain: (error) => ({ ...explain(error), retryAfterMs: 60_000 }),
@@ -81,12 +81,12 @@ describe('pace', () => {
   });
 
   it('keeps to its concurrency and lets everyone through', async () => {
-    const pace = createRetrier({ ...fast, maxConcurrency: 4 });
+    const retrier = createRetrier({ ...fast, maxConcurrency: 4 });
     let running = 0;
     let most = 0;
     const results = await Promise.all(
       Array.from({ length: 50 }, (_, index) =>
-        pace.run({
+        retrier.run({
           action: 'reading',
           explain,
           attempt: async () => {
@@ -104,9 +104,9 @@ describe('pace', () => {
   });
 
   it('ends when its caller gives up, also while it waits', async () => {
-    const pace = createRetrier({ firstBackoffMs: 60_000, maxBackoffMs: 60_000 });
+    const retrier = createRetrier({ firstBackoffMs: 60_000, maxBackoffMs: 60_000 });
     const controller = new AbortController();
-    const request = pace.run({
+    const request = retrier.run({
       action: 'reading',
       attempt: () => Promise.reject(new Error('transient')),
       explain: (error) => ({ ...explain(error), retryAfterMs: 60_000 }),
