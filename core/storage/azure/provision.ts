@@ -1,8 +1,9 @@
 import { isNicheError, messageOf, NicheError } from '../../errors.ts';
+import type { AzureCredentials } from '../credentials.ts';
+import { azureAccess } from './credentials.ts';
 import { isAzureError } from './errors.ts';
 import { createAzureBucketClient, type AzureOptions, type AzureBucketClient } from './client.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
-import { createUploadSignature } from './signature.ts';
 import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 
 /** {@link StorageProvisioner} of a container, or of a prefix of one. */
@@ -17,8 +18,8 @@ export function azureProvisioner(
     publicUrl: `${accountUrl(location)}/${container}/${prefix}`.replace(/\/$/, ''),
     privateUrl: formatAzureUrl({ ...location, container: `${container}-private` }),
     publicAdvice: `let everyone read its blobs with: az storage container set-permission --account-name ${account} --name ${container} --public-access blob (an account allows that after: az storage account update --name ${account} --allow-blob-public-access true)`,
-    uploadRights: `a signature (SAS) on the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
-    createUploadCredentials: (expires) => createUploadSignature(location, options, expires),
+    uploadRights: `a SAS token for the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
+    createUploadCredentials: (expires) => createUploadToken(location, options, expires),
     create: (isPublic) => (isPublic ? createPublic(client) : createPrivate(client)),
     resolveUrl: () => Promise.resolve(client.url),
   };
@@ -73,4 +74,36 @@ async function create(client: AzureBucketClient): Promise<boolean> {
       }
     },
   });
+}
+
+/** Receipts are read and listed, and uploads created; nothing is overwritten or deleted. */
+const uploadPermissions = 'rcl';
+
+/**
+ * Creates a SAS token that lets clients stage into a private container. It is signed with the
+ * account key, without a request. A container's token cannot be limited to a prefix.
+ *
+ * @see https://learn.microsoft.com/rest/api/storageservices/create-service-sas
+ * @returns null for credentials without an account key, which cannot sign
+ * @throws NicheError `usage` for credentials of another account
+ */
+async function createUploadToken(
+  location: AzureLocation,
+  { credentials }: Pick<AzureOptions, 'credentials'>,
+  expires: Date,
+): Promise<AzureCredentials | null> {
+  const access = azureAccess(location, credentials);
+  if (access.kind !== 'key') return null;
+  const sdk = await import('./sdk.ts');
+  const isSecure = accountUrl(location).startsWith('https:');
+  const sas = sdk.generateBlobSASQueryParameters(
+    {
+      containerName: location.container,
+      permissions: sdk.ContainerSASPermissions.parse(uploadPermissions),
+      expiresOn: expires,
+      ...(isSecure ? { protocol: sdk.SASProtocol.Https } : {}),
+    },
+    new sdk.StorageSharedKeyCredential(location.account, access.key),
+  );
+  return { kind: 'azure', sas: sas.toString() };
 }

@@ -1,33 +1,23 @@
 import { createHash } from 'node:crypto';
 import { NicheError, quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
-import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
-import { headObject } from './read.ts';
 import { discardBody } from '../../util/google-rest.ts';
-import type { GoogleBucketClient, Send } from './client.ts';
-import { putObject, resourceOf, uploadPath } from './write.ts';
+import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
 import { newWriter, unlessDenied } from '../http/conditional-write.ts';
 import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
-import type { HttpResponse } from '../../util/transport.ts';
+import type { GoogleBucketClient } from './client.ts';
+import { headObject } from './read.ts';
+import {
+  deleteSession,
+  queryProgress,
+  sendChunk,
+  type Progress,
+  type UploadSession,
+} from './upload-session.ts';
+import { putObject, resourceOf, uploadPath } from './write.ts';
 
-/** Of one part, in bytes; a multiple of 256 KiB, as Google asks. */
+/** The size of one part, in bytes; Google requires a multiple of 256 KiB. */
 export const partBytes = 8 * 2 ** 20;
-
-/** Google's answer to a part that is not the last one. */
-const resumeIncomplete = 308;
-/** Google's answer to the end of a client that nobody goes on with. */
-const clientClosed = 499;
-
-/** An upload that Google keeps, for a week. */
-interface UploadSession {
-  /** Whoever has it may write the rest of the object. */
-  readonly uri: string;
-  /** Of the object that will be replaced, 0 for none. */
-  readonly generation: string;
-}
-
-/** What Google has of an upload: its first bytes; or all of it, made an object. */
-type Progress = { readonly stored: number } | 'complete' | 'refused' | 'gone';
 
 /** {@link Bucket.upload}. */
 export function uploadObject(
@@ -37,9 +27,10 @@ export function uploadObject(
 ): Upload {
   client.at(key);
   const action = `writing ${quote(key)} in ${client.url}`;
-  throwIfAborted(options.signal, action);
-  const sink = sessionSink(client, key, options, undefined, 0);
-  return createMultipartUpload(sink, { action, partBytes, partsAtOnce: 1, signal: options.signal });
+  const { signal } = options;
+  throwIfAborted(signal, action);
+  const sink = sessionSink(client, key, options, null);
+  return createMultipartUpload(sink, { action, partBytes, partsAtOnce: 1, signal });
 }
 
 /**
@@ -57,140 +48,76 @@ export async function resumeObject(
   const { signal } = options;
   const [, generation, uri] = /^(\d+):(https?:\/\/\S+)$/.exec(token) ?? [];
   if (generation === undefined || uri === undefined) return null;
-  const begun: UploadSession = { uri, generation };
   const progress = await client.run({
-    action: `looking for what is left of ${quote(key)} in ${client.url}`,
+    action: `finding the stored parts of ${quote(key)} in ${client.url}`,
     signal,
-    attempt: (send) => askProgress(send, begun),
+    attempt: (send) => queryProgress(send, uri),
   });
   if (typeof progress === 'string' || progress.stored === 0) return null;
-  // Another object's client would be gone on with under this one's name.
+  // The session of another object would write that object.
   if (new URL(uri).searchParams.get('name') !== name) return null;
-  const { stored } = progress;
+  const storedBytes = progress.stored;
+  const sink = sessionSink(client, key, options, { uri, generation, storedBytes });
   return {
-    upload: createMultipartUpload(sessionSink(client, key, options, begun, stored), {
+    upload: createMultipartUpload(sink, {
       action: `writing ${quote(key)} in ${client.url}`,
       partBytes,
       partsAtOnce: 1,
       storedParts: 1,
       signal,
     }),
-    storedBytes: stored,
+    storedBytes,
   };
 }
 
-/** @param stored how many bytes the client has already */
+interface ResumedSession extends UploadSession {
+  readonly storedBytes: number;
+}
+
+/** Sends the parts of one upload to a session, which it starts before the first part. */
 function sessionSink(
   client: GoogleBucketClient,
   key: string,
   options: ObjectOptions,
-  resumed: UploadSession | undefined,
-  stored: number,
+  resumed: ResumedSession | null,
 ): PartSink {
   const { signal } = options;
-  const name = client.at(key);
   const action = `writing ${quote(key)} in ${client.url}`;
-  // Of what an earlier process sent nothing is known here.
-  const md5 = resumed === undefined ? createHash('md5') : null;
-  let begun = resumed;
-  let offset = stored;
+  // The bytes that an earlier process sent are not known here, so the whole hash is not either.
+  const md5 = resumed === null ? createHash('md5') : null;
+  let session: UploadSession | null = resumed;
+  let offset = resumed?.storedBytes ?? 0;
 
   async function begin(): Promise<UploadSession> {
-    if (begun !== undefined) return begun;
-    // The condition is a client's, and `commit` may come with or without one. Whoever may only
-    // create has nothing to replace.
-    const present = await unlessDenied(headObject(client, key, options), null);
-    const generation = present?.info.etag ?? '0';
-    const uri = await client.run({
-      action,
-      signal,
-      attempt: async (send) => {
-        const resource = { ...resourceOf(options, newWriter()), name };
-        const answer = await send({
-          method: 'POST',
-          path: uploadPath(client),
-          query: { uploadType: 'resumable', name, ifGenerationMatch: generation },
-          headers: { 'content-type': 'application/json; charset=UTF-8' },
-          body: JSON.stringify(resource),
-          accept: [412],
-        });
-        await discardBody(answer);
-        if (answer.status === 412) return null;
-        const { location } = answer.headers;
-        if (location === undefined) throw new Error('Google does not say where the upload goes');
-        return location;
-      },
-    });
-    if (uri === null) throw overtaken();
-    begun = { uri, generation };
-    return begun;
+    session ??= await startSession(client, key, options);
+    return session;
   }
 
-  function overtaken(): NicheError {
-    return new NicheError(
-      'storage-unavailable',
-      `${action} failed: another writer has changed the object meanwhile`,
-      { hint: 'try again' },
-    );
-  }
-
-  /** Sends what the client lacks of `bytes`, which begin at `offset`. */
   async function send(bytes: Uint8Array, isLast: boolean): Promise<Progress> {
     const { uri } = await begin();
-    const end = offset + bytes.length;
-    let from = offset;
-    let isRepeated = false;
-    const progress = await client.run<Progress>({
+    md5?.update(bytes);
+    const chunk = { bytes, offset, isLast, md5: isLast ? md5?.copy().digest('base64') : undefined };
+    let attempts = 0;
+    const progress = await client.run({
       action,
       signal,
-      attempt: async (request) => {
-        if (isRepeated) {
-          const before = await askProgress(request, { uri });
-          if (typeof before === 'string') return before;
-          // What it had said that it has is not here any more.
-          if (before.stored < offset) return 'gone';
-          from = before.stored;
-        }
-        isRepeated = true;
-        while (true) {
-          const rest = bytes.subarray(from - offset);
-          const after = readProgress(
-            await request({
-              method: 'PUT',
-              path: uri,
-              headers: {
-                'content-length': String(rest.length),
-                'content-range': `bytes ${rest.length === 0 ? '*' : `${from}-${end - 1}`}/${isLast ? end : '*'}`,
-                ...(isLast && md5 !== null
-                  ? { 'x-goog-hash': `md5=${md5.copy().digest('base64')}` }
-                  : {}),
-              },
-              body: rest,
-              accept: sessionAnswers,
-            }).then(drained),
-          );
-          if (typeof after === 'string') return after;
-          if (after.stored >= end && !isLast) return after;
-          if (after.stored <= from) {
-            throw new Error(`Google took ${rest.length} bytes and stored nothing of them`);
-          }
-          from = after.stored;
-        }
+      attempt(request) {
+        attempts += 1;
+        return sendChunk(request, uri, chunk, attempts > 1);
       },
     });
-    offset = end;
+    offset += bytes.length;
     return progress;
   }
 
   return {
     begin,
-    token: () => (begun === undefined ? undefined : `${begun.generation}:${begun.uri}`),
+    token: () => (session === null ? undefined : `${session.generation}:${session.uri}`),
     putWhole: (bytes, ifAbsent) => putObject(client, key, bytes, { ...options, ifAbsent }),
 
     async putPart(_, bytes) {
-      md5?.update(bytes);
       const progress = await send(bytes, false);
-      if (progress === 'refused') throw overtaken();
+      if (progress === 'refused') throw overtaken(action);
       if (progress === 'gone' || progress === 'complete') {
         throw new NicheError(
           'storage-unavailable',
@@ -201,54 +128,68 @@ function sessionSink(
     },
 
     async complete(_, last, ifAbsent): Promise<PutOutcome> {
-      // It was there when the upload began: nothing of it is to be replaced.
-      if (ifAbsent && begun !== undefined && begun.generation !== '0') return 'exists';
-      md5?.update(last);
+      // The object was there when the session began; the session would replace it.
+      if (ifAbsent && session !== null && session.generation !== '0') return 'exists';
       const progress = await send(last, true);
       if (progress === 'complete') return 'created';
       if (progress === 'refused' && ifAbsent) return 'exists';
-      throw overtaken();
+      throw overtaken(action);
     },
 
     async discard() {
-      const uri = begun?.uri;
-      if (uri === undefined) return;
+      if (session === null) return;
+      const { uri } = session;
       await client.run({
-        action: `giving up ${action}`,
-        attempt: async (request) => {
-          const accept = [clientClosed, ...sessionAnswers];
-          await discardBody(await request({ method: 'DELETE', path: uri, accept }));
-        },
+        action: `aborting ${action}`,
+        attempt: (request) => deleteSession(request, uri),
       });
     },
   };
 }
 
-/** 404 and 410: the client is over, and long ago, or was given up. */
-const sessionAnswers = [resumeIncomplete, 404, 410, 412];
+/**
+ * Starts a session on the condition that the object does not change until it ends. Whether it may
+ * replace an object is decided by `commit`, but a session's condition is fixed at its start.
+ *
+ * @throws NicheError `storage-unavailable` when another writer changes the object meanwhile
+ */
+async function startSession(
+  client: GoogleBucketClient,
+  key: string,
+  options: ObjectOptions,
+): Promise<UploadSession> {
+  const action = `writing ${quote(key)} in ${client.url}`;
+  const name = client.at(key);
+  // Credentials that may only create cannot read the object, and have nothing to replace.
+  const present = await unlessDenied(headObject(client, key, options), null);
+  const generation = present?.info.etag ?? '0';
+  const uri = await client.run({
+    action,
+    signal: options.signal,
+    attempt: async (send) => {
+      const response = await send({
+        method: 'POST',
+        path: uploadPath(client),
+        query: { uploadType: 'resumable', name, ifGenerationMatch: generation },
+        headers: { 'content-type': 'application/json; charset=UTF-8' },
+        body: JSON.stringify({ ...resourceOf(options, newWriter()), name }),
+        accept: [412],
+      });
+      await discardBody(response);
+      if (response.status === 412) return null;
+      const { location } = response.headers;
+      if (location === undefined) throw new Error('Google returned no address for the upload');
+      return location;
+    },
+  });
+  if (uri === null) throw overtaken(action);
+  return { uri, generation };
+}
 
-async function askProgress(send: Send, { uri }: Pick<UploadSession, 'uri'>): Promise<Progress> {
-  return readProgress(
-    await drained(
-      await send({
-        method: 'PUT',
-        path: uri,
-        headers: { 'content-length': '0', 'content-range': 'bytes */*' },
-        accept: sessionAnswers,
-      }),
-    ),
+function overtaken(action: string): NicheError {
+  return new NicheError(
+    'storage-unavailable',
+    `${action} failed: another writer changed the object meanwhile`,
+    { hint: 'try again' },
   );
-}
-
-function readProgress({ status, headers }: HttpResponse): Progress {
-  if (status === 412) return 'refused';
-  if (status === 404 || status === 410) return 'gone';
-  if (status !== resumeIncomplete) return 'complete';
-  const last = /-(\d+)$/.exec(headers['range'] ?? '')?.[1];
-  return { stored: last === undefined ? 0 : Number(last) + 1 };
-}
-
-async function drained(answer: HttpResponse): Promise<HttpResponse> {
-  await discardBody(answer);
-  return answer;
 }
