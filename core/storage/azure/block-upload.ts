@@ -1,42 +1,25 @@
 import { NicheError, quote } from '../../errors.ts';
-import { throwIfAborted } from '../../util/abort.ts';
 import { isAzureError, mayHaveReachedAzure } from './errors.ts';
 import { abortable, headBlob } from './read.ts';
 import type { AzureBucketClient } from './client.ts';
-import { onePutSink } from './single-put.ts';
 import { headersOf, isUnmet, md5, putBlob, readWriter, writerField } from './write.ts';
-import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
-import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
-import { newWriter, unlessDenied, writeOnce } from '../http/conditional-write.ts';
+import type { ObjectOptions, PutOutcome } from '../bucket.ts';
+import type { PartSink } from '../http/part-buffer.ts';
+import { unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
-/** Of one block, in bytes; 50,000 of them make a blob of 390 GiB. */
+/** The size of one block, in bytes; Azure's limit of 50,000 blocks allows a blob of 390 GiB. */
 export const blockBytes = 8 * 2 ** 20;
-const blocksAtOnce = 3;
 
-/** {@link Bucket.upload}. */
-export function uploadBlob(client: AzureBucketClient, key: string, options: ObjectOptions): Upload {
-  client.at(key);
-  throwIfAborted(options.signal, `writing ${quote(key)} in ${client.url}`);
-  if (!client.mayUseBlocks) return uploadAtOnce(client, key, options);
-  return begin(client, key, options, newWriter(), 0);
-}
-
-/**
- * {@link Bucket.resumeUpload}: a writer's blocks are known by its prefix.
- *
- * @param token the writer
- */
-export async function resumeBlob(
+/** Returns how many of the writer's first blocks are stored and not yet committed. */
+export async function countStoredBlocks(
   client: AzureBucketClient,
   key: string,
-  token: string,
-  options: ObjectOptions,
-): Promise<ResumedUpload | null> {
-  if (!/^[0-9a-f]{16}$/.test(token)) return null;
+  writer: string,
+  signal: AbortSignal | undefined,
+): Promise<number> {
   const name = client.at(key);
-  const { signal } = options;
   const sizes = await client.run({
-    action: `looking for what is left of ${quote(key)} in ${client.url}`,
+    action: `finding the stored parts of ${quote(key)} in ${client.url}`,
     signal,
     attempt: async ({ container }) => {
       try {
@@ -52,45 +35,14 @@ export async function resumeBlob(
       }
     },
   });
-  // Blocks were sent several at once, so that one may be missing where later ones are there.
+  // Blocks are sent several at once, so one may be missing before later ones.
   let blocks = 0;
-  while (sizes.get(blockId(token, blocks)) === blockBytes) blocks += 1;
-  if (blocks === 0) return null;
-  return {
-    upload: begin(client, key, options, token, blocks),
-    storedBytes: blocks * blockBytes,
-  };
+  while (sizes.get(blockId(writer, blocks)) === blockBytes) blocks += 1;
+  return blocks;
 }
 
-/** With a signature that may create and not write; nobody else's blob is ever replaced. */
-function uploadAtOnce(client: AzureBucketClient, key: string, options: ObjectOptions): Upload {
-  const action = `writing ${quote(key)} in ${client.url}`;
-  return createMultipartUpload(onePutSink(client, key, options), {
-    action,
-    partBytes: blockBytes,
-    partsAtOnce: 1,
-    signal: options.signal,
-  });
-}
-
-function begin(
-  client: AzureBucketClient,
-  key: string,
-  options: ObjectOptions,
-  writer: string,
-  storedParts: number,
-): Upload {
-  const action = `writing ${quote(key)} in ${client.url}`;
-  return createMultipartUpload(blockSink(client, key, options, writer), {
-    action,
-    partBytes: blockBytes,
-    partsAtOnce: blocksAtOnce,
-    storedParts,
-    signal: options.signal,
-  });
-}
-
-function blockSink(
+/** Stores the parts of one upload as blocks, and commits them as one blob. */
+export function blockSink(
   client: AzureBucketClient,
   key: string,
   options: ObjectOptions,
@@ -114,7 +66,7 @@ function blockSink(
     });
   }
 
-  /** Azure drops all other uncommitted blocks of the blob, whosever they are. */
+  /** Commits the first blocks. Azure then drops all other uncommitted blocks of the blob. */
   async function commit(blocks: number, ifAbsent: boolean): Promise<PutOutcome> {
     const conditions = ifAbsent ? { ifNoneMatch: '*' } : {};
     const ids = Array.from({ length: blocks }, (_, index) => blockId(writer, index));
@@ -138,7 +90,7 @@ function blockSink(
     if (!isDropped(refusal.error) || (ifAbsent && (await isThere()))) return 'exists';
     throw new NicheError(
       'storage-unavailable',
-      `${action} failed: another writer of the same blob has ended, and Azure dropped what this one had sent`,
+      `${action} failed: another writer of the same blob finished first, and Azure dropped these blocks`,
       { hint: 'try again' },
     );
   }
@@ -152,11 +104,11 @@ function blockSink(
     putPart,
     putWhole: (bytes, ifAbsent) => putBlob(client, key, bytes, { ...options, ifAbsent }),
     async complete(index, last, ifAbsent) {
-      // Of an upload that was gone on with nothing may be left to send.
+      // A resumed upload may have nothing left to send.
       if (last.length > 0) await putPart(index, last);
       return commit(last.length > 0 ? index + 1 : index, ifAbsent);
     },
-    // Azure has no request for it: blocks that nobody commits are dropped after a week.
+    // Azure has no such request: it drops uncommitted blocks after a week.
     discard: () => Promise.resolve(),
   };
 }
@@ -166,7 +118,7 @@ function isDropped(error: unknown): boolean {
   return isAzureError(error, 'InvalidBlockList');
 }
 
-/** Of one length for all of a blob's blocks, as Azure asks. */
+/** Returns an id of constant length: Azure requires that of all blocks of a blob. */
 function blockId(writer: string, index: number): string {
   return Buffer.from(`${writer}-${String(index).padStart(6, '0')}`).toString('base64');
 }

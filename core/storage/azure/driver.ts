@@ -2,7 +2,7 @@ import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import { getBlob, headBlob, listBlobs } from './read.ts';
 import { createAzureBucketClient, type AzureOptions } from './client.ts';
-import { resumeBlob, uploadBlob } from './block-upload.ts';
+import { resumeBlob, uploadBlob } from './upload.ts';
 import { parseAzureUrl } from './url.ts';
 import { deleteBlobs, putBlob, replaceBlob } from './write.ts';
 import type { Bucket } from '../bucket.ts';

@@ -6,16 +6,16 @@ import type { ObjectOptions, PutOutcome } from '../bucket.ts';
 import type { PartSink } from '../http/part-buffer.ts';
 
 /** Azure's limit on a blob that is written in one request, in bytes. */
-const maxOnePutBytes = 5000 * 2 ** 20;
+const maxSinglePutBytes = 5000 * 2 ** 20;
 
 const ifAbsent = { ifNoneMatch: '*' };
 
 /**
- * Where an upload goes whose credentials may create blobs, and not write blocks: into the body of
- * one request, which has to say its size first. It cannot be sent again, and leaves nothing when it
- * breaks off.
+ * Sends the parts of one upload as the body of a single request, for SAS tokens that may create
+ * blobs and not write blocks. The request states the size first and cannot be retried. It leaves
+ * nothing when it fails.
  */
-export function onePutSink(
+export function singlePutSink(
   client: AzureBucketClient,
   key: string,
   options: ObjectOptions,
@@ -27,11 +27,11 @@ export function onePutSink(
   let sending: Promise<PutOutcome> | undefined;
 
   function begin(): Promise<PutOutcome> {
-    if (size === undefined || size > maxOnePutBytes) {
+    if (size === undefined || size > maxSinglePutBytes) {
       throw new NicheError(
         'storage-denied',
-        `${action} failed: the signature lets a blob be created in one request, of at most ${maxOnePutBytes} bytes that are counted before; got ${size ?? 'an unknown number'}`,
-        { hint: 'use a signature that may write too (sp=cw)' },
+        `${action} failed: the SAS token only allows a single request: expected a known size of at most ${maxSinglePutBytes} bytes, got ${size ?? 'an unknown size'}`,
+        { hint: 'use a SAS token that may also write (sp=cw)' },
       );
     }
     let isSent = false;
@@ -63,13 +63,13 @@ export function onePutSink(
   async function send(bytes: Uint8Array): Promise<void> {
     if (sending === undefined) {
       sending = begin();
-      // It may fail while nobody waits for it; whoever does is told.
+      // A failure between two writes is thrown by the next one.
       sending.catch(() => undefined);
     }
     try {
       await Promise.race([pipe.write(bytes), sending]);
     } catch (error) {
-      // An answer before the body's end is why nothing more was taken.
+      // A response before the end of the body closes it; the response is the reason to report.
       await sending;
       throw error;
     }
@@ -87,11 +87,11 @@ export function onePutSink(
       if (outcome === 'created' || isCreated) return outcome;
       throw new NicheError(
         'storage-denied',
-        `${action} failed: there is a blob already, and the signature may replace none`,
+        `${action} failed: the blob exists, and the SAS token may not replace it`,
       );
     },
     async discard() {
-      pipe.destroy(new Error('the upload was given up'));
+      pipe.destroy(new Error('the upload was aborted'));
       await sending?.catch(() => undefined);
     },
   };
@@ -99,7 +99,7 @@ export function onePutSink(
 
 interface Pipe {
   readonly body: AsyncIterable<Uint8Array>;
-  /** Resolves once the reader has come for the bytes, and for more. */
+  /** Resolves when the reader has taken the bytes and is ready for more. */
   write(bytes: Uint8Array): Promise<void>;
   end(): void;
   destroy(reason: Error): void;
