@@ -14,7 +14,8 @@ export type SmallPut = Pick<
 
 /**
  * Sends a small object with the SDK's signer and HTTP handler, without its command. For each
- * request, the command resolves the endpoint and copies its configuration again: BENCHMARK
+ * request, the command resolves the endpoint and copies its configuration again: 1,000 PUTs take
+ * 1.4 to 1.7 s of CPU by the command and 0.3 to 0.6 s this way (bench/s3-put.ts).
  *
  * @param sha256 of the body; the server checks it
  * @returns true when the object is stored; false for a response that a repetition will not change,
