@@ -144,7 +144,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
       { AWS_ACCESS_KEY_ID: 'nobody' },
       {
         why: 'the storage does not know this access key (InvalidAccessKeyId, 403)',
-        hint: 'check AWS_ACCESS_KEY_ID, or the profile, and that the endpoint is the right one',
+        hint: 'check AWS_ACCESS_KEY_ID, or the profile, and the endpoint',
       },
     ],
     [
@@ -152,7 +152,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
       { AWS_ACCESS_KEY_ID: undefined, AWS_SECRET_ACCESS_KEY: undefined },
       {
         why: 'there are no credentials',
-        hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=',
+        hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or specify a profile with ?profile=',
       },
     ],
   ] as const) {
@@ -187,7 +187,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
     for (const args of [status(server.url('missing')), init(server.url('missing'))]) {
       assertSaid(await say(args, server.env), {
         why: 'there is no such bucket (NoSuchBucket, 404)',
-        hint: 'check its name and region; niche init --create makes one',
+        hint: 'check its name and region, or create it with: niche init --create',
       });
     }
   });
@@ -247,7 +247,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
       const ran = await say(status(server.url('acme')), { AZURE_STORAGE_CONNECTION_STRING });
       assertSaid(ran, {
         why: 'Azure does not accept the credentials (AuthorizationFailure, 403)',
-        hint: 'check that the key or the signature is this account’s, that it has not expired, and the clock',
+        hint: 'check that the key or SAS token belongs to this account and has not expired, and check the clock',
       });
     }
   });
@@ -256,7 +256,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
     const env = { AZURE_STORAGE_CONNECTION_STRING: 'AAAAAAAA' };
     assertSaid(await say(status(server.url('acme')), env), {
       why: 'expected a connection string with AccountName or BlobEndpoint, and AccountKey or SharedAccessSignature',
-      hint: 'it is printed by: az storage account show-connection-string --name <account>',
+      hint: 'print it with: az storage account show-connection-string --name <account>',
     });
   });
 
@@ -265,7 +265,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
     for (const args of [status(server.url('missing')), init(server.url('missing'))]) {
       assertSaid(await say(args, env), {
         why: 'there is no such container (ContainerNotFound, 404)',
-        hint: 'check the account and the container in the URL; niche init --create makes one',
+        hint: 'check the account and the container in the URL, or create it with: niche init --create',
       });
     }
   });
@@ -289,7 +289,7 @@ describe('Google that cannot be used', { skip: whyNoFakeGcs() }, () => {
     for (const args of [status(server.url('missing')), init(server.url('missing'))]) {
       assertSaid(await say(args, {}), {
         why: 'there is no such bucket (',
-        hint: 'check its name in the URL; niche init --create makes one',
+        hint: 'check its name in the URL, or create it with: niche init --create',
       });
     }
   });
@@ -299,8 +299,8 @@ describe('Google that cannot be used', { skip: whyNoFakeGcs() }, () => {
     await writeFile(file, 'AAAAAAAA');
     for (const GOOGLE_APPLICATION_CREDENTIALS of [file, `${file}.none`]) {
       assertSaid(await say(status('gs://acme'), { GOOGLE_APPLICATION_CREDENTIALS }), {
-        why: 'the credentials that GOOGLE_APPLICATION_CREDENTIALS names cannot be read',
-        hint: 'name a file of credentials for Google, or unset it to use what gcloud auth application-default login left',
+        why: 'cannot read the file that GOOGLE_APPLICATION_CREDENTIALS specifies',
+        hint: 'set it to a credentials file, or unset it and sign in with gcloud auth application-default login',
       });
     }
   });

@@ -43,7 +43,7 @@ for (const [name, start] of Object.entries(clouds)) {
       if (skipUnlessChroot(t, machine)) return;
       const init = ['init', url, '--name', 'acme', '--no-upstream', '--json'];
       const early = await machine.niche(init, { env });
-      assert.match(early.stderr, /niche init --create makes one/);
+      assert.match(early.stderr, /create it with: niche init --create/);
       const created = await machine.nicheDoes([...init, '--create'], { env });
       const made = JSON.parse(created.stdout) as Made;
       assert.equal(made.substituter, publicUrl);

@@ -19,10 +19,10 @@ import { createTransport, readText } from '../../util/transport.ts';
 export interface AzureOptions {
   /** @default Azure's own chain: environment, workload, managed identity, az login */
   readonly credentials?: StorageCredentials | undefined;
-  /** Else one is made on first use; its own retries should be off. */
+  /** The SDK's client; its own retries should be off. @default created on first use */
   readonly client?: ContainerClient | undefined;
   readonly retry?: RetryOptions | undefined;
-  /** Between any two signs of life of a request, in milliseconds. @default 30,000 */
+  /** The longest time without a byte in either direction, in milliseconds. @default 30,000 */
   readonly idleTimeoutMs?: number | undefined;
 }
 
@@ -41,24 +41,28 @@ interface AzureRequest<T> {
   readonly attempt: (api: AzureApi) => Promise<T>;
 }
 
-/** One container, or a prefix of one, as the parts of the driver see it. */
+/** One container, or a prefix of one. */
 export interface AzureBucketClient {
   readonly url: string;
   readonly location: AzureLocation;
-  /** Whether blobs may be written in blocks; a signature that only creates takes one request. */
+  /** Whether blobs may be written in blocks; a SAS token that only creates takes one request. */
   readonly mayUseBlocks: boolean;
   /**
-   * The blob's whole name.
+   * Returns the blob's whole name.
    *
    * @throws NicheError `invalid-key`
    */
   at(key: string): string;
-  /** Sends requests no faster than the storage takes them, again where that may help. */
+  /**
+   * Runs an operation within the concurrency that the storage takes, and retries it.
+   *
+   * @throws NicheError with a storage code, as {@link explainAzureError} chooses it; `aborted`
+   */
   run<T>(request: AzureRequest<T>): Promise<T>;
 }
 
 const defaultIdleTimeoutMs = 30_000;
-/** Of an answer that is read whole: a listing of 5,000 blobs has some 3 MiB. */
+/** Of a response that is read whole: a listing of 5,000 blobs takes some 3 MiB. */
 const maxAnswerBytes = 32 * 2 ** 20;
 
 /** @throws NicheError `usage` for another storage's credentials */
@@ -125,14 +129,14 @@ function boundedPipeline(
   idleTimeoutMs = defaultIdleTimeoutMs,
 ): Pipeline {
   return sdk.newPipeline(credential, {
-    // Retries are ours: they cut the concurrency too.
+    // niche retries by itself, and lowers its concurrency too.
     retryOptions: { maxTries: 1 },
     userAgentOptions: { userAgentPrefix: 'niche' },
     httpClient: httpClient(sdk, idleTimeoutMs),
   });
 }
 
-/** What the SDK asks of a transport; its own bounds neither a body's chunks nor an upload. */
+/** Adapts our transport, as the SDK's own limits the time of neither a body's chunks nor an upload. */
 function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
   const send = createTransport(idleTimeoutMs);
   type Request = Parameters<IHttpClient['sendRequest']>[0];
@@ -148,7 +152,7 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
         agent: request.agent as never,
       }).catch((error: unknown) => {
         const { code, message } = error as NodeJS.ErrnoException;
-        // The SDK's policies look at errors of its own class only.
+        // The SDK's policies only handle errors of its own class.
         throw signal?.aborted === true
           ? error
           : Object.assign(new sdk.RestError(message, { code: code ?? 'REQUEST_SEND_ERROR' }), {
@@ -169,7 +173,7 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
   };
 }
 
-/** Of a stored access policy's signature nothing is known here. */
+/** Whether a SAS token may write. The rights of one with a stored access policy are not known. */
 function mayWrite(sas: string): boolean {
   const permissions = new URLSearchParams(sas).get('sp');
   return permissions === null || permissions.includes('w');

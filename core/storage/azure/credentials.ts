@@ -7,7 +7,7 @@ export type AzureAccess =
   | { readonly kind: 'key'; readonly key: string }
   | { readonly kind: 'sas'; readonly sas: string }
   | { readonly kind: 'anonymous' }
-  /** What Azure's identity library finds on this machine. */
+  /** The credentials that Azure's identity library finds on this machine. */
   | { readonly kind: 'identity' };
 
 /**
@@ -19,17 +19,17 @@ export function azureAccess(
   credentials: StorageCredentials | undefined,
 ): AzureAccess {
   if (credentials === undefined) {
-    // A token that was sent to somebody else's server would be theirs to use.
+    // A server that is not Azure's could use this machine's token elsewhere.
     return isAzureItself(location) ? { kind: 'identity' } : { kind: 'anonymous' };
   }
   if (credentials.kind === 'anonymous') return { kind: 'anonymous' };
   if (credentials.kind !== 'azure') {
-    throw refused(`expected Azure credentials, got ${credentials.kind} ones`);
+    throw refused(`expected Azure credentials, got ${credentials.kind} credentials`);
   }
   const { accountKey, sas, connectionString } = credentials;
   const given = [accountKey, sas, connectionString].filter((value) => value !== undefined);
   if (given.length !== 1) {
-    throw refused('expected exactly one of an account key, a signature and a connection string');
+    throw refused('expected exactly one of an account key, a SAS token and a connection string');
   }
   if (accountKey !== undefined) return { kind: 'key', key: accountKey };
   if (sas !== undefined) return { kind: 'sas', sas: withoutQuestionMark(sas) };
@@ -37,7 +37,7 @@ export function azureAccess(
 }
 
 /**
- * Where a connection string leads to.
+ * Reads a connection string.
  *
  * @throws NicheError `usage`
  */
@@ -71,7 +71,7 @@ export function parseConnectionString(text: string): {
   if (!URL.canParse(endpoint) || (key === undefined) === (sas === undefined)) {
     throw refused(
       'expected a connection string with AccountName or BlobEndpoint, and AccountKey or SharedAccessSignature',
-      'it is printed by: az storage account show-connection-string --name <account>',
+      'print it with: az storage account show-connection-string --name <account>',
     );
   }
   return {
@@ -97,7 +97,7 @@ function readConnectionString(text: string, location: AzureLocation): AzureAcces
   if (endpoint !== wanted || (account !== undefined && account !== location.account)) {
     throw refused(
       `the connection string is for ${quote(endpoint)}, and the container is at ${quote(wanted)}`,
-      'name the account in azure://account/…, and any other endpoint with ?endpoint=',
+      'specify the account in azure://account/…, and another endpoint with ?endpoint=',
     );
   }
   return access;

@@ -10,7 +10,7 @@ import type { Bucket } from '../bucket.ts';
 export type { AzureOptions } from './client.ts';
 
 /**
- * A bucket in Azure Blob Storage: `azure://account/container/prefix?endpoint=`. Objects are block
+ * Opens a bucket in Azure Blob Storage: `azure://account/container/prefix?endpoint=`. Objects are block
  * blobs. The account must not have a hierarchical namespace, whose listings have another order.
  *
  * @throws NicheError `invalid-url`; `usage` for another storage's credentials
@@ -26,7 +26,7 @@ export function openAzureBucket(url: string, options: AzureOptions = {}): Bucket
     get: (key, request) => getBlob(client, key, request),
     put: (key, body, request) => putBlob(client, key, body, request),
     replace: (key, body, etag, request) => replaceBlob(client, key, body, etag, request),
-    // eslint-disable-next-line @typescript-eslint/require-await -- so that a bad key rejects
+    // eslint-disable-next-line @typescript-eslint/require-await -- a bad key must reject, not throw
     async upload(key, request = {}) {
       return uploadBlob(client, key, request);
     },

@@ -18,10 +18,10 @@ const notAccepted: Verdict = {
   kind: 'final',
   code: 'storage-denied',
   why: 'Azure does not accept the credentials',
-  hint: 'check that the key or the signature is this account’s, that it has not expired, and the clock',
+  hint: 'check that the key or SAS token belongs to this account and has not expired, and check the clock',
 };
 
-/** By Azure's own codes; the rest by status. */
+/** By Azure's own codes; other responses by status. */
 const byCode: Readonly<Record<string, Verdict>> = {
   ServerBusy: retryLater,
   OperationTimedOut: down,
@@ -32,24 +32,24 @@ const byCode: Readonly<Record<string, Verdict>> = {
     kind: 'final',
     code: 'storage-unavailable',
     why: 'there is no such container',
-    hint: 'check the account and the container in the URL; niche init --create makes one',
+    hint: 'check the account and the container in the URL, or create it with: niche init --create',
   },
-  // A container of this name was deleted a moment ago.
+  // A container of this name was deleted moments ago.
   ContainerBeingDeleted: { kind: 'transient', code: 'storage-unavailable' },
   ResourceNotFound: denied('nobody but the account’s own may see this container, or it is missing'),
   PublicAccessNotPermitted: denied('the account publishes nothing'),
   NoAuthenticationInformation: denied('the container is not public, and no credentials were given'),
   AuthorizationPermissionMismatch: denied('the credentials do not allow this'),
   AuthorizationFailure: denied('the account does not allow this, or not from this network'),
-  AuthorizationProtocolMismatch: denied('the signature is for https only'),
-  AuthorizationSourceIPMismatch: denied('the signature is for other addresses'),
-  AuthorizationResourceTypeMismatch: denied('the signature is for another kind of resource'),
+  AuthorizationProtocolMismatch: denied('the SAS token is for https only'),
+  AuthorizationSourceIPMismatch: denied('the SAS token is for other IP addresses'),
+  AuthorizationResourceTypeMismatch: denied('the SAS token is for another kind of resource'),
   InsufficientAccountPermissions: denied('the credentials do not allow this'),
   AccountIsDisabled: denied('the account is disabled'),
   AuthenticationFailed: notAccepted,
 };
 
-/** Of Azure’s identity library, by the class’s name. */
+/** Classes of errors of Azure's identity library. */
 const noIdentity =
   /^(?:CredentialUnavailableError|AggregateAuthenticationError|AuthenticationRequiredError|AuthenticationError)$/;
 
@@ -63,9 +63,9 @@ function denied(why: string): Verdict {
 }
 
 /**
- * Judges what an attempt threw; the error tells what failed, why, and what to do.
+ * Classifies the error of an attempt, and explains it as a NicheError.
  *
- * @param anonymously where it was asked for without credentials; null where it had some
+ * @param anonymously the location of a request without credentials; null for one with credentials
  */
 export function explainAzureError(
   error: unknown,
@@ -78,7 +78,7 @@ export function explainAzureError(
   return toFailure(failure, isForLack ? noCredentials(anonymously) : verdict, action, error);
 }
 
-/** Whether `error` is Azure's answer with one of these codes, or with one of these statuses. */
+/** Whether `error` is a response of Azure with one of these codes or statuses. */
 export function isAzureError(error: unknown, ...which: readonly (string | number)[]): boolean {
   const { code = '', status } = read(error);
   return which.includes(code) || (status !== undefined && which.includes(status));
@@ -105,14 +105,14 @@ function judge(failure: HttpFailure, error: unknown): Verdict {
       kind: 'final',
       code: 'storage-denied',
       why: 'there are no credentials for Azure',
-      hint: 'sign on with az login, or set AZURE_STORAGE_CONNECTION_STRING',
+      hint: 'sign in with az login, or set AZURE_STORAGE_CONNECTION_STRING',
     };
   }
   if (/not permitted for non-TLS/i.test(failure.message)) {
     return denied('an Azure identity is used over https only');
   }
   if (failure.status === 403 && isSkewed(failure)) return verdicts.skewed;
-  // Of wrong signatures; the code that comes with it differs.
+  // A wrong signature; the code differs.
   if (/failed to authenticate the request/i.test(failure.message)) return notAccepted;
   return byCode[failure.code ?? ''] ?? judgeHttp(failure);
 }
@@ -131,7 +131,7 @@ function read(error: unknown): HttpFailure {
   return {
     status,
     code: header('x-ms-error-code') ?? details?.errorCode ?? code,
-    // The SDK appends what it has sent, in many lines.
+    // The SDK appends the whole request.
     message: systemError(error).message.split('\n', 1)[0] ?? '',
     retryAfter: header('retry-after'),
     date: header('date'),

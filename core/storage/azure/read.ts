@@ -7,10 +7,10 @@ import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts';
 
-/** Blobs on a page of a listing; Azure's own limit. */
+/** Azure's limit on the blobs of one page. */
 const pageSize = 5000;
 
-/** A blob, with what the driver itself has written beside it. */
+/** A blob with its metadata. */
 export interface DescribedBlob {
   readonly info: ObjectInfo;
   readonly metadata: Readonly<Record<string, string>>;
@@ -113,7 +113,7 @@ export async function* listBlobs(
           const key = name.slice(root.length);
           return { key, size: properties.contentLength ?? 0, ...versionOf(properties) };
         });
-        // An empty token is none.
+        // An empty token means the last page.
         const next = found?.continuationToken === '' ? undefined : found?.continuationToken;
         return { objects, next };
       },
@@ -121,12 +121,12 @@ export async function* listBlobs(
   yield* listPages({ action, signal, page });
 }
 
-/** The SDK's options take no `undefined`. */
+/** Returns options for the SDK, which takes no `undefined`. */
 export function abortable(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
   return signal === undefined ? {} : { abortSignal: signal };
 }
 
-/** A listing gives an etag without the quotes that a header has. */
+/** Normalizes the etag, which has no quotes in a listing. */
 function versionOf(described: {
   readonly lastModified?: Date | undefined;
   readonly etag?: string | undefined;

@@ -1,4 +1,4 @@
-/** What the driver takes of the SDK, in a module of its own so that all of it is loaded at once. */
+/** The parts of the SDK that are bundled. The driver imports this module on first use. */
 export {
   AnonymousCredential,
   BlobServiceClient,

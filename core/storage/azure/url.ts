@@ -14,7 +14,7 @@ export interface AzureLocation {
 const form =
   'azure://account/container/prefix?endpoint= (the prefix and the endpoint may be left out)';
 
-/** Where Azure itself answers, in all of its clouds: tokens and signatures go to no other by chance. */
+/** The hosts of Azure itself, in all of its clouds. Tokens of this machine go to no other host. */
 const ownHosts =
   /\.(?:blob\.core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)|blob\.storage\.azure\.net)$/;
 
@@ -72,7 +72,7 @@ export function accountUrl({ account, endpoint }: AzureLocation): string {
   return endpoint ?? `https://${account}.blob.core.windows.net`;
 }
 
-/** Whether it is Azure itself that answers there, and nobody else. */
+/** Whether the endpoint is Azure itself. */
 export function isAzureItself(location: AzureLocation): boolean {
   const { protocol, hostname } = new URL(accountUrl(location));
   return protocol === 'https:' && ownHosts.test(hostname);
@@ -87,7 +87,7 @@ function endpointOf(query: URLSearchParams): string | undefined {
   if (unknown !== undefined) {
     throw invalid(
       `expected ${form}, got the parameter ${quote(unknown)}`,
-      'a shared access signature is no part of the URL: set AZURE_STORAGE_SAS_TOKEN',
+      'set a SAS token in AZURE_STORAGE_SAS_TOKEN, not in the URL',
     );
   }
   const [text, ...more] = query.getAll('endpoint');
@@ -107,7 +107,7 @@ function endpointOf(query: URLSearchParams): string | undefined {
   return endpoint.href.replace(/\/+$/, '');
 }
 
-/** Without the URL itself: a signature may be in it. */
+/** The message leaves out the URL, which may contain a SAS token. */
 function invalid(why: string, hint?: string): NicheError {
   return new NicheError('invalid-url', `opening an Azure container: ${why}`, {
     ...(hint === undefined ? {} : { hint }),

@@ -8,10 +8,10 @@ import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../b
 import { assertDigest } from '../digest.ts';
 import { newWriter, writeOnce } from '../http/conditional-write.ts';
 
-/** The metadata that names a blob's writer. */
+/** The metadata field of a blob's writer. */
 export const writerField = 'niche_writer';
 
-/** Blobs in one batch of deletions; Azure's own limit. */
+/** Azure's limit on the blobs of one batch. */
 const batchSize = 256;
 
 /** {@link Bucket.put}. */
@@ -39,7 +39,7 @@ export async function replaceBlob(
   return (await write(client, key, body, options, { ifMatch: etag })) ? 'replaced' : 'changed';
 }
 
-/** @returns whether the condition held, and the blob was written */
+/** Returns false when the condition did not hold. */
 async function write(
   client: AzureBucketClient,
   key: string,
@@ -70,7 +70,7 @@ async function write(
   return refusal === null;
 }
 
-/** Whether a condition did not hold; for `ifMatch` also when there is nothing to match. */
+/** Whether a condition did not hold; `ifMatch` fails also for a missing blob. */
 export function isUnmet(
   error: unknown,
   conditions: { readonly ifNoneMatch?: string; readonly ifMatch?: string },
@@ -112,12 +112,12 @@ export async function deleteBlobs(
           .deleteBlobs(urls, credential, abortable(signal));
         const isDeleted = (each: (typeof subResponses)[number] | undefined): boolean =>
           each !== undefined && (each.status < 300 || each.errorCode === 'BlobNotFound');
-        // What was deleted is not asked for again. A batch that is refused as a whole has one answer,
+        // Deleted blobs are not requested again. A batch that is refused as a whole has one response,
         // which the SDK drops.
         batch = batch.filter((_, index) => !isDeleted(subResponses[index]));
         if (batch.length === 0) return;
         const failed = subResponses.find((each) => !isDeleted(each));
-        throw Object.assign(new Error(failed?.statusMessage ?? 'Azure does not say why'), {
+        throw Object.assign(new Error(failed?.statusMessage ?? 'Azure gave no reason'), {
           statusCode: failed?.status,
           code: failed?.errorCode,
         });
@@ -133,7 +133,7 @@ export function headersOf({ contentType, cacheControl }: ObjectOptions): BlobHTT
   };
 }
 
-/** Azure checks it on arrival, and knows no SHA-256. */
+/** Azure checks an MD5 on arrival, and no SHA-256. */
 export function md5(bytes: Uint8Array): Uint8Array {
   return hash('md5', bytes, 'buffer');
 }

@@ -10,9 +10,8 @@ import { putObject, replaceObject } from './write.ts';
 export type { GoogleOptions } from './client.ts';
 
 /**
- * A bucket in Google Cloud Storage: `gs://bucket/prefix?endpoint=`. The SDK finds the endpoint and
- * the credentials; requests are the JSON API's own, since the SDK bounds neither a body's chunks
- * nor a resumable upload.
+ * Opens a bucket in Google Cloud Storage: `gs://bucket/prefix?endpoint=`, over the JSON API. The
+ * credentials are loaded at the first request.
  *
  * @throws NicheError `invalid-url`; `usage` for another storage's credentials
  */
@@ -27,7 +26,7 @@ export function openGoogleBucket(url: string, options: GoogleOptions = {}): Buck
     get: (key, request) => getObject(client, key, request),
     put: (key, body, request) => putObject(client, key, body, request),
     replace: (key, body, etag, request) => replaceObject(client, key, body, etag, request),
-    // eslint-disable-next-line @typescript-eslint/require-await -- so that a bad key rejects
+    // eslint-disable-next-line @typescript-eslint/require-await -- a bad key must reject, not throw
     async upload(key, request = {}) {
       return uploadObject(client, key, request);
     },

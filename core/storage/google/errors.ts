@@ -16,10 +16,10 @@ const badKey: Verdict = {
   kind: 'final',
   code: 'storage-denied',
   why: 'Google does not accept the credentials',
-  hint: 'check that the service account’s key was not deleted, and the clock',
+  hint: 'check that the service account key was not deleted, and check the clock',
 };
 
-/** By Google's own reasons; the rest by status. */
+/** By Google's own reasons; other responses by status. */
 const byReason: Readonly<Record<string, Verdict>> = {
   rateLimitExceeded: verdicts.throttled,
   userRateLimitExceeded: verdicts.throttled,
@@ -33,34 +33,34 @@ const byReason: Readonly<Record<string, Verdict>> = {
     kind: 'final',
     code: 'storage-denied',
     why: 'the bucket is not public, and no credentials were given',
-    hint: 'sign on with: gcloud auth application-default login',
+    hint: 'sign in with: gcloud auth application-default login',
   },
   authError: badKey,
   accountDisabled: { kind: 'final', code: 'storage-denied' },
   userProjectMissing: { kind: 'final', code: 'storage-denied' },
 };
 
-/** Where the auth library found no credentials, or none that it could use. */
+/** The auth library found no usable credentials. */
 const noCredentials: Verdict = {
   kind: 'final',
   code: 'storage-denied',
   why: 'there are no credentials for Google',
-  hint: 'sign on with gcloud auth application-default login, or name a service account’s file with GOOGLE_APPLICATION_CREDENTIALS',
+  hint: 'sign in with gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to a service account key file',
 };
 
 const noSuchFile: Verdict = {
   ...noCredentials,
-  why: 'the credentials that GOOGLE_APPLICATION_CREDENTIALS names cannot be read',
-  hint: 'name a file of credentials for Google, or unset it to use what gcloud auth application-default login left',
+  why: 'cannot read the file that GOOGLE_APPLICATION_CREDENTIALS specifies',
+  hint: 'set it to a credentials file, or unset it and sign in with gcloud auth application-default login',
 };
 
-/** Judges what an attempt threw; the error tells what failed, why, and what to do. */
+/** Classifies the error of an attempt, and explains it as a NicheError. */
 export function explainGoogleError(error: unknown, action: string): Failure {
   const failure = read(error);
   return toFailure(failure, judge(failure, error), action, error);
 }
 
-/** Whether `error` is Google's answer with one of these statuses. */
+/** Whether `error` is a response of Google with one of these statuses. */
 export function isGoogleError(error: unknown, ...statuses: readonly number[]): boolean {
   return error instanceof GoogleResponseError && statuses.includes(error.status);
 }
@@ -70,12 +70,12 @@ export function mayHaveReachedGoogle(error: unknown): boolean {
   return mayHaveHappened(read(error));
 }
 
-/** A bucket that is missing answers as an object that is. */
+/** A missing bucket has the same status as a missing object. */
 export const noSuchBucket: Verdict = {
   kind: 'final',
   code: 'storage-unavailable',
   why: 'there is no such bucket',
-  hint: 'check its name in the URL; niche init --create makes one',
+  hint: 'check its name in the URL, or create it with: niche init --create',
 };
 
 function judge(failure: HttpFailure, error: unknown): Verdict {
@@ -90,7 +90,7 @@ function judge(failure: HttpFailure, error: unknown): Verdict {
   return judgeHttp(failure);
 }
 
-/** What fails before a request is sent: credentials are looked for, and a token is asked for. */
+/** Classifies failures before the request: finding the credentials and fetching a token. */
 function judgeCredentials(failure: HttpFailure, error: unknown): Verdict {
   const { message, status } = failure;
   if (lacksGoogleCredentials(error)) return noCredentials;

@@ -6,11 +6,11 @@ import { createGoogleBucketClient, type GoogleOptions, type GoogleBucketClient }
 import { formatGoogleUrl, type GoogleLocation } from './url.ts';
 import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 
-/** Whoever may read objects, and list them: what is missing then answers 404, as readers expect. */
+/** Includes listing, so that missing objects have the status 404, as readers expect. */
 const readerRole = 'roles/storage.objectViewer';
 const everyone = 'allUsers';
 
-/** What is looked at of a bucket's policy; the rest goes back as it came. */
+/** The used parts of a bucket's policy; other fields are sent back unchanged. */
 const policy = z.looseObject({
   bindings: z
     .array(z.looseObject({ role: z.string(), members: z.array(z.string()).default([]) }))
@@ -69,7 +69,7 @@ async function createPrivate(client: GoogleBucketClient): Promise<ProvisionedBuc
   const isOpen = await client.run({
     action,
     attempt: async (send) => {
-      // Whoever may not look at the policy may still use the bucket.
+      // Credentials that may not read the policy may still use the bucket.
       const answer = await send({ method: 'GET', path, accept: [403, 404] });
       if (answer.status === 200) return isReadable(policy.parse(await readJson(answer)));
       await discardBody(answer);

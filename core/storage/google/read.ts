@@ -11,17 +11,17 @@ import { rangeHeader } from '../range.ts';
 import { openObject, type ObjectAnswer } from '../http/ranged-read.ts';
 import type { HttpResponse } from '../../util/transport.ts';
 
-/** Objects on a page of a listing; Google's own limit. */
+/** Google's limit on the objects of one page. */
 const pageSize = 1000;
 const deletesAtOnce = 16;
 
-/** An object, with what the driver itself has written beside it. */
+/** An object with its metadata. */
 export interface DescribedObject {
   readonly info: ObjectInfo;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Numbers of 64 bits come as strings. */
+/** Google sends 64-bit numbers as strings. */
 const resource = z.looseObject({
   name: z.string(),
   size: z.coerce.number().default(0),
@@ -35,7 +35,7 @@ const page = z.looseObject({
   nextPageToken: z.string().optional(),
 });
 
-/** The path of an object in the JSON API. */
+/** Returns the path of an object in the JSON API. */
 export function objectPath({ location }: GoogleBucketClient, name: string): string {
   return `${bucketPath(location.bucket)}/o/${encodeURIComponent(name)}`;
 }
@@ -141,7 +141,7 @@ export async function* listObjects(
           },
         });
         const { items, nextPageToken } = page.parse(await readJson(answer));
-        // An empty token is none.
+        // An empty token means the last page.
         const next = nextPageToken === '' ? undefined : nextPageToken;
         return { objects: items.map((item) => describe(client, item).info), next };
       },
@@ -149,7 +149,7 @@ export async function* listObjects(
   yield* listPages({ action, signal, page: onePage });
 }
 
-/** {@link Bucket.delete}: a request each, which Google does not charge for. */
+/** {@link Bucket.delete}: one request per object, which Google does not charge for. */
 export async function deleteObjects(
   client: GoogleBucketClient,
   keys: readonly string[],
@@ -176,13 +176,13 @@ export async function deleteObjects(
   if (missing !== undefined) await notMissing(client, missing, action, signal);
 }
 
-/** Buckets that have answered; asked for each client once. */
+/** Clients whose bucket is known to exist. */
 const seenBuckets = new WeakSet<GoogleBucketClient>();
 
 /**
- * A missing bucket is answered as a missing object is.
+ * Tells a missing object from a missing bucket, which has the same status.
  *
- * @returns null for an object that is missing in a bucket that is there
+ * @returns null for a missing object of an existing bucket
  * @throws NicheError `storage-unavailable` when there is no bucket
  */
 async function notMissing<T>(
@@ -200,7 +200,7 @@ async function notMissing<T>(
     attempt: async (send) => {
       const path = `${bucketPath(client.location.bucket)}/o`;
       const query = { maxResults: '1', fields: 'nextPageToken' };
-      // Whoever may not list may still read.
+      // Credentials that may not list may still read.
       const answer = await send({ method: 'GET', path, query, accept: [401, 403, 404] });
       await discardBody(answer);
       return answer.status !== 404;
@@ -230,7 +230,7 @@ function describeAnswer({ headers, body }: HttpResponse): ObjectAnswer {
   };
 }
 
-/** A listing tells the time more exactly than a header does, where one and the same is wanted. */
+/** Drops fractions of a second: a listing has them and a header has not, and both must agree. */
 function wholeSecond(text: string): Date {
   const ms = Date.parse(text);
   return new Date(Number.isFinite(ms) ? Math.floor(ms / 1000) * 1000 : 0);

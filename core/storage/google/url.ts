@@ -6,7 +6,7 @@ export interface GoogleLocation {
   readonly bucket: string;
   /** Empty, or ends in `/`. */
   readonly prefix: string;
-  /** Where the JSON API answers, without a slash at the end; absent for Google's own. */
+  /** The origin of the JSON API, without a slash at the end; absent for Google's own. */
   readonly endpoint?: string | undefined;
 }
 
@@ -23,7 +23,7 @@ export function parseGoogleUrl(text: string): GoogleLocation {
   if (url.username !== '' || url.password !== '') {
     throw invalid(
       'a URL holds no credentials',
-      'name a service account’s file with GOOGLE_APPLICATION_CREDENTIALS',
+      'set GOOGLE_APPLICATION_CREDENTIALS to a service account key file',
     );
   }
   if (url.hash !== '') throw invalid(`expected ${form}, got a fragment`);
@@ -51,7 +51,7 @@ export function formatGoogleUrl({ bucket, prefix, endpoint }: GoogleLocation): s
   return endpoint === undefined ? path : `${path}?endpoint=${endpoint}`;
 }
 
-/** Whether it is Google itself that answers there: tokens go to nobody else by chance. */
+/** Whether the endpoint is Google itself. Tokens of this machine go to no other host. */
 export function isGoogleItself(endpoint: string): boolean {
   const { protocol, hostname } = new URL(endpoint);
   return protocol === 'https:' && hostname.endsWith('.googleapis.com');

@@ -8,7 +8,7 @@ import { discardBody } from '../../util/google-rest.ts';
 import type { GoogleBucketClient } from './client.ts';
 import { newWriter, writeOnce } from '../http/conditional-write.ts';
 
-/** The metadata that names an object's writer. */
+/** The metadata field of an object's writer. */
 export const writerField = 'niche_writer';
 
 /** {@link Bucket.put}. */
@@ -34,7 +34,7 @@ export async function replaceObject(
   options: ObjectOptions = {},
 ): Promise<ReplaceOutcome> {
   if (!/^[1-9]\d*$/.test(etag)) {
-    // No object of ours has it; whoever may not ask is still told so.
+    // No object has such an etag. The request still reports missing rights.
     await headObject(client, key, options);
     return 'changed';
   }
@@ -42,8 +42,8 @@ export async function replaceObject(
 }
 
 /**
- * @param generation of the object to be replaced, 0 for none; undefined: whatever there is
- * @returns whether the condition held, and the object was written
+ * @param generation of the object to replace, 0 for none; undefined for an unconditional write
+ * @returns false when the condition did not hold
  */
 async function write(
   client: GoogleBucketClient,
@@ -89,7 +89,7 @@ export function uploadPath({ location }: GoogleBucketClient): string {
   return `/upload/storage/v1/b/${encodeURIComponent(location.bucket)}/o`;
 }
 
-/** What is stored beside an object's bytes. */
+/** Returns the metadata of an object. */
 export function resourceOf(options: ObjectOptions, writer: string): Record<string, unknown> {
   return {
     contentType: options.contentType ?? 'application/octet-stream',
@@ -98,7 +98,7 @@ export function resourceOf(options: ObjectOptions, writer: string): Record<strin
   };
 }
 
-/** An object and its bytes in one body, as RFC 2387 has it. */
+/** Combines an object's metadata and bytes in one body (RFC 2387). */
 function multipart(
   resource: Record<string, unknown>,
   body: Uint8Array,

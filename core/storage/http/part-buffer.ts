@@ -2,37 +2,37 @@ import { NicheError } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { PutOutcome, Upload } from '../bucket.ts';
 
-/** Where the parts of one object go. Parts come numbered in order, each but the last one full. */
+/** Stores the parts of one object. Parts are numbered in order; each but the last is full. */
 export interface PartSink {
-  /** Names what is stored so far; undefined while nothing is. */
+  /** Returns the token to resume the upload; undefined while nothing is stored. */
   readonly token: () => string | undefined;
-  /** Called before the first part, where something has to be made for it: `token` names that from then on. */
+  /** Prepares the storage before the first part. `token` is defined afterwards. */
   begin?(): Promise<unknown>;
   /** Stores an object that is no larger than a part. */
   putWhole(bytes: Uint8Array, ifAbsent: boolean): Promise<PutOutcome>;
-  /** The bytes are the sink's until its promise settles. */
+  /** Stores one part. The bytes belong to the sink until the promise settles. */
   putPart(index: number, bytes: Uint8Array): Promise<void>;
-  /** Makes the parts visible as one object. `last` is empty only of an upload that was gone on with. */
+  /** Makes the parts visible as one object. `last` is empty only for a resumed upload. */
   complete(index: number, last: Uint8Array, ifAbsent: boolean): Promise<PutOutcome>;
-  /** Gives up what is stored; called once no part is under way. */
+  /** Discards the stored parts. Called when no part is in flight. */
   discard(): Promise<void>;
 }
 
 export interface MultipartUploadOptions {
-  /** What is written, where: `writing "nar/…" in azure://…`. */
+  /** What is done, on what: `writing "nar/…" in azure://…`. */
   readonly action: string;
-  /** Of one part; a storage's limit on their number bounds the object. */
+  /** The size of one part. A storage's limit on their number limits the object's size. */
   readonly partBytes: number;
-  /** Parts under way at once; one more is being filled. */
+  /** Parts in flight; one more is being filled. */
   readonly partsAtOnce: number;
-  /** Parts that the sink has already. @default 0 */
+  /** Parts that are already stored. @default 0 */
   readonly storedParts?: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * An upload that gathers what is written into parts. A part is sent once more bytes come than it
- * takes, so that the last one is never empty, and an object of one part takes one request.
+ * Returns an upload that collects chunks into parts. A part is sent when the first byte after it
+ * arrives, so the last one is never empty, and an object of one part takes one request.
  */
 export function createMultipartUpload(sink: PartSink, options: MultipartUploadOptions): Upload {
   const { action, partBytes, partsAtOnce, storedParts = 0, signal } = options;
@@ -74,7 +74,7 @@ export function createMultipartUpload(sink: PartSink, options: MultipartUploadOp
       return;
     }
     if (filled + wanted <= part.length || part.length === partBytes) return;
-    // Small objects do not take a whole part's memory.
+    // A small object does not use the memory of a whole part.
     const grown = new Uint8Array(Math.min(partBytes, Math.max(2 * part.length, filled + wanted)));
     grown.set(part.subarray(0, filled));
     part = grown;
@@ -109,7 +109,7 @@ export function createMultipartUpload(sink: PartSink, options: MultipartUploadOp
           ? await sink.putWhole(last, ifAbsent)
           : await sink.complete(index, last, ifAbsent);
       state = 'committed';
-      // A sweep takes what is left if that fails: it changes nothing of how the upload ended.
+      // A failure leaves parts for a sweep, and does not change the result.
       if (outcome === 'exists') await sink.discard().catch(() => undefined);
       return outcome;
     },

@@ -9,8 +9,8 @@ import type { S3Location } from './url.ts';
 import { putObject, replaceObject } from './write.ts';
 
 /**
- * A bucket of Amazon S3, or of anything that speaks its protocol. The SDK is loaded, and credentials
- * are looked for, at the first request.
+ * Opens a bucket of Amazon S3, or of another server with its protocol. The SDK and the credentials are
+ * loaded at the first request.
  *
  * @throws NicheError `usage` for another kind of storage's credentials
  */
@@ -41,7 +41,7 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
       throwIfAborted(request?.signal, `replacing ${quote(key)} in ${url}`);
       return replaceObject(client, key, body, etag, request);
     },
-    // eslint-disable-next-line @typescript-eslint/require-await -- nothing is sent before there is a part
+    // eslint-disable-next-line @typescript-eslint/require-await -- nothing is sent before the first part
     async upload(key, request) {
       throwIfAborted(request?.signal, `writing ${quote(key)} in ${url}`);
       return createUpload(client, key, request);

@@ -12,11 +12,11 @@ import {
 import type { Failure } from '../../util/retry.ts';
 import { formatS3Url, type S3Location } from './url.ts';
 
-/** What the SDK throws, as far as it is looked at. */
+/** The parts of the SDK's errors that are used. */
 interface S3Failure extends HttpFailure {
-  /** S3's own code, as `NoSuchKey`; a class's name where no server answered. */
+  /** S3's own code, as `NoSuchKey`; the error's class name without a response. */
   readonly name: string;
-  /** Of the answer. */
+  /** From the response's headers. */
   readonly region: string | undefined;
 }
 
@@ -29,17 +29,17 @@ const denied: Verdict = {
   hint: 'see which permissions docs/storage asks for, and which credentials are in use',
 };
 
-// The SDK has set its clock by the answer, so the next attempt may be good.
+// The SDK sets its clock by the response, so a retry may succeed.
 const skewed: Verdict = { ...common.skewed, kind: 'transient' };
 
 const noCredentials: Verdict = {
   kind: 'final',
   code: 'storage-denied',
   why: 'there are no credentials',
-  hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=',
+  hint: 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or specify a profile with ?profile=',
 };
 
-/** By S3's own codes, those of other servers included. */
+/** By S3's own codes, and those of other servers. */
 const verdicts: Readonly<Record<string, Verdict>> = {
   SlowDown: throttled,
   Throttling: throttled,
@@ -65,7 +65,7 @@ const verdicts: Readonly<Record<string, Verdict>> = {
     kind: 'final',
     code: 'storage-denied',
     why: 'the storage does not know this access key',
-    hint: 'check AWS_ACCESS_KEY_ID, or the profile, and that the endpoint is the right one',
+    hint: 'check AWS_ACCESS_KEY_ID, or the profile, and the endpoint',
   },
   SignatureDoesNotMatch: {
     kind: 'final',
@@ -77,7 +77,7 @@ const verdicts: Readonly<Record<string, Verdict>> = {
     kind: 'final',
     code: 'storage-denied',
     why: 'the credentials have expired',
-    hint: 'get new ones, as with: aws sso login',
+    hint: 'get new credentials, for example with: aws sso login',
   },
   InvalidToken: { kind: 'final', code: 'storage-denied', hint: 'check AWS_SESSION_TOKEN' },
   RequestTimeTooSkewed: skewed,
@@ -85,14 +85,14 @@ const verdicts: Readonly<Record<string, Verdict>> = {
   TokenProviderError: {
     kind: 'final',
     code: 'storage-denied',
-    why: 'the sign-on has expired',
-    hint: 'sign on again, as with: aws sso login',
+    why: 'the sign-in has expired',
+    hint: 'sign in again, for example with: aws sso login',
   },
   NoSuchBucket: {
     kind: 'final',
     code: 'storage-unavailable',
     why: 'there is no such bucket',
-    hint: 'check its name and region; niche init --create makes one',
+    hint: 'check its name and region, or create it with: niche init --create',
   },
   InvalidBucketName: { kind: 'final', code: 'invalid-url', why: 'a bucket cannot have this name' },
   NoSuchUpload: {
@@ -103,7 +103,7 @@ const verdicts: Readonly<Record<string, Verdict>> = {
   NotImplemented: {
     kind: 'final',
     code: 'storage-unavailable',
-    hint: 'if the storage is one of them, say provider=b2, wasabi or ceph in the URL; conditional=no turns conditional writes off',
+    hint: 'set provider=b2, wasabi or ceph in the URL if the storage is one of them; conditional=no turns conditional writes off',
   },
   QuotaExceeded: { kind: 'final', code: 'storage-full' },
   XMinioStorageFull: { kind: 'final', code: 'storage-full' },
@@ -113,26 +113,26 @@ const verdicts: Readonly<Record<string, Verdict>> = {
 const unexplained: Verdict = {
   kind: 'final',
   code: 'storage-unavailable',
-  why: 'the storage does not take this request, and says no more',
+  why: 'the storage rejects this request without a reason',
   hint: 'check the endpoint and the region in the URL',
 };
 
 const wrongRegion =
   /^(?:PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException|TemporaryRedirect)$/;
 
-/** Judges what an attempt threw; the error tells what failed, why, and what to do. */
+/** Classifies the error of an attempt, and explains it as a NicheError. */
 export function explainS3Error(error: unknown, action: string, location: S3Location): Failure {
   const failure = read(error);
   return toFailure(failure, judge(failure, location), action, error);
 }
 
-/** Whether `error` is S3's answer with one of these codes, or with one of these statuses. */
+/** Whether `error` is a response of S3 with one of these codes or statuses. */
 export function isS3Error(error: unknown, ...which: readonly (string | number)[]): boolean {
   const { name, status } = read(error);
   return which.includes(name) || (status !== undefined && which.includes(status));
 }
 
-/** Whether a write's condition did not hold. A server may find out after it has begun to answer with 200. */
+/** Whether a write's condition did not hold. The code may come in the body of a response with status 200. */
 export function isUnmet(error: unknown): boolean {
   return isS3Error(error, 'PreconditionFailed', 412);
 }
@@ -166,11 +166,11 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
   }
   const known = verdicts[name];
   if (known !== undefined) return known;
-  // A HEAD's answer says no more than the time.
+  // The response to a HEAD has no code, but a date.
   if (status === 403) return isSkewed(failure) ? skewed : denied;
-  // As two writers of one object get it.
+  // Two writers of one object conflict.
   if (status === 409) return down;
-  // As to a HEAD, whose answer has no body.
+  // The response to a HEAD has no body to explain it.
   if (status === 400 && isNameless(name)) return unexplained;
   if (status === undefined && /region is missing/i.test(message)) {
     return {
@@ -183,7 +183,7 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
   return judgeHttp(failure);
 }
 
-/** What the SDK makes up where an answer has no code. */
+/** Whether the name is the SDK's substitute for a missing code. */
 function isNameless(name: string): boolean {
   return /^(?:Unknown|UnknownError|Error)?$/.test(name);
 }

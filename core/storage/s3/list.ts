@@ -6,7 +6,7 @@ import { isS3Error } from './errors.ts';
 import { wholeSecond } from './read.ts';
 import type { S3BucketClient } from './client.ts';
 
-/** The most that one request deletes. */
+/** S3's limit on the keys of one deletion. */
 const deletesAtOnce = 1000;
 
 /** {@link Bucket.list}. */
@@ -30,8 +30,8 @@ export async function* listObjects(
         });
         const answer = await s3.send(command, until);
         const { Contents = [], IsTruncated, NextContinuationToken = '' } = answer;
-        // To the SDK any page is a listing, as one that a proxy shows in the storage's stead.
-        if (IsTruncated === undefined) throw new Error('the answer is no listing');
+        // The SDK accepts any page as a listing, even an error page of a proxy.
+        if (IsTruncated === undefined) throw new Error('the response is not a listing');
         return {
           objects: Contents.map(({ Key = '', Size, LastModified, ETag }) => ({
             key: Key.slice(root.length),
@@ -68,7 +68,7 @@ export async function deleteObjects(
         const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey');
         const [first] = failed;
         if (first === undefined) return;
-        // The rest is gone; a retry is for these alone.
+        // The other keys are deleted; a retry is for these only.
         left = failed.flatMap(({ Key }) => (Key === undefined ? [] : [Key]));
         throw Object.assign(new Error(first.Message), { name: first.Code ?? 'InternalError' });
       },
@@ -120,7 +120,7 @@ export async function sweepS3Uploads(
   }
 }
 
-/** Whether a part came after `time`. */
+/** Whether a part was stored after `time`. */
 async function isStillWritten(
   client: S3BucketClient,
   Key: string,
@@ -135,12 +135,12 @@ export interface S3Part {
   readonly number: number;
   readonly size: number;
   readonly etag: string;
-  /** Base64, where the storage keeps it. */
+  /** Base64; undefined where the storage does not keep it. */
   readonly sha256: string | undefined;
   readonly modified: Date;
 }
 
-/** The parts that a storage has of an upload, in order; null when it has no such upload. */
+/** Returns the stored parts of an upload in order; null when there is no such upload. */
 export async function listParts(
   client: S3BucketClient,
   Key: string,
@@ -178,7 +178,7 @@ export async function listParts(
         modified: part.LastModified ?? new Date(0),
       });
     }
-    // Where a page brings nothing new there is no more to come.
+    // A page without new parts is the last one, whatever it states.
     if (page.IsTruncated !== true || parts.at(-1)?.number === last) return parts;
   }
 }

@@ -11,24 +11,24 @@ import { base64, isSeen, objectHeaders, putObject, readWriter, writerField } fro
 import { newWriter, writeOnce } from '../http/conditional-write.ts';
 
 /**
- * Of each part but the last, in bytes: all alike, as one provider demands, and large enough for an
- * object of 156 GiB.
+ * The size of each part but the last, in bytes. All parts are alike, as one provider requires; 10,000
+ * of them make an object of 156 GiB.
  */
 export const partBytes = 16 * 2 ** 20;
 
-/** S3's own limit. */
+/** S3's limit on the parts of one upload. */
 const maxParts = 10_000;
 
-/** An unfinished upload, and what is stored of it. */
+/** An unfinished upload and its stored parts. */
 interface Multipart {
   readonly uploadId: string;
   /** See {@link writerField}. */
   readonly writer: string;
-  /** By their place. */
+  /** By index. */
   readonly parts: CompletedPart[];
 }
 
-/** {@link Bucket.upload}: in parts where it is larger than one, else a single PUT. */
+/** {@link Bucket.upload}: a single PUT for an object of at most one part. */
 export function createUpload(
   client: S3BucketClient,
   key: string,
@@ -37,7 +37,7 @@ export function createUpload(
   return uploadParts(client, key, options, partBytes);
 }
 
-/** @param stored what another process has stored, in parts of `size` bytes */
+/** @param stored the upload of another process, in parts of `size` bytes */
 function uploadParts(
   client: S3BucketClient,
   key: string,
@@ -86,7 +86,10 @@ function multipartSink(
       },
     });
     if (uploadId === undefined) {
-      throw new NicheError('storage-unavailable', `${action} failed: the storage began no upload`);
+      throw new NicheError(
+        'storage-unavailable',
+        `${action} failed: the storage returned no upload id`,
+      );
     }
     multipart = { uploadId, writer, parts: [] };
     return multipart;
@@ -161,13 +164,13 @@ function multipartSink(
     putWhole: (bytes, ifAbsent) => putObject(client, key, bytes, { ...options, ifAbsent }),
     putPart,
     async complete(index, last, ifAbsent) {
-      // Of an upload that was gone on with nothing may be left to send.
+      // A resumed upload may have nothing left to send.
       if (last.length > 0) await putPart(index, last);
       return complete(await begin(), ifAbsent);
     },
     async discard() {
       if (multipart === undefined) return;
-      await abortUpload(client, Key, multipart.uploadId, `giving up ${action}`);
+      await abortUpload(client, Key, multipart.uploadId, `aborting ${action}`);
     },
   };
 }
@@ -183,9 +186,9 @@ export async function resumeUpload(
   if (writer === undefined || uploadId === undefined) return null;
   const stored = await listParts(client, client.at(key), uploadId, options.signal);
   if (stored === null) return null;
-  // Parts went out several at a time, so one may be missing in between: what follows is sent anew.
+  // Parts are sent several at once, so one may be missing before later ones. Those are sent again.
   const size = stored[0]?.size ?? partBytes;
-  // A part whose checksum is not told cannot be completed with.
+  // An upload with checksums cannot be completed with a part whose checksum is unknown.
   const whole = stored.findIndex(
     (part, index) =>
       part.number !== index + 1 ||

@@ -1,23 +1,23 @@
 import type { BucketCapabilities } from '../bucket.ts';
 
-/** What speaks S3, and how it differs. All that differs is in this table. */
+/** A provider of S3 storage. All differences between providers are in this table. */
 export interface S3Provider {
-  /** For people. */
+  /** The name to show. */
   readonly title: string;
-  /** Where it answers, where that follows from the region; else a URL has to name it. */
+  /** The endpoint, where it follows from the region; otherwise the URL must specify it. */
   readonly endpoint?: (region: string) => string;
-  /** The region where a URL names none; AWS's own chain of settings decides where this is absent. */
+  /** The region for URLs that specify none. @default the settings of the AWS tools */
   readonly region?: string;
-  /** Takes `x-amz-checksum-…` headers. Others check the SHA-256 that the signature covers. */
+  /** Supports `x-amz-checksum-…` headers. Others check the SHA-256 that the signature covers. */
   readonly checksums: boolean;
   readonly capabilities: BucketCapabilities;
-  /** One service, which is what this table says wherever it is used; else a program, of any age. */
+  /** A hosted service, so this table holds for every bucket. Otherwise software of any version. */
   readonly isService: boolean;
-  /** How everyone is allowed to read a bucket; `manual` where only the provider's console can. */
+  /** How to make a bucket public; `manual` where only the provider's console can. */
   readonly publicRead: 'policy' | 'acl' | 'manual';
-  /** What to do where that fails or has to be done by hand; a sentence without its full stop. */
+  /** How to do that by hand; a sentence without its full stop. */
   readonly publicAdvice: string;
-  /** Parts of one upload under way at once. */
+  /** Parts of one upload in flight. */
   readonly partsAtOnce: number;
 }
 
@@ -27,17 +27,17 @@ const conditional: BucketCapabilities = {
   conditionalReplace: true,
 };
 
-/** Of a provider that ignores or refuses `If-None-Match` and `If-Match`. */
+/** For providers that ignore or refuse `If-None-Match` and `If-Match`. */
 const unconditional: BucketCapabilities = {
   conditionalPut: false,
   conditionalComplete: false,
   conditionalReplace: false,
 };
 
-/** Of one that heeds the conditions of a PUT, and drops those of a multipart's completion. */
+/** For providers that honour the conditions of a PUT, and ignore those of a multipart completion. */
 const conditionalPuts: BucketCapabilities = { ...conditional, conditionalComplete: false };
 
-/** What a URL may say of a server. */
+/** The values of `conditional=` in a URL. */
 export const conditionals = { yes: conditional, put: conditionalPuts, no: unconditional };
 
 const policyAdvice =
@@ -120,7 +120,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
   },
 };
 
-/** Those that a URL may name. */
+/** The values of `provider=` in a URL. */
 export const namedProviders: readonly string[] = Object.keys(s3Providers).filter(
   (name) => name !== 'other',
 );

@@ -64,7 +64,7 @@ async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<
     action: `looking for ${url}`,
     attempt: async ({ sdk, s3 }) => {
       try {
-        // The answer to a HEAD would not say what is wrong: the region, the clock, the keys.
+        // The response to a HEAD would not explain a wrong region, clock or key.
         await s3.send(new sdk.ListObjectsV2Command({ Bucket, MaxKeys: 1 }));
         return true;
       } catch (error) {
@@ -102,7 +102,7 @@ async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<
   }
 }
 
-/** Lets everyone get what is below the prefix, unless the bucket has a policy of someone's already. */
+/** Lets everyone read objects below the prefix, unless the bucket already has a policy. */
 async function allowReading(client: S3BucketClient): Promise<void> {
   const { bucket: Bucket, location } = client;
   const action = `making ${client.url} readable for everyone`;

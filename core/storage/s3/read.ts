@@ -6,13 +6,13 @@ import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts
 import { isS3Error } from './errors.ts';
 import type { S3BucketClient } from './client.ts';
 
-/** An object, and what the driver itself has written beside it. */
+/** An object with its metadata. */
 interface S3Head {
   readonly info: ObjectInfo;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Looks whether the bucket is there, which the answer to a HEAD does not say. */
+/** Returns a check that the bucket exists, which the response to a HEAD of an object leaves open. */
 export function createBucketCheck(client: S3BucketClient): (signal?: AbortSignal) => Promise<void> {
   let isThere = false;
   return async (signal) => {
@@ -25,7 +25,7 @@ export function createBucketCheck(client: S3BucketClient): (signal?: AbortSignal
           const command = new sdk.HeadBucketCommand({ Bucket: client.bucket });
           await s3.send(command, until);
         } catch (error) {
-          // Whoever may not ask for it may still use it.
+          // Credentials that may not check the bucket may still use it.
           if (isS3Error(error, 403)) return;
           if (isS3Error(error, 404)) throw Object.assign(new Error(), { name: 'NoSuchBucket' });
           throw error;
@@ -117,7 +117,7 @@ function versionOf(described: {
   return { modified: wholeSecond(described.LastModified), etag: described.ETag ?? '' };
 }
 
-/** A listing tells the time more exactly than a HEAD does, where one and the same is wanted. */
+/** Drops fractions of a second: a listing has them and a HEAD has not, and both must agree. */
 export function wholeSecond(time: Date | undefined): Date {
   return new Date(Math.floor((time?.getTime() ?? 0) / 1000) * 1000);
 }

@@ -1,6 +1,5 @@
 /**
- * What the driver uses of the SDK, and so all of it that is bundled. Imported on first use, and by
- * nothing but the driver.
+ * The parts of the SDK that are bundled. The driver imports this module on first use.
  */
 export {
   AbortMultipartUploadCommand,

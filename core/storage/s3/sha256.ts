@@ -5,10 +5,10 @@ type Hmac = ReturnType<typeof createHmac>;
 
 type Source = string | ArrayBuffer | ArrayBufferView;
 
-/** A key takes five times as long to read as to use, and one signs all of a day's requests. */
+/** Importing a key takes five times as long as using it, and one key signs a day's requests. */
 const keys = new WeakMap<ArrayBufferView, KeyObject>();
 
-/** SHA-256, or with a secret its HMAC, as the SDK wants it to sign requests with. */
+/** SHA-256, or HMAC-SHA-256 with a secret, in the SDK's interface. */
 export class Sha256 {
   readonly #secret: Source | undefined;
   #state: Hash | Hmac;
@@ -24,7 +24,7 @@ export class Sha256 {
 
   // eslint-disable-next-line @typescript-eslint/require-await -- the SDK's contract
   async digest(): Promise<Uint8Array> {
-    // Of what is no HMAC the SDK may ask on the way.
+    // The SDK may read a plain hash before its end.
     const state = 'copy' in this.#state ? this.#state.copy() : this.#state;
     return state.digest();
   }

@@ -15,9 +15,9 @@ export interface S3Location {
   readonly region?: string | undefined;
   /** Where the server answers, without a path; absent for AWS itself. */
   readonly endpoint?: string | undefined;
-  /** A section of the AWS tools' own settings. */
+  /** A profile of the AWS tools. */
   readonly profile?: string | undefined;
-  /** Which conditional writes the server heeds, whatever its preset says: all, a PUT's alone, none. */
+  /** Which conditional writes the server honours, over its preset: all, only those of a PUT, or none. */
   readonly conditional?: S3Conditional | undefined;
 }
 
@@ -34,8 +34,8 @@ const parameters: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Reads `s3://bucket/prefix?…`. `endpoint` may lack its scheme; then `scheme`, as in Nix's own URLs,
- * or https holds.
+ * Reads `s3://bucket/prefix?…`. An endpoint without a scheme takes it from `scheme`, as in Nix's own
+ * URLs, or is https.
  *
  * @throws NicheError `invalid-url`
  */
@@ -88,7 +88,7 @@ export function parseS3Url(text: string): S3Location {
   return location;
 }
 
-/** The URL of a location, in one form: what {@link parseS3Url} reads. */
+/** Returns the normal form of a location's URL. */
 export function formatS3Url(location: S3Location): string {
   const { bucket, prefix, provider, region, endpoint, profile, conditional } = location;
   const hasImpliedProvider = provider === (endpoint === undefined ? 'aws' : 'other');
@@ -130,21 +130,20 @@ export function reachS3Roots(named: string, recorded: RootUrls): RootUrls {
   return { storage: reach(storage), private: reach(parseS3Url(recorded.private)) };
 }
 
-/** Where the server answers; undefined for AWS itself, where the SDK knows. */
+/** Returns the endpoint; undefined for AWS itself, which the SDK knows. */
 export function s3Endpoint(location: S3Location): string | undefined {
   if (location.endpoint !== undefined) return location.endpoint;
   const region = s3Region(location);
   return region === undefined ? undefined : s3Providers[location.provider].endpoint?.(region);
 }
 
-/** The region of the URL, else the preset's. */
+/** Returns the region of the URL, or that of the preset. */
 export function s3Region(location: S3Location): string | undefined {
   return location.region ?? s3Providers[location.provider].region;
 }
 
 /**
- * Where readers without credentials find the location's objects: virtual-hosted at AWS, by path
- * elsewhere.
+ * Returns the address for readers without credentials: virtual-hosted at AWS, by path elsewhere.
  *
  * @returns null where only the provider's console gives a bucket such an address
  */
@@ -168,7 +167,7 @@ function readQuery(params: URLSearchParams): ReadonlyMap<string, string> {
     if (!parameters.has(name)) {
       throw invalid(`expected parameters of ${[...parameters].join(', ')}; got ${quote(name)}`);
     }
-    if (query.has(name)) throw invalid(`${name}= is there twice`);
+    if (query.has(name)) throw invalid(`${name}= is specified twice`);
     if (value !== '') query.set(name, value);
   }
   return query;
@@ -197,12 +196,12 @@ function endpointOf(query: ReadonlyMap<string, string>, bucket: string): string 
   return url.origin;
 }
 
-/** A preset may need what the URL lacks. */
+/** @throws NicheError `invalid-url` when the preset needs a parameter that the URL lacks */
 function assertReachable(location: S3Location): void {
   const { provider } = location;
   if (provider === 'aws' || s3Endpoint(location) !== undefined) return;
   const lacking = s3Providers[provider].endpoint ? 'region=' : 'endpoint=';
-  throw invalid(`provider=${provider} needs ${lacking} beside it`);
+  throw invalid(`provider=${provider} also needs ${lacking}`);
 }
 
 function plain(encoded: string): string {

@@ -14,7 +14,7 @@ import { headObject } from './read.ts';
 import type { S3BucketClient } from './client.ts';
 import { newWriter, unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
-/** The metadata that names an object's writer. */
+/** The metadata field of an object's writer. */
 export const writerField = 'niche-writer';
 
 /** {@link Bucket.put}. */
@@ -50,7 +50,7 @@ export async function replaceObject(
   return (await write(client, key, body, options, { IfMatch: etag })) ? 'replaced' : 'changed';
 }
 
-/** @returns false when the condition did not hold */
+/** Returns false when the condition did not hold. */
 async function write(
   client: S3BucketClient,
   key: string,
@@ -96,8 +96,8 @@ async function write(
 }
 
 /**
- * Whether there is an object under `key`, before a write that nothing makes conditional. Clients may
- * write below `staging/` and not look there: what they write has an id of their own, so it is new.
+ * Whether there is an object under `key`, before an unconditional write. Clients may write below
+ * `staging/` without reading there; their keys contain a random id, so the object is new.
  */
 export async function isSeen(
   client: S3BucketClient,

@@ -166,7 +166,7 @@ describe('what S3 says', () => {
         /clock/,
         /clock/,
       ],
-      [answer('Unknown', 400), 'final', 'storage-unavailable', /says no more/, /region/],
+      [answer('Unknown', 400), 'final', 'storage-unavailable', /without a reason/, /region/],
       [answer('NoSuchBucket', 404), 'final', 'storage-unavailable', /no such bucket/, /--create/],
       [
         answer('PermanentRedirect', 301, { 'x-amz-bucket-region': 'eu-west-1' }),
