@@ -9,37 +9,37 @@ import type { OpenCache } from '../open.ts';
 import { readNarInfoOrNull, isSamePath } from '../read-narinfo.ts';
 
 /**
- * Where readers of the cache get a path from, `conflict` when the cache has it with other contents or
- * references; null when they get it nowhere.
+ * Where readers can get a path: `conflict` when the cache has it with other contents or references,
+ * null when it is nowhere.
  */
 export type LookupResult = 'present' | 'upstream' | 'conflict' | null;
 
-/** What finding out has cost. */
+/** Counts of answers and requests. */
 export interface LookupCounts {
-  /** Paths of which it was known, or which carry an upstream's signature: no request. */
+  /** Paths answered without a request: remembered, or signed by an upstream. */
   readonly known: number;
-  /** Narinfos that the cache was asked for. */
+  /** Narinfos requested from the cache. */
   readonly lookups: number;
-  /** Pages of a listing of the cache, about. */
+  /** Approximate number of listed pages. */
   readonly listings: number;
-  /** Narinfos that upstreams were asked for. */
+  /** Narinfos requested from upstreams. */
   readonly upstream: number;
 }
 
 export interface Lookups {
   /**
-   * Says of each path where it is.
+   * Finds each path in the cache or an upstream.
    *
-   * @throws what storage and upstreams throw
+   * @throws NicheError `storage-…`, `upstream-unavailable`
    */
   findPaths(infos: readonly PathInfo[]): Promise<LookupResult[]>;
   counts(): LookupCounts;
 }
 
 const lookupsAtOnce = 32;
-/** A listing's page, in keys, at every storage there is. */
+/** Keys on one page of a listing, with every provider. */
 const keysPerPage = 1000;
-/** A page takes the time of some look-ups, and the money of a dozen; it is worth it for this many. */
+/** Lookups that repay one page. A page takes as long as a few lookups and costs as much as a dozen. */
 const lookupsPerPage = 100;
 
 export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
@@ -48,7 +48,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
 
   function findHere(hash: string): Promise<NarInfo | null> {
     counts.lookups += 1;
-    // Of one that is damaged the publisher says so.
+    // The publisher reports a damaged narinfo.
     return readNarInfoOrNull(cache.public, hash, config.storeDir);
   }
 
@@ -63,12 +63,12 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   }
 
   /**
-   * Tells by a listing what the cache does not have, as far as that is cheaper than to ask for each:
-   * a listing comes in the order of the keys, so one that is given up is good for those before.
+   * Lists the cache to find out which paths it lacks, as far as that is cheaper than single lookups.
+   * Keys are listed in order, so a listing that stops early covers all keys before that point.
    */
   async function listAbsent(hashes: readonly string[]): Promise<ReadonlySet<string>> {
     const pages = Math.floor(hashes.length / lookupsPerPage);
-    // A directory is asked faster than it is listed.
+    // In a directory, lookups are faster than a listing.
     if (pages === 0 || cache.public.url.startsWith('file:')) return new Set();
     const present = new Set<string>();
     let keys = 0;
@@ -94,7 +94,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   }
 
   function findKnown(info: PathInfo): LookupResult {
-    // A signature of an upstream's key says that the upstream has it.
+    // A path with an upstream's signature is available there.
     return upstreams.verifiedSignatures(info).length > 0 ? 'upstream' : known.findPath(info);
   }
 

@@ -4,17 +4,21 @@ import { readAuditObject } from '../audit.ts';
 import type { Finding } from './finding.ts';
 import { auditPrefix } from '../layout.ts';
 
-/** What the audit must say. */
+/** Compares visible signatures with the audit log. */
 export interface AuditTrail {
-  /** Expects a record of this signature, which verifies over `path`. */
+  /** Expects a record of this signature of `path`. */
   expectRecord(path: string, signature: string): void;
-  /** Looks for the records of everything expected so far; throws what storage throws. */
+  /**
+   * Looks for the records of all expected signatures.
+   *
+   * @throws NicheError `storage-…` when the log cannot be read
+   */
   verifyRecords(bucket: Bucket, onFinding: (finding: Finding) => void): Promise<void>;
 }
 
 const recordsAtOnce = 16;
 
-/** Expectations come first: a record is written before its signature is visible. */
+/** Collect signatures first: a record is written before its signature becomes visible. */
 export function createAuditTrail(): AuditTrail {
   const expected = new Map<string, string>();
 
@@ -35,13 +39,13 @@ export function createAuditTrail(): AuditTrail {
         }
       });
       for (const [signature, path] of expected) {
-        const message = `no audit record tells of its signature ${signature}`;
+        const message = `the audit log has no record of its signature ${signature}`;
         onFinding({ kind: 'wrong', subject: path, code: 'missing-audit', message });
       }
     },
   };
 
-  /** The keys of records, as long as one is looked for. */
+  /** Lists the keys of the log until every expected record was found. */
   async function* untilNone(bucket: Bucket): AsyncIterable<string> {
     if (expected.size === 0) return;
     for await (const { key } of bucket.list(auditPrefix)) {

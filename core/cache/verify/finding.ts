@@ -1,12 +1,12 @@
 import type { NicheErrorCode } from '../../errors.ts';
 
 /**
- * `wrong`: the cache breaks a promise; `unchecked`: nothing could be said, for a reason outside the
- * cache's contents; `warning`: nothing that a reader depends on.
+ * `wrong`: the cache is inconsistent; `unchecked`: a check was impossible for a reason outside the
+ * cache's contents; `warning`: readers do not depend on it.
  */
 export type FindingKind = 'wrong' | 'unchecked' | 'warning';
 
-/** What verifying a cache may find, besides the codes of errors. */
+/** Codes of findings, besides error codes. */
 export type FindingCode =
   // the cache
   | 'missing-cache-info'
@@ -37,9 +37,9 @@ export type FindingCode =
 
 export interface Finding {
   readonly kind: FindingKind;
-  /** The store path; the object's key where no path is known. */
+  /** The store path, or the object's key where no path is known. */
   readonly subject: string;
   readonly code: FindingCode;
-  /** What was expected and what came. */
+  /** What was expected and what was found. */
   readonly message: string;
 }

@@ -14,17 +14,17 @@ import { listingKey } from '../layout.ts';
 import { createNarCheck } from '../nar/check.ts';
 import { readText } from '../objects.ts';
 
-/** Takes what is found of one path. */
+/** Reports a finding about one path. */
 export type Report = (kind: Finding['kind'], code: FindingCode, message: string) => void;
 
-/** What a `.ls` may be longer than the one that niche would write, in bytes: white space. */
+/** How much longer than niche's own a `.ls` may be, in bytes: other writers add white space. */
 const listingSlackBytes = 1024 * 1024;
 
 /**
- * Reads the NAR that a narinfo names, as a reader who trusts nothing: the file against FileHash and
- * FileSize, its contents against all that the publisher must have proven, its listing beside it.
+ * Verifies the NAR of a narinfo, and trusts nothing: the file against FileHash and FileSize, its
+ * contents against everything that the publisher must have checked, and its listing.
  *
- * @throws what storage throws when it cannot be read
+ * @throws NicheError `storage-…` when an object cannot be read
  */
 export async function verifyNar(
   reader: ObjectReader,
@@ -33,7 +33,11 @@ export async function verifyNar(
   report: Report,
 ): Promise<void> {
   if (!isKey(info.url)) {
-    report('wrong', 'bad-url', `URL is ${quote(info.url)}, expected the key of an object here`);
+    report(
+      'wrong',
+      'bad-url',
+      `expected the key of an object in this cache as URL, got ${quote(info.url)}`,
+    );
     return;
   }
   const object = await reader.get(info.url);
@@ -60,7 +64,7 @@ export async function verifyNar(
         : error.message,
     );
   }
-  // What the contents left unread counts too: it tells a damaged file from a wrong claim.
+  // Reads the rest, too: only the whole file shows whether it or the claim is wrong.
   await drain(file);
   verifyFile(info, tally.facts(), report);
   if (listing) await verifyListing(reader, info, listing, report);
@@ -117,20 +121,20 @@ async function verifyListing(
     if (text === null) {
       report('warning', 'missing-listing', `its listing ${key} is missing`);
     } else if (text !== expected && formatListing(parseListing(text)) !== expected) {
-      report('wrong', 'wrong-listing', `${key} does not list what its NAR holds`);
+      report('wrong', 'wrong-listing', `${key} does not match the contents of its NAR`);
     }
   } catch (error) {
     if (!isNicheError(error, 'malformed-listing', 'oversized')) throw error;
-    report('wrong', 'wrong-listing', `${key} is no listing of its NAR: ${error.message}`);
+    report('wrong', 'wrong-listing', `${key} cannot be read: ${error.message}`);
   }
 }
 
-/** What is read of a file at most, in bytes: more than any file of its NAR may have. */
+/** Returns the limit for reading a file, in bytes: more than any valid file of this NAR has. */
 function maxFileBytes({ fileSize, narSize }: NarInfo): number {
   return Math.max(fileSize ?? 0, 2 * narSize + 1024 * 1024);
 }
 
-/** `source` until it has yielded more than `bytes`. */
+/** Yields chunks of `source` until they exceed `bytes`. */
 async function* upTo(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIterable<Uint8Array> {
   let size = 0;
   for await (const chunk of source) {
@@ -140,7 +144,7 @@ async function* upTo(source: AsyncIterable<Uint8Array>, bytes: number): AsyncIte
   }
 }
 
-/** `source` for consumers that may stop early, so that another one can go on with it. */
+/** Hides `return` from consumers that stop early, so that `source` can be read further. */
 function keptOpen(source: AsyncIterator<Uint8Array>): AsyncIterable<Uint8Array> {
   return { [Symbol.asyncIterator]: () => ({ next: () => source.next() }) };
 }

@@ -14,20 +14,20 @@ import type { ReferenceLocator } from './references.ts';
 /** A narinfo to verify. */
 export interface VerifySubject {
   readonly hash: string;
-  /** The full store path that it must be of; null when only the hash is known. */
+  /** The expected full store path; null when only the hash is known. */
   readonly path: string | null;
-  /** Whether it was seen in a listing: then it may be withdrawn meanwhile, which is no fault. */
+  /** Whether it comes from a listing. If so, it may have been withdrawn in the meantime. */
   readonly listed: boolean;
 }
 
-/** What is known of a path once it was verified. */
+/** The result for one path. */
 interface VerifiedPath {
   readonly path: string;
   /** In bytes. */
   readonly narSize: number;
-  /** Those that verify under the cache's keys. */
+  /** Signatures that verify under the cache's keys. */
   readonly signatures: readonly string[];
-  /** References that are here too, full paths without the path itself. */
+  /** References that are in this cache too: full paths without the path itself. */
   readonly referencesHere: readonly string[];
 }
 
@@ -37,12 +37,12 @@ interface PathVerifierOptions {
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
   readonly references: ReferenceLocator;
-  /** Store hashes that an administrator has withdrawn. */
+  /** Store hashes that an administrator has blocked. */
   readonly blocked: ReadonlySet<string>;
   readonly onFinding: (finding: Finding) => void;
 }
 
-/** Verifies one path; null when it has no narinfo that can be read. Throws only what is a bug. */
+/** Verifies one path. Returns null when its narinfo is missing or damaged. Throws only on a bug. */
 type PathVerifier = (subject: VerifySubject) => Promise<VerifiedPath | null>;
 
 export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
@@ -52,7 +52,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
     const judged = checkSignatures(info, options);
     const good = judged.filter(({ verdict }) => verdict === 'cache');
     if (good.length === 0) {
-      const names = judged.map(({ keyName }) => keyName || 'a malformed one').join(', ');
+      const names = judged.map(({ keyName }) => keyName || 'malformed').join(', ');
       const got = names === '' ? 'none' : quote(names);
       report(
         'wrong',
@@ -64,7 +64,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
       if (verdict === 'bad') {
         report('wrong', 'bad-signature', `the signature ${quote(signature)} does not verify`);
       } else if (verdict === 'unknown') {
-        const message = `it has a signature by ${quote(keyName)}, a key of neither the cache nor an upstream`;
+        const message = `it has a signature by ${quote(keyName)}, which is not a key of the cache or an upstream`;
         report('warning', 'unknown-signature', message);
       }
     }
@@ -79,7 +79,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
         const found = await references.locateReference(reference);
         if (found.at === 'here') here.push(reference);
         if (found.at !== null) return;
-        const message = `it refers to ${reference}, which no reader finds: ${found.why}, and in no upstream`;
+        const message = `readers cannot find its reference ${reference}: ${found.why}, and no upstream has it`;
         report('wrong', 'missing-reference', message);
       });
     }
@@ -115,14 +115,10 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
       const message = `it is the narinfo of ${info.path}, expected a store path with the hash ${hash}`;
       report('wrong', 'misplaced-narinfo', message);
     } else if (subject.path !== null && subject.path !== info.path) {
-      report('wrong', 'wrong-store-path', `the cache has ${info.path} in its stead`);
+      report('wrong', 'wrong-store-path', `the cache has ${info.path} instead`);
     }
     if (blocked.has(hash)) {
-      report(
-        'wrong',
-        'blocked-but-visible',
-        'an administrator has withdrawn it, yet it is visible',
-      );
+      report('wrong', 'blocked-but-visible', 'it is blocked, but still visible');
     }
     const signatures = verifySignatures(info, report);
     await attempt(report, () => verifyNar(reader, info, storeDir, report));
@@ -131,7 +127,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
   };
 }
 
-/** Reports what could not be asked, in the place of `work`'s result. */
+/** Runs `work`. Reports a failure of a storage or upstream as `unchecked` and returns null. */
 async function attempt<T>(report: Report, work: () => Promise<T>): Promise<T | null> {
   try {
     return await work();

@@ -6,13 +6,13 @@ import { readNarInfo, isUnreadableNarInfo } from '../read-narinfo.ts';
 import { checkSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
 
-/** Where readers find a reference; `why` says why they do not. */
+/** Where readers find a reference, or why they do not. */
 export type ReferenceLocation =
   { readonly at: 'here' | 'upstream' } | { readonly at: null; readonly why: string };
 
-/** Answers, once for each path, where readers of the cache find it. */
+/** Finds references for readers of the cache, each path once. */
 export interface ReferenceLocator {
-  /** @throws NicheError when that cannot be said: what storage throws, `upstream-unavailable` */
+  /** @throws NicheError `storage-…`, `upstream-unavailable` when the answer is unknown */
   locateReference(path: string): Promise<ReferenceLocation>;
 }
 
@@ -21,11 +21,11 @@ interface ReferencesOptions {
   readonly upstreams: Upstreams;
   readonly publicKeys: readonly string[];
   readonly storeDir: string;
-  /** Store hashes that an administrator has withdrawn. */
+  /** Store hashes that an administrator has blocked. */
   readonly blocked: ReadonlySet<string>;
 }
 
-/** After so many failures in a row the upstreams are not asked again: each may take a minute. */
+/** After this many failures in a row, upstreams are not queried again: each may take a minute. */
 const maxUpstreamFailures = 3;
 
 export function createReferenceLocator(options: ReferencesOptions): ReferenceLocator {
@@ -49,19 +49,19 @@ export function createReferenceLocator(options: ReferencesOptions): ReferenceLoc
     }
   }
 
-  /** Why readers cannot take the path from this cache; null when they can. */
+  /** Returns why readers cannot get the path from this cache; null when they can. */
   async function faultHere(path: string): Promise<string | null> {
     const hash = storeHash(path);
-    if (blocked.has(hash)) return 'it is blocked here';
+    if (blocked.has(hash)) return 'it is blocked in this cache';
     try {
       const info = await readNarInfo(reader, hash, storeDir);
-      if (!info) return 'it is not here';
-      if (info.path !== path) return `here is ${info.path} in its stead`;
+      if (!info) return 'it is not in this cache';
+      if (info.path !== path) return `the cache has ${info.path} instead`;
       const verifies = checkSignatures(info, options).some(({ verdict }) => verdict === 'cache');
-      return verifies ? null : 'its narinfo here has no signature that verifies';
+      return verifies ? null : 'its narinfo has no valid signature';
     } catch (error) {
       if (!isUnreadableNarInfo(error)) throw error;
-      return `its narinfo here cannot be read (${messageOf(error)})`;
+      return `its narinfo cannot be read (${messageOf(error)})`;
     }
   }
 

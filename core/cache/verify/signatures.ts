@@ -4,24 +4,24 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import type { Upstreams } from '../upstreams.ts';
 
 /**
- * `cache`, `upstream`: it verifies under a key of the cache or of an upstream; `bad`: it does not,
- * though it bears the name of a cache's key or is none at all; `unknown`: by a key that is not known.
+ * `cache`, `upstream`: verifies under a key of the cache or of an upstream. `bad`: malformed, or has
+ * the name of a cache's key and does not verify. `unknown`: made with an unknown key.
  */
 export type SignatureVerdict = 'cache' | 'upstream' | 'bad' | 'unknown';
 
 export interface CheckedSignature {
-  /** `<key name>:<base64>`, or whatever came in its stead. */
+  /** `<key name>:<base64>`, or the malformed text. */
   readonly signature: string;
-  /** Empty for what is no signature. */
+  /** Empty for a malformed signature. */
   readonly keyName: string;
   readonly verdict: SignatureVerdict;
 }
 
-/** Says of each signature of a path who made it. */
+/** Determines for each signature of a path which key made it. */
 export function checkSignatures(
   info: PathInfo,
   options: {
-    /** The cache's, each `<key name>:<base64>`. */
+    /** The cache's public keys, each `<key name>:<base64>`. */
     readonly publicKeys: readonly string[];
     readonly upstreams: Pick<Upstreams, 'verifiedSignatures'>;
     readonly storeDir: string;

@@ -16,47 +16,47 @@ import type { VerifySubject } from './path.ts';
 import { createReferenceLocator } from './references.ts';
 
 export interface VerifyOptions {
-  /** The public root. */
+  /** The public bucket. */
   readonly reader: ObjectReader;
-  /** The private root; null where it cannot be read. */
+  /** The private bucket; null where it cannot be read. */
   readonly private: Bucket | null;
   readonly storeDir: string;
-  /** What narinfos must verify under, each `<key name>:<base64>`. */
+  /** The cache's public keys, each `<key name>:<base64>`. */
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
   readonly selection: VerifySelection;
-  /** Paths read at once. @default 8 */
+  /** Paths verified at once. @default 8 */
   readonly pathsAtOnce?: number;
   readonly onFinding: (finding: Finding) => void;
-  /** Hears after each path how far things are. */
+  /** Called after each path. */
   readonly onProgress?: (progress: VerifyProgress) => void;
 }
 
-/** Every narinfo that `all` lists, or the named ones, or also all that they refer to. */
+/** All narinfos that `all` lists; or the given paths, with all their references if `closure` is set. */
 export type VerifySelection =
   | { readonly all: Pick<Bucket, 'list'> }
   | { readonly paths: readonly Pick<VerifySubject, 'hash' | 'path'>[]; readonly closure: boolean };
 
 export interface VerifyProgress {
-  /** Paths that were verified, whatever was found. */
+  /** Number of verified paths, whatever was found. */
   readonly paths: number;
-  /** Of their NARs, uncompressed, in bytes. */
+  /** Total size of their uncompressed NARs, in bytes. */
   readonly narBytes: number;
 }
 
 export interface VerifyReport extends VerifyProgress {
-  /** Whether signatures were looked up in the audit, and visible paths among the blocked ones. */
+  /** Whether signatures were compared with the audit log, and paths with the blocklist. */
   readonly audited: boolean;
 }
 
 const defaultPathsAtOnce = 8;
 
 /**
- * Reads a cache as a suspicious client would: that every narinfo is one, verifies, has its NAR and
- * its references; and, where the private root can be read, that each signature is in the audit and
- * nothing blocked is visible. Memory is bounded by the number of paths, not by their NARs.
+ * Verifies a cache without trusting it: each narinfo is well-formed, has a valid signature, its NAR and
+ * its references. If the private bucket is readable, each signature must also be in the audit log, and
+ * no blocked path may be visible. Memory grows with the number of paths, not with their NARs.
  *
- * @throws what storage throws when not even a list can be had
+ * @throws NicheError `storage-…` when the cache cannot be listed
  */
 export async function verifyCache(options: VerifyOptions): Promise<VerifyReport> {
   const { reader, storeDir, selection, onFinding } = options;
@@ -68,7 +68,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   let paths = 0;
   let narBytes = 0;
 
-  /** Verifies the subjects; returns the references that are here. */
+  /** Verifies the subjects. Returns their references that are in this cache. */
   async function verifyAll(subjects: AsyncIterable<VerifySubject>): Promise<Set<string>> {
     const references = new Set<string>();
     const keepsReferences = 'closure' in selection && selection.closure;
@@ -118,7 +118,7 @@ async function* each<T>(items: readonly T[]): AsyncIterable<T> {
   yield* items;
 }
 
-/** Null to whoever may not read the private root. */
+/** Lists blocked store hashes; null when this client may not read the private bucket. */
 async function blockedUnlessDenied(bucket: Bucket): Promise<ReadonlySet<string> | null> {
   try {
     return await listBlocked(bucket);
@@ -128,7 +128,7 @@ async function blockedUnlessDenied(bucket: Bucket): Promise<ReadonlySet<string> 
   }
 }
 
-/** Whether the audit could be read. */
+/** Returns whether the audit log could be read. */
 async function verifyAudit(
   trail: AuditTrail,
   bucket: Bucket,
@@ -155,7 +155,7 @@ async function verifyCacheInfo(
   };
   const text = await readText(reader, cacheInfoKey);
   if (text === null) {
-    report('missing-cache-info', `${cacheInfoKey} is missing: Nix takes this for no cache`);
+    report('missing-cache-info', `${cacheInfoKey} is missing, so Nix does not accept this cache`);
     return;
   }
   try {

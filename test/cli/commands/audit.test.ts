@@ -81,7 +81,7 @@ test('niche block withdraws a path, and niche verify tells who still refers to i
   assert.ok(!(await isReadable(lib.path)));
   const verified = await runCommand(['verify', '-u', directory]);
   assert.equal(verified.status, 76);
-  assert.match(verified.stdout, /it is blocked here/);
+  assert.match(verified.stdout, /it is blocked in this cache/);
 
   // Who stages it again is refused.
   await cache.publish(lib);

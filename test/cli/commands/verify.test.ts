@@ -165,7 +165,7 @@ test('pinned keys', async () => {
   const malformed = await runCommand(['verify', '-u', bucket.url, '--public-key', 'what']);
   assert.equal(malformed.status, 1);
   assert.equal(malformed.stdout, '');
-  assert.match(malformed.stderr, /a public key without a name: expected <name>:<base64 of 32/);
+  assert.match(malformed.stderr, /public key without a name: expected <name>:<base64 of 32/);
   const secret = Buffer.alloc(64, 7).toString('base64');
   const wrongHalf = await runCommand(['verify', '-u', bucket.url, '--public-key', `k:${secret}`]);
   assert.equal(wrongHalf.status, 1);
