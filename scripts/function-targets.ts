@@ -17,7 +17,7 @@ export interface FunctionTarget {
    */
   readonly absent?: RegExp;
   /** Further files of the folder, by name. A path is copied, an object is written as JSON. */
-  readonly beside: Readonly<Record<string, string | object>>;
+  readonly files: Readonly<Record<string, string | object>>;
 }
 
 /** A function never loads the SDKs of other clouds. */
@@ -42,7 +42,7 @@ export const functionTargets: readonly FunctionTarget[] = [
     },
     absent:
       /^(?:@azure\/|@google-cloud\/|google-auth-library$|@aws-sdk\/credential-providers$|age-encryption$)/,
-    beside: {},
+    files: {},
   },
   {
     cloud: 'azure',
@@ -58,7 +58,7 @@ export const functionTargets: readonly FunctionTarget[] = [
     },
     // The SDK's WebAssembly for CRC-64 checksums, which niche does not use.
     absent: /^\.\/crc64\.js$/,
-    beside: {
+    files: {
       'host.json': 'functions/azure/host.json',
       'package.json': { name: 'niche-functions', private: true, main: 'main.cjs' },
     },
@@ -72,7 +72,7 @@ export const functionTargets: readonly FunctionTarget[] = [
       // The framework's server loads the bundle. Both must share one instance of its module.
       external: [...aws, ...azure, '@google-cloud/functions-framework', 'age-encryption'],
     },
-    beside: {
+    files: {
       'package.json': {
         name: 'niche-functions',
         private: true,

@@ -60,14 +60,14 @@ for (const target of functionTargets) {
 }
 
 async function make(target: FunctionTarget): Promise<void> {
-  const { cloud, entries, beside } = target;
+  const { cloud, entries } = target;
   const folder = join(out, target.folder);
   const bundles = await Promise.all(entries.map((name) => bundle(target, name)));
   const files = new Map<string, Uint8Array | string>();
   for (const { name, bytes } of bundles) files.set(outputOf(target, name), bytes);
   const licenses = await thirdPartyLicenses(bundles.map(({ metafile }) => metafile));
   files.set('third-party-licenses.txt', licenses);
-  for (const [name, contents] of Object.entries(beside)) {
+  for (const [name, contents] of Object.entries(target.files)) {
     const isPath = typeof contents === 'string';
     files.set(
       name,

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isNicheError } from '../../../core/errors.ts';
-import { formatSignerSpec, parseSignerSpec } from '../../../core/signing/signer-spec.ts';
+import {
+  findPublicKey,
+  formatSignerSpec,
+  parseSignerSpec,
+} from '../../../core/signing/signer-spec.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 
 const arn = 'arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab';
@@ -50,5 +54,22 @@ describe('a signer spec', () => {
       () => parseSignerSpec('secret-key:acme-1:c2VjcmV0IQ=='),
       (error) => isNicheError(error, 'invalid-signer') && !error.message.includes('c2VjcmV0'),
     );
+  });
+});
+
+describe('the public key of a signer', () => {
+  const keys = ['acme-1:AAAA', 'acme-10:BBBB'];
+
+  it('is the one of its name, or the only one', () => {
+    assert.equal(findPublicKey(parseSignerSpec('secret-key:acme-1'), keys), keys[0]);
+    assert.equal(findPublicKey(parseSignerSpec('aws-kms:alias/x?name=acme-10'), keys), keys[1]);
+    assert.equal(findPublicKey(parseSignerSpec('aws-kms:alias/x'), ['acme-1:AAAA']), keys[0]);
+  });
+
+  it('must be known, and unique', () => {
+    for (const text of ['secret-key:acme', 'aws-kms:alias/x']) {
+      refuses('wrong-key', () => findPublicKey(parseSignerSpec(text), keys));
+    }
+    refuses('wrong-key', () => findPublicKey(parseSignerSpec('aws-kms:alias/x'), []));
   });
 });
