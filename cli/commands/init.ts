@@ -142,7 +142,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   // Before the key is made: one that belongs to no cache would be taken for one that matters.
   await assertNoCache(bucket);
   // Then the key: a cache without its key could never be published to.
-  await keys.keep();
+  await keys.save();
   await createSecrets({ public: bucket, private: privateBucket }, secrets);
   await initCache(bucket, config);
   if (needsLease({ public: bucket, private: privateBucket })) {

@@ -12,7 +12,7 @@ import type { ApartFlags } from './still-apart.ts';
 
 export type RecipientsFlags = ApartFlags & RecipientFlags;
 
-/** `niche config add-recipient`, `niche config remove-recipient` */
+/** Runs `niche config add-recipient` and `niche config remove-recipient`. */
 export async function changeRecipients(
   how: 'add' | 'remove',
   flags: RecipientsFlags,
@@ -21,8 +21,8 @@ export async function changeRecipients(
   const { cache, kind, root } = await openDocument(flags, context);
   const recipients = await recipientsOf(flags, cache.config.name);
   if (recipients.length === 0) {
-    throw new NicheError('usage', 'which recipient? none was named', {
-      hint: 'give one with --age, --pgp, --aws-kms, --gcp-kms or --azure-kv',
+    throw new NicheError('usage', 'no recipient given', {
+      hint: 'pass --age, --pgp, --aws-kms, --gcp-kms or --azure-kv',
     });
   }
   const keyring = keyringOf(context);
@@ -31,17 +31,17 @@ export async function changeRecipients(
   const change = how === 'add' ? addRecipients : removeRecipients;
   const text = await change(secret, recipients, keyring);
   await saveDocument(root, kind, text, secret, context);
-  if (how === 'remove') context.stderr.write(`niche: ${afterRemoval(flags, secret.value)}\n`);
+  if (how === 'remove') context.stderr.write(`niche: ${describeNextSteps(flags, secret.value)}\n`);
 }
 
-/** What else it takes, since whoever was removed may have kept a copy. */
-function afterRemoval({ signing, cacheUrl }: ConfigFlags, value: Value): string {
+/** Returns what to do next: a removed recipient may have kept a copy of the document. */
+function describeNextSteps({ signing, cacheUrl }: ConfigFlags, value: Value): string {
   const u = printedCacheOption(cacheUrl);
   if (signing) {
-    return `whoever was removed may have kept the signing key: niche key rotate${u}, niche resign${u}, then niche key retire`;
+    return `warning: removed recipients may have kept the signing key\nhint: run niche key rotate${u}, then niche resign${u}, then niche key retire${u} NAME`;
   }
   if ('credentials' in value && value.credentials !== undefined) {
-    return `whoever was removed may have kept the storage's credentials: make new ones there, put them into the document with niche config edit${u}, and delete the old ones`;
+    return `warning: removed recipients may have kept the storage credentials\nhint: create new credentials, enter them with niche config edit${u}, and delete the old ones`;
   }
-  return 'the document has no credentials that would have to be replaced';
+  return 'the document has no credentials to replace';
 }

@@ -13,23 +13,24 @@ import { parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { openCacheAt } from '../cache/open.ts';
 
-/** Which secret document of which cache. */
+/** Selects a secret document of a cache. */
 export interface ConfigFlags {
   readonly cacheUrl?: string;
   readonly signing: boolean;
 }
 
-/** What a secret document says. */
+/** The contents of a secret document. */
 export type Value = PrivateConfig | SigningConfig;
 
-/** The document that was named, and the cache that it belongs to. */
+/** A secret document and its cache. */
 interface Opened {
   readonly cache: OpenCache;
   readonly kind: SecretKind<Value>;
-  /** Where the document lies. */
+  /** The root that stores the document. */
   readonly root: Bucket;
 }
 
+/** Opens the cache, and returns the kind and the root of the selected document. */
 export async function openDocument(flags: ConfigFlags, context: Context): Promise<Opened> {
   const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   return flags.signing
@@ -37,7 +38,11 @@ export async function openDocument(flags: ConfigFlags, context: Context): Promis
     : { cache, kind: privateDocument, root: cache.public };
 }
 
-/** Puts a document there, unless somebody has changed it meanwhile, and says for whom it is. */
+/**
+ * Stores a document and prints its recipients.
+ *
+ * @throws NicheError `changed-meanwhile` when the stored document is not `stored` any more
+ */
 export async function saveDocument(
   root: Bucket,
   kind: SecretKind<Value>,
@@ -47,5 +52,5 @@ export async function saveDocument(
 ): Promise<void> {
   await replaceSecret(root, kind.key, text, stored);
   const recipients = recipientsOfSecret({ ...stored, text }).map(describeRecipient);
-  context.stderr.write(`niche: wrote ${stored.where}, for ${recipients.join(', ')}\n`);
+  context.stderr.write(`niche: wrote ${stored.where}, encrypted for ${recipients.join(', ')}\n`);
 }

@@ -13,21 +13,20 @@ const prefix = 'niche-edit-';
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /**
- * Lets the user change a secret text in their editor. It lies in a folder that only they can enter,
- * in memory where there is such a place, and is gone afterwards however this ends; what a killed
- * niche left goes with the next edit.
+ * Lets the user change a secret text in their editor, and returns the new text. The text is in a
+ * private folder, in memory if possible, which is deleted in the end. The next edit deletes the folder
+ * of a process that was killed.
  *
- * @returns the text as the editor left it
  * @throws NicheError `usage` when the editor fails
  */
 export async function editText(text: string, name: string, env: Environment): Promise<string> {
-  const place = memoryFolder(env);
-  removeLeftovers(place);
-  const folder = await mkdtemp(path.join(place, `${prefix}${process.pid}-`));
+  const parent = memoryFolder(env);
+  removeLeftovers(parent);
+  const folder = await mkdtemp(path.join(parent, `${prefix}${process.pid}-`));
   const remove = (): void => {
     rmSync(folder, { recursive: true, force: true });
   };
-  // An editor in the foreground gets Ctrl-C too, and decides what to do about it.
+  // An editor in the foreground receives Ctrl-C too, and decides what to do.
   const onSignal = (signal: NodeJS.Signals): void => {
     if (signal === 'SIGINT') return;
     process.exit(1);
@@ -46,7 +45,7 @@ export async function editText(text: string, name: string, env: Environment): Pr
   }
 }
 
-/** A file system in memory that this user may write to, else the usual folder. */
+/** Returns a writable folder in memory, else the usual temporary folder. */
 function memoryFolder(env: Environment): string {
   const candidates = [nonEmpty(env['XDG_RUNTIME_DIR']), '/dev/shm'];
   const found = candidates.find((folder) => {
@@ -60,11 +59,12 @@ function memoryFolder(env: Environment): string {
   return found ?? tmpdir();
 }
 
-function removeLeftovers(place: string): void {
-  for (const name of readdirSync(place)) {
+/** Deletes the folders of processes that were killed. */
+function removeLeftovers(parent: string): void {
+  for (const name of readdirSync(parent)) {
     const pid = Number(/^niche-edit-(\d+)-/.exec(name)?.[1] ?? 0);
     if (pid > 0 && !isRunning(pid)) {
-      rmSync(path.join(place, name), { recursive: true, force: true });
+      rmSync(path.join(parent, name), { recursive: true, force: true });
     }
   }
 }
@@ -74,7 +74,7 @@ function isRunning(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // It runs, but as somebody else.
+    // The process runs as another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
@@ -83,16 +83,16 @@ async function runEditor(file: string, env: Environment): Promise<void> {
   const line = nonEmpty(env['VISUAL']) ?? nonEmpty(env['EDITOR']) ?? 'vi';
   const [program, ...args] = splitWords(line) ?? [];
   const fail = (why: string, cause?: unknown): never => {
-    throw new NicheError('usage', `the editor ${quote(line)} ${why}: nothing was changed`, {
+    throw new NicheError('usage', `cannot edit the document: the editor ${quote(line)} ${why}`, {
       cause,
-      hint: 'set EDITOR to one that waits until the file is closed',
+      hint: 'set EDITOR to a command that waits until the file is closed',
     });
   };
-  if (program === undefined) return fail('is no command');
+  if (program === undefined) return fail('is not a command');
   const child = spawn(program, [...args, file], { env, stdio: 'inherit' });
   const status = await new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
-  }).catch((error: unknown) => fail(messageOf(error), error));
-  if (status !== 0) fail(status === null ? 'was killed' : `ended with ${status}`);
+  }).catch((error: unknown) => fail(`failed: ${messageOf(error)}`, error));
+  if (status !== 0) fail(status === null ? 'was killed' : `exited with status ${status}`);
 }

@@ -6,19 +6,19 @@ import { editText } from './edit-text.ts';
 
 interface Edited<T> {
   readonly text: string;
-  /** Names the file that the editor is shown. */
+  /** The name of the file that the editor opens. */
   readonly name: string;
-  /** The document, for messages. */
+  /** Where the document is stored, for messages. */
   readonly where: string;
-  /** @throws NicheError for what is not valid, without any of it */
+  /** @throws NicheError when the text is invalid; the message contains none of the text */
   readonly parse: (text: string) => T;
 }
 
 /**
- * Lets the user change a secret text until it is valid. On a terminal they are asked whether to go on
- * with what they left; the text is in no file while they think.
+ * Lets the user change a secret text until it is valid. On a terminal they can edit an invalid text
+ * again; while niche waits for the answer, the text is in no file.
  *
- * @throws NicheError of `parse`, saying where nothing was changed; what {@link editText} throws
+ * @throws NicheError with the code of `parse`; with the codes of {@link editText}
  */
 export async function editValid<T>(
   { text, name, where, parse }: Edited<T>,
@@ -31,20 +31,20 @@ export async function editValid<T>(
       return parse(current);
     } catch (error) {
       if (!isNicheError(error)) throw error;
-      if (await wantsAgain(error.message, context)) continue;
+      if (await confirmRetry(error.message, context)) continue;
       throw new NicheError(error.code, error.message, {
         cause: error,
-        hint: `nothing was changed in ${where}: edit it again`,
+        hint: `edit it again; ${where} was not changed`,
       });
     }
   }
 }
 
-/** Where nobody is there to answer, the answer is no. */
-async function wantsAgain(why: string, { stdin, stderr }: Context): Promise<boolean> {
+/** Asks whether to edit again. Without a terminal the answer is no. */
+async function confirmRetry(why: string, { stdin, stderr }: Context): Promise<boolean> {
   if (!stdin.isTTY || !stderr.isTty) return false;
-  stderr.write(`niche: ${why}\nniche: open it in the editor again? [Y/n] `);
-  // The terminal itself echoes and edits the line.
+  stderr.write(`niche: ${why}\nniche: edit it again? [Y/n] `);
+  // The terminal echoes the line and lets the user edit it.
   const reader = createInterface({ input: stdin, terminal: false });
   const answer = await new Promise<string>((resolve) => {
     reader.once('line', resolve);

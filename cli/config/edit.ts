@@ -8,7 +8,7 @@ import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags, Value } from './document.ts';
 import { editValid } from './edit-valid.ts';
 
-/** `niche config edit` */
+/** Runs `niche config edit`. */
 export async function editDocument(flags: ConfigFlags, context: Context): Promise<void> {
   const { kind, root } = await openDocument(flags, context);
   const secret = await openSecretForEdit(root, kind, keyringOf(context));
@@ -22,7 +22,7 @@ export async function editDocument(flags: ConfigFlags, context: Context): Promis
     context,
   );
   if (JSON.stringify(value) === JSON.stringify(secret.value)) {
-    context.stderr.write('niche: nothing was changed\n');
+    context.stderr.write('niche: no changes\n');
     return;
   }
   await saveDocument(root, kind, rewriteSecret(secret, value), secret, context);
@@ -34,8 +34,8 @@ function parseEdited(text: string, kind: SecretKind<Value>): Value {
   try {
     plain = JSON.parse(text);
   } catch {
-    // The parser's own message would quote what may be a secret.
-    throw new NicheError('malformed-secrets', 'what the editor left is not JSON');
+    // The parser's message would quote the text, which may be a secret.
+    throw new NicheError('malformed-secrets', 'invalid document: not JSON');
   }
-  return parseSecret(plain, kind, 'what the editor left');
+  return parseSecret(plain, kind, 'the edited document');
 }

@@ -12,7 +12,7 @@ export interface ShowFlags extends ConfigFlags {
   readonly json: boolean;
 }
 
-/** `niche config show` */
+/** Runs `niche config show`. */
 export async function showDocument(flags: ShowFlags, context: Context): Promise<void> {
   const { kind, root } = await openDocument(flags, context);
   const stored = await readRequiredSecret(root, kind);
@@ -30,12 +30,12 @@ export async function showDocument(flags: ShowFlags, context: Context): Promise<
   }
   context.stdout.write(
     `${stored.where}\nencrypted for:\n${recipients.map((each) => `  ${each}\n`).join('')}${
-      value === null ? 'not for this machine\n' : `${JSON.stringify(value, null, 2)}\n`
+      value === null ? 'this machine cannot decrypt it\n' : `${JSON.stringify(value, null, 2)}\n`
     }`,
   );
 }
 
-/** For people to look at. */
+/** Returns the document without its secrets, for display. */
 function withoutSecrets(value: Value): object {
   if ('secretKeys' in value) return { version: value.version, publicKeys: publicKeysOf(value) };
   const { credentials, ...rest } = value;
@@ -44,7 +44,7 @@ function withoutSecrets(value: Value): object {
     name,
     name === 'kind' || name === 'accessKeyId' ? each : '(hidden)',
   ]);
-  // Not secret, and good to know in time.
+  // The expiry of a SAS token is not secret, and users need to know it.
   const expires = new URLSearchParams(
     credentials.kind === 'azure' ? credentials.sas : undefined,
   ).get('se');

@@ -9,7 +9,11 @@ export interface ApartFlags extends ConfigFlags {
   readonly unsafeShareSigningKey: boolean;
 }
 
-/** @throws NicheError `unsafe-recipients` when the other document's readers and these overlap */
+/**
+ * Checks that `recipients` and the recipients of the other document do not overlap.
+ *
+ * @throws NicheError `unsafe-recipients`
+ */
 export async function assertStillApart(
   cache: OpenCache,
   { signing, unsafeShareSigningKey }: ApartFlags,

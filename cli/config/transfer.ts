@@ -13,7 +13,7 @@ import type { ConfigFlags } from './document.ts';
 import { assertStillApart } from './still-apart.ts';
 import type { ApartFlags } from './still-apart.ts';
 
-/** `niche config download` */
+/** Runs `niche config download`. */
 export async function downloadDocument(
   file: string | undefined,
   flags: ConfigFlags,
@@ -25,7 +25,7 @@ export async function downloadDocument(
   else await writeFile(path.resolve(context.cwd, file), text);
 }
 
-/** `niche config upload` */
+/** Runs `niche config upload`. */
 export async function uploadDocument(
   file: string,
   flags: ApartFlags,

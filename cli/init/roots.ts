@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
@@ -20,11 +20,11 @@ export interface RootFlags {
   readonly create: boolean;
 }
 
-/** Where a cache is, and where it is read. */
+/** The URLs of a cache: its storage and the URL that readers use. */
 export type RootUrls = Pick<CacheConfig, 'storage' | 'private' | 'substituter'>;
 
-/** For the new cache to answer as its readers will ask it, in milliseconds. */
-const readableWithinMs = 10_000;
+/** How long the public URL of the new cache may take to respond. */
+const readTimeoutMs = 10_000;
 
 export function addRootOptions(command: Command): Command {
   return command
@@ -39,10 +39,10 @@ export function addRootOptions(command: Command): Command {
 }
 
 /**
- * Where the new cache's roots are. Buckets are made where that was asked for, and tried where nobody
- * knows what their server can do; a directory is not made yet.
+ * Returns the URLs of the new cache. Creates the buckets with `--create`, and tests servers whose
+ * capabilities are unknown; does not create a directory yet.
  *
- * @throws NicheError `invalid-url`, `usage`, and what storage throws
+ * @throws NicheError `invalid-url`; `usage` when the public URL is unknown; the codes of storage
  */
 export async function prepareRoots(
   url: string,
@@ -61,7 +61,7 @@ export async function prepareRoots(
   if (substituter === null) {
     throw new NicheError(
       'usage',
-      `where is ${publicRoot.url} read? its address cannot be told from the bucket’s name`,
+      `unknown public URL of ${quote(publicRoot.url)}: it does not follow from the bucket name`,
       { hint: publicRoot.publicAdvice },
     );
   }
@@ -79,35 +79,35 @@ export async function prepareRoots(
   };
 }
 
-/** What keeps readers from the new cache, as far as this machine can tell; null for nothing. */
+/** Returns why readers cannot read the new cache, or null if this machine sees no reason. */
 export async function whyUnreadable({ storage, substituter }: RootUrls): Promise<string | null> {
   if (storage.startsWith('file:') || !/^https?:/.test(substituter)) return null;
   let why: string;
   try {
     const response = await fetch(`${substituter}/${cacheInfoKey}`, {
-      signal: AbortSignal.timeout(readableWithinMs),
+      signal: AbortSignal.timeout(readTimeoutMs),
     });
     await response.body?.cancel();
     if (response.ok) return null;
-    why = `it answers ${response.status}`;
+    why = `HTTP status ${response.status}`;
   } catch (error) {
     why = messageOf(error);
   }
   const { publicAdvice } = await openProvisioner(storage);
-  return `readers without credentials cannot read ${substituter} (${why}): ${publicAdvice}`;
+  return `Readers without credentials cannot read ${substituter} (${why}): ${publicAdvice}`;
 }
 
-/** Makes the directory of a `file:` URL, and those above it. */
+/** Creates the directory of a `file:` URL and its parents. */
 export async function makeDirectory(storage: string): Promise<void> {
   const directory = fileURLToPath(storage);
   try {
     await makeFolders(directory);
   } catch (cause) {
-    throw fileError(cause, `making the directory ${directory}`);
+    throw fileError(cause, `creating the directory ${directory}`);
   }
 }
 
-/** As `mkdir` with `recursive`, which in Node never ends where no folder can be made, as in /proc. */
+/** Replaces `mkdir` with `recursive`, which in Node never returns if creation fails, as in /proc. */
 async function makeFolders(folder: string): Promise<void> {
   try {
     await mkdir(folder);

@@ -11,7 +11,7 @@ import {
 import type { PrivateConfig } from '../../core/cache/secret-documents.ts';
 import { assertSeparate, encryptSecret } from '../../core/cache/keys/create.ts';
 import type { SecretDocuments } from '../../core/cache/keys/create.ts';
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { describeFields } from '../../core/secrets/metadata.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { StoredCredentials } from '../../core/storage/credentials.ts';
@@ -22,31 +22,31 @@ import { keyringOf } from '../secrets/identities.ts';
 import { nonEmpty } from '../process/environment.ts';
 
 export interface SecretFlags {
-  /** Where they are; false where there are to be none. */
+  /** The file with the credentials; false for none. */
   readonly uploadCredentials?: string | false;
   readonly uploadDays: number;
   readonly uploadRole?: string;
   readonly unsafeShareSigningKey: boolean;
 }
 
-/** Who may read which of a new cache's secret documents. */
+/** The recipients of the two secret documents of a new cache. */
 export interface Readers {
   readonly clients: readonly Recipient[];
   readonly publishers: readonly Recipient[];
 }
 
 export interface NewSecrets extends SecretDocuments {
-  /** Whether clients are given what opens the storage. */
+  /** Whether clients get access to the storage from the document. */
   readonly hasCredentials: boolean;
-  /** When what was made for them is worth nothing any more; absent where nothing was made. */
+  /** When the SAS token that niche created for clients expires; absent if it created none. */
   readonly expires?: Date | undefined;
 }
 
 /**
- * Encrypts the secret documents of a new cache: now, before anything is made, since a recipient may
- * turn out to be unusable.
+ * Encrypts the secret documents of a new cache. Call it before creating anything, since a recipient
+ * may be unusable.
  *
- * @param secretKey to sign with; it goes into a document if there is someone to read it
+ * @param secretKey signing key, stored in a document if there are publishers
  * @throws NicheError `unsafe-recipients`, `unusable-recipient`, `malformed-secrets`
  */
 export async function encryptSecrets(
@@ -65,8 +65,9 @@ export async function encryptSecrets(
       : await encryptSecret({ version, secretKeys: [secretKey] }, publishers, keyring);
   if (clients.length === 0) return { signing, hasCredentials: false };
   const given = await readCredentials(flags.uploadCredentials, context);
-  const made = given === undefined ? await makeCredentials(config.private, flags, context) : null;
-  const credentials = given ?? made?.credentials;
+  const created =
+    given === undefined ? await createCredentials(config.private, flags, context) : null;
+  const credentials = given ?? created?.credentials;
   const value: PrivateConfig = {
     version,
     storage: config.storage,
@@ -79,21 +80,21 @@ export async function encryptSecrets(
     signing,
     private: await encryptSecret(value, clients, keyring),
     hasCredentials,
-    expires: made?.expires,
+    expires: created?.expires,
   };
 }
 
 /**
- * Those of clients, as narrow as may be, where this machine's own can make such.
+ * Creates credentials for clients with the least rights.
  *
- * @returns null where they cannot, or nobody wants any
+ * @returns null if the user wants none, or this machine's credentials cannot create any
  */
-async function makeCredentials(
+async function createCredentials(
   privateUrl: string,
   { uploadCredentials, uploadRole, uploadDays, unsafeShareSigningKey }: SecretFlags,
   { env }: Context,
 ): Promise<{ credentials: StoredCredentials; expires: Date } | null> {
-  // Clients that publish by themselves need far more than to upload.
+  // Clients that publish themselves need far more rights than to upload.
   const isUnwanted =
     uploadCredentials === false || uploadRole !== undefined || unsafeShareSigningKey;
   if (isUnwanted || privateUrl.startsWith('file:')) return null;
@@ -105,14 +106,14 @@ async function makeCredentials(
   return credentials === null ? null : { credentials, expires };
 }
 
-/** Where the credentials of clients are, when no file is named. */
+/** The variable with the credentials for clients, unless a file is passed. */
 const uploadCredentialsVariable = 'NICHE_UPLOAD_CREDENTIALS';
 
 /**
- * Those of clients, as JSON: from a file, stdin (`-`) or the environment. Never the administrator's
- * own, which could do far more.
+ * Reads the credentials for clients, as JSON, from a file, stdin (`-`) or the environment. It never
+ * takes the administrator's own credentials, which have far more rights.
  *
- * @throws NicheError `malformed-secrets`, without what was read
+ * @throws NicheError `malformed-secrets`, without any of the text; `storage-denied`
  */
 export async function readCredentials(
   file: string | false | undefined,
@@ -126,49 +127,53 @@ export async function readCredentials(
   try {
     json = JSON.parse(text);
   } catch {
-    throw new NicheError('malformed-secrets', `the upload credentials in ${where} are not JSON`, {
-      hint: credentialsForm,
-    });
+    throw new NicheError(
+      'malformed-secrets',
+      `invalid upload credentials in ${quote(where)}: not JSON`,
+      {
+        hint: credentialsForm,
+      },
+    );
   }
   const result = storageCredentials.safeParse(json);
   if (result.success) return result.data;
   throw new NicheError(
     'malformed-secrets',
-    `the upload credentials in ${where}: ${describeFields(result.error)}`,
+    `invalid upload credentials in ${quote(where)}: ${describeFields(result.error)}`,
     { hint: credentialsForm },
   );
 }
 
 const credentialsForm =
-  'expected {"kind":"s3","accessKeyId":…,"secretAccessKey":…}, {"kind":"azure","sas":…} or {"kind":"google","serviceAccount":…}';
+  'use {"kind":"s3","accessKeyId":…,"secretAccessKey":…}, {"kind":"azure","sas":…} or {"kind":"google","serviceAccount":…}';
 
 async function readText(file: string, { cwd, stdin }: Context): Promise<string> {
   if (file === '-') return readAll(stdin);
   try {
     return await readFile(path.resolve(cwd, file), 'utf8');
   } catch (cause) {
-    throw new NicheError('storage-denied', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+    throw new NicheError('storage-denied', `cannot read ${quote(file)}: ${messageOf(cause)}`, {
+      cause,
+    });
   }
 }
 
-/**
- * What clients' credentials are, or should be, allowed, in words; null where nothing has to be said.
- */
+/** Describes the rights that the credentials for clients have or need; null if they are known. */
 export async function uploadAdvice(
   config: CacheConfig,
   { hasCredentials, expires, ...documents }: NewSecrets,
 ): Promise<string | null> {
   if (expires !== undefined) {
-    return `made credentials for clients, in ${privateDocument.key}: a signature that creates, lists and reads in
-${config.private}, and overwrites and deletes nothing. It is good until ${expires.toISOString().slice(0, 10)}; put
-another there before, with niche config edit.`;
+    return `Created a SAS token for clients in ${privateDocument.key}. It can create, list and read blobs in
+${config.private}, but not overwrite or delete them.
+It expires on ${expires.toISOString().slice(0, 10)}. Replace it before then with niche config edit.`;
   }
   if (documents.private === undefined || hasCredentials) return null;
   if (config.private.startsWith('file:')) return null;
   const { uploadRights } = await openProvisioner(config.private);
-  return `no credentials for clients were given: they need their own for ${config.private}. To put
-some into ${privateDocument.key}: niche config edit, or init with --upload-credentials. They should be
-allowed to create objects under staging/, never to overwrite or delete, and to list and get
-receipts/; nothing else. Here that is:
+  return `No credentials for clients given: clients need their own for ${config.private}.
+To add some to ${privateDocument.key}, run niche config edit, or niche init with --upload-credentials.
+Allow them to create objects under staging/, and to list and read receipts/. Do not allow them to
+overwrite or delete anything. For this storage:
   ${uploadRights}`;
 }

@@ -1,5 +1,5 @@
 import { signingDocument } from '../../core/cache/secret-documents.ts';
-import { NicheError } from '../../core/errors.ts';
+import { NicheError, quote } from '../../core/errors.ts';
 import { openAwsKms } from '../../core/kms/aws.ts';
 import { openGoogleKms } from '../../core/kms/google.ts';
 import {
@@ -21,17 +21,17 @@ import {
 } from '../secrets/signing-keys.ts';
 import type { Readers } from './secrets.ts';
 
-/** What signs a new cache: a key of a KMS, a secret key, or both, each in its own name. */
+/** The keys of a new cache: a KMS key, a secret key, or both with different names. */
 interface SigningKeys {
   readonly publicKeys: readonly string[];
-  /** In Nix's own form, for the signing document; empty where there is none. */
+  /** The secret key in Nix's format, for the signing document; empty if there is none. */
   readonly secretKey: string;
-  /** For people. */
+  /** Lines of the result for people. */
   readonly lines: readonly string[];
-  /** For machines. */
+  /** Fields of the JSON result. */
   readonly json: object;
-  /** Keeps what was made, once it is sure to be of use. */
-  keep(): Promise<void>;
+  /** Writes a new secret key to its file. Call it once the cache is sure to be created. */
+  save(): Promise<void>;
 }
 
 interface SigningKeyFlags {
@@ -42,7 +42,11 @@ interface SigningKeyFlags {
   readonly createKey: boolean;
 }
 
-/** @throws NicheError `usage`, and what the KMS throws */
+/**
+ * Reads, generates or creates the keys of a new cache.
+ *
+ * @throws NicheError `usage`; `malformed-key`, `storage-denied` for the key file; the codes of the KMS
+ */
 export async function chooseSigningKeys(
   flags: SigningKeyFlags,
   readers: Readers,
@@ -51,15 +55,19 @@ export async function chooseSigningKeys(
   const { signer, createKey } = flags;
   const keyName = flags.keyName ?? signer?.name ?? `${flags.name}-1`;
   if (createKey && signer?.key.startsWith('alias/') !== true) {
-    throw new NicheError('usage', '--create-key makes the key that --signer names by its alias', {
-      hint: 'add --signer aws-kms:alias/…',
-    });
+    throw new NicheError(
+      'usage',
+      'cannot create a KMS key: --create-key requires a --signer with an alias',
+      {
+        hint: 'pass --signer aws-kms:alias/NAME',
+      },
+    );
   }
   if (!signer) return secretKeyOf(flags, keyName, readers, context);
   const kms = await kmsKey({ ...signer, name: keyName }, createKey, flags.name, context);
-  // It signs what is too long for the KMS, where there is somebody to read it.
-  const beside = flags.secretKeyFile !== undefined || readers.publishers.length > 0;
-  if (!beside) return kms;
+  // A secret key signs fingerprints that are too long for the KMS. Somebody must be able to read it.
+  const canUseSecretKey = flags.secretKeyFile !== undefined || readers.publishers.length > 0;
+  if (!canUseSecretKey) return kms;
   const secret = await secretKeyOf(flags, `${keyName}-long`, readers, context);
   return {
     ...secret,
@@ -75,7 +83,7 @@ async function secretKeyOf(
   readers: Readers,
   context: Context,
 ): Promise<SigningKeys> {
-  // A key that the cache keeps, encrypted, needs no file.
+  // The cache itself stores the key, encrypted, if there are publishers.
   const file =
     flags.secretKeyFile ??
     (readers.publishers.length > 0 ? null : defaultSecretKeyFile(context.env, keyName));
@@ -86,7 +94,7 @@ async function secretKeyOf(
     secretKey,
     lines: [`secret key: ${describeKey(file, existing === null, readers)}`],
     json: file === null ? {} : { secretKeyFile: file },
-    async keep() {
+    async save() {
       if (file !== null && existing === null) await writeSecretKeyFile(file, secretKey);
     },
   };
@@ -105,17 +113,17 @@ async function kmsKey(
   return {
     publicKeys: [await publicKeyOf(spec, context)],
     secretKey: '',
-    lines: [`signer:     ${signer} (for NICHE_SIGNERS of whatever publishes)`],
+    lines: [`signer:     ${signer} (set NICHE_SIGNERS to this for the publisher)`],
     json: { signer },
-    keep: () => Promise.resolve(),
+    save: () => Promise.resolve(),
   };
 }
 
 /**
- * The public half of a KMS's key. `NICHE_KMS_ENDPOINT` is another place of Google's than the global
- * one, as it is for its functions; AWS has a variable of its own.
+ * Returns the public key of a KMS key. `NICHE_KMS_ENDPOINT` selects an endpoint of Google's other than
+ * the global one, as in the functions; AWS has its own variable.
  *
- * @throws NicheError `usage` for what is no key of a KMS, and what the KMS throws
+ * @throws NicheError `usage` for a key outside a KMS; the codes of the KMS
  */
 export async function publicKeyOf(
   spec: SignerSpec & { readonly name: string },
@@ -131,7 +139,10 @@ export async function publicKeyOf(
         spec.name,
       );
     case 'secret-key':
-      throw new NicheError('usage', `${formatSignerSpec(spec)} is no key of a KMS`);
+      throw new NicheError(
+        'usage',
+        `invalid signer ${quote(formatSignerSpec(spec))}: expected a key of a KMS`,
+      );
   }
 }
 
@@ -141,6 +152,6 @@ function describeKey(file: string | null, isNew: boolean, { publishers }: Reader
       ? ''
       : `in ${signingDocument.key}, for ${publishers.map(describeRecipient).join(', ')}`;
   if (file === null) return encrypted;
-  const remark = isNew ? ' (new: keep a copy, it cannot be made again)' : '';
+  const remark = isNew ? ' (new; back it up, it cannot be recreated)' : '';
   return `${file}${remark}${encrypted === '' ? '' : `; also ${encrypted}`}`;
 }

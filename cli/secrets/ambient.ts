@@ -6,8 +6,8 @@ import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 
 /**
- * Whether this machine seems to have credentials of its own for a storage. Credentials that only the
- * network could show, such as a virtual machine's role, are left to the SDKs: it takes seconds.
+ * Returns whether this machine seems to have its own credentials for a storage. It does not look for
+ * those that take a network request, such as a virtual machine's role: that takes seconds.
  */
 export function hasAmbientCredentials(storageUrl: string, env: Environment): boolean {
   const driver = findDriver(storageUrl);

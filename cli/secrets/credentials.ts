@@ -3,9 +3,9 @@ import { findDriver } from '../../core/storage/open/open-bucket.ts';
 import type { Environment } from '../process/environment.ts';
 
 /**
- * Returns the credentials that the environment has for a storage and its SDK would not find.
+ * Returns the credentials in the environment that the SDK of a storage would not find.
  *
- * @returns undefined where the SDK's own chain has to find some, as for S3 and Google
+ * @returns undefined if the SDK finds credentials itself, as for S3 and Google
  * @throws NicheError `invalid-url`; `usage` for a malformed variable
  */
 export function environmentCredentials(

@@ -16,12 +16,12 @@ import type { Environment } from '../process/environment.ts';
 import { splitWords } from '../../core/util/shell.ts';
 
 /**
- * The identities of whoever runs niche, found where `sops` finds them (getsops.io/docs, “Encrypting
- * using age”). Nothing is read or run before a document asks for an identity of that kind.
+ * Returns the keyring of this user. It finds identities where `sops` does (getsops.io/docs,
+ * “Encrypting using age”), and reads or runs nothing until a document needs such an identity.
  *
- * @param env what gpg and the commands that print a key are given as well
- * @param secrets where `SOPS_AGE_KEY` is, which they are not given
- * @param platform as `process.platform`
+ * @param env environment, also that of gpg and of the commands that print a key
+ * @param secrets environment with `SOPS_AGE_KEY`, which those commands do not get
+ * @param platform as in `process.platform`
  */
 export function openKeyring(
   env: Environment,
@@ -31,7 +31,7 @@ export function openKeyring(
   const found = new Map<string, Promise<AgeKeys>>();
   return createKeyring({
     age: ageIdentity((recipient) => {
-      // Only a command is told the recipient; all else is read once.
+      // Only commands depend on the recipient. Everything else is read once.
       const usesCommand = ageCommands.some((name) => nonEmpty(env[name]) !== undefined);
       const key = usesCommand ? recipient : '';
       const keys = found.get(key) ?? findAgeKeys({ env, secrets, recipient, platform });
@@ -44,7 +44,7 @@ export function openKeyring(
 
 const keyrings = new WeakMap<Context, Keyring>();
 
-/** The keyring of whoever runs this command; its keys are looked for once. */
+/** Returns the keyring of this command, which searches for its keys only once. */
 export function keyringOf(context: Context): Keyring {
   const keyring = keyrings.get(context) ?? openKeyring(context.env, context.secrets);
   keyrings.set(context, keyring);
@@ -53,14 +53,15 @@ export function keyringOf(context: Context): Keyring {
 
 const ageCommands = ['SOPS_AGE_KEY_CMD', 'SOPS_AGE_SSH_PRIVATE_KEY_CMD'];
 
-/** What a place said: its text, or why there is none, for people. */
+/** The keys in a source as text, or why there are none, for messages. */
 type Found = { readonly text: string } | { readonly problem: string };
 
-interface Place {
+/** Where keys may be: a variable, a file or a command. */
+interface Source {
   readonly name: string;
   readonly kind: 'age' | 'ssh';
-  /** `SOPS_AGE_KEY` may have several keys in a line. */
-  readonly severalALine?: boolean;
+  /** Whether a line may have several keys, as in `SOPS_AGE_KEY`. */
+  readonly hasManyPerLine?: boolean;
   readonly read: () => Found | Promise<Found>;
 }
 
@@ -75,13 +76,14 @@ async function findAgeKeys(search: Search): Promise<AgeKeys> {
   const secretKeys: string[] = [];
   const sshKeys: SshPrivateKey[] = [];
   const tried: string[] = [];
-  for (const { name, kind, severalALine = false, read } of places(search)) {
+  for (const { name, kind, hasManyPerLine = false, read } of sourcesOf(search)) {
     const found = await read();
     if ('problem' in found) {
       tried.push(`${name}: ${found.problem}`);
       continue;
     }
-    const [keys, remark] = kind === 'ssh' ? readSsh(found.text) : readAge(found.text, severalALine);
+    const [keys, remark] =
+      kind === 'ssh' ? readSsh(found.text) : readAge(found.text, hasManyPerLine);
     for (const key of keys) {
       if (typeof key === 'string') secretKeys.push(key);
       else sshKeys.push(key);
@@ -91,42 +93,44 @@ async function findAgeKeys(search: Search): Promise<AgeKeys> {
   return { secretKeys, sshKeys, tried };
 }
 
+/** niche never prompts: it also runs where nobody can answer. */
+const passphraseRemark = 'protected by a passphrase, which niche does not support';
+
 type Keys = readonly [keys: readonly (string | SshPrivateKey)[], remark: string];
 
-function readAge(text: string, severalALine: boolean): Keys {
+function readAge(text: string, hasManyPerLine: boolean): Keys {
   if (/^(?:age-encryption\.org\/|-----BEGIN AGE ENCRYPTED FILE-----)/.test(text)) {
-    return [[], 'protected by a passphrase, for which niche does not ask'];
+    return [[], passphraseRemark];
   }
-  const lines = parseAgeKeys(text, severalALine);
+  const lines = parseAgeKeys(text, hasManyPerLine);
   const keys = lines.filter(isAgeSecretKey);
   const others = lines.length - keys.length;
-  const plugins =
-    others === 0 ? '' : `, ${others} of a kind that niche does not take (age plugins)`;
-  return [keys, `${keys.length} age keys${plugins}`];
+  const plugins = others === 0 ? '' : `, ${others} of age plugins, which niche does not support`;
+  return [keys, `${keys.length} age ${keys.length === 1 ? 'key' : 'keys'}${plugins}`];
 }
 
 function readSsh(text: string): Keys {
   const key = parseSshPrivateKey(text);
-  if (key === 'encrypted') return [[], 'protected by a passphrase, for which niche does not ask'];
-  return key === null ? [[], 'no SSH key that age takes'] : [[key], 'an SSH key'];
+  if (key === 'encrypted') return [[], passphraseRemark];
+  return key === null ? [[], 'not an SSH key that age supports'] : [[key], 'an SSH key'];
 }
 
-/** In the order in which `sops` looks. */
-function places({ env, secrets, recipient, platform }: Search): Place[] {
+/** Returns the sources in the order of `sops`. */
+function sourcesOf({ env, secrets, recipient, platform }: Search): Source[] {
   const home = homeOf(env);
   const given = (
     name: string,
-    kind: Place['kind'],
-    read: (value: string) => Place['read'],
+    kind: Source['kind'],
+    read: (value: string) => Source['read'],
     variables = env,
-  ): Place => {
+  ): Source => {
     const value = nonEmpty(variables[name]);
     const isSet = value !== undefined;
     return { name, kind, read: isSet ? read(value) : () => ({ problem: 'not set' }) };
   };
   const file = (name: string) => () => readFile(name);
   const command = (line: string) => () => runCommand(line, env, recipient);
-  const ssh = (name: string): Place => {
+  const ssh = (name: string): Source => {
     const key = path.join(home, '.ssh', name);
     return { name: key, kind: 'ssh', read: file(key) };
   };
@@ -136,14 +140,14 @@ function places({ env, secrets, recipient, platform }: Search): Place[] {
     given('SOPS_AGE_SSH_PRIVATE_KEY_CMD', 'ssh', command),
     ssh('id_ed25519'),
     ssh('id_rsa'),
-    { ...given('SOPS_AGE_KEY', 'age', (text) => () => ({ text }), secrets), severalALine: true },
+    { ...given('SOPS_AGE_KEY', 'age', (text) => () => ({ text }), secrets), hasManyPerLine: true },
     given('SOPS_AGE_KEY_FILE', 'age', file),
     given('SOPS_AGE_KEY_CMD', 'age', command),
     { name: ageFile, kind: 'age', read: file(ageFile) },
   ];
 }
 
-/** Where programs keep a user's settings. */
+/** Returns the folder of the user's settings. */
 function configHome(env: Environment, platform: NodeJS.Platform): string {
   const chosen = nonEmpty(env['XDG_CONFIG_HOME']);
   if (chosen !== undefined) return chosen;
@@ -151,7 +155,7 @@ function configHome(env: Environment, platform: NodeJS.Platform): string {
   return path.join(homeOf(env), ...own);
 }
 
-/** Of a file of keys, in bytes. */
+/** Reads at most this much of a key file. */
 const maxKeyBytes = 1024 * 1024;
 
 async function readFile(name: string): Promise<Found> {
@@ -169,10 +173,10 @@ async function readFile(name: string): Promise<Found> {
   }
 }
 
-/** Without a shell, as `sops` runs it. What it says of itself goes to the terminal. */
+/** Runs a command without a shell, as `sops` does. Its standard error goes to the terminal. */
 async function runCommand(line: string, env: Environment, recipient: string): Promise<Found> {
   const [program, ...args] = splitWords(line) ?? [];
-  if (program === undefined) return { problem: 'no command' };
+  if (program === undefined) return { problem: 'not a command' };
   try {
     const child = spawn(program, args, {
       env: { ...env, SOPS_AGE_RECIPIENT: recipient },
@@ -184,7 +188,9 @@ async function runCommand(line: string, env: Environment, recipient: string): Pr
     });
     const [text, code] = await Promise.all([readText(child.stdout), status]);
     if (code === 0) return { text };
-    return { problem: code === null ? 'the command was killed' : `the command ended with ${code}` };
+    return {
+      problem: code === null ? 'the command was killed' : `the command exited with status ${code}`,
+    };
   } catch (error) {
     return { problem: messageOf(error) };
   }

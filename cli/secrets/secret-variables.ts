@@ -1,9 +1,9 @@
 import type { Environment } from '../process/environment.ts';
 
-/** Variables that hold a secret itself, and not where one is: nothing that niche runs needs them. */
+/** Variables that contain a secret. No program that niche starts needs them. */
 const names = ['SOPS_AGE_KEY', 'NICHE_UPLOAD_CREDENTIALS'] as const;
 
-/** Takes them out of `env`, so that no child inherits them. */
+/** Removes the secret variables from `env`, so that no child inherits them, and returns them. */
 export function takeSecrets(env: NodeJS.ProcessEnv): Environment {
   const taken = Object.fromEntries(names.map((name) => [name, env[name]]));
   for (const name of names) {

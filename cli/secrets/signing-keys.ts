@@ -3,7 +3,7 @@ import path from 'node:path';
 
 import type { OpenCache } from '../../core/cache/open.ts';
 import { openSigners } from '../../core/cache/keys/signing-keys.ts';
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { formatPublicKey, parseSecretKey } from '../../core/nix/keys.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
@@ -13,18 +13,18 @@ import { keyringOf } from './identities.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 
-/** niche's folder in the user's configuration. */
+/** Returns the folder of niche in the user's configuration. */
 function configFolder(env: Environment): string {
   return path.join(nonEmpty(env['XDG_CONFIG_HOME']) ?? path.join(homeOf(env), '.config'), 'niche');
 }
 
-/** Where the secret key called `keyName` lies unless the user says otherwise. */
+/** Returns the default file of the secret key `keyName`. */
 export function defaultSecretKeyFile(env: Environment, keyName: string): string {
   return path.join(configFolder(env), 'keys', `${keyName}.secret`);
 }
 
 /**
- * Reads a secret key in Nix's own form, `<name>:<base64>`.
+ * Reads a secret key in Nix's format, `<name>:<base64>`.
  *
  * @returns null when there is no such file
  * @throws NicheError `malformed-key`, or `storage-denied` when it cannot be read
@@ -37,24 +37,28 @@ export async function readSecretKeyFile(file: string): Promise<string | null> {
     if (isErrno(cause, 'ENOENT')) return null;
     throw new NicheError(
       'storage-denied',
-      `cannot read the secret key in ${file}: ${messageOf(cause)}`,
+      `cannot read the secret key in ${quote(file)}: ${messageOf(cause)}`,
       { cause },
     );
   }
   try {
     parseSecretKey(text);
   } catch (cause) {
-    throw new NicheError('malformed-key', `${file} is not a secret key: ${messageOf(cause)}`, {
-      cause,
-    });
+    throw new NicheError(
+      'malformed-key',
+      `invalid secret key in ${quote(file)}: ${messageOf(cause)}`,
+      {
+        cause,
+      },
+    );
   }
   return text;
 }
 
 /**
- * Writes a new secret key, readable by this user alone. What is there already is never replaced.
+ * Writes a new secret key that only this user can read. It never replaces a file.
  *
- * @throws NicheError `cache-exists` when the file is there, `storage-denied`
+ * @throws NicheError `storage-denied`, with the cause `EEXIST` when the file exists
  */
 export async function writeSecretKeyFile(file: string, secretKey: string): Promise<void> {
   try {
@@ -69,19 +73,19 @@ export async function writeSecretKeyFile(file: string, secretKey: string): Promi
   } catch (cause) {
     throw new NicheError(
       'storage-denied',
-      `cannot write the secret key to ${file}: ${messageOf(cause)}`,
+      `cannot write the secret key to ${quote(file)}: ${messageOf(cause)}`,
       { cause },
     );
   }
 }
 
 /**
- * What this machine signs the cache's paths with: the key in `file`, else in `NICHE_SECRET_KEY_FILE`,
- * else those in the user's configuration that the cache names, else those that the cache itself has,
- * encrypted, if this machine is one of those that may read them.
+ * Returns the signers for the cache's paths. It takes the key in `file`, else in
+ * `NICHE_SECRET_KEY_FILE`, else the cache's keys in the user's configuration, else the encrypted keys
+ * in the cache if this machine can decrypt them.
  *
- * @throws NicheError `wrong-key` when there is none, or it is not one of the cache's; what
- *   {@link openSigners} throws
+ * @throws NicheError `wrong-key` when there is no key, or it is not a key of the cache; `malformed-key`,
+ *   `storage-denied` for a key file; the codes of {@link openSigners}
  */
 export async function findSigners(
   { config, private: root }: Pick<OpenCache, 'config' | 'private'>,
@@ -89,24 +93,22 @@ export async function findSigners(
   context: Context,
 ): Promise<Signer[]> {
   const { publicKeys } = config;
-  const named = file ?? nonEmpty(context.env['NICHE_SECRET_KEY_FILE']);
+  const given = file ?? nonEmpty(context.env['NICHE_SECRET_KEY_FILE']);
   const files =
-    named === undefined
+    given === undefined
       ? publicKeys.map((key) => defaultSecretKeyFile(context.env, key.split(':')[0] ?? ''))
-      : [named];
+      : [given];
   const found = await readSecretKeys(files, publicKeys);
   if (found.length > 0) return found.map(secretKeySigner);
-  if (named === undefined) {
+  if (given === undefined) {
     const { identities } = keyringOf(context);
     const signers = await openSigners(root, publicKeys, identities);
     if (signers) return signers;
   }
   throw new NicheError(
     'wrong-key',
-    `there is no secret key to sign with: ${files.join(' and ')} ${files.length === 1 ? 'is' : 'are'} missing`,
-    {
-      hint: 'name the file with --secret-key-file, or use --no-publish where a `niche worker` publishes',
-    },
+    `no signing key found: ${files.map(quote).join(' and ')} ${files.length === 1 ? 'is' : 'are'} missing`,
+    { hint: 'pass --secret-key-file, or --no-publish if a worker or cloud function publishes' },
   );
 }
 
@@ -122,7 +124,7 @@ async function readSecretKeys(
     if (!publicKeys.includes(publicKey)) {
       throw new NicheError(
         'wrong-key',
-        `the secret key in ${candidate} is not this cache's: expected one for ${publicKeys.join(' or ')}, got one for ${publicKey}`,
+        `wrong secret key in ${quote(candidate)}: expected one for ${publicKeys.map(quote).join(' or ')}, got one for ${quote(publicKey)}`,
       );
     }
     found.push(secretKey);

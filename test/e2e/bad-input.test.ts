@@ -102,7 +102,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
         push('--wait', '5 parsecs', top),
         /argument '5 parsecs' is invalid. expected a duration such as 30s/,
       ],
-      [push('--report', '/dev/null/report', top), /cannot write the report to \/dev\/null\/report/],
+      [push('--report', '/dev/null/report', top), /cannot write the report "\/dev\/null\/report"/],
       [['worker', cache.url, '--interval', 'x'], /expected a duration such as 30s/],
       [['exec', '-u', cache.url], /missing required argument 'command'/],
       [
@@ -168,7 +168,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     await t.test('where no folder can be made', () =>
       refused(
         ['init', 'file:///proc/cache', '--name', 'x'],
-        /making the directory \/proc\/cache failed/,
+        /creating the directory \/proc\/cache failed/,
       ),
     );
     assert.deepEqual(await filesIn(folder), []);
@@ -201,7 +201,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       [
         'of another store',
         changed({ storeDir: '/gnu/store' }),
-        /is for another store: expected \/gnu\/store, this nix has/,
+        /wrong store for the cache .*: expected "\/gnu\/store", this Nix has/,
       ],
     ];
     for (const [name, text, message] of cases) {
@@ -223,21 +223,25 @@ describe('bad input', { skip: whyNoNix() }, () => {
       [
         'of another cache',
         other.secretKey,
-        /is not this cache's: expected one for acme-1:\S+, got one for other-1:/,
+        /wrong secret key in .*: expected one for "acme-1:\S+, got one for "other-1:/,
       ],
       [
         'of the same name',
         other.secretKey.replace('other-1', 'acme-1'),
-        /is not this cache's: expected one for acme-1:/,
+        /wrong secret key in .*: expected one for "acme-1:/,
       ],
       [
         'cut short',
         `${name}:${base64.slice(0, 60)}`,
-        /key is not a secret key: .*expected <name>:<base64 of 64 bytes>/,
+        /invalid secret key in ".*key": .*expected <name>:<base64 of 64 bytes>/,
       ],
-      ['of another form', base64, /is not a secret key: /],
-      ['with something after it', `${cache.secretKey} ${cache.secretKey}`, /is not a secret key: /],
-      ['empty', '', /is not a secret key: /],
+      ['of another form', base64, /invalid secret key in /],
+      [
+        'with something after it',
+        `${cache.secretKey} ${cache.secretKey}`,
+        /invalid secret key in /,
+      ],
+      ['empty', '', /invalid secret key in /],
     ];
     for (const [which, text, message] of cases) {
       await t.test(which, async () => {
@@ -251,14 +255,14 @@ describe('bad input', { skip: whyNoNix() }, () => {
     await t.test('missing', () =>
       refused(
         push('--secret-key-file', `${folder}/none`, top),
-        /no secret key to sign with: .*none is missing\nhint: name the file/,
+        /no signing key found: .*none" is missing\nhint: pass --secret-key-file/,
       ),
     );
     await t.test('a folder', () =>
       refused(push('--secret-key-file', folder, top), /cannot read the secret key in .*EISDIR/),
     );
     await t.test('not where init would have put it', () =>
-      refused(push(top), /no secret key to sign with: .*acme-1.secret is missing/, {
+      refused(push(top), /no signing key found: .*acme-1.secret" is missing/, {
         env: { XDG_CONFIG_HOME: folder },
       }),
     );
@@ -351,7 +355,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
         assert.equal(run.status, 76, run.stderr);
         assert.match(
           run.stderr,
-          /^niche: rejected \(conflict\): the cache has .*-top with other contents or references, and a published path never changes$/m,
+          /^niche: rejected \(conflict\): the cache already has .*-top with other contents or references$/m,
         );
         assertDiscreet(run, cache.secretKey);
         assert.deepEqual(await snapshot(cache.directory), before_);

@@ -69,7 +69,7 @@ describe('niche init, on a machine with Nix', { concurrency: false }, () => {
       ...['init', `file://${directory}`, '--name', 'acme', '--secret-key-file', file],
     ]);
     assert.equal(refused.status, 1);
-    assert.match(refused.stderr, new RegExp(`^niche: ${file} is not a secret key: `));
+    assert.match(refused.stderr, new RegExp(`^niche: invalid secret key in "${file}": `));
     assert.equal(existsSync(directory), false);
   });
 });

@@ -61,7 +61,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
 
     const required = await machine.niche(build(foreign, [], 'upper'));
     assert.equal(required.status, 1);
-    assert.match(required.stderr, /^niche: there is no secret key to sign with: .* is missing$/m);
+    assert.match(required.stderr, /^niche: no signing key found: .* is missing$/m);
     assert.match(required.stderr, /^niche: name the file with --secret-key-file/m);
     assert.doesNotMatch(required.stderr, /building/);
     assert.equal(await traces(), builtBefore);

@@ -59,7 +59,7 @@ async function editor({ lab }: Setting, script: string): Promise<Record<string, 
   return { EDITOR: program };
 }
 
-test('show: who can read it, and what it says without the secrets', async (t) => {
+test('show prints the recipients, and the contents without the secrets', async (t) => {
   const { niche, cache, client } = await setUp(t);
   const shown = await niche(['config', 'show', '-u', cache]);
   assert.equal(shown.status, 0, shown.stderr);
@@ -71,10 +71,10 @@ test('show: who can read it, and what it says without the secrets', async (t) =>
   assert.match(signing.stdout, /acme-1:/);
   const stranger = await niche(['config', 'show', '-u', cache], { env: { SOPS_AGE_KEY: '' } });
   assert.equal(stranger.status, 0);
-  assert.match(stranger.stdout, /not for this machine/);
+  assert.match(stranger.stdout, /this machine cannot decrypt it/);
 });
 
-test('edit: what the editor leaves is encrypted for the same recipients, and gone in the clear', async (t) => {
+test('edit encrypts for the same recipients, and leaves no plain text', async (t) => {
   const setting = await setUp(t);
   const { niche, cache, lab, document, client } = setting;
   const seen = join(lab.folder, 'seen');
@@ -98,30 +98,29 @@ test('edit: what the editor leaves is encrypted for the same recipients, and gon
   assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
 });
 
-test('edit: what is not valid changes nothing, and is not shown', async (t) => {
+test('edit refuses an invalid document, and does not print it', async (t) => {
   const setting = await setUp(t);
   const { niche, cache, lab, document } = setting;
   const before = document();
-  for (const [script, said] of [
+  for (const [script, expected] of [
     [`echo '{"hush' > "$1"`, /not JSON/],
     [`sed -i s/secretAccessKey/secretAccesKey/ "$1"`, /secretAccessKey/],
     [`sed -i 's/"version": 1/"version": 2/' "$1"`, /newer|version 2/],
-    ['exit 3', /ended with 3/],
-    ['true', /nothing was changed/],
+    ['exit 3', /exited with status 3/],
+    ['true', /no changes/],
   ] as const) {
     const env = await editor(setting, script);
     const { status, stderr } = await niche(['config', 'edit', '-u', cache], { env });
     assert.equal(status, script === 'true' ? 0 : 1, stderr);
-    assert.match(stderr, said);
-    assert.match(stderr, /nothing was changed/);
+    assert.match(stderr, expected);
     assert.doesNotMatch(stderr, /hush/);
     assert.equal(document(), before);
     assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
   }
 });
 
-test('edit: on a terminal what is not valid is edited again, from where it was left', async (t) => {
-  // Elsewhere it is another program, with other arguments.
+test('edit on a terminal lets the user edit an invalid document again', async (t) => {
+  // Other systems have another program of this name, with other arguments.
   if (!String(spawnSync('script', ['--version']).stdout).includes('util-linux')) {
     t.skip('no script(1) of util-linux, which gives niche a terminal');
     return;
@@ -129,7 +128,7 @@ test('edit: on a terminal what is not valid is edited again, from where it was l
   const setting = await setUp(t);
   const { cache, lab, niche, document, client } = setting;
   const seen = join(lab.folder, 'seen');
-  // First it forgets a bracket, and then finds its own change and puts the bracket back.
+  // The first run removes a bracket. The second one finds the change and adds the bracket.
   const env = await editor(
     setting,
     `cat "$1" >> ${seen}; echo ---- >> ${seen}
@@ -157,7 +156,7 @@ test('edit: on a terminal what is not valid is edited again, from where it was l
   const before = document();
   const refused = edit('n\n');
   assert.match(refused, /not JSON[^]*again\? \[Y\/n\]/);
-  assert.match(refused, /nothing was changed in niche\.private\.json of file:[^]*status 1/);
+  assert.match(refused, /niche\.private\.json of file:\S+ was not changed[^]*status 1/);
   assert.equal(document(), before);
   await writeFile(seen, '');
 
@@ -172,7 +171,7 @@ test('edit: on a terminal what is not valid is edited again, from where it was l
   assert.deepEqual(readdirSync(join(lab.folder, 'run')), []);
 });
 
-test('edit: of two at once the second is told, and nothing is lost', async (t) => {
+test('edit refuses to replace a change that was made meanwhile', async (t) => {
   const setting = await setUp(t);
   const { niche, cache, document } = setting;
   const other = await makeAgeKey();
@@ -181,7 +180,7 @@ test('edit: of two at once the second is told, and nothing is lost', async (t) =
     `${process.execPath} ${join(import.meta.dirname, '../../../cli/main.ts')} config add-recipient -u ${cache} --age ${other.recipient}
      sed -i s/hush/lost/ "$1"`,
   );
-  // The editor's environment has no key: that of the file is found by the inner niche.
+  // The editor's environment has no key: the inner niche reads the one of the file.
   const keys = join(setting.lab.folder, 'keys.txt');
   await writeFile(keys, `${setting.client.secretKey}\n`);
   const edited = await niche(['config', 'edit', '-u', cache], {
@@ -194,7 +193,7 @@ test('edit: of two at once the second is told, and nothing is lost', async (t) =
   assert.match(shown.stdout, /hush/);
 });
 
-test('edit: a signal leaves nothing in the clear, and what a killed one left goes next time', async (t) => {
+test('edit deletes the plain text after a signal, and after a kill with the next edit', async (t) => {
   const setting = await setUp(t);
   const { cache, lab, niche } = setting;
   const run = join(lab.folder, 'run');
@@ -219,7 +218,7 @@ test('edit: a signal leaves nothing in the clear, and what a killed one left goe
   assert.deepEqual(readdirSync(run), []);
 });
 
-/** The editor of a niche that goes away keeps its output open. */
+/** Stops the editor: it outlives niche, and keeps the output open. */
 async function stopEditor(pid: number | undefined, first?: () => Promise<unknown>): Promise<void> {
   const children = readFileSync(`/proc/${pid ?? 0}/task/${pid ?? 0}/children`, 'utf8');
   const ended = first?.();
@@ -231,7 +230,7 @@ async function stopEditor(pid: number | undefined, first?: () => Promise<unknown
   await ended;
 }
 
-test('recipients: added, removed under a new data key, kept apart from the signing key', async (t) => {
+test('recipients can be added, and removed with a new data key, but not read both documents', async (t) => {
   const setting = await setUp(t);
   const { niche, cache, lab, document, publisher, client } = setting;
   const other = await makeAgeKey();
@@ -246,27 +245,27 @@ test('recipients: added, removed under a new data key, kept apart from the signi
   const before = document();
   const removed = await niche(['config', 'remove-recipient', ...u, '--age', other.recipient]);
   assert.equal(removed.status, 0, removed.stderr);
-  assert.match(removed.stderr, /make new ones/);
+  assert.match(removed.stderr, /create new credentials/);
   assert.notEqual(value(document()), value(before));
   const now = await niche(['config', 'show', ...u, '--reveal'], { env: asOther });
-  assert.match(now.stdout, /not for this machine/);
+  assert.match(now.stdout, /this machine cannot decrypt it/);
 
-  for (const [args, said] of [
+  for (const [args, expected] of [
     [['add-recipient', '--age', publisher.recipient], /must not read the signing key/],
     [['add-recipient', '--signing', '--age', client.recipient], /must not read the signing key/],
     [['add-recipient', '--age', client.recipient], /already/],
     [['remove-recipient', '--age', other.recipient], /is not encrypted for/],
     [['remove-recipient', '--age', client.recipient], /no recipient left/],
-    [['add-recipient'], /which recipient/],
+    [['add-recipient'], /no recipient given/],
   ] as const) {
     const refused = await niche(['config', ...args, ...u]);
     assert.equal(refused.status, 1, refused.stderr);
-    assert.match(refused.stderr, said);
+    assert.match(refused.stderr, expected);
   }
   assert.equal(existsSync(join(lab.folder, 'cache/niche.signing.json')), true);
 });
 
-test('download, then upload: what cannot be read or is not valid is not put there', async (t) => {
+test('upload takes what download wrote, and refuses an undecryptable or invalid document', async (t) => {
   const { niche, cache, lab, document } = await setUp(t);
   const file = join(lab.folder, 'niche.private.json');
   const u = ['-u', cache];

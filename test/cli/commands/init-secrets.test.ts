@@ -72,7 +72,7 @@ test(
   },
 );
 
-test('init says what clients’ credentials should be allowed, where it cannot make them', async () => {
+test('init prints the rights that clients need if it cannot create their credentials', async () => {
   for (const [url, rights] of [
     ['s3://acme-private/some?region=eu-central-1', /s3:PutObject.*acme-private\/some\/staging\/\*/],
     ['gs://acme-private', /objectCreator on gs:\/\/acme-private/],
@@ -84,7 +84,7 @@ test('init says what clients’ credentials should be allowed, where it cannot m
   }
 });
 
-test('init on Azure makes a signature for clients, for as long as was said, or none', async (t) => {
+test('init on Azure creates a SAS token for clients with the given lifetime, or none', async (t) => {
   const server = await requireAzurite(t);
   if (server === null) return;
   const lab = await openSopsLab(t);
@@ -101,8 +101,8 @@ test('init on Azure makes a signature for clients, for as long as was said, or n
   const made = await init('made', '--upload-days', '30');
   assert.equal(made.status, 0, made.stderr);
   const day = new Date(Date.now() + 30 * 86_400_000).toISOString().slice(0, 7);
-  assert.match(made.stdout, new RegExp(`overwrites and deletes nothing. It is good until ${day}`));
-  assert.doesNotMatch(made.stdout, /sig=|no credentials for clients/);
+  assert.match(made.stdout, new RegExp(`not overwrite or delete them.\nIt expires on ${day}`));
+  assert.doesNotMatch(made.stdout, /sig=|No credentials for clients/);
   const shown = await runCommand(['config', 'show', '-u', server.url('made')], {
     env: { ...env, SOPS_AGE_KEY: client.secretKey },
   });
@@ -111,11 +111,11 @@ test('init on Azure makes a signature for clients, for as long as was said, or n
 
   const none = await init('none', '--no-upload-credentials');
   assert.equal(none.status, 0, none.stderr);
-  assert.match(none.stdout, /no credentials for clients were given[^]*sp=rcl/);
+  assert.match(none.stdout, /No credentials for clients given[^]*sp=rcl/);
   assert.match((await init('wrong', '--upload-days', '0')).stderr, /from 1 to 3650/);
 });
 
-test('init refuses a signing key that clients could read, unless told', async (t) => {
+test('init refuses a signing key that clients could read, unless allowed', async (t) => {
   const lab = await openSopsLab(t);
   const { recipient } = await makeAgeKey();
   const cache = join(lab.folder, 'cache');
@@ -133,13 +133,13 @@ test('init refuses a signing key that clients could read, unless told', async (t
   assert.equal(made.status, 0, made.stderr);
 });
 
-test('init makes nothing when a recipient or the credentials are unusable', async (t) => {
+test('init creates nothing when a recipient or the credentials are unusable', async (t) => {
   const lab = await openSopsLab(t);
   const { recipient, secretKey } = await makeAgeKey();
   const cache = join(lab.folder, 'cache');
   const bad = join(lab.folder, 'credentials.json');
   await writeFile(bad, '{"kind":"s3","accessKeyId":"AKIA","secretAccesKey":"hush"}');
-  for (const [args, said] of [
+  for (const [args, expected] of [
     [['--age', secretKey], /got a secret key/],
     [['--pgp', 'A'.repeat(40)], /does not have its public key/],
     [['--aws-kms', 'alias/niche'], /arn:aws:kms:/],
@@ -149,7 +149,7 @@ test('init makes nothing when a recipient or the credentials are unusable', asyn
     const init = ['init', cache, '--name', 'acme', '--no-upstream', ...args];
     const { status, stderr } = await runCommand(init, { env: lab.env });
     assert.equal(status, 1, stderr);
-    assert.match(stderr, said);
+    assert.match(stderr, expected);
     assert.doesNotMatch(stderr, /hush|AGE-SECRET/);
     assert.deepEqual(await readdir(lab.folder), ['credentials.json', 'home']);
   }

@@ -8,7 +8,7 @@ const emulated = 'azure://acme/cache?endpoint=http://127.0.0.1:10000/acme';
 const home = { HOME: '/nonexistent' };
 
 describe('credentials in the environment', () => {
-  it('takes a connection string for the account and endpoint that it names', () => {
+  it('uses a connection string for its account and endpoint', () => {
     const ours = 'AccountName=acme;AccountKey=a2V5;EndpointSuffix=core.windows.net';
     const env = { ...home, AZURE_STORAGE_CONNECTION_STRING: ours };
     const found = { kind: 'azure', connectionString: ours };
@@ -26,7 +26,7 @@ describe('credentials in the environment', () => {
     assert.throws(() => environmentCredentials(url, broken), { code: 'usage' });
   });
 
-  it('takes a key with its account, whose signatures are of no use elsewhere', () => {
+  it('uses an account key for its account only, also with another endpoint', () => {
     const env = { ...home, AZURE_STORAGE_KEY: 'a2V5', AZURE_STORAGE_ACCOUNT: 'acme' };
     const found = { kind: 'azure', accountKey: 'a2V5' };
     assert.deepEqual(environmentCredentials(url, env), found);
@@ -35,7 +35,7 @@ describe('credentials in the environment', () => {
     assert.equal(environmentCredentials(url, { AZURE_STORAGE_KEY: 'a2V5' }), undefined);
   });
 
-  it('takes a signature for Azure itself, since whoever is sent it can use it', () => {
+  it('sends a SAS token only to Azure, since every receiver could use it', () => {
     const env = { ...home, AZURE_STORAGE_SAS_TOKEN: '?sv=1&sig=x' };
     assert.deepEqual(environmentCredentials(url, env), { kind: 'azure', sas: '?sv=1&sig=x' });
     assert.equal(environmentCredentials(emulated, env), undefined);

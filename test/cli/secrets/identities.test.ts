@@ -16,7 +16,7 @@ import { makeAgeKey, openSopsLab } from '../../support/lab/sops-lab.ts';
 const tree = fromPlain({ secret: 'x' }) as JsonMap;
 const now = new Date('2026-03-04T05:06:07Z');
 
-test('an age key is found wherever sops finds it', async (t) => {
+test('finds an age key wherever sops does', async (t) => {
   const lab = await openSopsLab(t);
   const { secretKey, recipient } = await makeAgeKey();
   const other = await makeAgeKey();
@@ -58,7 +58,7 @@ test('an age key is found wherever sops finds it', async (t) => {
   }
 });
 
-test('SSH keys in the home', async (t) => {
+test('finds SSH keys in the home folder', async (t) => {
   const lab = await openSopsLab(t);
   const ssh = join(lab.env['HOME'] ?? '', '.ssh');
   await mkdir(ssh);
@@ -85,7 +85,7 @@ test('SSH keys in the home', async (t) => {
   );
 });
 
-test('when none fits, all that was tried is named, and no key', async (t) => {
+test('lists the sources without a usable key, but prints no key', async (t) => {
   const lab = await openSopsLab(t);
   const { recipient } = await makeAgeKey();
   const other = await makeAgeKey();
@@ -105,9 +105,9 @@ test('when none fits, all that was tried is named, and no key', async (t) => {
     assert.ok(isNicheError(error, 'no-identity'), String(error));
     for (const said of [
       recipient,
-      'SOPS_AGE_KEY: 1 age keys, 1 of a kind that niche does not take',
+      'SOPS_AGE_KEY: 1 age key, 1 of age plugins',
       'SOPS_AGE_KEY_FILE: protected by a passphrase',
-      'SOPS_AGE_KEY_CMD: the command ended with 1',
+      'SOPS_AGE_KEY_CMD: the command exited with status 1',
       'SOPS_AGE_SSH_PRIVATE_KEY_CMD: spawn',
       '.config/sops/age/keys.txt: missing',
       '.ssh/id_rsa: missing',
@@ -119,7 +119,7 @@ test('when none fits, all that was tried is named, and no key', async (t) => {
   });
 });
 
-test('a command line is split as a shell would', () => {
+test('splits a command line as a shell does', () => {
   assert.deepEqual(splitWords(`a  'b c' "d \\"e" f\\ g h'i'"j"`), [
     'a',
     'b c',
