@@ -1,5 +1,5 @@
 {
-  description = "Nix binary caches without a server";
+  description = "Nix binary caches straight on object storage";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 

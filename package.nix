@@ -1,6 +1,6 @@
-# niche, bundled as the npm package is: `pkgs.callPackage ./package.nix { }`.
-# What the bundle is made from is fetched by npm, which knows its registry, and has to have the
-# hashes of package-lock.json, so there is no hash here to keep up to date.
+# niche, bundled like the npm package: `pkgs.callPackage ./package.nix { }`.
+# npm fetches the packages that go into the bundle and checks them against package-lock.json. So there is
+# no hash to maintain here.
 {
   lib,
   stdenv,
@@ -18,7 +18,7 @@ let
     x86_64-darwin = "darwin-x64";
     aarch64-darwin = "darwin-arm64";
   };
-  # What the bundle is made from by name; what that needs is found in the lockfile.
+  # The packages in the bundle. Their dependencies come from the lockfile.
   roots = [
     "@aws-sdk/client-kms"
     "@aws-sdk/client-s3"
@@ -40,7 +40,7 @@ let
       match = builtins.match "(.*)/node_modules/.*" path;
     in
     if match == null then "" else builtins.head match;
-  # As Node finds it: in the package's own node_modules, else in those around it.
+  # Resolves as Node does: in the package's own node_modules, then in the enclosing ones.
   find =
     from: name:
     let

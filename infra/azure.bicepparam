@@ -1,10 +1,10 @@
-// What is yours of the deployment; `niche infra azure` leaves this file as it is.
+// Your settings of the deployment. `niche infra azure` never changes this file.
 // az deployment group create --resource-group GROUP --parameters infra/azure.bicepparam
 using 'azure/main.bicep'
 
 param name = 'acme'
 
-// Whose CI may upload: subjects of the tokens of GitHub and GitLab.
+// CI that can upload: subjects of GitHub's and GitLab's tokens.
 param githubSubjects = [
   // 'repo:acme/app:ref:refs/heads/main'
 ]
@@ -12,8 +12,8 @@ param gitlabSubjects = [
   // 'project_path:acme/app:ref_type:branch:ref:main'
 ]
 
-// Object ids of groups that may read the audit.
+// Object ids of groups that can read the audit log.
 param auditors = []
 
-// Resource ids of action groups that alerts go to.
+// Resource ids of action groups for the alerts.
 param actionGroups = []

@@ -1,4 +1,4 @@
-# What is yours of the deployment; `niche infra google` leaves this file as it is.
+# Your settings of the deployment. `niche infra google` never changes this file.
 # terraform -chdir=infra init && terraform -chdir=infra apply
 module "cache" {
   source = "./google"
@@ -7,21 +7,21 @@ module "cache" {
   region  = "europe-west1"
   name    = "niche"
 
-  # Whose CI may upload.
+  # CI that can upload.
   github_repositories = []
   gitlab_projects     = []
 
-  # Who may read: allUsers makes the cache public.
+  # Readers: allUsers makes the cache public.
   readers = ["allUsers"]
 
-  # Who may read the audit, as "group:audit@example.org".
+  # Readers of the audit log, such as "group:audit@example.org".
   auditors = []
 
-  # Where alerts go, as "projects/acme/notificationChannels/1234".
+  # Channels for the alerts, such as "projects/acme/notificationChannels/1234".
   alert_channels = []
 }
 
 output "cache" {
-  description = "What niche, CI and Nix need to know."
+  description = "Values for niche, CI and Nix."
   value       = module.cache
 }

@@ -1,4 +1,4 @@
-// What somebody should hear of.
+// Alerts on failures.
 
 param name string
 param location string
@@ -9,7 +9,7 @@ param actionGroups string[]
 var queries = [
   {
     name: 'errors'
-    description: 'The publisher fails. What failed stays staged, and the sweep tries it again.'
+    description: 'The publisher fails. Failed batches stay staged, and the sweep retries them.'
     query: 'union traces, exceptions | where severityLevel >= 3'
     operator: 'GreaterThan'
     threshold: 5
@@ -17,7 +17,7 @@ var queries = [
   }
   {
     name: 'poison'
-    description: 'A message failed five times and was put aside. The sweep goes on with its batch.'
+    description: 'A message failed five times and moved to the poison queue. The sweep continues with its batch.'
     query: 'traces | extend record = parse_json(message) | where tostring(record.message) == "poison"'
     operator: 'GreaterThan'
     threshold: 0
@@ -25,7 +25,7 @@ var queries = [
   }
   {
     name: 'sweep'
-    description: 'For two hours the sweep has not ended well.'
+    description: 'The sweep has not succeeded for two hours.'
     query: 'requests | where name == "sweep" and success'
     operator: 'LessThan'
     threshold: 1
@@ -66,7 +66,7 @@ resource undelivered 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   name: '${name}-undelivered'
   location: 'global'
   properties: {
-    description: 'Event Grid could not put events into the queue. They lie in the container of dead events; the sweep finds their batches.'
+    description: 'Event Grid could not put events into the queue. They are in the container of dead events; the sweep finds their batches.'
     severity: 2
     enabled: true
     evaluationFrequency: 'PT15M'

@@ -1,5 +1,5 @@
-// A staged manifest becomes a message of the queue. Event Grid puts it there by itself: an event
-// must be answered within 30 seconds, and publishing may take half an hour.
+// Event Grid puts a message into the queue for each staged manifest. It does not call the function: an
+// event has to be answered within 30 seconds, and publishing may take half an hour.
 
 param name string
 param location string

@@ -1,4 +1,4 @@
-// The app that publishes, on Flex Consumption: it scales to nothing, and each batch has an instance.
+// The app that publishes, on Flex Consumption. It scales to zero, and each batch has its own instance.
 
 param name string
 param location string
@@ -19,7 +19,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: insightsName
 }
 
-// What the runtime keeps for itself: the deployed package, locks, when the timer ran.
+// The runtime's own storage: the deployed package, locks, and when the timer ran.
 resource host 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   name: take('${toLower(replace(name, '-', ''))}host${uniqueString(resourceGroup().id)}', 24)
   location: location

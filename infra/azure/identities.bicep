@@ -1,4 +1,4 @@
-// Who acts: the function, and CI, which proves itself with its own platform's token.
+// The identities of the function and of CI. CI authenticates with its own platform's token.
 
 param name string
 param location string
@@ -16,7 +16,7 @@ resource uploader 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
   location: location
 }
 
-// Azure takes changes to one identity only one after the other.
+// Azure accepts only one change to an identity at a time.
 @batchSize(1)
 resource github 'Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials@2023-01-31' = [
   for subject in githubSubjects: {

@@ -1,4 +1,4 @@
-// One workspace for what the function says, for its metrics and for each use of the key.
+// One workspace for the function's logs, its metrics, and each use of the key.
 
 param name string
 param location string
@@ -22,7 +22,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   properties: {
     Application_Type: 'web'
     WorkspaceResourceId: workspace.id
-    // Only the publisher's identity writes here.
+    // Only the publisher's identity can write here.
     DisableLocalAuth: true
   }
 }

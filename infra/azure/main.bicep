@@ -1,5 +1,5 @@
 // One Nix cache: storage, a function that publishes, a key, identities, alerts.
-// Deployed by infra/azure.bicepparam, which holds what is yours.
+// infra/azure.bicepparam deploys it with your settings.
 targetScope = 'resourceGroup'
 
 @description('The cache\'s name: the first part of every resource\'s name.')
@@ -7,10 +7,10 @@ targetScope = 'resourceGroup'
 @maxLength(11)
 param name string
 
-@description('Where everything lies.')
+@description('The region of all resources.')
 param location string = resourceGroup().location
 
-@description('The storage account of the cache: 3 to 24 lower-case letters and digits, in the world\'s one name space.')
+@description('The storage account of the cache: 3 to 24 lower-case letters and digits, unique in all of Azure.')
 @minLength(3)
 @maxLength(24)
 param accountName string = take('${toLower(replace(name, '-', ''))}${uniqueString(resourceGroup().id)}', 24)
@@ -18,62 +18,62 @@ param accountName string = take('${toLower(replace(name, '-', ''))}${uniqueStrin
 @description('The container that Nix reads.')
 param publicContainer string = 'cache'
 
-@description('The container of staging, receipts and the audit.')
+@description('The container for staging, receipts and the audit log.')
 param privateContainer string = 'cache-private'
 
-@description('What every key begins with in both containers, as \'team/\'; empty for none.')
+@description('The prefix of every key in both containers, such as \'team/\'; empty for none.')
 param prefix string = ''
 
-@description('Whether everyone may read the cache. A private one is read through niche serve, or with the identities in readers.')
+@description('Whether everyone can read the cache. A private cache is read through niche serve, by the identities in readers.')
 param publicRead bool = true
 
-@description('Whether shared access signatures of the account\'s key work. Uploaders outside of a federation need them.')
+@description('Whether SAS tokens made with the account\'s key work. Uploaders without a federated identity need them.')
 param allowSharedKey bool = true
 
-@description('Copies of the data: within a zone, across zones, or across regions.')
+@description('How the data is replicated: within a zone, across zones, or across regions.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
 param redundancy string = 'Standard_ZRS'
 
-@description('Object ids of groups that may read a private cache.')
+@description('Object ids of groups that can read a private cache.')
 param readers string[] = []
 
-@description('Object ids of groups that may read the audit records and the log of the key\'s use.')
+@description('Object ids of groups that can read the audit log and the log of the key\'s use.')
 param auditors string[] = []
 
-@description('Subjects of GitHub\'s tokens that may upload, as \'repo:acme/app:ref:refs/heads/main\' or \'repo:acme/app:environment:release\'.')
+@description('Subjects of GitHub\'s tokens that can upload, such as \'repo:acme/app:ref:refs/heads/main\' or \'repo:acme/app:environment:release\'.')
 param githubSubjects string[] = []
 
-@description('Subjects of GitLab\'s tokens that may upload, as \'project_path:acme/app:ref_type:branch:ref:main\'.')
+@description('Subjects of GitLab\'s tokens that can upload, such as \'project_path:acme/app:ref_type:branch:ref:main\'.')
 param gitlabSubjects string[] = []
 
 @description('The GitLab instance; Azure must reach its /.well-known/openid-configuration.')
 param gitlabUrl string = 'https://gitlab.com'
 
-@description('What signs, as NICHE_SIGNERS has it. The secret key of niche.signing.json, unless told otherwise.')
+@description('The signers, as in NICHE_SIGNERS. By default, the secret key of niche.signing.json.')
 param signers string = 'secret-key:${name}-1'
 
 @description('Memory of one instance, in MiB.')
 @allowed([512, 2048, 4096])
 param instanceMemory int = 2048
 
-@description('Instances at once, at most: each publishes one batch at a time.')
+@description('The most instances at once. Each publishes one batch at a time.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
 
-@description('When what was dropped is picked up, as the timer trigger writes it: with seconds.')
+@description('The schedule of the sweep, in the timer trigger\'s format: with seconds.')
 param sweepSchedule string = '0 */15 * * * *'
 
-@description('Audit records are kept this long, in days; 0 for ever.')
+@description('How long audit records are kept, in days; 0 for ever.')
 @minValue(0)
 param auditDays int = 0
 
-@description('Logs are kept this long, in days.')
+@description('How long logs are kept, in days.')
 @minValue(30)
 @maxValue(730)
 param logDays int = 90
 
-@description('Resource ids of action groups that alerts go to.')
+@description('Resource ids of action groups for the alerts.')
 param actionGroups string[] = []
 
 module storage 'storage.bicep' = {
@@ -158,7 +158,7 @@ module function 'function.bicep' = {
       NICHE_VAULT: vault.outputs.vaultUrl
       NICHE_WORK_QUEUE: storage.outputs.workQueue
       NICHE_SWEEP_SCHEDULE: sweepSchedule
-      // host.json's functionTimeout: an attempt older than this has died.
+      // functionTimeout of host.json: an attempt older than this has crashed.
       NICHE_TIME_LIMIT_SECONDS: '1800'
       NICHE_QUEUE__queueServiceUri: storage.outputs.queueEndpoint
     }
@@ -190,16 +190,16 @@ module alerts 'alerts.bicep' = {
   }
 }
 
-@description('What niche takes with -u to make or administer the cache.')
+@description('The cache URL for niche -u, to make or administer the cache.')
 output cacheUrl string = 'azure://${accountName}/${publicContainer}/${prefix}'
 
 @description('The private root, for niche init.')
 output privateUrl string = 'azure://${accountName}/${privateContainer}/${prefix}'
 
-@description('What Nix reads, if the cache is public.')
+@description('The substituter URL for Nix, if the cache is public.')
 output substituter string = '${storage.outputs.blobEndpoint}${publicContainer}${prefix == '' ? '' : '/${substring(prefix, 0, length(prefix) - 1)}'}'
 
-@description('The Key Vault key that wraps niche.signing.json, as SOPS names it.')
+@description('The Key Vault key that wraps niche.signing.json, in the format of SOPS.')
 output keyUrl string = vault.outputs.keyUrl
 
 @description('The app that the bundle is deployed to.')

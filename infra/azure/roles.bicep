@@ -1,4 +1,4 @@
-// Who may do what, each on as little as can be named.
+// Rights, each on the smallest possible scope.
 
 param name string
 param accountName string
@@ -70,7 +70,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existin
   name: workspaceName
 }
 
-// The publisher: all of both containers, the queue of work, and the key that opens its own.
+// The publisher: both containers, the work queue, and the key that decrypts its signing key.
 
 resource publisherPublic 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: public
@@ -122,9 +122,9 @@ resource publisherKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// CI: writes below staging/, reads and lists below receipts/, deletes nothing. Azure has no right to
-// send the blocks of a new blob that is not also the right to replace one; so a name that cannot be
-// guessed and cannot be listed, the upload's id, is what keeps one upload from another's.
+// CI: writes below staging/, reads and lists below receipts/, deletes nothing. In Azure, the right to
+// send the blocks of a new blob is also the right to replace a blob. Uploads stay apart because an
+// upload's id can be neither guessed nor listed.
 
 var uploads = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs'
 
@@ -132,7 +132,7 @@ resource uploaderRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(resourceGroup().id, name, 'uploader')
   properties: {
     roleName: '${name} uploader (${uniqueString(resourceGroup().id)})'
-    description: 'Stages for the Nix cache ${name}, and reads what became of it.'
+    description: 'Stages paths for the Nix cache ${name}, and reads their receipts.'
     type: 'CustomRole'
     assignableScopes: [resourceGroup().id]
     permissions: [
@@ -175,7 +175,7 @@ resource uploaderPublic 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Whoever reads the audit of a private cache has to read where it is.
+// Auditors of a private cache also need to read niche.json, which locates the private root.
 resource reading 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for reader in union(readers, auditors): {
     scope: public
@@ -188,7 +188,7 @@ resource reading 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// Auditors: the audit records, and the log of the key's use.
+// Auditors: the audit log, and the log of the key's use.
 
 resource auditing 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for auditor in auditors: {

@@ -1,4 +1,4 @@
-// The cache itself: two containers, the queue of work, and how long things are kept.
+// The cache itself: two containers, the work queue, and retention rules.
 
 param location string
 param accountName string
@@ -31,7 +31,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
   parent: account
   name: 'default'
   properties: {
-    // What was published by mistake or deleted by garbage collection can be brought back for a week.
+    // Deleted blobs can be restored for a week.
     deleteRetentionPolicy: {
       enabled: true
       days: 7
@@ -43,7 +43,7 @@ resource public 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-
   parent: blobs
   name: publicContainer
   properties: {
-    // Blobs by their name, no list.
+    // Blobs can be read by name, but not listed.
     publicAccess: publicRead ? 'Blob' : 'None'
   }
 }
@@ -75,7 +75,7 @@ resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01
   name: '${privateContainer}-work'
 }
 
-// The runtime moves messages here that failed five times; it expects this name.
+// The runtime moves messages that failed five times here. It requires this name.
 resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = {
   parent: queues
   name: '${work.name}-poison'
@@ -103,7 +103,7 @@ var auditRule = [
   }
 ]
 
-// The sweep deletes these sooner; this is for a cache whose sweep does not run.
+// The sweep deletes these objects sooner. The rules are for a cache whose sweep does not run.
 resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = {
   parent: account
   name: 'default'

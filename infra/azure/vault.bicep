@@ -1,5 +1,5 @@
-// The key that wraps niche.signing.json. Key Vault signs digests only, and Nix signs messages whole:
-// so the Ed25519 key is a secret, and each time that it is unwrapped is an event of the vault.
+// The key that wraps niche.signing.json. Key Vault signs digests only, and Nix signs whole messages. So
+// the Ed25519 key is a secret, and the vault logs each time it is unwrapped.
 
 param name string
 param location string
@@ -17,7 +17,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
-    // Without this key, and without a recovery key beside it, the cache's signing key is lost.
+    // Without this key and without a recovery key, the cache's signing key is lost.
     enablePurgeProtection: true
   }
 }

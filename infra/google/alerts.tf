@@ -1,7 +1,7 @@
-# Counted from the log: the functions write one record for each path.
+# Counts records of the log: the functions write one for each path.
 resource "google_logging_metric" "paths" {
   name        = "${var.name}/paths"
-  description = "Paths by what became of them"
+  description = "Paths by outcome"
   filter      = "${local.function_logs} AND jsonPayload.upload:* AND jsonPayload.message=(\"published\" OR \"exists\" OR \"waiting\" OR \"rejected\")"
 
   label_extractors = {
@@ -26,7 +26,7 @@ resource "google_logging_metric" "paths" {
 
 resource "google_logging_metric" "errors" {
   name        = "${var.name}/errors"
-  description = "What the functions could not do"
+  description = "Errors of the functions"
   filter      = "${local.function_logs} AND severity>=ERROR"
 
   metric_descriptor {
@@ -62,7 +62,7 @@ resource "google_monitoring_alert_policy" "errors" {
   }
 
   documentation {
-    content = "Look for severity>=ERROR in the logs of ${var.name}-publish and ${var.name}-sweep. What failed stays staged, and the sweep tries it again."
+    content = "Look for severity>=ERROR in the logs of ${var.name}-publish and ${var.name}-sweep. Failed batches stay staged, and the sweep retries them."
   }
 }
 
@@ -72,7 +72,7 @@ resource "google_monitoring_alert_policy" "dead" {
   notification_channels = var.alert_channels
 
   conditions {
-    display_name = "messages among the dead"
+    display_name = "messages in the dead-letter subscription"
 
     condition_threshold {
       filter          = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.dead.name}\" AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\""
@@ -88,7 +88,7 @@ resource "google_monitoring_alert_policy" "dead" {
   }
 
   documentation {
-    content = "A wake-up failed five times. The sweep resumes its path all the same; the logs of ${var.name}-publish say why it failed."
+    content = "A wake-up failed five times. The sweep resumes its path all the same; the logs of ${var.name}-publish contain the reason."
   }
 }
 
@@ -98,7 +98,7 @@ resource "google_monitoring_alert_policy" "sweep" {
   notification_channels = var.alert_channels
 
   conditions {
-    display_name = "no answer of the sweep"
+    display_name = "no successful response of the sweep"
 
     condition_absent {
       filter   = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"${google_cloudfunctions2_function.sweep.name}\" AND metric.type = \"run.googleapis.com/request_count\" AND metric.labels.response_code_class = \"2xx\""
@@ -112,6 +112,6 @@ resource "google_monitoring_alert_policy" "sweep" {
   }
 
   documentation {
-    content = "For two hours the sweep has not ended well. See the job ${var.name}-sweep of Cloud Scheduler and the logs of the function."
+    content = "The sweep has not succeeded for two hours. See the job ${var.name}-sweep of Cloud Scheduler and the logs of the function."
   }
 }

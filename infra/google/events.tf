@@ -1,4 +1,4 @@
-# The bucket's own events pass through Pub/Sub, in the name of Cloud Storage.
+# The bucket's events pass through Pub/Sub. Cloud Storage's service account publishes them.
 resource "google_project_iam_member" "storage_publishes" {
   project = var.project
   role    = "roles/pubsub.publisher"
@@ -11,7 +11,7 @@ resource "google_project_iam_member" "invoker_receives" {
   member  = google_service_account.invoker.member
 }
 
-# A path whose reference was published is resumed by a message.
+# A message resumes a path whose reference was published.
 resource "google_pubsub_topic" "wake" {
   name                       = "${var.name}-wake"
   message_retention_duration = "86400s"
@@ -58,7 +58,7 @@ resource "google_pubsub_subscription" "wake" {
   depends_on = [google_pubsub_topic_iam_member.service_buries]
 }
 
-# What could not be delivered; the sweep resumes those paths all the same.
+# Undelivered messages. The sweep resumes their paths all the same.
 resource "google_pubsub_topic" "dead" {
   name = "${var.name}-wake-dead"
 

@@ -1,4 +1,4 @@
-# CI proves who it is with its own platform's token; no key of a service account exists.
+# CI authenticates with its own platform's token. There is no service account key.
 resource "google_iam_workload_identity_pool" "ci" {
   count = length(var.github_repositories) + length(var.gitlab_projects) > 0 ? 1 : 0
 
@@ -19,7 +19,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
     "attribute.repository" = "assertion.repository"
   }
 
-  # Every repository of the world has tokens of this issuer.
+  # Every repository on GitHub has tokens of this issuer.
   attribute_condition = join(" && ", concat(
     ["assertion.repository in ${jsonencode(var.github_repositories)}"],
     var.github_ref == "" ? [] : ["assertion.ref == ${jsonencode(var.github_ref)}"],

@@ -1,5 +1,5 @@
 locals {
-  # Events may be worked on for nine minutes, which is what Cloud Run functions allow for them.
+  # Cloud Run functions allow nine minutes for an event.
   publish_seconds = 540
   sweep_seconds   = 1800
 
@@ -9,14 +9,14 @@ locals {
     NICHE_SIGNERS      = join(" ", concat([local.signer], var.more_signers))
     NICHE_WAKE_TOPIC   = google_pubsub_topic.wake.id
     NICHE_SWEEP_CALLER = google_service_account.invoker.email
-    # An attempt older than this has died: the longest that an event is worked on.
+    # An attempt older than this has crashed.
     NICHE_TIME_LIMIT_SECONDS = local.publish_seconds
   }
 
   signer = "gcp-kms:${google_kms_crypto_key.signing.id}/cryptoKeyVersions/${var.key_version}?name=${local.key_name}"
 }
 
-# index.js and package.json, which `niche infra google` lays beside these files.
+# index.js and package.json, which `niche infra google` writes next to these files.
 data "archive_file" "function" {
   type        = "zip"
   source_dir  = "${path.module}/function"
@@ -33,14 +33,14 @@ resource "google_storage_bucket" "source" {
   depends_on = [google_project_service.needed]
 }
 
-# Named by its contents, so that a new bundle is a new deployment.
+# The name contains the hash, so a new bundle causes a new deployment.
 resource "google_storage_bucket_object" "function" {
   name   = "function-${data.archive_file.function.output_md5}.zip"
   bucket = google_storage_bucket.source.name
   source = data.archive_file.function.output_path
 }
 
-# Builds the functions, in the stead of the default service account and its many rights.
+# Builds the functions, instead of the default service account with its many rights.
 resource "google_service_account" "builder" {
   account_id   = "${var.name}-builder"
   display_name = "Builds the functions of the Nix cache ${var.name}"
@@ -63,8 +63,9 @@ resource "google_storage_bucket_iam_member" "builder" {
   member = google_service_account.builder.member
 }
 
-# Cloud Run functions copies the source into a bucket of its own, which is there only once a function
-# of the region is; the build reads it there. A list is asked of the bucket itself.
+# Cloud Run functions copies the source into a bucket of its own, and the build reads it there. That
+# bucket exists only once the region has a function, so the right is on the project. Listing is a right
+# on the bucket itself.
 resource "google_project_iam_member" "builder_reads" {
   project = var.project
   role    = "roles/storage.objectViewer"
@@ -79,7 +80,7 @@ resource "google_project_iam_member" "builder_reads" {
 resource "google_cloudfunctions2_function" "publish" {
   name        = "${var.name}-publish"
   location    = var.region
-  description = "Checks, signs and publishes what is staged for the Nix cache ${var.name}"
+  description = "Checks, signs and publishes the staged paths of the Nix cache ${var.name}"
 
   build_config {
     runtime         = "nodejs24"
@@ -105,7 +106,7 @@ resource "google_cloudfunctions2_function" "publish" {
     environment_variables            = local.environment
   }
 
-  # Eventarc knows no prefix of a name: the function lets go of what is no manifest.
+  # Eventarc cannot filter by a name's prefix: the function ignores objects that are not manifests.
   event_trigger {
     trigger_region        = var.region
     event_type            = "google.cloud.storage.object.v1.finalized"
@@ -130,7 +131,7 @@ resource "google_cloudfunctions2_function" "publish" {
 resource "google_cloudfunctions2_function" "sweep" {
   name        = "${var.name}-sweep"
   location    = var.region
-  description = "Picks up what was dropped in the Nix cache ${var.name}"
+  description = "Finishes abandoned batches of the Nix cache ${var.name}"
 
   build_config {
     runtime         = "nodejs24"

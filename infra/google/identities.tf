@@ -1,19 +1,19 @@
-# The functions. It alone signs, and writes what Nix reads.
+# The identity of the functions. Only it can sign, and write the objects that Nix reads.
 resource "google_service_account" "publisher" {
   account_id   = "${var.name}-publisher"
   display_name = "Publishes for the Nix cache ${var.name}"
 }
 
-# Calls the functions: the scheduler, Eventarc and the push subscription.
+# The identity with which the scheduler, Eventarc and the push subscription call the functions.
 resource "google_service_account" "invoker" {
   account_id   = "${var.name}-invoker"
   display_name = "Calls the functions of the Nix cache ${var.name}"
 }
 
-# What CI runs as.
+# The identity of CI.
 resource "google_service_account" "uploader" {
   account_id   = "${var.name}-uploader"
-  display_name = "Stages for the Nix cache ${var.name}"
+  display_name = "Uploads to the Nix cache ${var.name}"
 }
 
 resource "google_storage_bucket_iam_member" "publisher" {
@@ -27,7 +27,7 @@ resource "google_storage_bucket_iam_member" "publisher" {
   member = google_service_account.publisher.member
 }
 
-# Creates, never replaces or deletes: that would take storage.objects.delete.
+# Creates but never replaces or deletes, which would need storage.objects.delete.
 resource "google_storage_bucket_iam_member" "uploader_stages" {
   bucket = google_storage_bucket.private.name
   role   = "roles/storage.objectCreator"
@@ -39,7 +39,7 @@ resource "google_storage_bucket_iam_member" "uploader_stages" {
   }
 }
 
-# A list is asked of the bucket, with a prefix; an object is asked for by its name.
+# A LIST is a request on the bucket with a prefix, a GET is one on the object.
 resource "google_storage_bucket_iam_member" "uploader_receipts" {
   bucket = google_storage_bucket.private.name
   role   = "roles/storage.objectViewer"
@@ -70,7 +70,7 @@ resource "google_storage_bucket_iam_member" "auditor" {
   }
 }
 
-# The audit logs of the key's use are data access logs.
+# The key's audit logs are data access logs.
 resource "google_project_iam_member" "auditor_logs" {
   for_each = toset(var.auditors)
 

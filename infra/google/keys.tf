@@ -15,14 +15,14 @@ resource "google_kms_crypto_key" "signing" {
     protection_level = var.key_protection
   }
 
-  # Readers trust this key: whoever destroys it ends the cache.
+  # Readers trust this key: destroying it ends the cache.
   lifecycle {
     prevent_destroy = true
   }
 }
 
-# Recipient of niche.signing.json, where a signer is a secret key. No uploader can use it: it has an
-# identity of Google's already, and needs no document.
+# The recipient of niche.signing.json, if a signer is a secret key. Uploaders cannot use it. They have a
+# Google identity and need no document.
 resource "google_kms_crypto_key" "documents" {
   name            = "documents"
   key_ring        = google_kms_key_ring.this.id
@@ -46,7 +46,7 @@ resource "google_kms_crypto_key_iam_member" "publisher_decrypts" {
   member        = google_service_account.publisher.member
 }
 
-# Each use of a key is written down: who, when, which version.
+# Logs each use of a key: the caller, the time and the version.
 resource "google_project_iam_audit_config" "keys" {
   project = var.project
   service = "cloudkms.googleapis.com"

@@ -1,5 +1,5 @@
 output "cache_url" {
-  description = "What niche takes with -u to make or administer the cache."
+  description = "The cache URL for niche -u, to make or administer the cache."
   value       = local.public_url
 }
 
@@ -9,7 +9,7 @@ output "private_url" {
 }
 
 output "substituter" {
-  description = "What Nix reads, if the cache is public."
+  description = "The substituter URL for Nix, if the cache is public."
   value       = "https://storage.googleapis.com/${local.public_bucket}${var.prefix == "" ? "" : "/${trimsuffix(var.prefix, "/")}"}"
 }
 
@@ -19,31 +19,31 @@ output "signer" {
 }
 
 output "documents_key" {
-  description = "The KMS key that encrypts niche.signing.json, as SOPS names it."
+  description = "The KMS key that encrypts niche.signing.json, in the format of SOPS."
   value       = google_kms_crypto_key.documents.id
 }
 
 output "publisher" {
-  description = "The functions' service account."
+  description = "The service account of the functions."
   value       = google_service_account.publisher.email
 }
 
 output "uploader" {
-  description = "The service account that CI becomes."
+  description = "The service account that CI impersonates."
   value       = google_service_account.uploader.email
 }
 
 output "github_provider" {
-  description = "The provider that a workflow names; null without github_repositories."
+  description = "The provider for GitHub workflows; null without github_repositories."
   value       = one(google_iam_workload_identity_pool_provider.github[*].name)
 }
 
 output "gitlab_provider" {
-  description = "The provider that a pipeline names; null without gitlab_projects."
+  description = "The provider for GitLab pipelines; null without gitlab_projects."
   value       = one(google_iam_workload_identity_pool_provider.gitlab[*].name)
 }
 
 output "dead_letters" {
-  description = "The subscription that keeps wake-ups which could not be delivered."
+  description = "The subscription that keeps undelivered wake-ups."
   value       = google_pubsub_subscription.dead.id
 }

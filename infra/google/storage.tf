@@ -22,7 +22,7 @@ resource "google_storage_bucket" "private" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
 
-  # What is staged is deleted by the publisher; deleted objects would be billed for a week more.
+  # The publisher deletes staged objects. With soft delete they would be billed for another week.
   soft_delete_policy {
     retention_duration_seconds = 0
   }
@@ -36,7 +36,7 @@ resource "google_storage_bucket" "private" {
     }
   }
 
-  # The sweep deletes these sooner; this is for a cache whose sweep does not run.
+  # The sweep deletes these objects sooner. The rules are for a cache whose sweep does not run.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -74,8 +74,8 @@ resource "google_storage_bucket" "private" {
   depends_on = [google_project_service.needed]
 }
 
-# Reading objects alone: a list of the cache is nobody's business. Whoever reads the audit of a private
-# cache has to read where it is.
+# Readers can get objects but not list them. Auditors of a private cache also need to read niche.json,
+# which locates the private root.
 resource "google_storage_bucket_iam_member" "reader" {
   for_each = toset(concat(var.readers, var.auditors))
 

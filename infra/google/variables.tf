@@ -1,5 +1,5 @@
 variable "project" {
-  description = "The project that everything lies in."
+  description = "The project of all resources."
   type        = string
 }
 
@@ -21,19 +21,19 @@ variable "name" {
 }
 
 variable "public_bucket" {
-  description = "The bucket that Nix reads. Names of buckets are global; empty for <project>-<name>."
+  description = "The bucket that Nix reads. Bucket names are global. Empty for <project>-<name>."
   type        = string
   default     = ""
 }
 
 variable "private_bucket" {
-  description = "The bucket of staging, receipts and the audit. Empty for <project>-<name>-private."
+  description = "The bucket for staging, receipts and the audit log. Empty for <project>-<name>-private."
   type        = string
   default     = ""
 }
 
 variable "prefix" {
-  description = "What every key begins with in both buckets, as \"team/\"; empty for none."
+  description = "The prefix of every key in both buckets, such as \"team/\"; empty for none."
   type        = string
   default     = ""
 
@@ -44,31 +44,31 @@ variable "prefix" {
 }
 
 variable "readers" {
-  description = "Who may read the cache. allUsers makes it public; for a private one name groups or service accounts, as \"group:devs@example.org\"."
+  description = "Readers of the cache. allUsers makes it public. For a private cache list groups or service accounts, such as \"group:devs@example.org\"."
   type        = list(string)
   default     = ["allUsers"]
 }
 
 variable "auditors" {
-  description = "Who may read the audit records and the use of the key, as \"group:audit@example.org\"."
+  description = "Readers of the audit log and of the log of the key's use, such as \"group:audit@example.org\"."
   type        = list(string)
   default     = []
 }
 
 variable "github_repositories" {
-  description = "Repositories whose workflows may upload, as \"acme/app\"."
+  description = "Repositories whose workflows can upload, such as \"acme/app\"."
   type        = list(string)
   default     = []
 }
 
 variable "github_ref" {
-  description = "The only ref whose workflows may upload, as \"refs/heads/main\"; empty for every ref, pull requests from branches of the repository included."
+  description = "The only ref whose workflows can upload, such as \"refs/heads/main\". Empty for every ref, including pull requests from branches of the repository."
   type        = string
   default     = "refs/heads/main"
 }
 
 variable "gitlab_projects" {
-  description = "Projects whose pipelines may upload, as \"acme/app\"."
+  description = "Projects whose pipelines can upload, such as \"acme/app\"."
   type        = list(string)
   default     = []
 }
@@ -80,25 +80,25 @@ variable "gitlab_url" {
 }
 
 variable "gitlab_ref" {
-  description = "The only branch whose pipelines may upload; empty for every ref."
+  description = "The only branch whose pipelines can upload. Empty for every ref."
   type        = string
   default     = "main"
 }
 
 variable "key_name" {
-  description = "The name of the signing key, the part of a signature before the colon. Empty for <name>-1."
+  description = "The name of the signing key: the part of a signature before the colon. Empty for <name>-1."
   type        = string
   default     = ""
 }
 
 variable "key_version" {
-  description = "The version of the signing key. A new version is a new key: it gets a new key_name."
+  description = "The version of the signing key. A new version is a new key and needs a new key_name."
   type        = number
   default     = 1
 }
 
 variable "key_protection" {
-  description = "Where the signing key lies: HSM or SOFTWARE."
+  description = "The protection level of the signing key: HSM or SOFTWARE."
   type        = string
   default     = "HSM"
 
@@ -109,19 +109,19 @@ variable "key_protection" {
 }
 
 variable "more_signers" {
-  description = "Signers beside the KMS key, as NICHE_SIGNERS has them; each signs every path that it can."
+  description = "More signers, as in NICHE_SIGNERS. Each signs every path that it can."
   type        = list(string)
   default     = []
 }
 
 variable "memory" {
-  description = "Of one instance of the publisher."
+  description = "The memory of one instance of the publisher."
   type        = string
   default     = "1Gi"
 }
 
 variable "cpu" {
-  description = "Of one instance of the publisher; more than one needs 2Gi or more of memory."
+  description = "The CPUs of one instance of the publisher. More than one needs 2Gi or more of memory."
   type        = string
   default     = "1"
 }
@@ -133,19 +133,19 @@ variable "max_instances" {
 }
 
 variable "sweep_schedule" {
-  description = "When what was dropped is picked up, as cron writes it."
+  description = "The schedule of the sweep, in cron format."
   type        = string
   default     = "*/15 * * * *"
 }
 
 variable "audit_days" {
-  description = "Audit records are kept this long, in days; 0 for ever."
+  description = "How long audit records are kept, in days; 0 for ever."
   type        = number
   default     = 0
 }
 
 variable "alert_channels" {
-  description = "Notification channels that alerts go to, as projects/<project>/notificationChannels/<id>."
+  description = "Notification channels for the alerts, such as projects/<project>/notificationChannels/<id>."
   type        = list(string)
   default     = []
 }

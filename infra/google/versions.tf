@@ -26,7 +26,7 @@ data "google_storage_project_service_account" "this" {
   project = var.project
 }
 
-# What the deployment uses; left switched on when it is destroyed, as others may use it too.
+# The APIs that the deployment uses. Destroying it leaves them on, since others may use them too.
 resource "google_project_service" "needed" {
   for_each = toset([
     "artifactregistry.googleapis.com",
