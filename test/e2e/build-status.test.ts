@@ -62,7 +62,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     const required = await machine.niche(build(foreign, [], 'upper'));
     assert.equal(required.status, 1);
     assert.match(required.stderr, /^niche: no signing key found: .* is missing$/m);
-    assert.match(required.stderr, /^niche: name the file with --secret-key-file/m);
+    assert.match(required.stderr, /^hint: pass --secret-key-file/m);
     assert.doesNotMatch(required.stderr, /building/);
     assert.equal(await traces(), builtBefore);
 
@@ -71,7 +71,10 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.equal(await traces(), builtBefore);
 
     const tried = await machine.nicheDoes(build(foreign, ['--upload', 'try'], 'upper'));
-    assert.match(tried.stderr, /^niche: warning: building without uploading: there is no secret/m);
+    assert.match(
+      tried.stderr,
+      /^niche: warning: building without uploading: no signing key found/m,
+    );
     assert.deepEqual((await yard.traces()).slice(builtBefore), ['upper']);
 
     const missing = { ...foreign, url: `file://${machine.folder}/nowhere` };
@@ -131,7 +134,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.equal(rejected.status, 76, rejected.stderr);
     assert.match(
       rejected.stderr,
-      /^niche: rejected \(conflict\): the cache has .*-random with other/m,
+      /^niche: rejected \(conflict\): the cache already has .*-random with other/m,
     );
     assert.match(rejected.stderr, /^niche: 1 path rejected in /m);
     const tried = await machine.nicheDoes(build(foreign, ['--upload', 'try', ...key], 'random'));
