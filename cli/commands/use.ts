@@ -18,7 +18,7 @@ import {
 import type { CacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
-import { checkAcceptance, isConfiguration } from '../use/accept.ts';
+import { checkAcceptance, isMissingConfiguration } from '../use/accept.ts';
 import { commandsOf, describeAdvice } from '../use/advice.ts';
 import type { Advice, Placement } from '../use/advice.ts';
 import { entryFor } from '../use/choose-keys.ts';
@@ -30,7 +30,7 @@ import { confLines } from '../use/nix-conf.ts';
 import type { CacheEntry } from '../use/nix-conf.ts';
 import { hasUrl, openReaderNix } from '../use/reader-nix.ts';
 import type { ReaderNix } from '../use/reader-nix.ts';
-import { placeOf, snippetFor, snippetKinds } from '../use/snippets.ts';
+import { targetOf, snippetFor, snippetKinds } from '../use/snippets.ts';
 import type { SnippetKind } from '../use/snippets.ts';
 import { describeSystem, permitCommands } from '../use/system-conf.ts';
 import { isWritten, removeUse, writeUse } from '../use/write.ts';
@@ -102,20 +102,20 @@ export function addUse(program: Command, context: Context): void {
 }
 
 async function use(url: string | undefined, flags: UseFlags, context: Context): Promise<void> {
-  const named = parseCacheAddress(url ?? flags.cacheUrl, flags.publicKey, context);
+  const address = parseCacheAddress(url ?? flags.cacheUrl, flags.publicKey, context);
   if (flags.remove) {
-    await remove(named, flags, context);
+    await remove(address, flags, context);
     return;
   }
-  // First of all: what Nix was refused once it takes for missing, for an hour.
+  // Before anything else: after a denied request, Nix caches for an hour that the path is missing.
   const netrc =
-    flags.netrc === undefined ? null : await useNetrc(named.url, flags.netrc, flags, context);
+    flags.netrc === undefined ? null : await useNetrc(address.url, flags.netrc, flags, context);
   const reader = netrc
-    ? deniedAsMissing(openHttpReader(named.url, { login: netrc.login }))
-    : openReader(named.url, ownAccess(context));
+    ? deniedAsMissing(openHttpReader(address.url, { login: netrc.login }))
+    : openReader(address.url, ownAccess(context));
   const config = await readConfig(reader);
-  const entry = { ...entryFor(named, config), netrcFile: netrc?.confFile };
-  const warnings = warningsFor(named, entry, config, flags.for);
+  const entry = { ...entryFor(address, config), netrcFile: netrc?.confFile };
+  const warnings = warningsFor(address, entry, config, flags.for);
   for (const warning of warnings) context.stderr.write(`niche: warning: ${warning}\n`);
   if (flags.for !== undefined) {
     printSnippet(flags.for, entry, warnings, flags.json, context);
@@ -126,23 +126,25 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
   const system = await describeSystem(context.env, process.platform);
   const placement = placementOf(entry, nix);
   const before = { entry, placement, nix, system, userFile: userConfPath(context.env) };
-  if (flags.write) assertKeysPinned(named, config);
+  if (flags.write) assertKeysPinned(address, config);
   const written = flags.write ? await write(before, context) : null;
-  // Nix itself says what came of it.
+  // Reads the settings again, to check what Nix makes of the new nix.conf.
   const now = written ? await openReaderNix(context) : nix;
   const verdict = await checkAcceptance({ reader, config, entry, nix: now, storePath: flags.path });
   const advice: Advice = { ...before, nix: now, written, netrc: netrc?.written ?? null, verdict };
   context.stdout.write(
     flags.json ? `${JSON.stringify(asJson(advice, warnings))}\n` : describeAdvice(advice),
   );
-  const isWrong = verdict.obstacles.some((obstacle) => flags.write || !isConfiguration(obstacle));
+  const isWrong = verdict.obstacles.some(
+    (obstacle) => flags.write || !isMissingConfiguration(obstacle),
+  );
   if (isWrong) context.setExitStatus(1);
 }
 
 interface UsedNetrc {
   readonly login: Login;
   readonly written: NetrcWritten;
-  /** What nix.conf has to say; nothing where Nix looks there by itself. */
+  /** The value of `netrc-file` in nix.conf; undefined for Nix's default file. */
   readonly confFile: string | undefined;
 }
 
@@ -154,10 +156,16 @@ async function useNetrc(
 ): Promise<UsedNetrc> {
   const file = path.resolve(cwd, netrc);
   if (!isNixConfigValue(file)) {
-    throw new NicheError('usage', `nix.conf cannot name ${quote(file)}: expected no white space`);
+    throw new NicheError(
+      'usage',
+      `nix.conf cannot contain ${quote(file)}: expected no white space and no "#"`,
+    );
   }
   if (isRemotePlainHttp(url)) {
-    throw new NicheError('usage', `a password would go to ${url} in the clear: expected https://…`);
+    throw new NicheError(
+      'usage',
+      `cannot send a password over plain HTTP: expected https://…, got ${quote(url)}`,
+    );
   }
   const login = await readLogin(flags, env);
   const written = await writeNetrc(file, url, login);
@@ -181,48 +189,48 @@ async function write(
     const commands = commandsOf({ ...advice, written: null, netrc: null, verdict: noVerdict });
     throw new NicheError(
       'usage',
-      'Nix would not take the cache from your nix.conf: you are not among its trusted-users',
+      'cannot add the cache to your nix.conf: you are not a trusted user of Nix',
       {
         hint:
           commands.length > 0
-            ? `an administrator can add it for everyone:\n  ${commands.join('\n  ')}`
-            : `${system.path} is generated; put this into your system's configuration:\n\n${snippetFor('nixos', entry)}`,
+            ? `as an administrator, run:\n  ${commands.join('\n  ')}`
+            : `add this to the configuration of the system, which generates ${system.path}:\n\n${snippetFor('nixos', entry)}`,
       },
     );
   }
-  // Configured elsewhere, it needs no second entry; what niche wrote itself is kept current.
+  // A cache that is configured elsewhere needs no block, but an existing block is kept up to date.
   const isComplete = placement === 'in-use' && entry.netrcFile === undefined;
   if (isComplete && !(await isWritten(env, entry.name))) return null;
-  // A daemon warns of keys from users whom it does not trust.
+  // The daemon warns about keys from untrusted users.
   const publicKeys = nix === null || nix.trusted ? entry.publicKeys : [];
   return writeUse(env, { ...entry, publicKeys });
 }
 
 const noVerdict = { accepted: null, path: null, obstacles: [] };
 
-async function remove(named: CacheAddress, flags: UseFlags, context: Context): Promise<void> {
+async function remove(address: CacheAddress, flags: UseFlags, context: Context): Promise<void> {
   const netrc =
     flags.netrc === undefined
       ? null
-      : await removeNetrc(path.resolve(context.cwd, flags.netrc), named.url);
-  const byUrl = await removeUse(context.env, ({ substituter }) => substituter === named.url);
-  // A storage's block has the URL under which it is read, which the cache knows.
+      : await removeNetrc(path.resolve(context.cwd, flags.netrc), address.url);
+  const byUrl = await removeUse(context.env, ({ substituter }) => substituter === address.url);
+  // The block of a storage URL has the public URL instead, which only the cache knows.
   const removed =
     byUrl ??
-    (/^(?:https?|file):/i.test(named.url)
+    (/^(?:https?|file):/i.test(address.url)
       ? null
-      : await removeUse(context.env, await isBlockOf(named.url, context)));
+      : await removeUse(context.env, await isBlockOf(address.url, context)));
   const file = removed?.file ?? userConfPath(context.env);
   if (flags.json) {
     const change = removed ? 'removed' : 'unchanged';
-    context.stdout.write(`${JSON.stringify({ url: named.url, file, change, netrc })}\n`);
+    context.stdout.write(`${JSON.stringify({ url: address.url, file, change, netrc })}\n`);
     return;
   }
-  if (netrc) context.stdout.write(`removed its line from ${netrc.file}\n`);
+  if (netrc) context.stdout.write(`removed the login from ${netrc.file}\n`);
   context.stdout.write(
     removed
-      ? `removed ${named.url} from ${removed.file}; the rest is as it was\n`
-      : `niche has not written ${named.url} into ${file ?? 'a nix.conf'}: there is nothing to remove\n`,
+      ? `removed ${address.url} from ${removed.file}\n`
+      : `nothing to remove: niche did not add ${address.url} to ${file ?? 'a nix.conf'}\n`,
   );
 }
 
@@ -238,22 +246,22 @@ function warningsFor(
   { url, pinnedKeys }: CacheAddress,
   entry: CacheEntry,
   config: CacheConfig,
-  place: SnippetKind | undefined,
+  target: SnippetKind | undefined,
 ): string[] {
   const warnings: string[] = [];
   if (isRemotePlainHttp(url) && pinnedKeys.length === 0) {
     warnings.push(
-      'keys that came over plain HTTP can be trusted only if compared: ask whoever runs the cache for its key, and give it with --public-key',
+      'cannot trust public keys sent over plain HTTP: get the key from the cache’s administrator and pass it with --public-key',
     );
   }
   const left = config.publicKeys.filter((key) => !entry.publicKeys.includes(key));
   if (left.length > 0) {
     warnings.push(
-      `the cache also signs with ${left.join(' and ')}, left out as only the given key is sure; Nix will refuse paths that have no other signature`,
+      `the cache’s key ${left.map(quote).join(' and ')} is not pinned: Nix will refuse paths with no other signature`,
     );
   }
-  if ((place === 'github' || place === 'gitlab') && isLocalUrl(entry.substituter)) {
-    warnings.push(`only this machine can read ${entry.substituter}`);
+  if ((target === 'github' || target === 'gitlab') && isLocalUrl(entry.substituter)) {
+    warnings.push(`only this machine can read ${quote(entry.substituter)}`);
   }
   return warnings;
 }
@@ -268,11 +276,11 @@ function printSnippet(
   const snippet = snippetFor(kind, entry);
   if (json) {
     const { name, substituter: url, publicKeys } = entry;
-    const answer = { name, url, publicKeys, for: kind, snippet, warnings };
-    context.stdout.write(`${JSON.stringify(answer)}\n`);
+    const result = { name, url, publicKeys, for: kind, snippet, warnings };
+    context.stdout.write(`${JSON.stringify(result)}\n`);
     return;
   }
-  context.stderr.write(`niche: for ${placeOf(kind)}:\n`);
+  context.stderr.write(`niche: paste this into ${targetOf(kind)}:\n`);
   context.stdout.write(snippet);
 }
 

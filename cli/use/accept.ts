@@ -1,7 +1,7 @@
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey, narInfoKey, parseNarInfoKey } from '../../core/cache/layout.ts';
 import { readText } from '../../core/cache/objects.ts';
-import { isNicheError, messageOf } from '../../core/errors.ts';
+import { isNicheError, messageOf, quote } from '../../core/errors.ts';
 import { maxNarInfoBytes } from '../../core/limits.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import { fingerprint } from '../../core/nix/fingerprint.ts';
@@ -15,7 +15,7 @@ import type { CacheEntry } from './nix-conf.ts';
 import { hasUrl } from './reader-nix.ts';
 import type { ReaderNix } from './reader-nix.ts';
 
-/** Why Nix would not take a path from the cache. */
+/** A reason why Nix would not substitute from the cache. */
 export interface Obstacle {
   readonly code:
     | 'substituter-missing'
@@ -31,9 +31,9 @@ export interface Obstacle {
 }
 
 export interface Verdict {
-  /** Null when no path was looked at, or there is no Nix to judge by. */
+  /** Null when no path was checked, or this machine has no Nix. */
   readonly accepted: boolean | null;
-  /** The store path that was looked at. */
+  /** The store path that was checked. */
   readonly path: string | null;
   readonly obstacles: readonly Obstacle[];
 }
@@ -44,19 +44,19 @@ export interface AcceptInput {
   readonly config: CacheConfig;
   readonly entry: CacheEntry;
   readonly nix: ReaderNix | null;
-  /** The store path to look at; else the first one, where the cache can be listed. */
+  /** The store path to check; by default the first one, if the cache can be listed. */
   readonly storePath: string | undefined;
 }
 
-/** Whether `obstacle` only says that the cache is not in use yet. */
-export function isConfiguration({ code }: Obstacle): boolean {
+/** Returns whether the only obstacle is that nix.conf lacks the cache. */
+export function isMissingConfiguration({ code }: Obstacle): boolean {
   return code === 'substituter-missing' || code === 'key-missing';
 }
 
 /**
- * Looks at one path of the cache as Nix would, and says whether Nix will accept it.
+ * Checks one path of the cache as Nix would, and returns whether Nix will accept it.
  *
- * @throws NicheError `malformed-store-path` for such a `storePath`, and what storage throws
+ * @throws NicheError `malformed-store-path` for an invalid `storePath`; the codes of storage
  */
 export async function checkAcceptance(input: AcceptInput): Promise<Verdict> {
   const { reader, config, nix, storePath } = input;
@@ -64,15 +64,15 @@ export async function checkAcceptance(input: AcceptInput): Promise<Verdict> {
     storePath === undefined
       ? await firstStoreHash(reader)
       : storeHash(parseStorePath(storePath, config.storeDir).path);
-  const [ofCache, looked] = await Promise.all([
+  const [ofCache, checked] = await Promise.all([
     cacheObstacles(input),
-    hash === null ? null : lookAtPath(input, hash),
+    hash === null ? null : checkPath(input, hash),
   ]);
-  const obstacles = [...configurationObstacles(input), ...ofCache, ...(looked?.obstacles ?? [])];
-  const canTell = nix !== null && looked !== null;
+  const obstacles = [...configurationObstacles(input), ...ofCache, ...(checked?.obstacles ?? [])];
+  const isCertain = nix !== null && checked !== null;
   return {
-    accepted: obstacles.length > 0 ? (nix ? false : null) : canTell ? true : null,
-    path: looked?.path ?? storePath ?? null,
+    accepted: obstacles.length > 0 ? (nix ? false : null) : isCertain ? true : null,
+    path: checked?.path ?? storePath ?? null,
     obstacles,
   };
 }
@@ -83,14 +83,14 @@ function configurationObstacles({ nix, entry }: AcceptInput): Obstacle[] {
   if (!hasUrl(nix.substituters, entry.substituter)) {
     obstacles.push({
       code: 'substituter-missing',
-      message: `${entry.substituter} is not among Nix's substituters`,
+      message: `Nix does not use the substituter ${quote(entry.substituter)}`,
     });
   }
   const missing = entry.publicKeys.filter((key) => !nix.publicKeys.includes(key));
   if (missing.length > 0) {
     obstacles.push({
       code: 'key-missing',
-      message: `Nix does not trust ${missing.join(' and ')}`,
+      message: `Nix does not trust the key ${missing.map(quote).join(' and ')}`,
     });
   }
   return obstacles;
@@ -98,7 +98,7 @@ function configurationObstacles({ nix, entry }: AcceptInput): Obstacle[] {
 
 async function cacheObstacles({ reader, config, nix }: AcceptInput): Promise<Obstacle[]> {
   const text = await readText(reader, cacheInfoKey);
-  if (text === null) return [{ code: 'cache-info', message: `${cacheInfoKey} is missing` }];
+  if (text === null) return [{ code: 'cache-info', message: `the cache has no ${cacheInfoKey}` }];
   try {
     const { storeDir } = parseCacheInfo(text);
     const expected = nix?.storeDir ?? config.storeDir;
@@ -107,7 +107,7 @@ async function cacheObstacles({ reader, config, nix }: AcceptInput): Promise<Obs
       : [
           {
             code: 'store-dir',
-            message: `the cache is for the store ${storeDir}, expected ${expected}`,
+            message: `wrong store directory of the cache: expected ${quote(expected)}, got ${quote(storeDir)}`,
           },
         ];
   } catch (error) {
@@ -116,32 +116,35 @@ async function cacheObstacles({ reader, config, nix }: AcceptInput): Promise<Obs
   }
 }
 
-async function lookAtPath(
+async function checkPath(
   { reader, config, entry, nix, storePath }: AcceptInput,
   hash: string,
 ): Promise<Omit<Verdict, 'accepted'>> {
   const path = storePath ?? null;
   const key = narInfoKey(hash);
-  const stop = (code: Obstacle['code'], message: string) => ({
+  const refuse = (code: Obstacle['code'], message: string) => ({
     path,
     obstacles: [{ code, message }],
   });
   const text = await readText(reader, key, maxNarInfoBytes);
-  if (text === null) return stop('path-missing', `the cache does not have ${path ?? key}`);
+  if (text === null) return refuse('path-missing', `the cache does not have ${path ?? key}`);
   let info;
   try {
     info = parseNarInfo(text, config.storeDir);
   } catch (error) {
-    if (isNicheError(error)) return stop('narinfo', `${key}: ${messageOf(error)}`);
+    if (isNicheError(error)) return refuse('narinfo', `invalid ${key}: ${messageOf(error)}`);
     throw error;
   }
   if (storeHash(info.path) !== hash || (path !== null && info.path !== path)) {
-    return stop('narinfo', `${key} is about ${info.path}, expected ${path ?? hash}`);
+    return refuse(
+      'narinfo',
+      `invalid ${key}: expected ${quote(path ?? hash)}, got ${quote(info.path)}`,
+    );
   }
   const obstacles: Obstacle[] = [];
   const keys = [...entry.publicKeys, ...(nix?.publicKeys ?? [])].flatMap(readKey);
   const signed = fingerprint(info, config.storeDir);
-  // Nix believes a content address without a signature.
+  // Nix needs no signature on a content-addressed path.
   if (
     info.ca === null &&
     !info.signatures.some((signature) => verifyFingerprint(signed, signature, keys))
@@ -152,7 +155,7 @@ async function lookAtPath(
         ? { code: 'unsigned', message: `${info.path} has no signature` }
         : {
             code: 'wrong-signature',
-            message: `${info.path} has no valid signature by ${entry.publicKeys.join(' or ')}, only by: ${names}`,
+            message: `${info.path} has no valid signature by ${entry.publicKeys.map(quote).join(' or ')}, only signatures by: ${names}`,
           },
     );
   }
@@ -162,7 +165,7 @@ async function lookAtPath(
   return { path: info.path, obstacles };
 }
 
-/** The first path that a listing has; null over HTTP, which has no listing, and for an empty cache. */
+/** Returns the first path of a listing; null for an empty cache, and over HTTP, which has no listing. */
 async function firstStoreHash(reader: ObjectReader | Bucket): Promise<string | null> {
   if (!('list' in reader)) return null;
   for await (const { key } of reader.list('')) {
@@ -172,7 +175,7 @@ async function firstStoreHash(reader: ObjectReader | Bucket): Promise<string | n
   return null;
 }
 
-/** Nix's own settings may hold what is no key; Nix would complain itself. */
+/** Skips invalid keys in Nix's settings: Nix itself reports them. */
 function readKey(text: string): ReturnType<typeof parsePublicKey>[] {
   try {
     return [parsePublicKey(text)];

@@ -9,8 +9,8 @@ import type { SystemConf } from './system-conf.ts';
 import type { Written } from './write.ts';
 
 /**
- * Where the cache has to be written down: in the user's own nix.conf, in the system's, nowhere as it
- * is in use already, or nobody knows, as there is no Nix.
+ * Where to configure the cache: in the user's nix.conf, in the system's, nowhere since Nix uses it
+ * already, or unknown without Nix.
  */
 export type Placement = 'user' | 'system' | 'in-use' | 'unknown';
 
@@ -18,27 +18,27 @@ export interface Advice {
   readonly entry: CacheEntry;
   readonly placement: Placement;
   readonly nix: ReaderNix | null;
-  /** The user's nix.conf; null when Nix is told to read none. */
+  /** The user's nix.conf; null when the environment disables it. */
   readonly userFile: string | null;
   readonly system: SystemConf;
-  /** What `--write` did. */
+  /** The result of `--write`. */
   readonly written: Written | null;
-  /** What `--netrc` did. */
+  /** The result of `--netrc`. */
   readonly netrc: NetrcWritten | null;
   readonly verdict: Verdict;
 }
 
-/** The commands that an administrator runs; none where users may do it themselves. */
+/** Returns the commands for an administrator; none if users can configure the cache themselves. */
 export function commandsOf({ placement, system, entry }: Advice): string[] {
   return placement === 'system' && !system.isManaged ? systemCommands(system, entry) : [];
 }
 
-/** All of it, for people. */
+/** Returns the whole advice as text. */
 export function describeAdvice(advice: Advice): string {
   const { entry, verdict } = advice;
   const keys = entry.publicKeys.map((key) => `  ${key}`);
   return [
-    `${entry.name} at ${entry.substituter}, signed by`,
+    `${entry.name} at ${entry.substituter}, public keys:`,
     ...keys,
     '',
     ...(advice.netrc ? describeNetrc(advice.netrc) : []),
@@ -50,10 +50,10 @@ export function describeAdvice(advice: Advice): string {
 }
 
 function describeNetrc({ file, change }: NetrcWritten): string[] {
-  const done = change === 'unchanged' ? 'has the login already' : 'has the login now';
+  const done = change === 'unchanged' ? 'already has the login' : 'has the login now';
   return [
-    `${file} ${done}. If Nix has asked the cache without it, it believes for an hour that paths are missing;`,
-    'once, run what you need with: --option narinfo-cache-negative-ttl 0',
+    `${file} ${done}. If Nix used the cache without it, Nix caches for an hour that paths are missing.`,
+    'To avoid that, run Nix once with: --option narinfo-cache-negative-ttl 0',
     '',
   ];
 }
@@ -61,13 +61,13 @@ function describeNetrc({ file, change }: NetrcWritten): string[] {
 function describeWritten({ file, change, before }: Written): string[] {
   switch (change) {
     case 'added':
-      return [`added to ${file}; \`niche use … --remove\` undoes it`];
+      return [`added to ${file}; to undo it, run niche use with --remove`];
     case 'updated':
-      return [`updated in ${file}${before === null ? '' : ` (it was ${before})`}`];
+      return [`updated in ${file}${before === null ? '' : ` (was ${before})`}`];
     case 'unchanged':
-      return [`${file} has it already`];
+      return [`${file} already has it`];
     case 'removed':
-      return [`removed from ${file}, which is as it was before`];
+      return [`removed from ${file}`];
   }
 }
 
@@ -76,49 +76,45 @@ function describePlacement(advice: Advice): string[] {
   const lines = confLines(entry).map((line) => `  ${line}`);
   switch (placement) {
     case 'in-use':
-      return ['Nix uses it already: there is nothing to do.'];
+      return ['Nix already uses it.'];
     case 'unknown':
-      return [
-        'There is no Nix on this machine’s PATH. Where there is one, nix.conf takes:',
-        ...lines,
-      ];
+      return ['Nix is not on the PATH. On a machine with Nix, add this to nix.conf:', ...lines];
     case 'user':
       return [
-        `To use it, run this again with --write, or put this into ${userFile ?? 'your nix.conf'}:`,
+        `To use it, run niche use again with --write, or add this to ${userFile ?? 'your nix.conf'}:`,
         ...lines,
       ];
     case 'system':
       return system.isManaged
         ? [
-            `Nix does not take new caches from you, and ${system.path} is generated. Your system’s configuration takes:`,
+            `You are not a trusted user of Nix, and ${system.path} is generated.`,
+            'Add this to the configuration of the system:',
             '',
             snippetFor('nixos', entry),
           ]
         : [
-            'Nix does not take new caches from you: you are not among its trusted-users. For every user, an administrator runs:',
+            'You are not a trusted user of Nix. To add the cache for all users, an administrator runs:',
             ...shell(systemCommands(system, entry), system),
-            'Or, so that each user may choose it:',
+            'To let each user choose it instead:',
             ...shell(permitCommands(system, entry), system),
-            'after which you run this with --write.',
+            'Then run niche use again with --write.',
           ];
   }
 }
 
 function shell(commands: readonly string[], { restart }: SystemConf): string[] {
-  const last = restart === null ? ['  (and restart nix-daemon, where there is one)'] : [];
+  const last = restart === null ? ['  (then restart nix-daemon, if it runs)'] : [];
   return [...commands.map((command) => `  ${command}`), ...last];
 }
 
 function describeVerdict({ accepted, path, obstacles }: Verdict, { nix }: Advice): string[] {
   if (obstacles.length > 0) {
-    const head = nix === null ? 'Nix would not accept it:' : 'Nix does not accept it now:';
+    const head = nix === null ? 'Nix would not accept the cache:' : 'Nix does not accept it yet:';
     return [head, ...obstacles.map(({ message }) => `  ${message}`)];
   }
   if (path === null) {
-    return [
-      'nix-cache-info is as Nix expects it. No path was looked at: name one that the cache has with --path.',
-    ];
+    return ['nix-cache-info is valid. No path was checked: pass one of the cache with --path.'];
   }
-  if (accepted) return [`Nix accepts it: it was asked about ${path}.`];
+  if (accepted) return [`Nix accepts the cache: it was checked with ${path}.`];
   return [`The signature of ${path} is valid.`];
 }

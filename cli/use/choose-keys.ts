@@ -6,24 +6,26 @@ import { isNixConfigValue } from '../nix/nix-config.ts';
 import type { CacheEntry } from './nix-conf.ts';
 
 /**
- * The entry for nix.conf.
+ * Returns the entry for nix.conf.
  *
- * @throws NicheError `wrong-key` when the cache does not name a pinned key; `malformed-config` when
- *   nix.conf cannot carry what the cache says
+ * @throws NicheError `wrong-key` when the cache lacks a pinned key; `malformed-config` when nix.conf
+ *   cannot contain its URL or a key
  */
-export function entryFor(named: CacheAddress, config: CacheConfig): CacheEntry {
-  const { url } = named;
+export function entryFor(address: CacheAddress, config: CacheConfig): CacheEntry {
+  const { url } = address;
   const entry: CacheEntry = {
     name: config.name,
-    // What Nix can read is used as it was named; of a storage, the cache says where it is read.
+    // Nix gets the given URL if it can read it; for storage, niche.json has the public URL.
     substituter: /^(?:https?|file):/i.test(url) ? url : config.substituter,
-    publicKeys: trustedKeys(named, config),
+    publicKeys: trustedKeys(address, config),
   };
-  const unfit = [entry.substituter, ...entry.publicKeys].find((value) => !isNixConfigValue(value));
-  if (unfit !== undefined) {
+  const invalid = [entry.substituter, ...entry.publicKeys].find(
+    (value) => !isNixConfigValue(value),
+  );
+  if (invalid !== undefined) {
     throw new NicheError(
       'malformed-config',
-      `nix.conf cannot carry ${quote(unfit)}: expected neither white space nor "#" in it`,
+      `nix.conf cannot contain ${quote(invalid)}: expected no white space and no "#"`,
     );
   }
   return entry;

@@ -2,24 +2,22 @@ import { randomUUID } from 'node:crypto';
 import { lstat, mkdir, open, readFile, readlink, rename, rm, unlink } from 'node:fs/promises';
 import path from 'node:path';
 
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 
-/** A configuration file as it is now. */
+/** A configuration file and its contents. */
 export interface ConfFile {
   readonly path: string;
-  /** A character a byte; null when there is no file. */
+  /** Decoded as `latin1`, one character per byte; null when there is no file. */
   readonly text: string | null;
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
 }
 
-/**
- * The nix.conf of the user that Nix reads first; null when the environment tells Nix to read none.
- */
+/** Returns the user's nix.conf that Nix reads first; null when the environment disables it. */
 export function userConfPath(env: Environment): string | null {
   const listed = env['NIX_USER_CONF_FILES'];
   if (listed !== undefined) return listed.split(':').find((file) => file !== '') ?? null;
@@ -27,7 +25,7 @@ export function userConfPath(env: Environment): string | null {
   return path.join(configHome, 'nix', 'nix.conf');
 }
 
-/** What the symbolic link `file` points to; null when it is none. */
+/** Returns the target of the symbolic link `file`; null when it is not a link. */
 export async function linkTarget(file: string): Promise<string | null> {
   try {
     return await readlink(file);
@@ -37,7 +35,11 @@ export async function linkTarget(file: string): Promise<string | null> {
   }
 }
 
-/** @throws NicheError `storage-denied` when it cannot be read */
+/**
+ * Reads a configuration file, which may be missing.
+ *
+ * @throws NicheError `storage-denied`
+ */
 export async function readConfFile(file: string): Promise<ConfFile> {
   try {
     const { mode, uid, gid } = await lstat(file);
@@ -46,14 +48,16 @@ export async function readConfFile(file: string): Promise<ConfFile> {
     if (isErrno(cause, 'ENOENT')) {
       return { path: file, text: null, mode: 0o644, uid: -1, gid: -1 };
     }
-    throw new NicheError('storage-denied', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+    throw new NicheError('storage-denied', `cannot read ${quote(file)}: ${messageOf(cause)}`, {
+      cause,
+    });
   }
 }
 
 /**
- * Puts `text` in the place of what `file` had, at once and with its mode; null deletes the file.
+ * Replaces the contents of `file` atomically and keeps its mode; null deletes the file.
  *
- * @throws NicheError `storage-denied` when it cannot be written: it is as it was then
+ * @throws NicheError `storage-denied`; the file is then unchanged
  */
 export async function replaceConfFile(file: ConfFile, text: string | null): Promise<void> {
   const temporary = path.join(path.dirname(file.path), `.nix.conf.niche-${randomUUID()}`);
@@ -66,7 +70,7 @@ export async function replaceConfFile(file: ConfFile, text: string | null): Prom
     const handle = await open(temporary, 'wx', 0o600);
     try {
       await handle.writeFile(text, 'latin1');
-      // Root that edits for another user must not take the file from them.
+      // Root may edit the file of another user, who must remain its owner.
       if (file.text !== null && process.getuid?.() === 0) await handle.chown(file.uid, file.gid);
       await handle.chmod(file.mode);
       await handle.sync();
@@ -76,8 +80,12 @@ export async function replaceConfFile(file: ConfFile, text: string | null): Prom
     await rename(temporary, file.path);
   } catch (cause) {
     await rm(temporary, { force: true });
-    throw new NicheError('storage-denied', `cannot write ${file.path}: ${messageOf(cause)}`, {
-      cause,
-    });
+    throw new NicheError(
+      'storage-denied',
+      `cannot write ${quote(file.path)}: ${messageOf(cause)}`,
+      {
+        cause,
+      },
+    );
   }
 }

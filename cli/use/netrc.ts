@@ -1,30 +1,31 @@
 import { readFile } from 'node:fs/promises';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { shellWord } from '../../core/util/shell.ts';
 import { nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 import { readConfFile, replaceConfFile } from './conf-file.ts';
 
-/** What a server of a private cache asks for. */
+/** The login for the server of a private cache. */
 export interface Login {
   readonly login: string;
   readonly password: string;
 }
 
-/** What became of a netrc file. */
+/** The result of a change to a netrc file. */
 export interface NetrcWritten {
   readonly file: string;
   readonly change: 'added' | 'updated' | 'unchanged' | 'removed';
 }
 
-/** The netrc that Nix reads where nix.conf names no other. */
+/** The netrc file that Nix reads by default. */
 export const defaultNetrcFile = '/etc/nix/netrc';
 
 /**
- * Reads the login from `NICHE_NETRC_LOGIN` and `NICHE_NETRC_PASSWORD`, or the password from a file:
- * never from the command line, which every user of a machine can read.
+ * Returns the login. The password comes from a file or `NICHE_NETRC_PASSWORD`, never from the command
+ * line, which every user of a machine can read.
  *
- * @throws NicheError `usage` when there is none or netrc cannot carry it, `storage-denied`
+ * @throws NicheError `usage` when a part is missing or netrc cannot contain it; `storage-denied`
  */
 export async function readLogin(
   flags: { readonly login?: string | undefined; readonly passwordFile?: string | undefined },
@@ -38,18 +39,18 @@ export async function readLogin(
   if (login === undefined || password === undefined) {
     throw new NicheError(
       'usage',
-      `which ${login === undefined ? 'login' : 'password'}? a private cache's netrc line has both`,
+      `no ${login === undefined ? 'login name' : 'password'} given: --netrc needs a login name and a password`,
       {
-        hint: 'give --login or NICHE_NETRC_LOGIN, and --password-file or NICHE_NETRC_PASSWORD',
+        hint: 'pass --login and --password-file, or set NICHE_NETRC_LOGIN and NICHE_NETRC_PASSWORD',
       },
     );
   }
   for (const [name, value] of Object.entries({ login, password })) {
-    // Quotes and backslashes mean something to new releases of curl, and not to older ones.
+    // Only recent releases of curl interpret quotes and backslashes.
     if (!/^[\x21-\x7e]+$/.test(value) || /["\\]/.test(value) || value.startsWith('#')) {
       throw new NicheError(
         'usage',
-        `netrc cannot carry the ${name}: expected printable ASCII without spaces, quotes and backslashes`,
+        `netrc cannot contain the ${name}: expected printable ASCII without spaces, quotes and backslashes`,
       );
     }
   }
@@ -62,17 +63,18 @@ async function readPassword(file: string): Promise<string> {
   } catch (cause) {
     throw new NicheError(
       'storage-denied',
-      `cannot read the password in ${file}: ${messageOf(cause)}`,
+      `cannot read the password in ${quote(file)}: ${messageOf(cause)}`,
       { cause },
     );
   }
 }
 
 /**
- * Puts the line for the host of `url` into a netrc, or makes the one that is there as it should be.
- * The file is its owner's alone when niche makes it, and never everyone's.
+ * Adds or updates the line for the host of `url` in a netrc file. Only the owner can read a new file,
+ * and other users never can.
  *
- * @throws NicheError `malformed-config` when the host has an entry of several lines, `storage-denied`
+ * @throws NicheError `malformed-config` when the entry of the host has several lines; `storage-denied`;
+ *   `usage` when `url` is not an HTTP URL
  */
 export async function writeNetrc(file: string, url: string, login: Login): Promise<NetrcWritten> {
   const conf = await readConfFile(file);
@@ -83,7 +85,7 @@ export async function writeNetrc(file: string, url: string, login: Login): Promi
   const change = at === -1 ? 'added' : lines[at] === line ? 'unchanged' : 'updated';
   if (at !== -1) lines[at] = line;
   else {
-    // Nothing after a `default` is looked at.
+    // Readers ignore everything after `default`.
     const beforeDefault = lines.findIndex((text) => /^\s*default(?:\s|$)/.test(text));
     lines.splice(beforeDefault === -1 ? lines.length : beforeDefault, 0, line);
   }
@@ -95,9 +97,9 @@ export async function writeNetrc(file: string, url: string, login: Login): Promi
 }
 
 /**
- * Takes the host's line out again; a file that is empty then is deleted.
+ * Removes the line for the host of `url`, and deletes the file if it is then empty.
  *
- * @returns null when there is none
+ * @returns null when there is no line
  */
 export async function removeNetrc(file: string, url: string): Promise<NetrcWritten | null> {
   const conf = await readConfFile(file);
@@ -110,14 +112,14 @@ export async function removeNetrc(file: string, url: string): Promise<NetrcWritt
   return { file, change: 'removed' };
 }
 
-/** Without its port, which netrc knows nothing of. */
+/** Returns the host without its port, which netrc does not support. */
 function hostOf(url: string): string {
   const parsed = /^https?:/i.test(url) ? URL.parse(url) : null;
   if (parsed) return parsed.hostname;
   throw new NicheError(
     'usage',
-    `a netrc is for caches behind HTTP: expected https://…, got ${quote(url)}`,
-    { hint: 'serve a private bucket to this machine with: niche serve' },
+    `--netrc is only for caches over HTTP: expected https://…, got ${quote(url)}`,
+    { hint: `to read a private bucket, run niche serve ${shellWord(url)}` },
   );
 }
 
@@ -125,7 +127,11 @@ function linesOf(text: string): string[] {
   return text === '' ? [] : text.replace(/\n$/, '').split('\n');
 }
 
-/** Where the host's entry is, one line as niche writes it; -1 when there is none. */
+/**
+ * Returns the index of the host's entry, one line as niche writes it; -1 when there is none.
+ *
+ * @throws NicheError `malformed-config` for an entry of several lines
+ */
 function findLine(lines: readonly string[], machine: string, file: string): number {
   const at = lines.findIndex((line) => {
     const words = line.trim().split(/\s+/);
@@ -137,7 +143,7 @@ function findLine(lines: readonly string[], machine: string, file: string): numb
   }
   throw new NicheError(
     'malformed-config',
-    `${file}, line ${at + 1}: the entry of ${machine} is not one line of machine, login and password`,
-    { hint: 'edit it by hand, or delete it' },
+    `cannot change the entry of ${quote(machine)} in ${quote(file)}, line ${at + 1}: expected one line with machine, login and password`,
+    { hint: 'edit or delete the entry' },
   );
 }

@@ -1,32 +1,32 @@
 import { NicheError, quote } from '../../core/errors.ts';
 
 /**
- * niche's blocks in a nix.conf: the lines between `# niche: <cache> begin` and `# niche: <cache>
- * end`. Everything else belongs to others and is never touched. Texts are `latin1`, a character a
- * byte, so that whatever a file holds survives.
+ * The blocks of niche in a nix.conf: the lines between `# niche: <cache> begin` and `# niche: <cache>
+ * end`. niche never changes other lines. Texts are `latin1`, one character per byte, which preserves
+ * every file.
  */
 
-/** A cache as nix.conf names it. */
+/** A cache in nix.conf. */
 export interface CacheEntry {
   readonly name: string;
   readonly substituter: string;
-  /** Without any, the line of keys is left out. */
+  /** If empty, the entry has no line with keys. */
   readonly publicKeys: readonly string[];
-  /** Where the login is; absent where Nix looks by itself, or needs none. */
+  /** The netrc file with the login; absent for Nix's default file, or if Nix needs no login. */
   readonly netrcFile?: string | undefined;
 }
 
 export interface Block {
   readonly name: string;
   readonly substituter: string | null;
-  /** Of its first character, and of the first one after its last line. */
+  /** Offsets of its first character, and of the first one after its last line. */
   readonly start: number;
   readonly end: number;
-  /** Whether the file was made for this block. */
+  /** Whether niche created the file for this block. */
   readonly madeFile: boolean;
 }
 
-/** What became of a file's text; `before` is the substituter that the block had. */
+/** The changed text of a file; `before` is the former substituter of the block. */
 export interface Edit {
   readonly text: string;
   readonly change: 'added' | 'updated' | 'unchanged';
@@ -37,7 +37,7 @@ const beginGrammar = /^# niche: ([A-Za-z0-9._-]+) begin( \(new file\))?\r?$/;
 const endGrammar = /^# niche: ([A-Za-z0-9._-]+) end\r?$/;
 const ownLine = /^(extra-substituters|extra-trusted-public-keys|netrc-file) = (.*?)\r?$/;
 
-/** The lines of nix.conf by which Nix uses the cache. */
+/** Returns the lines of nix.conf for the cache. */
 export function confLines({
   substituter,
   publicKeys,
@@ -51,10 +51,10 @@ export function confLines({
 }
 
 /**
- * niche's blocks in `text`, in their order.
+ * Returns the blocks of niche in `text`, in their order.
  *
- * @param where names the file in messages
- * @throws NicheError `malformed-config` when a block is not as niche left it
+ * @param where the file, for messages
+ * @throws NicheError `malformed-config` when a block was edited
  */
 export function findBlocks(text: string, where: string): Block[] {
   const blocks: Block[] = [];
@@ -63,25 +63,25 @@ export function findBlocks(text: string, where: string): Block[] {
   let offset = 0;
   for (const [index, line] of text.split('\n').entries()) {
     const damaged = (why: string): NicheError =>
-      new NicheError('malformed-config', `${where}, line ${index + 1}: ${why}`, {
-        hint: 'repair the lines between "# niche: … begin" and "end" by hand, or delete them',
+      new NicheError('malformed-config', `invalid ${quote(where)}, line ${index + 1}: ${why}`, {
+        hint: 'repair or delete the lines from "# niche: … begin" to "end"',
       });
     const [isBegin, beginName = '', madeFile] = beginGrammar.exec(line) ?? [];
     const [isEnd, endName = ''] = endGrammar.exec(line) ?? [];
     if (isBegin !== undefined) {
-      if (open) throw damaged(`niche's block ${quote(open.name)} has no end before it`);
+      if (open) throw damaged(`the block ${quote(open.name)} of niche has no end before it`);
       if (blocks.some(({ name }) => name === beginName)) {
-        throw damaged(`a second block of niche's called ${quote(beginName)}`);
+        throw damaged(`second block ${quote(beginName)} of niche`);
       }
       open = { name: beginName, start: offset, madeFile: madeFile !== undefined };
       substituter = null;
     } else if (isEnd !== undefined) {
-      if (open?.name !== endName) throw damaged('an end of niche’s block without its begin');
+      if (open?.name !== endName) throw damaged('end of a block of niche without its begin');
       blocks.push({ ...open, substituter, end: offset + line.length });
       open = null;
     } else if (open) {
       const [isOwn, setting, value = ''] = ownLine.exec(line) ?? [];
-      if (isOwn === undefined) throw damaged(`niche did not write ${quote(line)} in its block`);
+      if (isOwn === undefined) throw damaged(`unexpected line ${quote(line)} in a block of niche`);
       if (setting === 'extra-substituters') substituter = value;
     }
     offset += line.length + 1;
@@ -89,18 +89,18 @@ export function findBlocks(text: string, where: string): Block[] {
   if (open) {
     throw new NicheError(
       'malformed-config',
-      `${where}: niche's block ${quote(open.name)} has no end`,
-      { hint: `add the line "# niche: ${open.name} end" where it ends` },
+      `invalid ${quote(where)}: the block ${quote(open.name)} of niche has no end`,
+      { hint: `add the line "# niche: ${open.name} end" after the block` },
     );
   }
   return blocks;
 }
 
 /**
- * Adds the cache's block at the end, or makes the one that is there as it should be.
+ * Adds a block for the cache at the end, or updates its block.
  *
  * @param text null when there is no file
- * @throws NicheError what {@link findBlocks} throws
+ * @throws NicheError `malformed-config` when a block was edited
  */
 export function writeBlock(text: string | null, entry: CacheEntry, where: string): Edit {
   const former = text ?? '';
@@ -115,8 +115,8 @@ export function writeBlock(text: string | null, entry: CacheEntry, where: string
     };
   }
   const block = blockText(entry, text === null);
-  // A last line that had no newline gets one from us, and then the block has none: so its removal
-  // knows whose the newline was.
+  // If the last line has no newline, niche adds one there and none after the block. The missing one
+  // lets removeBlock restore the file.
   const isWhole = former === '' || former.endsWith('\n');
   return {
     text: isWhole ? `${former}${block}\n` : `${former}\n${block}`,
@@ -125,7 +125,7 @@ export function writeBlock(text: string | null, entry: CacheEntry, where: string
   };
 }
 
-/** The text without `block`, as it was before {@link writeBlock}; null where there was no file. */
+/** Undoes {@link writeBlock}: returns the text without `block`; null if there was no file. */
 export function removeBlock(text: string, block: Block): string | null {
   const rest =
     block.end < text.length

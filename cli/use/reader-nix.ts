@@ -2,22 +2,22 @@ import { isNicheError } from '../../core/errors.ts';
 import type { Context } from '../process/context.ts';
 import { openNix } from '../nix/nix.ts';
 
-/** What this machine's Nix does for this user, once its daemon has had its say. */
+/** How this machine's Nix works for this user, with the restrictions of its daemon. */
 export interface ReaderNix {
   readonly version: string;
   readonly storeDir: string;
   /** Whether Nix honours the user's own nix.conf. */
   readonly trusted: boolean;
-  /** Where Nix substitutes from. */
+  /** The substituters that Nix uses. */
   readonly substituters: readonly string[];
-  /** Whose signatures it believes. */
+  /** The public keys that Nix trusts. */
   readonly publicKeys: readonly string[];
-  /** Substituters that the user may add even if untrusted. */
+  /** Substituters that an untrusted user may add. */
   readonly permitted: readonly string[];
 }
 
 /**
- * Asks this machine's Nix; null when it has none.
+ * Reads the settings of this machine's Nix; null if there is no Nix.
  *
  * @throws NicheError `nix-failed`, and `usage` for a store on another machine
  */
@@ -29,7 +29,7 @@ export async function openReaderNix({ env, cwd }: Context): Promise<ReaderNix | 
       const { substituters, trustedPublicKeys: publicKeys } = settings;
       return { version, storeDir, trusted, substituters, publicKeys, permitted: [] };
     }
-    // Of an untrusted user's settings the daemon takes only substituters that it permits.
+    // From the settings of an untrusted user, the daemon takes only permitted substituters.
     const systemEnv = { ...env, NIX_USER_CONF_FILES: '/dev/null', NIX_CONFIG: undefined };
     const system = (await openNix({ env: systemEnv, cwd })).settings;
     const permitted = [...system.trustedSubstituters, ...system.substituters];
@@ -48,7 +48,7 @@ export async function openReaderNix({ env, cwd }: Context): Promise<ReaderNix | 
   }
 }
 
-/** Whether `urls` names the store at `url`, whatever its parameters and slashes at its end. */
+/** Returns whether `urls` has the store at `url`, ignoring parameters and trailing slashes. */
 export function hasUrl(urls: readonly string[], url: string): boolean {
   return urls.some((other) => withoutParameters(other) === withoutParameters(url));
 }

@@ -1,11 +1,11 @@
 import { confLines } from './nix-conf.ts';
 import type { CacheEntry } from './nix-conf.ts';
 
-/** Where a snippet is for. */
+/** The systems that niche has a snippet for. */
 export const snippetKinds = ['nixos', 'flake', 'github', 'gitlab'] as const;
 export type SnippetKind = (typeof snippetKinds)[number];
 
-/** What to put where, as text to paste. */
+/** Returns a snippet to paste. */
 export function snippetFor(kind: SnippetKind, entry: CacheEntry): string {
   const lines = confLines(entry);
   switch (kind) {
@@ -40,15 +40,15 @@ ${indent(lines, '      ')}
   }
 }
 
-/** Where a snippet goes, for people. */
-export function placeOf(kind: SnippetKind): string {
+/** Describes where to paste a snippet. */
+export function targetOf(kind: SnippetKind): string {
   switch (kind) {
     case 'nixos':
       return 'a module of your NixOS, nix-darwin or Home Manager configuration';
     case 'flake':
-      return 'flake.nix, beside inputs and outputs; whoever builds is asked whether to accept it';
+      return 'flake.nix, next to inputs and outputs; Nix asks each user to accept it';
     case 'github':
-      return 'a workflow, among the steps of a job';
+      return 'the steps of a job in a workflow';
     case 'gitlab':
       return '.gitlab-ci.yml';
   }

@@ -9,23 +9,27 @@ import { linkTarget } from './conf-file.ts';
 import type { CacheEntry } from './nix-conf.ts';
 import { confLines } from './nix-conf.ts';
 
-/** How this machine's own nix.conf is changed. */
+/** How an administrator changes the nix.conf of this machine. */
 export interface SystemConf {
   /** The file that an administrator edits. */
   readonly path: string;
-  /** Whether it is generated, as on NixOS: then nobody edits it. */
+  /** Whether the file is generated, as on NixOS. Then nobody can edit it. */
   readonly isManaged: boolean;
-  /** What makes the daemon read it anew, where that is known. */
+  /** The command that restarts the daemon, if known. */
   readonly restart: string | null;
 }
 
-/** @param platform as `process.platform` */
+/**
+ * Finds out how to change the system's nix.conf.
+ *
+ * @param platform as in `process.platform`
+ */
 export async function describeSystem(env: Environment, platform: string): Promise<SystemConf> {
   const folder = nonEmpty(env['NIX_CONF_DIR']) ?? '/etc/nix';
   const main = path.join(folder, 'nix.conf');
   const isManaged = (await linkTarget(main)) !== null;
   const text = await readFile(main, 'latin1').catch(() => '');
-  // Some installers keep nix.conf for themselves and leave a second file to people.
+  // Some installers overwrite nix.conf and provide a second file for administrators.
   const hasCustom = /^!?include nix\.custom\.conf\s*$/m.test(text);
   return {
     path: hasCustom ? path.join(folder, 'nix.custom.conf') : main,
@@ -34,12 +38,12 @@ export async function describeSystem(env: Environment, platform: string): Promis
   };
 }
 
-/** The commands by which an administrator gives the cache to every user. */
+/** Returns the commands that add the cache for all users. */
 export function systemCommands(system: SystemConf, entry: CacheEntry): string[] {
   return appendCommands(system, confLines(entry));
 }
 
-/** The commands by which an administrator lets each user choose the cache. */
+/** Returns the commands that let each user choose the cache. */
 export function permitCommands(system: SystemConf, entry: CacheEntry): string[] {
   return appendCommands(
     system,

@@ -1,4 +1,4 @@
-import { NicheError } from '../../core/errors.ts';
+import { NicheError, quote } from '../../core/errors.ts';
 import type { Environment } from '../process/environment.ts';
 import { linkTarget, readConfFile, replaceConfFile, userConfPath } from './conf-file.ts';
 import type { ConfFile } from './conf-file.ts';
@@ -6,19 +6,19 @@ import { confLines, findBlocks, removeBlock, writeBlock } from './nix-conf.ts';
 import type { Block, CacheEntry, Edit } from './nix-conf.ts';
 import { snippetFor } from './snippets.ts';
 
-/** What became of the user's nix.conf. */
+/** The result of a change to the user's nix.conf. */
 export interface Written {
   readonly file: string;
   readonly change: Edit['change'] | 'removed';
-  /** The substituter that niche's block had before. */
+  /** The former substituter of the block. */
   readonly before: string | null;
 }
 
 /**
- * Puts the cache into the user's nix.conf, or makes what is there of it as it should be.
+ * Adds the cache to the user's nix.conf, or updates its block.
  *
- * @throws NicheError `usage` when the file is not the user's to edit, `malformed-config` when
- *   niche's block was edited, `storage-denied`
+ * @throws NicheError `usage` when niche cannot edit the file; `malformed-config` when a block was edited;
+ *   `storage-denied`
  */
 export async function writeUse(env: Environment, entry: CacheEntry): Promise<Written> {
   const file = await openUserConf(env, entry);
@@ -28,11 +28,11 @@ export async function writeUse(env: Environment, entry: CacheEntry): Promise<Wri
 }
 
 /**
- * Takes niche's block out of the user's nix.conf, which is then as it was before.
+ * Removes a block from the user's nix.conf.
  *
- * @param which finds the block
+ * @param which selects the block
  * @returns null when there is no such block
- * @throws NicheError as {@link writeUse}
+ * @throws NicheError with the codes of {@link writeUse}
  */
 export async function removeUse(
   env: Environment,
@@ -48,7 +48,7 @@ export async function removeUse(
   return { file: path, change: 'removed', before: block.substituter };
 }
 
-/** Whether niche has put the cache into the user's nix.conf before. */
+/** Returns whether the user's nix.conf has a block for the cache. */
 export async function isWritten(env: Environment, name: string): Promise<boolean> {
   const path = userConfPath(env);
   if (path === null) return false;
@@ -61,18 +61,18 @@ async function openUserConf(env: Environment, entry: CacheEntry | null): Promise
   if (path === null) {
     throw new NicheError(
       'usage',
-      'NIX_USER_CONF_FILES is empty, so Nix reads no nix.conf of yours',
+      'cannot change your nix.conf: NIX_USER_CONF_FILES is empty, so Nix reads none',
     );
   }
   const target = await linkTarget(path);
   if (target !== null) {
     const snippet =
       entry === null
-        ? 'take the cache out of it where it is made'
-        : `put this where it is made:\n\n${snippetFor('nixos', entry)}\nor these lines, if you keep the file yourself:\n\n${confLines(entry).join('\n')}`;
+        ? 'remove the cache where the file is generated'
+        : `add this where the file is generated:\n\n${snippetFor('nixos', entry)}\nor these lines, if you maintain it yourself:\n\n${confLines(entry).join('\n')}`;
     throw new NicheError(
       'usage',
-      `${path} is a symbolic link to ${target}, as Home Manager makes them: it is left as it is`,
+      `cannot change ${quote(path)}: it is a symbolic link to ${quote(target)}, as Home Manager creates them`,
       { hint: snippet },
     );
   }

@@ -20,7 +20,7 @@ interface Advice {
   readonly accepted: boolean | null;
 }
 
-/** A user whom the lab's daemon does not trust. */
+/** A user that the daemon of the lab does not trust. */
 interface User {
   readonly daemon: NixDaemon;
   readonly conf: string;
@@ -29,7 +29,7 @@ interface User {
 
 async function untrustedUser(lab: NixLab, cache: PublishedCache): Promise<User> {
   const daemon = await lab.daemon({ trustedUsers: [] });
-  // The daemon must not take the user's file for its own.
+  // The daemon must not read the user's file.
   const config = `${daemon.socket}.home/.config`;
   const env = { ...daemon.env, XDG_CONFIG_HOME: config };
   return {
@@ -49,8 +49,8 @@ async function advise(user: User): Promise<Advice> {
   return JSON.parse(stdout) as Advice;
 }
 
-/** What an administrator does with the commands that were printed. */
-async function obey(lab: NixLab, [append = '']: readonly string[]): Promise<void> {
+/** Runs the printed command that changes nix.conf, as an administrator would. */
+async function runAppend(lab: NixLab, [append = '']: readonly string[]): Promise<void> {
   await lab.output('/bin/sh', ['-c', append.replace('sudo ', '')]);
 }
 
@@ -61,7 +61,7 @@ async function realises(lab: NixLab, user: User, cache: PublishedCache): Promise
 
 for (const nix of everyNix()) {
   describe(`an untrusted user of nix ${nix.version}`, () => {
-    test('is told what an administrator has to do, and it works', async (t) => {
+    test('gets commands for an administrator, which work', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;
       const lab = await makeReader(t, nix);
@@ -73,11 +73,11 @@ for (const nix of everyNix()) {
 
       const refused = await user.use('--write');
       assert.equal(refused.status, 1);
-      assert.match(refused.stderr, /you are not among its trusted-users/);
+      assert.match(refused.stderr, /you are not a trusted user of Nix/);
       assert.ok(refused.stderr.includes(before.commands[0]!), refused.stderr);
       assert.equal(existsSync(user.conf), false);
 
-      await obey(lab, before.commands);
+      await runAppend(lab, before.commands);
       const later = await untrustedUser(lab, cache);
       const after = await advise(later);
       assert.equal(after.placement, 'in-use');
@@ -90,7 +90,7 @@ for (const nix of everyNix()) {
       if (cache === null) return;
       const lab = await makeReader(t, nix);
       const { permitCommands } = await advise(await untrustedUser(lab, cache));
-      await obey(lab, permitCommands);
+      await runAppend(lab, permitCommands);
       const user = await untrustedUser(lab, cache);
       const permitted = await advise(user);
       assert.equal(permitted.placement, 'user');
@@ -99,7 +99,7 @@ for (const nix of everyNix()) {
 
       const written = await user.use('--write');
       assert.equal(written.status, 0, written.stderr);
-      assert.match(written.stdout, /Nix accepts it/);
+      assert.match(written.stdout, /Nix accepts the cache/);
       assert.doesNotMatch(await readFile(user.conf, 'utf8'), /public-keys/);
       assert.equal(await realises(lab, user, cache), true);
       assert.equal((await user.use('--remove')).status, 0);

@@ -19,7 +19,7 @@ interface Home {
   readonly use: (...args: string[]) => Promise<CommandResult>;
 }
 
-/** A user of their own, and a Nix that nothing else on this machine configures. */
+/** A separate home folder, and a Nix without any other configuration. */
 async function makeHome(t: TestContext, more: Record<string, string> = {}): Promise<Home> {
   const home = await temporaryFolder(t);
   const conf = join(home, '.config/nix/nix.conf');
@@ -36,7 +36,7 @@ async function makeHome(t: TestContext, more: Record<string, string> = {}): Prom
   return { conf, env, use: (...args) => runCommand(['use', ...args], { env }) };
 }
 
-/** What puts a Nix on the PATH; null where there is none. */
+/** The environment with Nix on the PATH; null if there is no Nix. */
 function pathWithNix(t: TestContext): { PATH: string; NIX_BIN_DIR: string } | null {
   const nix = requireNix(t);
   return nix && { PATH: `${nix.bin}:${process.env['PATH'] ?? ''}`, NIX_BIN_DIR: nix.bin };
@@ -45,7 +45,7 @@ function pathWithNix(t: TestContext): { PATH: string; NIX_BIN_DIR: string } | nu
 const otherKey = formatPublicKey(generateSecretKey('other-1').publicKey);
 
 describe('niche use', () => {
-  test('writes, is content, and removes', async (t) => {
+  test('writes, updates and removes the block', async (t) => {
     const nix = pathWithNix(t);
     if (!nix) return;
     const cache = await makeSmallCache(t);
@@ -54,9 +54,9 @@ describe('niche use', () => {
     await mkdir(dirname(conf), { recursive: true });
     await writeFile(conf, former, { mode: 0o600 });
 
-    const told = await use(cache.url, '--json');
-    assert.equal(told.status, 0, told.stderr);
-    const advice = JSON.parse(told.stdout) as Record<string, unknown>;
+    const advised = await use(cache.url, '--json');
+    assert.equal(advised.status, 0, advised.stderr);
+    const advice = JSON.parse(advised.stdout) as Record<string, unknown>;
     assert.equal(advice['placement'], 'user');
     assert.equal(advice['file'], conf);
     assert.equal(advice['accepted'], false);
@@ -76,8 +76,8 @@ describe('niche use', () => {
 
     const again = await use(cache.url, '--write');
     assert.equal(again.status, 0, again.stderr);
-    assert.match(again.stdout, /has it already\n/);
-    assert.match(again.stdout, /Nix accepts it/);
+    assert.match(again.stdout, /already has it\n/);
+    assert.match(again.stdout, /Nix accepts the cache/);
     assert.equal(await readFile(conf, 'utf8'), text);
 
     const rotated = { ...cache.config, publicKeys: [cache.publicKey, otherKey] };
@@ -92,7 +92,7 @@ describe('niche use', () => {
     assert.match((await use(cache.url, '--remove')).stdout, /nothing to remove/);
   });
 
-  test('leaves a link as it is, and says what to do', async (t) => {
+  test('does not change a symbolic link, and prints what to do', async (t) => {
     const nix = pathWithNix(t);
     if (!nix) return;
     const cache = await makeSmallCache(t);
@@ -103,12 +103,12 @@ describe('niche use', () => {
     await symlink(target, conf);
     const { status, stderr } = await use(cache.url, '--write');
     assert.equal(status, 1);
-    assert.match(stderr, /is a symbolic link to .*, as Home Manager makes them/);
+    assert.match(stderr, /is a symbolic link to .*, as Home Manager creates them/);
     assert.ok(stderr.includes(`extra-trusted-public-keys = [ "${cache.publicKey}" ];`));
     assert.equal(await readFile(target, 'utf8'), 'sandbox = false\n');
   });
 
-  test('a system’s own setting needs nothing more', async (t) => {
+  test('writes nothing if the system already uses the cache', async (t) => {
     const nix = pathWithNix(t);
     if (!nix) return;
     const cache = await makeSmallCache(t);
@@ -116,54 +116,54 @@ describe('niche use', () => {
     const { conf, use } = await makeHome(t, { ...nix, NIX_CONFIG });
     const { status, stdout, stderr } = await use(cache.url, '--write');
     assert.equal(status, 0, stderr);
-    assert.match(stdout, /Nix uses it already: there is nothing to do/);
+    assert.match(stdout, /Nix already uses it/);
     await assert.rejects(readFile(conf), { code: 'ENOENT' });
   });
 
-  test('without Nix it says what nix.conf takes', async (t) => {
+  test('prints the lines for nix.conf without Nix', async (t) => {
     const cache = await makeSmallCache(t);
     const { use } = await makeHome(t, { PATH: '/nowhere' });
     const { status, stdout, stderr } = await use(cache.url);
     assert.equal(status, 0, stderr);
-    assert.match(stdout, /There is no Nix on this machine/);
+    assert.match(stdout, /Nix is not on the PATH/);
     assert.ok(stdout.includes(`\n  extra-substituters = ${cache.url}\n`));
     assert.ok(stdout.includes(`\n  extra-trusted-public-keys = ${cache.publicKey}\n`));
     assert.ok(stdout.includes(`The signature of ${cache.storePath} is valid.`));
   });
 
-  test('--for prints the snippet alone', async (t) => {
+  test('prints only the snippet with --for', async (t) => {
     const cache = await makeSmallCache(t);
     const { use } = await makeHome(t, { PATH: '/nowhere' });
     for (const kind of ['flake', 'gitlab'] as const) {
       const { status, stdout, stderr } = await use(cache.url, '--for', kind);
       assert.equal(status, 0);
-      assert.match(stderr, /niche: for /);
+      assert.match(stderr, /niche: paste this into /);
       const { url: substituter, publicKey } = cache;
       const entry = { name: 'small', substituter, publicKeys: [publicKey] };
       assert.equal(stdout, snippetFor(kind, entry));
     }
     const { stdout } = await use(cache.url, '--for', 'nixos', '--json');
-    const answer = JSON.parse(stdout) as Record<string, unknown>;
-    assert.deepEqual([answer['for'], answer['url']], ['nixos', cache.url]);
+    const result = JSON.parse(stdout) as Record<string, unknown>;
+    assert.deepEqual([result['for'], result['url']], ['nixos', cache.url]);
   });
 
-  test('over HTTP keys are pinned, or warned of', async (t) => {
+  test('pins keys over HTTP, or warns', async (t) => {
     const cache = await makeSmallCache(t);
     const server = await serveCache({ reader: cache.bucket, host: '127.0.0.1', port: 0 });
     t.after(() => server.close());
     const { use } = await makeHome(t, { PATH: '/nowhere' });
 
-    // Nobody stands between this machine and itself; another name for it may as well be another's.
+    // Nobody can intercept requests to the loopback address. Any other address may be intercepted.
     const elsewhere = server.url.replace('127.0.0.1', '0.0.0.0');
-    for (const [url, said] of [
+    for (const [url, warning] of [
       [server.url, /^$/],
-      [elsewhere, /plain HTTP can be trusted only if compared/],
+      [elsewhere, /cannot trust public keys sent over plain HTTP/],
     ] as const) {
       const open = await use(url);
       assert.equal(open.status, 0);
-      assert.match(open.stderr, said);
+      assert.match(open.stderr, warning);
       assert.ok(open.stdout.includes(`extra-substituters = ${url}\n`));
-      assert.match(open.stdout, /No path was looked at: name one/);
+      assert.match(open.stdout, /No path was checked: pass one/);
     }
 
     for (const args of [
@@ -189,7 +189,7 @@ describe('niche use', () => {
     assert.ok(warnings![0]!.includes(otherKey));
   });
 
-  test('what is wrong with a cache is an exit status', async (t) => {
+  test('fails when Nix would refuse the cache', async (t) => {
     const cache = await makeSmallCache(t, { signatures: [] });
     const { use } = await makeHome(t, { PATH: '/nowhere' });
     const { status, stdout } = await use(cache.url);
@@ -197,7 +197,7 @@ describe('niche use', () => {
     assert.match(stdout, /has no signature/);
   });
 
-  test('refuses what it cannot use', async (t) => {
+  test('refuses invalid input', async (t) => {
     const cache = await makeSmallCache(t);
     const { use } = await makeHome(t, { PATH: '/nowhere' });
     const hostile = { ...cache.config, publicKeys: [`evil#${otherKey}`] };
@@ -210,7 +210,7 @@ describe('niche use', () => {
       [[cache.url, '--path', '/etc/passwd'], /\/etc\/passwd/],
       [[cache.url, '--for', 'windows'], /Allowed choices are nixos, flake/],
       [[cache.url, '--write', '--remove'], /cannot be used with/],
-      [[evil.url], /nix\.conf cannot carry/],
+      [[evil.url], /nix\.conf cannot contain/],
     ] as const) {
       const { status, stdout, stderr } = await use(...args);
       assert.equal(status, 1, args.join(' '));

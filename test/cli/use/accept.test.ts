@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 
-import { checkAcceptance, isConfiguration } from '../../../cli/use/accept.ts';
+import { checkAcceptance, isMissingConfiguration } from '../../../cli/use/accept.ts';
 import type { AcceptInput, Verdict } from '../../../cli/use/accept.ts';
 import { narInfoKey } from '../../../core/cache/layout.ts';
 import { generateSecretKey, signFingerprint } from '../../../core/nix/keys.ts';
@@ -32,8 +32,8 @@ async function setUp(
 
 const codes = ({ obstacles }: Verdict): string[] => obstacles.map(({ code }) => code);
 
-describe('whether Nix will accept what a cache has', () => {
-  test('it does', async (t) => {
+describe('checkAcceptance', () => {
+  test('accepts a valid cache', async (t) => {
     const { cache, input } = await setUp(t);
     assert.deepEqual(await checkAcceptance(input), {
       accepted: true,
@@ -44,16 +44,16 @@ describe('whether Nix will accept what a cache has', () => {
     assert.equal(named.accepted, true);
   });
 
-  test('it is not set up yet', async (t) => {
+  test('reports a missing configuration', async (t) => {
     const { input } = await setUp(t);
     const nix = { ...input.nix!, substituters: [], publicKeys: [] };
     const verdict = await checkAcceptance({ ...input, nix });
     assert.equal(verdict.accepted, false);
     assert.deepEqual(codes(verdict), ['substituter-missing', 'key-missing']);
-    assert.ok(verdict.obstacles.every(isConfiguration));
+    assert.ok(verdict.obstacles.every(isMissingConfiguration));
   });
 
-  test('without a listing only nix-cache-info is looked at', async (t) => {
+  test('checks only nix-cache-info without a listing', async (t) => {
     const { cache, input } = await setUp(t);
     const { bucket } = cache;
     const reader: ObjectReader = {
@@ -67,33 +67,33 @@ describe('whether Nix will accept what a cache has', () => {
     assert.equal(named.accepted, true);
   });
 
-  test('without Nix the signature alone is judged', async (t) => {
+  test('checks the signature without Nix', async (t) => {
     const { cache, input } = await setUp(t);
     const verdict = await checkAcceptance({ ...input, nix: null });
     assert.deepEqual(verdict, { accepted: null, path: cache.storePath, obstacles: [] });
   });
 
-  test('another store folder', async (t) => {
+  test('refuses another store directory', async (t) => {
     const { input } = await setUp(t, { storeDir: '/other/store' });
     const verdict = await checkAcceptance(input);
     assert.deepEqual(codes(verdict), ['store-dir']);
     assert.equal(verdict.accepted, false);
   });
 
-  test('no signature', async (t) => {
+  test('refuses a path without a signature', async (t) => {
     const { input } = await setUp(t, { signatures: [] });
     assert.deepEqual(codes(await checkAcceptance(input)), ['unsigned']);
   });
 
-  test('a signature of another key of the same name', async (t) => {
+  test('refuses a signature by another key of the same name', async (t) => {
     const signature = signFingerprint('1;something else', generateSecretKey('small-1'));
     const { input } = await setUp(t, { signatures: [signature] });
     const verdict = await checkAcceptance(input);
     assert.deepEqual(codes(verdict), ['wrong-signature']);
-    assert.match(verdict.obstacles[0]!.message, /only by: small-1$/);
+    assert.match(verdict.obstacles[0]!.message, /only signatures by: small-1$/);
   });
 
-  test('a path that is not there, or is none of the cache’s', async (t) => {
+  test('refuses a missing path, and an invalid one', async (t) => {
     const { cache, input } = await setUp(t);
     const storePath = '/nix/store/11bgd045z0d4icpbc2yyz4gx48ak44la-other';
     assert.deepEqual(codes(await checkAcceptance({ ...input, storePath })), ['path-missing']);
@@ -104,7 +104,7 @@ describe('whether Nix will accept what a cache has', () => {
     );
   });
 
-  test('what is damaged or missing', async (t) => {
+  test('refuses damaged and missing objects', async (t) => {
     const { cache, input } = await setUp(t);
     await cache.bucket.delete([cache.narKey]);
     assert.deepEqual(codes(await checkAcceptance(input)), ['nar-missing']);

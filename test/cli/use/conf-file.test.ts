@@ -13,7 +13,7 @@ import { isNicheError } from '../../../core/errors.ts';
 import { temporaryFolder } from '../../support/cache/small-cache.ts';
 
 describe('the user’s nix.conf', () => {
-  test('is where Nix reads it', () => {
+  test('is the file that Nix reads first', () => {
     const home = { HOME: '/home/a' };
     assert.equal(userConfPath(home), '/home/a/.config/nix/nix.conf');
     assert.equal(userConfPath({ ...home, XDG_CONFIG_HOME: '/x' }), '/x/nix/nix.conf');
@@ -22,7 +22,7 @@ describe('the user’s nix.conf', () => {
     assert.equal(userConfPath({ ...home, NIX_USER_CONF_FILES: '' }), null);
   });
 
-  test('keeps its mode and every byte, and leaves nothing beside it', async (t) => {
+  test('keeps its mode and every byte, and leaves no temporary file', async (t) => {
     const folder = await temporaryFolder(t);
     const file = join(folder, 'nix.conf');
     const bytes = Buffer.from([...Array(256).keys()]);
@@ -35,7 +35,7 @@ describe('the user’s nix.conf', () => {
     assert.deepEqual(await readdir(folder), ['nix.conf']);
   });
 
-  test('is made with its folders, and deleted', async (t) => {
+  test('is created with its folders, and deleted', async (t) => {
     const file = join(await temporaryFolder(t), 'a/nix/nix.conf');
     const conf = await readConfFile(file);
     assert.equal(conf.text, null);
@@ -45,7 +45,7 @@ describe('the user’s nix.conf', () => {
     assert.equal((await readConfFile(file)).text, null);
   });
 
-  test('what cannot be read or written is a clear error, and leaves nothing', async (t) => {
+  test('fails when it cannot be read or written, and leaves no temporary file', async (t) => {
     const folder = await temporaryFolder(t);
     const file = join(folder, 'nix.conf');
     await mkdir(file);
@@ -56,7 +56,7 @@ describe('the user’s nix.conf', () => {
     assert.deepEqual(await readdir(folder), ['nix.conf']);
   });
 
-  test('a symbolic link is seen as one', async (t) => {
+  test('is recognized as a symbolic link', async (t) => {
     const folder = await temporaryFolder(t);
     await symlink('/elsewhere', join(folder, 'link'));
     await writeFile(join(folder, 'file'), '');

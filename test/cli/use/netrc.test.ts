@@ -15,7 +15,7 @@ const line = 'machine acme.example login ci password s3cret:/+=\n';
 const modeOf = async (file: string): Promise<number> => (await stat(file)).mode & 0o777;
 
 describe('a netrc', () => {
-  test('is made for its owner alone, once, and is gone with its only line', async (t) => {
+  test('is created for its owner only, and deleted with its only line', async (t) => {
     const file = join(await temporaryFolder(t), 'deep/netrc');
     assert.deepEqual(await writeNetrc(file, url, login), { file, change: 'added' });
     assert.equal(await readFile(file, 'utf8'), line);
@@ -28,7 +28,7 @@ describe('a netrc', () => {
     assert.equal(await removeNetrc(file, url), null);
   });
 
-  test('keeps what others wrote, and comes before a default', async (t) => {
+  test('keeps other entries, and gets the line before a default', async (t) => {
     const file = join(await temporaryFolder(t), 'netrc');
     const former =
       'machine other.example\n  login me\n  password p\ndefault login any password x\n';
@@ -41,7 +41,7 @@ describe('a netrc', () => {
     assert.equal(await readFile(file, 'utf8'), former);
   });
 
-  test('with an entry that is not niche’s is left to its owner', async (t) => {
+  test('is not changed if it has an entry of several lines', async (t) => {
     const file = join(await temporaryFolder(t), 'netrc');
     await writeFile(file, 'machine acme.example\nlogin me\npassword p\n');
     await assert.rejects(writeNetrc(file, url, login), { code: 'malformed-config' });
@@ -49,7 +49,7 @@ describe('a netrc', () => {
     await assert.rejects(writeNetrc(file, 's3://acme', login), { code: 'usage' });
   });
 
-  test('takes a login from the environment or a file, if it can carry it', async (t) => {
+  test('gets a valid login from the environment or a file', async (t) => {
     const file = join(await temporaryFolder(t), 'password');
     await writeFile(file, 'from-file\n');
     const env = { NICHE_NETRC_LOGIN: 'env', NICHE_NETRC_PASSWORD: 'word' };
@@ -70,7 +70,7 @@ describe('a netrc', () => {
   });
 });
 
-test('niche use --netrc reads a private cache, and has Nix read it', async (t) => {
+test('niche use --netrc reads a private cache, and configures Nix to read it', async (t) => {
   const cache = await makeSmallCache(t);
   const wanted = `Basic ${Buffer.from('ci:word').toString('base64')}`;
   const server = await serveAnswers(t, (path, response, request) => {
@@ -114,5 +114,5 @@ test('niche use --netrc reads a private cache, and has Nix read it', async (t) =
   assert.equal(removed.status, 0, removed.stderr);
   await assert.rejects(stat(netrc), (error) => isErrno(error, 'ENOENT'));
   const remote = await runCommand(['use', 'http://acme.example', '--netrc', netrc], { env });
-  assert.match(remote.stderr, /in the clear/);
+  assert.match(remote.stderr, /cannot send a password over plain HTTP/);
 });

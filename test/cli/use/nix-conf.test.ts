@@ -26,7 +26,7 @@ extra-substituters = https://acme.example
 extra-trusted-public-keys = acme-1:key acme-2:key
 # niche: acme end`;
 
-/** What people and editors leave: missing newlines, CRLF, NUL, bytes of any encoding. */
+/** Texts as people and editors write them: missing newlines, CRLF, NUL, bytes of any encoding. */
 const texts = fc
   .array(
     fc.oneof(
@@ -47,8 +47,8 @@ const entries = fc
   })
   .map((entry): CacheEntry => entry);
 
-describe('niche’s block in a nix.conf', () => {
-  test('is put at the end, once', () => {
+describe('the block of niche in a nix.conf', () => {
+  test('is added at the end, once', () => {
     assert.equal(add('sandbox = true\n'), `sandbox = true\n${block}\n`);
     assert.equal(add('sandbox = true'), `sandbox = true\n${block}`);
     assert.equal(add(''), `${block}\n`);
@@ -58,7 +58,7 @@ describe('niche’s block in a nix.conf', () => {
     assert.equal(again.text, `${block}\nx = y\n`);
   });
 
-  test('is brought up to date where it is', () => {
+  test('is updated in place', () => {
     const text = `a = b\n${block}\nc = d\n`;
     const renewed = { ...acme, substituter: 'https://new.example', publicKeys: ['acme-3:key'] };
     assert.deepEqual(writeBlock(text, renewed, 'a test'), {
@@ -68,7 +68,7 @@ describe('niche’s block in a nix.conf', () => {
     });
   });
 
-  test('without keys it has the one line', () => {
+  test('has only one line without keys', () => {
     const text = add('', { ...acme, publicKeys: [] });
     assert.equal(
       text,
@@ -77,7 +77,7 @@ describe('niche’s block in a nix.conf', () => {
     assert.equal(remove(text), '');
   });
 
-  test('removing it restores every byte', () => {
+  test('is removed without a trace', () => {
     fc.assert(
       fc.property(formerTexts, entries, (former, entry) => {
         assert.equal(remove(add(former, entry), entry.name), former);
@@ -85,7 +85,7 @@ describe('niche’s block in a nix.conf', () => {
     );
   });
 
-  test('writing twice is writing once, and an update is a fresh write', () => {
+  test('is the same after it was written twice, or updated', () => {
     fc.assert(
       fc.property(formerTexts, entries, entries, (former, first, second) => {
         const written = add(former, first);
@@ -96,7 +96,7 @@ describe('niche’s block in a nix.conf', () => {
     );
   });
 
-  test('several caches come and go in any order', () => {
+  test('can be added and removed for several caches in any order', () => {
     fc.assert(
       fc.property(
         texts,
@@ -117,7 +117,7 @@ describe('niche’s block in a nix.conf', () => {
     );
   });
 
-  test('what was added to a new file stays when the block goes', () => {
+  test('is removed from a new file without later lines of others', () => {
     assert.equal(remove(`${add(null)}mine = 1\n`), 'mine = 1\n');
   });
 
@@ -129,7 +129,7 @@ describe('niche’s block in a nix.conf', () => {
     ['a second one', `${block}\n${block}`],
     ['a line of somebody else’s', block.replace('\nextra-t', '\nsandbox = false\nextra-t')],
   ] as const) {
-    test(`${about} is refused, and never guessed at`, () => {
+    test(`is not repaired: ${about}`, () => {
       refuses('malformed-config', () => findBlocks(`x = y\n${text}\n`, 'a test'));
       refuses('malformed-config', () => writeBlock(text, acme, 'a test'));
     });

@@ -14,7 +14,7 @@ const entry = {
   substituter: 'https://acme.example/a?b=c',
   publicKeys: ['acme-1:k+/=', 'acme-2:k'],
 };
-/** What a cache may say, however unlikely. */
+/** Values that a cache may have, however unlikely. */
 const hostile = {
   name: 'acme',
   substituter: `https://x/"$\{builtins.throw}\\'$(id)\``,
@@ -23,7 +23,7 @@ const hostile = {
 
 describe('snippets', () => {
   for (const kind of snippetKinds) {
-    test(`the one for ${kind} names cache and keys`, () => {
+    test(`contain cache and keys for ${kind}`, () => {
       const snippet = snippetFor(kind, entry);
       for (const text of [entry.substituter, ...entry.publicKeys]) {
         assert.ok(snippet.includes(text), snippet);
@@ -34,7 +34,7 @@ describe('snippets', () => {
   }
 
   for (const kind of ['nixos', 'flake'] as const) {
-    test(`Nix reads the one for ${kind} as it was meant`, async (t) => {
+    test(`can be parsed by Nix for ${kind}`, async (t) => {
       const nix = requireNix(t);
       if (!nix) return;
       const folder = await temporaryFolder(t);
@@ -60,7 +60,7 @@ describe('snippets', () => {
   }
 
   for (const kind of ['github', 'gitlab'] as const) {
-    test(`the one for ${kind} holds nix.conf’s lines in one block`, () => {
+    test(`contain the lines of nix.conf in one block for ${kind}`, () => {
       const lines = snippetFor(kind, entry).split('\n');
       const at = lines.findIndex((line) => line.endsWith(': |'));
       const indentOf = (line: string | undefined): number =>
@@ -80,7 +80,7 @@ describe('snippets', () => {
 });
 
 describe('the system’s nix.conf', () => {
-  test('the commands append just the lines, whatever they hold', async (t) => {
+  test('gets exactly the lines from the commands, whatever they contain', async (t) => {
     const folder = await temporaryFolder(t);
     const file = join(folder, "it's nix.conf");
     for (const one of [entry, hostile]) {
@@ -98,7 +98,7 @@ describe('the system’s nix.conf', () => {
     }
   });
 
-  test('is the one that Nix reads, or the one that is left to people', async (t) => {
+  test('is the file that Nix reads, or the one for administrators', async (t) => {
     const folder = await temporaryFolder(t);
     const env = { NIX_CONF_DIR: folder };
     const main = join(folder, 'nix.conf');
@@ -110,7 +110,7 @@ describe('the system’s nix.conf', () => {
     assert.match(custom.restart ?? '', /^sudo launchctl kickstart -k system\//);
   });
 
-  test('is nobody’s to edit where it is a link', async (t) => {
+  test('is generated if it is a symbolic link', async (t) => {
     const folder = await temporaryFolder(t);
     await symlink('/nix/store/x-nix.conf', join(folder, 'nix.conf'));
     assert.equal((await describeSystem({ NIX_CONF_DIR: folder }, 'linux')).isManaged, true);
