@@ -12,8 +12,8 @@ param gitlabSubjects = [
   // 'project_path:acme/app:ref_type:branch:ref:main'
 ]
 
-// Object ids of groups that can read the audit log.
+// Object IDs of groups that can read the audit log.
 param auditors = []
 
-// Resource ids of action groups for the alerts.
+// Resource IDs of action groups for the alerts.
 param actionGroups = []

@@ -34,10 +34,10 @@ param allowSharedKey bool = true
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
 param redundancy string = 'Standard_ZRS'
 
-@description('Object ids of groups that can read a private cache.')
+@description('Object IDs of groups that can read a private cache.')
 param readers string[] = []
 
-@description('Object ids of groups that can read the audit log and the log of the key\'s use.')
+@description('Object IDs of groups that can read the audit log and the log of the key\'s use.')
 param auditors string[] = []
 
 @description('Subjects of GitHub\'s tokens that can upload, such as \'repo:acme/app:ref:refs/heads/main\' or \'repo:acme/app:environment:release\'.')
@@ -73,7 +73,7 @@ param auditDays int = 0
 @maxValue(730)
 param logDays int = 90
 
-@description('Resource ids of action groups for the alerts.')
+@description('Resource IDs of action groups for the alerts.')
 param actionGroups string[] = []
 
 module storage 'storage.bicep' = {
@@ -205,7 +205,7 @@ output keyUrl string = vault.outputs.keyUrl
 @description('The app that the bundle is deployed to.')
 output functionApp string = function.outputs.appName
 
-@description('The client id that CI logs in with.')
+@description('The client ID that CI logs in with.')
 output uploaderClient string = identities.outputs.uploaderClient
 
 @description('The tenant that CI logs in to.')
