@@ -5,12 +5,13 @@ import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
 import { storageUrlOf } from '../../core/storage/open/discover-url.ts';
-import { recogniseStorage } from '../serve/discover-server.ts';
+import { discoverStorage } from '../serve/discover-server.ts';
 import { assertKeysPinned, isWebUrl, trustedKeys, parseCacheAddress } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';
 import { isDebugging } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
+import { shellWord } from '../../core/util/shell.ts';
 import { isLoopback } from '../../core/util/loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
@@ -26,7 +27,7 @@ interface ServeFlags {
   readonly json: boolean;
 }
 
-/** What other servers of Nix caches have. */
+/** The default port of other servers of Nix caches. */
 const defaultPort = 5000;
 
 export function addServe(program: Command, context: Context): void {
@@ -60,10 +61,10 @@ export function addServe(program: Command, context: Context): void {
 }
 
 async function serve(url: string | undefined, flags: ServeFlags, context: Context): Promise<void> {
-  const named = parseCacheAddress(url ?? flags.cacheUrl, [], context);
+  const cacheAddress = parseCacheAddress(url ?? flags.cacheUrl, [], context);
   const stop = stopSignal();
-  const { reader, config } = await openNamed(named, context);
-  trustedKeys(named, config);
+  const { reader, config } = await openServedCache(cacheAddress, context);
+  trustedKeys(cacheAddress, config);
   const logsAll = flags.log || isDebugging(context);
   const server = await serveCache({
     reader,
@@ -75,7 +76,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
   });
   if (!isLoopback(server.address)) {
     context.stderr.write(
-      `niche: warning: other machines can reach ${server.address}: whoever does can read this cache, and over plain HTTP readers should compare its public key\n`,
+      `niche: warning: other machines can read this cache at ${quote(server.address)}; over plain HTTP readers must pin its public key\n`,
     );
   }
   const { url: address } = server;
@@ -84,7 +85,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
       ? `${JSON.stringify({ url: address, name: config.name, publicKeys: config.publicKeys })}\n`
       : `${address}\n`,
   );
-  context.stderr.write(`niche: serving ${config.name} from ${reader.url}; Ctrl-C ends it\n`);
+  context.stderr.write(`niche: serving ${config.name} from ${reader.url}; press Ctrl-C to stop\n`);
   if (!stop.aborted) {
     await new Promise((resolve) => {
       stop.addEventListener('abort', resolve, { once: true });
@@ -94,32 +95,32 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
 }
 
 /**
- * Opens what is served: a storage, by its own URL or by one that it is known by, as
- * `https://acme.s3.amazonaws.com`, with this machine's credentials; any other web server as everyone
- * reads it.
+ * Opens the cache to serve. It reads storage with this machine's credentials, also for a web address of
+ * storage such as `https://acme.s3.amazonaws.com`, and any other web server without.
  *
- * @throws NicheError what {@link openCacheReader} throws, with the storage's own URL where it is private
+ * @throws NicheError with the codes of {@link openCacheReader}; the hint has the storage URL if the
+ *   server may be private storage
  */
-async function openNamed(named: CacheAddress, context: Context): Promise<ReadableCache> {
-  const { url } = named;
+async function openServedCache(address: CacheAddress, context: Context): Promise<ReadableCache> {
+  const { url } = address;
   const storage = isWebUrl(url) ? storageUrlOf(url) : url;
   if (storage !== null) return openCacheReader(storage, ownAccess(context));
-  assertKeysPinned(named);
+  assertKeysPinned(address);
   try {
     return await openCacheReader(url, ownAccess(context));
   } catch (error) {
-    const found = isNicheError(error) ? await recogniseStorage(url) : null;
+    const found = isNicheError(error) ? await discoverStorage(url) : null;
     if (!isNicheError(error) || found === null) throw error;
     const { code, message } = error;
     throw new NicheError(code, message, {
       cause: error,
-      hint: `if it is private, name the storage itself, and it is read with this machine’s credentials: niche serve -u '${found}'`,
+      hint: `to read it with this machine’s credentials, run niche serve ${shellWord(found)}`,
     });
   }
 }
 
 function accessLine({ client, method, url, status, durationMs, ...rest }: Access): string {
-  const cut = rest.complete ? '' : ', broken off';
+  const cut = rest.complete ? '' : ', aborted';
   const why = rest.error ? `: ${messageOf(rest.error)}` : '';
   return `niche: ${client} ${method} ${quote(url)} ${status}${cut} (${durationMs} ms)${why}\n`;
 }

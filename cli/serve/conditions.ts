@@ -1,12 +1,12 @@
 import type { ObjectInfo } from '../../core/storage/bucket.ts';
 import type { ByteRange } from '../../core/storage/range.ts';
 
-/** The object's `ETag`, a strong one in quotes. */
+/** Returns the `ETag` of an object, strong and in quotes. */
 export function etagOf(info: ObjectInfo): string {
   return /^(?:W\/)?".*"$/.test(info.etag) ? info.etag : `"${info.etag}"`;
 }
 
-/** Whether an `If-None-Match` names the object: what the client has is what there is. */
+/** Returns whether `If-None-Match` matches the object: the client has the current one. */
 export function isUnchanged(ifNoneMatch: string | undefined, info: ObjectInfo): boolean {
   if (ifNoneMatch === undefined) return false;
   const current = weak(etagOf(info));
@@ -17,10 +17,10 @@ export function isUnchanged(ifNoneMatch: string | undefined, info: ObjectInfo): 
 }
 
 /**
- * The part of the object that a `Range` asks for; null for the whole, as several ranges at once and
- * other units are ignored, which RFC 9110 allows a server.
+ * Returns the part of the object that `Range` requests; null for the whole object. Several ranges and
+ * other units are ignored, which RFC 9110 allows.
  */
-export function requestedRange(
+export function parseRange(
   range: string | undefined,
   ifRange: string | undefined,
   info: ObjectInfo,
@@ -41,7 +41,7 @@ function within(start: number, end: number, size: number): ByteRange | 'unsatisf
   return start < size ? { start, end: Math.min(end, size) } : 'unsatisfiable';
 }
 
-/** Whether what an `If-Range` names, if there is one, is what there is. */
+/** Returns whether `If-Range` is absent or matches the object. */
 function isCurrent(ifRange: string | undefined, info: ObjectInfo): boolean {
   return ifRange === undefined || ifRange === etagOf(info);
 }

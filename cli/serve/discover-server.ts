@@ -1,18 +1,18 @@
-/** For a server to answer, in milliseconds. */
-const answersWithinMs = 5_000;
+/** How long a server may take to respond. */
+const timeoutMs = 5_000;
 
 /**
- * The URL of the storage that answers at a web address, as `s3://acme?endpoint=http://host:9000`, by
- * the way in which it answers: what a private bucket at home can be named by. Nobody's credentials are
- * sent.
+ * Returns the storage URL of the bucket at a web address, such as
+ * `s3://acme?endpoint=http://host:9000`. It recognizes the storage by its response headers, and sends
+ * no credentials.
  *
- * @returns null where it is no storage, or one that the address does not name a bucket of
+ * @returns null if the server is not storage, or the address has no bucket
  */
-export async function recogniseStorage(url: string): Promise<string | null> {
+export async function discoverStorage(url: string): Promise<string | null> {
   const { origin, pathname } = new URL(url);
   const [first, ...rest] = pathname.split('/').filter((segment) => segment !== '');
   if (first === undefined) return null;
-  const headers = await answerHeaders(url);
+  const headers = await fetchHeaders(url);
   if (headers?.has('x-amz-request-id') === true) {
     return `s3://${[first, ...rest].join('/')}?endpoint=${origin}`;
   }
@@ -22,9 +22,9 @@ export async function recogniseStorage(url: string): Promise<string | null> {
   return null;
 }
 
-async function answerHeaders(url: string): Promise<Headers | null> {
+async function fetchHeaders(url: string): Promise<Headers | null> {
   try {
-    const signal = AbortSignal.timeout(answersWithinMs);
+    const signal = AbortSignal.timeout(timeoutMs);
     const response = await fetch(`${url}/nix-cache-info`, { redirect: 'manual', signal });
     await response.body?.cancel();
     return response.headers;

@@ -1,6 +1,6 @@
 import type { CacheConfig } from '../../core/cache/config.ts';
 
-/** What a person who opens the cache's URL in a browser reads. */
+/** Returns the page for people who open the cache's URL in a browser. */
 export function landingText(config: CacheConfig, url: string): string {
   return `${config.name}: a Nix binary cache for ${config.storeDir}
 

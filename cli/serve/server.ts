@@ -5,48 +5,48 @@ import type { Socket } from 'node:net';
 import { isNicheError, toError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
 import type { ObjectReader } from '../../core/storage/bucket.ts';
-import { answer, answerFailure } from './answer.ts';
+import { respond, respondWithError } from './respond.ts';
 
 interface ServeOptions {
   /** The cache's public root. */
   readonly reader: ObjectReader;
   readonly host: string;
-  /** 0 takes a free one. */
+  /** 0 for a free port. */
   readonly port: number;
-  /** Requests answered at once; more wait. @default 64 */
+  /** Requests in flight; further ones wait. @default 64 */
   readonly concurrency?: number;
-  /** Told of each request once it is over. */
+  /** Called after each request. */
   readonly onRequest?: (access: Access) => void;
 }
 
-/** What became of one request. */
+/** The log record of one request. */
 export interface Access {
   readonly client: string;
   readonly method: string;
   readonly url: string;
   readonly status: number;
   readonly durationMs: number;
-  /** Whether the client got the whole answer. */
+  /** Whether the client received the whole response. */
   readonly complete: boolean;
-  /** What went wrong on our side. */
+  /** The error of this server, not of the client. */
   readonly error: Error | null;
 }
 
 /** A cache that is being served. */
 export interface CacheServer extends Listening {
-  /** Takes nothing more, and resolves once what is under way has been answered. */
+  /** Accepts no more requests, and resolves once those in flight are done. */
   close(): Promise<void>;
 }
 
 /**
  * Serves a cache over HTTP.
  *
- * @throws NicheError `usage` when nothing can listen there
+ * @throws NicheError `usage` when it cannot listen on the host and port
  */
 export async function serveCache(options: ServeOptions): Promise<CacheServer> {
   const { host, port, concurrency = 64 } = options;
-  const gate = createGate(concurrency);
-  /** Requests under way on each connection. */
+  const semaphore = createSemaphore(concurrency);
+  /** Requests in flight on each connection. */
   const connections = new Map<Socket, number>();
   let isClosing = false;
 
@@ -58,14 +58,14 @@ export async function serveCache(options: ServeOptions): Promise<CacheServer> {
       if (connections.has(socket)) connections.set(socket, left);
       if (isClosing && left === 0) socket.destroySoon();
     });
-    void handle(options, gate, request, response);
+    void handle(options, semaphore, request, response);
   });
   server.on('connection', (socket) => {
     connections.set(socket, 0);
     socket.once('close', () => connections.delete(socket));
   });
 
-  const hint = 'choose another with --port; 0 takes a free one';
+  const hint = 'pass another --port, or --port 0 for a free one';
   const listening = await listen(server, { host, port, hint });
   return {
     ...listening,
@@ -75,28 +75,28 @@ export async function serveCache(options: ServeOptions): Promise<CacheServer> {
         server.close(() => {
           resolve();
         });
-        // Node counts a connection that has yet to send its first request as busy.
+        // Node treats a connection before its first request as busy.
         for (const [socket, requests] of connections) if (requests === 0) socket.destroy();
       }),
   };
 }
 
-/** Lets so many in at once; the others wait in their order. */
-interface Gate {
-  enter(): Promise<void>;
-  leave(): void;
+/** Limits concurrent requests; others wait in order. */
+interface Semaphore {
+  acquire(): Promise<void>;
+  release(): void;
 }
 
-function createGate(places: number): Gate {
+function createSemaphore(limit: number): Semaphore {
   const waiting: (() => void)[] = [];
-  let free = places;
+  let free = limit;
   return {
-    async enter() {
+    async acquire() {
       if (free > 0) free -= 1;
-      // Whoever leaves hands over its place.
+      // release() passes the slot on to the next waiter.
       else await new Promise<void>((resolve) => waiting.push(resolve));
     },
-    leave() {
+    release() {
       const next = waiting.shift();
       if (next) next();
       else free += 1;
@@ -106,29 +106,29 @@ function createGate(places: number): Gate {
 
 async function handle(
   { reader, onRequest }: ServeOptions,
-  gate: Gate,
+  semaphore: Semaphore,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const startedAt = Date.now();
-  const gone = new AbortController();
+  const disconnected = new AbortController();
   response.once('close', () => {
-    gone.abort();
+    disconnected.abort();
   });
   let error: Error | null = null;
-  await gate.enter();
+  await semaphore.acquire();
   try {
-    await answer(reader, request, response, gone.signal);
+    await respond(reader, request, response, disconnected.signal);
   } catch (thrown) {
-    // A client that has gone is no failure of ours; what storage throws is, whatever came first.
-    const isOurs = isNicheError(thrown) ? thrown.code !== 'aborted' : !gone.signal.aborted;
+    // A disconnected client is no error of this server. An error of storage is, even after that.
+    const isOurs = isNicheError(thrown) ? thrown.code !== 'aborted' : !disconnected.signal.aborted;
     error = isOurs ? toError(thrown) : null;
-    await answerFailure(response, thrown);
+    await respondWithError(response, thrown);
   } finally {
-    gate.leave();
+    semaphore.release();
   }
   onRequest?.({
-    client: request.socket.remoteAddress ?? 'gone',
+    client: request.socket.remoteAddress ?? 'disconnected',
     method: request.method ?? '',
     url: request.url ?? '',
     status: response.statusCode,

@@ -1,6 +1,6 @@
 import { isPublicObject } from '../../core/cache/layout.ts';
 
-/** What a request asks for: an object, the landing page, or nothing that is served. */
+/** The target of a request: an object, the landing page, or nothing that is served. */
 type Target =
   | { readonly kind: 'object'; readonly key: string }
   | { readonly kind: 'landing' }
@@ -9,12 +9,11 @@ type Target =
 const malformed: Target = { kind: 'refused', status: 400 };
 
 /**
- * Reads a request's target as it came over the wire. Nothing is normalised: a path with `..`, an
- * encoded slash or a control character is refused, so that no two readings of one URL can differ.
- * A query is ignored.
+ * Parses the target of a request as it was sent. It normalizes nothing: it refuses `..`, encoded
+ * slashes and control characters, so that nobody can interpret a URL in another way. It ignores queries.
  */
 export function parseTarget(target: string): Target {
-  // The absolute form is for proxies, but servers have to take it (RFC 9112, section 3.2.2).
+  // The absolute form is for proxies, but servers must accept it (RFC 9112, section 3.2.2).
   const path = target.replace(/^https?:\/\/[^/?#]*/i, '').replace(/\?.*$/s, '') || '/';
   if (!path.startsWith('/') || /%(?:2f|5c)/i.test(path)) return malformed;
   const key = decode(path.slice(1));

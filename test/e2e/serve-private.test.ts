@@ -94,23 +94,23 @@ describe('real Nix reads what niche serves of', { concurrency: false }, () => {
       assert.doesNotMatch(stderr, /" 5[0-9][0-9]/);
 
       if (denial === 200) return;
-      // By the address that readers of a public one would use, it is told how to name it.
-      const told = await runNiche(['serve', '-u', publicUrl, '--port', '0'], { env });
-      assert.equal(told.status, 1);
+      // The address that readers of a public bucket use leads to a hint with the storage URL.
+      const hinted = await runNiche(['serve', '-u', publicUrl, '--port', '0'], { env });
+      assert.equal(hinted.status, 1);
       const [, own = ''] =
-        /^niche: .*name the storage itself.*: niche serve -u '(.*)'\n$/m.exec(told.stderr) ?? [];
-      assert.equal(own.replace(/:.*/, ''), url.replace(/:.*/, ''), told.stderr);
+        /^hint: .* this machine’s credentials, run niche serve '(.*)'$/m.exec(hinted.stderr) ?? [];
+      assert.equal(own.replace(/:.*/, ''), url.replace(/:.*/, ''), hinted.stderr);
       const again = await startNiche(['serve', '-u', own, '--port', '0'], { env });
       const narInfo = `${upper.slice('/nix/store/'.length).slice(0, 32)}.narinfo`;
       assert.equal((await fetch(`${again.firstLine}/${narInfo}`)).status, 200);
       assert.equal((await again.stop()).status, 0);
-      // And without credentials it does not begin.
+      // Without credentials it does not start.
       const without = await runNiche(['serve', '-u', url, '--port', '0'], {
         env: { HOME: home, AWS_EC2_METADATA_DISABLED: 'true' },
       });
       assert.equal(without.status, 1);
       assert.equal(without.stdout, '');
-      t.diagnostic(told.stderr);
+      t.diagnostic(hinted.stderr);
       t.diagnostic(without.stderr);
     });
   }

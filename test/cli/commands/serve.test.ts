@@ -10,7 +10,7 @@ import { startNiche } from '../../support/lab/niche-process.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
 describe('niche serve', () => {
-  test('prints its URL alone, serves, and ends with 0', async (t) => {
+  test('prints only its URL, serves, and exits with 0', async (t) => {
     const cache = await makeSmallCache(t);
     const niche = await startNiche(['serve', cache.url, '--port', '0']);
     assert.match(niche.firstLine, /^http:\/\/127\.0\.0\.1:[0-9]+$/);
@@ -19,10 +19,10 @@ describe('niche serve', () => {
     const { status, stdout, stderr } = await niche.stop('SIGTERM');
     assert.equal(status, 0);
     assert.equal(stdout, `${niche.firstLine}\n`);
-    assert.equal(stderr, `niche: serving small from ${cache.url}; Ctrl-C ends it\n`);
+    assert.equal(stderr, `niche: serving small from ${cache.url}; press Ctrl-C to stop\n`);
   });
 
-  test('SIGINT ends it once what is under way is answered', async (t) => {
+  test('finishes requests in flight after SIGINT', async (t) => {
     const cache = await makeSmallCache(t);
     const size = 64 * 2 ** 20;
     await cache.bucket.put('nar/big.nar', Buffer.alloc(size));
@@ -39,14 +39,14 @@ describe('niche serve', () => {
     assert.match(stderr, /niche: 127\.0\.0\.1 GET "\/nar\/big\.nar" 200 \([0-9]+ ms\)\n/);
   });
 
-  test('any loopback address goes without a warning', async (t) => {
+  test('prints no warning for any loopback address', async (t) => {
     const cache = await makeSmallCache(t);
     const niche = await startNiche(['serve', cache.url, '--port', '0', '--host', '127.0.0.2']);
     assert.match(niche.firstLine, /^http:\/\/127\.0\.0\.2:/);
     assert.doesNotMatch((await niche.stop()).stderr, /warning/);
   });
 
-  test('serves what a web server has', async (t) => {
+  test('serves the cache of a web server', async (t) => {
     const cache = await makeSmallCache(t);
     const first = await startNiche(['serve', cache.url, '--port', '0']);
     t.after(() => first.process.kill('SIGKILL'));
@@ -58,7 +58,7 @@ describe('niche serve', () => {
     assert.equal((await first.stop()).status, 0);
   });
 
-  test('refuses what it cannot serve', async (t) => {
+  test('refuses invalid input', async (t) => {
     const folder = await temporaryFolder(t);
     for (const [args, message] of [
       [['serve'], /no cache given/],

@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 
-import { etagOf, isUnchanged, requestedRange } from '../../../cli/serve/conditions.ts';
+import { etagOf, isUnchanged, parseRange } from '../../../cli/serve/conditions.ts';
 
 const info = { key: 'nar/x', size: 100, modified: new Date(0), etag: 'a-b' };
 const empty = { ...info, size: 0 };
 
 describe('conditions of a request', () => {
-  test('an etag is quoted once', () => {
+  test('quotes an ETag once', () => {
     assert.equal(etagOf(info), '"a-b"');
     assert.equal(etagOf({ ...info, etag: '"a"' }), '"a"');
     assert.equal(etagOf({ ...info, etag: 'W/"a"' }), 'W/"a"');
   });
 
-  test('If-None-Match takes lists, weak forms and the star', () => {
+  test('accepts lists, weak ETags and * in If-None-Match', () => {
     for (const text of ['"a-b"', 'W/"a-b"', '"x", "a-b"', '*', ' * ']) {
       assert.equal(isUnchanged(text, info), true, text);
     }
@@ -33,20 +33,20 @@ describe('conditions of a request', () => {
     ['bytes=99-999999999999999', 99, 100],
   ];
   for (const [range, start, end] of satisfied) {
-    test(`${range} has bytes`, () => {
-      assert.deepEqual(requestedRange(range, undefined, info), { start, end });
+    test(`satisfies ${range}`, () => {
+      assert.deepEqual(parseRange(range, undefined, info), { start, end });
     });
   }
 
   for (const range of ['bytes=100-', 'bytes=100-200', 'bytes=-0']) {
-    test(`${range} cannot be satisfied`, () => {
-      assert.equal(requestedRange(range, undefined, info), 'unsatisfiable');
+    test(`cannot satisfy ${range}`, () => {
+      assert.equal(parseRange(range, undefined, info), 'unsatisfiable');
     });
   }
 
-  test('no range of nothing can be satisfied', () => {
-    assert.equal(requestedRange('bytes=0-', undefined, empty), 'unsatisfiable');
-    assert.equal(requestedRange('bytes=-5', undefined, empty), 'unsatisfiable');
+  test('cannot satisfy a range of an empty object', () => {
+    assert.equal(parseRange('bytes=0-', undefined, empty), 'unsatisfiable');
+    assert.equal(parseRange('bytes=-5', undefined, empty), 'unsatisfiable');
   });
 
   for (const range of [
@@ -61,15 +61,15 @@ describe('conditions of a request', () => {
     'bytes=9999999999999999-',
     '',
   ]) {
-    test(`${String(range)} is ignored`, () => {
-      assert.equal(requestedRange(range, undefined, info), null);
+    test(`ignores ${String(range)}`, () => {
+      assert.equal(parseRange(range, undefined, info), null);
     });
   }
 
-  test('If-Range takes the current etag alone', () => {
-    assert.deepEqual(requestedRange('bytes=0-0', '"a-b"', info), { start: 0, end: 1 });
-    assert.equal(requestedRange('bytes=0-0', '"x"', info), null);
-    assert.equal(requestedRange('bytes=0-0', 'W/"a-b"', info), null);
-    assert.equal(requestedRange('bytes=0-0', 'Thu, 01 Jan 1970 00:00:00 GMT', info), null);
+  test('accepts only the current ETag in If-Range', () => {
+    assert.deepEqual(parseRange('bytes=0-0', '"a-b"', info), { start: 0, end: 1 });
+    assert.equal(parseRange('bytes=0-0', '"x"', info), null);
+    assert.equal(parseRange('bytes=0-0', 'W/"a-b"', info), null);
+    assert.equal(parseRange('bytes=0-0', 'Thu, 01 Jan 1970 00:00:00 GMT', info), null);
   });
 });

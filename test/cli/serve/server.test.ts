@@ -64,7 +64,7 @@ async function ask(
   return { status: response.statusCode ?? 0, headers: response.headers, body };
 }
 
-/** What comes back for `bytes`, until the server ends the connection. */
+/** Sends `bytes`, and returns the response until the server closes the connection. */
 async function raw(url: string, bytes: string): Promise<string> {
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   socket.write(bytes, 'latin1');
@@ -80,7 +80,7 @@ async function hasOpen(path: string): Promise<boolean> {
 }
 
 describe('a cache over HTTP', () => {
-  test('an object comes whole, with what is known of it', async (t) => {
+  test('sends a whole object with its headers', async (t) => {
     const { server, narKey, nar, accesses } = await served(t);
     const answer = await ask(server.url, `/${narKey}`);
     assert.equal(answer.status, 200);
@@ -96,7 +96,7 @@ describe('a cache over HTTP', () => {
     assert.equal(accesses[0]!.status, 200);
   });
 
-  test('each kind of object has its type', async (t) => {
+  test('sends the type of each kind of object', async (t) => {
     const { server, bucket } = await served(t);
     const hash = '00bgd045z0d4icpbc2yyz4gx48ak44la';
     await bucket.put(`${hash}.ls`, Buffer.from('{}'));
@@ -115,14 +115,14 @@ describe('a cache over HTTP', () => {
     }
   });
 
-  test('niche.json is served as it is', async (t) => {
+  test('serves niche.json unchanged', async (t) => {
     const { server, config } = await served(t);
     const { body, headers } = await ask(server.url, '/niche.json');
     assert.deepEqual(JSON.parse(body.toString()), config);
     assert.equal(headers['cache-control'], 'no-cache');
   });
 
-  test('the landing page says how to use the cache', async (t) => {
+  test('explains on the landing page how to use the cache', async (t) => {
     const { server, publicKey } = await served(t);
     const { status, body, headers } = await ask(server.url, '/');
     assert.equal(status, 200);
@@ -133,7 +133,7 @@ describe('a cache over HTTP', () => {
     assert.ok(hostile.body.includes(`niche use ${server.url}`));
   });
 
-  test('HEAD has the headers alone', async (t) => {
+  test('sends only headers for HEAD', async (t) => {
     const { server, narKey, nar } = await served(t);
     for (const path of [`/${narKey}`, '/niche.json']) {
       const whole = await ask(server.url, path);
@@ -148,7 +148,7 @@ describe('a cache over HTTP', () => {
     assert.equal((await ask(server.url, '/nar/absent', { method: 'HEAD' })).status, 404);
   });
 
-  test('a range comes as a part', async (t) => {
+  test('sends a range', async (t) => {
     const { server, narKey, nar } = await served(t);
     const size = nar.length;
     for (const [range, start, end] of [
@@ -171,7 +171,7 @@ describe('a cache over HTTP', () => {
     assert.equal(several.body.length, size);
   });
 
-  test('what a client has already is not sent again', async (t) => {
+  test('does not send an unchanged object again', async (t) => {
     const { server, bucket } = await served(t);
     const { headers } = await ask(server.url, '/niche.json');
     const etag = headers.etag!;
@@ -191,7 +191,7 @@ describe('a cache over HTTP', () => {
     assert.equal((await ask(server.url, '/niche.json', { headers: stale })).status, 200);
   });
 
-  test('what is not public is not there', async (t) => {
+  test('does not find private objects', async (t) => {
     const { server, bucket } = await served(t);
     const upload = '0190163d-8694-739b-aea5-966c26f8ad91';
     const keys = [
@@ -211,7 +211,7 @@ describe('a cache over HTTP', () => {
     assert.equal((await ask(server.url, name)).status, 404);
   });
 
-  test('other methods are refused, and change nothing', async (t) => {
+  test('refuses other methods', async (t) => {
     const { server, narKey, bucket } = await served(t);
     for (const method of ['PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS']) {
       const answer = await ask(server.url, `/${narKey}`, { method });
@@ -221,7 +221,7 @@ describe('a cache over HTTP', () => {
     assert.ok(await bucket.head(narKey));
   });
 
-  test('hostile requests get an answer, and the next one too', async (t) => {
+  test('responds to hostile requests, and to the next one', async (t) => {
     const { server } = await served(t);
     const send = (line: string): Promise<string> =>
       raw(server.url, `${line}\r\nHost: x\r\nConnection: close\r\n\r\n`);
@@ -252,7 +252,7 @@ describe('a cache over HTTP', () => {
     assert.equal((await ask(server.url, '/nix-cache-info')).status, 200);
   });
 
-  test('one connection serves many requests', async (t) => {
+  test('serves many requests on one connection', async (t) => {
     const { server } = await served(t);
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     t.after(() => {
@@ -270,7 +270,7 @@ describe('a cache over HTTP', () => {
   });
 });
 
-describe('a storage that fails', () => {
+describe('a cache whose storage fails', () => {
   const failing = (code: NicheErrorCode): ObjectReader => {
     const fail = (): Promise<never> => Promise.reject(new NicheError(code, 'secret detail'));
     return { url: 'test:', head: fail, get: fail };
@@ -281,7 +281,7 @@ describe('a storage that fails', () => {
     ['storage-unavailable', 503],
     ['storage-integrity', 500],
   ] as const) {
-    test(`${code} is ${status}, never missing`, async (t) => {
+    test(`responds with ${status} to ${code}, never with 404`, async (t) => {
       const { server, accesses } = await serve(t, failing(code));
       for (const method of ['GET', 'HEAD']) {
         const answer = await ask(server.url, '/nix-cache-info', { method });
@@ -295,13 +295,13 @@ describe('a storage that fails', () => {
     });
   }
 
-  test('a directory that was deleted is down, not empty', async (t) => {
+  test('is unavailable after its directory was deleted, not empty', async (t) => {
     const { server, directory } = await served(t);
     await rm(directory, { recursive: true });
     assert.equal((await ask(server.url, '/nix-cache-info')).status, 503);
   });
 
-  test('an answer that breaks off is seen to', async (t) => {
+  test('aborts a response that fails halfway', async (t) => {
     const { bucket, narKey } = await makeSmallCache(t);
     const reader: ObjectReader = {
       ...bucket,
@@ -325,7 +325,7 @@ describe('a storage that fails', () => {
     assert.ok(isNicheError(accesses[0]!.error, 'storage-unavailable'));
   });
 
-  test('an object that changed between two looks comes whole', async (t) => {
+  test('sends an object whole if it changed meanwhile', async (t) => {
     const { bucket } = await makeSmallCache(t);
     const reader: ObjectReader = {
       ...bucket,
@@ -341,8 +341,8 @@ describe('a storage that fails', () => {
   });
 });
 
-describe('clients that go, and the end', () => {
-  /** More than the kernel buffers between two ends. */
+describe('clients that disconnect, and closing', () => {
+  /** More than the kernel buffers for a connection. */
   const bigBytes = 64 * 2 ** 20;
 
   async function servedBig(t: TestContext): Promise<Served & { file: string }> {
@@ -353,7 +353,7 @@ describe('clients that go, and the end', () => {
 
   const canSeeFiles = process.platform === 'linux' ? false : 'open files are listed on Linux';
 
-  test('a client that aborts releases the file', { skip: canSeeFiles }, async (t) => {
+  test('closes the file when the client disconnects', { skip: canSeeFiles }, async (t) => {
     const { server, file, accesses } = await servedBig(t);
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1');
     socket.write('GET /nar/big.nar HTTP/1.1\r\nHost: x\r\n\r\n');
@@ -367,7 +367,7 @@ describe('clients that go, and the end', () => {
     assert.equal((await ask(server.url, '/nix-cache-info')).status, 200);
   });
 
-  test('a client that does not read holds no more than some chunks', async (t) => {
+  test('reads only a few chunks ahead of a slow client', async (t) => {
     const { bucket } = await makeSmallCache(t);
     let taken = 0;
     const size = 2 ** 30;
@@ -396,7 +396,7 @@ describe('clients that go, and the end', () => {
     socket.destroy();
   });
 
-  test('the end waits for what is under way, and for nothing else', async (t) => {
+  test('waits only for requests in flight when it closes', async (t) => {
     const { server } = await servedBig(t);
     const port = Number(new URL(server.url).port);
     const silent = connect(port, '127.0.0.1');
@@ -419,7 +419,7 @@ describe('clients that go, and the end', () => {
     await closed;
   });
 
-  test('a port that is taken is a clear error', async (t) => {
+  test('fails when the port is in use', async (t) => {
     const { server, bucket } = await served(t);
     const port = Number(new URL(server.url).port);
     await assert.rejects(serveCache({ reader: bucket, host: '127.0.0.1', port }), (error) => {
@@ -429,7 +429,7 @@ describe('clients that go, and the end', () => {
     });
   });
 
-  test('so many requests are answered at once; the others wait', async (t) => {
+  test('limits concurrent requests', async (t) => {
     const { bucket, narKey } = await makeSmallCache(t);
     let running = 0;
     let most = 0;
@@ -459,7 +459,7 @@ describe('clients that go, and the end', () => {
 });
 
 describe('a cache whose credentials expire', () => {
-  test('is served as denied, never as missing, and again as missing once they recover', async (t) => {
+  test('responds as denied, never as missing, until they recover', async (t) => {
     let isValid = true;
     const upstream = await serveAnswers(t, (path, response) => {
       response.writeHead(path === 'nix-cache-info' && isValid ? 200 : 403).end();

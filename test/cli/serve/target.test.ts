@@ -8,7 +8,7 @@ import { parseTarget } from '../../../cli/serve/target.ts';
 
 const hash = '00bgd045z0d4icpbc2yyz4gx48ak44la';
 
-describe('what a request asks for', () => {
+describe('parseTarget', () => {
   const objects: readonly (readonly [string, string])[] = [
     ['/nix-cache-info', 'nix-cache-info'],
     ['/niche.json?x=1', 'niche.json'],
@@ -62,7 +62,7 @@ describe('what a request asks for', () => {
     });
   }
 
-  test('nothing but public keys comes of any text', () => {
+  test('returns only public keys for any text', () => {
     const pieces = fc.constantFrom('/', '..', '.', '%2e', '%2F', 'nar', 'staging', 'x.nar', '\0');
     const targets = fc.oneof(
       fc.string(),

@@ -7,17 +7,18 @@ import { isNicheError } from '../../core/errors.ts';
 import type { ObjectInfo, StoredObject } from '../../core/storage/bucket.ts';
 import type { ObjectReader } from '../../core/storage/bucket.ts';
 import type { ByteRange } from '../../core/storage/range.ts';
-import { etagOf, isUnchanged, requestedRange } from './conditions.ts';
+import { etagOf, isUnchanged, parseRange } from './conditions.ts';
 import { landingText } from './landing.ts';
 import { parseTarget } from './target.ts';
 
 /**
- * Answers one request from the cache whose public root is `reader`. Resolves once the answer is
- * sent; `signal` is for a client that has gone.
+ * Responds to one request from the cache whose public root is `reader`. Resolves once the response is
+ * sent.
  *
- * @throws whatever storage throws, also when a part of the answer is sent already
+ * @param signal aborts when the client disconnects
+ * @throws NicheError with the codes of storage, also after a part of the response was sent
  */
-export async function answer(
+export async function respond(
   reader: ObjectReader,
   request: IncomingMessage,
   response: ServerResponse,
@@ -25,7 +26,7 @@ export async function answer(
 ): Promise<void> {
   const { method, headers } = request;
   if (method !== 'GET' && method !== 'HEAD') {
-    // What the client may still be sending is nothing to wait for.
+    // Closes the connection: the client may still send a body, which nobody needs.
     await sendText(response, 405, 'only GET and HEAD', { allow: 'GET, HEAD', connection: 'close' });
     return;
   }
@@ -55,7 +56,7 @@ export async function answer(
       await sendHead(response, 200, { ...objectHeaders(info), ...lengthOf(info) });
       return;
     }
-    const range = requestedRange(headers.range, headers['if-range']?.toString(), info);
+    const range = parseRange(headers.range, headers['if-range']?.toString(), info);
     if (range === 'unsatisfiable') {
       await sendText(response, 416, 'no such range', { 'content-range': `bytes */${info.size}` });
       return;
@@ -70,26 +71,26 @@ export async function answer(
   await sendBody(response, 200, object, lengthOf(object.info));
 }
 
-/** Answers for what {@link answer} threw, or breaks off what it had begun. */
-export async function answerFailure(response: ServerResponse, error: unknown): Promise<void> {
+/** Responds with an error of {@link respond}, or aborts a response that was begun. */
+export async function respondWithError(response: ServerResponse, error: unknown): Promise<void> {
   if (response.headersSent) {
-    // Without its declared length the client takes it for what it is: broken off.
+    // The client notices the abort, since the body is shorter than its declared length.
     response.destroy();
     return;
   }
-  const [status, text] = failureOf(error);
+  const [status, text] = describeFailure(error);
   await sendText(response, status, text, { 'cache-control': 'no-store' });
 }
 
-/** Down or denied is never "missing": Nix remembers for an hour what a cache doesn't have. */
-function failureOf(error: unknown): readonly [status: number, text: string] {
+/** Never reports a failure as "not found": Nix caches for an hour that a path is missing. */
+function describeFailure(error: unknown): readonly [status: number, text: string] {
   if (isNicheError(error, 'invalid-key')) return [404, 'not found'];
-  if (isNicheError(error, 'storage-denied')) return [502, 'the storage denies access'];
-  if (isNicheError(error, 'storage-unavailable')) return [503, 'the storage is unavailable'];
-  return [500, 'the cache cannot be read'];
+  if (isNicheError(error, 'storage-denied')) return [502, 'storage denied access'];
+  if (isNicheError(error, 'storage-unavailable')) return [503, 'storage unavailable'];
+  return [500, 'cannot read the cache'];
 }
 
-/** @returns whether it was sent: an object that changed meanwhile is better sent whole */
+/** @returns whether the range was sent; an object that changed meanwhile must be sent whole */
 async function sendRange(
   reader: ObjectReader,
   response: ServerResponse,
@@ -124,7 +125,7 @@ async function sendBody(
   await pipeline(object.body, response);
 }
 
-/** Closes what is open for a body that nobody reads. */
+/** Closes the body of an object that nobody reads. */
 async function discard(object: StoredObject): Promise<void> {
   await object.body[Symbol.asyncIterator]().return?.();
 }
@@ -165,7 +166,7 @@ function end(response: ServerResponse, body?: Buffer): Promise<void> {
   });
 }
 
-/** Of a cache that does not tell, the length is what comes until the end. */
+/** Returns no length if the size is unknown: the body then ends with the connection or chunks. */
 function lengthOf({ size }: ObjectInfo): OutgoingHttpHeaders {
   return Number.isNaN(size) ? {} : { 'content-length': size };
 }
@@ -188,7 +189,7 @@ function cachingHeaders(info: ObjectInfo): OutgoingHttpHeaders {
   };
 }
 
-/** The URL by which this client reached the server. */
+/** Returns the URL that this client used for the server. */
 function ownUrl({ headers, socket }: IncomingMessage): string {
   const host = headers.host ?? '';
   const isPlain = /^[A-Za-z0-9.-]+(?::[0-9]+)?$|^\[[0-9a-f:]+\](?::[0-9]+)?$/i.test(host);
