@@ -64,7 +64,7 @@ param maximumInstances int = 40
 @description('The schedule of the sweep, in the timer trigger\'s format: with seconds.')
 param sweepSchedule string = '0 */15 * * * *'
 
-@description('How long audit records are kept, in days; 0 for ever.')
+@description('How long audit records are kept, in days. 0 keeps them forever.')
 @minValue(0)
 param auditDays int = 0
 

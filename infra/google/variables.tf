@@ -139,7 +139,7 @@ variable "sweep_schedule" {
 }
 
 variable "audit_days" {
-  description = "How long audit records are kept, in days; 0 for ever."
+  description = "How long audit records are kept, in days. 0 keeps them forever."
   type        = number
   default     = 0
 }

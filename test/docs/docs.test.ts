@@ -19,7 +19,7 @@ function read(name: string): string {
   return readFileSync(join(checkout, name), 'utf8');
 }
 
-/** The anchors that the headings of a Markdown text have, as GitHub makes them. */
+/** Returns the anchors of a Markdown text's headings, as GitHub makes them. */
 function anchors(markdown: string): string[] {
   return [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) =>
     heading
@@ -29,11 +29,11 @@ function anchors(markdown: string): string[] {
   );
 }
 
-test('docs/cli.md is what the command line says of itself', () => {
+test('docs/cli.md is the help of the command line', () => {
   assert.equal(readFileSync(cliDocsFile, 'utf8'), cliDocs(), 'run: npm run docs');
 });
 
-test('links between documents lead somewhere', () => {
+test('links between documents have a target', () => {
   for (const name of documents) {
     for (const [, target = ''] of read(name).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
       const [file = '', anchor] = target.split('#');
@@ -46,16 +46,16 @@ test('links between documents lead somewhere', () => {
   }
 });
 
-test('every npm script that a document names is there', () => {
+test('every npm script in a document exists', () => {
   const scripts: Readonly<Record<string, string>> = packageJson.scripts;
   for (const name of documents) {
     for (const [, script = ''] of read(name).matchAll(/npm run ([a-z0-9:]+)/g)) {
-      assert.ok(script in scripts, `${name} names npm run ${script}`);
+      assert.ok(script in scripts, `${name} has npm run ${script}`);
     }
   }
 });
 
-test('every dependency has a line that says why', () => {
+test('docs/dependencies.md has a line for every dependency', () => {
   const text = read('docs/dependencies.md');
   const names = [packageJson.devDependencies, toolchainJson.optionalDependencies].flatMap(
     Object.keys,

@@ -10,7 +10,7 @@ import { whyNo } from '../support/assert/required.ts';
 const exec = promisify(execFile);
 const folder = join(import.meta.dirname, '../../infra/azure');
 
-/** A file as pycep reads it: names and texts are strings alike. */
+/** A file as pycep parses it: names and texts are both strings. */
 interface BicepFile {
   readonly parameters?: Readonly<Record<string, Parameter>>;
   readonly resources?: Readonly<Record<string, Resource>>;
@@ -33,7 +33,7 @@ interface ModuleConfig {
   readonly params: Readonly<Record<string, unknown>>;
 }
 
-/** Kinds of resource with the version of their interface, and the page of Azure's reference. */
+/** Resource types with their API version, and the page of Azure's reference. */
 const documentedTypes: Readonly<Record<string, string>> = {
   'Microsoft.Authorization/roleAssignments@2022-04-01': 'microsoft.authorization/roleassignments',
   'Microsoft.Authorization/roleDefinitions@2022-04-01': 'microsoft.authorization/roledefinitions',
@@ -68,7 +68,7 @@ const documentedTypes: Readonly<Record<string, string>> = {
   'Microsoft.Web/sites@2024-04-01': 'microsoft.web/sites',
 };
 
-/** Built-in roles by the id that "Azure built-in roles" lists (role-based-access-control/built-in-roles: Storage, Security, Monitor). */
+/** Built-in roles by their ID in "Azure built-in roles" (role-based-access-control/built-in-roles: Storage, Security, Monitor). */
 const documentedRoles: Readonly<Record<string, string>> = {
   'ba92f5b4-2d11-453d-a403-e96b0029c9fe': 'Storage Blob Data Contributor',
   'b7e6dc6d-f1e8-4753-8033-0f276bb0955b': 'Storage Blob Data Owner',
@@ -80,7 +80,7 @@ const documentedRoles: Readonly<Record<string, string>> = {
   '3913510d-42f4-4e42-8a64-420c390055eb': 'Monitoring Metrics Publisher',
 };
 
-/** Other names that Azure gives, and where its documentation lists them. */
+/** Other names of Azure's, and the page of its documentation that lists them. */
 const documentedNames: Readonly<Record<string, string>> = {
   'Microsoft.Storage.BlobCreated': 'event-grid/event-schema-blob-storage',
   'Microsoft.Storage.StorageAccounts': 'event-grid/system-topics',
@@ -113,49 +113,44 @@ describe('infra/azure', () => {
   const resources = (): Resource[] =>
     Object.values(files).flatMap((file) => Object.values(file.resources ?? {}));
 
-  it(
-    'has modules whose parameters and outputs are what main.bicep gives and takes',
-    { skip },
-    () => {
-      const main = files['main.bicep']!;
-      const text = texts.get('main.bicep')!;
-      const modules = Object.entries(main.modules ?? {});
-      assert.equal(modules.length, Object.keys(files).length - 1);
-      for (const [name, { config }] of modules) {
-        const file = files[`${name}.bicep`]!;
-        assert.ok(text.includes(`module ${name} '${name}.bicep'`), name);
-        const parameters = Object.keys(file.parameters ?? {});
-        assert.deepEqual(Object.keys(config.params).sort(), parameters.sort(), name);
-        for (const parameter of parameters) {
-          const uses =
-            texts.get(`${name}.bicep`)!.match(new RegExp(`\\b${parameter}\\b`, 'g')) ?? [];
-          assert.ok(uses.length > 1, `${name}.bicep does not use ${parameter}`);
-        }
+  it('passes each module its parameters, and uses only its outputs', { skip }, () => {
+    const main = files['main.bicep']!;
+    const text = texts.get('main.bicep')!;
+    const modules = Object.entries(main.modules ?? {});
+    assert.equal(modules.length, Object.keys(files).length - 1);
+    for (const [name, { config }] of modules) {
+      const file = files[`${name}.bicep`]!;
+      assert.ok(text.includes(`module ${name} '${name}.bicep'`), name);
+      const parameters = Object.keys(file.parameters ?? {});
+      assert.deepEqual(Object.keys(config.params).sort(), parameters.sort(), name);
+      for (const parameter of parameters) {
+        const uses = texts.get(`${name}.bicep`)!.match(new RegExp(`\\b${parameter}\\b`, 'g')) ?? [];
+        assert.ok(uses.length > 1, `${name}.bicep does not use ${parameter}`);
       }
-      for (const [, name = '', output = ''] of text.matchAll(/\b(\w+)\.outputs\.(\w+)/g)) {
-        assert.ok(output in (files[`${name}.bicep`]?.outputs ?? {}), `${name}.outputs.${output}`);
-      }
-    },
-  );
+    }
+    for (const [, name = '', output = ''] of text.matchAll(/\b(\w+)\.outputs\.(\w+)/g)) {
+      assert.ok(output in (files[`${name}.bicep`]?.outputs ?? {}), `${name}.outputs.${output}`);
+    }
+  });
 
-  it('says of each parameter what it is, and asks for a name alone', { skip }, () => {
+  it('describes each parameter and output, and requires only a name', { skip }, () => {
     const { parameters = {} } = files['main.bicep']!;
     const text = texts.get('main.bicep')!;
-    const asked: string[] = [];
+    const requiredNames: string[] = [];
     for (const [name, { decorators }] of Object.entries(parameters)) {
       assert.ok(
         decorators.some(({ type }) => type === 'description'),
         name,
       );
-      if (!new RegExp(`^param ${name} [\\w[\\]]+ =`, 'm').test(text)) asked.push(name);
+      if (!new RegExp(`^param ${name} [\\w[\\]]+ =`, 'm').test(text)) requiredNames.push(name);
     }
-    assert.deepEqual(asked, ['name']);
+    assert.deepEqual(requiredNames, ['name']);
     for (const output of Object.keys(files['main.bicep']?.outputs ?? {})) {
       assert.match(text, new RegExp(`@description\\('.*'\\)\\noutput ${output} `));
     }
   });
 
-  it('names only kinds of resource, roles and events that are documented', { skip }, () => {
+  it('uses only documented resource types, roles and events', { skip }, () => {
     const types = resources().map(({ type, api_version: version }) => `${type}@${version}`);
     assert.deepEqual([...new Set(types)].sort(), Object.keys(documentedTypes).sort());
     const ids = all().match(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g);
@@ -193,7 +188,7 @@ describe('infra/azure', () => {
     }
   });
 
-  it('gives CI no right to delete, and bounds what it may write and read', { skip }, () => {
+  it('gives CI no right to delete, and limits where it can write and read', { skip }, () => {
     const text = texts.get('roles.bicep')!;
     // "Permissions for Blob service operations" (rest/api/storageservices/authorize-with-azure-active-directory):
     // Put Block and Put Block List take `write`; `add/action` alone is enough for Put Blob of a new one.
@@ -206,7 +201,7 @@ describe('infra/azure', () => {
   });
 
   it(
-    'lets auditors read the niche.json of a private cache, which says where the audit is',
+    'lets auditors read the niche.json of a private cache, which locates the audit log',
     { skip },
     () => {
       const reading = /resource reading [\s\S]*?\n]\n/.exec(texts.get('roles.bicep')!)?.[0] ?? '';
@@ -215,7 +210,7 @@ describe('infra/azure', () => {
     },
   );
 
-  it('lets nothing be reached by a key where an identity will do', { skip }, () => {
+  it('uses no account key where an identity suffices', { skip }, () => {
     const text = texts.get('function.bicep')!;
     assert.match(text, /allowSharedKeyAccess: false/);
     assert.doesNotMatch(all(), /listKeys|listAccountSas|connectionString\s*=/i);

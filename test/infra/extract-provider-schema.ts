@@ -11,7 +11,7 @@ import type { BlockSchema } from './provider-schema.ts';
 
 const [folder = '', ...resources] = process.argv.slice(2);
 
-/** The members of each interface: the argument's name in HCL, whether it is optional, its type. */
+/** Returns each interface's members: the argument's name in HCL, whether it is optional, its type. */
 function interfacesOf(
   text: string,
 ): Map<string, { name: string; optional: boolean; type: string }[]> {

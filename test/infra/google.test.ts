@@ -9,7 +9,7 @@ import type { BlockSchema } from './provider-schema.ts';
 const folder = join(import.meta.dirname, '../../infra/google');
 const fixtures = join(import.meta.dirname, '../fixtures/terraform');
 
-/** What HashiCorp's own parser reads: blocks are arrays, expressions are strings with `${…}`. */
+/** The result of HashiCorp's own parser: blocks are arrays, expressions are strings with `${…}`. */
 interface Module {
   readonly resource: Readonly<Record<string, Readonly<Record<string, readonly Block[]>>>>;
   readonly data: Readonly<Record<string, Readonly<Record<string, readonly Block[]>>>>;
@@ -19,7 +19,7 @@ interface Module {
 }
 type Block = Readonly<Record<string, unknown>>;
 
-/** Arguments that every resource takes from Terraform itself. */
+/** Terraform's own arguments, which every resource takes. */
 const metaArguments = ['count', 'depends_on', 'for_each', 'lifecycle', 'provider'];
 
 /** Roles, and the page of Google's documentation that lists each with its permissions. */
@@ -40,7 +40,7 @@ const documentedRoles: Readonly<Record<string, string>> = {
   'roles/storage.objectViewer': 'iam/docs/roles-permissions/storage',
 };
 
-/** Other names that Google's services give, and the page that lists them. */
+/** Other names of Google's services, and the page that lists them. */
 const documentedNames: Readonly<Record<string, string>> = {
   'google.cloud.storage.object.v1.finalized': 'eventarc/docs/event-types',
   RETRY_POLICY_RETRY: 'functions/docs/reference/rest/v2/projects.locations.functions',
@@ -71,7 +71,7 @@ describe('infra/google', () => {
       ),
     );
 
-  it('gives each resource the arguments that the provider takes, and those that it must have', () => {
+  it('gives each resource only known arguments, and all required ones', () => {
     for (const [type, name, block] of resources()) {
       const known = schema[type];
       assert.ok(known, `${type} is not in the provider's schema`);
@@ -85,7 +85,7 @@ describe('infra/google', () => {
     }
   });
 
-  it('refers only to what is there', () => {
+  it('refers only to resources and variables that exist', () => {
     const locals = new Set(module.locals.flatMap((block) => Object.keys(block)));
     const used = { variables: new Set<string>(), locals: new Set<string>() };
     for (const [, name = ''] of text.matchAll(/\bvar\.(\w+)/g)) {
@@ -106,7 +106,7 @@ describe('infra/google', () => {
     assert.deepEqual([...used.locals].sort(), [...locals].sort());
   });
 
-  it('says of each variable and output what it is, and asks for the project alone', () => {
+  it('describes each variable and output, and requires only the project', () => {
     const asked: string[] = [];
     for (const [name, [block]] of Object.entries(module.variable)) {
       assert.match(String(block?.['description']), /^[A-Z].*[.:"]$/s, `variable ${name}`);
@@ -119,7 +119,7 @@ describe('infra/google', () => {
     assert.deepEqual(asked, ['project']);
   });
 
-  it('names only roles and kinds of event that are documented', () => {
+  it('uses only documented roles and event types', () => {
     const roles = new Set(text.match(/roles\/[A-Za-z.]+/g));
     assert.deepEqual([...roles].sort(), Object.keys(documentedRoles));
     const values = new Set<string>();
@@ -135,7 +135,7 @@ describe('infra/google', () => {
     assert.deepEqual([...values].sort(), Object.keys(documentedNames).sort());
   });
 
-  it('gives the publisher alone the key, and nobody a role of the whole project that writes', () => {
+  it('gives only the publisher the key, and nobody a role that writes in the whole project', () => {
     const ofKeys = Object.values(module.resource['google_kms_crypto_key_iam_member']!).flat();
     assert.deepEqual(
       ofKeys.map(({ crypto_key_id: key, role, member }) => [key, role, member]),
@@ -151,12 +151,12 @@ describe('infra/google', () => {
     const ofProject = Object.values(module.resource['google_project_iam_member']!).flat();
     for (const { role, condition } of ofProject) {
       assert.doesNotMatch(String(role), /cloudkms|owner|editor|admin/i);
-      // What is a bucket's, only of the buckets that a condition names.
+      // A condition limits a storage role to certain buckets.
       if (String(role).includes('storage')) assert.ok(Array.isArray(condition), String(role));
     }
   });
 
-  it('lets the build read the source where Cloud Run functions has put it', () => {
+  it('lets the build read the source in the bucket of Cloud Run functions', () => {
     const [reads] = module.resource['google_project_iam_member']!['builder_reads']!;
     const [{ expression }] = reads!['condition'] as [Block];
     assert.equal(
@@ -170,7 +170,7 @@ describe('infra/google', () => {
     }
   });
 
-  it('lets an uploader create below staging/ and read below receipts/, in conditions', () => {
+  it('limits uploaders by conditions to creating below staging/ and reading below receipts/', () => {
     const members = Object.values(module.resource['google_storage_bucket_iam_member']!).flat();
     const uploader = members.filter(
       ({ member, bucket }) =>
@@ -187,13 +187,13 @@ describe('infra/google', () => {
     ]);
   });
 
-  it('lets auditors read the niche.json of a private cache, which says where the audit is', () => {
+  it('lets auditors read the niche.json of a private cache, which locates the audit log', () => {
     const [reader] = module.resource['google_storage_bucket_iam_member']!['reader']!;
     assert.equal(reader!['for_each'], '${toset(concat(var.readers, var.auditors))}');
     assert.equal(reader!['role'], 'roles/storage.legacyObjectReader');
   });
 
-  it('is formatted as HashiCorp formats', async () => {
+  it('has HashiCorp’s format', async () => {
     const names = (await readdir(folder)).filter((name) => name.endsWith('.tf'));
     for (const name of names) {
       const text = await readFile(join(folder, name), 'utf8');
@@ -201,7 +201,7 @@ describe('infra/google', () => {
     }
   });
 
-  it('keeps federation to the repositories that are named', () => {
+  it('limits federation to the listed repositories', () => {
     const providers = module.resource['google_iam_workload_identity_pool_provider']!;
     for (const [name, [provider]] of Object.entries(providers)) {
       assert.match(String(provider!['attribute_condition']), /assertion\.\w+ in /, name);
@@ -233,7 +233,7 @@ function checkBlock(block: Block, schema: BlockSchema, where: string): void {
   }
 }
 
-/** Every plain value of the arguments `names`, however deep; of a block `action` its `type`. */
+/** Collects all plain values of the arguments `names` at any depth, and the `type` of `action` blocks. */
 function collect(value: unknown, names: readonly string[], found: Set<string>): void {
   if (Array.isArray(value)) for (const each of value) collect(each, names, found);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return;

@@ -1,8 +1,8 @@
-/** What a block of a resource takes, by the name of the argument or the inner block. */
+/** The arguments and inner blocks of a resource's block, by name. */
 export type BlockSchema = Readonly<Record<string, ArgumentSchema>>;
 
 export interface ArgumentSchema {
   readonly optional: boolean;
-  /** Of an argument that is a block itself. */
+  /** Present if the argument is a block itself. */
   readonly block?: BlockSchema;
 }

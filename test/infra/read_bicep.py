@@ -1,4 +1,4 @@
-"""Prints what pycep reads in each Bicep file named, as JSON by name."""
+"""Parses the given Bicep files with pycep and prints the results as JSON, by file name."""
 
 import json
 import pathlib

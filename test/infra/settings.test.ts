@@ -9,7 +9,7 @@ import type { Environment } from '../../functions/shared/settings.ts';
 
 const infra = join(import.meta.dirname, '../../infra');
 
-/** The settings that a function does not run without, as its own refusal names them. */
+/** Returns the settings that a function requires, taken from its own error message. */
 function required(read: (env: Environment) => unknown): string[] {
   try {
     read({});
@@ -20,12 +20,12 @@ function required(read: (env: Environment) => unknown): string[] {
   return [];
 }
 
-describe('the settings that a deployment makes', () => {
+describe('the settings of a deployment', () => {
   for (const [cloud, read] of [
     ['azure', readAzureSettings],
     ['google', readGoogleSettings],
   ] as const) {
-    it(`are those that the function of ${cloud} reads`, async () => {
+    it(`include all that the function of ${cloud} requires`, async () => {
       const names = await readdir(join(infra, cloud));
       const sources = names.filter((name) => /\.(?:bicep|tf)$/.test(name));
       const texts = await Promise.all(
