@@ -1,12 +1,13 @@
 import * as z from 'zod';
 
-import { NicheError, messageOf, quote } from '../errors.ts';
+import { NicheError, messageOf } from '../errors.ts';
 import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';
 import { parsePublicKey } from '../nix/keys.ts';
 import { shellWord } from '../util/shell.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { configKey } from './layout.ts';
-import { readText } from './objects.ts';
+import { parseStoredJson, readBoundedText } from './stored-json.ts';
+import type { JsonFormat } from './stored-json.ts';
 
 /** The version of `niche.json` that this release writes, and the newest that it reads. */
 export const configVersion = 1;
@@ -76,6 +77,13 @@ const config = z.strictObject({
 export type CacheConfig = z.infer<typeof config>;
 export type Compression = z.infer<typeof compression>;
 
+const configFormat: JsonFormat<CacheConfig> = {
+  code: 'malformed-config',
+  schema: config,
+  newestVersion: configVersion,
+  maxBytes: maxDocumentBytes,
+};
+
 /**
  * Parses the text of `niche.json`.
  *
@@ -84,23 +92,7 @@ export type Compression = z.infer<typeof compression>;
  *   field and its value
  */
 export function parseConfig(text: string, where: string): CacheConfig {
-  const document = parseJson(text, where);
-  const version = z.looseObject({ version: z.number() }).safeParse(document);
-  if (version.success && version.data.version > configVersion) {
-    throw new NicheError(
-      'newer-version',
-      `${where} has version ${version.data.version}; this niche reads up to version ${configVersion}`,
-      { hint: 'upgrade niche on this machine' },
-    );
-  }
-  const result = config.safeParse(document);
-  if (!result.success) {
-    throw new NicheError(
-      'malformed-config',
-      `${where} is not valid: ${describeIssues(result.error, document)}`,
-    );
-  }
-  return result.data;
+  return parseStoredJson(text, where, configFormat);
 }
 
 export function formatConfig(value: CacheConfig): string {
@@ -114,7 +106,7 @@ export function formatConfig(value: CacheConfig): string {
  *   `storage-…` when it cannot be read
  */
 export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
-  const text = await readText(bucket, configKey, maxDocumentBytes);
+  const text = await readBoundedText(bucket, configKey, configFormat);
   if (text === null) {
     throw new NicheError(
       'not-a-cache',
@@ -125,54 +117,4 @@ export async function readConfig(bucket: ObjectReader): Promise<CacheConfig> {
     );
   }
   return parseConfig(text, `${configKey} of ${bucket.url}`);
-}
-
-function parseJson(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new NicheError('malformed-config', `${where} is not JSON: ${quote(messageOf(cause))}`, {
-      cause,
-    });
-  }
-}
-
-/** Describes the issues that zod found, each with its field and, unless it may be secret, its value. */
-export function describeIssues(error: z.ZodError, document: unknown): string {
-  return error.issues
-    .slice(0, 5)
-    .map((issue) => {
-      const field = issue.path.map(String).join('.') || 'the document';
-      // zod's own message contains the unknown names unescaped and at full length.
-      if (issue.code === 'unrecognized_keys') {
-        return `${field}: unknown fields ${issue.keys.slice(0, 5).map(quote).join(', ')}`;
-      }
-      const value = valueAt(document, issue.path);
-      if (value === undefined) return `${field} is missing`;
-      const isHidden = issue.code === 'custom' && issue.params?.['isHidden'] === true;
-      return `${field}: ${lowerFirst(issue.message)}${isHidden ? '' : ` (got ${shown(value)})`}`;
-    })
-    .join('; ');
-}
-
-function shown(value: unknown): string {
-  if (typeof value === 'string') return quote(value);
-  const json = JSON.stringify(value);
-  return json.length > maxShownCharacters ? `${json.slice(0, maxShownCharacters)}…` : json;
-}
-
-/** Longest JSON of a value in a message, in characters. */
-const maxShownCharacters = 80;
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1);
-}
-
-function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
-  let value = document;
-  for (const step of path) {
-    if (typeof value !== 'object' || value === null) return undefined;
-    value = (value as Record<PropertyKey, unknown>)[step];
-  }
-  return value;
 }

@@ -1,6 +1,5 @@
 import * as z from 'zod';
 
-import { NicheError } from '../errors.ts';
 import { maxSecretDocumentBytes } from '../limits.ts';
 import { formatPublicKey, parseSecretKey } from '../nix/keys.ts';
 import { decryptDocument } from '../secrets/document.ts';
@@ -8,11 +7,12 @@ import type { OpenDocument } from '../secrets/document.ts';
 import type { SecretMap } from '../secrets/encrypted-tree.ts';
 import { fromPlain, toPlain } from '../secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../secrets/json-tree.ts';
-import { describeFields } from '../secrets/metadata.ts';
 import type { Identity } from '../secrets/recipient.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { privateConfigKey, signingConfigKey } from './layout.ts';
 import { readObjectWithInfo } from './objects.ts';
+import { checkDocument } from './stored-json.ts';
+import type { JsonFormat } from './stored-json.ts';
 
 /** The version of both secret documents that this release writes, and the newest that it reads. */
 export const secretConfigVersion = 1;
@@ -77,17 +77,27 @@ export type SigningConfig = z.infer<typeof signingConfig>;
 /** One of the two kinds of documents. */
 export interface SecretKind<T> {
   readonly key: string;
-  readonly schema: z.ZodType<T>;
+  readonly format: JsonFormat<T>;
 }
 
 export const privateDocument: SecretKind<PrivateConfig> = {
   key: privateConfigKey,
-  schema: privateConfig,
+  format: secretFormat(privateConfig),
 };
 export const signingDocument: SecretKind<SigningConfig> = {
   key: signingConfigKey,
-  schema: signingConfig,
+  format: secretFormat(signingConfig),
 };
+
+function secretFormat<T>(schema: z.ZodType<T>): JsonFormat<T> {
+  return {
+    code: 'malformed-secrets',
+    schema,
+    newestVersion: secretConfigVersion,
+    isSecret: true,
+    maxBytes: maxSecretDocumentBytes,
+  };
+}
 
 /** An encrypted document, as stored in a cache. */
 export interface StoredSecret {
@@ -133,18 +143,8 @@ export async function openSecret<T>(
  *
  * @throws NicheError `malformed-secrets`, `newer-version`
  */
-export function parseSecret<T>(plain: unknown, { schema }: SecretKind<T>, where: string): T {
-  const version = z.looseObject({ version: z.number() }).safeParse(plain).data?.version;
-  if (version !== undefined && version > secretConfigVersion) {
-    throw new NicheError(
-      'newer-version',
-      `${where} has version ${version}; this niche reads up to version ${secretConfigVersion}`,
-      { hint: 'upgrade niche on this machine' },
-    );
-  }
-  const result = schema.safeParse(plain);
-  if (result.success) return result.data;
-  throw new NicheError('malformed-secrets', `${where}: ${describeFields(result.error)}`);
+export function parseSecret<T>(plain: unknown, { format }: SecretKind<T>, where: string): T {
+  return checkDocument(plain, where, format);
 }
 
 /** Converts a document to the tree that {@link encryptDocument} takes. */

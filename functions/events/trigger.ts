@@ -1,7 +1,7 @@
 import type * as z from 'zod';
 
 import type { Origin } from '../../core/cache/audit.ts';
-import { describeIssues } from '../../core/cache/config.ts';
+import { describeIssues } from '../../core/cache/stored-json.ts';
 import { parseManifestKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';

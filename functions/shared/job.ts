@@ -1,7 +1,7 @@
 import * as z from 'zod';
 
 import type { Origin } from '../../core/cache/audit.ts';
-import { describeIssues } from '../../core/cache/config.ts';
+import { describeIssues } from '../../core/cache/stored-json.ts';
 import { isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
 import type { BatchId, WaitingMarker } from '../../core/cache/layout.ts';
 import { batchOf, malformedEvent, originOf } from '../events/trigger.ts';

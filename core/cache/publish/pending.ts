@@ -1,12 +1,12 @@
 import * as z from 'zod';
 
-import { NicheError, messageOf, quote } from '../../errors.ts';
+import { NicheError } from '../../errors.ts';
+import { maxDocumentBytes } from '../../limits.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import type { Origin } from '../audit.ts';
-import { describeIssues } from '../config.ts';
 import {
   parseWaitingKey,
   pendingKey,
@@ -19,6 +19,8 @@ import {
 import type { WaitingMarker } from '../layout.ts';
 import type { StoredNar } from '../nar/store.ts';
 import { readObject, readText, writeObject } from '../objects.ts';
+import { readStoredJson } from '../stored-json.ts';
+import type { JsonFormat } from '../stored-json.ts';
 import type { Attachments } from './attachments.ts';
 
 /** A path whose NAR is checked and stored: all that its narinfo needs except the signatures. */
@@ -98,6 +100,14 @@ const record = z.object({
   since: z.iso.datetime(),
 });
 
+/** Damage is a rejection: no retry repairs it, so the client has to upload the path again. */
+const recordFormat: JsonFormat<PendingRecord> = {
+  code: 'failed',
+  schema: record,
+  newestVersion: recordVersion,
+  maxBytes: maxDocumentBytes,
+};
+
 /** One LIST returns at most this many markers. Beyond, a LIST for each reference is cheaper. */
 const maxMarkersListed = 1000;
 const listsAtOnce = 16;
@@ -147,8 +157,14 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
     },
     async readRecord(hash, upload) {
       const key = pendingKey(hash, upload);
-      const text = await readText(bucket, key);
-      return text === null ? null : parseRecord(text, key);
+      const found = await readStoredJson(bucket, key, recordFormat);
+      if (found && pendingKey(storeHash(found.info.path), found.upload) !== key) {
+        throw new NicheError(
+          'failed',
+          `${key} is not valid: it is the record of ${found.info.path} in the upload ${found.upload}`,
+        );
+      }
+      return found;
     },
     async readAttachments(hash, upload) {
       return {
@@ -172,31 +188,6 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
   };
 }
 
-/** @throws NicheError `failed` when the record is damaged, `newer-version` */
-function parseRecord(text: string, key: string): PendingRecord {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw damaged(key, `it is not JSON: ${quote(messageOf(cause))}`, cause);
-  }
-  const version = z.looseObject({ version: z.number() }).safeParse(json);
-  if (version.success && version.data.version > recordVersion) {
-    throw new NicheError(
-      'newer-version',
-      `reading ${key}: it has version ${version.data.version}, this publisher reads up to version ${recordVersion}`,
-      { hint: 'upgrade this publisher' },
-    );
-  }
-  const result = record.safeParse(json);
-  if (!result.success) throw damaged(key, describeIssues(result.error, json), result.error);
-  const { info, upload } = result.data;
-  if (pendingKey(storeHash(info.path), upload) !== key) {
-    throw damaged(key, `it is the record of ${info.path} in the upload ${upload}`);
-  }
-  return result.data;
-}
-
 function isStorePath(path: string): boolean {
   try {
     storeHash(path);
@@ -204,13 +195,4 @@ function isStorePath(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** Creates a rejection, since no retry repairs a damaged record. The client has to upload the path again. */
-function damaged(key: string, reason: string, cause?: unknown): NicheError {
-  return new NicheError(
-    'failed',
-    `${key} is damaged, so its path has to be uploaded again: ${reason}`,
-    { cause },
-  );
 }
