@@ -212,7 +212,7 @@ function access(): void {
     const proxy = await startFaultProxy(server.origin);
     t.after(() => proxy.stop());
     const { credentials } = server;
-    const options = { credentials, pace: { maxAttempts: 2, firstBackoffMs: 1 } };
+    const options = { credentials, retry: { maxAttempts: 2, firstBackoffMs: 1 } };
     const yesterday = new Date(Date.now() - 86_400_000).toUTCString();
     const skewed = openAzureBucket(server.url(container, proxy.url), options);
     proxy.inject(() => ({ kind: 'answer', status: 403, headers: { date: yesterday } }));

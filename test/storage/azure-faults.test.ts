@@ -4,7 +4,7 @@ import { blockBytes } from '../../core/storage/azure/block-upload.ts';
 import { startAzurite, whyNoAzurite, type Azurite } from '../support/servers/azurite.ts';
 import { storageFaults } from './faults.ts';
 
-const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
+const retry = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
 
 describe('Azure behind a faulty link', { skip: whyNoAzurite() }, behindFaults);
 
@@ -22,7 +22,7 @@ function behindFaults(): void {
         return openAzureBucket(url, {
           credentials: server.credentials,
           idleTimeoutMs,
-          retry: pace,
+          retry,
         });
       },
       denied: answer(403, 'AuthorizationPermissionMismatch'),

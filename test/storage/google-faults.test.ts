@@ -4,7 +4,7 @@ import { partBytes } from '../../core/storage/google/resumable-upload.ts';
 import { startFakeGcs, whyNoFakeGcs, type FakeGcs } from '../support/servers/fake-gcs.ts';
 import { storageFaults } from './faults.ts';
 
-const pace = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
+const retry = { maxAttempts: 3, firstBackoffMs: 10, maxBackoffMs: 50 };
 
 describe('Google behind a faulty link', { skip: whyNoFakeGcs() }, behindFaults);
 
@@ -22,7 +22,7 @@ function behindFaults(): void {
         return openGoogleBucket(url, {
           credentials: { kind: 'anonymous' },
           idleTimeoutMs,
-          retry: pace,
+          retry,
         });
       },
       denied: answer(403, 'forbidden'),
