@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { pendingKey } from '../../../../core/cache/layout.ts';
+import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys, readObject } from '../../../support/assert/bytes.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
@@ -29,6 +31,81 @@ async function parkDamaged(damage: (record: object) => string): Promise<Parked> 
   return { cache, upload, key };
 }
 
+describe('pending paths', () => {
+  const upload = '019b76da-a800-7101-8101-010101010101';
+  const other = '019b76da-a800-7202-8202-020202020202';
+  const hash = storeHash(hello.info.path);
+  const nar = {
+    url: 'nar/x',
+    compression: 'none',
+    fileHash: hello.info.narHash,
+    fileSize: 1,
+  } as const;
+  const unclaimed = { count: 0, first: [] };
+  const candidate = { info: hello.info, nar, unclaimed, upload, origin: null };
+  const since = '2026-01-02T03:04:05.678Z';
+
+  it('are found by their missing reference until they are deleted', async () => {
+    const bucket = memoryBucket();
+    const pending = createPendingPaths(bucket);
+    const attachments = { listing: '{}', log: Buffer.from('log') };
+    const waiting = {
+      reference: storeHash(glibc.info.path),
+      storeHash: hash,
+      upload,
+    };
+    assert.equal(await pending.readRecord(hash, upload), null);
+    await pending.park(candidate, attachments, waiting.reference, since);
+    assert.deepEqual(await pending.readRecord(hash, upload), {
+      version: 1,
+      ...candidate,
+      since,
+    });
+    assert.deepEqual(await pending.readAttachments(hash, upload), attachments);
+    assert.equal(await pending.readRecord(hash, other), null);
+    const found = [];
+    for await (const each of pending.listWaiting()) found.push(each);
+    assert.deepEqual(found, [waiting]);
+    for (const references of [[waiting.reference], [hash, waiting.reference]]) {
+      assert.deepEqual(await pending.findWaiting(references), [waiting]);
+    }
+    assert.deepEqual(await pending.findWaiting([hash]), []);
+    await pending.unmarkWaiting(waiting);
+    await pending.deleteRecord(hash, upload);
+    assert.deepEqual(await listKeys(bucket), []);
+    assert.deepEqual(await pending.readAttachments(hash, upload), { listing: null, log: null });
+  });
+
+  it('are found with one LIST, and with one a reference when very many paths wait', async () => {
+    const lists: string[] = [];
+    const bucket = memoryBucket({
+      before: (operation, key) => operation === 'list' && lists.push(key),
+    });
+    const pending = createPendingPaths(bucket);
+    const a = 'a'.repeat(32);
+    const b = 'b'.repeat(32);
+    const c = 'c'.repeat(32);
+    const d = 'd'.repeat(32);
+    const wanted = { reference: d, storeHash: hash, upload };
+    await pending.markWaiting(wanted);
+    assert.deepEqual(await pending.findWaiting([c, d]), [wanted]);
+    assert.deepEqual(lists.splice(0), ['waiting/']);
+    for (let index = 0; index < 1000; index += 1) {
+      const storeHash = String(index).padStart(32, '0');
+      await pending.markWaiting({ reference: index % 2 === 0 ? a : b, storeHash, upload });
+    }
+    assert.deepEqual(await pending.findWaiting([c, d]), [wanted]);
+    assert.deepEqual(lists, ['waiting/', `waiting/${c}/`, `waiting/${d}/`]);
+  });
+
+  it('have their record before their marker, and no empty attachments', async () => {
+    const written: string[] = [];
+    const bucket = memoryBucket({ after: (_, key) => written.push(key.split('/')[0]!) });
+    await createPendingPaths(bucket).park(candidate, { listing: null, log: null }, hash, 'then');
+    assert.deepEqual(written, ['pending', 'waiting']);
+  });
+});
+
 describe('a damaged pending record', () => {
   const damages: readonly (readonly [what: string, damage: (record: object) => string])[] = [
     ['is empty', () => ''],
@@ -44,7 +121,7 @@ describe('a damaged pending record', () => {
       await cache.publish(await cache.stage([glibc]));
       const rejected = await cache.receipt(upload, hello.info);
       assert.equal(rejected?.code, 'failed');
-      assert.match(rejected.message ?? '', /^pending\/.* is damaged/);
+      assert.match(rejected.message ?? '', /^pending\/.* is not (JSON|valid)/);
       assert.equal((await cache.receipt(upload, bash.info))?.status, 'published');
       assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
       assert.deepEqual(await listKeys(cache.private, 'waiting/'), []);

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { createObject, readObject, readText, writeObject } from '../../../../core/cache/objects.ts';
-import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
 import {
   listStatuses,
   listStrongestReceipts,
@@ -24,9 +22,8 @@ import {
   maxReceiptWarnings,
 } from '../../../../core/limits.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
-import { listKeys } from '../../../support/assert/bytes.ts';
 import { testPath } from '../../../support/cache/paths.ts';
-import { memoryBucket, memoryStore } from '../../../support/buckets/memory-bucket.ts';
+import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
 
 const upload = '019b76da-a800-7101-8101-010101010101';
 const other = '019b76da-a800-7202-8202-020202020202';
@@ -142,96 +139,5 @@ describe('receipts', () => {
     assert.equal(read?.message?.length, 2);
     assert.equal(read.warnings?.length, maxReceiptWarnings);
     assert.equal(read.missing?.length, maxNamedMissing);
-  });
-});
-
-describe('what waits', () => {
-  const nar = {
-    url: 'nar/x',
-    compression: 'none',
-    fileHash: hello.info.narHash,
-    fileSize: 1,
-  } as const;
-  const unclaimed = { count: 0, first: [] };
-  const candidate = { info: hello.info, nar, unclaimed, upload, origin: null };
-  const since = '2026-01-02T03:04:05.678Z';
-
-  it('is found by what it waits for until it is forgotten', async () => {
-    const bucket = memoryBucket();
-    const pending = createPendingPaths(bucket);
-    const attachments = { listing: '{}', log: Buffer.from('log') };
-    const waiting = {
-      reference: storeHash((await testPath('glibc')).info.path),
-      storeHash: hash,
-      upload,
-    };
-    assert.equal(await pending.readRecord(hash, upload), null);
-    await pending.park(candidate, attachments, waiting.reference, since);
-    assert.deepEqual(await pending.readRecord(hash, upload), {
-      version: 1,
-      ...candidate,
-      since,
-    });
-    assert.deepEqual(await pending.readAttachments(hash, upload), attachments);
-    assert.equal(await pending.readRecord(hash, other), null);
-    const found = [];
-    for await (const each of pending.listWaiting()) found.push(each);
-    assert.deepEqual(found, [waiting]);
-    for (const references of [[waiting.reference], [hash, waiting.reference]]) {
-      assert.deepEqual(await pending.findWaiting(references), [waiting]);
-    }
-    assert.deepEqual(await pending.findWaiting([hash]), []);
-    await pending.unmarkWaiting(waiting);
-    await pending.deleteRecord(hash, upload);
-    assert.deepEqual(await listKeys(bucket), []);
-    assert.deepEqual(await pending.readAttachments(hash, upload), { listing: null, log: null });
-  });
-
-  it('is found among very many too, and by one LIST among few', async () => {
-    const lists: string[] = [];
-    const bucket = memoryBucket({
-      before: (operation, key) => operation === 'list' && lists.push(key),
-    });
-    const pending = createPendingPaths(bucket);
-    const references = 'abcd'.split('').map((digit) => digit.repeat(32));
-    const [a = '', b = '', c = '', d = ''] = references;
-    const wanted = { reference: d, storeHash: hash, upload };
-    await pending.markWaiting(wanted);
-    assert.deepEqual(await pending.findWaiting([c, d]), [wanted]);
-    assert.deepEqual(lists.splice(0), ['waiting/']);
-    for (let index = 0; index < 1000; index += 1) {
-      const storeHash = String(index).padStart(32, '0');
-      await pending.markWaiting({ reference: index % 2 === 0 ? a : b, storeHash, upload });
-    }
-    assert.deepEqual(await pending.findWaiting([c, d]), [wanted]);
-    assert.deepEqual(lists, ['waiting/', `waiting/${c}/`, `waiting/${d}/`]);
-  });
-
-  it('has its record before its marker, and nothing beside it that it does not need', async () => {
-    const written: string[] = [];
-    const bucket = memoryBucket({ after: (_, key) => written.push(key.split('/')[0]!) });
-    await createPendingPaths(bucket).park(candidate, { listing: null, log: null }, hash, 'then');
-    assert.deepEqual(written, ['pending', 'waiting']);
-  });
-});
-
-describe('small objects', () => {
-  it('are read whole, up to a bound', async () => {
-    const bucket = memoryBucket({ chunkBytes: 3 });
-    await writeObject(bucket, 'x', 'ten bytes!');
-    assert.equal(await readText(bucket, 'x', 10), 'ten bytes!');
-    await assert.rejects(readObject(bucket, 'x', 9), { code: 'oversized' });
-    assert.equal(await readObject(bucket, 'missing'), null);
-    assert.equal(await readText(bucket, 'missing'), null);
-  });
-
-  it('have the type and caching of their key, and are created once', async () => {
-    const store = memoryStore();
-    const bucket = memoryBucket({ store });
-    assert.equal(await createObject(bucket, 'niche.json', '{}'), 'created');
-    assert.equal(await createObject(bucket, 'niche.json', 'other'), 'exists');
-    assert.equal(await readText(bucket, 'niche.json'), '{}');
-    assert.equal(store.objects.get('niche.json')?.contentType, 'application/json');
-    assert.equal(store.objects.get('niche.json')?.cacheControl, 'no-cache');
   });
 });
