@@ -33,6 +33,23 @@ test('docs/cli.md is the help of the command line', () => {
   assert.equal(readFileSync(cliDocsFile, 'utf8'), cliDocs(), 'run: npm run docs');
 });
 
+test('docs/troubleshooting.md quotes messages as they are in the code', () => {
+  const sources = ['cli', 'core', 'functions', 'scripts']
+    .flatMap((folder) =>
+      readdirSync(join(checkout, folder), { recursive: true, encoding: 'utf8' })
+        .filter((name) => /(?:\.ts|\.cjs|^niche)$/.test(name))
+        .map((name) => read(`${folder}/${name}`)),
+    )
+    .join('\n');
+  for (const [, message = ''] of read('docs/troubleshooting.md').matchAll(/^\*\*`(.*)`\*\*$/gm)) {
+    // "…" and "<path>" stand for values; an action and its reason may come from different places.
+    for (const part of message.split(/…|<\w+>|: /)) {
+      const text = part.replaceAll(/^\W+|\W+$/g, '');
+      assert.ok(sources.includes(text), `no message has "${text}"`);
+    }
+  }
+});
+
 test('links between documents have a target', () => {
   for (const name of documents) {
     for (const [, target = ''] of read(name).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)) {
