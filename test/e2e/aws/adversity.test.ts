@@ -128,12 +128,17 @@ describe('the deployed functions, when things go wrong', () => {
 
     assert.match(aws.output(), /timed out after 3s/);
 
-    // Nothing runs for ever, and nothing is left over.
+    // Nothing runs forever, and nothing is left over.
     await until('nothing is queued', async () => (await cache.messages()).queued === 0);
     assert.deepEqual(await cache.messages(), { queued: 0, dead: 0 });
-    for (const prefix of ['staging/', 'attempts/', 'pending/', 'waiting/']) {
+    for (const prefix of ['staging/', 'pending/', 'waiting/']) {
       assert.deepEqual(await listKeys(cache.private, prefix), [], prefix);
     }
+    // A function that was killed right after it had removed a batch leaves its marker to the sweep,
+    // which deletes it a week later.
+    const killings = deaths + aws.output().split('timed out after 3s').length - 1;
+    const markers = await listKeys(cache.private, 'attempts/');
+    assert.ok(markers.length <= killings, markers.join('\n'));
     const { publicKeys, upstreams } = await readConfig(cache.public);
     await checkInvariants({
       ...cache,

@@ -47,7 +47,12 @@ export async function startAzureHost(options: {
 
   async function start(): Promise<ChildProcess> {
     const script = join(import.meta.dirname, 'azure-worker-child.ts');
-    const child = fork(script, [app], { env: settings, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+    const child = fork(script, [app], {
+      // The flags of a test runner are not inherited.
+      execArgv: [],
+      env: settings,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
     child.stderr?.on('data', (chunk: Buffer) =>
       logs.push({ level: 'stderr', message: String(chunk) }),
     );

@@ -25,6 +25,8 @@ export async function startFramework(
   await installFramework(source);
   const script = join(import.meta.dirname, 'google-framework-child.ts');
   const child = fork(script, [], {
+    // The flags of a test runner are not inherited.
+    execArgv: [],
     env: { ...env, FUNCTION_TARGET: target, FUNCTION_SOURCE: source, K_SERVICE: target },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
