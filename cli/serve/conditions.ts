@@ -8,7 +8,8 @@ export function etagOf(info: ObjectInfo): string {
 
 /** Returns whether `If-None-Match` matches the object: the client has the current one. */
 export function isUnchanged(ifNoneMatch: string | undefined, info: ObjectInfo): boolean {
-  if (ifNoneMatch === undefined) return false;
+  // A cache over HTTP may state no etag, which then shows nothing.
+  if (ifNoneMatch === undefined || info.etag === '') return false;
   const current = weak(etagOf(info));
   return (
     ifNoneMatch.trim() === '*' ||
@@ -30,7 +31,7 @@ export function parseRange(
   const [, first = '', last = ''] = match ?? [];
   if (first === '' && last === '') return null;
   const { size } = info;
-  if (Number.isNaN(size)) return null;
+  if (size === undefined) return null;
   if (first === '') return within(size - Math.min(Number(last), size), size, size);
   if (last === '') return within(Number(first), size, size);
   if (Number(last) < Number(first)) return null;
@@ -43,7 +44,7 @@ function within(start: number, end: number, size: number): ByteRange | 'unsatisf
 
 /** Returns whether `If-Range` is absent or matches the object. */
 function isCurrent(ifRange: string | undefined, info: ObjectInfo): boolean {
-  return ifRange === undefined || ifRange === etagOf(info);
+  return ifRange === undefined || (info.etag !== '' && ifRange === etagOf(info));
 }
 
 function weak(etag: string): string {

@@ -168,7 +168,7 @@ function end(response: ServerResponse, body?: Buffer): Promise<void> {
 
 /** Returns no length if the size is unknown: the body then ends with the connection or chunks. */
 function lengthOf({ size }: ObjectInfo): OutgoingHttpHeaders {
-  return Number.isNaN(size) ? {} : { 'content-length': size };
+  return size === undefined ? {} : { 'content-length': size };
 }
 
 function objectHeaders(info: ObjectInfo): OutgoingHttpHeaders {
@@ -183,7 +183,7 @@ function objectHeaders(info: ObjectInfo): OutgoingHttpHeaders {
 function cachingHeaders(info: ObjectInfo): OutgoingHttpHeaders {
   const cacheControl = cacheControlOf(info.key);
   return {
-    etag: etagOf(info),
+    ...(info.etag === '' ? {} : { etag: etagOf(info) }),
     'last-modified': info.modified.toUTCString(),
     ...(cacheControl === undefined ? {} : { 'cache-control': cacheControl }),
   };

@@ -47,7 +47,7 @@ export interface Bucket {
    */
   resumeUpload?(key: string, token: string, options?: ObjectOptions): Promise<ResumedUpload | null>;
   /** Lists every object whose key starts with `prefix`, in byte order of the keys. */
-  list(prefix: string, options?: RequestOptions): AsyncIterable<ObjectInfo>;
+  list(prefix: string, options?: RequestOptions): AsyncIterable<ListedObject>;
   /** Deletes the objects under `keys`; a missing one is no failure. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
   /**
@@ -75,11 +75,16 @@ export interface BucketCapabilities {
 
 export interface ObjectInfo {
   readonly key: string;
-  /** In bytes; NaN where a cache over HTTP does not state it. Buckets always do. */
-  readonly size: number;
+  /** In bytes; undefined where the server of a cache over HTTP does not state it. */
+  readonly size: number | undefined;
   readonly modified: Date;
   /** Changes whenever the object does. */
   readonly etag: string;
+}
+
+/** An object in a bucket, whose size is always known. */
+export interface ListedObject extends ObjectInfo {
+  readonly size: number;
 }
 
 export interface StoredObject {

@@ -21,6 +21,21 @@ export function clipRange(range: GetOptions['range'], size: number): ByteRange {
   return { start: Math.min(start, size), end: Math.min(end, size) };
 }
 
+/** Which part of an object a response contains. */
+export interface ContentRange {
+  /** The number of its first byte. */
+  readonly first: number;
+  /** The size of the whole object, in bytes. */
+  readonly total: number;
+}
+
+/** Reads HTTP's `Content-Range` header; returns null where it does not state both numbers. */
+export function parseContentRange(header: string | undefined): ContentRange | null {
+  const [, first, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(header ?? '') ?? [];
+  const parsed = { first: Number(first), total: Number(total) };
+  return Number.isSafeInteger(parsed.first) && Number.isSafeInteger(parsed.total) ? parsed : null;
+}
+
 /** Returns the value of HTTP's `Range` header; undefined for the whole object. */
 export function rangeHeader({ start, end }: ByteRange): string | undefined {
   if (end !== Number.MAX_SAFE_INTEGER) return `bytes=${start}-${end - 1}`;

@@ -110,11 +110,6 @@ export async function readJson({ body }: HttpResponse): Promise<unknown> {
   return JSON.parse(await readText(body, maxBodyBytes)) as unknown;
 }
 
-/** Reads the rest of a body, so that its connection can serve the next request. */
-export async function discardBody({ body }: HttpResponse): Promise<void> {
-  await readText(body, maxBodyBytes);
-}
-
 function parseError(body: string): {
   readonly message?: string | undefined;
   readonly reason?: string | undefined;

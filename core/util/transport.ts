@@ -22,7 +22,7 @@ export interface HttpResponse {
 /** Sends one request. */
 export type Transport = (request: HttpRequest) => Promise<HttpResponse>;
 
-/** Nothing was sent or received for too long. */
+/** No data was sent or received for too long. */
 export class IdleTimeoutError extends Error {
   override readonly name = 'IdleTimeoutError';
   readonly code = 'ETIMEDOUT';
@@ -36,7 +36,7 @@ export function createTransport(idleTimeoutMs: number): Transport {
   return (request) =>
     new Promise((resolve, reject) => {
       const { method, url, headers, body, signal, agent } = request;
-      let answer: IncomingMessage | undefined;
+      let response: IncomingMessage | undefined;
       const isSecure = url.startsWith('https:');
       const outgoing = (isSecure ? https : http).request(url, {
         method,
@@ -47,15 +47,17 @@ export function createTransport(idleTimeoutMs: number): Transport {
 
       outgoing.on('socket', (socket) => {
         const onTimeout = (): void => {
-          const isReaderAway = answer !== undefined && answer.readableLength > 0;
+          const isReaderAway = response !== undefined && response.readableLength > 0;
           const isSourceAway = !outgoing.writableEnded && outgoing.writableLength === 0;
           if (isReaderAway || isSourceAway) {
             // A timer that has fired does not restart by itself.
             socket.setTimeout(idleTimeoutMs);
             return;
           }
-          const error = new IdleTimeoutError(`nothing came for ${idleTimeoutMs} ms`);
-          answer?.destroy(error);
+          const error = new IdleTimeoutError(
+            `no data was sent or received for ${idleTimeoutMs} ms`,
+          );
+          response?.destroy(error);
           outgoing.destroy(error);
         };
         socket.setTimeout(idleTimeoutMs);
@@ -64,8 +66,12 @@ export function createTransport(idleTimeoutMs: number): Transport {
         outgoing.on('close', () => socket.off('timeout', onTimeout));
       });
       outgoing.on('error', reject);
+      // For example after a switch to another protocol, which emits no other event.
+      outgoing.on('close', () => {
+        reject(new Error('the connection was closed without a response'));
+      });
       outgoing.on('response', (message) => {
-        answer = message;
+        response = message;
         resolve({
           status: message.statusCode ?? 0,
           headers: plainHeaders(message),
@@ -105,11 +111,19 @@ export async function readText(body: Readable, maxBytes: number): Promise<string
   return Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8');
 }
 
-/** The longest body that is read to its end only to keep the connection, in bytes. */
-const maxDrainedBytes = 64 * 1024;
+/** The longest body that is read only to keep the connection, in bytes. */
+const maxDiscardedBytes = 64 * 1024;
 
-/** Reads a response's body to its end, so that its connection can serve the next request. */
-export async function drainBody({ body }: Pick<HttpResponse, 'body'>): Promise<void> {
-  // A body that breaks off has closed its connection, and nobody needs it.
-  await readText(body, maxDrainedBytes).catch(() => undefined);
+/** The longest time to wait for such a body, in milliseconds; a new connection takes less. */
+const maxDiscardMs = 1_000;
+
+/**
+ * Reads the rest of a body that is not needed, so that its connection can serve the next request.
+ * Closes the connection where that takes too long.
+ */
+export async function discardBody({ body }: Pick<HttpResponse, 'body'>): Promise<void> {
+  const timer = setTimeout(() => body.destroy(), maxDiscardMs);
+  // The status has arrived, so a body that breaks off changes nothing.
+  await readText(body, maxDiscardedBytes).catch(() => undefined);
+  clearTimeout(timer);
 }

@@ -2,10 +2,10 @@ import type { Readable } from 'node:stream';
 import { quote } from '../../errors.ts';
 import { isAzureError } from './errors.ts';
 import type { AzureBucketClient } from './client.ts';
-import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import type { GetOptions, ListedObject, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
-import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import { knownSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
 
 /** Azure's limit on the blobs of one page. */
 const pageSize = 5000;
@@ -57,7 +57,7 @@ export async function getBlob(
       action,
       head: async () => (await headBlob(client, key, options))?.info ?? null,
       request: ({ start, end }, etag) =>
-        client.run<ObjectAnswer | 'gone' | 'beyond'>({
+        client.run<ObjectResponse | 'gone' | 'beyond'>({
           action,
           signal,
           attempt: async ({ container }) => {
@@ -92,7 +92,7 @@ export async function* listBlobs(
   client: AzureBucketClient,
   prefix: string,
   { signal }: RequestOptions = {},
-): AsyncIterable<ObjectInfo> {
+): AsyncIterable<ListedObject> {
   assertPrefix(prefix);
   const { prefix: root } = client.location;
   const action = `listing ${quote(prefix)} in ${client.url}`;

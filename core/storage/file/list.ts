@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
-import type { ObjectInfo, RequestOptions } from '../bucket.ts';
+import type { ListedObject, RequestOptions } from '../bucket.ts';
 import { fileError } from './errors.ts';
 import { isAbsence, isReserved, locate, objectInfo, type FileRoot } from './root.ts';
 import { assertPrefix, isKey } from '../keys.ts';
@@ -21,7 +21,7 @@ export async function* listFiles(
   root: FileRoot,
   prefix: string,
   options?: RequestOptions,
-): AsyncGenerator<ObjectInfo, void, undefined> {
+): AsyncGenerator<ListedObject, void, undefined> {
   assertPrefix(prefix);
   root.ready();
   const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
@@ -36,7 +36,7 @@ async function* walk(
   folder: string,
   prefix: string,
   signal: AbortSignal | undefined,
-): AsyncGenerator<ObjectInfo, void, undefined> {
+): AsyncGenerator<ListedObject, void, undefined> {
   const names = await namesIn(root, folder, prefix);
   for (let next = 0; next < names.length;) {
     throwIfAborted(signal, `listing ${root.url}`);
@@ -80,7 +80,7 @@ async function namesIn(root: FileRoot, folder: string, prefix: string): Promise<
   return names.sort();
 }
 
-function infoOf(root: FileRoot, key: string): ObjectInfo | null {
+function infoOf(root: FileRoot, key: string): ListedObject | null {
   try {
     return objectInfo(root, key, lstatSync(join(root.path, key), { bigint: true }));
   } catch (error) {

@@ -2,7 +2,7 @@ import { lstatSync, statSync, type BigIntStats, type Stats } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { NicheError, quote } from '../../errors.ts';
-import type { ObjectInfo } from '../bucket.ts';
+import type { ListedObject } from '../bucket.ts';
 import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
 import { assertKey } from '../keys.ts';
@@ -123,7 +123,7 @@ function refuseLink(root: FileRoot, folder: string): void {
  *
  * @throws NicheError `storage-denied` for a symbolic link, a device, or the like
  */
-export function objectInfo(root: FileRoot, key: string, found: BigIntStats): ObjectInfo | null {
+export function objectInfo(root: FileRoot, key: string, found: BigIntStats): ListedObject | null {
   if (found.isDirectory()) return null;
   if (!found.isFile()) throw notAFile(root, key);
   return {
@@ -139,7 +139,7 @@ export function objectInfo(root: FileRoot, key: string, found: BigIntStats): Obj
  *
  * @throws NicheError `storage-denied`, `storage-unavailable`
  */
-export function statObject(root: FileRoot, key: string, path: string): ObjectInfo | null {
+export function statObject(root: FileRoot, key: string, path: string): ListedObject | null {
   try {
     return objectInfo(root, key, lstatSync(path, { bigint: true }));
   } catch (error) {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { isNicheError, messageOf, NicheError } from '../../errors.ts';
-import { discardBody, readJson } from '../../util/google-rest.ts';
+import { readJson } from '../../util/google-rest.ts';
+import { discardBody } from '../../util/transport.ts';
 import { bucketPath } from './read.ts';
 import { createGoogleBucketClient, type GoogleOptions, type GoogleBucketClient } from './client.ts';
 import { formatGoogleUrl, type GoogleLocation } from './url.ts';

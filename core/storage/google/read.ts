@@ -1,15 +1,15 @@
 import * as z from 'zod';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import { quote } from '../../errors.ts';
-import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import type { GetOptions, ListedObject, RequestOptions, StoredObject } from '../bucket.ts';
 import { explainGoogleError, isGoogleError } from './errors.ts';
-import { discardBody, readJson } from '../../util/google-rest.ts';
+import { readJson } from '../../util/google-rest.ts';
 import type { GoogleBucketClient } from './client.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { rangeHeader } from '../range.ts';
-import { openObject, type ObjectAnswer } from '../http/ranged-read.ts';
-import type { HttpResponse } from '../../util/transport.ts';
+import { openObject, type ObjectResponse } from '../http/ranged-read.ts';
+import { discardBody, type HttpResponse } from '../../util/transport.ts';
 
 /** Google's limit on the objects of one page. */
 const pageSize = 1000;
@@ -17,7 +17,7 @@ const deletesAtOnce = 16;
 
 /** An object with its metadata. */
 export interface DescribedObject {
-  readonly info: ObjectInfo;
+  readonly info: ListedObject;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -90,7 +90,7 @@ export async function getObject(
       head: async () => (await headObject(client, key, options))?.info ?? null,
       async request(bytes, generation) {
         const range = rangeHeader(bytes);
-        const found = await client.run<ObjectAnswer | 'beyond' | Error>({
+        const found = await client.run<ObjectResponse | 'beyond' | Error>({
           action,
           signal,
           attempt: async (send) => {
@@ -121,7 +121,7 @@ export async function* listObjects(
   client: GoogleBucketClient,
   prefix: string,
   { signal }: RequestOptions = {},
-): AsyncIterable<ObjectInfo> {
+): AsyncIterable<ListedObject> {
   assertPrefix(prefix);
   const { bucket, prefix: root } = client.location;
   const action = `listing ${quote(prefix)} in ${client.url}`;
@@ -219,7 +219,7 @@ function describe(
   return { info: { key, size, modified: wholeSecond(updated), etag: generation }, metadata };
 }
 
-function describeAnswer({ headers, body }: HttpResponse): ObjectAnswer {
+function describeAnswer({ headers, body }: HttpResponse): ObjectResponse {
   const length = headers['content-length'];
   return {
     contentLength: length === undefined ? undefined : Number(length),

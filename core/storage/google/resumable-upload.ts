@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { NicheError, quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
-import { discardBody } from '../../util/google-rest.ts';
+import { discardBody } from '../../util/transport.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
 import { newWriter, unlessDenied } from '../http/conditional-write.ts';
 import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';

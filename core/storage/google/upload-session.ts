@@ -1,5 +1,4 @@
-import { discardBody } from '../../util/google-rest.ts';
-import type { HttpResponse } from '../../util/transport.ts';
+import { discardBody, type HttpResponse } from '../../util/transport.ts';
 import type { Send } from './client.ts';
 
 /**

@@ -4,7 +4,7 @@ import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../b
 import { assertDigest } from '../digest.ts';
 import { isGoogleError, mayHaveReachedGoogle } from './errors.ts';
 import { headObject } from './read.ts';
-import { discardBody } from '../../util/google-rest.ts';
+import { discardBody } from '../../util/transport.ts';
 import type { GoogleBucketClient } from './client.ts';
 import { newWriter, writeOnce } from '../http/conditional-write.ts';
 

@@ -1,4 +1,4 @@
-import { drainBody } from '../../util/transport.ts';
+import { discardBody } from '../../util/transport.ts';
 import type { HttpRequest, HttpResponse, Transport } from '../../util/transport.ts';
 
 /** A cache redirects once, to its storage; a few more are harmless. */
@@ -19,7 +19,7 @@ export function followRedirects(send: Transport): Transport {
     for (let count = 0; count < maxRedirects; count += 1) {
       const url = targetOf(response, next.url);
       if (url === null) break;
-      await drainBody(response);
+      await discardBody(response);
       next = { ...next, url: url.href, headers: headersFor(url, next) };
       response = await send(next);
     }

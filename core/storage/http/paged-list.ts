@@ -1,11 +1,11 @@
 import { NicheError } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
-import type { ObjectInfo } from '../bucket.ts';
+import type { ListedObject } from '../bucket.ts';
 import { isKey } from '../keys.ts';
 
 /** One page of a listing. */
 export interface ListedPage {
-  readonly objects: readonly ObjectInfo[];
+  readonly objects: readonly ListedObject[];
   /** The token for the next page; undefined on the last. */
   readonly next: string | undefined;
 }
@@ -28,7 +28,7 @@ export async function* listPages({
   action,
   signal,
   page,
-}: PagedListOptions): AsyncGenerator<ObjectInfo, void, undefined> {
+}: PagedListOptions): AsyncGenerator<ListedObject, void, undefined> {
   let token: string | undefined;
   do {
     throwIfAborted(signal, action);

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { NicheError } from '../../errors.ts';
 import type { GetOptions, ObjectInfo, StoredObject } from '../bucket.ts';
-import { clipRange, type ByteRange } from '../range.ts';
+import { clipRange, parseContentRange, type ByteRange } from '../range.ts';
 import { emptyBody, resumingBody } from './resuming-body.ts';
 
 /** Requests one object of a storage behind HTTP. */
@@ -13,12 +13,15 @@ export interface ObjectSource {
    * @param etag reads only this version of the object
    * @returns `gone` when there is none, `beyond` when the range begins after the object's end
    */
-  readonly request: (range: ByteRange, etag?: string) => Promise<ObjectAnswer | 'gone' | 'beyond'>;
+  readonly request: (
+    range: ByteRange,
+    etag?: string,
+  ) => Promise<ObjectResponse | 'gone' | 'beyond'>;
   readonly head: () => Promise<ObjectInfo | null>;
 }
 
 /** A response to a request for an object. */
-export interface ObjectAnswer extends Pick<ObjectInfo, 'etag' | 'modified'> {
+export interface ObjectResponse extends Pick<ObjectInfo, 'etag' | 'modified'> {
   readonly contentLength: number | undefined;
   /** Absent in a response with the whole object. */
   readonly contentRange: string | undefined;
@@ -36,16 +39,13 @@ export async function openObject(
   { key, action, request, head }: ObjectSource,
   { range, signal }: GetOptions = {},
 ): Promise<StoredObject | null> {
-  const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
-  const answer = asked.start === asked.end ? 'beyond' : await request(asked);
-  if (answer === 'gone') return null;
+  const requested = clipRange(range, Number.MAX_SAFE_INTEGER);
+  const response = requested.start === requested.end ? 'beyond' : await request(requested);
+  if (response === 'gone') return null;
   // HTTP has no empty range, and an empty object has no range at all.
-  if (answer === 'beyond') {
-    const info = await head();
-    return info === null ? null : { info, body: emptyBody };
-  }
-  const { etag, modified, stream } = answer;
-  const info = { key, size: wholeSize(answer, asked.start, action), modified, etag };
+  if (response === 'beyond') return emptyObject(await head(), requested, action);
+  const { etag, modified, stream } = response;
+  const info = { key, size: wholeSize(response, requested.start, action), modified, etag };
   const body = resumingBody({
     action,
     range: clipRange(range, info.size),
@@ -65,23 +65,44 @@ export async function openObject(
 }
 
 /**
+ * Returns an object without the bytes that the server did not have.
+ *
+ * @param info from a later request; null for a missing object
+ * @throws NicheError `storage-unavailable` where the object has the requested bytes after all
+ */
+export function emptyObject(
+  info: ObjectInfo | null,
+  requested: ByteRange,
+  action: string,
+): StoredObject | null {
+  if (info === null) return null;
+  const hasBytes = requested.start < Math.min(requested.end, info.size ?? 0);
+  if (!hasBytes) return { info, body: emptyBody };
+  throw new NicheError(
+    'storage-unavailable',
+    `${action} failed: the server refused a range within the object`,
+    { hint: 'try again' },
+  );
+}
+
+/**
  * Returns the object's size from a response whose body has to begin at byte number `start`.
  *
  * @throws NicheError `storage-unavailable` where it does not state the size, as a body that was cut
  *   would pass for a whole one; or where it begins elsewhere, as from a server without ranges
  */
 function wholeSize(
-  { contentLength, contentRange, stream }: ObjectAnswer,
+  { contentLength, contentRange, stream }: ObjectResponse,
   start: number,
   action: string,
 ): number {
-  const [, first, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(contentRange ?? '') ?? [];
-  const begins = contentRange === undefined ? 0 : Number(first);
-  const size = contentRange === undefined ? contentLength : Number(total);
-  if (begins === start && size !== undefined) return size;
+  const part = parseContentRange(contentRange);
+  const first = contentRange === undefined ? 0 : part?.first;
+  const size = contentRange === undefined ? contentLength : part?.total;
+  if (first === start && size !== undefined) return size;
   stream.destroy();
   const why =
-    begins === start
+    first === start
       ? 'the response does not state the size of the object'
       : `expected the bytes from ${start} on, got ${contentRange ?? 'the whole object'}`;
   throw new NicheError('storage-unavailable', `${action} failed: ${why}`, {

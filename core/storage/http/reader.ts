@@ -3,12 +3,19 @@ import { createRetrier, type Failure, type RetryOptions } from '../../util/retry
 import { shellWord } from '../../util/shell.ts';
 import type { GetOptions, ObjectInfo, ObjectReader, StoredObject } from '../bucket.ts';
 import { assertKey } from '../keys.ts';
-import { clipRange, rangeHeader, type ByteRange } from '../range.ts';
+import {
+  clipRange,
+  parseContentRange,
+  rangeHeader,
+  type ByteRange,
+  type ContentRange,
+} from '../range.ts';
 import { decodeBody, isEncoded } from './content-encoding.ts';
 import { judgeHttp, systemError, toFailure, type HttpFailure, type Verdict } from './failure.ts';
 import { followRedirects } from './follow-redirects.ts';
-import { emptyBody, resumingBody } from './resuming-body.ts';
-import { createTransport, drainBody, type HttpResponse } from '../../util/transport.ts';
+import { emptyObject } from './ranged-read.ts';
+import { resumingBody } from './resuming-body.ts';
+import { createTransport, discardBody, type HttpResponse } from '../../util/transport.ts';
 
 export interface HttpReaderOptions {
   /** The longest time without a sign of life from the server, in milliseconds. @default 10,000 */
@@ -69,15 +76,15 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
       async attempt() {
         const response = await send({
           method,
-          url: `${url}/${key}`,
+          url: `${url}/${encodeKey(key)}`,
           headers: { ...commonHeaders, ...headers },
           signal,
         });
         if (response.status >= 200 && response.status < 300) return response;
-        await drainBody(response);
+        await discardBody(response);
         if (response.status === 404 || response.status === 410) return 'gone';
         if (response.status === 412 && 'if-match' in headers) return 'gone';
-        if (response.status === 416) return 'beyond';
+        if (response.status === 416 && 'range' in headers) return 'beyond';
         throw new HttpStatusError(response);
       },
     });
@@ -87,7 +94,7 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
     assertKey(key);
     const response = await request('HEAD', key, {}, signal);
     if (typeof response === 'string') return null;
-    await drainBody(response);
+    await discardBody(response);
     return objectInfo(key, response);
   }
 
@@ -118,36 +125,33 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
     async get(key, { range, signal }: GetOptions = {}): Promise<StoredObject | null> {
       assertKey(key);
       const action = `reading ${url}/${key}`;
-      const asked = clipRange(range, Number.MAX_SAFE_INTEGER);
+      const requested = clipRange(range, Number.MAX_SAFE_INTEGER);
       const response =
-        asked.start === asked.end
+        requested.start === requested.end
           ? 'beyond'
-          : await request('GET', key, rangeHeaders(asked), signal);
+          : await request('GET', key, rangeHeaders(requested), signal);
       if (response === 'gone') return null;
       // HTTP has no empty range, and an empty object has no range at all.
-      if (response === 'beyond') {
-        const info = await head(key, signal);
-        return info && { info, body: emptyBody };
-      }
+      if (response === 'beyond') return emptyObject(await head(key, signal), requested, action);
       const info = objectInfo(key, response);
       // A server may send the whole object for a part of it.
       const first = firstByte(response);
-      if (first > asked.start || Number.isNaN(first)) {
+      if (first === undefined || first > requested.start) {
         response.body.destroy();
         throw new NicheError(
           'storage-unavailable',
-          `${action} failed: expected the bytes from ${asked.start} on, got others`,
+          `${action} failed: expected the bytes from ${requested.start} on, got others`,
         );
       }
-      const isResumable = isStrongEtag(info.etag) && !Number.isNaN(info.size);
+      const isResumable = isStrongEtag(info.etag) && info.size !== undefined;
       return {
         info,
         body: resumingBody({
           action,
           signal,
-          range: Number.isNaN(info.size) ? openEnded(asked) : clipRange(range, info.size),
+          range: info.size === undefined ? openEnded(requested) : clipRange(range, info.size),
           first: decodeBody(response),
-          skip: asked.start - first,
+          skip: requested.start - first,
           reopen: isResumable
             ? async (rest) => (await reopen(info, rest, signal))?.body ?? null
             : null,
@@ -210,21 +214,36 @@ function assertHttpUrl(text: string): void {
   );
 }
 
+/** Keys contain `?`, which would begin a query, and `+`, which S3 takes for a space. */
+function encodeKey(key: string): string {
+  return key.split('/').map(encodeURIComponent).join('/');
+}
+
 function objectInfo(key: string, response: HttpResponse): ObjectInfo {
   const { headers } = response;
-  const total = /\/(\d+)$/.exec(headers['content-range'] ?? '')?.[1];
-  // The length of an encoded body is not the object's.
-  const length = isEncoded(response) ? undefined : headers['content-length'];
+  const modified = Date.parse(headers['last-modified'] ?? '');
   return {
     key,
-    size: Number(total ?? length ?? NaN),
-    modified: new Date(headers['last-modified'] ?? 0),
+    size: sizeOf(response),
+    modified: new Date(Number.isNaN(modified) ? 0 : modified),
     etag: headers['etag'] ?? '',
   };
 }
 
-/** Returns the number of the object's byte with which the body begins; NaN where it is not stated. */
-function firstByte({ status, headers }: HttpResponse): number {
-  if (status !== 206) return 0;
-  return Number(/^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1]);
+function sizeOf(response: HttpResponse): number | undefined {
+  if (response.status === 206) return partOf(response)?.total;
+  // The length of an encoded body is not the object's.
+  const length = isEncoded(response) ? undefined : response.headers['content-length'];
+  return length === undefined ? undefined : Number(length);
+}
+
+/** Returns the number of the object's byte with which the body begins; undefined if not stated. */
+function firstByte(response: HttpResponse): number | undefined {
+  return response.status === 206 ? partOf(response)?.first : 0;
+}
+
+/** Returns which part of the object the body is; null where that is not known. */
+function partOf(response: HttpResponse): ContentRange | null {
+  // A part of an encoded body is not a part of the object.
+  return isEncoded(response) ? null : parseContentRange(response.headers['content-range']);
 }

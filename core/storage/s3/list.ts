@@ -1,5 +1,5 @@
 import { NicheError, quote } from '../../errors.ts';
-import type { ObjectInfo, RequestOptions } from '../bucket.ts';
+import type { ListedObject, RequestOptions } from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { isS3Error } from './errors.ts';
@@ -14,7 +14,7 @@ export async function* listObjects(
   client: S3BucketClient,
   prefix: string,
   { signal }: RequestOptions = {},
-): AsyncGenerator<ObjectInfo, void, undefined> {
+): AsyncGenerator<ListedObject, void, undefined> {
   assertPrefix(prefix);
   const { prefix: root } = client.location;
   const action = `listing ${quote(prefix)} in ${client.url}`;

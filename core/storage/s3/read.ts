@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { quote } from '../../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { rangeHeader } from '../range.ts';
-import { knownSize, openObject, type ObjectAnswer } from '../http/ranged-read.ts';
+import { knownSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
 import { isS3Error } from './errors.ts';
 import type { S3BucketClient } from './client.ts';
 
@@ -78,7 +78,7 @@ export async function getObject(
       action,
       head: async () => (await headObject(client, key, options))?.info ?? null,
       request: (range, etag) =>
-        client.run<ObjectAnswer | 'gone' | 'beyond'>({
+        client.run<ObjectResponse | 'gone' | 'beyond'>({
           action,
           signal,
           attempt: async ({ sdk, s3, until }) => {

@@ -89,7 +89,7 @@ async function hang(signal: AbortSignal | undefined): Promise<void> {
 
 function breakOff({ info, body }: StoredObject): StoredObject {
   async function* half(): AsyncGenerator<Uint8Array, void, undefined> {
-    let left = Math.floor(info.size / 2);
+    let left = Math.floor((info.size ?? 0) / 2);
     for await (const chunk of body) {
       if (left === 0) break;
       yield chunk.subarray(0, left);

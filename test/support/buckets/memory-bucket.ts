@@ -5,7 +5,7 @@ import type {
   Bucket,
   BucketCapabilities,
   NewObject,
-  ObjectInfo,
+  ListedObject,
   ObjectOptions,
   PutOutcome,
   RequestOptions,
@@ -233,7 +233,7 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
   };
 }
 
-function infoOf(store: MemoryStore, key: string): ObjectInfo | null {
+function infoOf(store: MemoryStore, key: string): ListedObject | null {
   const object = store.objects.get(key);
   if (object === undefined) return null;
   const { bytes, modified, etag } = object;

@@ -87,11 +87,12 @@ describe('reading over HTTP', () => {
     const reader = openHttpReader(url, once);
     for (const [key, size] of [
       ['plain', 5],
-      ['packed', NaN],
-      ['chunked', NaN],
+      ['packed', undefined],
+      ['chunked', undefined],
     ] as const) {
       const found = await reader.get(key);
-      assert.equal(found?.info.size, size, key);
+      assert.ok(found);
+      assert.equal(found.info.size, size, key);
       assert.equal(String(await collect(found.body)), 'bytes');
     }
   });
@@ -123,6 +124,75 @@ describe('reading over HTTP', () => {
       code: 'storage-unavailable',
       message: /ECONNREFUSED/,
     });
+  });
+});
+
+describe('a server that misbehaves', () => {
+  it('gets keys with characters that a URL reserves, encoded', async (t) => {
+    const urls: (string | undefined)[] = [];
+    const { url } = await serveAnswers(t, (_, response, request) => {
+      urls.push(request.url);
+      response.end('log');
+    });
+    await openHttpReader(url, once).head('log/gtk+-3.0?x=1.drv');
+    assert.deepEqual(urls, ['/log/gtk%2B-3.0%3Fx%3D1.drv']);
+  });
+
+  it('cannot make an object look empty by refusing its range', async (t) => {
+    const { url } = await serveAnswers(t, (_, response, { method }) => {
+      if (method === 'HEAD') response.writeHead(200, { 'content-length': 5 }).end();
+      else response.writeHead(416).end();
+    });
+    const reader = openHttpReader(url, once);
+    const unavailable = { code: 'storage-unavailable' };
+    await assert.rejects(reader.get('x'), unavailable);
+    await assert.rejects(reader.get('x', { range: { start: 4 } }), unavailable);
+    const beyond = await reader.get('x', { range: { start: 5, end: 9 } });
+    assert.equal((await collect(beyond!.body)).length, 0);
+  });
+
+  it('cannot pass off a part of an encoded object as a part of the object', async (t) => {
+    const packed = gzipSync('0123456789');
+    const { url } = await serveAnswers(t, (_, response) => {
+      const headers = {
+        'content-encoding': 'gzip',
+        'content-range': `bytes 0-9/${packed.length}`,
+        etag: '"1"',
+      };
+      response.writeHead(206, headers).end(packed.subarray(0, 10));
+    });
+    const reading = openHttpReader(url, once).get('x', { range: { start: 0, end: 10 } });
+    await assert.rejects(reading, { code: 'storage-unavailable' });
+  });
+
+  it('cannot make a cut body look whole with an absurd size', async (t) => {
+    const { url } = await serveAnswers(t, (_, response) => {
+      const headers = { 'content-range': `bytes 0-9/${'9'.repeat(400)}` };
+      response.writeHead(206, headers).end('0123456789');
+    });
+    await assert.rejects(openHttpReader(url, once).get('x'), { code: 'storage-unavailable' });
+  });
+
+  it('is not waited for once its status is known', async (t) => {
+    const { url } = await serveAnswers(t, (_, response) => {
+      response.writeHead(404);
+      const timer = setInterval(() => response.write('.'), 50);
+      response.on('close', () => {
+        clearInterval(timer);
+      });
+    });
+    const started = performance.now();
+    assert.equal(await openHttpReader(url, once).get('x'), null);
+    assert.ok(performance.now() - started < 10_000);
+  });
+
+  it('cannot switch to another protocol', async (t) => {
+    const { url } = await serveAnswers(t, (_, response) => {
+      response.socket?.end(
+        'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
+      );
+    });
+    await assert.rejects(openHttpReader(url, once).get('x'), { code: 'storage-unavailable' });
   });
 });
 
