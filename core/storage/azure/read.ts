@@ -2,7 +2,13 @@ import type { Readable } from 'node:stream';
 import { quote } from '../../errors.ts';
 import { isAzureError } from './errors.ts';
 import type { AzureBucketClient } from './client.ts';
-import type { GetOptions, ListedObject, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
+import type {
+  GetOptions,
+  ListedObject,
+  ObjectInfo,
+  RequestOptions,
+  StoredObject,
+} from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { knownSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
