@@ -59,27 +59,28 @@ async function audit(flags: AuditFlags, context: Context): Promise<void> {
   let records = 0;
   for await (const record of readAuditRecords(cache.private, flags.since)) {
     if (hash !== null && storeHash(record.path) !== hash) continue;
-    if (flags.uploader !== undefined && !isBy(record, flags.uploader)) continue;
+    if (flags.uploader !== undefined && !isUploadedBy(record, flags.uploader)) continue;
     records += 1;
     context.stdout.write(`${flags.json ? JSON.stringify(record) : describe(record)}\n`);
   }
   context.stderr.write(`niche: ${count(records, 'record')} of ${cache.config.name}\n`);
 }
 
-function isBy({ origin, upload }: AuditRecord, text: string): boolean {
+function isUploadedBy({ origin, upload }: AuditRecord, text: string): boolean {
   return [origin?.principal, origin?.sourceAddress, upload].some((each) => each?.includes(text));
 }
 
 function describe({ at, path, origin, signers, upload, unclaimed }: AuditRecord): string {
   const who =
-    origin?.principal ?? (origin?.via === 'sweep' ? 'unknown (found by the sweep)' : 'unknown');
+    origin?.principal ?? (origin?.via === 'sweep' ? 'unknown (found by a sweep)' : 'unknown');
   const from = origin?.sourceAddress === undefined ? '' : ` from ${origin.sourceAddress}`;
   const keys = signers.map(({ publicKey, requestId }) => {
     const { name } = parsePublicKey(publicKey);
     return requestId === undefined ? name : `${name} (request ${requestId})`;
   });
-  const mentions = unclaimed.count > 0 ? `, mentions ${count(unclaimed.count, 'path')} more` : '';
-  return `${at} ${path}\n  by ${who}${from}, upload ${upload}; signed with ${keys.join(', ')}${mentions}`;
+  const unclaimedNote =
+    unclaimed.count > 0 ? `, ${count(unclaimed.count, 'unclaimed reference')}` : '';
+  return `${at} ${path}\n  by ${who}${from}, upload ${upload}; signed with ${keys.join(', ')}${unclaimedNote}`;
 }
 
 const ages: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };

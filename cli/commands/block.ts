@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import { blockPath, unblockPath } from '../../core/cache/blocklist.ts';
+import type { BlockResult } from '../../core/cache/blocklist.ts';
 import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { openCacheAt } from '../cache/open.ts';
@@ -44,29 +45,30 @@ export function addBlock(program: Command, context: Context): void {
 async function block(texts: readonly string[], flags: BlockFlags, context: Context): Promise<void> {
   assertNoUrls(texts, 'block', 'a store path');
   const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
-  // All are read before the first is withdrawn: a slip of the pen withdraws nothing.
+  // Parses all paths before it withdraws any, so that a typo changes nothing.
   const paths = texts.map((text) => parsePathArgument(text, cache.config.storeDir));
   for (const { hash, path } of paths) {
     const name = path ?? hash;
     const [record, line] = flags.undo
-      ? undone(name, await unblockPath(cache.private, hash))
-      : done(name, await blockPath(cache, hash, flags.reason ?? '', new Date()));
+      ? unblockedResult(name, await unblockPath(cache.private, hash))
+      : blockedResult(name, await blockPath(cache, hash, flags.reason ?? '', new Date()));
     context.stdout.write(`${flags.json ? JSON.stringify(record) : line}\n`);
   }
 }
 
-type Said = [record: object, line: string];
+/** The result for one path, as JSON and as text. */
+type Result = [record: object, line: string];
 
-function done(name: string, result: Awaited<ReturnType<typeof blockPath>>): Said {
+function blockedResult(name: string, result: BlockResult): Result {
   const what = result.wasPublished
     ? 'withdrawn'
     : result.wasBlocked
-      ? 'withdrawn already'
+      ? 'already withdrawn'
       : 'withdrawn; it was not published';
   return [{ path: name, ...result }, `${name}: ${what}`];
 }
 
-function undone(name: string, wasBlocked: boolean): Said {
-  const what = wasBlocked ? 'may be published again' : 'was not withdrawn';
+function unblockedResult(name: string, wasBlocked: boolean): Result {
+  const what = wasBlocked ? 'can be published again' : 'was not withdrawn';
   return [{ path: name, wasBlocked }, `${name}: ${what}`];
 }

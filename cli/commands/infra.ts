@@ -5,17 +5,17 @@ import path from 'node:path';
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 
-import { NicheError, messageOf } from '../../core/errors.ts';
+import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import type { Context } from '../process/context.ts';
 import { addExamples } from '../ui/help.ts';
 
-/** What a cloud's deployment consists of, in this package and in a team's repository alike. */
+/** The deployment files of a cloud, with the same paths in this package and in the user's repository. */
 interface Infrastructure {
-  /** Laid out once and then the team's: what it sets is in there. */
+  /** The file with the user's settings, which is never replaced. */
   readonly settings: string;
-  /** Replaced by each release. */
+  /** The folder that each release replaces. */
   readonly folder: string;
-  /** Made by `npm run build`; absent from a fresh checkout. */
+  /** A file that `npm run build` creates; absent from a fresh checkout. */
   readonly built: string;
   readonly next: string;
 }
@@ -25,19 +25,19 @@ const clouds: Readonly<Record<string, Infrastructure>> = {
     settings: 'serverless.yml',
     folder: 'infra/aws',
     built: 'infra/aws/functions/publish.mjs',
-    next: 'set what is yours under params in serverless.yml, then: npx osls deploy',
+    next: 'edit params in serverless.yml, then run: npx osls deploy',
   },
   azure: {
     settings: 'infra/azure.bicepparam',
     folder: 'infra/azure',
     built: 'infra/azure/function/main.cjs',
-    next: 'set what is yours in infra/azure.bicepparam, then: az deployment group create --resource-group GROUP --parameters infra/azure.bicepparam',
+    next: 'edit infra/azure.bicepparam, then run: az deployment group create --resource-group GROUP --parameters infra/azure.bicepparam',
   },
   google: {
     settings: 'infra/google.tf',
     folder: 'infra/google',
     built: 'infra/google/function/main.cjs',
-    next: 'set what is yours in infra/google.tf, then: terraform -chdir=infra init && terraform -chdir=infra apply',
+    next: 'edit infra/google.tf, then run: terraform -chdir=infra init && terraform -chdir=infra apply',
   },
 };
 
@@ -55,12 +55,12 @@ export function addInfra(program: Command, context: Context): void {
     .action(async (cloud: string, dir: string, { json }: { json: boolean }) => {
       const infrastructure = clouds[cloud];
       if (infrastructure)
-        await layOut(infrastructure, path.resolve(context.cwd, dir), json, context);
+        await writeDeployment(infrastructure, path.resolve(context.cwd, dir), json, context);
     });
   addExamples(command, 'niche infra aws ./cache', 'niche infra google ./cache');
 }
 
-async function layOut(
+async function writeDeployment(
   { settings, folder, built, next }: Infrastructure,
   target: string,
   json: boolean,
@@ -68,24 +68,32 @@ async function layOut(
 ): Promise<void> {
   const source = packageFolder();
   if (!existsSync(path.join(source, built))) {
-    throw new NicheError('not-found', `the functions have not been bundled: ${built} is missing`, {
-      hint: 'in a checkout, run npm run functions',
-    });
+    throw new NicheError(
+      'not-found',
+      `cannot find the bundled functions: ${quote(built)} is missing`,
+      {
+        hint: 'run npm run functions in the checkout',
+      },
+    );
   }
   try {
     await mkdir(target, { recursive: true });
-    // What an earlier release had and this one has not must not be deployed.
+    // Files of an earlier release that this one does not have must not be deployed.
     await rm(path.join(target, folder), { recursive: true, force: true });
     await cp(path.join(source, folder), path.join(target, folder), { recursive: true });
     const kept = await keepSettings(path.join(source, settings), path.join(target, settings));
     const files = await filesBelow(path.join(target, folder));
-    tell({ target, files: files + 1, kept, settings, next }, json, context);
+    print({ target, files: files + 1, kept, settings, next }, json, context);
   } catch (cause) {
-    throw new NicheError('storage-denied', `writing to ${target}: ${messageOf(cause)}`, { cause });
+    throw new NicheError(
+      'storage-denied',
+      `cannot write to ${quote(target)}: ${messageOf(cause)}`,
+      { cause },
+    );
   }
 }
 
-/** Whether settings of the team's were there and are left; the release's own are put beside them. */
+/** Returns whether it kept the user's settings. Those of the release then go to a file `.new`. */
 async function keepSettings(source: string, target: string): Promise<boolean> {
   const isKept = existsSync(target) && !(await readFile(target)).equals(await readFile(source));
   await cp(source, isKept ? `${target}.new` : target);
@@ -98,7 +106,7 @@ async function filesBelow(folder: string): Promise<number> {
   return stats.filter((each) => each.isFile()).length;
 }
 
-function tell(
+function print(
   result: { target: string; files: number; kept: boolean; settings: string; next: string },
   json: boolean,
   { stdout }: Context,
@@ -110,14 +118,12 @@ function tell(
   }
   stdout.write(`${files} files in ${target}\n`);
   if (kept) {
-    stdout.write(
-      `${settings} was there and is left as it is; this release’s is ${settings}.new: compare them\n`,
-    );
+    stdout.write(`kept your ${settings}; compare it with ${settings}.new of this release\n`);
   }
   stdout.write(`Next: ${next}\n`);
 }
 
-/** The root of this package, from its sources or from its bundle. */
+/** Returns the root of this package, both for the sources and for the bundle. */
 function packageFolder(): string {
   let folder = import.meta.dirname;
   while (!existsSync(path.join(folder, 'serverless.yml')) && folder !== path.dirname(folder)) {

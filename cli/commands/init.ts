@@ -131,7 +131,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
       ...(flags.listings ? {} : { listings: false }),
       upstreams: upstreamsOf(flags, nix?.substituters ?? []),
     }),
-    'the new cache’s configuration',
+    'the configuration of the new cache',
   );
   const open = (root: string): Bucket =>
     openBucket(root, { credentials: environmentCredentials(root, context.env) });
@@ -139,9 +139,9 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const privateBucket = open(config.private);
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
   if (storage.startsWith('file:')) await makeDirectory(storage);
-  // Before the key is made: one that belongs to no cache would be taken for one that matters.
+  // Before saving the key: a key without a cache could be mistaken for one in use.
   await assertNoCache(bucket);
-  // Then the key: a cache without its key could never be published to.
+  // The key before the cache: nobody could publish to a cache without its key.
   await keys.save();
   await createSecrets({ public: bucket, private: privateBucket }, secrets);
   await initCache(bucket, config);
@@ -157,22 +157,22 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
     );
     return;
   }
-  // Over plain HTTP somebody in between could swap the key, so it goes with the URL.
-  const readAt = roots.substituter.startsWith('http:')
+  // Over plain HTTP an attacker could replace the key, so it is part of the URL.
+  const readUrl = roots.substituter.startsWith('http:')
     ? `${roots.substituter}#${publicKeys[0] ?? ''}`
     : roots.substituter;
-  // Clients that are enrolled need no more than what readers need.
-  const builtAt = readers.clients.length > 0 ? readAt : storage;
-  context.stdout.write(`made the cache ${config.name} at ${storage}
+  // Clients that can decrypt the document need only the URL of readers.
+  const buildUrl = readers.clients.length > 0 ? readUrl : storage;
+  context.stdout.write(`created the cache ${config.name} at ${storage}
 ${describeRoots(roots)}${publicKeys.map((key) => `public key: ${key}`).join('\n')}
 ${keys.lines.join('\n')}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
-clients:    ${readers.clients.map(describeRecipient).join(', ') || 'whoever has credentials of their own'}
+clients:    ${readers.clients.map(describeRecipient).join(', ') || 'anyone with their own credentials'}
 
-${[unreadable, advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}Next, for whoever reads the cache:
-  niche use ${readAt}
-Next, for whoever builds (CI):
-  niche build -u ${shellWord(builtAt)} -- .#default
+${[unreadable, advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
+  niche use ${readUrl}
+To build and upload, as in CI, run:
+  niche build -u ${shellWord(buildUrl)} -- .#default
 `);
 }
 
@@ -192,7 +192,7 @@ function describeReaders({ clients, publishers }: Readers): object {
   };
 }
 
-/** What this machine's nix says, where there is one. */
+/** Returns settings of this machine's Nix, or null without Nix. */
 async function localNix(
   context: Context,
 ): Promise<{ storeDir: string; substituters: readonly string[] } | null> {
@@ -207,7 +207,7 @@ async function localNix(
 
 function upstreamsOf(flags: InitFlags, substituters: readonly string[]): CacheConfig['upstreams'] {
   if (flags.upstream === false) return [];
-  // commander hands over `true` where only the negated option gives a default.
+  // commander returns `true` if only the negated option has a default.
   if (Array.isArray(flags.upstream)) return flags.upstream;
   const usesNixosCache = substituters.some((url) => url.replace(/\/+$/, '') === nixosCache.url);
   return usesNixosCache ? [nixosCache] : [];
@@ -216,8 +216,9 @@ function upstreamsOf(flags: InitFlags, substituters: readonly string[]): CacheCo
 function addUpstream(text: string, before: InitFlags['upstream'] | true): InitFlags['upstream'] {
   const parts = /^(.*?)=([^=:]+:.+)$/.exec(text);
   const [, url = '', publicKey = ''] = parts ?? [];
-  // No InvalidArgumentError: it would be told with the value, which may hold a secret key by mistake.
-  if (!URL.canParse(url)) throw new NicheError('invalid-url', '--upstream: expected URL=KEY');
+  // An InvalidArgumentError would print the value, which may contain a secret key by mistake.
+  if (!URL.canParse(url))
+    throw new NicheError('invalid-url', 'invalid --upstream: expected URL=KEY');
   parsePublicKey(publicKey);
   return [...(Array.isArray(before) ? before : []), { url, publicKey }];
 }

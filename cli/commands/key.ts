@@ -4,6 +4,7 @@ import { text as readAll } from 'node:stream/consumers';
 import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
+import { shellWord } from '../../core/util/shell.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import { findDependents } from '../../core/cache/keys/resign.ts';
 import { retireKey, rotateKey } from '../../core/cache/keys/rotate.ts';
@@ -150,22 +151,22 @@ async function rotate(flags: RotateFlags, context: Context): Promise<void> {
       ? `${JSON.stringify({ publicKey })}\n`
       : `new public key: ${publicKey}
 
-Next: restart a niche worker, so that it signs with both keys, and sign what is published:
+Restart workers, which then sign with both keys. To sign published paths with the new key, run:
   niche resign${u}
-Then, for whoever reads the cache, so that they trust the new key as well:
+To trust the new key, readers run:
   niche use ${cache.config.substituter}
 `,
   );
 }
 
-/** `acme-2` after `acme-1`. */
+/** Returns `acme-2` after `acme-1`. */
 function nextName(publicKeys: readonly string[]): string {
   const newest = (publicKeys.at(-1) ?? '').split(':')[0] ?? '';
   const [, stem = newest, number = '1'] = /^(.*)-(\d+)$/.exec(newest) ?? [];
   return `${stem}-${Number(number) + 1}`;
 }
 
-/** How long Nix keeps a narinfo that it has read, in days: narinfo-cache-positive-ttl. */
+/** How many days Nix caches a narinfo by default: `narinfo-cache-positive-ttl`. */
 const narInfoDays = 30;
 
 async function retire(text: string, flags: RotateFlags, context: Context): Promise<void> {
@@ -173,18 +174,23 @@ async function retire(text: string, flags: RotateFlags, context: Context): Promi
   const { publicKeys, name } = cache.config;
   const publicKey = publicKeys.find((key) => key === text || key.startsWith(`${text}:`));
   if (publicKey === undefined || publicKeys.length === 1) {
-    const why = publicKey === undefined ? 'has no such key' : 'has no other key';
-    throw new NicheError('wrong-key', `the cache ${name} ${why}: ${publicKeys.join(' ')}`, {
-      hint: 'make another one with: niche key rotate',
+    const why =
+      publicKey === undefined ? 'the cache has no such key' : 'the cache has no other key';
+    const u = printedCacheOption(flags.cacheUrl);
+    throw new NicheError('wrong-key', `cannot retire ${quote(text)} of ${quote(name)}: ${why}`, {
+      hint:
+        publicKey === undefined
+          ? `pass one of ${publicKeys.map(quote).join(', ')}`
+          : `to add a key first, run niche key rotate${u}`,
     });
   }
-  const depending = await findDependents(cache, publicKey);
-  if (depending.length > 0) {
+  const dependents = await findDependents(cache, publicKey);
+  if (dependents.length > 0) {
     const u = printedCacheOption(flags.cacheUrl);
     throw new NicheError(
       'key-in-use',
-      `${depending.join(', ')}${depending.length < 20 ? '' : ' …'} would not verify without ${publicKey}`,
-      { hint: `sign what is published with the other keys first: niche resign${u}` },
+      `cannot retire ${quote(publicKey)}: it is the only valid signature of ${dependents.join(', ')}${dependents.length < 20 ? '' : ' …'}`,
+      { hint: `to sign them with the other keys first, run niche resign${u}` },
     );
   }
   await retireKey(cache, publicKey, keyringOf(context));
@@ -194,8 +200,8 @@ async function retire(text: string, flags: RotateFlags, context: Context): Promi
       ? `${JSON.stringify({ publicKey, keepTrustedUntil: until })}\n`
       : `retired ${publicKey}
 
-Until ${until} readers may still hold narinfos of before that carry its signature alone (Nix keeps
-them for ${narInfoDays} days): they should trust the old key until then, and the new one from now on.
+Readers must trust the new key from now on. They should keep the old key until ${until}:
+Nix caches narinfos for ${narInfoDays} days, and cached ones may have no other signature.
 `,
   );
 }
@@ -208,33 +214,41 @@ async function generate(flags: GenerateFlags, context: Context): Promise<void> {
     await writeSecretKeyFile(file, formatSecretKey(secretKey));
   } catch (error) {
     if (!(error instanceof NicheError && isErrno(error.cause, 'EEXIST'))) throw error;
-    throw new NicheError('usage', `${file} is there already and was left as it is`, {
+    throw new NicheError('usage', `cannot create the key file ${quote(file)}: it already exists`, {
       cause: error,
-      hint: 'name another file with --secret-key-file',
+      hint: 'pass another file with --secret-key-file',
     });
   }
   const publicKey = formatPublicKey(secretKey.publicKey);
   context.stdout.write(
     flags.json
       ? `${JSON.stringify({ publicKey, secretKeyFile: file })}\n`
-      : `public key: ${publicKey}\nsecret key: ${file} (keep a copy, it cannot be made again)\n`,
+      : `public key: ${publicKey}\nsecret key: ${file} (back it up, it cannot be recreated)\n`,
   );
 }
 
-/** @throws NicheError `usage` when the name would lead out of the folder of keys */
+/**
+ * Returns the file for a new key.
+ *
+ * @throws NicheError `usage` when the name is not a file name, since it could lead out of the folder
+ */
 function secretKeyFileOf({ name, secretKeyFile }: GenerateFlags, context: Context): string {
   if (secretKeyFile !== undefined) return path.resolve(context.cwd, secretKeyFile);
   if (/[/\\]|^\./.test(name)) {
-    throw new NicheError('usage', `the key’s name ${quote(name)} makes no file name`, {
-      hint: 'name the file with --secret-key-file',
-    });
+    throw new NicheError(
+      'usage',
+      `no default file for the key ${quote(name)}: expected a file name`,
+      {
+        hint: 'pass the file with --secret-key-file',
+      },
+    );
   }
   return defaultSecretKeyFile(context.env, name);
 }
 
 async function show(file: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
   const publicKey = flags.signer
-    ? await ofSigner(flags.signer, file, context)
+    ? await readSignerKey(flags.signer, file, context)
     : formatPublicKey(parseSecretKey(await readSecretKey(file, context)).publicKey);
   if (flags.cacheUrl === undefined) {
     context.stdout.write(flags.json ? `${JSON.stringify({ publicKey })}\n` : `${publicKey}\n`);
@@ -252,23 +266,23 @@ async function show(file: string | undefined, flags: ShowFlags, context: Context
   );
   context.stderr.write(
     isCacheKey
-      ? `niche: it is a key of the cache ${config.name}\n`
-      : `niche: it is no key of the cache ${config.name}, which has ${config.publicKeys.join(' and ')}\n`,
+      ? `niche: the cache ${config.name} uses this key\n`
+      : `niche: the cache ${config.name} does not use this key, but ${config.publicKeys.join(' and ')}\n`,
   );
   if (!isCacheKey) context.setExitStatus(1);
 }
 
-async function ofSigner(
+async function readSignerKey(
   spec: SignerSpec,
   file: string | undefined,
   context: Context,
 ): Promise<string> {
   if (file !== undefined) {
-    throw new NicheError('usage', 'which key? expected a file or a --signer, got both');
+    throw new NicheError('usage', 'two keys given: expected a file or --signer');
   }
   if (spec.name === null) {
-    throw new NicheError('usage', 'what is the key called? a KMS does not know it', {
-      hint: `write --signer '${formatSignerSpec({ ...spec, name: 'acme-1' })}'`,
+    throw new NicheError('usage', 'no key name given: a KMS does not store the name of a key', {
+      hint: `pass it like --signer ${shellWord(formatSignerSpec({ ...spec, name: 'acme-1' }))}`,
     });
   }
   return publicKeyOf({ ...spec, name: spec.name }, context);
@@ -278,9 +292,11 @@ async function readSecretKey(file: string | undefined, context: Context): Promis
   if (file === undefined || file === '-') {
     const text = context.stdin.isTTY ? '' : (await readAll(context.stdin)).trim();
     if (text !== '') return text;
-    throw new NicheError('usage', 'which key? name its file, or give the secret key on stdin');
+    throw new NicheError('usage', 'no key given', {
+      hint: 'pass a file, or the secret key on standard input',
+    });
   }
   const found = await readSecretKeyFile(path.resolve(context.cwd, file));
-  if (found === null) throw new NicheError('not-found', `there is no key file ${file}`);
+  if (found === null) throw new NicheError('not-found', `no key file ${quote(file)}`);
   return found;
 }

@@ -53,8 +53,8 @@ async function run(flags: ResignFlags, context: Context): Promise<void> {
       },
     });
     progress.end();
-    for (const key of tally.unverified.slice(0, maxNamed)) {
-      progress.line(`${key} carries no signature of the cache that verifies: it was left as it is`);
+    for (const key of tally.unverified.slice(0, maxShown)) {
+      progress.line(`${key} has no valid signature by a key of the cache: not changed`);
     }
     if (flags.json) context.stdout.write(`${JSON.stringify(tally)}\n`);
     else context.stdout.write(`${describe(tally)}\n`);
@@ -70,15 +70,14 @@ async function run(flags: ResignFlags, context: Context): Promise<void> {
   }
 }
 
-const maxNamed = 20;
+/** Prints at most this many unverified narinfos. */
+const maxShown = 20;
 
 function describe({ signed, complete, unsignable, changed, unverified }: ResignCounts): string {
   const rest = [
     unsignable > 0 ? `${unsignable} too long for the signer` : '',
-    changed > 0 ? `${changed} changed meanwhile: run it again` : '',
-    unverified.length > 0 ? `${unverified.length} not the cache’s` : '',
+    changed > 0 ? `${changed} changed meanwhile (run niche resign again)` : '',
+    unverified.length > 0 ? `${unverified.length} not verified` : '',
   ].filter((part) => part !== '');
-  return [`signed ${count(signed, 'narinfo')}`, `${complete} had every signature`, ...rest].join(
-    ', ',
-  );
+  return [`signed ${count(signed, 'narinfo')}`, `${complete} already complete`, ...rest].join(', ');
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { NicheError } from '../../core/errors.ts';
+import { NicheError, quote } from '../../core/errors.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
@@ -47,18 +47,18 @@ export function addShow(program: Command, context: Context): void {
 
 async function show(path: string | undefined, flags: ShowFlags, context: Context): Promise<void> {
   assertNoUrls(path === undefined ? [] : [path], 'show', 'a store path');
-  const named = parseCacheAddress(flags.cacheUrl, [], context);
-  const cache = await openCacheReader(named.url, ownAccess(context));
-  trustedKeys(named, cache.config);
+  const address = parseCacheAddress(flags.cacheUrl, [], context);
+  const cache = await openCacheReader(address.url, ownAccess(context));
+  trustedKeys(address, cache.config);
   const [document, lines] =
     path === undefined ? await showCache(cache) : await showPath(cache, path);
-  context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : layOut(lines));
+  context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : formatLines(lines));
 }
 
-/** What is shown: as JSON, and as named lines for a person. */
+/** The result as JSON, and as lines for people. */
 type Shown = readonly [document: object, lines: readonly Line[]];
 
-/** Further values of the same name stand below the first. */
+/** A name with its values, the further ones below the first. */
 type Line = readonly [name: string, ...values: string[]];
 
 async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
@@ -91,10 +91,10 @@ async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
 }
 
 const verdictWords: Readonly<Record<SignatureVerdict, string>> = {
-  cache: 'verifies, a key of the cache',
-  upstream: 'verifies, a key of an upstream',
-  bad: 'does not verify',
-  unknown: 'by a key that is not known here',
+  cache: 'valid, by a key of the cache',
+  upstream: 'valid, by a key of an upstream',
+  bad: 'invalid',
+  unknown: 'not checked, by an unknown key',
 };
 
 async function showPath(
@@ -105,10 +105,10 @@ async function showPath(
   const { hash, path } = parsePathArgument(text, storeDir);
   const info = await readNarInfo(reader, hash, storeDir);
   if (!info || (path !== null && info.path !== path)) {
-    const instead = info ? `: it has ${info.path} in its stead` : '';
+    const instead = info ? `: it has ${quote(info.path)} instead` : '';
     throw new NicheError(
       'not-found',
-      `${path ?? hash} is not in the cache ${config.name} at ${reader.url}${instead}`,
+      `cannot find ${quote(path ?? hash)} in the cache at ${quote(reader.url)}${instead}`,
     );
   }
   const signatures = checkSignatures(info, { publicKeys, upstreams, storeDir });
@@ -132,14 +132,14 @@ function linesOf(info: NarInfo, signatures: readonly CheckedSignature[]): Line[]
     [
       'signatures',
       ...signatures.map(
-        ({ keyName, verdict }) => `${keyName || 'a malformed one'}: ${verdictWords[verdict]}`,
+        ({ keyName, verdict }) => `${keyName || 'malformed'}: ${verdictWords[verdict]}`,
       ),
     ],
     ...info.extra.map(([name, value]) => [name, value] as const),
   ];
 }
 
-function layOut(lines: readonly Line[]): string {
+function formatLines(lines: readonly Line[]): string {
   const width = Math.max(...lines.map(([name]) => name.length)) + 2;
   return lines
     .map(([name, ...values]) => {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
+import { shellWord } from '../../core/util/shell.ts';
 import { isUploadId } from '../../core/cache/layout.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
@@ -24,9 +25,9 @@ interface StatusFlags {
   readonly json: boolean;
 }
 
-/** Of what is many, a person is shown so much. */
+/** Prints at most this many items of a list. */
 const maxShown = 20;
-/** Missing references named for each path. */
+/** Prints at most this many missing references of a path. */
 const maxMissingShown = 3;
 
 export function addStatus(program: Command, context: Context): void {
@@ -58,7 +59,7 @@ async function status(
   flags: StatusFlags,
   context: Context,
 ): Promise<void> {
-  assertNoUrls(upload === undefined ? [] : [upload], 'status', 'an upload’s id');
+  assertNoUrls(upload === undefined ? [] : [upload], 'status', 'an upload ID');
   const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const now = new Date();
   if (upload === undefined) {
@@ -86,13 +87,13 @@ function print(
 
 async function readUpload(cache: OpenCache, upload: string): Promise<UploadStatus> {
   if (!isUploadId(upload)) {
-    throw new NicheError('usage', `expected an upload’s id, a UUID, got ${quote(upload)}`);
+    throw new NicheError('usage', `invalid upload ID: expected a UUID, got ${quote(upload)}`);
   }
   const found = await readUploadStatus(cache.private, upload, cache.config.storeDir);
   if (found) return found;
   throw new NicheError(
     'not-found',
-    `nothing is known of the upload ${upload} at ${cache.private.url}: it has staged nothing, or its receipts are gone after ${receiptDays} days`,
+    `no upload ${quote(upload)} at ${quote(cache.private.url)}: it staged nothing, or its results expired after ${receiptDays} days`,
   );
 }
 
@@ -114,11 +115,11 @@ function describeUpload(found: UploadStatus, now: Date): string[] {
     .map((group) => `${group.receipts.length} ${group.title}`);
   const stagedTotal =
     staged && staged.length > 0 ? [`${count(staged.length, 'batch', 'batches')} staged`] : [];
-  const told = [...totals, ...stagedTotal].join(', ');
+  const summary = [...totals, ...stagedTotal].join(', ');
   return [
-    `upload ${upload}, begun ${ago(startedAt, now)}`,
-    told === '' ? 'no receipt yet' : told,
-    ...(staged === null ? ['what else is staged these credentials may not see'] : []),
+    `upload ${upload}, started ${ago(startedAt, now)}`,
+    summary === '' ? 'no results yet' : summary,
+    ...(staged === null ? ['these credentials cannot list what else is staged'] : []),
     ...groups.flatMap((group) => shown(group.receipts, (receipt) => describeReceipt(receipt))),
     ...shown(staged ?? [], ({ batch, stagedAt, paths }) => {
       const what = paths === null ? 'its manifest cannot be read' : count(paths.length, 'path');
@@ -181,11 +182,11 @@ function describeStale(
   if (!oldest) return [];
   return [
     `  ${stale.length} for more than ${formatAge(staleStagedMs)}, the oldest ${ago(oldest.stagedAt, now)}: is a publisher running?`,
-    `  publish what is staged with: niche worker --once ${cache.public.url}`,
+    `  to publish it, run: niche worker --once ${shellWord(cache.public.url)}`,
   ];
 }
 
-/** The first of `items`, and how many more there are. */
+/** Describes the first items, and counts the others. */
 function shown<T>(
   items: readonly T[],
   describe: (item: T) => string,

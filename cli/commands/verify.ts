@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { NicheError } from '../../core/errors.ts';
+import { NicheError, quote } from '../../core/errors.ts';
 import type { Finding, FindingKind } from '../../core/cache/verify/finding.ts';
 import { openCache, openCacheReader } from '../../core/cache/open.ts';
 import type { OpenCache, ReadableCache } from '../../core/cache/open.ts';
@@ -67,7 +67,7 @@ async function verify(
   const progress = startProgress(context, true);
   if (pinnedKeys.length === 0 && isRemotePlainHttp(url)) {
     progress.line(
-      `warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key`,
+      'warning: cannot trust public keys sent over plain HTTP: pin them with --public-key',
     );
   }
   const subjects: Record<FindingKind, Set<string>> = {
@@ -108,7 +108,7 @@ async function verify(
   );
 }
 
-/** Over HTTP a cache has no private root: what its niche.json names may be anywhere. */
+/** Over HTTP, niche does not open the private root: a forged niche.json could specify any URL. */
 async function open(url: string, context: Context): Promise<ReadableCache | OpenCache> {
   const access = ownAccess(context);
   return /^https?:/.test(url) ? openCacheReader(url, access) : openCache(url, access);
@@ -128,9 +128,13 @@ function selectionOf(
     return { paths: paths.map((text) => parsePathArgument(text, storeDir)), closure };
   }
   if (isOpen(cache)) return { all: cache.public };
-  throw new NicheError('usage', `which paths? ${cache.reader.url} cannot be listed over HTTP`, {
-    hint: 'name the paths, with --closure for all that they refer to',
-  });
+  throw new NicheError(
+    'usage',
+    `no paths given: cannot list ${quote(cache.reader.url)} over HTTP`,
+    {
+      hint: 'pass store paths, with --closure to check their references too',
+    },
+  );
 }
 
 const kindWords: Readonly<Record<FindingKind, string>> = {
@@ -155,6 +159,6 @@ function summarize(
   ];
   const audit = audited
     ? ''
-    : '\nnot checked: the audit of the signatures, and what is blocked; only who can read the private root can';
+    : '\nnot checked: the audit log and withdrawn paths, which require access to the private root';
   return `${count(paths, 'path')} of ${cache.config.name} verified (${formatBytes(narBytes)}): ${parts.join(', ')}${audit}`;
 }

@@ -232,11 +232,11 @@ describe('who may do what in S3', { concurrency: false }, () => {
       const status = await machine.nicheDoes(['status', '-u', url, id], { env });
       assert.match(
         status.stdout,
-        /\n2 published\nwhat else is staged these credentials may not see\n/,
+        /\n2 published\nthese credentials cannot list what else is staged\n/,
       );
       const early = await machine.niche(['status', '-u', url, newUploadId()], { env });
       assert.equal(early.status, 75, early.stderr);
-      assert.match(early.stdout, /\nno receipt yet\nwhat else/);
+      assert.match(early.stdout, /\nno results yet\nthese credentials/);
       const reader = await readerOf(t, machine, made);
       await reader.output('nix-store', ['--realise', large]);
 

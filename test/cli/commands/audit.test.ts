@@ -25,7 +25,7 @@ const records = (stdout: string): Recorded[] =>
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Recorded);
 
-test('niche audit lists what was signed, for which upload', async () => {
+test('niche audit lists the signed paths with their uploads', async () => {
   const ran = await runCommand(['audit', '-u', directory, '--json']);
   assert.deepEqual([ran.status, ran.stderr], [0, 'niche: 2 records of test\n']);
   const found = records(ran.stdout);
@@ -38,7 +38,7 @@ test('niche audit lists what was signed, for which upload', async () => {
   assert.match(forPeople.stdout, new RegExp(`by unknown, upload ${upload}; signed with test-1`));
 });
 
-test('niche audit finds one path, an uploader, a time', async () => {
+test('niche audit filters by path, uploader and time', async () => {
   const of = async (...args: string[]): Promise<string[]> => {
     const ran = await runCommand(['audit', '-u', directory, '--json', ...args]);
     assert.equal(ran.status, 0, ran.stderr);
@@ -58,7 +58,7 @@ test('niche audit finds one path, an uploader, a time', async () => {
   }
 });
 
-test('niche block withdraws a path, and niche verify tells who still refers to it', async () => {
+test('niche block withdraws a path, and niche verify finds the paths that refer to it', async () => {
   const isReadable = async (path: string): Promise<boolean> =>
     (await bucket.head(`${storeHash(path)}.narinfo`)) !== null;
   const wrong = await runCommand(['block', '-u', directory, lib.path, 'not-a-path']);
@@ -94,7 +94,7 @@ test('niche block withdraws a path, and niche verify tells who still refers to i
   });
 
   const undone = await runCommand(['block', '-u', directory, '--undo', storeHash(lib.path)]);
-  assert.equal(undone.stdout, `${storeHash(lib.path)}: may be published again\n`);
+  assert.equal(undone.stdout, `${storeHash(lib.path)}: can be published again\n`);
   await cache.publish(lib);
   assert.ok(await isReadable(lib.path));
   assert.equal((await runCommand(['verify', '-u', directory])).status, 0);

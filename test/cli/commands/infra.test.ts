@@ -15,7 +15,7 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
-test('niche infra aws lays out what a team deploys, and later leaves its settings alone', async () => {
+test('niche infra aws writes the deployment files, and later keeps the settings', async () => {
   const team = join(folder, 'team/cache');
   const first = await runCommand(['infra', 'aws', team]);
   assert.equal(first.status, 0, first.stderr);
@@ -42,7 +42,7 @@ for (const [cloud, settings, file] of [
   ['azure', 'infra/azure.bicepparam', 'infra/azure/function/host.json'],
   ['google', 'infra/google.tf', 'infra/google/function/package.json'],
 ] as const) {
-  test(`niche infra ${cloud} lays out modules, functions and settings`, async () => {
+  test(`niche infra ${cloud} writes modules, functions and settings`, async () => {
     const team = join(folder, cloud);
     const first = await runCommand(['infra', cloud, team]);
     assert.equal(first.status, 0, first.stderr);
@@ -56,10 +56,10 @@ for (const [cloud, settings, file] of [
   });
 }
 
-test('niche infra refuses a cloud that it does not know, and a folder that is a file', async () => {
+test('niche infra refuses an unknown cloud, and a file as its folder', async () => {
   assert.notEqual((await runCommand(['infra', 'vax', folder])).status, 0);
   await writeFile(join(folder, 'file'), '');
   const ran = await runCommand(['infra', 'aws', join(folder, 'file')]);
   assert.equal(ran.status, 1);
-  assert.match(ran.stderr, /writing to /);
+  assert.match(ran.stderr, /cannot write to /);
 });

@@ -18,7 +18,7 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-test('a key is made in Nix’s format, for its owner only, and never replaced', async () => {
+test('key generate writes a key in Nix’s format for its owner only, and never replaces a file', async () => {
   const file = join(folder, 'new/acme-2.secret');
   const args = ['key', 'generate', '--name', 'acme-2', '--secret-key-file', 'new/acme-2.secret'];
   const run = await runCommand(args, { cwd: folder });
@@ -28,7 +28,7 @@ test('a key is made in Nix’s format, for its owner only, and never replaced', 
   const publicKey = formatPublicKey(parseSecretKey(text).publicKey);
   assert.equal(
     run.stdout,
-    `public key: ${publicKey}\nsecret key: ${file} (keep a copy, it cannot be made again)\n`,
+    `public key: ${publicKey}\nsecret key: ${file} (back it up, it cannot be recreated)\n`,
   );
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.equal((await stat(join(folder, 'new'))).mode & 0o777, 0o700);
@@ -36,12 +36,12 @@ test('a key is made in Nix’s format, for its owner only, and never replaced', 
   assert.deepEqual(await runCommand(args, { cwd: folder }), {
     status: 1,
     stdout: '',
-    stderr: `niche: ${file} is there already and was left as it is\nhint: name another file with --secret-key-file\n`,
+    stderr: `niche: cannot create the key file "${file}": it already exists\nhint: pass another file with --secret-key-file\n`,
   });
   assert.equal(await readFile(file, 'utf8'), text);
 });
 
-test('a key’s usual place is the user’s configuration', async () => {
+test('key generate writes to the user’s configuration by default', async () => {
   const env = { XDG_CONFIG_HOME: join(folder, 'config') };
   const run = await runCommand(['key', 'generate', '--name', 'acme-3', '--json'], { env });
   assert.deepEqual([run.status, run.stderr], [0, '']);
@@ -50,13 +50,13 @@ test('a key’s usual place is the user’s configuration', async () => {
   assert.deepEqual(JSON.parse(run.stdout), { publicKey, secretKeyFile: file });
 });
 
-test('names that no key or file can have', async () => {
+test('key generate refuses invalid names of keys and files', async () => {
   const env = { XDG_CONFIG_HOME: join(folder, 'none') };
   const cases: readonly (readonly [string, string])[] = [
     ['a:b', 'cannot generate a key: expected a name without colons or white space, got "a:b"'],
     ['', 'cannot generate a key: expected a name without colons or white space, got ""'],
-    ['../a', 'the key’s name "../a" makes no file name'],
-    ['..', 'the key’s name ".." makes no file name'],
+    ['../a', 'no default file for the key "../a": expected a file name'],
+    ['..', 'no default file for the key "..": expected a file name'],
   ];
   for (const [name, message] of cases) {
     const run = await runCommand(['key', 'generate', '--name', name], { env });
@@ -69,7 +69,7 @@ test('names that no key or file can have', async () => {
   assert.match(stderr, /required option '--name <name>' not specified/);
 });
 
-test('the public key of a secret key, from a file or stdin', async () => {
+test('key show prints the public key of a file or of stdin', async () => {
   const shown = { status: 0, stdout: `${testPublicKey}\n`, stderr: '' };
   assert.deepEqual(await runCommand(['key', 'show', 'test.secret'], { cwd: folder }), shown);
   assert.deepEqual(await runCommand(['key', 'show'], { input: `${testSecretKey}\n` }), shown);
@@ -78,17 +78,20 @@ test('the public key of a secret key, from a file or stdin', async () => {
   assert.deepEqual(JSON.parse(stdout), { publicKey: testPublicKey });
 });
 
-test('no secret key at all', async () => {
+test('key show needs a key', async () => {
   const run = await runCommand(['key', 'show']);
   assert.equal(run.status, 1);
-  assert.match(run.stderr, /^niche: which key\? name its file, or give the secret key on stdin\n$/);
+  assert.match(
+    run.stderr,
+    /^niche: no key given\nhint: pass a file, or the secret key on standard input\n$/,
+  );
 });
 
-test('whether it is one of the cache’s', async () => {
+test('key show checks whether the cache uses the key', async () => {
   assert.deepEqual(await runCommand(['key', 'show', '-u', bucket.url, testKeyFile]), {
     status: 0,
     stdout: `${testPublicKey}\n`,
-    stderr: 'niche: it is a key of the cache test\n',
+    stderr: 'niche: the cache test uses this key\n',
   });
   const file = join(folder, 'other.secret');
   const made = await runCommand(['key', 'generate', '--name', 'test-1', '--secret-key-file', file]);
@@ -98,13 +101,13 @@ test('whether it is one of the cache’s', async () => {
     [run.status, run.stderr, JSON.parse(run.stdout)],
     [
       1,
-      `niche: it is no key of the cache test, which has ${testPublicKey}\n`,
+      `niche: the cache test does not use this key, but ${testPublicKey}\n`,
       { publicKey, cache: 'test', isCacheKey: false },
     ],
   );
 });
 
-test('a secret is never shown, whatever is wrong with it', async () => {
+test('no message contains an invalid secret key', async () => {
   const secret = testSecretKey.slice('test-1:'.length);
   const other = `${testSecretKey.slice(0, -10)}AAAAAAAA==`;
   const inputs = [secret, testSecretKey.slice(0, -4), other, `${testSecretKey}\n${testSecretKey}`];
@@ -125,6 +128,6 @@ test('a secret is never shown, whatever is wrong with it', async () => {
   assert.deepEqual(await runCommand(['key', 'show', join(folder, 'gone')]), {
     status: 1,
     stdout: '',
-    stderr: `niche: there is no key file ${join(folder, 'gone')}\n`,
+    stderr: `niche: no key file "${join(folder, 'gone')}"\n`,
   });
 });

@@ -13,7 +13,7 @@ import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache
 
 const count = 400;
 
-test('resign that is killed midway and run again finishes', async (t) => {
+test('resign finishes when it runs again after a kill', async (t) => {
   const small = await makeSmallCache(t, { name: 'old' });
   const next = generateSecretKey('next-2');
   const keyFile = join(await temporaryFolder(t), 'key');

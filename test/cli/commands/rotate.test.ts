@@ -13,7 +13,7 @@ import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 test(
-  'a key is rotated, what is published signed again, and the old one retired',
+  'rotates a key, signs published paths again, and retires the old key',
   needSops(),
   async (t) => {
     const lab = await openSopsLab(t);
@@ -77,7 +77,7 @@ test(
   },
 );
 
-test('what is not the cache’s own is not signed', async (t) => {
+test('resign does not sign paths without a valid signature', async (t) => {
   const lab = await openSopsLab(t);
   const small = await makeSmallCache(t);
   const file = join(small.directory, `${storeHash(small.storePath)}.narinfo`);
@@ -88,6 +88,6 @@ test('what is not the cache’s own is not signed', async (t) => {
   const args = ['resign', '-u', small.url, '--secret-key-file', keyFile];
   const { status, stderr } = await runCommand(args, { env: lab.env });
   assert.equal(status, 76, stderr);
-  assert.match(stderr, /no signature of the cache that verifies/);
+  assert.match(stderr, /no valid signature by a key of the cache/);
   assert.equal(await readFile(file, 'utf8'), forged);
 });

@@ -22,7 +22,7 @@ const lib = await localTestPath('lib');
 const app = await localTestPath('app', [lib], Buffer.alloc(2000, 'x'));
 await cache.publish(lib, app);
 
-test('a cache', async () => {
+test('show prints the configuration of a cache', async () => {
   assert.deepEqual(await runCommand(['show', '-u', server.url]), {
     status: 0,
     stdout: `name:        test
@@ -45,7 +45,7 @@ priority:    41
   assert.deepEqual(JSON.parse(stdout), { url: bucket.url, ...cache.config, priority: 41 });
 });
 
-test('a path', async () => {
+test('show prints the narinfo of a path', async () => {
   const info = parseNarInfo(String(await readObject(bucket, narInfoKey(app.hash))));
   const shown = `path:       ${app.path}
 deriver:    unknown
@@ -55,7 +55,7 @@ file:       ${info.fileSize} bytes, zstd
             ${info.fileHash}
             ${info.url}
 references: ${lib.path}
-signatures: test-1: verifies, a key of the cache
+signatures: test-1: valid, by a key of the cache
 `;
   for (const name of [app.path, app.hash]) {
     const run = await runCommand(['show', '-u', bucket.url, name]);
@@ -69,7 +69,7 @@ signatures: test-1: verifies, a key of the cache
   });
 });
 
-test('signatures that do not verify', async () => {
+test('show reports invalid signatures', async () => {
   const text = String(await readObject(bucket, narInfoKey(lib.hash)));
   const signed = (name: string): string =>
     `Sig: ${signFingerprint(fingerprint(lib.info), generateSecretKey(name))}\n`;
@@ -80,20 +80,20 @@ test('signatures that do not verify', async () => {
   assert.equal(
     stdout.slice(stdout.indexOf('references')),
     `references: none
-signatures: other-1: by a key that is not known here
-            test-1: does not verify
-            a malformed one: does not verify
+signatures: other-1: not checked, by an unknown key
+            test-1: invalid
+            malformed: invalid
 `,
   );
 });
 
-test('what is not there', async () => {
+test('show fails for a missing path', async () => {
   const missing = await localTestPath('missing');
   const cases: readonly (readonly [string, string])[] = [
-    [missing.path, `${missing.path} is not in the cache test at ${bucket.url}`],
+    [missing.path, `cannot find "${missing.path}" in the cache at "${bucket.url}"`],
     [
       `${app.path}-2`,
-      `${app.path}-2 is not in the cache test at ${bucket.url}: it has ${app.path} in its stead`,
+      `cannot find "${app.path}-2" in the cache at "${bucket.url}": it has "${app.path}" instead`,
     ],
     ['what', 'expected a path in "/nix/store" or its hash, got "what"'],
   ];
@@ -103,7 +103,7 @@ test('what is not there', async () => {
   }
 });
 
-test('a cache without listings', async () => {
+test('show reports a cache without listings', async () => {
   const folder = await temporaryFileBucket();
   try {
     const url = folder.bucket.url;

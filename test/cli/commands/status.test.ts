@@ -37,7 +37,7 @@ rejected in the last day: nothing
   });
 });
 
-test('a cache and an upload', async () => {
+test('status shows the health of a cache, and the results of an upload', async () => {
   const upload = await cache.publish(lib, app, waiter, liar);
   const staged = await cache.stage(await localTestPath('one'), await localTestPath('two'));
   const old = new Date(Date.now() - 3 * 60 * 60 * 1000);
@@ -51,7 +51,7 @@ test('a cache and an upload', async () => {
 last publish: <age> ago (<time>)
 staged: 1 batch
   1 for more than <age>, the oldest <age> ago: is a publisher running?
-  publish what is staged with: niche worker --once ${bucket.url}
+  to publish it, run: niche worker --once ${bucket.url}
 waiting: 1 path for 1 reference
   ${gone.path}
     1 path waiting, since <age>: ${waiter.path}
@@ -67,7 +67,7 @@ rejected in the last day: 1
   assert.deepEqual([one.status, one.stderr], [76, '']);
   const lines = timeless(one.stdout).split('\n');
   assert.deepEqual(lines.slice(0, 7), [
-    `upload ${upload}, begun <age> ago`,
+    `upload ${upload}, started <age> ago`,
     '1 rejected, 1 waiting, 2 published',
     `rejected: ${lone.path} (unproven-reference)`,
     `  ${untrue}`,
@@ -84,17 +84,17 @@ rejected in the last day: 1
   assert.deepEqual([open.status, open.stderr], [75, '']);
   assert.equal(
     timeless(open.stdout),
-    `upload ${staged}, begun <age> ago\n1 batch staged\nstaged <age> ago: batch 0: 2 paths\n`,
+    `upload ${staged}, started <age> ago\n1 batch staged\nstaged <age> ago: batch 0: 2 paths\n`,
   );
 });
 
-test('an upload that is settled', async () => {
+test('status shows the results of a finished upload', async () => {
   const upload = await cache.publish(lib);
   const run = await runCommand(['status', '-u', bucket.url, upload]);
   assert.deepEqual([run.status, run.stderr], [0, '']);
   assert.equal(
     timeless(run.stdout),
-    `upload ${upload}, begun <age> ago\n1 already there\nalready there: ${lib.path}\n`,
+    `upload ${upload}, started <age> ago\n1 already there\nalready there: ${lib.path}\n`,
   );
   const json = await runCommand(['status', '-u', bucket.url, '--json', upload]);
   const found = JSON.parse(json.stdout) as { receipts: { path: string; status: string }[] };
@@ -112,7 +112,7 @@ test('an upload that is settled', async () => {
   ]);
 });
 
-test('what is many is cut', async () => {
+test('status shortens long lists', async () => {
   const paths = await Promise.all(
     Array.from({ length: 25 }, (_, index) => localTestPath(`many-${index}`, [gone])),
   );
@@ -124,16 +124,16 @@ test('what is many is cut', async () => {
   assert.equal(lines.at(-1), '  … and 5 more (see --json)');
 });
 
-test('an upload that nobody knows', async () => {
+test('status refuses an unknown upload', async () => {
   const id = '01980c5e-7b1a-7cc2-a1f0-3d5a2f6f8a10';
   assert.deepEqual(await runCommand(['status', '-u', bucket.url, id]), {
     status: 1,
     stdout: '',
-    stderr: `niche: nothing is known of the upload ${id} at ${bucket.url}: it has staged nothing, or its receipts are gone after 30 days\n`,
+    stderr: `niche: no upload "${id}" at "${bucket.url}": it staged nothing, or its results expired after 30 days\n`,
   });
   assert.deepEqual(await runCommand(['status', '-u', bucket.url, '../x']), {
     status: 1,
     stdout: '',
-    stderr: 'niche: expected an upload’s id, a UUID, got "../x"\n',
+    stderr: 'niche: invalid upload ID: expected a UUID, got "../x"\n',
   });
 });

@@ -30,9 +30,9 @@ after(async () => {
 
 const otherKey = 'other-1:6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=';
 const notAudited =
-  'not checked: the audit of the signatures, and what is blocked; only who can read the private root can\n';
+  'not checked: the audit log and withdrawn paths, which require access to the private root\n';
 
-test('a good cache', async () => {
+test('verify accepts a valid cache', async () => {
   assert.deepEqual(await runCommand(['verify', '-u', bucket.url]), {
     status: 0,
     stdout: '3 paths of test verified (3.8 KiB): nothing wrong\n',
@@ -57,7 +57,7 @@ test('a good cache', async () => {
   );
 });
 
-test('named paths, in each way to name them', async () => {
+test('verify takes paths in every form', async () => {
   for (const name of [lib.path, lib.path.slice('/nix/store/'.length), lib.hash]) {
     const run = await runCommand(['verify', '-u', directory, name]);
     assert.deepEqual(run, {
@@ -70,7 +70,7 @@ test('named paths, in each way to name them', async () => {
   assert.equal(closure.stdout, '2 paths of test verified (624 B): nothing wrong\n');
 });
 
-test('over HTTP the audit is not checked, and paths must be named', async () => {
+test('verify over HTTP needs paths, and does not check the audit log', async () => {
   const run = await runCommand(['verify', '-u', server.url, '--closure', app.hash]);
   assert.deepEqual(run, {
     status: 0,
@@ -80,27 +80,27 @@ test('over HTTP the audit is not checked, and paths must be named', async () => 
   assert.deepEqual(await runCommand(['verify', '-u', server.url]), {
     status: 1,
     stdout: '',
-    stderr: `niche: which paths? ${server.url} cannot be listed over HTTP
-hint: name the paths, with --closure for all that they refer to
+    stderr: `niche: no paths given: cannot list "${server.url}" over HTTP
+hint: pass store paths, with --closure to check their references too
 `,
   });
 });
 
-test('keys that came over plain HTTP from another host are not trusted without a word', async () => {
-  // Linux takes this address for its own, and niche does not know that.
+test('verify warns about keys sent over plain HTTP', async () => {
+  // Linux treats this address as its own, but niche treats it as remote.
   const url = server.url.replace('127.0.0.1', '0.0.0.0');
   const run = await runCommand(['verify', '-u', url, lib.hash]);
   assert.deepEqual(run, {
     status: 0,
     stdout: `1 path of test verified (288 B): nothing wrong\n${notAudited}`,
     stderr:
-      'niche: warning: the public keys came over plain HTTP, where anyone on the way may have changed them; pin them with --public-key\n',
+      'niche: warning: cannot trust public keys sent over plain HTTP: pin them with --public-key\n',
   });
   const pinned = await runCommand(['verify', '-u', url, '--public-key', testPublicKey, lib.hash]);
   assert.deepEqual([pinned.status, pinned.stderr], [0, '']);
 });
 
-test('what is wrong is told, path by path', async (t) => {
+test('verify reports what is wrong for each path', async (t) => {
   await writeFile(join(directory, damagedNar), good.subarray(0, 60));
   t.after(() => writeFile(join(directory, damagedNar), good));
   const run = await runCommand(['verify', '-u', bucket.url]);
@@ -135,7 +135,7 @@ test('what is wrong is told, path by path', async (t) => {
   assert.deepEqual([records[2]?.['wrong'], records[2]?.['audited']], [1, false]);
 });
 
-test('a path that is not there, a warning', async (t) => {
+test('verify reports a missing path, and a warning', async (t) => {
   const listing = `${lib.hash}.ls`;
   const text = await readObject(bucket, listing);
   assert.ok(text);
@@ -152,7 +152,7 @@ test('a path that is not there, a warning', async (t) => {
   ]);
 });
 
-test('pinned keys', async () => {
+test('verify uses pinned keys', async () => {
   const bad = await runCommand(['verify', '-u', bucket.url, '--public-key', otherKey, lib.path]);
   assert.deepEqual([bad.status, bad.stderr], [76, '']);
   assert.equal(
@@ -173,7 +173,7 @@ test('pinned keys', async () => {
   assert.ok(!wrongHalf.stderr.includes(secret.slice(0, 8)));
 });
 
-test('an upstream that is down is not held against the cache', async (t) => {
+test('verify does not fail a cache whose upstream is down', async (t) => {
   const other = await temporaryFileBucket();
   t.after(other.close);
   const reader = bucket;
@@ -200,7 +200,7 @@ test('an upstream that is down is not held against the cache', async (t) => {
   ]);
 });
 
-test('what cannot be checked at all', async () => {
+test('verify refuses invalid input', async () => {
   const cases: readonly (readonly [readonly string[], RegExp])[] = [
     [[], /^niche: no cache given\nhint: pass -u URL or set NICHE_/],
     [
@@ -232,9 +232,9 @@ test('what cannot be checked at all', async () => {
   }
 });
 
-test('help', async () => {
+test('verify --help shows examples', async () => {
   const { status, stdout, stderr } = await runCommand(['verify', '--help']);
   assert.deepEqual([status, stderr], [0, '']);
   assert.match(stdout, /^Usage: niche verify \[options\] \[path\.\.\.\]\n/);
-  assert.match(stdout, /\nExamples:\n {2}niche verify -u file:\/\/\/srv\/cache\n/);
+  assert.match(stdout, /\nExamples:\n {2}niche verify -u /);
 });
