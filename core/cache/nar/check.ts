@@ -5,10 +5,11 @@ import { formatSha256 } from '../../nix/hash.ts';
 import { createListingBuilder } from '../../nix/listing.ts';
 import type { NarListing } from '../../nix/listing.ts';
 import { createNarParser } from '../../nix/nar-parser.ts';
-import type { PathInfo } from '../../nix/path-info.ts';
+import type { NarHandler } from '../../nix/nar-parser.ts';
 import { createReferenceScanner } from '../../nix/references.ts';
-import { storeHash } from '../../nix/store-path.ts';
+import type { NarClaim } from './claim.ts';
 import { createContentAddressCheck } from './content-address.ts';
+import type { FileHandler } from './content-address.ts';
 
 /** What the check of a NAR finds, besides that the claim is true. */
 export interface NarFacts {
@@ -30,67 +31,56 @@ export interface NarCheck {
 
 /**
  * Creates a check of one NAR. Its errors are rejections: `malformed-nar`, `nar-size-mismatch`,
- * `nar-hash-mismatch`, `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `unsupported-ca`.
+ * `nar-hash-mismatch`, `unproven-reference`, `unclaimed-reference`, `ca-mismatch`.
  */
 export function createNarCheck(
-  claim: PathInfo,
-  options: { readonly storeDir: string; readonly unclaimed: 'warn' | 'reject' },
+  claim: NarClaim,
+  options: { readonly unclaimed: 'warn' | 'reject' },
 ): NarCheck {
-  const { storeDir } = options;
+  const { info, storePath, contentAddress, referenceHashes } = claim;
   const hash = createHash('sha256');
-  const scanner = createReferenceScanner({ storeDir, candidates: claim.references.map(storeHash) });
+  const scanner = createReferenceScanner({
+    storeDir: storePath.storeDir,
+    candidates: referenceHashes,
+  });
   const listing = createListingBuilder();
-  const ca =
-    claim.ca === null ? null : createContentAddressCheck({ ...claim, ca: claim.ca }, storeDir);
-  const file = ca?.file;
-  const parser = createNarParser(
-    file
-      ? {
-          ...listing,
-          regular(name, found) {
-            listing.regular?.(name, found);
-            file.regular(name, found);
-          },
-          contents: file.contents,
-        }
-      : listing,
-  );
+  const address = contentAddress && createContentAddressCheck(claim, contentAddress);
+  const parser = createNarParser(address?.file ? withFile(listing, address.file) : listing);
   let size = 0;
 
   /** @returns false when the NAR is larger than claimed */
   function write(chunk: Uint8Array): boolean {
     size += chunk.length;
-    if (size > claim.narSize) return false;
+    if (size > info.narSize) return false;
     parser.write(chunk);
     hash.update(chunk);
     scanner.write(chunk);
-    ca?.write(chunk);
+    address?.write(chunk);
     return true;
   }
 
   function verify(): void {
-    if (size !== claim.narSize) {
+    if (size !== info.narSize) {
       throw new NicheError(
         'nar-size-mismatch',
-        `wrong size of the NAR of ${claim.path}: expected ${claim.narSize} bytes, got ${size}`,
+        `wrong size of the NAR of ${info.path}: expected ${info.narSize} bytes, got ${size}`,
       );
     }
     parser.end();
     const narDigest = hash.digest();
-    const narHash = formatSha256(narDigest);
-    if (narHash !== claim.narHash) {
+    if (!narDigest.equals(claim.narDigest)) {
       throw new NicheError(
         'nar-hash-mismatch',
-        `wrong hash of the NAR of ${claim.path}: expected ${claim.narHash}, got ${narHash}`,
+        `wrong hash of the NAR of ${info.path}: expected ${info.narHash}, got ${formatSha256(narDigest)}`,
       );
     }
-    if (ca) ca.verify(narDigest);
+    if (address) address.verify(narDigest);
     else verifyReferences(claim, scanner.found());
     const { count, first } = scanner.unclaimed();
     if (count > 0 && options.unclaimed === 'reject') {
       throw new NicheError(
         'unclaimed-reference',
-        `the NAR of ${claim.path} contains ${count} store paths that it does not claim as references: ${first.join(', ')}`,
+        `the NAR of ${info.path} contains ${count} store paths that it does not claim as references: ${first.join(', ')}`,
       );
     }
   }
@@ -111,12 +101,24 @@ export function createNarCheck(
   };
 }
 
-function verifyReferences(claim: PathInfo, found: ReadonlySet<string>): void {
-  const unproven = claim.references.filter((reference) => !found.has(storeHash(reference)));
+/** Returns a handler that passes regular files to `file` too. */
+function withFile(handler: NarHandler, file: FileHandler): NarHandler {
+  return {
+    ...handler,
+    regular(name, found) {
+      handler.regular?.(name, found);
+      file.regular(name, found);
+    },
+    contents: file.contents,
+  };
+}
+
+function verifyReferences({ info, referenceHashes }: NarClaim, found: ReadonlySet<string>): void {
+  const unproven = info.references.filter((_, index) => !found.has(referenceHashes[index] ?? ''));
   if (unproven.length === 0) return;
   const named = unproven.slice(0, 5);
   throw new NicheError(
     'unproven-reference',
-    `the NAR of ${claim.path} does not contain ${unproven.length} of its ${claim.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
+    `the NAR of ${info.path} does not contain ${unproven.length} of its ${info.references.length} claimed references: ${named.join(', ')}${unproven.length > named.length ? ', …' : ''}`,
   );
 }

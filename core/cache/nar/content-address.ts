@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto';
 
 import { NicheError } from '../../errors.ts';
-import { parseContentAddress } from '../../nix/content-address.ts';
+import { formatContentAddress } from '../../nix/content-address.ts';
 import type { ContentAddress } from '../../nix/content-address.ts';
 import { formatHash } from '../../nix/hash.ts';
 import type { NarFile, NarHandler } from '../../nix/nar-parser.ts';
-import type { PathInfo } from '../../nix/path-info.ts';
-import { computeCaPath, parseStorePath } from '../../nix/store-path.ts';
+import { computeCaPath } from '../../nix/store-path.ts';
+import type { NarClaim } from './claim.ts';
+
+/** The part of a {@link NarHandler} that regular files need. */
+export type FileHandler = Required<Pick<NarHandler, 'regular' | 'contents'>>;
 
 /**
  * Checks a claimed content address: that the contents hash to it, and that it yields this store path
@@ -16,7 +19,7 @@ export interface ContentAddressCheck {
   /** Hashes the next bytes of the NAR, where the address needs them. */
   write(chunk: Uint8Array): void;
   /** Receives the file in the NAR; null when the address hashes the NAR itself. */
-  readonly file: Required<Pick<NarHandler, 'regular' | 'contents'>> | null;
+  readonly file: FileHandler | null;
   /**
    * Ends the check.
    *
@@ -26,25 +29,36 @@ export interface ContentAddressCheck {
   verify(narDigest: Uint8Array): void;
 }
 
-/**
- * @param claim a path info whose `ca` is not null
- * @throws NicheError `unsupported-ca` for an unknown kind of address
- */
+/** @param address the content address of `claim` */
 export function createContentAddressCheck(
-  claim: PathInfo & { readonly ca: string },
-  storeDir: string,
+  { info, storePath }: NarClaim,
+  address: ContentAddress,
 ): ContentAddressCheck {
-  const address = parseContentAddress(claim.ca);
-  const { name, hash: selfHash } = parseStorePath(claim.path, storeDir);
-  const hasSelfReference = claim.references.includes(claim.path);
-  const others = claim.references.filter((reference) => reference !== claim.path);
+  const { name, hash: selfHash, storeDir } = storePath;
+  const hasSelfReference = info.references.includes(info.path);
+  const others = info.references.filter((reference) => reference !== info.path);
   const isFlat = address.method !== 'nar';
   const { algorithm } = address.hash;
   // The address of most paths added to a store is the NAR hash, which is computed anyway.
   const isNarHash = !isFlat && !hasSelfReference && algorithm === 'sha256';
   const hasher =
     !isFlat && hasSelfReference ? createModuloHash(algorithm, selfHash) : createHash(algorithm);
+  const subject = `content address ${formatContentAddress(address)} of ${info.path}`;
   let flat: NarFile | null = null;
+
+  function computePath(): string {
+    try {
+      return computeCaPath(address, name, others, hasSelfReference, storeDir);
+    } catch (cause) {
+      // Some kinds of address allow no references, or no self-reference.
+      const message = `the ${subject} does not allow its references`;
+      throw new NicheError('ca-mismatch', message, { cause });
+    }
+  }
+
+  function mismatch(expected: string, got: string): NicheError {
+    return new NicheError('ca-mismatch', `wrong ${subject}: expected ${expected}, got ${got}`);
+  }
 
   return {
     write(chunk) {
@@ -62,43 +76,16 @@ export function createContentAddressCheck(
       : null,
     verify(narDigest) {
       if (isFlat && (flat === null || flat.executable)) {
-        throw mismatch(claim, 'one regular file that is not executable', 'other contents');
+        throw mismatch('one regular file that is not executable', 'other contents');
       }
       const digest = isNarHash ? narDigest : new Uint8Array(hasher.digest());
       const actual = formatHash({ algorithm, digest }, 'base32');
       const expected = formatHash(address.hash, 'base32');
-      if (actual !== expected) throw mismatch(claim, `contents that hash to ${expected}`, actual);
-      const path = pathOf(address, name, others, hasSelfReference, storeDir, claim);
-      if (path !== claim.path) throw mismatch(claim, `the store path ${path}`, claim.path);
+      if (actual !== expected) throw mismatch(`contents that hash to ${expected}`, actual);
+      const path = computePath();
+      if (path !== info.path) throw mismatch(`the store path ${path}`, info.path);
     },
   };
-}
-
-function pathOf(
-  address: ContentAddress,
-  name: string,
-  references: readonly string[],
-  hasSelfReference: boolean,
-  storeDir: string,
-  claim: PathInfo,
-): string {
-  try {
-    return computeCaPath(address, name, references, hasSelfReference, storeDir);
-  } catch (cause) {
-    // Some kinds of address allow no references, or no self-reference.
-    throw new NicheError(
-      'ca-mismatch',
-      `the content address ${claim.ca ?? ''} of ${claim.path} does not allow its references`,
-      { cause },
-    );
-  }
-}
-
-function mismatch(claim: PathInfo, expected: string, got: string): NicheError {
-  return new NicheError(
-    'ca-mismatch',
-    `wrong content address ${claim.ca ?? ''} of ${claim.path}: expected ${expected}, got ${got}`,
-  );
 }
 
 /**

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
 import { NicheError, isNicheError, isRejection, messageOf } from '../../errors.ts';
-import { parseHash } from '../../nix/hash.ts';
 import { encodeBase32 } from '../../nix/base32.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Bucket } from '../../storage/bucket.ts';
@@ -14,6 +13,8 @@ import type { FileFacts } from './file-hash.ts';
 import { cacheControlOf, contentTypeOf, narPrefix } from '../layout.ts';
 import { createNarCheck } from './check.ts';
 import type { NarCheck, NarFacts } from './check.ts';
+import { parseNarClaim } from './claim.ts';
+import type { NarClaim } from './claim.ts';
 import { writeObject } from '../objects.ts';
 
 /** A stored NAR, as a narinfo describes it. */
@@ -35,18 +36,18 @@ export interface CheckedNar extends StoredNar, NarFacts {
 
 export interface NarStore {
   /**
-   * Checks the NAR from `open` against the claim and stores it, in one pass. Nothing becomes visible
+   * Checks the NAR from `open` against a claim and stores it, in one pass. Nothing becomes visible
    * before every check has passed. If a NAR exists under the key, that one is checked instead.
    *
-   * @throws NicheError the rejections of {@link createNarCheck}; `storage-…`
+   * @throws NicheError the rejections of {@link parseNarClaim} and {@link createNarCheck}; `storage-…`
    */
-  storeNar(claim: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<CheckedNar>;
+  storeNar(info: PathInfo, open: () => AsyncIterable<Uint8Array>): Promise<CheckedNar>;
   /**
    * Checks a stored NAR against a claim.
    *
    * @throws NicheError `storage-integrity` when it is missing or does not match; `storage-…`
    */
-  checkNar(claim: PathInfo, url: string): Promise<NarFacts>;
+  checkNar(info: PathInfo, url: string): Promise<NarFacts>;
 }
 
 /** The ending of a NAR's key, by compression. */
@@ -64,32 +65,30 @@ export interface NarStoreOptions {
 
 export function createNarStore({ bucket, config, parallelism }: NarStoreOptions): NarStore {
   const { compression, storeDir, limits } = config;
-  const checkOptions = { storeDir, unclaimed: limits.unclaimed };
 
-  function narKey(claim: PathInfo, distinct: boolean): string {
+  function narKey({ narDigest }: NarClaim, distinct: boolean): string {
     const suffix = distinct ? `-${randomBytes(8).toString('hex')}` : '';
-    const name = encodeBase32(parseHash(claim.narHash).digest);
-    return `${narPrefix}${name}${suffix}${narSuffix[compression.kind]}`;
+    return `${narPrefix}${encodeBase32(narDigest)}${suffix}${narSuffix[compression.kind]}`;
   }
 
-  function encode(source: AsyncIterable<Uint8Array>, claim: PathInfo): AsyncIterable<Uint8Array> {
+  function encode(
+    source: AsyncIterable<Uint8Array>,
+    totalBytes: number,
+  ): AsyncIterable<Uint8Array> {
     if (compression.kind === 'none') return source;
-    return compressZstd(source, {
-      level: compression.level,
-      parallelism,
-      totalBytes: claim.narSize,
-    });
+    return compressZstd(source, { level: compression.level, parallelism, totalBytes });
   }
 
   /** @returns null when an object exists under the key */
   async function write(
-    claim: PathInfo,
+    claim: NarClaim,
     key: string,
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<CheckedNar | null> {
-    const check = createNarCheck(claim, checkOptions);
-    const writeNar = claim.narSize <= frameBytes ? writeWhole : writeStream;
-    const file = await writeNar(open(), claim, key, check);
+    const check = createNarCheck(claim, limits);
+    const { narSize } = claim.info;
+    const writeNar = narSize <= frameBytes ? writeWhole : writeStream;
+    const file = await writeNar(open(), narSize, key, check);
     if (!file) return null;
     return { url: key, compression: compression.kind, isNew: true, ...file, ...check.facts() };
   }
@@ -97,11 +96,11 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   /** Handles a small NAR as a whole: with one request, and none when a check fails. */
   async function writeWhole(
     source: AsyncIterable<Uint8Array>,
-    claim: PathInfo,
+    narSize: number,
     key: string,
     check: NarCheck,
   ): Promise<FileFacts | null> {
-    const nar = await readWhole(source, claim.narSize);
+    const nar = await readWhole(source, narSize);
     check.checkWhole(nar);
     const stored = await encodeWhole(nar);
     const outcome = await writeObject(bucket, key, stored, { ifAbsent: true });
@@ -118,7 +117,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
 
   async function writeStream(
     nar: AsyncIterable<Uint8Array>,
-    claim: PathInfo,
+    narSize: number,
     key: string,
     check: NarCheck,
   ): Promise<FileFacts | null> {
@@ -128,7 +127,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
       cacheControl: cacheControlOf(key),
     });
     try {
-      for await (const chunk of file.hashStream(encode(check.checkStream(nar), claim))) {
+      for await (const chunk of file.hashStream(encode(check.checkStream(nar), narSize))) {
         await sink.write(chunk);
       }
     } catch (error) {
@@ -144,21 +143,21 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
    * @returns null when it is missing
    * @throws NicheError `storage-integrity` when it is not the claimed NAR; `storage-…`
    */
-  async function inspect(claim: PathInfo, key: string): Promise<CheckedNar | null> {
+  async function inspect(claim: NarClaim, key: string): Promise<CheckedNar | null> {
     const object = await bucket.get(key);
     if (!object) return null;
     const file = createFileHasher();
     const stored = file.hashStream(object.body);
     const kind = key.endsWith(narSuffix.zstd) ? 'zstd' : 'none';
     const raw = kind === 'zstd' ? decompressZstd(stored) : stored;
-    const check = createNarCheck(claim, checkOptions);
+    const check = createNarCheck(claim, limits);
     try {
       await drain(check.checkStream(raw));
     } catch (cause) {
       if (isNicheError(cause) && !isRejection(cause)) throw cause;
       throw new NicheError(
         'storage-integrity',
-        `${key} in ${bucket.url} is not the NAR of ${claim.path}: ${messageOf(cause)}`,
+        `${key} in ${bucket.url} is not the NAR of ${claim.info.path}: ${messageOf(cause)}`,
         { cause },
       );
     }
@@ -166,10 +165,11 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   }
 
   return {
-    async storeNar(claim, open) {
+    async storeNar(info, open) {
+      const claim = parseNarClaim(info, storeDir);
       const shared = narKey(claim, !bucket.capabilities.conditionalComplete);
       // For a large NAR, one more request to find an existing one is cheaper than compressing it.
-      const exists = claim.narSize > frameBytes && (await bucket.head(shared)) !== null;
+      const exists = info.narSize > frameBytes && (await bucket.head(shared)) !== null;
       if (!exists) {
         const written = await write(claim, shared, open);
         if (written) return written;
@@ -186,15 +186,15 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
       if (separate) return separate;
       throw new NicheError(
         'storage-unavailable',
-        `cannot store the NAR of ${claim.path} in ${bucket.url}: a random key exists already`,
+        `cannot store the NAR of ${info.path} in ${bucket.url}: a random key exists already`,
       );
     },
-    async checkNar(claim, url) {
-      const present = await inspect(claim, url);
+    async checkNar(info, url) {
+      const present = await inspect(parseNarClaim(info, storeDir), url);
       if (present) return present;
       throw new NicheError(
         'storage-integrity',
-        `${url} of ${claim.path} is missing in ${bucket.url}`,
+        `${url} of ${info.path} is missing in ${bucket.url}`,
       );
     },
   };

@@ -12,6 +12,7 @@ import { createFileHasher } from '../nar/file-hash.ts';
 import type { Finding, FindingCode } from './finding.ts';
 import { listingKey } from '../layout.ts';
 import { createNarCheck } from '../nar/check.ts';
+import { parseNarClaim } from '../nar/claim.ts';
 import { readText } from '../objects.ts';
 
 /** Reports a finding about one path. */
@@ -84,7 +85,7 @@ async function verifyContents(
     );
     return null;
   }
-  const check = createNarCheck(info, { storeDir, unclaimed: 'warn' });
+  const check = createNarCheck(parseNarClaim(info, storeDir), { unclaimed: 'warn' });
   await drain(check.checkStream(info.compression === 'zstd' ? decompressZstd(file) : file));
   return check.facts().listing;
 }
