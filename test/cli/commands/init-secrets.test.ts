@@ -141,7 +141,7 @@ test('init creates nothing when a recipient or the credentials are unusable', as
   await writeFile(bad, '{"kind":"s3","accessKeyId":"AKIA","secretAccesKey":"hush"}');
   for (const [args, expected] of [
     [['--age', secretKey], /got a secret key/],
-    [['--pgp', 'A'.repeat(40)], /does not have its public key/],
+    [['--pgp', 'A'.repeat(40)], /has no public key for it/],
     [['--aws-kms', 'alias/niche'], /arn:aws:kms:/],
     [['--age', recipient, '--upload-credentials', bad], /secretAccessKey/],
     [['--age', recipient, '--upload-credentials', `${bad}.no`], /cannot read/],
