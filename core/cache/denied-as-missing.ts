@@ -1,25 +1,25 @@
 import { isNicheError } from '../errors.ts';
 import type { ObjectReader, RequestOptions } from '../storage/bucket.ts';
 import { HttpStatusError } from '../storage/http/reader.ts';
-import { throwIfAborted } from '../util/abort.ts';
+import { waitUnlessAborted } from '../util/abort.ts';
 import { createCoalescer } from '../util/concurrency.ts';
 import { cacheInfoKey, configKey, privateConfigKey } from './layout.ts';
 
 /**
  * Returns a reader that treats 403 as "not found" for keys that may legitimately be absent: S3
- * answers 403 for an absent key to clients that may not list. A denial means "not found" only if
+ * returns 403 for an absent key to clients that may not list. A denial means "not found" only if
  * `nix-cache-info` of the same root is readable afterwards, as the credentials may have expired.
  *
- * Nothing is remembered. Denials that arrive together share one request for `nix-cache-info`; those
- * that arrive during it share the next one, since only a later answer proves anything about them. So
- * a burst costs one or two requests more, and each denial in a sequence costs one: twice the requests
+ * Nothing is cached. Denials that arrive together share one request for `nix-cache-info`; those that
+ * arrive during it share the next one, since only a later response proves anything about them. A
+ * burst costs one or two more requests. Each denial in a sequence costs one more: twice the requests
  * of a reader that may list. Large lookups list instead, where they may.
  *
  * @param reader keeps its other methods, so a bucket stays a bucket
  */
 export function deniedAsMissing<Reader extends ObjectReader>(reader: Reader): Reader {
   const probe = createCoalescer<(isReadable: boolean) => void>(async (group) => {
-    // Belongs to many callers, so none of their signals ends it.
+    // Many callers share it, so none of their signals ends it.
     const isReadable = await reader.head(cacheInfoKey).then(
       (info) => info !== null,
       () => false,
@@ -36,9 +36,9 @@ export function deniedAsMissing<Reader extends ObjectReader>(reader: Reader): Re
       return await request();
     } catch (error) {
       if (!mayBeAbsent(key) || !isForbidden(error)) throw error;
-      const isReadable = await new Promise<boolean>(probe);
-      throwIfAborted(options?.signal, `reading ${key} in ${reader.url}`);
-      if (isReadable) return null;
+      const probing = new Promise<boolean>(probe);
+      const action = `reading ${key} in ${reader.url}`;
+      if (await waitUnlessAborted(probing, options?.signal, action)) return null;
       throw error;
     }
   }
@@ -61,7 +61,7 @@ function mayBeAbsent(key: string): boolean {
   );
 }
 
-/** A server that answers 401 asks for a login: its answer says nothing about the object. */
+/** 401 means that a login is missing, which proves nothing about the object. */
 function isForbidden(error: unknown): boolean {
   if (!isNicheError(error, 'storage-denied')) return false;
   return !(error.cause instanceof HttpStatusError && error.cause.status === 401);

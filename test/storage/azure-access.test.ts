@@ -42,6 +42,21 @@ function access(): void {
     };
   }
 
+  it('stores nothing of an upload in one request with another size than declared', async () => {
+    const { owner, withSas } = await opened();
+    const uploader = await withSas('c');
+    const wrong = { code: 'storage-integrity' };
+    for (const size of [blockBytes + 1, 3 * blockBytes]) {
+      const upload = await uploader.upload('object', { size });
+      await assert.rejects(async () => {
+        await upload.write(patternBytes(2 * blockBytes));
+        await upload.commit(ifAbsent);
+      }, wrong);
+      await upload.abort();
+    }
+    assert.deepEqual(await listKeys(owner), []);
+  });
+
   it('stages with a signature that may only create', async () => {
     const { owner, withSas } = await opened();
     const uploader = await withSas('c');

@@ -25,6 +25,7 @@ export function singlePutSink(
   const action = `writing ${quote(key)} in ${client.url}`;
   const pipe = createPipe();
   let sending: Promise<PutOutcome> | undefined;
+  let sentBytes = 0;
 
   function begin(): Promise<PutOutcome> {
     if (size === undefined || size > maxSinglePutBytes) {
@@ -66,13 +67,21 @@ export function singlePutSink(
       // A failure between two writes is thrown by the next one.
       sending.catch(() => undefined);
     }
+    sentBytes += bytes.length;
+    if (size !== undefined && sentBytes > size) throw wrongSize(`at least ${sentBytes}`);
     try {
       await Promise.race([pipe.write(bytes), sending]);
-    } catch (error) {
-      // A response before the end of the body closes it; the response is the reason to report.
+    } catch {
+      // A response before the end of the body closes it, and is the result to report.
       await sending;
-      throw error;
     }
+  }
+
+  function wrongSize(got: string): NicheError {
+    return new NicheError(
+      'storage-integrity',
+      `${action} failed: expected ${size ?? 'an unknown number of'} bytes, got ${got}`,
+    );
   }
 
   return {
@@ -82,6 +91,7 @@ export function singlePutSink(
     putPart: (_, bytes) => send(bytes),
     async complete(_, last, isCreated) {
       await send(last);
+      if (sentBytes !== size) throw wrongSize(`only ${sentBytes}`);
       pipe.end();
       const outcome = (await sending) ?? 'exists';
       if (outcome === 'created' || isCreated) return outcome;

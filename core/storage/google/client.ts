@@ -10,7 +10,7 @@ import type { HttpResponse } from '../../util/transport.ts';
 import type { GoogleCredentials, StorageCredentials } from '../credentials.ts';
 import { assertKey } from '../keys.ts';
 import { explainGoogleError } from './errors.ts';
-import { formatGoogleUrl, isGoogleItself, type GoogleLocation } from './url.ts';
+import { endpointOf, formatGoogleUrl, isGoogleItself, type GoogleLocation } from './url.ts';
 
 export interface GoogleOptions {
   /** @default application default credentials; none for an endpoint that is not Google's */
@@ -71,7 +71,7 @@ export function createGoogleBucketClient(
   options: GoogleOptions,
 ): GoogleBucketClient {
   const serviceAccount = readServiceAccount(options.credentials);
-  const endpoint = location.endpoint ?? 'https://storage.googleapis.com';
+  const endpoint = endpointOf(location);
   const isAnonymous =
     options.credentials?.kind === 'anonymous' ||
     // A server that is not Google's could use this machine's token elsewhere.

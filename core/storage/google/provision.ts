@@ -4,7 +4,7 @@ import { readJson } from '../../util/google-rest.ts';
 import { discardBody } from '../../util/transport.ts';
 import { bucketPath } from './read.ts';
 import { createGoogleBucketClient, type GoogleOptions, type GoogleBucketClient } from './client.ts';
-import { formatGoogleUrl, type GoogleLocation } from './url.ts';
+import { endpointOf, formatGoogleUrl, type GoogleLocation } from './url.ts';
 import type { ProvisionedBucket, StorageProvisioner } from '../provision.ts';
 
 /** Includes listing, so that missing objects have the status 404, as readers expect. */
@@ -24,10 +24,10 @@ export function googleProvisioner(
   options: GoogleOptions,
 ): StorageProvisioner {
   const client = createGoogleBucketClient(location, options);
-  const { bucket, prefix, endpoint = 'https://storage.googleapis.com' } = location;
+  const { bucket, prefix } = location;
   return {
     url: client.url,
-    publicUrl: `${endpoint}/${bucket}/${prefix}`.replace(/\/$/, ''),
+    publicUrl: `${endpointOf(location)}/${bucket}/${prefix}`.replace(/\/$/, ''),
     privateUrl: formatGoogleUrl({ ...location, bucket: `${bucket}-private` }),
     publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
     uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,

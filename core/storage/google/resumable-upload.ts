@@ -14,6 +14,7 @@ import {
   type Progress,
   type UploadSession,
 } from './upload-session.ts';
+import { endpointOf } from './url.ts';
 import { putObject, resourceOf, uploadPath } from './write.ts';
 
 /** The size of one part, in bytes; Google requires a multiple of 256 KiB. */
@@ -47,15 +48,13 @@ export async function resumeObject(
   const name = client.at(key);
   const { signal } = options;
   const [, generation, uri] = /^(\d+):(https?:\/\/\S+)$/.exec(token) ?? [];
-  if (generation === undefined || uri === undefined) return null;
+  if (generation === undefined || uri === undefined || !isSessionOf(client, name, uri)) return null;
   const progress = await client.run({
     action: `finding the stored parts of ${quote(key)} in ${client.url}`,
     signal,
     attempt: (send) => queryProgress(send, uri),
   });
   if (typeof progress === 'string' || progress.stored === 0) return null;
-  // The session of another object would write that object.
-  if (new URL(uri).searchParams.get('name') !== name) return null;
   const storedBytes = progress.stored;
   const sink = sessionSink(client, key, options, { uri, generation, storedBytes });
   return {
@@ -68,6 +67,12 @@ export async function resumeObject(
     }),
     storedBytes,
   };
+}
+
+/** Whether `uri` is an upload to this object: requests to it carry the credentials of the bucket. */
+function isSessionOf(client: GoogleBucketClient, name: string, uri: string): boolean {
+  const { origin, searchParams } = new URL(uri);
+  return origin === endpointOf(client.location) && searchParams.get('name') === name;
 }
 
 interface ResumedSession extends UploadSession {

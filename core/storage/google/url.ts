@@ -38,7 +38,7 @@ export function parseGoogleUrl(text: string): GoogleLocation {
   if (path !== '' && !isKey(path)) {
     throw invalid(`expected a prefix that can begin an object’s name, got ${quote(path)}`);
   }
-  const endpoint = endpointOf(url.searchParams);
+  const endpoint = readEndpoint(url.searchParams);
   return {
     bucket: url.host,
     prefix: path === '' ? '' : `${path}/`,
@@ -51,13 +51,18 @@ export function formatGoogleUrl({ bucket, prefix, endpoint }: GoogleLocation): s
   return endpoint === undefined ? path : `${path}?endpoint=${endpoint}`;
 }
 
+/** Returns the origin of the JSON API, without a slash at the end. */
+export function endpointOf({ endpoint }: GoogleLocation): string {
+  return endpoint ?? 'https://storage.googleapis.com';
+}
+
 /** Whether the endpoint is Google itself. Tokens of this machine go to no other host. */
 export function isGoogleItself(endpoint: string): boolean {
   const { protocol, hostname } = new URL(endpoint);
   return protocol === 'https:' && hostname.endsWith('.googleapis.com');
 }
 
-function endpointOf(query: URLSearchParams): string | undefined {
+function readEndpoint(query: URLSearchParams): string | undefined {
   const unknown = [...query.keys()].find((name) => name !== 'endpoint');
   if (unknown !== undefined) {
     throw invalid(`expected ${form}, got the parameter ${quote(unknown)}`);

@@ -87,12 +87,18 @@ export function createMultipartUpload(sink: PartSink, options: MultipartUploadOp
 
     async write(chunk) {
       assertOpen();
-      for (let taken = 0; taken < chunk.length;) {
-        await makeRoom(chunk.length - taken);
-        const piece = chunk.subarray(taken, taken + part.length - filled);
-        part.set(piece, filled);
-        filled += piece.length;
-        taken += piece.length;
+      try {
+        for (let taken = 0; taken < chunk.length;) {
+          await makeRoom(chunk.length - taken);
+          const piece = chunk.subarray(taken, taken + part.length - filled);
+          part.set(piece, filled);
+          filled += piece.length;
+          taken += piece.length;
+        }
+      } catch (error) {
+        // The rest of the chunk is lost, so a later commit must fail too.
+        failure ??= { error };
+        throw error;
       }
     },
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { isNicheError } from '../../errors.ts';
-import type { Bucket } from '../bucket.ts';
+import type { Bucket, PutOutcome, ReplaceOutcome } from '../bucket.ts';
 import { isS3Error } from './errors.ts';
 import { partBytes } from './multipart-upload.ts';
 import type { S3Conditional } from './url.ts';
@@ -28,8 +28,8 @@ export async function probeConditions(bucket: Bucket): Promise<S3Conditional> {
 /** @param key of an object that exists */
 async function probeWith(bucket: Bucket, key: string): Promise<S3Conditional> {
   const create = { ifAbsent: true };
-  const isHonoured = await isRefused(async () => bucket.put(key, body, create));
-  if (!isHonoured || (await bucket.replace(key, body, '"0"')) !== 'changed') return 'no';
+  if (!(await isRefused(async () => bucket.put(key, body, create)))) return 'no';
+  if (!(await isRefused(async () => bucket.replace(key, body, '"0"')))) return 'no';
   const upload = await bucket.upload(key);
   try {
     await upload.write(Buffer.alloc(partBytes + 1));
@@ -39,10 +39,11 @@ async function probeWith(bucket: Bucket, key: string): Promise<S3Conditional> {
   }
 }
 
-/** Whether the existing object stops `write`. A server without conditions may answer 501. */
-async function isRefused(write: () => Promise<string>): Promise<boolean> {
+/** Whether the condition stops `write`. A server without conditions may respond with 501. */
+async function isRefused(write: () => Promise<PutOutcome | ReplaceOutcome>): Promise<boolean> {
   try {
-    return (await write()) === 'exists';
+    const outcome = await write();
+    return outcome === 'exists' || outcome === 'changed';
   } catch (error) {
     if (isNicheError(error, 'storage-unavailable') && isS3Error(error.cause, 501)) return false;
     throw error;

@@ -100,6 +100,20 @@ describe('a denied object that need not exist', () => {
     await assert.rejects(reader.get(narInfo, { signal: AbortSignal.abort() }), { code: 'aborted' });
   });
 
+  test('ends with a caller who aborts while nix-cache-info is awaited', async () => {
+    const { bucket } = await denyingBucket();
+    const caller = new AbortController();
+    const reader = deniedAsMissing({
+      ...bucket,
+      head() {
+        caller.abort();
+        return new Promise<never>(() => undefined);
+      },
+    });
+    const reading = reader.get(narInfo, { signal: caller.signal });
+    await assert.rejects(reading, { code: 'aborted' });
+  });
+
   test('keeps the other methods of a bucket', async () => {
     const { bucket, reader } = await denyingBucket();
     assert.deepEqual(Object.keys(reader), Object.keys(bucket));
