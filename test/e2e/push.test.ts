@@ -124,7 +124,7 @@ for (const nix of versions) {
       assert.equal(line.status, 76);
       assert.match(
         line.stderr,
-        /^niche: .*stdin has a line that is not a store path: "not a path"$/m,
+        /^niche: .*invalid line on standard input: expected a store path, got "not a path"$/m,
       );
       assert.doesNotMatch(line.stderr, /nothing to upload/);
       const installable = await push(['path:.#nothing']);
