@@ -3,7 +3,7 @@ import type { Origin } from '../audit.ts';
 import { manifestKey, stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { readManifest } from '../manifest.ts';
-import type { StagedPath } from './ingest.ts';
+import type { StagedPath } from './paths.ts';
 import { openStagedLogs } from './staged-logs.ts';
 import { openStagedNars } from './staged-nars.ts';
 

@@ -2,32 +2,16 @@ import { NicheError, isRejection } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import type { Origin } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
 import type { CheckedNar, NarStore } from '../nar/store.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { Upstreams } from '../upstreams.ts';
 import { frameBytes } from '../zstd/stream.ts';
-import type { Attachments, AttachmentStore } from './attachments.ts';
+import type { AttachmentStore } from './attachments.ts';
 import type { ConflictChecker } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
-import type { Candidate } from './pending.ts';
+import type { IngestedPath, StagedPath } from './paths.ts';
 import type { NarInfoSigner } from './sign-narinfo.ts';
-
-/** A staged path, as its batch's manifest claims it. */
-export interface StagedPath {
-  readonly claim: PathInfo;
-  readonly upload: string;
-  readonly origin: Origin | null;
-  readonly openNar: () => AsyncIterable<Uint8Array>;
-  readonly readLog: () => Promise<Uint8Array | null>;
-}
-
-/** A staged path whose NAR is checked and stored. */
-export interface IngestedPath {
-  readonly candidate: Candidate;
-  readonly attachments: Attachments;
-}
 
 export interface IngestOptions {
   readonly public: Bucket;

@@ -6,7 +6,7 @@ import { createObject } from '../objects.ts';
 import { blockedError } from './conflicts.ts';
 import type { ConflictChecker } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
-import type { Candidate } from './pending.ts';
+import type { Candidate } from './paths.ts';
 import type { NarInfoSigner } from './sign-narinfo.ts';
 
 /** The narinfos of a batch that were signed together. */

@@ -1,6 +1,7 @@
 import { storeHash } from '../../nix/store-path.ts';
 import type { Attachments } from './attachments.ts';
-import type { Candidate, PendingPaths } from './pending.ts';
+import type { Candidate } from './paths.ts';
+import type { PendingPaths } from './pending.ts';
 
 /** The waiting state of a candidate: which reference it waits for, if any, and how that is stored. */
 export interface Parked {

@@ -2,11 +2,9 @@ import * as z from 'zod';
 
 import { NicheError } from '../../errors.ts';
 import { maxDocumentBytes } from '../../limits.ts';
-import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
-import type { Origin } from '../audit.ts';
 import {
   parseWaitingKey,
   pendingKey,
@@ -17,21 +15,11 @@ import {
   waitingPrefix,
 } from '../layout.ts';
 import type { WaitingMarker } from '../layout.ts';
-import type { StoredNar } from '../nar/store.ts';
 import { readObject, readText, writeObject } from '../objects.ts';
 import { readStoredJson } from '../stored-json.ts';
 import type { JsonFormat } from '../stored-json.ts';
 import type { Attachments } from './attachments.ts';
-
-/** A path whose NAR is checked and stored: all that its narinfo needs except the signatures. */
-export interface Candidate {
-  /** Its signatures are those of the client's that an upstream's key verifies. */
-  readonly info: PathInfo;
-  readonly nar: StoredNar;
-  readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
-  readonly upload: string;
-  readonly origin: Origin | null;
-}
+import type { Candidate } from './paths.ts';
 
 /** A candidate that waits for references, as `pending/` stores it. */
 export interface PendingRecord extends Candidate {

@@ -16,8 +16,9 @@ import { createCrashGuard } from './crash-guard.ts';
 import type { GuardedBatch } from './crash-guard.ts';
 import { createInFlightBatches } from './in-flight.ts';
 import type { InFlightBatch } from './in-flight.ts';
-import type { StagedPath } from './ingest.ts';
-import type { FinishedPath, PathPublisher } from './publish-paths.ts';
+import { nothingToUnpark } from './paths.ts';
+import type { FinishedPath, StagedPath } from './paths.ts';
+import type { PathPublisher } from './publish-paths.ts';
 import type { PublishResult, Reporter } from './report.ts';
 import { createTimeBudget } from './time-budget.ts';
 import type { TimeBudget } from './time-budget.ts';
@@ -141,9 +142,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     const finished = await guard.guardPath(storeHash(info.path), () =>
       paths.publishPaths(context, group),
     );
-    return (
-      finished ?? [{ info, outcome: tooManyCrashes(info.path), unpark: () => Promise.resolve() }]
-    );
+    return finished ?? [{ info, outcome: tooManyCrashes(info.path), unpark: nothingToUnpark }];
   }
 
   /**

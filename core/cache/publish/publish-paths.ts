@@ -1,35 +1,25 @@
-import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import type { WaitingMarker } from '../layout.ts';
-import { isFinal, catchRejection } from '../receipts/receipts.ts';
+import { catchRejection } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import { createAttachmentStore } from './attachments.ts';
 import { createConflictChecker } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
 import { createIngest } from './ingest.ts';
-import type { IngestOptions, IngestedPath, StagedPath } from './ingest.ts';
+import type { IngestOptions } from './ingest.ts';
 import { createNarInfoPublisher, nothingPrepared } from './narinfos.ts';
 import type { PreparedNarInfos } from './narinfos.ts';
-import { createParked } from './parked.ts';
-import type { Parked } from './parked.ts';
-import type { Candidate, PendingPaths, PendingRecord } from './pending.ts';
-import type { PathReport } from './report.ts';
+import { nothingToUnpark } from './paths.ts';
+import type { FinishedPath, IngestedPath, StagedPath } from './paths.ts';
+import type { PendingPaths, PendingRecord } from './pending.ts';
+import { createCandidatePublisher } from './publish-candidate.ts';
 
 export interface PathPublisherOptions extends IngestOptions {
   readonly pending: PendingPaths;
   /** Schedules the resumption of a path whose reference was published. */
   readonly wake: (waiting: WaitingMarker) => Promise<void>;
   readonly now: () => Date;
-}
-
-/** A path that got as far as it can for now. */
-export interface FinishedPath extends PathReport {
-  /**
-   * Deletes the pending record of a path that no longer waits. Call it after the receipt is written:
-   * until then, only the pending record leads to a receipt after a crash.
-   */
-  readonly unpark: () => Promise<void>;
 }
 
 /**
@@ -54,12 +44,6 @@ export interface PathPublisher {
   ): Promise<FinishedPath>;
 }
 
-/** The next step for a candidate. */
-type NextStep =
-  | { readonly kind: 'publish' }
-  | { readonly kind: 'exists' }
-  | { readonly kind: 'waiting'; readonly missing: readonly string[] };
-
 /** A staged path, and the candidate made from it or the outcome that ends it. */
 interface IngestResult {
   readonly staged: StagedPath;
@@ -75,73 +59,13 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   const conflicts = createConflictChecker(options);
   const ingestPath = createIngest(options, conflicts, attachmentStore);
   const narInfos = createNarInfoPublisher(options, conflicts);
+  const publishCandidate = createCandidatePublisher({ pending, conflicts, narInfos, now });
 
   async function ingest(context: PublishContext, staged: StagedPath): Promise<IngestResult> {
     return { staged, ingested: await catchRejection(() => ingestPath(context, staged)) };
   }
 
-  /**
-   * Parks the candidate until its references are present. A reference may be published while the
-   * candidate is being parked, and neither publisher sees the other. So everything is checked again
-   * after the marker is written, until the answer stays the same.
-   */
-  async function parkUntilReady(
-    context: PublishContext,
-    info: PathInfo,
-    parked: Parked,
-  ): Promise<NextStep> {
-    const references = info.references.filter((reference) => reference !== info.path);
-    // A fresh candidate was just checked for conflicts, a resumed one long ago.
-    if (parked.reference !== null && (await conflicts.checkConflicts(context, info))) {
-      return { kind: 'exists' };
-    }
-    let missing = await context.presence.findMissing(references);
-    while (missing[0] !== undefined && storeHash(missing[0]) !== parked.reference) {
-      await parked.moveTo(storeHash(missing[0]));
-      if (await conflicts.checkConflicts(context, info)) return { kind: 'exists' };
-      missing = await context.presence.findMissing(references);
-    }
-    return missing.length === 0 ? { kind: 'publish' } : { kind: 'waiting', missing };
-  }
-
-  async function takeStep(
-    context: PublishContext,
-    candidate: Candidate,
-    parked: Parked,
-    prepared: PreparedNarInfos,
-  ): Promise<Outcome> {
-    const warnings = warningsOf(candidate);
-    const step = await parkUntilReady(context, candidate.info, parked);
-    switch (step.kind) {
-      case 'publish': {
-        const status = await narInfos.publishNarInfo(context, candidate, prepared);
-        return { status, ...warnings };
-      }
-      case 'exists':
-        return { status: 'exists', ...warnings };
-      case 'waiting':
-        return { status: 'waiting', missing: step.missing, ...warnings };
-    }
-  }
-
-  /**
-   * Publishes the candidate if its references are present, else parks it.
-   *
-   * @param reference the store hash that it waits for already; null for a fresh candidate
-   */
-  async function finish(
-    context: PublishContext,
-    { candidate, attachments }: IngestedPath,
-    reference: string | null,
-    prepared: PreparedNarInfos,
-  ): Promise<FinishedPath> {
-    const parked = createParked({ pending, candidate, attachments, reference, now });
-    const outcome = await catchRejection(() => takeStep(context, candidate, parked, prepared));
-    const unpark = isFinal(outcome.status) ? () => parked.forget() : nothingParked;
-    return { info: candidate.info, outcome, unpark };
-  }
-
-  /** Finishes the paths of a batch, each after its references in the batch. */
+  /** Publishes or parks the ingested paths, each after its references among them. */
   async function finishAll(
     context: PublishContext,
     results: readonly IngestResult[],
@@ -150,11 +74,13 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     const started = new Map<string, Promise<FinishedPath>>();
     return mapConcurrent(results, pathsAtOnce, async ({ staged, ingested }) => {
       if (isOutcome(ingested)) {
-        return { info: staged.claim, outcome: ingested, unpark: nothingParked };
+        return { info: staged.claim, outcome: ingested, unpark: nothingToUnpark };
       }
       const { path, references } = ingested.candidate.info;
       const before = references.flatMap((reference) => started.get(reference) ?? []);
-      const work = Promise.all(before).then(() => finish(context, ingested, null, prepared));
+      const work = Promise.all(before).then(() =>
+        publishCandidate(context, ingested, null, prepared),
+      );
       started.set(path, work);
       return work;
     });
@@ -196,7 +122,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const attachments = await pending.readAttachments(storeHash(info.path), upload);
       const candidate = { info, nar, unclaimed, upload, origin };
       const ingested = { candidate, attachments };
-      const finished = await finish(context, ingested, reference, nothingPrepared);
+      const finished = await publishCandidate(context, ingested, reference, nothingPrepared);
       if (isPublished(finished)) {
         await attachmentStore.writeAttachments(info, attachments);
         await wakeDependents([finished]);
@@ -206,8 +132,6 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   };
 }
 
-const nothingParked = (): Promise<void> => Promise.resolve();
-
 function isOutcome(ingested: Outcome | IngestedPath): ingested is Outcome {
   return 'status' in ingested;
 }
@@ -215,14 +139,4 @@ function isOutcome(ingested: Outcome | IngestedPath): ingested is Outcome {
 function isPublished(finished: FinishedPath | undefined): boolean {
   const status = finished?.outcome.status;
   return status === 'published' || status === 'exists';
-}
-
-function warningsOf({ unclaimed }: Candidate): Pick<Outcome, 'warnings'> {
-  if (unclaimed.count === 0) return {};
-  const more = unclaimed.count > unclaimed.first.length ? ', …' : '';
-  return {
-    warnings: [
-      `the contents mention ${unclaimed.count} store paths that are not references: ${unclaimed.first.join(', ')}${more}`,
-    ],
-  };
 }

@@ -9,7 +9,7 @@ import { mapConcurrent } from '../../util/concurrency.ts';
 import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
-import type { Candidate } from './pending.ts';
+import type { Candidate } from './paths.ts';
 
 /** A KMS key takes one request for each signature. */
 const signaturesAtOnce = 32;
