@@ -1,7 +1,7 @@
 /**
- * How long the bundled AWS function takes to be ready in a fresh process, and then to publish a first
- * small path, against a local AWS: its own requests take longer here than there, and a machine that
- * does something else beside makes all of it longer.
+ * Measures how long the bundled AWS function takes to start in a fresh process, and then to publish a
+ * first small path. It uses a local AWS, whose requests take longer than real ones. Run it on an idle
+ * machine.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { statSync } from 'node:fs';

@@ -11,7 +11,7 @@ import { runAlone } from './report.ts';
 import type { BenchOptions } from './report.ts';
 import type { Result } from './result.ts';
 
-/** What `niche build` adds to a build of many trivial derivations, beside nix alone. */
+/** Compares `niche build` with nix alone on a build of many trivial derivations. */
 export async function benchHook({ quick }: BenchOptions): Promise<Result[]> {
   const bench = await openBenchLab();
   try {
@@ -19,7 +19,7 @@ export async function benchHook({ quick }: BenchOptions): Promise<Result[]> {
     const builds = quick ? 20 : 200;
     let salt = 0;
 
-    /** Builds that nobody has made yet. */
+    /** Derivations that were never built. */
     async function fresh(command: (build: readonly string[]) => Command): Promise<Cost> {
       salt += 1;
       const names = Array.from({ length: builds }, (_, index) => `part-${index}`);
@@ -43,7 +43,7 @@ export async function benchHook({ quick }: BenchOptions): Promise<Result[]> {
       label: `nix build ${lab.nix.version} with niche’s hook`,
       run: () => fresh((build) => bench.nix(...build, '--post-build-hook', hookFile)),
     };
-    // Each run is many builds already, and takes half a minute.
+    // One round is enough: each run consists of many builds, and takes half a minute.
     const rounds = quick ? 1 : 2;
     const what = `${builds} trivial builds`;
     return [

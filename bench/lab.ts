@@ -8,12 +8,12 @@ import { availableNix, createNixLab } from '../test/support/lab/nix-lab.ts';
 import type { NixLab } from '../test/support/lab/nix-lab.ts';
 import type { Command } from './measure.ts';
 
-/** A machine with the newest Nix at hand, a cache of ours, and the CLI to fill it. */
+/** A machine with the newest available Nix, a cache of niche, and the CLI to fill it. */
 export interface BenchLab {
   readonly lab: NixLab;
-  /** The folder of our cache. */
+  /** The folder of the cache. */
   readonly cacheFolder: string;
-  /** A command line of niche's. */
+  /** Returns a command line of niche. */
   readonly niche: (...args: string[]) => Command;
   readonly nix: (...args: string[]) => Command;
   readonly close: () => Promise<void>;
@@ -21,7 +21,7 @@ export interface BenchLab {
 
 const run = promisify(execFile);
 
-/** What users run: the package's bundle. */
+/** The bundle of the package, which users run. */
 const main = join(import.meta.dirname, '../dist/niche.cjs');
 const build = join(import.meta.dirname, '../scripts/build.ts');
 
@@ -55,8 +55,8 @@ export async function openBenchLab(): Promise<BenchLab> {
 }
 
 /**
- * Makes our cache anew, empty; and forgets what this machine remembers of the one before. Without
- * listings, as `nix copy` writes none.
+ * Replaces the cache with an empty one, and deletes the local state about the former one. The cache has
+ * no listings, since `nix copy` writes none.
  */
 export async function makeCache(bench: BenchLab): Promise<void> {
   const { lab, cacheFolder, niche } = bench;
@@ -69,9 +69,9 @@ export async function makeCache(bench: BenchLab): Promise<void> {
 }
 
 /**
- * Takes a folder away, without deleting it before the lab is closed: ext4 goes around inodes that were freed
- * a moment ago, one by one, so whoever makes files after thousands were deleted pays for that. And has
- * written to the disk what the run before left to be written, for the same reason.
+ * Moves a folder away; it is deleted when the lab is closed. After thousands of deletions, ext4 creates
+ * files slowly, since it skips recently freed inodes one by one. Also flushes the writes of the former run
+ * to the disk, so that the next run does not pay for them.
  */
 export async function putAside({ lab }: BenchLab, folder: string): Promise<void> {
   const aside = join(lab.folder, 'aside');

@@ -10,14 +10,14 @@ import type { Result } from './result.ts';
 
 const mib = 2 ** 20;
 
-/** Where real files are, text and binaries, and the part of the path that each is to be. */
+/** Folders with real files, text and binaries, and their share of the path. */
 const sources = [
   { folder: join(import.meta.dirname, '../node_modules'), part: 0.25 },
   { folder: '/usr/share', part: 0.3 },
   { folder: '/usr/lib', part: 0.45 },
 ];
 
-/** One large path of real files of this machine. */
+/** Measures one large path, which consists of real files of this machine. */
 export async function benchLargePath({ quick }: BenchOptions): Promise<Result[]> {
   const bench = await openBenchLab();
   try {
@@ -36,7 +36,7 @@ export async function benchLargePath({ quick }: BenchOptions): Promise<Result[]>
 async function gather(target: string, bytes: number): Promise<number> {
   let gathered = 0;
   for (const [index, { folder }] of sources.entries()) {
-    // What one source lacks, the next makes up for.
+    // The next source compensates for a small one.
     const upTo = sources.slice(0, index + 1).reduce((sum, each) => sum + each.part, 0) * bytes;
     for await (const { path, size } of filesBelow(folder)) {
       if (gathered >= upTo) break;
@@ -49,7 +49,7 @@ async function gather(target: string, bytes: number): Promise<number> {
   return gathered;
 }
 
-/** No single file is to be most of what is measured. */
+/** Skips larger files, so that no single file dominates the measurement. */
 const maxFileBytes = 64 * mib;
 
 async function* filesBelow(folder: string): AsyncGenerator<{ path: string; size: number }> {

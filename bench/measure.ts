@@ -3,12 +3,12 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 
-/** What running one command took. */
+/** The resources that one command used. */
 export interface Cost {
   readonly wallSeconds: number;
-  /** User and system time of the command and of all that it waited for. */
+  /** User and system time of the command and of the children that it waited for. */
   readonly cpuSeconds: number;
-  /** The largest resident set that any one of its processes had (VmHWM), in bytes. */
+  /** The largest resident set of any of its processes (VmHWM), in bytes. */
   readonly peakBytes: number;
 }
 
@@ -19,13 +19,13 @@ export interface Command {
   readonly cwd: string;
 }
 
-/** Between two looks at the memory, in milliseconds; VmHWM remembers what lies between. */
+/** Interval between two memory samples. VmHWM includes peaks between samples. */
 const memoryPollMs = 20;
 
-/** Of a failed command's line and of its standard error. */
+/** Length to which a failed command line and its standard error are cut in messages. */
 const maxShownCharacters = 2000;
 
-/** A shell's own account of its children: its `times`, by file descriptor 3. */
+/** Runs a command and writes the shell's `times` of its children to file descriptor 3. */
 const script = '"$@"; status=$?; times >&3; exit $status';
 
 /**
@@ -64,7 +64,7 @@ export async function measure({ command, args, env, cwd }: Command): Promise<Cos
   return { wallSeconds, cpuSeconds: childSeconds(spent), peakBytes };
 }
 
-/** The second line of `times`, as `0m1.230s 0m0.45s`, is of the children. */
+/** Parses the second line of `times`, such as `0m1.230s 0m0.45s`, which is of the children. */
 function childSeconds(times: string): number {
   const line = times.trim().split('\n')[1] ?? '';
   const spent = [...line.matchAll(/(\d+)m([\d.]+)s/g)];
@@ -84,7 +84,7 @@ function highWaterMark(pid: number): number {
   return Number(kib ?? 0) * 1024;
 }
 
-/** Empty for a process that has ended meanwhile. */
+/** Returns nothing for a process that has ended. */
 function procFile(pid: number, name: string): string {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'utf8');

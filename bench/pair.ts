@@ -2,18 +2,18 @@ import type { Cost } from './measure.ts';
 import { spread } from './result.ts';
 import type { Comparison, Side } from './result.ts';
 
-/** One of the two things that are compared. */
+/** One side of a comparison. */
 export interface Contestant {
-  /** What runs, with its version. */
+  /** The program and its version. */
   readonly label: string;
   run(): Promise<Cost>;
-  /** How much the last run stored, in bytes. */
+  /** Bytes that the last run stored. */
   readonly storedBytes?: () => Promise<number>;
 }
 
 const mib = 2 ** 20;
 
-/** Runs A B A B …, so that what else the machine does falls on both alike. */
+/** Runs A B A B …, so that other load on the machine affects both sides alike. */
 export async function compare(
   name: string,
   ours: Contestant,

@@ -13,8 +13,8 @@ import type { Result } from './result.ts';
 const run = promisify(execFile);
 
 /**
- * Publishing `paths` into a directory, by our publisher alone and from end to end, beside
- * `nix copy`, which compresses with the same level.
+ * Compares publishing `paths` to a directory, by the publisher alone and from end to end, with
+ * `nix copy` at the same compression level.
  */
 export async function comparePublishing(
   bench: BenchLab,

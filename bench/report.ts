@@ -4,16 +4,16 @@ import { join } from 'node:path';
 
 import type { Comparison, Result, Spread, Throughput } from './result.ts';
 
-/** How much a module is to do. */
+/** How much a benchmark does. */
 export interface BenchOptions {
-  /** Small inputs and few rounds: whether it works, not how fast. */
+  /** Small inputs and few rounds, to check that the benchmark works. */
   readonly quick: boolean;
 }
 
-/** A module of the bench. */
+/** A benchmark. */
 export type Bench = (options: BenchOptions) => Promise<Result[]>;
 
-/** Runs modules one after the other, prints their table and writes `results/<time>.json`. */
+/** Runs benchmarks in sequence, prints their table and writes `results/<time>.json`. */
 export async function runBenches(benches: readonly Bench[], options: BenchOptions): Promise<void> {
   const results: Result[] = [];
   for (const bench of benches) results.push(...(await bench(options)));
@@ -31,7 +31,7 @@ export async function runBenches(benches: readonly Bench[], options: BenchOption
   console.log(`\nnode ${process.version}, ${machine.cpus.length} CPUs; written to ${file}`);
 }
 
-/** For a module that is run alone: `node bench/<module>.ts [--quick]`. */
+/** Runs one benchmark: `node bench/<module>.ts [--quick]`. */
 export async function runAlone(bench: Bench): Promise<void> {
   await runBenches([bench], { quick: process.argv.includes('--quick') });
 }

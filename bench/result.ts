@@ -1,18 +1,18 @@
-/** One line of the bench: what a thing took here, and beside its peer. */
+/** A result that compares niche with its peer. */
 export interface Comparison {
   readonly kind: 'comparison';
   readonly name: string;
   readonly ours: Side;
   readonly peer: Side;
-  /** How many times as fast as the peer, pair by pair. */
+  /** The peer's time divided by niche's, for each pair. */
   readonly speed: Spread;
-  /** The peer's CPU seconds by ours, pair by pair: above 1, we work less. */
+  /** The peer's CPU time divided by niche's, for each pair: above 1, niche uses less. */
   readonly cpu: Spread;
-  /** What was stored, ours by the peer's, where something was. */
+  /** The stored bytes of niche divided by the peer's, if anything was stored. */
   readonly size?: number;
 }
 
-/** One line of the bench: what passes through in a second. */
+/** A result with a throughput. */
 export interface Throughput {
   readonly kind: 'throughput';
   readonly name: string;
@@ -22,7 +22,7 @@ export interface Throughput {
 export type Result = Comparison | Throughput;
 
 export interface Side {
-  /** What ran. */
+  /** The programs and their versions. */
   readonly label: string;
   readonly wallSeconds: Spread;
   readonly cpuSeconds: Spread;

@@ -18,10 +18,10 @@ import type { Command } from './measure.ts';
 import { smallPaths } from './small-paths.ts';
 
 /*
- * A push of small paths to a real S3 server over a link with latency, from a cache with none of them to
- * the last receipt, beside `nix copy --to http://…` to a server that keeps what is PUT, over such a link.
- * The publisher is a worker beside the storage, as a cloud's function would be: one that has just
- * begun, and one that has worked before, as it mostly has. Both sides' requests are counted.
+ * Measures a push of small paths to a real S3 server over a link with latency, until the last receipt.
+ * Compares it with `nix copy --to http://…` over such a link to a server that stores each PUT. The
+ * publisher is a worker next to the storage, like a cloud function: once a new one, and once one with
+ * earlier work, as usual. Counts the requests of both sides.
  */
 
 const roundTripMs = 50;
@@ -59,8 +59,8 @@ try {
 }
 
 /**
- * The server, with its files in memory where the system has a place for that, as the peer's server keeps what
- * it gets: how fast the disk is belongs to neither side.
+ * Starts the server, with its files in memory if possible, like the peer's server. The speed of the disk
+ * is not part of the measurement.
  */
 async function startInMemory(): Promise<S3Server> {
   try {
@@ -70,7 +70,7 @@ async function startInMemory(): Promise<S3Server> {
   }
 }
 
-/** Paths of the lab's store. */
+/** Adds paths to the store of the lab. */
 async function add(howMany: number, seed: number): Promise<string[]> {
   const { lab } = bench;
   await writeFile(join(lab.work, 'small.nix'), smallPaths(howMany, seed));
@@ -79,10 +79,10 @@ async function add(howMany: number, seed: number): Promise<string[]> {
 }
 
 /**
- * Pushes the paths over the link, to a cache of its own.
+ * Pushes the paths over the link, to a new cache.
  *
- * @param before what the worker has published before
- * @returns how long it took, in seconds
+ * @param before paths that the worker has published before
+ * @returns the duration in seconds
  */
 async function push(paths: readonly string[], before: readonly string[]): Promise<number> {
   const name = before.length === 0 ? 'begun' : 'worked';
@@ -108,12 +108,12 @@ async function push(paths: readonly string[], before: readonly string[]): Promis
   return wallSeconds;
 }
 
-/** The lab is new, and so is all that either side remembers in it. */
+/** Adds the credentials. The lab is new, so that neither side has any local state. */
 function fresh(command: Command): Command {
   return { ...command, env: { ...command.env, ...s3.env } };
 }
 
-/** Starts what goes on until it is stopped, and waits for its first word. */
+/** Starts a command that runs until it is stopped, and waits for its first output. */
 async function startInBackground(command: Command): Promise<{ stop: () => Promise<void> }> {
   const { args, env, cwd } = command;
   const child = spawn(command.command, args, { env, cwd, stdio: ['ignore', 'ignore', 'pipe'] });
@@ -136,7 +136,7 @@ function perPath(requests: number): string {
   return `${(requests / count).toFixed(3)} a path`;
 }
 
-/** As the cache behind a web server that takes PUT: it keeps everything in memory. */
+/** Starts the peer's server, which accepts PUT and keeps everything in memory. */
 async function startPutServer(): Promise<{
   url: string;
   requests: () => number;

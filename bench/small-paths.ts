@@ -7,10 +7,10 @@ import { runAlone } from './report.ts';
 import type { BenchOptions } from './report.ts';
 import type { Result } from './result.ts';
 
-/** Of each path's contents. */
+/** The size of each path. */
 const fileBytes = 20_000;
 
-/** Many small paths, every other of which refers to one or two before it. */
+/** Measures many small paths. Every second one refers to one or two earlier ones. */
 export async function benchSmallPaths({ quick }: BenchOptions): Promise<Result[]> {
   const bench = await openBenchLab();
   try {
@@ -32,9 +32,9 @@ export async function benchSmallPaths({ quick }: BenchOptions): Promise<Result[]
 }
 
 /**
- * An expression that puts the paths into the store while it is evaluated, with no build.
+ * Returns an expression whose evaluation adds the paths to the store, without a build.
  *
- * @param seed other paths with each
+ * @param seed changes all paths
  */
 export function smallPaths(count: number, seed = 0): string {
   const definitions = Array.from({ length: count }, (_, index) => {
@@ -46,12 +46,12 @@ export function smallPaths(count: number, seed = 0): string {
   return `let\n${definitions.join('\n')}\nin [ ${names.join(' ')} ]\n`;
 }
 
-/** Words that compress about as text does. */
+/** Returns words that compress about as well as text. */
 function contents(index: number): string {
   let seed = index + 1;
   let text = '';
   while (text.length < fileBytes) {
-    // Park and Miller's generator: the same paths on every machine.
+    // The generator of Park and Miller gives the same paths on every machine.
     seed = (seed * 48_271) % 2_147_483_647;
     text += `${(seed % 4096).toString(36)} `;
   }

@@ -13,10 +13,10 @@ import type { BenchOptions } from './report.ts';
 import { spread } from './result.ts';
 import type { Result } from './result.ts';
 
-/** A tree of many small files and some large ones. */
+/** A folder with many small files and some large ones. */
 const tree = join(import.meta.dirname, '../node_modules');
 
-/** How many bytes of a NAR each part of the publisher and the client takes in a second. */
+/** Measures the throughput of each part of the publisher and the client, in NAR bytes. */
 export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -33,7 +33,7 @@ export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]
     for (let round = 0; round <= rounds; round += 1) {
       const startedAt = performance.now();
       await work();
-      // The first warms up.
+      // The first round warms up.
       if (round > 0 || quick) speeds.push(bytes / 1000 / (performance.now() - startedAt));
     }
     return { kind: 'throughput', name, mbPerSecond: spread(speeds) };

@@ -13,7 +13,7 @@ export interface Shown {
   readonly args: readonly string[];
   readonly env: Env;
   readonly cwd: string;
-  /** The exit status that the demo is about. @default 0 */
+  /** The expected exit status. @default 0 */
   readonly status?: number;
 }
 
@@ -26,7 +26,7 @@ export interface Server {
 const main = join(import.meta.dirname, '../../cli/main.ts');
 let steps = 0;
 
-/** Prints what comes next, does it, and prints how long it took. */
+/** Announces and runs a step, and prints its duration. */
 export async function step<T>(sentence: string, act: () => Promise<T>): Promise<T> {
   steps += 1;
   console.log(`\n${steps}. ${sentence}`);
@@ -36,15 +36,15 @@ export async function step<T>(sentence: string, act: () => Promise<T>): Promise<
   return result;
 }
 
-/** Prints one line of a step’s result. */
+/** Prints a line of the result of a step. */
 export function say(line: string): void {
   console.log(`     ${line}`);
 }
 
 /**
- * Runs a command to its end, shows it with what it prints, and returns its standard output.
+ * Runs a command, prints it with its output, and returns its standard output.
  *
- * @throws Error when its exit status is another than expected
+ * @throws Error when the exit status is not the expected one
  */
 export async function run(shown: Shown, signal: AbortSignal): Promise<string> {
   const child = start(shown, signal);
@@ -57,7 +57,7 @@ export async function run(shown: Shown, signal: AbortSignal): Promise<string> {
   const { status = 0 } = shown;
   if (child.exitCode !== status) {
     throw new Error(
-      `${shown.command} ended with ${child.exitCode ?? child.signalCode ?? 'nothing'}: expected ${status}`,
+      `${shown.command}: expected the exit status ${status}, got ${child.exitCode ?? child.signalCode ?? 'none'}`,
     );
   }
   return stdout.join('\n');
@@ -85,7 +85,7 @@ export async function serve(
   };
 }
 
-/** Shows what comes from `stream`; resolves with the first line. */
+/** Prints the lines of `stream`, and resolves with the first one. */
 async function firstLine(stream: NodeJS.ReadableStream, exited: Promise<unknown>): Promise<string> {
   const first = Promise.withResolvers<string>();
   void echo(stream, first.resolve);

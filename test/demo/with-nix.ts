@@ -24,7 +24,7 @@ in rec {
 }
 `;
 
-/** The demo on two machines, each with a Nix store of its own in a temporary folder. */
+/** Runs the demo on two machines, each with its own Nix store in a temporary folder. */
 export async function demoWithNix(
   nix: NixVersion,
   folder: string,
@@ -99,8 +99,8 @@ export async function demoWithNix(
 }
 
 /**
- * A machine whose store is empty, and has the store folder that `machine` has. Where that folder is
- * in the machine's own, the machine itself is emptied.
+ * Returns a machine with an empty store, in the same store directory as `machine`. If that directory
+ * belongs to the lab of `machine`, empties `machine` itself.
  */
 async function emptyMachine(machine: NixLab): Promise<NixLab> {
   if (machine.kind === 'chroot') return createNixLab({ nix: machine.nix, kind: 'chroot' });

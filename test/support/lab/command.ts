@@ -5,7 +5,7 @@ import { run } from '../../../cli/main.ts';
 import { takeSecrets } from '../../../cli/secrets/secret-variables.ts';
 
 export interface CommandOptions {
-  /** Variables over this process's own; undefined removes one. */
+  /** Variables in addition to this process's own; undefined removes one. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** @default this process's */
   readonly cwd?: string;
@@ -21,8 +21,8 @@ export interface CommandResult {
 }
 
 /**
- * Runs one command line of niche in this process, to its end. Where signals, terminals, pipes or
- * the environment that SDKs read are the subject, use a process: {@link ./niche-process.ts}.
+ * Runs a command line of niche in this process. For tests of signals, terminals, pipes, or the
+ * environment that SDKs read, use a separate process: {@link ./niche-process.ts}.
  */
 export async function runCommand(
   args: readonly string[],
@@ -64,7 +64,7 @@ function capture(): Output & { text(): string } {
   };
 }
 
-/** A pipe's end rather than a terminal's: commands only read it and ask whether it is a TTY. */
+/** A pipe instead of a terminal: commands only read it and check whether it is a TTY. */
 function stdinOf(input: string): NodeJS.ReadStream {
   const bytes = Readable.from(input === '' ? [] : [Buffer.from(input)], { objectMode: false });
   return Object.assign(bytes, { isTTY: false }) as unknown as NodeJS.ReadStream;

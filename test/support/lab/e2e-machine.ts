@@ -9,19 +9,19 @@ import { runNiche, type NicheRun, type NicheOptions } from './niche-process.ts';
 import { graph, type GraphPart } from './nix-graph.ts';
 import { createNixLab, type NixLab, type NixLabOptions, type NixSettings } from './nix-lab.ts';
 
-/** A machine with Nix on which niche is run. It ends with the test. */
+/** A machine with Nix and niche. It is removed after the test. */
 export interface Machine extends NixLab {
   /** Runs niche in `work`, in this machine's environment. */
   niche(args: readonly string[], options?: NicheOptions): Promise<NicheRun>;
-  /** As {@link niche}, and asserts that its exit status is 0. */
+  /** Like {@link niche}, but asserts the exit status 0. */
   nicheDoes(args: readonly string[], options?: NicheOptions): Promise<NicheRun>;
   /** Writes `default.nix`. */
   writeGraph(parts: readonly GraphPart[], salt?: string): Promise<void>;
-  /** Makes a cache in a directory of this machine's. */
+  /** Creates a cache in a directory of this machine. */
   makeCache(name?: string, args?: readonly string[]): Promise<DirectoryCache>;
 }
 
-/** A cache that `niche init` has made. */
+/** A cache that `niche init` created. */
 export interface DirectoryCache {
   readonly directory: string;
   readonly url: string;
@@ -31,7 +31,7 @@ export interface DirectoryCache {
   names(): Promise<string[]>;
   /** Every published store path. */
   paths(): Promise<string[]>;
-  /** Every file of the cache but those that Nix makes by looking, with its contents. */
+  /** Every file of the cache with its contents, except those that Nix creates when it reads. */
   snapshot(): Promise<ReadonlyMap<string, string>>;
 }
 
@@ -60,7 +60,7 @@ export async function createMachine(t: TestContext, options: NixLabOptions): Pro
   };
 }
 
-/** The paths in the cache in `directory`, by its files alone. */
+/** Returns the paths of the cache in `directory` from its files. */
 export function cacheIn(
   directory: string,
 ): Pick<DirectoryCache, 'directory' | 'names' | 'paths' | 'snapshot'> {
@@ -86,18 +86,18 @@ export function cacheIn(
   };
 }
 
-/** What follows the hash in a store path. */
+/** Returns the part of a store path after the hash. */
 export function nameOf(storePath: string): string {
   return storePath.replace(/^.*\/[0-9a-z]{32}-/u, '');
 }
 
 /**
- * A folder that the builders of every machine of a test reach at the same path, so that they can
- * tell what was built and be made to wait.
+ * A folder at the same path for the builders of every machine of a test. They record there what they
+ * built, and wait there for the test.
  */
 export interface Yard {
   readonly folder: string;
-  /** For the machines' nix.conf. */
+  /** Settings for the nix.conf of the machines. */
   readonly settings: NixSettings;
   /** Shell for a builder: leaves the trace `name`. */
   trace(name: string): string;
@@ -110,7 +110,7 @@ export interface Yard {
 
 export async function createYard(t: TestContext): Promise<Yard> {
   const folder = await mkdtemp(join(tmpdir(), 'niche-yard-'));
-  // Builders may run as another user than this.
+  // Builders may run as another user.
   await chmod(folder, 0o777);
   t.after(() => rm(folder, { recursive: true, force: true }));
   const traceFile = join(folder, 'traces');
@@ -126,7 +126,7 @@ export async function createYard(t: TestContext): Promise<Yard> {
   };
 }
 
-/** Skips the test, saying why, when labs of this user cannot share store paths. */
+/** Skips the test if labs of this user cannot share store paths. */
 export function skipUnlessChroot(t: TestContext, machine: NixLab): boolean {
   if (machine.kind === 'chroot') return false;
   t.skip('this user cannot build below /nix/store, and no two machines share another folder');

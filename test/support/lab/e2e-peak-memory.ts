@@ -1,4 +1,4 @@
-// Loaded into a process by --import: at its end it writes down the most memory that it has had.
+// Loaded into a process with --import. When the process exits, it writes its peak memory to a file.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const { NICHE_TEST_PEAK_FILE: file } = process.env;

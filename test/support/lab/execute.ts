@@ -3,9 +3,9 @@ import { text } from 'node:stream/consumers';
 
 export interface ExecuteOptions {
   readonly cwd?: string;
-  /** In a lab: variables over the lab's own. */
+  /** In a lab: variables in addition to the lab's own. */
   readonly env?: Readonly<Record<string, string>>;
-  /** What the command reads; nothing when not given. */
+  /** The standard input. @default empty */
   readonly input?: string | Uint8Array;
   readonly signal?: AbortSignal;
 }
@@ -18,7 +18,7 @@ export interface Executed {
 }
 
 /**
- * Runs a command to its end, whatever its status.
+ * Runs a command and returns its result for any exit status.
  * @throws Error when it can't be started or was aborted.
  */
 export async function execute(
@@ -28,7 +28,7 @@ export async function execute(
 ): Promise<Executed> {
   const { input, ...rest } = options;
   const child = spawn(command, args, { ...rest, stdio: ['pipe', 'pipe', 'pipe'] });
-  // A command may well end without reading what it was given.
+  // A command may exit without reading its standard input.
   child.stdin.on('error', () => undefined);
   child.stdin.end(input ?? '');
   const ended = new Promise<number | null>((resolve, reject) => {
@@ -44,7 +44,7 @@ export async function execute(
 }
 
 /**
- * What `executed` printed, without the last line's end.
+ * Returns the output of `executed` without the final newline.
  * @throws Error with its standard error when it failed.
  */
 export function outputOf(command: string, args: readonly string[], executed: Executed): string {

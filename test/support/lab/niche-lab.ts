@@ -14,16 +14,16 @@ import type { NixLab, NixVersion } from './nix-lab.ts';
 /** A machine with Nix, niche, and caches in directories. */
 export interface NicheLab {
   readonly nix: NixLab;
-  /** Makes a cache; `directory` is `name` in the lab's folder unless given. */
+  /** Creates a cache. @default directory `name` in the folder of the lab */
   cache(
     name: string,
     options?: { directory?: string; args?: readonly string[] },
   ): Promise<LabCache>;
   run(args: readonly string[], options?: NicheOptions): Promise<NicheRun>;
   start(args: readonly string[], options?: NicheOptions): RunningNiche;
-  /** The store path of a part of the graph, built if need be. */
+  /** Returns the store path of a part of the graph, and builds it if necessary. */
   build(part: string): Promise<string>;
-  /** Processes that were started in this lab and still run. */
+  /** Running processes of this lab. */
   processes(): number[];
   close(): Promise<void>;
 }
@@ -32,7 +32,7 @@ export interface LabCache {
   readonly directory: string;
   readonly url: string;
   readonly secretKeyFile: string;
-  /** In Nix's own form. */
+  /** In Nix's format. */
   readonly secretKey: string;
 }
 
@@ -66,7 +66,7 @@ export async function createNicheLab(
   };
 }
 
-/** Told by their environment, which names the lab's folder. */
+/** Finds them by their environment, which contains the folder of the lab. */
 function processesOf(folder: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^[0-9]+$/.test(name))
@@ -80,7 +80,7 @@ function processesOf(folder: string): number[] {
     .map(Number);
 }
 
-/** Waits until a file whose path in `directory` matches is there, or `niche` has ended. */
+/** Waits until `directory` has a file with a matching path, or `niche` exits. */
 export async function untilThere(
   directory: string,
   pattern: RegExp,
@@ -97,14 +97,14 @@ export async function untilThere(
   }
 }
 
-/** A folder for whatever a test keeps in the lab. */
+/** Returns a folder in the lab for files of a test. */
 export function labFolder(lab: NicheLab, name: string): string {
   const folder = join(lab.nix.folder, name);
   mkdirSync(folder, { recursive: true });
   return folder;
 }
 
-/** Fails where a message has a stack trace, or tells a secret key. */
+/** Asserts that a message contains no stack trace and no secret key. */
 export function assertDiscreet(run: NicheRun, ...secretKeys: readonly string[]): void {
   const said = run.stdout + run.stderr;
   assert.doesNotMatch(said, /^\s+at .*\d+:\d+\)?$/m);

@@ -6,28 +6,28 @@ import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 
 export interface NicheOptions {
-  /** Variables over this process's own; undefined removes one. */
+  /** Variables in addition to this process's own; undefined removes one. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
   /** Its standard input. @default empty */
   readonly input?: string;
-  /** The user to run as; takes root. */
+  /** The user to run as; requires root. */
   readonly uid?: number;
 }
 
 export interface NicheRun {
-  /** The exit status; null where a signal ended it. */
+  /** The exit status; null after a signal. */
   readonly status: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A `niche` that runs in a process of its own. */
+/** A `niche` in a separate process. */
 export interface RunningNiche {
   readonly process: ChildProcess;
   readonly ended: Promise<NicheRun>;
-  /** Sends the signal to niche and what it started, as a terminal does for Ctrl-C. */
+  /** Sends the signal to niche and its children, as a terminal does for Ctrl-C. */
   interrupt(signal: NodeJS.Signals): void;
 }
 
@@ -35,13 +35,13 @@ export interface RunningNiche {
 export interface NicheServer extends RunningNiche {
   /** The first line that it printed. */
   readonly firstLine: string;
-  /** Sends `signal` and waits for the end. @default SIGTERM */
+  /** Sends `signal` and waits for the exit. @default SIGTERM */
   stop(signal?: NodeJS.Signals): Promise<NicheRun>;
 }
 
 const main = join(import.meta.dirname, '../../../cli/main.ts');
 
-/** Runs `niche` with `args` to its end, as a process of its own. */
+/** Runs `niche` with `args` in a separate process. */
 export async function runNiche(
   args: readonly string[],
   options: NicheOptions = {},
@@ -51,7 +51,7 @@ export async function runNiche(
 
 /**
  * Starts `niche` and waits for the first line of its output.
- * @throws Error with its standard error when it ends without one
+ * @throws Error with its standard error when it exits without output
  */
 export async function startNiche(
   args: readonly string[],
@@ -73,7 +73,7 @@ export async function startNiche(
   };
 }
 
-/** Starts `niche` in a process group of its own. */
+/** Starts `niche` in its own process group. */
 export function spawnNiche(args: readonly string[], options: NicheOptions = {}): RunningNiche {
   const { env, cwd, input = '', uid } = options;
   const child = spawn(process.execPath, [main, ...args], {
@@ -83,7 +83,7 @@ export function spawnNiche(args: readonly string[], options: NicheOptions = {}):
     detached: true,
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });
-  // A command that reads no stdin may have closed it before all of it was written.
+  // A command may close its stdin before everything was written.
   child.stdin.on('error', () => undefined).end(input);
   const closed = new Promise<Pick<NicheRun, 'status' | 'signal'>>((resolve, reject) => {
     child.once('error', reject);

@@ -15,7 +15,7 @@ import type { GraphPart } from './nix-graph.ts';
 import { createNixLab } from './nix-lab.ts';
 import type { NixLab } from './nix-lab.ts';
 
-/** Builds `wanted` of the graph with the lab's Nix; its closure, as Nix knows it. */
+/** Builds `wanted` of the graph with the Nix of the lab, and returns its closure. */
 export async function buildClosure(
   lab: NixLab,
   parts: readonly GraphPart[],
@@ -38,7 +38,7 @@ export async function buildClosure(
 }
 
 /**
- * Stages each path as a batch of its own, dependents first: the publisher has to wait for what comes.
+ * Stages each path as a separate batch, dependents first, so that the publisher must wait.
  *
  * @returns the batches, in the order in which they were staged
  */
@@ -65,7 +65,7 @@ export async function stageBackwards(
   return staged;
 }
 
-/** That the Nix of `lab`, with an empty store, takes the path from the cache at `substituter`. */
+/** Asserts that the Nix of `lab` substitutes the path from `substituter` into an empty store. */
 export async function assertSubstituted(
   t: TestContext,
   lab: NixLab,

@@ -11,29 +11,29 @@ import { waitLimitMs } from '../assert/until.ts';
 
 export interface NixDaemonOptions {
   /**
-   * Who may do anything; a client is known by its user alone, so without `root` here even root is
-   * an untrusted client. @default []
+   * Trusted users. The daemon knows clients by their user, so that even root is untrusted unless
+   * listed. @default []
    */
   readonly trustedUsers?: readonly string[];
-  /** Who may connect. @default ['*'] */
+  /** Users that may connect. @default ['*'] */
   readonly allowedUsers?: readonly string[];
-  /** Settings of the daemon alone, such as `trusted-substituters`. */
+  /** Settings for the daemon only, such as `trusted-substituters`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A running daemon, and what its clients need. */
+/** A running daemon, with the environment of its clients. */
 export interface NixDaemon {
   readonly socket: string;
-  /** The environment of a client that reaches the store only by the daemon. */
+  /** The environment of a client that uses the store only through the daemon. */
   readonly env: Readonly<Record<string, string>>;
   /** Runs `command` as a client in the lab's `work`. */
   run(command: string, args: readonly string[], options?: ExecuteOptions): Promise<Executed>;
   /**
-   * As {@link run}; gives what it printed.
+   * Like {@link run}, but returns the output.
    * @throws Error with its standard error when it fails.
    */
   output(command: string, args: readonly string[], options?: ExecuteOptions): Promise<string>;
-  /** What the daemon printed so far. */
+  /** The output of the daemon so far. */
   log(): Promise<string>;
   stop(): Promise<void>;
 }
@@ -41,14 +41,14 @@ export interface NixDaemon {
 interface Place {
   readonly nix: NixVersion;
   readonly env: Readonly<Record<string, string>>;
-  /** Where clients run. */
+  /** The working directory of clients. */
   readonly work: string;
   readonly socket: string;
-  /** Where the store's files lie, for a chroot store. */
+  /** The root of the store's files, for a chroot store. */
   readonly root: string | undefined;
 }
 
-/** @throws Error with the daemon's output when it doesn't listen. */
+/** @throws Error with the daemon's output when it does not listen */
 export async function startNixDaemon(place: Place, options: NixDaemonOptions): Promise<NixDaemon> {
   const { socket, work } = place;
   const settings = {
@@ -86,8 +86,8 @@ export async function startNixDaemon(place: Place, options: NixDaemonOptions): P
     ...place.env,
     HOME: home,
     NIX_DAEMON_SOCKET_PATH: socket,
-    // The client reads build logs and what it imports from derivations as files, so it has to
-    // know where they lie. The daemon's word on whom it trusts is the same without.
+    // The client reads build logs and imports from derivations as files, so it needs their location.
+    // This does not change whom the daemon trusts.
     NIX_REMOTE: place.root === undefined ? 'daemon' : `unix://${socket}?root=${place.root}`,
   };
   const run: NixDaemon['run'] = (command, args, more) =>
@@ -130,7 +130,7 @@ async function end(child: ChildProcess): Promise<void> {
     return;
   }
   const exited = once(child, 'exit');
-  // It forks for each connection, into a session of its own.
+  // The daemon forks for each connection, into a new session.
   const connections = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').catch(
     () => '',
   );
@@ -139,7 +139,7 @@ async function end(child: ChildProcess): Promise<void> {
     try {
       process.kill(Number(pid), 'SIGTERM');
     } catch {
-      // Its client left meanwhile.
+      // Its client has disconnected.
     }
   }
   await exited;

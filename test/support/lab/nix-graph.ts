@@ -8,17 +8,17 @@ export interface GraphPart {
   readonly deps?: readonly string[];
   /** @default ['out'] */
   readonly outputs?: readonly string[];
-  /** Says so on standard error and exits with 1. */
+  /** Makes the builder print an error and exit with 1. */
   readonly fails?: boolean;
-  /** How long it takes, in whole or fractional seconds. */
+  /** How long the build takes, in seconds. */
   readonly sleepSeconds?: number;
   /** Adds a file `big` of this size to the first output. */
   readonly bytes?: number;
   /** Makes it a flat fixed-output derivation of these contents; `deps` are then ignored. */
   readonly fixedOutput?: string;
-  /** A part that has to be built before this one can be evaluated (import from derivation). */
+  /** A part that must be built before this one can be evaluated (import from derivation). */
   readonly importsFrom?: string;
-  /** A content-addressed derivation; takes the experimental feature `ca-derivations`. */
+  /** A content-addressed derivation; requires the experimental feature `ca-derivations`. */
   readonly contentAddressed?: boolean;
   /** Shell to run at the end, with `$out` and the host's usual commands. */
   readonly script?: string;
@@ -28,8 +28,8 @@ export interface GraphPart {
 export const nixSystem = `${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux`;
 
 /**
- * A `default.nix` whose attributes are the parts. The first output of each is a folder with a
- * file `name` that holds its name and the paths of its deps.
+ * Returns a `default.nix` whose attributes are the parts. The first output of each is a folder with a
+ * file `name` that contains its name and the paths of its deps.
  *
  * @param salt Graphs of different salts share no path.
  */
@@ -44,7 +44,7 @@ export function graph(parts: readonly GraphPart[], salt = ''): string {
   ].join('\n');
 }
 
-/** A `flake.nix` without inputs that offers the `default.nix` beside it as packages. */
+/** Returns a `flake.nix` without inputs whose packages are those of the `default.nix` next to it. */
 export function graphFlake(): string {
   return `{
   outputs = { self }: {
@@ -54,7 +54,7 @@ export function graphFlake(): string {
 `;
 }
 
-/** `text` as a string of the Nix language. */
+/** Returns `text` as a string literal of the Nix language. */
 function nixString(text: string): string {
   return `"${text.replace(/[\\"$]/g, '\\$&').replaceAll('\n', '\\n')}"`;
 }

@@ -15,57 +15,57 @@ import { requireTool, whyNo } from '../assert/required.ts';
 export type NixSettings = Readonly<Record<string, string>>;
 
 /**
- * How a lab's store is laid out. `chroot`: store paths begin with /nix/store, and the files lie
- * below the lab's own root. `own-store-dir`: where the host lets nobody make the namespaces that
- * building in the former takes, the store directory itself is the lab's, and so is every hash.
+ * The layout of a lab's store. `chroot`: store paths begin with /nix/store, and the files are below
+ * the root of the lab. `own-store-dir`: the lab has its own store directory, and thus other hashes.
+ * Used if the host forbids the namespaces that builds in a chroot store require.
  */
 export type NixLabKind = 'chroot' | 'own-store-dir';
 
 export interface NixLabOptions {
   readonly nix: NixVersion;
-  /** @default 'chroot' where this host can build in one, else 'own-store-dir' */
+  /** @default 'chroot' if this host can build in one, else 'own-store-dir' */
   readonly kind?: NixLabKind;
   /** @default ['nix-command', 'flakes'] */
   readonly experimentalFeatures?: readonly string[];
-  /** `name:base64` keys whose signatures the lab's stores believe. @default none */
+  /** Public keys that the lab trusts, as `name:base64`. @default none */
   readonly trustedPublicKeys?: readonly string[];
-  /** Anything else for nix.conf; wins over what the lab would write. */
+  /** Further settings for nix.conf, which override those of the lab. */
   readonly settings?: NixSettings;
 }
 
-/** A machine with Nix of its own: store, state, logs, settings and home, without the network. */
+/** A machine with its own Nix: store, state, logs, settings and home, without the network. */
 export interface NixLab {
   readonly nix: NixVersion;
   readonly kind: NixLabKind;
-  /** The lab's folder; anything may be put here, and all of it goes with the lab. */
+  /** The folder of the lab. Tests may add files, which are deleted with the lab. */
   readonly folder: string;
   /**
-   * Where commands run, empty at first: for `default.nix`, `flake.nix` and results. A folder of
-   * its own, since a `path:.` flake is copied into the store whole, and the store is beside it.
+   * The working directory of commands, empty at first, for `default.nix`, `flake.nix` and results.
+   * It does not contain the store, since Nix copies the whole folder of a `path:.` flake.
    */
   readonly work: string;
-  /** What store paths begin with, such as `/nix/store`. */
+  /** The store directory, such as `/nix/store`. */
   readonly storeDir: string;
-  /** The environment to run anything in as the store's owner; nothing of Nix is inherited. */
+  /** The environment for commands of the store's owner. It inherits no variables of Nix. */
   readonly env: Readonly<Record<string, string>>;
   /** Runs `command` (of this Nix, or of the host) in `work`. */
   run(command: string, args: readonly string[], options?: ExecuteOptions): Promise<Executed>;
   /**
-   * Runs `command` and gives what it printed, without the last line's end.
+   * Runs `command` and returns its output without the final newline.
    * @throws Error with its standard error when it fails.
    */
   output(command: string, args: readonly string[], options?: ExecuteOptions): Promise<string>;
-  /** Where the file of a store path, or one below it, really is. */
+  /** Returns the location of a file of a store path on this host. */
   realPath(storePath: string): string;
-  /** Rewrites nix.conf with these settings over those before. */
+  /** Rewrites nix.conf with these settings in addition to the former ones. */
   configure(settings: NixSettings): Promise<void>;
-  /** Starts a real daemon on the lab's store; it ends with the lab. */
+  /** Starts a real daemon on the store of the lab, which is stopped with the lab. */
   daemon(options?: NixDaemonOptions): Promise<NixDaemon>;
-  /** Ends the daemons and removes everything. */
+  /** Stops the daemons and removes everything. */
   close(): Promise<void>;
 }
 
-/** Every Nix that tests can run here, oldest first. */
+/** Returns every installed Nix, oldest first. */
 export function availableNix(): readonly NixVersion[] {
   return installedNix();
 }
@@ -75,7 +75,7 @@ export function whyNoNix(): string | false {
   return whyNo('Nix', availableNix().at(-1));
 }
 
-/** Every Nix to test with; where there is none a test says so, which in CI fails. */
+/** Returns every Nix to test with. Without any, a test is skipped, or fails in CI. */
 export function everyNix(): readonly NixVersion[] {
   const skip = whyNoNix();
   if (skip !== false) test('with every Nix', { skip }, () => undefined);
@@ -83,9 +83,9 @@ export function everyNix(): readonly NixVersion[] {
 }
 
 /**
- * The newest Nix here, or the newest whose version begins with `wanted`. Without one the test is
- * skipped, saying how to get it; in CI it fails.
- * @returns null when the test was skipped and has to return.
+ * Returns the newest Nix, or the newest whose version begins with `wanted`. Without one it skips the
+ * test with a hint; in CI it fails.
+ * @returns null when the test was skipped and must return
  * @throws Error in CI when there is none.
  */
 export function requireNix(t: TestContext, wanted = ''): NixVersion | null {
@@ -93,12 +93,12 @@ export function requireNix(t: TestContext, wanted = ''): NixVersion | null {
   return requireTool(t, wanted === '' ? 'Nix' : `Nix ${wanted}`, found);
 }
 
-/** Makes a lab; whoever makes it closes it. */
+/** Creates a lab. The caller must close it. */
 export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
   const { nix } = options;
   const kind = options.kind ?? (await bestKind(nix));
   const folder = await mkdtemp(join(tmpdir(), 'niche-nix-'));
-  // So that a client which is another user can reach the daemon's socket.
+  // A client that runs as another user must reach the socket of the daemon.
   await chmod(folder, 0o755);
   const at = (path: string): string => join(folder, path);
   const chroot = kind === 'chroot';
@@ -128,9 +128,9 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     'experimental-features': (options.experimentalFeatures ?? ['nix-command', 'flakes']).join(' '),
     'flake-registry': '',
     'connect-timeout': '5',
-    // Nix 2.8 starts this for every build, and looks for it where its package would have put it.
+    // Nix 2.8 starts this for every build, and looks for it in the folder of its package.
     ...(existsSync(buildHook) ? { 'build-hook': buildHook } : {}),
-    // A chroot store is sandboxed whatever `sandbox` says.
+    // Builds in a chroot store are always sandboxed, whatever the value of `sandbox`.
     ...(chroot ? { 'sandbox-paths': '/bin /usr /lib /lib64?' } : {}),
     ...options.settings,
   };
@@ -165,9 +165,9 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     },
     close: async () => {
       await Promise.all(daemons.map((daemon) => daemon.stop()));
-      // What Nix puts into a store is read-only, folders too.
+      // Files and folders of a Nix store are read-only.
       await execute('chmod', ['-R', 'u+rwX', folder], { env });
-      // A daemon's child that has just been told to end may still write.
+      // A child of a daemon may still write after the signal.
       await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
@@ -175,7 +175,7 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
 
 function ownStore(folder: string): Record<string, string> {
   return {
-    // By itself Nix looks for a daemon first, and a daemon would find itself.
+    // By default, Nix looks for a daemon first, and a daemon would find itself.
     NIX_REMOTE: 'local',
     NIX_STORE_DIR: join(folder, 'store'),
     NIX_LOCALSTATE_DIR: join(folder, 'var'),
@@ -184,7 +184,7 @@ function ownStore(folder: string): Record<string, string> {
   };
 }
 
-/** Nix 2.8 won't run for a user without a name. */
+/** Nix 2.8 requires a user with a name. */
 function userName(): string {
   try {
     return userInfo().username;
@@ -195,7 +195,7 @@ function userName(): string {
 
 const kinds = new Map<string, Promise<NixLabKind>>();
 
-/** Whether this user can build in a chroot store on this host is known only once one has. */
+/** Returns whether this user can build in a chroot store on this host, which only a build shows. */
 function bestKind(nix: NixVersion): Promise<NixLabKind> {
   const known = kinds.get(nix.bin) ?? tryChroot(nix);
   kinds.set(nix.bin, known);

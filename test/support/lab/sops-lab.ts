@@ -14,24 +14,24 @@ import { programPath, whyNo } from '../assert/required.ts';
 
 const exec = promisify(execFile);
 
-/** A home of its own, in which `sops`, `gpg` and niche find what the test put there. */
+/** A separate home folder for `sops`, `gpg` and niche. */
 export interface SopsLab {
   readonly folder: string;
-  /** The whole environment: nothing of the host's but PATH. */
+  /** The whole environment, which inherits only PATH from the host. */
   readonly env: Readonly<Record<string, string>>;
-  /** niche's keyring in this environment, with `extra` variables. */
+  /** Returns the keyring of niche in this environment, with `extra` variables. */
   keyring(extra?: Readonly<Record<string, string>>): Keyring;
-  /** A new PGP key; returns its fingerprint. */
+  /** Generates a PGP key and returns its fingerprint. */
   makePgpKey(name: string, options?: { passphrase?: string }): Promise<string>;
-  /** Runs `gpg` here. @throws Error with what it said */
+  /** Runs `gpg` here. @throws Error with its output */
   gpg(args: readonly string[], input?: string): Promise<string>;
-  /** Runs a program of the host here. @throws Error with what it said */
+  /** Runs a program of the host here. @throws Error with its output */
   run(program: string, args: readonly string[], input?: string): Promise<string>;
-  /** Runs the real `sops`. @throws Error with what it said */
+  /** Runs the real `sops`. @throws Error with its output */
   sops(args: readonly string[], extra?: Readonly<Record<string, string>>): Promise<string>;
-  /** What the real `sops` decrypts of a JSON document. */
+  /** Decrypts a JSON document with the real `sops`. */
   sopsDecrypt(document: string, extra?: Readonly<Record<string, string>>): Promise<unknown>;
-  /** What the real `sops` makes of a JSON text. */
+  /** Encrypts a JSON text with the real `sops`. */
   sopsEncrypt(
     plain: string,
     args: readonly string[],
@@ -39,13 +39,13 @@ export interface SopsLab {
   ): Promise<string>;
 }
 
-/** Skips a test, or in CI fails it, when there is no real `sops`. */
+/** Skips a test without a real `sops`, or fails it in CI. */
 export function needSops(): { skip: string | false } {
   return { skip: whyNo('sops', findProgram('sops')) };
 }
 
 export async function openSopsLab(t: TestContext): Promise<SopsLab> {
-  // Short, since gpg-agent's sockets lie in it.
+  // The name is short, since the folder contains the sockets of gpg-agent.
   const folder = await mkdtemp(join(tmpdir(), 'niche-s-'));
   const home = join(folder, 'home');
   const gnupg = join(home, '.gnupg');
@@ -119,7 +119,7 @@ export async function openSopsLab(t: TestContext): Promise<SopsLab> {
   };
 }
 
-/** A new age key, for which nothing is written anywhere. */
+/** Generates an age key without writing it to a file. */
 export async function makeAgeKey(): Promise<{ secretKey: string; recipient: string }> {
   const secretKey = await generateX25519Identity();
   return { secretKey, recipient: await identityToRecipient(secretKey) };

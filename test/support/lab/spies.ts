@@ -2,22 +2,21 @@ import { accessSync, constants, readFileSync, readdirSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Programs that note what they are given, and are then the real ones. */
+/** Wrappers that record their arguments and environment, and then run the real programs. */
 export interface Spies {
-  /** With these variables niche runs them. */
+  /** Variables with which niche runs the wrappers. */
   readonly env: { readonly PATH: string; readonly EDITOR: string };
-  /** By program: the arguments and environment of each time that it ran, and niche's arguments. */
+  /** The arguments and environment of each run, by program, and the arguments of niche. */
   seen(): [program: string, text: string][];
 }
 
 const programs = ['nix', 'nix-store', 'nix-instantiate', 'gpg'];
 
 /**
- * Puts a spy before every program that niche runs, and one in the place of an editor, which changes
- * nothing.
+ * Creates a wrapper for every program that niche runs, and an editor that changes nothing.
  *
- * @param folder made for them
- * @param path where the real ones are, as in `PATH`
+ * @param folder folder to create for the wrappers
+ * @param path folders of the real programs, as in `PATH`
  */
 export async function placeSpies(folder: string, path: string): Promise<Spies> {
   const notes = join(folder, 'notes');
@@ -26,7 +25,7 @@ export async function placeSpies(folder: string, path: string): Promise<Spies> {
     writeFile(join(folder, name), spy(join(notes, name), then), { mode: 0o755 });
   for (const name of programs) {
     const real = findProgram(name, path);
-    // Nix tells its programs apart by the name that they are run by.
+    // Nix has one binary, which behaves by the name that it is run as.
     if (real !== null) await write(name, `exec "${real}" "$@"`);
   }
   await write('editor', 'exit 0');
@@ -40,7 +39,7 @@ export async function placeSpies(folder: string, path: string): Promise<Spies> {
   };
 }
 
-/** Each process has a file of its own, so that no two write over each other. */
+/** Each process has its own file, so that no process overwrites the record of another. */
 function spy(note: string, then: string): string {
   const given = ['$$/environ', '$$/cmdline', '$PPID/cmdline'];
   const lines = given.map((file) => `tr '\\0' '\\n' < /proc/${file} >> "${note}.$$"`);
