@@ -22,19 +22,19 @@ import { parseS3Url } from '../../../core/storage/s3/url.ts';
 import type { AwsCache } from './aws-cache.ts';
 import type { Ministack } from './ministack.ts';
 
-/** What goes wrong around a deployed cache, and what its operator does about it. */
+/** Failures around a deployed cache, and how its operator reacts. */
 export interface Adversity {
-  /** From now on the functions reach AWS at `endpoint`: a variable that every SDK reads. */
+  /** Lets the functions use AWS at `endpoint` from now on, by a variable that every SDK reads. */
   reachAwsAt(endpoint: string): Promise<void>;
-  /** Kills every process in which a function runs, at once. */
+  /** Kills every process that runs a function. */
   killFunctions(): void;
   /** The environments of those processes. */
   functionEnvironments(): Map<string, string>[];
-  /** While `work` runs the bucket tells of nothing. */
+  /** Runs `work` while the bucket sends no events. */
   withoutEvents<T>(work: () => Promise<T>): Promise<T>;
-  /** After how many receives a message is a dead letter: the parameter `maxReceives`. */
+  /** Sets `maxReceives`: after so many receives, a message becomes a dead letter. */
   setMaxReceives(count: number): Promise<void>;
-  /** Moves the dead letters back, as `aws sqs start-message-move-task` does, which ministack lacks. */
+  /** Moves the dead letters back. ministack lacks `aws sqs start-message-move-task`. */
   redrive(): Promise<number>;
 }
 
@@ -111,7 +111,7 @@ export function createAdversity(aws: Ministack, cache: AwsCache): Adversity {
   };
 }
 
-/** The processes of ministack's group that run this Node. */
+/** Returns the processes of ministack's group that run this Node. */
 function functionProcesses(group: number): number[] {
   const node = realpathSync(process.execPath);
   return readdirSync('/proc')
@@ -120,11 +120,11 @@ function functionProcesses(group: number): number[] {
       if (!Number.isInteger(pid) || pid === process.pid) return false;
       try {
         const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-        // After the name, which may hold anything: state, parent, process group.
+        // State, parent and process group follow the name, which may contain any character.
         const [, , processGroup] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
         return Number(processGroup) === group && readlinkSync(`/proc/${pid}/exe`) === node;
       } catch {
-        return false; // It has ended meanwhile.
+        return false; // The process has exited.
       }
     });
 }

@@ -17,14 +17,14 @@ import type { Ministack } from './ministack.ts';
 
 /** An AWS account for caches. */
 export interface AwsAccount extends Ministack {
-  /** A folder that goes with the test. */
+  /** A folder that is deleted after the test. */
   readonly folder: string;
-  /** Deploys a stage and makes its cache, as docs/deploy/aws.md says. */
+  /** Deploys a stage and creates its cache, as docs/deploy/aws.md describes. */
   cache(stage: string, options?: AwsCacheOptions): Promise<AwsCache>;
 }
 
 export interface AwsCacheOptions {
-  /** Of serverless.yml. */
+  /** Parameters of serverless.yml. */
   readonly parameters?: Readonly<Record<string, string | number>>;
   /** More arguments for `niche init`. */
   readonly init?: readonly string[];
@@ -36,22 +36,22 @@ export interface AwsCache {
   readonly name: string;
   readonly stack: Stack;
   readonly packaged: PackagedDeployment;
-  /** Where Nix reads it here: the bucket by its path, since no name leads to it. */
+  /** The URL for Nix. The bucket is in the path, since its host name does not resolve. */
   readonly substituter: string;
   readonly publicKey: string;
-  /** Both as the account's root sees them. */
+  /** Both roots, with the credentials of the account's root user. */
   readonly public: Bucket;
   readonly private: Bucket;
-  /** The environment of a CI job that has taken the uploader's role. */
+  /** The environment of a CI job that assumed the uploader's role. */
   asUploader(): Promise<Record<string, string>>;
-  /** Calls a function as it is deployed; gives what it returned. */
+  /** Calls a deployed function and returns its result. */
   invoke(name: 'publish' | 'sweep', event?: unknown): Promise<unknown>;
   send(body: string): Promise<void>;
-  /** How many messages are in the queue or in work, and how many are dead letters. */
+  /** Counts the messages in the queue or in flight, and the dead letters. */
   messages(): Promise<{ queued: number; dead: number }>;
 }
 
-/** @returns null when the test was skipped and has to return. */
+/** @returns null when the test was skipped and must return */
 export async function requireAws(t: TestContext): Promise<AwsAccount | null> {
   const aws = await requireMinistack(t);
   if (!aws) return null;

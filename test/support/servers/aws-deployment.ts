@@ -18,11 +18,11 @@ import type { Ministack } from './ministack.ts';
 const exec = promisify(execFile);
 const checkout = join(import.meta.dirname, '../../..');
 
-/** What `osls package` wrote. */
+/** The output of `osls package`. */
 export interface PackagedDeployment {
   readonly stage: string;
   readonly name: string;
-  /** Holds the templates and the artifacts. */
+  /** The folder with the templates and the artifacts. */
   readonly folder: string;
   /** The template of the whole stack. */
   readonly template: Template;
@@ -46,12 +46,12 @@ export interface TemplateResource {
   readonly Properties: Readonly<Record<string, unknown>>;
 }
 
-/** Bundles the functions, once for a process. */
+/** Bundles the functions, once per process. */
 const services = new Map<string, Promise<string>>();
 
 /**
- * A folder with what a team commits, laid out once for each `folder`: osls keeps what it works on
- * beside serverless.yml, where other tests would be packaging too.
+ * Returns a folder with the deployment files, created once for each `folder`. osls writes its working
+ * files next to serverless.yml, so that tests must not share a folder.
  */
 function serviceIn(folder: string): Promise<string> {
   const known = services.get(folder);
@@ -72,7 +72,7 @@ function serviceIn(folder: string): Promise<string> {
   return made;
 }
 
-/** Packages serverless.yml as it stands, offline, with these parameters over its defaults. */
+/** Packages serverless.yml offline, with these parameters instead of its defaults. */
 export async function packageDeployment(
   folder: string,
   stage: string,
@@ -97,7 +97,7 @@ export async function packageDeployment(
       stage,
       ...flags,
     ],
-    // A home of its own, and nothing of this machine's AWS.
+    // A separate home folder, without the AWS configuration of this machine.
     { cwd: service, env: { PATH: process.env['PATH'], HOME: home, SLS_TELEMETRY_DISABLED: '1' } },
   );
   const text = await readFile(join(target, 'cloudformation-template-update-stack.json'), 'utf8');
@@ -105,18 +105,18 @@ export async function packageDeployment(
   return { stage, name, folder: target, template: JSON.parse(text) as Template };
 }
 
-/** A stack made of a package. */
+/** A deployed stack. */
 export interface Stack {
   readonly name: string;
   readonly outputs: Readonly<Record<string, string>>;
-  /** Deploys another package into it; says whether anything changed. */
+  /** Deploys another package to the stack, and returns whether anything changed. */
   update(packaged: PackagedDeployment): Promise<boolean>;
   remove(): Promise<void>;
 }
 
 /**
- * Does what `osls deploy` does with what it packaged: makes a stack with the bucket for artifacts,
- * uploads them, and makes of it the whole stack.
+ * Deploys a package as `osls deploy` does: creates a stack with the bucket for artifacts, uploads them,
+ * and updates the stack with everything else.
  */
 export async function deploy(aws: Ministack, packaged: PackagedDeployment): Promise<Stack> {
   const { endpoint, region, credentials } = aws;

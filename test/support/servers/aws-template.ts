@@ -1,6 +1,6 @@
 import type { Template, TemplateResource } from './aws-deployment.ts';
 
-/** What the pseudo parameters of CloudFormation are here. */
+/** The values of CloudFormation's pseudo parameters. */
 const pseudo: Readonly<Record<string, string>> = {
   'AWS::AccountId': '123456789012',
   'AWS::Partition': 'aws',
@@ -10,13 +10,13 @@ const pseudo: Readonly<Record<string, string>> = {
 
 const noValue = Symbol('AWS::NoValue');
 
-/** A template as CloudFormation would take it: without conditions, references and functions. */
+/** A template after CloudFormation resolved its conditions, references and functions. */
 export interface ResolvedTemplate {
   readonly resources: ReadonlyMap<string, TemplateResource>;
   readonly outputs: ReadonlyMap<string, unknown>;
 }
 
-/** Resolves everything that is known before anything is made; an attribute is `<name>.<attribute>`. */
+/** Resolves everything that is known before the deployment. An attribute becomes `<name>.<attribute>`. */
 export function resolveTemplate(template: Template): ResolvedTemplate {
   const { Parameters = {}, Conditions = {}, Resources, Outputs = {} } = template;
 
@@ -88,7 +88,7 @@ export function resolveTemplate(template: Template): ResolvedTemplate {
     const entries = Object.entries(value);
     const [first] = entries;
     const apply = first && entries.length === 1 ? functions[first[0]] : undefined;
-    // A policy's own `Condition` is a block and no name.
+    // In a policy, `Condition` is a block, not the name of a condition.
     if (apply && first && !(first[0] === 'Condition' && typeof first[1] !== 'string')) {
       return apply(first[1] as never);
     }

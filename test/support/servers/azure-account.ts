@@ -13,12 +13,12 @@ export interface AzureAccount {
   readonly name: string;
   /** `azure://account/container?endpoint=…` */
   url(container: string): string;
-  /** Where everyone may read a public container. */
+  /** Returns the URL at which everyone can read a public container. */
   publicUrl(container: string): string;
   stop(): Promise<void>;
 }
 
-/** Azurite's own, which is published. */
+/** The well-known account of Azurite. */
 const name = 'devstoreaccount1';
 const key =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';

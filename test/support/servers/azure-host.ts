@@ -6,38 +6,38 @@ import { join } from 'node:path';
 import type { QueueServiceClient } from '@azure/storage-queue';
 import type { InvocationRequest, WorkerMessage } from './azure-worker-child.ts';
 
-/** What the host reads of host.json. */
+/** The parts of host.json that the host reads. */
 const maxDequeueCount = 5;
 
 /**
- * The host of Azure Functions, as far as a queue trigger and a timer take it: it starts a worker,
- * dequeues, invokes with the documented metadata, and deletes, returns or puts aside the message.
+ * A host of Azure Functions for queue triggers and timers. It starts a worker, dequeues messages,
+ * invokes functions with the documented metadata, and deletes, returns or sets aside each message.
  *
  * @see https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue-trigger
  */
 export interface AzureHost {
-  /** What the app has registered: the type of its trigger, by the name of the function. */
+  /** The registered functions of the app: the type of the trigger, by the name of the function. */
   readonly triggers: ReadonlyMap<string, Readonly<Record<string, unknown>>>;
   readonly logs: readonly { readonly level: string; readonly message: string }[];
   /**
-   * Brings one message of the queue that triggers `name`.
+   * Delivers one message of the queue that triggers `name`.
    *
-   * @returns null when there is none; `lost` when the worker died of it
+   * @returns null when there is none; `lost` when the worker died
    */
   dequeue(name: string): Promise<'done' | 'again' | 'poison' | 'lost' | null>;
   /** Fires a timer. @returns the error of the function, if it failed */
   fire(name: string): Promise<string | null>;
-  /** Kills the worker, as the runtime does with one that takes too long; the next one starts anew. */
+  /** Kills the worker, as the runtime does after the time limit. The next call starts a new one. */
   kill(): void;
   stop(): Promise<void>;
 }
 
 export async function startAzureHost(options: {
-  /** The app: its `main` of package.json. */
+  /** The file of the app: `main` in its package.json. */
   readonly app: string;
   readonly settings: Readonly<Record<string, string>>;
   readonly queues: QueueServiceClient;
-  /** Before a message that failed comes again, in seconds: `visibilityTimeout` of host.json. */
+  /** Seconds until a failed message is delivered again: `visibilityTimeout` of host.json. */
   readonly retrySeconds: number;
 }): Promise<AzureHost> {
   const { app, settings, queues, retrySeconds } = options;
@@ -107,7 +107,7 @@ export async function startAzureHost(options: {
     });
   }
 
-  /** A name in percent signs is a setting of the app. */
+  /** Replaces a name in percent signs with the setting of the app. */
   const resolveSettings = (text: string): string =>
     text.replace(/%(\w+)%/g, (_, name: string) => settings[name] ?? '');
 

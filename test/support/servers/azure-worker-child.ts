@@ -1,6 +1,6 @@
 /**
- * Loads a function app as Azure's worker for Node does: gives it `@azure/functions-core`, collects
- * what it registers, and runs the invocations that come by IPC through its programming model.
+ * Loads a function app as Azure's worker for Node does: provides `@azure/functions-core`, collects the
+ * registered functions, and runs the invocations that arrive by IPC with the programming model.
  *
  * @see https://github.com/Azure/azure-functions-nodejs-worker
  */
@@ -28,7 +28,7 @@ interface ProgrammingModel {
 export interface InvocationRequest {
   readonly invocationId: string;
   readonly name: string;
-  /** As the host's protocol has them: `{string}`, `{json}`, `{int}`. */
+  /** Values in the format of the host's protocol: `{string}`, `{json}`, `{int}`. */
   readonly inputData: readonly { readonly name: string; readonly data: object }[];
   readonly triggerMetadata: Readonly<Record<string, object>>;
 }
@@ -50,7 +50,7 @@ const send = (message: WorkerMessage): void => void process.send?.(message);
 
 class Disposable {
   dispose(): void {
-    // Nothing of a test's app is ever taken back.
+    // Apps of tests never unregister a function.
   }
 }
 

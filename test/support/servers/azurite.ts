@@ -5,24 +5,24 @@ import { findProgram } from '../../setup/programs.ts';
 import { programPath, startFor, whyNo } from '../assert/required.ts';
 import { startServerProcess } from './server-process.ts';
 
-/** A real Azurite, on 127.0.0.1, with a folder of its own. */
+/** A real Azurite on 127.0.0.1, with its own folder. */
 export interface Azurite {
   /** `http://127.0.0.1:<port>` */
   readonly origin: string;
   readonly account: string;
   /** The account's key. */
   readonly credentials: AzureCredentials;
-  /** For what only tests do. */
+  /** A client for operations that only tests need. */
   readonly admin: BlobServiceClient;
-  /** `azure://account/container?endpoint=…`, through `origin` where a proxy stands before it. */
+  /** `azure://account/container?endpoint=…`, through `origin` if a proxy is in between. */
   url(container: string, origin?: string): string;
   connectionString(origin?: string): string;
-  /** Makes an empty container. @returns its name */
+  /** Creates an empty container. @returns its name */
   createContainer(access?: 'blob'): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Azurite's own, which is published. */
+/** The well-known account of Azurite. */
 const account = 'devstoreaccount1';
 const accountKey =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
@@ -37,7 +37,7 @@ export async function requireAzurite(t: TestContext): Promise<Azurite | null> {
   return startFor(t, whyNoAzurite(), startAzurite);
 }
 
-/** Starts a server; whoever starts it stops it. */
+/** Starts a server. The caller must stop it. */
 export async function startAzurite(): Promise<Azurite> {
   const server = await startServerProcess('azurite', (port, folder) => [
     process.execPath,

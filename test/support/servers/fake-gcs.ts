@@ -8,11 +8,11 @@ import { startServerProcess } from './server-process.ts';
 export interface FakeGcs {
   /** `http://127.0.0.1:<port>` */
   readonly origin: string;
-  /** `gs://bucket?endpoint=…`, through `origin` where a proxy stands before it. */
+  /** `gs://bucket?endpoint=…`, through `origin` if a proxy is in between. */
   url(bucket: string, origin?: string): string;
-  /** Where everyone reads the bucket's objects. */
+  /** Returns the URL at which everyone can read the bucket's objects. */
   publicUrl(bucket: string): string;
-  /** Makes an empty bucket. @returns its name */
+  /** Creates an empty bucket. @returns its name */
   createBucket(name?: string): Promise<string>;
   stop(): Promise<void>;
 }
@@ -27,12 +27,12 @@ export async function requireFakeGcs(t: TestContext): Promise<FakeGcs | null> {
   return startFor(t, whyNoFakeGcs(), startFakeGcs);
 }
 
-/** Starts a server; whoever starts it stops it. */
+/** Starts a server. The caller must stop it. */
 export async function startFakeGcs(): Promise<FakeGcs> {
   const server = await startServerProcess('fake-gcs', (port) => [
     programPath('fake-gcs-server'),
     ...['-scheme', 'http', '-host', '127.0.0.1', '-port', String(port), '-backend', 'memory'],
-    // Reading by `/bucket/object`, as on Google's own public address, goes by the host's name.
+    // The server accepts `/bucket/object`, as on Google's public address, only for this host name.
     ...['-public-host', '127.0.0.1', '-log-level', 'error'],
   ]);
   const uploads = await startResumableUploads(server.origin);

@@ -7,35 +7,35 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { S3Credentials } from '../../../core/storage/credentials.ts';
 import { signedWithout } from './s3-resign.ts';
 
-/** An answer that the proxy gives in the server's stead. */
+/** A response that the proxy sends instead of the server. */
 export interface Answer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
 }
 
-/** What a server answered, its headers in lower case. */
+/** The response of a server, with header names in lower case. */
 export interface WholeAnswer {
   readonly status: number;
   readonly headers: Readonly<IncomingHttpHeaders>;
   readonly body: Uint8Array;
 }
 
-/** What goes wrong with one request. */
+/** The fault of one request. */
 export type Fault =
-  /** The server hears nothing of it. */
+  /** The server does not receive the request. */
   | ({ readonly kind: 'answer' } & Answer)
-  /** The connection is reset before the server hears of it. */
+  /** The connection is reset before the server receives the request. */
   | { readonly kind: 'reset' }
-  /** Nothing is ever answered. */
+  /** There is never a response. */
   | { readonly kind: 'hang' }
-  /** The server does what is asked, and the connection is reset instead of the answer. */
+  /** The server handles the request, but the connection is reset instead of a response. */
   | { readonly kind: 'lost' }
-  /** The answer's head and half its body come, then the connection is reset, or nothing more. */
+  /** The response stops after half its body, or the connection is reset there. */
   | { readonly kind: 'half'; readonly then: 'reset' | 'hang' }
-  /** The answer comes otherwise than the server gave it; without a length if it has none any more. */
+  /** The response is changed, and has no length if the length was removed. */
   | { readonly kind: 'edited'; readonly edit: (answer: WholeAnswer) => WholeAnswer }
-  /** The server is asked without these headers, as one that ignores them; signed anew. */
+  /** Removes these headers, as if the server ignored them, and signs the request again. */
   | {
       readonly kind: 'without';
       readonly headers: readonly string[];
@@ -50,24 +50,24 @@ export interface ProxiedRequest {
 }
 
 export interface FaultProxy {
-  /** `http://127.0.0.1:<port>`, to be used as the server's own. */
+  /** `http://127.0.0.1:<port>`, to use instead of the server's URL. */
   readonly url: string;
   /** Every request so far. */
   readonly requests: readonly ProxiedRequest[];
-  /** How many connections have been made to it so far. */
+  /** The number of connections to the proxy so far. */
   readonly connections: number;
-  /** How many came beyond the limit so far. */
+  /** The number of requests beyond the limit so far. */
   readonly overLimit: number;
-  /** From now on decides what goes wrong with each request; null: nothing. @default never anything */
+  /** Sets how to choose the fault of each further request; null for none. @default no faults */
   inject(decide: (request: ProxiedRequest) => Fault | null): void;
-  /** From now on answers what comes beyond `perSecond` requests in a second with `answer`. */
+  /** Responds with `answer` to further requests beyond `perSecond` in a second. */
   limit(perSecond: number, answer: Answer): void;
-  /** From now on each request waits so long, in milliseconds, before the server hears of it. */
+  /** Delays each further request by so many milliseconds before the server receives it. */
   delay(ms: number): void;
   stop(): Promise<void>;
 }
 
-/** The first `count` requests that `matches` fail so, and no other. */
+/** Returns a choice with this fault for the first `count` matching requests, and no others. */
 export function firstFaults(
   count: number,
   fault: Fault,
@@ -82,8 +82,8 @@ export function firstFaults(
 }
 
 /**
- * Stands before the HTTP server at `origin` and hands everything on as it comes, `Host` included, so
- * that signatures hold; but for the faults that it is told to make.
+ * Starts a proxy for the HTTP server at `origin`. It forwards everything unchanged, including `Host`, so
+ * that signatures stay valid, except for the configured faults.
  */
 export async function startFaultProxy(origin: string): Promise<FaultProxy> {
   const target = new URL(origin);
@@ -120,7 +120,7 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
     const fault = refusal === null ? decide(seen) : ({ kind: 'answer', ...refusal } as const);
     switch (fault?.kind) {
       case 'answer': {
-        // Read first, as a server does: to answer before would reset the connection for some.
+        // Reads the request first, as a server does: an earlier response resets some connections.
         incoming.resume();
         await finished(incoming);
         const { status, headers = {}, body = '' } = fault;
@@ -201,7 +201,7 @@ export async function startFaultProxy(origin: string): Promise<FaultProxy> {
   server.on('connection', () => {
     connections += 1;
   });
-  // What was reset while something was still to be sent is no failure of the proxy's.
+  // A reset connection is not an error of the proxy, even with data left to send.
   server.on('clientError', (_, socket) => socket.destroy());
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -238,7 +238,7 @@ function sendHalf(answer: IncomingMessage, outgoing: ServerResponse, then: 'rese
   answer.on('end', () => {
     const body = Buffer.concat(chunks);
     outgoing.write(body.subarray(0, Math.floor(body.length / 2)), () => {
-      // The half has to get there before the reset, which overtakes it.
+      // Waits until the client has received the half: a reset would overtake it.
       if (then === 'reset') setTimeout(() => outgoing.socket?.resetAndDestroy(), 20);
     });
     if (body.length < 2) outgoing.flushHeaders();

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 
-/** Ports of 127.0.0.1 that were free a moment ago, for servers that cannot be told to choose. */
+/** Returns ports of 127.0.0.1 that were just free, for servers that cannot choose a port themselves. */
 export async function freePorts(count: number): Promise<number[]> {
-  // All at once: none is given twice.
+  // Opens all at once, so that no port is returned twice.
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
   return Promise.all(
     servers.map(async (server) => {
@@ -16,7 +16,7 @@ export async function freePorts(count: number): Promise<number[]> {
   );
 }
 
-/** One of {@link freePorts}. */
+/** Returns one of {@link freePorts}. */
 export async function freePort(): Promise<number> {
   const [port] = await freePorts(1);
   return port!;

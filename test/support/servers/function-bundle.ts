@@ -6,9 +6,9 @@ import { promisify } from 'node:util';
 const checkout = join(import.meta.dirname, '../../..');
 
 /**
- * Makes the bundle as a release does and lays out in `folder` what is deployed.
+ * Bundles a function as a release does, and writes the deployed files to `folder`.
  *
- * @returns the file that the cloud loads
+ * @returns the file that the cloud service loads
  */
 export async function bundleFunctions(cloud: 'azure' | 'google', folder: string): Promise<string> {
   const out = join(folder, 'out');

@@ -1,6 +1,6 @@
 /**
- * Runs Google's functions framework, as Cloud Run functions do, but on 127.0.0.1 alone: by itself it
- * listens on every interface. Tells its port by IPC.
+ * Runs Google's functions framework, as Cloud Run functions do, but only on 127.0.0.1: by default it
+ * listens on every interface. Sends its port by IPC.
  *
  * usage: FUNCTION_TARGET=… FUNCTION_SOURCE=… node google-framework-child.ts
  */

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 export interface FrameworkServer {
   /** `127.0.0.1:<port>` */
   readonly host: string;
-  /** What the process has written, a line each. */
+  /** The lines of the process's output. */
   readonly lines: readonly string[];
   post(path: string, body: unknown, headers?: Readonly<Record<string, string>>): Promise<number>;
   kill(): Promise<void>;
@@ -65,7 +65,7 @@ export async function startFramework(
   };
 }
 
-/** Stands for the `npm install` of the build: the one dependency is the checkout's own. */
+/** Replaces `npm install` of the build: links the only dependency from the checkout. */
 async function installFramework(source: string): Promise<void> {
   const place = join(source, 'node_modules/@google-cloud/functions-framework');
   await mkdir(dirname(place), { recursive: true });

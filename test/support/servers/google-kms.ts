@@ -12,18 +12,18 @@ import { text } from 'node:stream/consumers';
 import { crc32c } from '../../../core/util/crc32c.ts';
 
 /**
- * A Google Cloud KMS of this process, as its REST reference describes it: GetPublicKey and
- * AsymmetricSign of a key version, Encrypt and Decrypt of a key. Written for these tests, since no
- * emulator of the service is to be had; its bodies have the fields of that reference.
+ * A Google Cloud KMS in this process, as its REST reference describes it: GetPublicKey and
+ * AsymmetricSign of a key version, Encrypt and Decrypt of a key. There is no emulator of the service.
+ * The bodies have the fields of the reference.
  */
 export interface GoogleKms {
   readonly endpoint: string;
-  /** The only access token that it takes. */
+  /** The only valid access token. */
   readonly token: string;
-  /** A new key version for signing, by its resource name. */
+  /** Creates a key version for signing, and returns its resource name. */
   addSigningKey(name: string, kind?: 'EC_SIGN_ED25519' | 'EC_SIGN_P256_SHA256'): KeyObject;
   setState(version: string, state: 'ENABLED' | 'DISABLED' | 'DESTROYED'): void;
-  /** Called before each answer; what it returns is sent in its stead, or over the answer's fields. */
+  /** Called before each response; returns a replacement, or fields that override the response's. */
   fault: ((path: string, answer: object) => Fault | null) | null;
   /** Every request, as method and path. */
   readonly requests: string[];
@@ -134,7 +134,7 @@ export async function startGoogleKms(): Promise<GoogleKms> {
   return kms;
 }
 
-/** An error body as google.rpc.Status maps to HTTP. */
+/** Returns an error body, as google.rpc.Status maps to HTTP. */
 class Refusal extends Error {
   readonly status: number;
   readonly body: object;

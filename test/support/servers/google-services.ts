@@ -4,22 +4,22 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /**
- * What a function of Google's has around it, in this process: the metadata server that gives it its
- * identity, Pub/Sub's REST interface, and the certificates of identity tokens.
+ * The services that a Google function uses, in this process: the metadata server with its identity,
+ * the REST interface of Pub/Sub, and the certificates of identity tokens.
  */
 export interface GoogleServices {
   /** `127.0.0.1:<port>` */
   readonly host: string;
-  /** What a function's environment has of them. */
+  /** Variables of a function's environment for these services. */
   readonly env: Readonly<Record<string, string>>;
-  /** Bodies of the messages that were published and not taken yet. */
+  /** Bodies of the published messages that were not received yet. */
   readonly messages: object[];
-  /** An identity token as Cloud Scheduler sends it. */
+  /** Returns an identity token as Cloud Scheduler sends it. */
   identityToken(claims: Readonly<Record<string, string | number | boolean>>): string;
   stop(): Promise<void>;
 }
 
-/** @param accessToken what the metadata server gives out */
+/** @param accessToken the token that the metadata server returns */
 export async function startGoogleServices(
   topic: string,
   accessToken: string,

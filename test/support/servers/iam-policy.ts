@@ -1,8 +1,8 @@
-/** A request as IAM judges it. */
+/** A request, as IAM evaluates it. */
 export interface IamRequest {
   readonly action: string;
   readonly resource: string;
-  /** Condition keys, as `s3:prefix`; one that a request has not is absent. */
+  /** Condition keys of the request, such as `s3:prefix`. */
   readonly context?: Readonly<Record<string, string>>;
 }
 
@@ -21,8 +21,8 @@ export interface PolicyDocument {
 }
 
 /**
- * Judges a request within one account: a matching Deny anywhere refuses it, else a matching Allow
- * allows it.
+ * Evaluates a request within one account: any matching Deny refuses it, else a matching Allow allows
+ * it.
  *
  * @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
  */
@@ -53,7 +53,7 @@ function holds(operator: string, actual: string | undefined, expected: readonly 
   if (operator === 'Null')
     return expected.some((each) => (each === 'true') === (actual === undefined));
   const isNegated = operator.includes('Not');
-  // A key that the request has not satisfies only what is negated.
+  // A key that the request lacks satisfies only negated conditions.
   if (actual === undefined) return isNegated;
   switch (operator) {
     case 'StringEquals':
@@ -70,7 +70,7 @@ function holds(operator: string, actual: string | undefined, expected: readonly 
   }
 }
 
-/** `*` is any text, `?` any one character, slashes included. */
+/** `*` matches any text, `?` any single character, including slashes. */
 function like(pattern: string, text: string): boolean {
   const source = pattern
     .replace(/[.+^${}()|[\]\\]/g, '\\$&')

@@ -17,8 +17,8 @@ import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 
 /**
- * An Azure Key Vault with one RSA key, and the identity endpoint of App Service, in this process: as
- * the REST references of both describe them. Written for these tests, since no emulator is to be had.
+ * An Azure Key Vault with one RSA key, and the identity endpoint of App Service, in this process, as
+ * the REST references of both describe them. There is no emulator.
  *
  * @see https://learn.microsoft.com/rest/api/keyvault/keys/decrypt/decrypt
  * @see https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
@@ -28,22 +28,22 @@ export interface KeyVault {
   readonly url: string;
   readonly keyName: string;
   readonly version: string;
-  /** The certificate that whoever asks has to trust, as a file. */
+  /** The file with the certificate that clients must trust. */
   readonly certificate: string;
-  /** What a function app's environment has of its identity. */
+  /** Variables of a function app's environment for its identity. */
   readonly identity: Readonly<Record<string, string>>;
-  /** Every request that was answered well, as method and path. */
+  /** Every successful request, as method and path. */
   readonly requests: string[];
-  /** Whether it refuses, as to an identity without a role. */
+  /** Whether it denies access, as to an identity without a role. */
   isForbidden: boolean;
   encrypt(plaintext: Uint8Array): Uint8Array;
   stop(): Promise<void>;
 }
 
 /**
- * @param folder for its certificate, which `openssl` makes
- * @param host a name as vaults have it, which Azure's own client insists on; whoever asks has to load
- *   `vault-names-child.ts` to find it here
+ * @param folder folder for the certificate, which `openssl` creates
+ * @param host host name of a real vault, which Azure's client requires; clients must load
+ *   `vault-names-child.ts` to resolve it to this machine
  */
 export async function startKeyVault(folder: string, host = '127.0.0.1'): Promise<KeyVault> {
   const [keyFile, certificate] = [join(folder, 'vault.key'), join(folder, 'vault.crt')];
@@ -157,7 +157,7 @@ export async function startKeyVault(folder: string, host = '127.0.0.1'): Promise
 type Answered = [status: number, body: object, headers?: Readonly<Record<string, string>>];
 type Answer = (request: IncomingMessage) => Answered | Promise<Answered>;
 
-/** Where a token is to be had, and for what: whoever asks without one is told. */
+/** The challenge in the response to a request without a token: where to get one, and for what. */
 const challenge =
   'Bearer authorization="https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000", resource="https://vault.azure.net"';
 

@@ -10,19 +10,19 @@ import { freePort } from './free-port.ts';
 import { programPath, requireTool } from '../assert/required.ts';
 import { waitLimitMs } from '../assert/until.ts';
 
-/** An AWS for one test: everything it has is in its memory and ends with it. */
+/** An AWS for one test, which keeps everything in memory. */
 export interface Ministack {
   /** `http://127.0.0.1:PORT`, for every service. */
   readonly endpoint: string;
   readonly region: string;
   readonly accountId: string;
-  /** The account's root, who may do everything. */
+  /** The credentials of the account's root user, which can do everything. */
   readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string };
-  /** What an SDK or a command reads from its environment to talk to it as the root. */
+  /** Variables with which SDKs and commands use it as the root user. */
   readonly env: Readonly<Record<string, string>>;
-  /** Its process, for tests that look at what it started. */
+  /** Its process, for tests that inspect its children. */
   readonly pid: number;
-  /** Everything that it has printed. */
+  /** Its output so far. */
   output(): string;
   close(): Promise<void>;
 }
@@ -33,8 +33,8 @@ export interface MinistackOptions {
 }
 
 /**
- * Starts it. Where it is not installed the test is skipped, saying how to get it; in CI it fails.
- * @returns null when the test was skipped and has to return.
+ * Starts it. If it is not installed, skips the test with a hint; in CI it fails.
+ * @returns null when the test was skipped and must return
  */
 export async function requireMinistack(
   t: TestContext,
@@ -47,8 +47,8 @@ export async function requireMinistack(
 }
 
 /**
- * Starts it, to be closed by the caller.
- * @throws Error when it is not installed, or does not start.
+ * Starts it. The caller must close it.
+ * @throws Error when it is not installed, or does not start
  */
 export async function startMinistack({ iam = true }: MinistackOptions = {}): Promise<Ministack> {
   const command = programPath('ministack');
@@ -60,11 +60,11 @@ export async function startMinistack({ iam = true }: MinistackOptions = {}): Pro
     '000000000000',
   ];
   const child = spawn(command, [], {
-    // Its functions are processes of this group: they end with it.
+    // Its functions are processes of this group, which are killed with it.
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
-      // Its functions run on the Node that runs this.
+      // Its functions run on the Node of this process.
       PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter),
       HOME: folder,
       TMPDIR: folder,
@@ -77,7 +77,7 @@ export async function startMinistack({ iam = true }: MinistackOptions = {}): Pro
       AUTH: String(iam),
       PYTHONPATH: join(import.meta.dirname, 'ministack'),
       PYTHONDONTWRITEBYTECODE: '1',
-      // Else it listens on a port of its own, everywhere.
+      // By default it listens on another port, on every interface.
       IOT_MTLS_ENABLED: '0',
       LOG_LEVEL: 'INFO',
     },
@@ -94,7 +94,7 @@ export async function startMinistack({ iam = true }: MinistackOptions = {}): Pro
       try {
         process.kill(-pid, signal);
       } catch {
-        break; // The whole group has ended.
+        break; // The whole group has exited.
       }
       await Promise.race([ended, sleep(3_000)]);
     }

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 
-/** One upload, as Google keeps it. */
+/** An upload session. */
 interface Session {
   /** The path and query that started it, with the object's name and its preconditions. */
   readonly start: string;
@@ -13,7 +13,7 @@ interface Session {
   readonly metadata: Buffer;
   readonly bytes: Buffer[];
   stored: number;
-  /** The answer to its last part, repeated to every later request. */
+  /** The response to its last part, which is repeated for every later request. */
   end?: Promise<Answer>;
 }
 
@@ -22,7 +22,7 @@ interface Answer {
   readonly body: Buffer;
 }
 
-/** Google keeps what comes in multiples of this, in bytes, until the last part. */
+/** Before the last part, Google stores only multiples of this many bytes. */
 const granuleBytes = 256 * 1024;
 
 /**
@@ -125,7 +125,7 @@ export async function startResumableUploads(
   };
 }
 
-/** Adds what the session lacks of a part: bytes that it has already are let go by. */
+/** Adds the bytes of a part that the session lacks, and skips those that it has. */
 function take(session: Session, contentRange: string, body: Buffer): void {
   const [, first] = /^bytes (\d+)-/.exec(contentRange) ?? [];
   if (first === undefined || session.end !== undefined) return;

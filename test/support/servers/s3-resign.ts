@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto';
 import type { S3Credentials } from '../../../core/storage/credentials.ts';
 
-/** What a signature of S3 is over, but the body, whose hash is among the headers. */
+/** The signed parts of a request to S3, except the body, whose hash is a header. */
 export interface SignedRequest {
   readonly method: string;
   /** Path and query, as sent. */
@@ -10,8 +10,8 @@ export interface SignedRequest {
 }
 
 /**
- * The `Authorization` of a request as if it had been sent without the headers `dropped`: signatures
- * cover conditions, so that only a server itself can overlook one.
+ * Returns the `Authorization` of a request without the headers `dropped`. Signatures cover conditional
+ * headers, so that a proxy cannot just remove them.
  *
  * @see https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
  */

@@ -15,37 +15,37 @@ import { until } from '../assert/until.ts';
 
 const exec = promisify(execFile);
 
-/** A real server that speaks S3, on 127.0.0.1, with a directory of its own. */
+/** A real S3 server on 127.0.0.1, with its own directory. */
 export interface S3Server {
   readonly name: S3ServerName;
   /** `http://127.0.0.1:<port>` */
   readonly endpoint: string;
   readonly region: string;
-  /** May do everything. */
+  /** Credentials that can do everything. */
   readonly credentials: S3Credentials;
-  /** The same for whatever uses the SDKs' own chain: niche, nix. */
+  /** The same as variables, for programs that use the SDKs' credential chain, such as niche and nix. */
   readonly env: Readonly<Record<string, string>>;
-  /** For what only tests do. */
+  /** A client for operations that only tests need. */
   readonly admin: S3Client;
-  /** `s3://bucket?…`, through `endpoint` where a proxy stands before it. */
+  /** `s3://bucket?…`, through `endpoint` if a proxy is in between. */
   url(bucket: string, endpoint?: string): string;
-  /** Makes an empty bucket. @returns its name */
+  /** Creates an empty bucket. @returns its name */
   createBucket(name?: string): Promise<string>;
-  /** The URL of a place that is empty and public: a prefix, as buckets are dear to some servers. */
+  /** Returns the URL of an empty public prefix. On some servers, buckets are expensive. */
   emptyUrl(endpoint?: string): Promise<string>;
   /** Replaces the bucket's policy. */
   setPolicy(bucket: string, statements: readonly object[]): Promise<void>;
   /** Lets everyone read the bucket's objects. */
   publish(bucket: string): Promise<void>;
-  /** Adds a user who may do nothing yet; on versitygw. */
+  /** Adds a user without any rights; only on versitygw. */
   addUser(name: string): Promise<S3Credentials>;
   stop(): Promise<void>;
 }
 
 export interface S3ServerOptions {
-  /** Hears of every object that is created, in S3's own form; on versitygw. */
+  /** Receives an event in S3's format for every created object; only on versitygw. */
   readonly webhookUrl?: string;
-  /** Where its own folder is made. @default the system's temporary folder */
+  /** The parent of its folder. @default the system's temporary folder */
   readonly folder?: string;
 }
 
@@ -58,7 +58,7 @@ interface Launch {
 }
 
 interface Kind {
-  /** How many ports it listens on; the first is for S3. */
+  /** The number of ports that it listens on; the first one is for S3. */
   readonly ports: number;
   launch(ports: readonly number[], folder: string, options: S3ServerOptions): Promise<Launch>;
 }
@@ -113,11 +113,11 @@ const kinds = {
   },
 } as const satisfies Readonly<Record<string, Kind>>;
 
-/** Servers that the driver is tested on. */
+/** The servers of the driver's tests. */
 export type S3ServerName = keyof typeof kinds;
 export const s3ServerNames = Object.keys(kinds) as readonly S3ServerName[];
 
-/** The environment in which AWS's own tools and SDKs use `credentials`, and nothing else there is. */
+/** Returns an environment in which the AWS tools and SDKs use only `credentials`. */
 export function awsEnv(credentials: S3Credentials): Record<string, string> {
   return {
     AWS_ACCESS_KEY_ID: credentials.accessKeyId,
@@ -144,7 +144,7 @@ export async function requireS3(
   return startFor(t, whyNoS3(name), () => startS3Server(name, options));
 }
 
-/** Starts a server; whoever starts it stops it. */
+/** Starts a server. The caller must stop it. */
 export async function startS3Server(
   name: S3ServerName,
   options: S3ServerOptions = {},
@@ -229,7 +229,7 @@ export async function startS3Server(
   };
 }
 
-/** Waits until a server answers at `url` with success. */
+/** Waits until a server responds with success at `url`. */
 async function answering(url: string, hasEnded: () => boolean): Promise<void> {
   await until(`a server answers at ${url}`, async () => {
     if (hasEnded()) throw new Error(`the server for ${url} ended at once`);

@@ -9,15 +9,14 @@ import { until } from '../assert/until.ts';
 export interface ServerProcess {
   /** `http://127.0.0.1:<port>` */
   readonly origin: string;
-  /** Ends it, and removes its folder. */
+  /** Stops it, and deletes its folder. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts a server of its own, with an empty folder, on a port that was free a moment ago, and waits
- * until it answers HTTP.
+ * Starts a server with an empty folder on a free port, and waits until it responds over HTTP.
  *
- * @param name for the folder
+ * @param name prefix of the folder's name
  */
 export async function startServerProcess(
   name: string,
@@ -28,7 +27,7 @@ export async function startServerProcess(
   const [program, ...args] = command(port, folder);
   const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   const exited = once(child, 'exit');
-  // A test runner that is killed in its turn must not leave it behind.
+  // The server must not outlive a killed test runner.
   const kill = (): boolean => child.kill('SIGKILL');
   process.once('exit', kill);
   const stop = async (): Promise<void> => {

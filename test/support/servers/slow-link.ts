@@ -9,14 +9,14 @@ export interface SlowLink {
 }
 
 /**
- * A TCP connection to `origin` on which every byte takes half of `roundTripMs`, each way, and the first
- * ones a whole round trip more, as setting up a connection does. Throughput is not limited.
+ * Forwards TCP connections to `origin`. Every byte takes half of `roundTripMs` each way, and the first
+ * ones take one more round trip, as for connecting. Throughput is not limited.
  */
 export async function startSlowLink(origin: string, roundTripMs: number): Promise<SlowLink> {
   const { hostname, port } = new URL(origin);
   const open = new Set<Socket>();
 
-  /** Writes to `to` what comes from `from`, in order, each piece so much later. */
+  /** Copies data from `from` to `to` in order, each piece with a delay. */
   function carry(from: Socket, to: Socket, setUp: Promise<unknown>): void {
     let last: Promise<unknown> = setUp;
     const later = (send: () => void): void => {

@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 export interface StaticServer {
-  /** Without a slash at the end. */
+  /** The URL without a trailing slash. */
   readonly url: string;
   /** Method and path of every request so far, such as `GET /nix-cache-info`. */
   readonly requests: readonly string[];
   close(): Promise<void>;
 }
 
-/** Serves the files below `folder` on 127.0.0.1, as they are when asked for. */
+/** Serves the current files below `folder` on 127.0.0.1. */
 export async function serveFolder(folder: string): Promise<StaticServer> {
   const requests: string[] = [];
   const server = createServer((request, response) => {

@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import { promisify } from 'node:util';
 
-/** Certificates as servers show them: one that is good, and how others are not. */
+/** A valid certificate of a server, and invalid ones. */
 export interface TestCertificates {
-  /** Of the authority that the others but `selfSigned` are of; for NODE_EXTRA_CA_CERTS. */
+  /** The authority of the others except `selfSigned`, for NODE_EXTRA_CA_CERTS. */
   readonly authorityFile: string;
   readonly good: Certificate;
   readonly expired: Certificate;
   readonly selfSigned: Certificate;
-  /** For another name than 127.0.0.1. */
+  /** A certificate for another name than 127.0.0.1. */
   readonly elsewhere: Certificate;
 }
 
@@ -22,7 +22,7 @@ export interface Certificate {
   readonly cert: string;
 }
 
-/** Makes them with `openssl`, in `folder`. */
+/** Creates the certificates with `openssl` in `folder`. */
 export async function makeCertificates(folder: string): Promise<TestCertificates> {
   const at = (name: string): string => join(folder, name);
   const openssl = async (...args: readonly string[]): Promise<void> => {
@@ -62,7 +62,7 @@ export async function makeCertificates(folder: string): Promise<TestCertificates
   };
 }
 
-/** A TLS server that hands everything on to the plain one at `origin`. */
+/** A TLS server that forwards everything to the plain one at `origin`. */
 export interface TlsFront {
   /** `https://127.0.0.1:<port>` */
   readonly url: string;

@@ -1,4 +1,4 @@
-/** Loaded before a program (`node --import`): vaults of Azure are looked for on this machine. */
+/** Resolves the host names of Azure's vaults to this machine. Load it with `node --import`. */
 import dns from 'node:dns';
 
 const { lookup } = dns;
