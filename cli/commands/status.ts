@@ -11,7 +11,7 @@ import {
   staleStagedMs,
 } from '../../core/cache/status/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status/status.ts';
-import { receiptDays } from '../../core/cache/publish/sweep.ts';
+import { receiptDays } from '../../core/cache/publish/leftovers.ts';
 import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';

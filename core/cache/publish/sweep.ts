@@ -1,27 +1,12 @@
 import { toError } from '../../errors.ts';
 import type { Bucket, ObjectInfo } from '../../storage/bucket.ts';
-import {
-  attemptsPrefix,
-  narPrefix,
-  parseManifestKey,
-  parsePendingKey,
-  pendingPrefix,
-  receiptsPrefix,
-  stagingPrefix,
-} from '../layout.ts';
+import { parseManifestKey, parsePendingKey, pendingPrefix, stagingPrefix } from '../layout.ts';
 import type { BatchId, WaitingMarker } from '../layout.ts';
+import { deleteLeftovers } from './leftovers.ts';
 import type { Publisher } from './publisher.ts';
 import type { PublishResult } from './report.ts';
 
-const hourMs = 60 * 60 * 1000;
-const dayMs = 24 * hourMs;
-
-/** Objects that no manifest refers to (of interrupted uploads, crash markers) are kept this long. */
-const leftoverDays = 7;
-/** Receipts are kept this long. */
-export const receiptDays = 30;
-/** Unfinished multipart uploads are kept this long. */
-const uploadHours = 24;
+const dayMs = 24 * 60 * 60 * 1000;
 
 export interface SweepOptions {
   readonly private: Bucket;
@@ -51,7 +36,10 @@ export interface SweepReport {
  */
 export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const now = (options.now ?? (() => new Date()))().getTime();
-  const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
+  const olderThan =
+    (ms: number): IsOld =>
+    ({ modified }) =>
+      modified.getTime() <= now - ms;
   const failures: Error[] = [];
   const tryTask: TryTask = async (work) => {
     if (options.signal?.aborted === true) return null;
@@ -66,28 +54,22 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     ...(await sweepStaging(options, tryTask, olderThan(options.staleMs))),
     ...(await sweepPending(options, tryTask, olderThan(options.waitingDays * dayMs))),
   ];
-  const isLeftover = olderThan(leftoverDays * dayMs);
-  const deleted =
-    (await deleteOrphans(options.private, stagingPrefix, uploads, isLeftover)) +
-    (await deleteOrphans(options.private, pendingPrefix, pendingPaths, isLeftover)) +
-    (await deleteOlder(options.private, attemptsPrefix, isLeftover)) +
-    (await deleteOlder(options.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
-  const cutOff = new Date(now - uploadHours * hourMs);
-  // Unfinished uploads elsewhere in these buckets may belong to other programs.
-  await options.private.sweepUploads?.(stagingPrefix, cutOff);
-  await options.public.sweepUploads?.(narPrefix, cutOff);
+  const deleted = await deleteLeftovers(options, now);
   const [failure] = failures;
   if (failure) throw failure;
   return { published, deleted };
 }
 
+type IsOld = (object: ObjectInfo) => boolean;
+
 /** Runs `work`. If it fails, keeps the failure for the end of the sweep and returns null. */
 type TryTask = <T>(work: () => Promise<T>) => Promise<T | null>;
 
+/** Publishes stale staged batches. */
 async function sweepStaging(
   { private: bucket, publisher }: SweepOptions,
   tryTask: TryTask,
-  isStale: (object: ObjectInfo) => boolean,
+  isStale: IsOld,
 ): Promise<PublishResult[]> {
   const stale: BatchId[] = [];
   for await (const object of bucket.list(stagingPrefix)) {
@@ -102,30 +84,14 @@ async function sweepStaging(
   return published;
 }
 
+/** Resumes parked paths. Rejects those that still wait after their time. */
 async function sweepPending(
   { private: bucket, publisher }: SweepOptions,
   tryTask: TryTask,
-  hasExpired: (object: ObjectInfo) => boolean,
+  hasExpired: IsOld,
 ): Promise<PublishResult[]> {
-  const markers = new Map<string, WaitingMarker>();
-  for await (const waiting of publisher.pending.listWaiting()) {
-    markers.set(`${waiting.storeHash}/${waiting.upload}`, waiting);
-  }
-  const waitingFor: { waiting: WaitingMarker; expired: boolean }[] = [];
-  for await (const object of bucket.list(pendingPrefix)) {
-    const pending = parsePendingKey(object.key);
-    if (!pending) continue;
-    const id = `${pending.storeHash}/${pending.upload}`;
-    // Its writer crashed before the marker. A path that waits for itself is resumed all the same.
-    const waiting = markers.get(id) ?? { ...pending, reference: pending.storeHash };
-    markers.delete(id);
-    waitingFor.push({ waiting, expired: hasExpired(object) });
-  }
-  // The markers left are of paths that no longer wait.
-  for (const waiting of markers.values()) await publisher.pending.unmarkWaiting(waiting);
-
   const published: PublishResult[] = [];
-  for (const { waiting, expired } of waitingFor) {
+  for (const { waiting, expired } of await listParked(bucket, publisher, hasExpired)) {
     const last = await tryTask(async () => {
       const resumed = await publisher.resumePath(waiting);
       const isTooLate = expired && resumed?.outcome.status === 'waiting';
@@ -136,49 +102,33 @@ async function sweepPending(
   return published;
 }
 
-/** Groups objects by owner. The objects of an owner are kept as long as one of them is its root. */
-interface Ownership {
-  readonly ownerOf: (key: string) => string;
-  readonly isRoot: (key: string) => boolean;
+/** A path with a pending record. */
+interface ParkedPath {
+  readonly waiting: WaitingMarker;
+  readonly expired: boolean;
 }
 
-/** A manifest may refer to any object of its upload. */
-const uploads: Ownership = {
-  ownerOf: (key) => key.split('/')[1] ?? '',
-  isRoot: (key) => parseManifestKey(key) !== null,
-};
-
-/** The listing and the log of a pending path have the name of its record. */
-const pendingPaths: Ownership = {
-  ownerOf: (key) => key.slice(0, key.lastIndexOf('.')),
-  isRoot: (key) => parsePendingKey(key) !== null,
-};
-
-/** Deletes old objects whose owner has no root. */
-async function deleteOrphans(
+/** Lists the parked paths, and deletes markers without a record. */
+async function listParked(
   bucket: Bucket,
-  prefix: string,
-  { ownerOf, isRoot }: Ownership,
-  isOld: (object: ObjectInfo) => boolean,
-): Promise<number> {
-  const owners = new Set<string>();
-  const old: string[] = [];
-  for await (const object of bucket.list(prefix)) {
-    if (isRoot(object.key)) owners.add(ownerOf(object.key));
-    else if (isOld(object)) old.push(object.key);
+  { pending }: Publisher,
+  hasExpired: IsOld,
+): Promise<ParkedPath[]> {
+  const markers = new Map<string, WaitingMarker>();
+  for await (const waiting of pending.listWaiting()) {
+    markers.set(`${waiting.storeHash}/${waiting.upload}`, waiting);
   }
-  const orphans = old.filter((key) => !owners.has(ownerOf(key)));
-  await bucket.delete(orphans);
-  return orphans.length;
-}
-
-async function deleteOlder(
-  bucket: Bucket,
-  prefix: string,
-  isOld: (object: ObjectInfo) => boolean,
-): Promise<number> {
-  const old: string[] = [];
-  for await (const object of bucket.list(prefix)) if (isOld(object)) old.push(object.key);
-  await bucket.delete(old);
-  return old.length;
+  const parked: ParkedPath[] = [];
+  for await (const object of bucket.list(pendingPrefix)) {
+    const record = parsePendingKey(object.key);
+    if (!record) continue;
+    const id = `${record.storeHash}/${record.upload}`;
+    // Its writer crashed before the marker. A path that waits for itself is resumed all the same.
+    const waiting = markers.get(id) ?? { ...record, reference: record.storeHash };
+    markers.delete(id);
+    parked.push({ waiting, expired: hasExpired(object) });
+  }
+  // The markers left are of paths that no longer wait.
+  for (const waiting of markers.values()) await pending.unmarkWaiting(waiting);
+  return parked;
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { listingKey, manifestKey, pendingKey, waitingKey } from '../../../../core/cache/layout.ts';
-import { sweep } from '../../../../core/cache/publish/sweep.ts';
+import { manifestKey, waitingKey } from '../../../../core/cache/layout.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
 import { createTestCache, dayMs } from '../../../support/cache/kit.ts';
@@ -12,8 +11,8 @@ const hourMs = 3_600_000;
 const glibc = await testPath('glibc');
 const hello = await testPath('hello', { references: [glibc] });
 
-describe('the sweep', () => {
-  it('publishes what is staged and was forgotten, and leaves what is fresh', async () => {
+describe('sweep', () => {
+  it('publishes stale batches, and leaves fresh ones', async () => {
     const cache = createTestCache();
     const forgotten = await cache.stage([glibc]);
     cache.advance(hourMs);
@@ -27,7 +26,7 @@ describe('the sweep', () => {
     assert.notEqual(await cache.private.head(manifestKey(fresh)), null);
   });
 
-  it('resumes what waits for something that has come, with its marker or without', async () => {
+  it('resumes a path whose reference was published, also one without its marker', async () => {
     for (const loseMarker of [false, true]) {
       const cache = createTestCache();
       const id = await cache.stage([hello]);
@@ -47,7 +46,7 @@ describe('the sweep', () => {
     }
   });
 
-  it('gives a path without a marker one, while it has to wait', async () => {
+  it('creates the marker of a waiting path that lacks one', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([hello]));
     const [marker] = await listKeys(cache.private, 'waiting/');
@@ -56,7 +55,7 @@ describe('the sweep', () => {
     assert.deepEqual(await listKeys(cache.private, 'waiting/'), [marker]);
   });
 
-  it('rejects what has waited past its time, and says for what', async () => {
+  it('rejects a path that has waited too long, and lists its missing references', async () => {
     const cache = createTestCache({ config: { limits: { waitingDays: 2 } } });
     const id = await cache.stage([hello]);
     await cache.publish(id);
@@ -72,7 +71,7 @@ describe('the sweep', () => {
     assert.deepEqual(await listKeys(cache.private, 'waiting/'), []);
   });
 
-  it('rejects it also when it dies over it, at whichever write', async () => {
+  it('rejects it after a crash at any write of the rejection', async () => {
     for (let nth = 1; ; nth += 1) {
       const cache = createTestCache();
       const id = await cache.stage([hello]);
@@ -91,7 +90,7 @@ describe('the sweep', () => {
     }
   });
 
-  it('resumes rather than rejects, however late', async () => {
+  it('resumes a path whose references are present, however late', async () => {
     const cache = createTestCache();
     const id = await cache.stage([hello]);
     await cache.publish(id);
@@ -103,63 +102,7 @@ describe('the sweep', () => {
     assert.notEqual(await cache.private.head(manifestKey(fresh)), null);
   });
 
-  it('deletes leftovers after a week, receipts after thirty days, audit never', async () => {
-    const cache = createTestCache();
-    const body = Buffer.from('x');
-    const upload = cache.newUpload();
-    const leftovers = [
-      `staging/${upload}/0.nars`,
-      `staging/${upload}/1.nars.zst`,
-      `attempts/${upload}/0/batch.0011223344556677`,
-      pendingKey(storeHash(hello.info.path), upload).replace('.json', '.ls'),
-      waitingKey({
-        reference: storeHash(glibc.info.path),
-        storeHash: storeHash(hello.info.path),
-        upload,
-      }),
-    ];
-    for (const key of leftovers) await cache.private.put(key, body);
-    const id = await cache.stage([glibc]);
-    await cache.publish(id);
-    cache.advance(6 * dayMs);
-    await cache.sweep();
-    assert.equal((await listKeys(cache.private, `staging/${upload}/`)).length, 2);
-    cache.advance(dayMs);
-    await cache.sweep();
-    for (const key of leftovers) assert.equal(await cache.private.head(key), null, key);
-    assert.equal((await listKeys(cache.private, 'receipts/')).length, 1);
-    cache.advance(23 * dayMs);
-    const { deleted } = await cache.sweep();
-    assert.equal(deleted, 1);
-    assert.deepEqual(await listKeys(cache.private, 'receipts/'), []);
-    assert.equal((await listKeys(cache.private, 'audit/')).length, 1);
-  });
-
-  it('leaves what lies beside a manifest that is still there', async () => {
-    const cache = createTestCache();
-    const id = await cache.stage([glibc], { logs: { 'x.drv': 'log' } });
-    cache.advance(8 * dayMs);
-    const publisher = { ...cache.publisher(), publishBatch: () => Promise.resolve([]) };
-    await cache.sweep(publisher);
-    assert.equal((await listKeys(cache.private, `staging/${id.upload}/`)).length, 3);
-  });
-
-  it('leaves what lies beside a path that waits, however long that may be', async () => {
-    const cache = createTestCache({ config: { limits: { waitingDays: 30 } } });
-    const id = await cache.stage([hello]);
-    await cache.publish(id);
-    const parked = await listKeys(cache.private, 'pending/');
-    assert.equal(parked.length, 2);
-    cache.advance(20 * dayMs);
-    const { deleted } = await cache.sweep();
-    assert.equal(deleted, 0);
-    assert.deepEqual(await listKeys(cache.private, 'pending/'), parked);
-    await cache.publish(await cache.stage([glibc]));
-    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
-    assert.notEqual(await cache.public.head(listingKey(storeHash(hello.info.path))), null);
-  });
-
-  it('does everything else before it throws what failed', async () => {
+  it('finishes all other work before it throws a failure', async () => {
     const cache = createTestCache();
     const bad = await cache.stage([hello]);
     const good = await cache.stage([glibc]);
@@ -176,22 +119,5 @@ describe('the sweep', () => {
     await assert.rejects(cache.sweep(failing), /this batch fails/);
     assert.equal((await cache.receipt(good.upload, glibc.info))?.status, 'published');
     assert.deepEqual((await listKeys(cache.private, 'staging/')).length, 2);
-  });
-
-  it('ends unfinished uploads of a day ago, of what a cache has and of nothing else', async () => {
-    const cache = createTestCache();
-    const swept: [string, Date][] = [];
-    const bucket = {
-      ...cache.private,
-      sweepUploads: (prefix: string, olderThan: Date) =>
-        Promise.resolve(swept.push([prefix, olderThan])),
-    };
-    const options = { publisher: cache.publisher(), waitingDays: 7, staleMs: 0, now: cache.now };
-    await sweep({ ...options, private: bucket, public: bucket });
-    const dayAgo = new Date(cache.now().getTime() - dayMs);
-    assert.deepEqual(swept, [
-      ['staging/', dayAgo],
-      ['nar/', dayAgo],
-    ]);
   });
 });
