@@ -130,3 +130,10 @@ export function quote(text: string): string {
       : text;
   return JSON.stringify(cut);
 }
+
+const maxPlainCharacters = 200;
+
+/** Returns text from elsewhere for a message: quoted where it is long or has more than one line. */
+export function oneLine(text: string): string {
+  return /[\r\n]/.test(text) || text.length > maxPlainCharacters ? quote(text) : text;
+}

@@ -1,10 +1,10 @@
 import type { KMSClient, KMSClientConfig } from '@aws-sdk/client-kms';
 
 import { messageOf } from '../errors.ts';
-import { createRetrier } from '../util/retry.ts';
+import { createRetrier, retryAfterMs } from '../util/retry.ts';
 import type { Failure, Retrier } from '../util/retry.ts';
 import type * as SdkModule from './aws-sdk.ts';
-import { KmsError } from './kms.ts';
+import { damaged, defaultIdleTimeoutMs, KmsError } from './kms.ts';
 import type { KmsErrorReason, SigningKms } from './kms.ts';
 
 /** The encryption context: authenticated, logged, and the same for encryption and decryption. */
@@ -32,6 +32,8 @@ export interface AwsKmsOptions {
   readonly config?: KMSClientConfig | undefined;
   /** @default one for this client only: AWS throttles by account and key */
   readonly retrier?: Retrier | undefined;
+  /** The longest time without a byte in either direction, in milliseconds. @default 10,000 */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 /** @see https://docs.aws.amazon.com/kms/latest/developerguide/symm-asymm-choose-key-spec.html */
@@ -47,12 +49,19 @@ const maxMessageBytes = 4096;
  */
 export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
   const retrier = options.retrier ?? createRetrier({ maxConcurrency: 16 });
+  const { idleTimeoutMs = defaultIdleTimeoutMs } = options;
   let opened: Promise<Sdk> | undefined;
 
   async function open(): Promise<Sdk> {
     const sdk = await import('./aws-sdk.ts');
-    // The retrier retries. Retries of the SDK would multiply its attempts.
-    return { ...sdk, client: new sdk.KMSClient({ ...options.config, maxAttempts: 1 }) };
+    const client = new sdk.KMSClient({
+      // The SDK has no time limit of its own.
+      requestHandler: { connectionTimeout: idleTimeoutMs, socketTimeout: idleTimeoutMs },
+      ...options.config,
+      // The retrier retries. Retries of the SDK would multiply its attempts.
+      maxAttempts: 1,
+    });
+    return { ...sdk, client };
   }
 
   async function request<T>(action: string, send: (sdk: Sdk) => Promise<T>): Promise<T> {
@@ -70,7 +79,7 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
         const { CiphertextBlob } = await client.send(
           new EncryptCommand({ KeyId: key, Plaintext: plaintext, EncryptionContext: context }),
         );
-        return CiphertextBlob ?? damaged('the response has no ciphertext');
+        return readBytes(CiphertextBlob, 'ciphertext');
       }),
 
     decrypt: (key, ciphertext, context) =>
@@ -82,7 +91,7 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
             EncryptionContext: context,
           }),
         );
-        return Plaintext ?? damaged('the response has no plaintext');
+        return readBytes(Plaintext, 'plaintext');
       }),
 
     sign: (key, message) =>
@@ -146,6 +155,11 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
   };
 }
 
+/** Returns the bytes of a response. The SDK does not check the types in it. */
+function readBytes(value: unknown, what: string): Uint8Array {
+  return value instanceof Uint8Array ? value : damaged(`the response has no ${what}`);
+}
+
 type Sdk = typeof SdkModule & { readonly client: KMSClient };
 
 /** The prefix of an Ed25519 SubjectPublicKeyInfo, before the 32 bytes of the key (RFC 8410). */
@@ -158,16 +172,18 @@ function ed25519Key(spki: Uint8Array | undefined): Uint8Array | null {
     : null;
 }
 
-function damaged(message: string): never {
-  throw new KmsError('unavailable', message);
-}
-
 const throttled = /Throttl|LimitExceeded|TooManyRequests|SlowDown|RequestLimit/;
 const denied =
   /AccessDenied|UnrecognizedClient|InvalidClientTokenId|ExpiredToken|NotAuthorized|Signature|MissingAuthenticationToken|OptInRequired/;
 const wrongKey =
   /^(?:NotFoundException|DisabledException|KMSInvalidStateException|InvalidKeyUsageException|UnsupportedOperationException|InvalidArnException|ValidationException|InvalidAliasNameException)$/;
 const wrongCiphertext = /^(?:InvalidCiphertextException|IncorrectKeyException)$/;
+
+/** The used part of the SDK's errors. */
+interface SdkError {
+  readonly name?: string;
+  readonly $response?: { readonly headers?: Readonly<Record<string, string | undefined>> };
+}
 
 /**
  * Judges an error of the SDK by its name.
@@ -176,10 +192,14 @@ const wrongCiphertext = /^(?:InvalidCiphertextException|IncorrectKeyException)$/
  */
 function explain(error: unknown): Failure {
   if (error instanceof KmsError) return { kind: 'transient', error };
-  const { name = '' } = error as { name?: string };
+  const { name = '', $response } = error as SdkError;
+  // The message of a syntax error quotes the response, which may hold a secret.
+  const message =
+    name === 'SyntaxError' ? 'the response is not JSON' : `${name}: ${messageOf(error)}`;
   const failure = (kind: Failure['kind'], reason: KmsErrorReason, hint?: string): Failure => ({
     kind,
-    error: new KmsError(reason, `${name}: ${messageOf(error)}`, {
+    retryAfterMs: retryAfterMs($response?.headers?.['retry-after']),
+    error: new KmsError(reason, message, {
       cause: error,
       ...(hint === undefined ? {} : { hint }),
     }),

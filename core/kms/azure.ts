@@ -1,11 +1,13 @@
 import type { TokenCredential } from '@azure/identity';
+import * as z from 'zod';
 
 import { isNicheError, messageOf } from '../errors.ts';
 import type { NicheError } from '../errors.ts';
-import { createRetrier } from '../util/retry.ts';
+import { createRetrier, retryAfterMs } from '../util/retry.ts';
 import type { Failure, Retrier } from '../util/retry.ts';
-import { createTransport, readText } from '../util/transport.ts';
-import { KmsError } from './kms.ts';
+import { createTransport, readJson, readText } from '../util/transport.ts';
+import type { HttpResponse } from '../util/transport.ts';
+import { defaultIdleTimeoutMs, KmsError, readResponse } from './kms.ts';
 import type { KmsErrorReason } from './kms.ts';
 
 /** A version of an RSA key in a vault. */
@@ -27,18 +29,30 @@ export interface AzureKeyVault {
 export interface AzureKeyVaultOptions {
   /** @default Azure's own chain, DefaultAzureCredential */
   readonly credential?: TokenCredential | undefined;
+  /**
+   * The only vault that is sent a token, as `https://acme.vault.azure.net`; null refuses every vault.
+   * A document in a bucket specifies its vault, and a token sent to a foreign server is stolen.
+   *
+   * @default the vaults in the domains of Azure's clouds
+   */
+  readonly vault?: string | null | undefined;
   /** @default one for this client only: Azure throttles by vault */
   readonly retrier?: Retrier | undefined;
+  /** The longest time without a byte in either direction, in milliseconds. @default 10,000 */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 const apiVersion = '7.4';
 const algorithm = 'RSA-OAEP-256';
-/** Without a byte in either direction, in milliseconds. */
-const idleTimeoutMs = 10_000;
 /** More than any response of Key Vault. */
 const maxResponseBytes = 64 * 1024;
-/** The token audience of the public cloud. */
-const publicCloud = 'https://vault.azure.net';
+
+/** Of encrypt and decrypt. */
+const transformed = z.object({ value: z.base64url().min(1) });
+/** Of get-key. `kid` is `<vault>/keys/<name>/<version>`. */
+const keyBundle = z.object({
+  key: z.object({ kid: z.string().regex(/\/keys\/[^/]+\/[A-Za-z0-9]+$/) }),
+});
 
 /**
  * Opens Azure Key Vault over its REST API. The SDK would be a dependency for three requests.
@@ -46,6 +60,7 @@ const publicCloud = 'https://vault.azure.net';
  * @see https://learn.microsoft.com/rest/api/keyvault/keys
  */
 export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyVault {
+  const { idleTimeoutMs = defaultIdleTimeoutMs } = options;
   const retrier = options.retrier ?? createRetrier({ maxConcurrency: 16 });
   const transport = createTransport(idleTimeoutMs);
   let credential: Promise<TokenCredential> | undefined;
@@ -57,8 +72,8 @@ export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyV
   }
 
   async function token(vaultUrl: string, tenantId: string | undefined): Promise<string> {
+    const scope = `${audienceOf(vaultUrl, options.vault)}/.default`;
     const source = await (credential ??= openCredential());
-    const scope = `${audienceOf(vaultUrl)}/.default`;
     const result = await source
       .getToken(scope, tenantId === undefined ? {} : { tenantId })
       .catch((error: unknown) => {
@@ -73,7 +88,7 @@ export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyV
     path: string,
     body: object | undefined,
     tenantId?: string,
-  ): Promise<KeyVaultResponse> {
+  ): Promise<unknown> {
     const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const response = await transport({
       method: content === undefined ? 'GET' : 'POST',
@@ -86,22 +101,22 @@ export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyV
       },
       body: content,
     });
-    const { status } = response;
+    if (response.status === 200) return readJson(response.body, maxResponseBytes);
     const text = await readText(response.body, maxResponseBytes);
-    if (status === 200) return JSON.parse(text) as KeyVaultResponse;
-    const tenant = status === 401 ? tenantOf(response.headers['www-authenticate']) : undefined;
+    const tenant =
+      response.status === 401 ? tenantOf(response.headers['www-authenticate']) : undefined;
     // The vault may belong to another tenant than the one that the credentials default to.
     if (tenant !== undefined && tenantId === undefined) return send(vaultUrl, path, body, tenant);
-    throw new ResponseError(status, text);
+    throw new ResponseError(response, text);
   }
 
-  function request(
+  function request<T>(
     action: string,
-    vaultUrl: string,
-    path: string,
-    body?: object,
-  ): Promise<KeyVaultResponse> {
-    return retrier.run({ action, attempt: () => send(vaultUrl, path, body), explain });
+    { vaultUrl, path, body }: { vaultUrl: string; path: string; body?: object },
+    schema: z.ZodType<T>,
+  ): Promise<T> {
+    const attempt = async (): Promise<T> => readResponse(schema, await send(vaultUrl, path, body));
+    return retrier.run({ action, attempt, explain });
   }
 
   async function transform(
@@ -111,8 +126,7 @@ export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyV
   ): Promise<Uint8Array> {
     const path = [name, version, action].map(encodeURIComponent).join('/');
     const body = { alg: algorithm, value: Buffer.from(bytes).toString('base64url') };
-    const { value } = await request(`${action}ing`, vaultUrl, path, body);
-    if (typeof value !== 'string') throw new KmsError('unavailable', 'the response has no value');
+    const { value } = await request(`${action}ing`, { vaultUrl, path, body }, transformed);
     return Buffer.from(value, 'base64url');
   }
 
@@ -120,28 +134,22 @@ export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyV
     encrypt: (key, plaintext) => transform('encrypt', key, plaintext),
     decrypt: (key, ciphertext) => transform('decrypt', key, ciphertext),
     async newestVersion(vaultUrl, name) {
-      const { key } = await request('reading a key', vaultUrl, encodeURIComponent(name));
-      const [, version] = /\/keys\/[^/]+\/([A-Za-z0-9]+)$/.exec(key?.kid ?? '') ?? [];
-      if (version === undefined) throw new KmsError('unavailable', 'the key has no version');
-      return version;
+      const path = encodeURIComponent(name);
+      const { key } = await request('reading a key', { vaultUrl, path }, keyBundle);
+      return key.kid.slice(key.kid.lastIndexOf('/') + 1);
     },
   };
-}
-
-interface KeyVaultResponse {
-  /** Base64url, of encrypt and decrypt. */
-  readonly value?: unknown;
-  /** Of get-key: `kid` is `<vault>/keys/<name>/<version>`. */
-  readonly key?: { readonly kid?: string };
 }
 
 /** An unexpected response of Key Vault. */
 class ResponseError extends Error {
   readonly status: number;
+  readonly retryAfter: string | undefined;
 
-  constructor(status: number, body: string) {
+  constructor({ status, headers }: HttpResponse, body: string) {
     super(`${status} ${describeError(body)}`.trim());
     this.status = status;
+    this.retryAfter = headers['retry-after'];
   }
 }
 
@@ -155,10 +163,39 @@ function describeError(body: string): string {
   }
 }
 
-/** Returns the token audience: `https://vault.azure.net`, or that of another Azure cloud. */
-function audienceOf(vaultUrl: string): string {
-  const [, suffix] = /^https:\/\/[^.]+\.((?:vault|managedhsm)\.[a-z.]+)$/.exec(vaultUrl) ?? [];
-  return suffix === undefined ? publicCloud : `https://${suffix}`;
+/** The token audience of the public cloud. */
+const publicCloud = 'https://vault.azure.net';
+
+/**
+ * A vault in one of Azure's clouds.
+ *
+ * @see https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-base-url
+ */
+const azureVault =
+  /^https:\/\/[A-Za-z0-9-]+\.((?:vault|managedhsm)\.(?:azure\.net|azure\.cn|usgovcloudapi\.net))(?::\d+)?$/;
+
+/**
+ * Returns the token audience: the vault's domain, as `https://vault.azure.net`.
+ *
+ * @param only the only vault that is allowed; null allows none
+ * @throws KmsError `denied`
+ */
+function audienceOf(vaultUrl: string, only: string | null | undefined): string {
+  if (only !== undefined && only !== vaultUrl) {
+    throw new KmsError(
+      'denied',
+      `expected the vault of this deployment, ${only ?? 'which has none'}`,
+      {
+        hint: 'set NICHE_VAULT, or encrypt the document for the vault of the deployment',
+      },
+    );
+  }
+  const [, domain] = azureVault.exec(vaultUrl) ?? [];
+  if (domain !== undefined) return `https://${domain}`;
+  if (only !== undefined) return publicCloud;
+  throw new KmsError('denied', 'expected a vault of Azure, https://….vault.azure.net', {
+    hint: 'use a key of a vault in a domain of Azure',
+  });
 }
 
 /**
@@ -172,8 +209,10 @@ function tenantOf(challenge: string | undefined): string | undefined {
 
 /** Judges an error by its HTTP status, or by its name where @azure/identity threw it. */
 function explain(error: unknown): Failure {
+  const { status = 0, retryAfter } = error instanceof ResponseError ? error : {};
   const failure = (kind: Failure['kind'], reason: KmsErrorReason): Failure => ({
     kind,
+    retryAfterMs: retryAfterMs(retryAfter),
     error: new KmsError(reason, messageOf(error), { cause: error }),
   });
   if (error instanceof KmsError) {
@@ -183,7 +222,6 @@ function explain(error: unknown): Failure {
   if (error instanceof Error && /^(?:Aggregate)?Authentication/.test(error.name)) {
     return failure('final', 'denied');
   }
-  const status = error instanceof ResponseError ? error.status : 0;
   if (status === 429) return failure('throttled', 'unavailable');
   if (status === 401 || status === 403) return failure('final', 'denied');
   if (status >= 400 && status < 500 && status !== 408) return failure('final', 'wrong-key');

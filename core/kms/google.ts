@@ -1,14 +1,16 @@
 import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 
+import * as z from 'zod';
+
 import { messageOf } from '../errors.ts';
 import { crc32c } from '../util/crc32c.ts';
 import { createGoogleAuth, lacksGoogleCredentials } from '../util/google-auth.ts';
 import type { GoogleAuth } from '../util/google-auth.ts';
 import { createGoogleRest, GoogleResponseError } from '../util/google-rest.ts';
-import { createRetrier } from '../util/retry.ts';
+import { createRetrier, retryAfterMs } from '../util/retry.ts';
 import type { Failure, Retrier } from '../util/retry.ts';
-import { KmsError } from './kms.ts';
+import { damaged, KmsError, readResponse } from './kms.ts';
 import type { KmsErrorReason, SigningKms } from './kms.ts';
 
 /**
@@ -28,6 +30,8 @@ export interface GoogleKmsOptions {
   readonly endpoint?: string | undefined;
   /** @default one for this client only: Google throttles by project */
   readonly retrier?: Retrier | undefined;
+  /** The longest time without a byte in either direction, in milliseconds. @default 10,000 */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 const scope = 'https://www.googleapis.com/auth/cloudkms';
@@ -46,7 +50,7 @@ const maxMessageBytes = 64 * 1024;
 export function openGoogleKms(options: GoogleKmsOptions = {}): GoogleKms {
   const { endpoint = 'https://cloudkms.googleapis.com' } = options;
   const auth = options.auth ?? createGoogleAuth({ scope });
-  const rest = createGoogleRest({ auth });
+  const rest = createGoogleRest({ auth, idleTimeoutMs: options.idleTimeoutMs });
   const retrier = options.retrier ?? createRetrier({ maxConcurrency: 16 });
 
   /** @param read returns the result of an intact response, and throws for a damaged one */
@@ -81,8 +85,10 @@ export function openGoogleKms(options: GoogleKmsOptions = {}): GoogleKms {
         plaintextCrc32c: checksum(plaintext),
       };
       return request('encrypting', `${key}:encrypt`, body, (response) => {
-        const { name, ciphertext, ciphertextCrc32c, verifiedPlaintextCrc32c } =
-          response as EncryptResponse;
+        const { name, ciphertext, ciphertextCrc32c, verifiedPlaintextCrc32c } = readResponse(
+          encrypted,
+          response,
+        );
         assertVerified(verifiedPlaintextCrc32c, 'the plaintext');
         // The name is the one of the key version that encrypted.
         assertKey(name?.replace(/\/cryptoKeyVersions\/[0-9]+$/, ''), key);
@@ -96,7 +102,7 @@ export function openGoogleKms(options: GoogleKmsOptions = {}): GoogleKms {
         ciphertextCrc32c: checksum(ciphertext),
       };
       return request('decrypting', `${key}:decrypt`, body, (response) => {
-        const { plaintext, plaintextCrc32c } = response as DecryptResponse;
+        const { plaintext, plaintextCrc32c } = readResponse(decrypted, response);
         return decode(plaintext, plaintextCrc32c, 'the plaintext');
       });
     },
@@ -104,12 +110,15 @@ export function openGoogleKms(options: GoogleKmsOptions = {}): GoogleKms {
     sign(keyVersion, message) {
       const body = { data: encode(message), dataCrc32c: checksum(message) };
       return request('signing', `${keyVersion}:asymmetricSign`, body, (response) => {
-        const { name, signature, signatureCrc32c, verifiedDataCrc32c } = response as SignResponse;
+        const { name, signature, signatureCrc32c, verifiedDataCrc32c } = readResponse(
+          signed,
+          response,
+        );
         assertVerified(verifiedDataCrc32c, 'the message');
         assertKey(name, keyVersion);
         const bytes = decode(signature, signatureCrc32c, 'the signature');
         if (bytes.length !== 64) {
-          throw new DamagedError(`expected a signature of 64 bytes, got ${bytes.length}`);
+          damaged(`expected a signature of 64 bytes, got ${bytes.length}`);
         }
         return { signature: bytes };
       });
@@ -117,12 +126,17 @@ export function openGoogleKms(options: GoogleKmsOptions = {}): GoogleKms {
 
     async publicKey(keyVersion) {
       const path = `${keyVersion}/publicKey`;
-      const { pem, algorithm } = await request('reading a public key', path, undefined, (read) => {
-        const { name, pem = '', pemCrc32c, algorithm } = read as PublicKeyResponse;
-        assertKey(name, keyVersion);
-        assertIntact(Buffer.from(pem), pemCrc32c, 'the public key');
-        return { pem, algorithm };
-      });
+      const { pem, algorithm } = await request(
+        'reading a public key',
+        path,
+        undefined,
+        (response) => {
+          const { name, pem, pemCrc32c, algorithm } = readResponse(publicKeyResponse, response);
+          assertKey(name, keyVersion);
+          assertIntact(Buffer.from(pem), pemCrc32c, 'the public key');
+          return { pem, algorithm };
+        },
+      );
       const key = algorithm === signingAlgorithm ? ed25519Key(pem) : null;
       if (key !== null) return key;
       throw new KmsError(
@@ -135,36 +149,29 @@ export function openGoogleKms(options: GoogleKmsOptions = {}): GoogleKms {
 }
 
 /** A checksum is an Int64Value: a decimal number as a string. */
-type Checksum = string | undefined;
+const checked = z.string().optional();
+const text = z.string().optional();
 
-interface EncryptResponse {
-  readonly name?: string;
-  readonly ciphertext?: string;
-  readonly ciphertextCrc32c?: Checksum;
-  readonly verifiedPlaintextCrc32c?: boolean;
-}
+const encrypted = z.object({
+  name: text,
+  ciphertext: z.base64(),
+  ciphertextCrc32c: checked,
+  verifiedPlaintextCrc32c: z.boolean().optional(),
+});
+const decrypted = z.object({ plaintext: z.base64(), plaintextCrc32c: checked });
+const signed = z.object({
+  name: text,
+  signature: z.base64(),
+  signatureCrc32c: checked,
+  verifiedDataCrc32c: z.boolean().optional(),
+});
+const publicKeyResponse = z.object({
+  name: text,
+  pem: z.string(),
+  pemCrc32c: checked,
+  algorithm: text,
+});
 
-interface DecryptResponse {
-  readonly plaintext?: string;
-  readonly plaintextCrc32c?: Checksum;
-}
-
-interface SignResponse {
-  readonly name?: string;
-  readonly signature?: string;
-  readonly signatureCrc32c?: Checksum;
-  readonly verifiedDataCrc32c?: boolean;
-}
-
-interface PublicKeyResponse {
-  readonly name?: string;
-  readonly pem?: string;
-  readonly pemCrc32c?: Checksum;
-  readonly algorithm?: string;
-}
-
-/** The request or the response was damaged. Another attempt may succeed. */
-class DamagedError extends Error {}
 class CredentialsError extends Error {}
 
 function encode(bytes: Uint8Array): string {
@@ -175,25 +182,24 @@ function checksum(bytes: Uint8Array): string {
   return String(crc32c(bytes));
 }
 
-function decode(text: string | undefined, expected: Checksum, what: string): Uint8Array {
-  if (text === undefined) throw new DamagedError(`the response lacks ${what}`);
-  const bytes = Buffer.from(text, 'base64');
+function decode(encoded: string, expected: string | undefined, what: string): Uint8Array {
+  const bytes = Buffer.from(encoded, 'base64');
   assertIntact(bytes, expected, what);
   return bytes;
 }
 
-function assertIntact(bytes: Uint8Array, expected: Checksum, what: string): void {
-  if (expected !== checksum(bytes)) throw new DamagedError(`${what} was damaged`);
+function assertIntact(bytes: Uint8Array, expected: string | undefined, what: string): void {
+  if (expected !== checksum(bytes)) damaged(`${what} was damaged`);
 }
 
 /** Google reports whether it received the checksum of the request's data. */
 function assertVerified(isVerified: boolean | undefined, what: string): void {
-  if (isVerified !== true) throw new DamagedError(`${what} was damaged, or not verified`);
+  if (isVerified !== true) damaged(`${what} was damaged, or not verified`);
 }
 
 function assertKey(got: string | undefined, expected: string): void {
   if (got === expected) return;
-  throw new DamagedError(`expected a response for ${expected}, got one for ${got ?? 'no key'}`);
+  damaged(`expected a response for ${expected}, got one for ${got ?? 'no key'}`);
 }
 
 function ed25519Key(pem: string): Uint8Array | null {
@@ -213,11 +219,12 @@ function ed25519Key(pem: string): Uint8Array | null {
  * @see https://cloud.google.com/apis/design/errors
  */
 function explain(error: unknown): Failure {
-  const { status, rpcStatus = '' } =
-    error instanceof GoogleResponseError ? error : { status: 0, rpcStatus: '' };
+  if (error instanceof KmsError) return { kind: 'transient', error };
+  const { status = 0, rpcStatus = '', headers } = error instanceof GoogleResponseError ? error : {};
   const message = messageOf(error);
   const failure = (kind: Failure['kind'], reason: KmsErrorReason, hint?: string): Failure => ({
     kind,
+    retryAfterMs: retryAfterMs(headers?.['retry-after']),
     error: new KmsError(reason, rpcStatus === '' ? message : `${rpcStatus}: ${message}`, {
       cause: error,
       ...(hint === undefined ? {} : { hint }),

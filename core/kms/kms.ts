@@ -1,3 +1,7 @@
+import type * as z from 'zod';
+
+import { oneLine } from '../errors.ts';
+
 /** Why a request to a KMS failed. */
 export type KmsErrorReason =
   /** This machine has no credentials for the service. */
@@ -12,7 +16,7 @@ export type KmsErrorReason =
   /** The service is down, it throttles, or the response was damaged. A later request may succeed. */
   | 'unavailable';
 
-/** A failed request to a KMS. Its message holds no secret. */
+/** A failed request to a KMS. Its message is one line, and holds no secret. */
 export class KmsError extends Error {
   override readonly name = 'KmsError';
   readonly reason: KmsErrorReason;
@@ -24,7 +28,7 @@ export class KmsError extends Error {
     message: string,
     { cause, hint }: { readonly cause?: unknown; readonly hint?: string } = {},
   ) {
-    super(message, { cause });
+    super(oneLine(message), { cause });
     this.reason = reason;
     this.hint = hint;
   }
@@ -59,4 +63,28 @@ export interface SigningKms {
    * @throws KmsError `wrong-key` for a key of another kind
    */
   publicKey(key: string): Promise<Uint8Array>;
+}
+
+/** Without a byte in either direction, in milliseconds. */
+export const defaultIdleTimeoutMs = 10_000;
+
+/**
+ * Reports a response that was damaged. Another attempt may succeed.
+ *
+ * @throws KmsError `unavailable`
+ */
+export function damaged(reason: string): never {
+  throw new KmsError('unavailable', reason);
+}
+
+/**
+ * Returns the used part of a JSON response.
+ *
+ * @throws KmsError `unavailable` if it does not match the schema
+ */
+export function readResponse<T>(schema: z.ZodType<T>, response: unknown): T {
+  const result = schema.safeParse(response);
+  if (result.success) return result.data;
+  const fields = result.error.issues.map(({ path }) => path.join('.')).filter(Boolean);
+  return damaged(`the response lacks ${fields.join(', ') || 'its fields'}, or has another type`);
 }

@@ -24,7 +24,7 @@ export interface DataKeyKms<K extends KmsKind> {
   /**
    * Returns the data key; null for a malformed record.
    *
-   * @throws KmsError; NicheError `identity-failed` for a recipient that may not be used
+   * @throws KmsError
    */
   decrypt(recipient: KmsRecipient<K>, wrapped: string): Promise<Uint8Array | null>;
 }
@@ -42,7 +42,7 @@ export function kmsIdentity<K extends KmsKind>(kms: DataKeyKms<K>): Identity {
         new NicheError(
           'identity-failed',
           `decrypting the data key with the ${service} key ${quote(kms.keyId(recipient))}: ${reason}`,
-          { cause, hint: `these credentials need ${kms.permissions.decrypt}` },
+          { cause, ...hintFor(cause, kms.permissions.decrypt) },
         );
       try {
         const dataKey = await kms.decrypt(recipient, wrapped);
@@ -88,8 +88,15 @@ export function encryptionFailure<K extends KmsKind>(
   return new NicheError(
     'unusable-recipient',
     `encrypting with the ${kms.service} key ${quote(kms.keyId(recipient))}: ${describe(cause)}`,
-    { cause, hint: `these credentials need ${kms.permissions.encrypt}` },
+    { cause, ...hintFor(cause, kms.permissions.encrypt) },
   );
+}
+
+function hintFor(error: unknown, permission: string): { readonly hint?: string } {
+  if (!(error instanceof KmsError)) return {};
+  const isDenied = error.reason === 'denied' || error.reason === 'wrong-key';
+  const hint = error.hint ?? (isDenied ? `these credentials need ${permission}` : undefined);
+  return hint === undefined ? {} : { hint };
 }
 
 function describe(error: unknown): string {

@@ -1,5 +1,6 @@
 import type { GoogleAuth } from './google-auth.ts';
-import { createTransport, readText, type HttpResponse, type Transport } from './transport.ts';
+import { createTransport, readJson as readJsonBody, readText } from './transport.ts';
+import type { HttpResponse, Transport } from './transport.ts';
 
 /** A request to one of Google's REST APIs. */
 export interface GoogleRequest {
@@ -104,10 +105,10 @@ export function createGoogleRest(options: GoogleRestOptions): GoogleRest {
 /**
  * Returns the JSON of a response.
  *
- * @throws SyntaxError
+ * @throws SyntaxError, without the body in its message
  */
 export async function readJson({ body }: HttpResponse): Promise<unknown> {
-  return JSON.parse(await readText(body, maxBodyBytes)) as unknown;
+  return readJsonBody(body, maxBodyBytes);
 }
 
 function parseError(body: string): {

@@ -137,3 +137,11 @@ export function createRetrier(options: RetryOptions = {}): Retrier {
     },
   };
 }
+
+/** Reads a `Retry-After` header: seconds, or a date. Returns milliseconds. */
+export function retryAfterMs(text: string | undefined): number | undefined {
+  if (text === undefined || text === '') return undefined;
+  const seconds = Number(text);
+  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(text) - Date.now();
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
+}

@@ -127,3 +127,18 @@ export async function discardBody({ body }: Pick<HttpResponse, 'body'>): Promise
   await readText(body, maxDiscardedBytes).catch(() => undefined);
   clearTimeout(timer);
 }
+
+/**
+ * Returns a response's body as JSON.
+ *
+ * @throws SyntaxError if it is not JSON, or longer than `maxBytes`. Its message contains nothing of
+ *   the body, which may hold a secret
+ */
+export async function readJson(body: Readable, maxBytes: number): Promise<unknown> {
+  const text = await readText(body, maxBytes);
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new SyntaxError('the response is not JSON');
+  }
+}

@@ -48,16 +48,14 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
       url,
       connectionString === undefined ? {} : { credentials: { kind: 'azure', connectionString } },
     );
-  const vault = azureDataKeys(openAzureKeyVault(), {
-    allowedVault: settings.NICHE_VAULT ?? null,
-  });
+  const vault = openAzureKeyVault({ vault: settings.NICHE_VAULT ?? null });
   return {
     // The form in which events of Event Grid identify the bucket: account and container.
     root: { bucket: `${account}/${container}`, prefix },
     deployment: createDeployment({
       settings,
       buckets: { public: open(settings.NICHE_PUBLIC), private: open(settings.NICHE_PRIVATE) },
-      identities: [kmsIdentity(vault)],
+      identities: [kmsIdentity(azureDataKeys(vault))],
       queue: openStorageQueue({
         name: settings.NICHE_WORK_QUEUE,
         connectionString: settings.NICHE_QUEUE,

@@ -1,5 +1,6 @@
-import { messageOf, NicheError, quote } from '../../errors.ts';
+import { messageOf, NicheError, oneLine } from '../../errors.ts';
 import type { NicheErrorCode } from '../../errors.ts';
+import { retryAfterMs } from '../../util/retry.ts';
 import type { Failure } from '../../util/retry.ts';
 
 /** A failed request, as far as a driver's error describes it. */
@@ -147,7 +148,7 @@ export function toFailure(
 ): Failure {
   const codes = [failure.code, failure.status].filter((part) => part !== undefined && part !== '');
   const label = codes.length === 0 ? '' : ` (${codes.join(', ')})`;
-  const why = verdict.why ?? oneLine(failure.message);
+  const why = verdict.why ?? oneLine(failure.message || 'the storage gave no reason');
   return {
     kind: verdict.kind,
     retryAfterMs: retryAfterMs(failure.retryAfter),
@@ -165,17 +166,4 @@ export function systemError(error: unknown): { code: string | undefined; message
   if (first !== undefined) return systemError(first);
   const code = typeof thrown.code === 'string' ? thrown.code : undefined;
   return { code, message: messageOf(error) };
-}
-
-/** Reads `Retry-After`: seconds, or a date. Returns milliseconds. */
-function retryAfterMs(text: string | undefined): number | undefined {
-  if (text === undefined || text === '') return undefined;
-  const seconds = Number(text);
-  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(text) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
-}
-
-function oneLine(text: string): string {
-  if (text === '') return 'the storage gave no reason';
-  return /[\r\n]/.test(text) || text.length > 200 ? quote(text) : text;
 }

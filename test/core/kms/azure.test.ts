@@ -64,6 +64,7 @@ async function openLab(
   const vaultUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const { name, version } = documented;
   const vault = openAzureKeyVault({
+    vault: vaultUrl,
     retrier: createRetrier({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 2_000 }),
     credential: {
       async getToken(scopes, options = {}) {
@@ -130,7 +131,7 @@ describe('Azure Key Vault', () => {
     ['wrong-key', [404, { error: { code: 'KeyNotFound', message: 'no' } }], 1],
     ['wrong-key', [400, { error: { code: 'BadParameter', message: 'no' } }], 1],
     ['unavailable', [500, {}], 3],
-    ['unavailable', [200, {}], 1],
+    ['unavailable', [200, {}], 3],
   ];
   for (const [reason, response, count] of failures) {
     it(`is ${reason} for ${JSON.stringify(response)}`, async (t) => {
@@ -162,5 +163,42 @@ describe('Azure Key Vault', () => {
       await failsWith(vault.decrypt(key, ciphertext), reason);
       assert.equal(requests.length, 0);
     }
+  });
+
+  it('sends a token only to the allowed vault, by default to one in a domain of Azure', async () => {
+    const scopes: unknown[] = [];
+    const credential = {
+      getToken: (scope: string | string[]) => {
+        scopes.push(scope);
+        return Promise.reject(new KmsError('denied', 'no more is tested here'));
+      },
+    };
+    const decrypt = (vaultUrl: string, vault?: string | null): Promise<unknown> =>
+      openAzureKeyVault({ credential, vault }).decrypt(
+        { vaultUrl, name: 'n', version: '1' },
+        ciphertext,
+      );
+    for (const foreign of [
+      'https://evil.example',
+      'https://acme.vault.azure.net.evil.example',
+      'https://evil/acme.vault.azure.net',
+      'https://evil?acme.vault.azure.net',
+      'https://user@evil.vault.azure.net',
+      'http://acme.vault.azure.net',
+    ]) {
+      await failsWith(decrypt(foreign), 'denied');
+    }
+    await failsWith(
+      decrypt('https://other.vault.azure.net', 'https://acme.vault.azure.net'),
+      'denied',
+    );
+    await failsWith(decrypt('https://acme.vault.azure.net', null), 'denied');
+    assert.deepEqual(scopes, []);
+    await failsWith(decrypt('https://acme.vault.azure.net'), 'denied');
+    await failsWith(decrypt('https://acme.managedhsm.usgovcloudapi.net'), 'denied');
+    assert.deepEqual(scopes, [
+      'https://vault.azure.net/.default',
+      'https://managedhsm.usgovcloudapi.net/.default',
+    ]);
   });
 });
