@@ -128,7 +128,7 @@ async function openRoots(
   named: string,
   access: CacheAccess,
 ): Promise<CacheBuckets> {
-  const roots = findDriver(named)?.reachRoots?.(named, config) ?? config;
+  const roots = findDriver(named)?.adaptRoots?.(named, config) ?? config;
   const own = bucketsOf(roots, (root) => access.credentialsFor?.(root));
   const mayTryOwn = access.hasCredentials(config.private);
   if (mayTryOwn && (await mayStage(own.private))) return own;

@@ -52,8 +52,8 @@ export interface Bucket {
   delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
   /**
    * Removes unfinished uploads to keys that start with `prefix`, last written to before `olderThan`. A
-   * storage that holds nobody else's uploads may ignore `prefix`. Absent where a storage keeps nothing
-   * of unfinished uploads.
+   * storage that only holds uploads of niche may ignore `prefix`. Absent where a storage keeps no
+   * unfinished uploads.
    *
    * @returns the number of removed uploads
    */

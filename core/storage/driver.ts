@@ -21,20 +21,20 @@ export interface StorageDriver {
    * @throws NicheError `invalid-url`; `usage` for credentials of another storage
    */
   openProvisioner?(url: string, options: OpenOptions): Promise<StorageProvisioner>;
-  /** Web addresses by which people know its buckets. @default none */
+  /** Public web addresses of its buckets. @default none */
   readonly publicHosts?: readonly PublicHost[];
   /** Hosts of web consoles, whose addresses are no buckets. @default none */
   readonly consoleHosts?: readonly RegExp[];
   /** How a machine shows that it has credentials for it. Absent where none are needed. */
   readonly ambient?: AmbientCredentials;
   /**
-   * Returns credentials that `environment` has for this storage and the SDK would not find.
+   * Returns credentials in `environment` that the SDK would not find.
    *
    * @throws NicheError `invalid-url`; `usage` for a malformed variable
    */
   environmentCredentials?(url: string, environment: Environment): StorageCredentials | undefined;
-  /** Returns the roots of a cache as the user reaches them, who called the public one `named`. */
-  reachRoots?(named: string, recorded: RootUrls): RootUrls;
+  /** Returns the recorded roots of a cache with the settings of the user's URL of the public root. */
+  adaptRoots?(publicUrl: string, recorded: RootUrls): RootUrls;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;

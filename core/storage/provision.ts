@@ -28,8 +28,8 @@ export interface StorageProvisioner {
    */
   create(isPublic: boolean): Promise<ProvisionedBucket>;
   /**
-   * Returns the URL to record for the cache. Where nobody knows which conditional writes the server
-   * honours, they are tried first, and the URL states the result.
+   * Returns the URL to record for the cache. Where the server's support for conditional
+   * writes is unknown, it is tested first, and the URL states the result.
    *
    * @throws NicheError `usage` where the URL states more than the server honours, `storage-denied`,
    *   `storage-unavailable`

@@ -1,4 +1,4 @@
-/** A host by which people know the buckets of a storage, such as `acme.s3.amazonaws.com`. */
+/** The public host of a storage's buckets, such as `acme.s3.amazonaws.com`. */
 export interface PublicHost {
   /** Its groups are those of {@link HostParts}. Without `bucket`, the path begins with the bucket. */
   readonly host: RegExp;
@@ -16,7 +16,7 @@ export interface HostParts {
   readonly account?: string;
 }
 
-/** A bucket, or a prefix of one, as a web address identifies it. */
+/** A bucket, or a prefix of one, in a web address. */
 export interface PublicLocation extends HostParts {
   readonly bucket: string;
   /** Empty, or begins with `/`. */

@@ -177,7 +177,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
   test('a profile that is not there, whatever else there is', async () => {
     for (const args of everyWay('&profile=none')) {
       assertSaid(await say(args, server.env), {
-        why: 'the profile "none" gives no credentials',
+        why: 'the profile "none" has no credentials',
         hint: 'see ~/.aws/config, or make it with: aws configure --profile none',
       });
     }
@@ -246,7 +246,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
     ]) {
       const ran = await say(status(server.url('acme')), { AZURE_STORAGE_CONNECTION_STRING });
       assertSaid(ran, {
-        why: 'Azure does not accept the credentials (AuthorizationFailure, 403)',
+        why: 'Azure rejects the credentials (AuthorizationFailure, 403)',
         hint: 'check that the key or SAS token belongs to this account and has not expired, and check the clock',
       });
     }

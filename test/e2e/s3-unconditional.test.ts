@@ -151,7 +151,7 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
       assert.match(
         refused.stderr,
         new RegExp(
-          `^niche: s3://acme\\?.* states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects\nhint: write conditional=${found}, or leave it out: niche init finds it out\n$`,
+          `^niche: s3://acme\\?.* states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects\nhint: write conditional=${found}, or omit it: niche init detects it\n$`,
         ),
       );
       const bucket = openS3Bucket(parseS3Url(url), { credentials: server.credentials });

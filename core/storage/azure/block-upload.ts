@@ -4,7 +4,7 @@ import { abortable, headBlob } from './read.ts';
 import type { AzureBucketClient } from './client.ts';
 import { headersOf, isUnmet, md5, putBlob, readWriter, writerField } from './write.ts';
 import type { ObjectOptions, PutOutcome } from '../bucket.ts';
-import type { PartSink } from '../http/part-buffer.ts';
+import type { PartSink } from '../http/multipart-upload.ts';
 import { unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
 /** The size of one block, in bytes; Azure's limit of 50,000 blocks allows a blob of 390 GiB. */
@@ -17,7 +17,7 @@ export async function countStoredBlocks(
   writer: string,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const name = client.at(key);
+  const name = client.blobName(key);
   const sizes = await client.run({
     action: `finding the stored parts of ${quote(key)} in ${client.url}`,
     signal,
@@ -49,7 +49,7 @@ export function blockSink(
   writer: string,
 ): PartSink {
   const { signal } = options;
-  const name = client.at(key);
+  const name = client.blobName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
 
   async function putPart(index: number, bytes: Uint8Array): Promise<void> {

@@ -52,7 +52,7 @@ export interface AzureBucketClient {
    *
    * @throws NicheError `invalid-key`
    */
-  at(key: string): string;
+  blobName(key: string): string;
   /**
    * Runs an operation within the concurrency that the storage takes, and retries it.
    *
@@ -63,7 +63,7 @@ export interface AzureBucketClient {
 
 const defaultIdleTimeoutMs = 30_000;
 /** Of a response that is read whole: a listing of 5,000 blobs takes some 3 MiB. */
-const maxAnswerBytes = 32 * 2 ** 20;
+const maxResponseBytes = 32 * 2 ** 20;
 
 /** @throws NicheError `usage` for another storage's credentials */
 export function createAzureBucketClient(
@@ -89,7 +89,7 @@ export function createAzureBucketClient(
     url,
     location,
     mayUseBlocks: access.kind !== 'sas' || mayWrite(access.sas),
-    at(key) {
+    blobName(key) {
       assertKey(key);
       return location.prefix + key;
     },
@@ -136,14 +136,14 @@ function boundedPipeline(
   });
 }
 
-/** Adapts our transport, as the SDK's own limits the time of neither a body's chunks nor an upload. */
+/** Adapts our transport: the SDK's own has no time limit for a body's chunks or an upload. */
 function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
   const send = createTransport(idleTimeoutMs);
   type Request = Parameters<IHttpClient['sendRequest']>[0];
   return {
     async sendRequest(request: Request) {
       const signal = request.abortSignal as AbortSignal | undefined;
-      const answer = await send({
+      const response = await send({
         method: request.method,
         url: request.url,
         headers: request.headers.toJson(),
@@ -159,15 +159,15 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
               cause: error,
             });
       });
-      const isStream = request.streamResponseStatusCodes?.has(answer.status) === true;
-      const headers = { toJson: () => answer.headers } as unknown as Request['headers'];
+      const isStream = request.streamResponseStatusCodes?.has(response.status) === true;
+      const headers = { toJson: () => response.headers } as unknown as Request['headers'];
       return {
         request,
-        status: answer.status,
+        status: response.status,
         headers,
         ...(isStream
-          ? { readableStreamBody: answer.body }
-          : { bodyAsText: await readText(answer.body, maxAnswerBytes) }),
+          ? { readableStreamBody: response.body }
+          : { bodyAsText: await readText(response.body, maxResponseBytes) }),
       };
     },
   };

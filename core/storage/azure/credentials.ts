@@ -96,7 +96,7 @@ function readConnectionString(text: string, location: AzureLocation): AzureAcces
   const wanted = accountUrl(location);
   if (endpoint !== wanted || (account !== undefined && account !== location.account)) {
     throw refused(
-      `the connection string is for ${quote(endpoint)}, and the container is at ${quote(wanted)}`,
+      `the connection string is for ${quote(endpoint)}, but the container is at ${quote(wanted)}`,
       'specify the account in azure://account/…, and another endpoint with ?endpoint=',
     );
   }

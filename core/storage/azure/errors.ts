@@ -17,7 +17,7 @@ const retryLater: Verdict = verdicts.throttled;
 const notAccepted: Verdict = {
   kind: 'final',
   code: 'storage-denied',
-  why: 'Azure does not accept the credentials',
+  why: 'Azure rejects the credentials',
   hint: 'check that the key or SAS token belongs to this account and has not expired, and check the clock',
 };
 
@@ -36,8 +36,8 @@ const byCode: Readonly<Record<string, Verdict>> = {
   },
   // A container of this name was deleted moments ago.
   ContainerBeingDeleted: { kind: 'transient', code: 'storage-unavailable' },
-  ResourceNotFound: denied('nobody but the account’s own may see this container, or it is missing'),
-  PublicAccessNotPermitted: denied('the account publishes nothing'),
+  ResourceNotFound: denied('the container is private or missing'),
+  PublicAccessNotPermitted: denied('the account does not allow public access'),
   NoAuthenticationInformation: denied('the container is not public, and no credentials were given'),
   AuthorizationPermissionMismatch: denied('the credentials do not allow this'),
   AuthorizationFailure: denied('the account does not allow this, or not from this network'),

@@ -29,11 +29,11 @@ async function createPublic(client: AzureBucketClient): Promise<ProvisionedBucke
   const isNew = await create(client);
   try {
     await client.run({
-      action: `making ${client.url} readable for everyone`,
+      action: `making ${client.url} public`,
       attempt: async ({ container }) => {
         const { blobPublicAccess, signedIdentifiers } = await container.getAccessPolicy();
         if (blobPublicAccess !== undefined) return;
-        // The request replaces the container's stored policies too, which are somebody's.
+        // The request also replaces the container's stored policies, so they are sent back.
         const kept = signedIdentifiers.map(({ id, accessPolicy }) => ({ id, accessPolicy }));
         await container.setAccessPolicy('blob', kept);
       },
@@ -45,25 +45,23 @@ async function createPublic(client: AzureBucketClient): Promise<ProvisionedBucke
   }
 }
 
-/** @throws NicheError `usage` for a container that everyone may read */
+/** @throws NicheError `usage` for a public container */
 async function createPrivate(client: AzureBucketClient): Promise<ProvisionedBucket> {
   const isNew = await create(client);
   const access = await client.run({
-    action: `looking who may read ${client.url}`,
+    action: `checking who can read ${client.url}`,
     attempt: async ({ container }) => (await container.getProperties()).blobPublicAccess,
   });
   if (access === undefined) return { isNew };
-  throw new NicheError(
-    'usage',
-    `${client.url} is readable for everyone: expected a container that nobody else reads`,
-    { hint: 'name another one with --private, or close it with --public-access off' },
-  );
+  throw new NicheError('usage', `${client.url} is public: expected a private container`, {
+    hint: 'specify another container with --private, or make this one private with --public-access off',
+  });
 }
 
 /** @returns whether it was missing */
 async function create(client: AzureBucketClient): Promise<boolean> {
   return client.run({
-    action: `making ${client.url}`,
+    action: `creating ${client.url}`,
     attempt: async ({ container }) => {
       try {
         await container.create();

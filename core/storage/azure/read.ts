@@ -11,7 +11,7 @@ import type {
 } from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
-import { knownSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
+import { requireSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
 
 /** Azure's limit on the blobs of one page. */
 const pageSize = 5000;
@@ -29,15 +29,15 @@ export async function headBlob(
   options?: RequestOptions,
 ): Promise<DescribedBlob | null> {
   const { signal } = options ?? {};
-  const name = client.at(key);
+  const name = client.blobName(key);
   return client.run({
-    action: `looking for ${quote(key)} in ${client.url}`,
+    action: `checking ${quote(key)} in ${client.url}`,
     signal,
     attempt: async ({ container }) => {
       try {
         const found = await container.getBlobClient(name).getProperties(abortable(signal));
         return {
-          info: { key, size: knownSize(found.contentLength), ...versionOf(found) },
+          info: { key, size: requireSize(found.contentLength), ...versionOf(found) },
           metadata: found.metadata ?? {},
         };
       } catch (error) {
@@ -55,7 +55,7 @@ export async function getBlob(
   options: GetOptions = {},
 ): Promise<StoredObject | null> {
   const { signal } = options;
-  const name = client.at(key);
+  const name = client.blobName(key);
   const action = `reading ${quote(key)} in ${client.url}`;
   return openObject(
     {
@@ -69,16 +69,16 @@ export async function getBlob(
           attempt: async ({ container }) => {
             const count = end === Number.MAX_SAFE_INTEGER ? undefined : end - start;
             try {
-              const answer = await container.getBlobClient(name).download(start, count, {
+              const response = await container.getBlobClient(name).download(start, count, {
                 ...abortable(signal),
                 ...(etag === undefined ? {} : { conditions: { ifMatch: etag } }),
                 maxRetryRequests: 0,
               });
               return {
-                ...versionOf(answer),
-                contentLength: answer.contentLength,
-                contentRange: answer.contentRange,
-                stream: answer.readableStreamBody as Readable,
+                ...versionOf(response),
+                contentLength: response.contentLength,
+                contentRange: response.contentRange,
+                stream: response.readableStreamBody as Readable,
               };
             } catch (error) {
               if (isAzureError(error, 'BlobNotFound')) return 'gone';
@@ -113,8 +113,8 @@ export async function* listBlobs(
             maxPageSize: pageSize,
             ...(token === undefined ? {} : { continuationToken: token }),
           });
-        const answer = await listing.next();
-        const found = answer.done === true ? undefined : answer.value;
+        const response = await listing.next();
+        const found = response.done === true ? undefined : response.value;
         const objects = (found?.segment.blobItems ?? []).map(({ name, properties }) => {
           const key = name.slice(root.length);
           return { key, size: properties.contentLength ?? 0, ...versionOf(properties) };

@@ -3,7 +3,7 @@ import type { AzureBucketClient } from './client.ts';
 import { abortable } from './read.ts';
 import { headersOf, isUnmet, putBlob } from './write.ts';
 import type { ObjectOptions, PutOutcome } from '../bucket.ts';
-import type { PartSink } from '../http/part-buffer.ts';
+import type { PartSink } from '../http/multipart-upload.ts';
 
 /** Azure's limit on a blob that is written in one request, in bytes. */
 const maxSinglePutBytes = 5000 * 2 ** 20;
@@ -21,7 +21,7 @@ export function singlePutSink(
   options: ObjectOptions,
 ): PartSink {
   const { size, signal } = options;
-  const name = client.at(key);
+  const name = client.blobName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
   const pipe = createPipe();
   let sending: Promise<PutOutcome> | undefined;

@@ -1,8 +1,8 @@
 import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { ObjectOptions, ResumedUpload, Upload } from '../bucket.ts';
-import { newWriter } from '../http/conditional-write.ts';
-import { createMultipartUpload } from '../http/part-buffer.ts';
+import { createWriterId } from '../http/conditional-write.ts';
+import { createMultipartUpload } from '../http/multipart-upload.ts';
 import { blockBytes, blockSink, countStoredBlocks } from './block-upload.ts';
 import type { AzureBucketClient } from './client.ts';
 import { singlePutSink } from './single-put.ts';
@@ -11,11 +11,11 @@ const blocksAtOnce = 3;
 
 /** {@link Bucket.upload}: in blocks, or in one request where the SAS token forbids blocks. */
 export function uploadBlob(client: AzureBucketClient, key: string, options: ObjectOptions): Upload {
-  client.at(key);
+  client.blobName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
   const { signal } = options;
   throwIfAborted(signal, action);
-  if (client.mayUseBlocks) return uploadBlocks(client, key, options, newWriter(), 0);
+  if (client.mayUseBlocks) return uploadBlocks(client, key, options, createWriterId(), 0);
   const sink = singlePutSink(client, key, options);
   return createMultipartUpload(sink, { action, partBytes: blockBytes, partsAtOnce: 1, signal });
 }

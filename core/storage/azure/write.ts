@@ -6,7 +6,7 @@ import { abortable, headBlob } from './read.ts';
 import type { AzureBucketClient } from './client.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../bucket.ts';
 import { assertDigest } from '../digest.ts';
-import { newWriter, writeOnce } from '../http/conditional-write.ts';
+import { createWriterId, writeOnce } from '../http/conditional-write.ts';
 
 /** The metadata field of a blob's writer. */
 export const writerField = 'niche_writer';
@@ -21,7 +21,7 @@ export async function putBlob(
   body: Uint8Array,
   options: PutOptions = {},
 ): Promise<PutOutcome> {
-  client.at(key);
+  client.blobName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
   if (options.sha256 !== undefined) assertDigest(body, options.sha256, action);
   const conditions = options.ifAbsent === true ? { ifNoneMatch: '*' } : {};
@@ -48,8 +48,8 @@ async function write(
   conditions: { readonly ifNoneMatch?: string; readonly ifMatch?: string },
 ): Promise<boolean> {
   const { signal } = options;
-  const name = client.at(key);
-  const writer = newWriter();
+  const name = client.blobName(key);
+  const writer = createWriterId();
   const isConditional = Object.keys(conditions).length > 0;
   const refusal = await writeOnce(client, {
     action: `writing ${quote(key)} in ${client.url}`,
@@ -93,7 +93,7 @@ export async function deleteBlobs(
   keys: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const names = keys.map((key) => client.at(key));
+  const names = keys.map((key) => client.blobName(key));
   const action = `deleting in ${client.url}`;
   for (let next = 0; next < names.length; next += batchSize) {
     let batch = names.slice(next, next + batchSize);

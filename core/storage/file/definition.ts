@@ -4,7 +4,7 @@ import type { Bucket } from '../bucket.ts';
 import type { StorageDriver } from '../driver.ts';
 import { openFileBucket } from './driver.ts';
 
-/** A directory. `niche init` makes it, and it needs no credentials. */
+/** A directory, which `niche init` creates. It needs no credentials. */
 export const fileDriver: StorageDriver = {
   protocol: 'file:',
   example: 'file:///some/dir',

@@ -7,7 +7,7 @@ import type { Bucket, GetOptions, PutOptions, PutOutcome, StoredObject } from '.
 import { assertDigest } from '../digest.ts';
 import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
-import { createInOrder, putTogether } from './group-commit.ts';
+import { createInOrder, putInGroup } from './group-commit.ts';
 import { listFiles } from './list.ts';
 import { readBody } from './read.ts';
 import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './root.ts';
@@ -43,7 +43,7 @@ export function openFileBucket(directory: string): Bucket {
     url: root.url,
     capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
     async head(key, options) {
-      throwIfAborted(options?.signal, `looking for ${quote(key)} in ${root.url}`);
+      throwIfAborted(options?.signal, `checking ${quote(key)} in ${root.url}`);
       return statObject(root, key, locate(root, key));
     },
     async get(key, options) {
@@ -126,7 +126,7 @@ async function putFile(
   const { ifAbsent = false, durable = true } = options ?? {};
   try {
     if (body.length <= smallBytes) {
-      const outcome = await putTogether(root, { key, path, body, ifAbsent, durable });
+      const outcome = await putInGroup(root, { key, path, body, ifAbsent, durable });
       throwIfAborted(options?.signal, action);
       return outcome;
     }

@@ -36,7 +36,7 @@ const put = createCoalescer(putGroup);
  *
  * @returns once it is visible, and on the disk if it is durable
  */
-export function putTogether(root: FileRoot, object: SmallPut): Promise<PutOutcome> {
+export function putInGroup(root: FileRoot, object: SmallPut): Promise<PutOutcome> {
   const settled = Promise.withResolvers<PutOutcome>();
   put({ ...object, root, settled });
   return settled.promise;

@@ -23,7 +23,7 @@ export async function* listFiles(
   options?: RequestOptions,
 ): AsyncGenerator<ListedObject, void, undefined> {
   assertPrefix(prefix);
-  root.ready();
+  root.checkOnce();
   const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
   if (parent !== '') locate(root, `${parent}x`);
   yield* walk(root, parent, prefix, options?.signal);

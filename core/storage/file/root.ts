@@ -29,8 +29,8 @@ export interface FileRoot {
    * @throws NicheError `storage-unavailable` unless it exists, on the same file system as before
    */
   check(): void;
-  /** Checks once, before the first operation, so that later checks know the file system. */
-  ready(): void;
+  /** Checks the directory before the first operation only, and records its file system. */
+  checkOnce(): void;
 }
 
 /** @throws NicheError `invalid-url` for a path that is not absolute */
@@ -45,7 +45,7 @@ export function fileRoot(directory: string): FileRoot {
   const { href: url } = pathToFileURL(path);
   let device: bigint | undefined;
 
-  function look(): BigIntStats | undefined {
+  function statRoot(): BigIntStats | undefined {
     try {
       return statSync(path, { bigint: true });
     } catch (error) {
@@ -55,11 +55,11 @@ export function fileRoot(directory: string): FileRoot {
   }
 
   function check(): void {
-    const found = look();
+    const found = statRoot();
     if (found?.isDirectory() !== true) {
       throw new NicheError(
         'storage-unavailable',
-        `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'} there`,
+        `opening the bucket ${url} failed: expected a directory, got ${found ? 'a file' : 'nothing'}`,
         { hint: 'check the path; for a new cache, niche init creates the directory' },
       );
     }
@@ -77,7 +77,7 @@ export function fileRoot(directory: string): FileRoot {
     path,
     url,
     check,
-    ready() {
+    checkOnce() {
       if (device === undefined) check();
     },
   };
@@ -101,7 +101,7 @@ export function locate(root: FileRoot, key: string): string {
       `invalid object key ${quote(key)}: that folder of ${root.url} is reserved`,
     );
   }
-  root.ready();
+  root.checkOnce();
   for (let slash = key.indexOf('/'); slash !== -1; slash = key.indexOf('/', slash + 1)) {
     refuseLink(root, key.slice(0, slash));
   }
@@ -143,7 +143,7 @@ export function statObject(root: FileRoot, key: string, path: string): ListedObj
   try {
     return objectInfo(root, key, lstatSync(path, { bigint: true }));
   } catch (error) {
-    if (!isAbsence(error)) throw fileError(error, `looking for ${quote(key)} in ${root.url}`);
+    if (!isAbsence(error)) throw fileError(error, `checking ${quote(key)} in ${root.url}`);
     root.check();
     return null;
   }

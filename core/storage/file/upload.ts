@@ -111,7 +111,7 @@ export async function uploadFile(
       try {
         discard(temporary);
       } catch (error) {
-        throw fileError(error, `giving up ${action}`);
+        throw fileError(error, `aborting ${action}`);
       }
     },
   };

@@ -51,7 +51,7 @@ export interface GoogleBucketClient {
    *
    * @throws NicheError `invalid-key`
    */
-  at(key: string): string;
+  objectName(key: string): string;
   /**
    * Runs an operation within the concurrency that the storage takes, and retries it.
    *
@@ -93,7 +93,7 @@ export function createGoogleBucketClient(
   return {
     url,
     location,
-    at(key) {
+    objectName(key) {
       assertKey(key);
       return location.prefix + key;
     },

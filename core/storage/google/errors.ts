@@ -15,7 +15,7 @@ import { GoogleResponseError } from '../../util/google-rest.ts';
 const badKey: Verdict = {
   kind: 'final',
   code: 'storage-denied',
-  why: 'Google does not accept the credentials',
+  why: 'Google rejects the credentials',
   hint: 'check that the service account key was not deleted, and check the clock',
 };
 

@@ -40,7 +40,7 @@ export function googleProvisioner(
 async function createPublic(client: GoogleBucketClient): Promise<ProvisionedBucket> {
   const isNew = await create(client, {});
   try {
-    const action = `making ${client.url} readable for everyone`;
+    const action = `making ${client.url} public`;
     const path = `${bucketPath(client.location.bucket)}/iam`;
     await client.run({
       action,
@@ -61,56 +61,59 @@ async function createPublic(client: GoogleBucketClient): Promise<ProvisionedBuck
   }
 }
 
-/** @throws NicheError `usage` for a bucket that everyone may read */
+/** @throws NicheError `usage` for a public bucket */
 async function createPrivate(client: GoogleBucketClient): Promise<ProvisionedBucket> {
   const isNew = await create(client, { publicAccessPrevention: 'enforced' });
   if (isNew) return { isNew };
-  const action = `looking who may read ${client.url}`;
+  const action = `checking who can read ${client.url}`;
   const path = `${bucketPath(client.location.bucket)}/iam`;
   const isOpen = await client.run({
     action,
     attempt: async (send) => {
       // Credentials that may not read the policy may still use the bucket.
-      const answer = await send({ method: 'GET', path, accept: [403, 404] });
-      if (answer.status === 200) return isReadable(policy.parse(await readJson(answer)));
-      await discardBody(answer);
+      const response = await send({ method: 'GET', path, accept: [403, 404] });
+      if (response.status === 200) return isReadable(policy.parse(await readJson(response)));
+      await discardBody(response);
       return false;
     },
   });
   if (!isOpen) return { isNew };
-  throw new NicheError(
-    'usage',
-    `${client.url} is readable for everyone: expected a bucket that nobody else reads`,
-    { hint: 'name another one with --private' },
-  );
+  throw new NicheError('usage', `${client.url} is public: expected a private bucket`, {
+    hint: 'specify another bucket with --private',
+  });
 }
 
 /** @returns whether it was missing */
 async function create(client: GoogleBucketClient, access: object): Promise<boolean> {
   const { bucket } = client.location;
   const isThere = await client.run({
-    action: `looking for ${client.url}`,
+    action: `checking ${client.url}`,
     attempt: async (send) => {
       const query = { fields: 'name' };
-      const answer = await send({ method: 'GET', path: bucketPath(bucket), query, accept: [404] });
-      await discardBody(answer);
-      return answer.status !== 404;
+      const response = await send({
+        method: 'GET',
+        path: bucketPath(bucket),
+        query,
+        accept: [404],
+      });
+      await discardBody(response);
+      return response.status !== 404;
     },
   });
   if (isThere) return false;
   const project = await client.projectId();
   await client.run({
-    action: `making ${client.url}`,
+    action: `creating ${client.url}`,
     attempt: async (send) => {
       const iamConfiguration = { uniformBucketLevelAccess: { enabled: true }, ...access };
-      const answer = await send({
+      const response = await send({
         method: 'POST',
         path: '/storage/v1/b',
         query: { project, fields: 'name' },
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ name: bucket, iamConfiguration }),
       });
-      await discardBody(answer);
+      await discardBody(response);
     },
   });
   return true;

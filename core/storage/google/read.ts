@@ -51,20 +51,20 @@ export async function headObject(
   options?: RequestOptions,
 ): Promise<DescribedObject | null> {
   const { signal } = options ?? {};
-  const name = client.at(key);
-  const action = `looking for ${quote(key)} in ${client.url}`;
+  const name = client.objectName(key);
+  const action = `checking ${quote(key)} in ${client.url}`;
   const found = await client.run<DescribedObject | Error>({
     action,
     signal,
     attempt: async (send) => {
       try {
         const fields = 'name,size,updated,generation,metadata';
-        const answer = await send({
+        const response = await send({
           method: 'GET',
           path: objectPath(client, name),
           query: { fields },
         });
-        return describe(client, resource.parse(await readJson(answer)));
+        return describe(client, resource.parse(await readJson(response)));
       } catch (error) {
         if (isGoogleError(error, 404)) return error as Error;
         throw error;
@@ -81,7 +81,7 @@ export async function getObject(
   options: GetOptions = {},
 ): Promise<StoredObject | null> {
   const { signal } = options;
-  const name = client.at(key);
+  const name = client.objectName(key);
   const action = `reading ${quote(key)} in ${client.url}`;
   return openObject(
     {
@@ -95,13 +95,13 @@ export async function getObject(
           signal,
           attempt: async (send) => {
             try {
-              const answer = await send({
+              const response = await send({
                 method: 'GET',
                 path: objectPath(client, name),
                 query: { alt: 'media', generation },
                 headers: range === undefined ? {} : { range },
               });
-              return describeAnswer(answer);
+              return toObjectResponse(response);
             } catch (error) {
               if (isGoogleError(error, 416)) return 'beyond';
               if (isGoogleError(error, 404)) return error as Error;
@@ -130,7 +130,7 @@ export async function* listObjects(
       action,
       signal,
       attempt: async (send) => {
-        const answer = await send({
+        const response = await send({
           method: 'GET',
           path: `${bucketPath(bucket)}/o`,
           query: {
@@ -140,7 +140,7 @@ export async function* listObjects(
             pageToken,
           },
         });
-        const { items, nextPageToken } = page.parse(await readJson(answer));
+        const { items, nextPageToken } = page.parse(await readJson(response));
         // An empty token means the last page.
         const next = nextPageToken === '' ? undefined : nextPageToken;
         return { objects: items.map((item) => describe(client, item).info), next };
@@ -155,9 +155,9 @@ export async function deleteObjects(
   keys: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const names = keys.map((key) => client.at(key));
+  const names = keys.map((key) => client.objectName(key));
   const action = `deleting in ${client.url}`;
-  const answers = await mapConcurrent(names, deletesAtOnce, (name) =>
+  const results = await mapConcurrent(names, deletesAtOnce, (name) =>
     client.run({
       action,
       signal,
@@ -172,7 +172,7 @@ export async function deleteObjects(
       },
     }),
   );
-  const missing = answers.find((answer) => answer !== null);
+  const missing = results.find((result) => result !== null);
   if (missing !== undefined) await notMissing(client, missing, action, signal);
 }
 
@@ -180,7 +180,7 @@ export async function deleteObjects(
 const seenBuckets = new WeakSet<GoogleBucketClient>();
 
 /**
- * Tells a missing object from a missing bucket, which has the same status.
+ * Distinguishes a missing object from a missing bucket, which has the same status.
  *
  * @returns null for a missing object of an existing bucket
  * @throws NicheError `storage-unavailable` when there is no bucket
@@ -201,9 +201,9 @@ async function notMissing<T>(
       const path = `${bucketPath(client.location.bucket)}/o`;
       const query = { maxResults: '1', fields: 'nextPageToken' };
       // Credentials that may not list may still read.
-      const answer = await send({ method: 'GET', path, query, accept: [401, 403, 404] });
-      await discardBody(answer);
-      return answer.status !== 404;
+      const response = await send({ method: 'GET', path, query, accept: [401, 403, 404] });
+      await discardBody(response);
+      return response.status !== 404;
     },
   });
   if (!isThere) throw explainGoogleError(found, action).error;
@@ -216,22 +216,22 @@ function describe(
   { name, size, updated, generation, metadata }: z.infer<typeof resource>,
 ): DescribedObject {
   const key = name.slice(location.prefix.length);
-  return { info: { key, size, modified: wholeSecond(updated), etag: generation }, metadata };
+  return { info: { key, size, modified: toWholeSecond(updated), etag: generation }, metadata };
 }
 
-function describeAnswer({ headers, body }: HttpResponse): ObjectResponse {
+function toObjectResponse({ headers, body }: HttpResponse): ObjectResponse {
   const length = headers['content-length'];
   return {
     contentLength: length === undefined ? undefined : Number(length),
     contentRange: headers['content-range'],
-    modified: wholeSecond(headers['last-modified'] ?? ''),
+    modified: toWholeSecond(headers['last-modified'] ?? ''),
     etag: headers['x-goog-generation'] ?? '',
     stream: body,
   };
 }
 
-/** Drops fractions of a second: a listing has them and a header has not, and both must agree. */
-function wholeSecond(text: string): Date {
+/** Drops fractions of a second, which a listing has and a header lacks. Both must agree. */
+function toWholeSecond(text: string): Date {
   const ms = Date.parse(text);
   return new Date(Number.isFinite(ms) ? Math.floor(ms / 1000) * 1000 : 0);
 }

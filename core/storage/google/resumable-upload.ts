@@ -3,8 +3,8 @@ import { NicheError, quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import { discardBody } from '../../util/transport.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
-import { newWriter, unlessDenied } from '../http/conditional-write.ts';
-import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
+import { createWriterId, unlessDenied } from '../http/conditional-write.ts';
+import { createMultipartUpload, type PartSink } from '../http/multipart-upload.ts';
 import type { GoogleBucketClient } from './client.ts';
 import { headObject } from './read.ts';
 import {
@@ -26,7 +26,7 @@ export function uploadObject(
   key: string,
   options: ObjectOptions,
 ): Upload {
-  client.at(key);
+  client.objectName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
   const { signal } = options;
   throwIfAborted(signal, action);
@@ -45,7 +45,7 @@ export async function resumeObject(
   token: string,
   options: ObjectOptions,
 ): Promise<ResumedUpload | null> {
-  const name = client.at(key);
+  const name = client.objectName(key);
   const { signal } = options;
   const [, generation, uri] = /^(\d+):(https?:\/\/\S+)$/.exec(token) ?? [];
   if (generation === undefined || uri === undefined || !isSessionOf(client, name, uri)) return null;
@@ -164,7 +164,7 @@ async function startSession(
   options: ObjectOptions,
 ): Promise<UploadSession> {
   const action = `writing ${quote(key)} in ${client.url}`;
-  const name = client.at(key);
+  const name = client.objectName(key);
   // Credentials that may only create cannot read the object, and have nothing to replace.
   const present = await unlessDenied(headObject(client, key, options), null);
   const generation = present?.info.etag ?? '0';
@@ -177,7 +177,7 @@ async function startSession(
         path: uploadPath(client),
         query: { uploadType: 'resumable', name, ifGenerationMatch: generation },
         headers: { 'content-type': 'application/json; charset=UTF-8' },
-        body: JSON.stringify({ ...resourceOf(options, newWriter()), name }),
+        body: JSON.stringify({ ...resourceOf(options, createWriterId()), name }),
         accept: [412],
       });
       await discardBody(response);

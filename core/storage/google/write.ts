@@ -6,7 +6,7 @@ import { isGoogleError, mayHaveReachedGoogle } from './errors.ts';
 import { headObject } from './read.ts';
 import { discardBody } from '../../util/transport.ts';
 import type { GoogleBucketClient } from './client.ts';
-import { newWriter, writeOnce } from '../http/conditional-write.ts';
+import { createWriterId, writeOnce } from '../http/conditional-write.ts';
 
 /** The metadata field of an object's writer. */
 export const writerField = 'niche_writer';
@@ -18,7 +18,7 @@ export async function putObject(
   body: Uint8Array,
   options: PutOptions = {},
 ): Promise<PutOutcome> {
-  client.at(key);
+  client.objectName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
   if (options.sha256 !== undefined) assertDigest(body, options.sha256, action);
   const generation = options.ifAbsent === true ? '0' : undefined;
@@ -53,8 +53,8 @@ async function write(
   generation: string | undefined,
 ): Promise<boolean> {
   const { signal } = options;
-  const name = client.at(key);
-  const writer = newWriter();
+  const name = client.objectName(key);
+  const writer = createWriterId();
   const { contentType, content } = multipart(
     { ...resourceOf(options, writer), name, md5Hash: hash('md5', body, 'base64') },
     body,

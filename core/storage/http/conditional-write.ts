@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { isNicheError } from '../../errors.ts';
 
 /**
- * A write that must not happen twice, and whose response may be lost. The condition that guards it
- * then refuses the retry: the object's metadata tells whether it was this writer that wrote it.
+ * A conditional write whose response may be lost. Its condition then refuses the retry, and the
+ * object's metadata shows whether this writer wrote it.
  */
 export interface ConditionalWrite<Api> {
   /** What is done, on what: `writing "nar/…" in s3://…`. */
   readonly action: string;
   readonly signal?: AbortSignal | undefined;
-  /** Of {@link newWriter}; `attempt` stores it in the object's metadata. */
+  /** From {@link createWriterId}; `attempt` stores it in the object's metadata. */
   readonly writer: string;
   readonly attempt: (api: Api) => Promise<void>;
   /** Whether the storage refused the write because of what it holds. Such a write is not retried. */
@@ -40,8 +40,8 @@ export interface OperationRunner<Api> {
   }): Promise<T>;
 }
 
-/** Returns a random name for one writer of one object: 16 hex digits. */
-export function newWriter(): string {
+/** Returns a random id for one writer of one object: 16 hex digits. */
+export function createWriterId(): string {
   return randomBytes(8).toString('hex');
 }
 

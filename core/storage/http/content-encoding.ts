@@ -15,14 +15,14 @@ const decoders: Readonly<Record<string, () => Transform>> = {
   zstd: createZstdDecompress,
 };
 
-/** Whether the server encoded the body although nobody accepts that. */
+/** Whether the server encoded the body although the request accepts no encoding. */
 export function isEncoded({ headers }: HttpResponse): boolean {
   return !/^(?:identity)?$/i.test(headers['content-encoding'] ?? '');
 }
 
 /**
  * Returns the body without its content encoding: some caches store narinfos and logs encoded, and
- * serve them so to everyone. A body in an unknown encoding is returned as it is.
+ * serve them encoded to every client. A body in an unknown encoding is returned as it is.
  */
 export function decodeBody({ headers, body }: HttpResponse): Readable {
   const decoder = decoders[(headers['content-encoding'] ?? '').toLowerCase()]?.();

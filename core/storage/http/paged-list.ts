@@ -21,8 +21,8 @@ export interface PagedListOptions {
 /**
  * Lists objects, one page a request. Objects whose keys niche could not have written are left out.
  *
- * @throws NicheError `aborted`; `storage-unavailable` where a page promises another without a new
- *   token: to end there would pass for a whole listing, and to repeat it would never end
+ * @throws NicheError `aborted`; `storage-unavailable` where a page announces another without a
+ *   new token: the listing would end early, or never
  */
 export async function* listPages({
   action,
@@ -37,7 +37,7 @@ export async function* listPages({
     if (next === '' || (next !== undefined && next === token)) {
       throw new NicheError(
         'storage-unavailable',
-        `${action} failed: the storage promises another page without a token for it`,
+        `${action} failed: the storage announces another page without a token for it`,
       );
     }
     token = next;

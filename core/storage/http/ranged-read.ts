@@ -115,7 +115,7 @@ function wholeSize(
  *
  * @throws Error where it does not state it
  */
-export function knownSize(contentLength: number | undefined): number {
+export function requireSize(contentLength: number | undefined): number {
   if (contentLength !== undefined) return contentLength;
   throw new Error('the response does not state the size of the object');
 }

@@ -128,7 +128,7 @@ export const emptyBody: AsyncIterable<Uint8Array> = {
 };
 
 function chunksOf(stream: Readable): AsyncIterator<Uint8Array> {
-  // A connection may break while nobody reads. The next read throws the error; without a listener
+  // A connection may break between two reads. The next read throws the error; without a listener
   // it would end the process.
   stream.on('error', () => undefined);
   return stream[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;

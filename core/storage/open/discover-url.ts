@@ -55,7 +55,7 @@ function locationOf(
   const [first] = path;
   if (ofHost !== undefined && first === ofHost) {
     throw refusal(
-      `the ${noun} ${quote(ofHost)} is there twice, in the host and in the path`,
+      `the ${noun} ${quote(ofHost)} appears twice, in the host and in the path`,
       `write ${origin}${path.length > 1 ? `/${path.slice(1).join('/')}` : ''}`,
     );
   }

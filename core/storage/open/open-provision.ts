@@ -17,7 +17,11 @@ export async function openProvisioner(
   const provisioner = await findDriver(url)?.openProvisioner?.(url, options);
   if (provisioner !== undefined) return provisioner;
   const examples = drivers.map(({ example }) => example).join(', ');
-  throw new NicheError('invalid-url', `making a cache: expected a storage URL, got ${quote(url)}`, {
-    hint: `use one of ${examples}`,
-  });
+  throw new NicheError(
+    'invalid-url',
+    `creating a cache: expected a storage URL, got ${quote(url)}`,
+    {
+      hint: `use one of ${examples}`,
+    },
+  );
 }

@@ -36,7 +36,7 @@ interface S3Api {
 
 interface S3Attempt extends S3Api {
   /** Options of each command: they end it when the caller aborts. */
-  readonly until: { readonly abortSignal: AbortSignal } | undefined;
+  readonly sendOptions: { readonly abortSignal: AbortSignal } | undefined;
 }
 
 interface Operation<T> {
@@ -58,7 +58,7 @@ export interface S3BucketClient {
    *
    * @throws NicheError `invalid-key`
    */
-  at(key: string): string;
+  fullKey(key: string): string;
   /**
    * Runs an operation within the concurrency that the storage takes, and retries it.
    *
@@ -116,16 +116,16 @@ export function createS3BucketClient(location: S3Location, options: S3Options): 
     location,
     bucket: location.bucket,
     provider,
-    at(key) {
+    fullKey(key) {
       assertKey(key);
       return location.prefix + key;
     },
     run({ action, signal, attempt }) {
-      const until = signal && { abortSignal: signal };
+      const sendOptions = signal && { abortSignal: signal };
       return retrier.run({
         action,
         signal,
-        attempt: async () => attempt({ ...(await (api ??= load())), until }),
+        attempt: async () => attempt({ ...(await (api ??= load())), sendOptions }),
         explain: (error) => explainS3Error(error, action, location),
       });
     },

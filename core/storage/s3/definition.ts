@@ -1,7 +1,7 @@
 import type { StorageDriver } from '../driver.ts';
 import { openS3Bucket } from './driver.ts';
 import { s3Hosts } from './hosts.ts';
-import { parseS3Url, reachS3Roots } from './url.ts';
+import { parseS3Url, adaptS3Roots } from './url.ts';
 
 /** Amazon S3, and everything that speaks its protocol. */
 export const s3Driver: StorageDriver = {
@@ -32,5 +32,5 @@ export const s3Driver: StorageDriver = {
     files: ['.aws/credentials', '.aws/config'],
     parameter: 'profile',
   },
-  reachRoots: reachS3Roots,
+  adaptRoots: adaptS3Roots,
 };

@@ -23,7 +23,7 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
     url,
     capabilities: client.provider.capabilities,
     async head(key, request) {
-      throwIfAborted(request?.signal, `looking for ${quote(key)} in ${url}`);
+      throwIfAborted(request?.signal, `checking ${quote(key)} in ${url}`);
       const found = await headObject(client, key, request);
       if (found !== null) return found.info;
       await checkBucket(request?.signal);

@@ -146,11 +146,11 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
   const { name, status, message } = failure;
   const region = failure.region ?? /expecting ['"]([a-z0-9-]+)['"]/.exec(message)?.[1];
   if (wrongRegion.test(name) || status === 301 || status === 307) {
-    const asked = location.region ?? 'the default one';
+    const requested = location.region ?? 'the default one';
     return {
       kind: 'final',
       code: 'storage-unavailable',
-      why: `the bucket is not in the region ${asked}${region === undefined ? '' : ` but in ${region}`}`,
+      why: `the bucket is not in the region ${requested}${region === undefined ? '' : ` but in ${region}`}`,
       hint:
         region === undefined
           ? 'write the region that it is in, as ?region=eu-central-1'
@@ -160,8 +160,8 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
   if (name === 'CredentialsProviderError' && location.profile !== undefined) {
     return {
       ...noCredentials,
-      why: `the profile ${quote(location.profile)} gives no credentials`,
-      hint: `see ~/.aws/config, or make it with: aws configure --profile ${location.profile}`,
+      why: `the profile ${quote(location.profile)} has no credentials`,
+      hint: `see ~/.aws/config, or create it with: aws configure --profile ${location.profile}`,
     };
   }
   const known = verdicts[name];
@@ -176,7 +176,7 @@ function judge(failure: S3Failure, location: S3Location): Verdict {
     return {
       kind: 'final',
       code: 'invalid-url',
-      why: 'no region is named',
+      why: 'no region is specified',
       hint: `write s3://${location.bucket}?region=…, or set AWS_REGION`,
     };
   }

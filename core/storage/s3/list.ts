@@ -3,7 +3,7 @@ import type { ListedObject, RequestOptions } from '../bucket.ts';
 import { assertPrefix } from '../keys.ts';
 import { listPages, type ListedPage } from '../http/paged-list.ts';
 import { isS3Error } from './errors.ts';
-import { wholeSecond } from './read.ts';
+import { toWholeSecond } from './read.ts';
 import type { S3BucketClient } from './client.ts';
 
 /** S3's limit on the keys of one deletion. */
@@ -22,21 +22,21 @@ export async function* listObjects(
     client.run({
       action,
       signal,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         const command = new sdk.ListObjectsV2Command({
           Bucket: client.bucket,
           Prefix: root + prefix,
           ...(token === undefined ? {} : { ContinuationToken: token }),
         });
-        const answer = await s3.send(command, until);
-        const { Contents = [], IsTruncated, NextContinuationToken = '' } = answer;
+        const response = await s3.send(command, sendOptions);
+        const { Contents = [], IsTruncated, NextContinuationToken = '' } = response;
         // The SDK accepts any page as a listing, even an error page of a proxy.
         if (IsTruncated === undefined) throw new Error('the response is not a listing');
         return {
           objects: Contents.map(({ Key = '', Size, LastModified, ETag }) => ({
             key: Key.slice(root.length),
             size: Size ?? 0,
-            modified: wholeSecond(LastModified),
+            modified: toWholeSecond(LastModified),
             etag: ETag ?? '',
           })),
           next: IsTruncated ? NextContinuationToken : undefined,
@@ -53,18 +53,18 @@ export async function deleteObjects(
   options?: RequestOptions,
 ): Promise<void> {
   const { signal } = options ?? {};
-  const all = keys.map((key) => client.at(key));
+  const all = keys.map((key) => client.fullKey(key));
   for (let next = 0; next < all.length; next += deletesAtOnce) {
     let left = all.slice(next, next + deletesAtOnce);
     await client.run({
       action: `deleting ${describe(left, client.location.prefix)} in ${client.url}`,
       signal,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         const command = new sdk.DeleteObjectsCommand({
           Bucket: client.bucket,
           Delete: { Objects: left.map((Key) => ({ Key })), Quiet: true },
         });
-        const { Errors = [] } = await s3.send(command, until);
+        const { Errors = [] } = await s3.send(command, sendOptions);
         const failed = Errors.filter(({ Code }) => Code !== 'NoSuchKey');
         const [first] = failed;
         if (first === undefined) return;
@@ -104,7 +104,7 @@ export async function sweepS3Uploads(
     });
     for (const { Key = '', UploadId, Initiated } of page.Uploads ?? []) {
       if (UploadId === undefined || Initiated === undefined || Initiated >= olderThan) continue;
-      if (await isStillWritten(client, Key, UploadId, olderThan)) continue;
+      if (await hasRecentPart(client, Key, UploadId, olderThan)) continue;
       await abortUpload(client, Key, UploadId, action);
       removed += 1;
     }
@@ -113,7 +113,7 @@ export async function sweepS3Uploads(
     if (next.KeyMarker === marker.KeyMarker && next.UploadIdMarker === marker.UploadIdMarker) {
       throw new NicheError(
         'storage-unavailable',
-        `${action} failed: the storage says that there is more and not where it goes on`,
+        `${action} failed: the storage reports more uploads, but not where they continue`,
       );
     }
     marker = next;
@@ -121,7 +121,7 @@ export async function sweepS3Uploads(
 }
 
 /** Whether a part was stored after `time`. */
-async function isStillWritten(
+async function hasRecentPart(
   client: S3BucketClient,
   Key: string,
   UploadId: string,
@@ -151,9 +151,9 @@ export async function listParts(
   for (;;) {
     const last = parts.at(-1)?.number;
     const page = await client.run({
-      action: `looking for what is stored of ${quote(Key)} in ${client.url}`,
+      action: `listing the stored parts of ${quote(Key)} in ${client.url}`,
       signal,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         const command = new sdk.ListPartsCommand({
           Bucket: client.bucket,
           Key,
@@ -161,7 +161,7 @@ export async function listParts(
           ...(last === undefined ? {} : { PartNumberMarker: String(last) }),
         });
         try {
-          return await s3.send(command, until);
+          return await s3.send(command, sendOptions);
         } catch (error) {
           if (isS3Error(error, 'NoSuchUpload')) return null;
           throw error;

@@ -2,13 +2,20 @@ import { hash } from 'node:crypto';
 import type { CompletedPart } from '@aws-sdk/client-s3';
 import { NicheError, quote } from '../../errors.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
-import { createMultipartUpload, type PartSink } from '../http/part-buffer.ts';
+import { createMultipartUpload, type PartSink } from '../http/multipart-upload.ts';
 import { explainS3Error, isS3Error, isUnmet, mayHaveReachedS3 } from './errors.ts';
 import { signDigest } from './middleware.ts';
 import { abortUpload, listParts } from './list.ts';
 import type { S3BucketClient } from './client.ts';
-import { base64, isSeen, objectHeaders, putObject, readWriter, writerField } from './write.ts';
-import { newWriter, writeOnce } from '../http/conditional-write.ts';
+import {
+  base64,
+  objectExists,
+  objectHeaders,
+  putObject,
+  readWriter,
+  writerField,
+} from './write.ts';
+import { createWriterId, writeOnce } from '../http/conditional-write.ts';
 
 /**
  * The size of each part but the last, in bytes. All parts are alike, as one provider requires; 10,000
@@ -62,7 +69,7 @@ function multipartSink(
   size: number,
   stored: Multipart | undefined,
 ): PartSink {
-  const Key = client.at(key);
+  const Key = client.fullKey(key);
   const { signal } = options;
   const action = `writing ${quote(key)} in ${client.url}`;
   const { capabilities, checksums } = client.provider;
@@ -70,11 +77,11 @@ function multipartSink(
 
   async function begin(): Promise<Multipart> {
     if (multipart !== undefined) return multipart;
-    const writer = newWriter();
+    const writer = createWriterId();
     const uploadId = await client.run({
       action,
       signal,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         const command = new sdk.CreateMultipartUploadCommand({
           Bucket: client.bucket,
           Key,
@@ -82,7 +89,7 @@ function multipartSink(
           Metadata: { [writerField]: writer },
           ...(checksums ? { ChecksumAlgorithm: 'SHA256' as const } : {}),
         });
-        return (await s3.send(command, until)).UploadId;
+        return (await s3.send(command, sendOptions)).UploadId;
       },
     });
     if (uploadId === undefined) {
@@ -109,7 +116,7 @@ function multipartSink(
     parts[index] = await client.run({
       action,
       signal,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         const command = new sdk.UploadPartCommand({
           Bucket: client.bucket,
           Key,
@@ -118,7 +125,7 @@ function multipartSink(
           Body: body,
           ...checksum,
         });
-        const { ETag } = await s3.send(command, until);
+        const { ETag } = await s3.send(command, sendOptions);
         return { PartNumber: index + 1, ...(ETag === undefined ? {} : { ETag }), ...checksum };
       },
     });
@@ -129,12 +136,13 @@ function multipartSink(
     ifAbsent: boolean,
   ): Promise<PutOutcome> {
     const isConditional = ifAbsent && capabilities.conditionalComplete;
-    if (ifAbsent && !isConditional && (await isSeen(client, key, { signal }))) return 'exists';
+    if (ifAbsent && !isConditional && (await objectExists(client, key, { signal })))
+      return 'exists';
     const refusal = await writeOnce(client, {
       action,
       signal,
       writer,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         const command = new sdk.CompleteMultipartUploadCommand({
           Bucket: client.bucket,
           Key,
@@ -142,7 +150,7 @@ function multipartSink(
           MultipartUpload: { Parts: parts },
           ...(isConditional ? { IfNoneMatch: '*' } : {}),
         });
-        const { ETag } = await s3.send(command, until);
+        const { ETag } = await s3.send(command, sendOptions);
         // A server that takes long sends its status before it is done, and the result in the body.
         if (ETag === undefined) throw new Error('the response does not contain the result');
       },
@@ -153,7 +161,7 @@ function multipartSink(
     });
     if (refusal === null) return 'created';
     if (isUnmet(refusal.error)) return 'exists';
-    // Only this writer knows the upload: nobody else can have completed it.
+    // Only this writer knows the upload id, so no other writer can have completed it.
     if (refusal.mayBeOurs) return 'created';
     throw explainS3Error(refusal.error, action, client.location).error;
   }
@@ -184,7 +192,7 @@ export async function resumeUpload(
 ): Promise<ResumedUpload | null> {
   const [, writer, uploadId] = /^([0-9a-f]{16}):(.+)$/.exec(token) ?? [];
   if (writer === undefined || uploadId === undefined) return null;
-  const stored = await listParts(client, client.at(key), uploadId, options.signal);
+  const stored = await listParts(client, client.fullKey(key), uploadId, options.signal);
   if (stored === null) return null;
   // Parts are sent several at once, so one may be missing before later ones. Those are sent again.
   const size = stored[0]?.size ?? partBytes;

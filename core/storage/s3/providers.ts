@@ -104,7 +104,7 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
     isService: true,
     publicRead: 'manual',
     publicAdvice:
-      'give the bucket a custom domain in the provider’s console and name it with --substituter',
+      'give the bucket a custom domain in the provider’s console and specify it with --substituter',
     partsAtOnce: 2,
   },
   /** Any other endpoint. */
@@ -121,10 +121,10 @@ export const s3Providers: Readonly<Record<S3ProviderName, S3Provider>> = {
 };
 
 /** The values of `provider=` in a URL. */
-export const namedProviders: readonly string[] = Object.keys(s3Providers).filter(
+export const providerNames: readonly string[] = Object.keys(s3Providers).filter(
   (name) => name !== 'other',
 );
 
 export function isS3Provider(name: string): name is S3ProviderName {
-  return namedProviders.includes(name);
+  return providerNames.includes(name);
 }

@@ -40,7 +40,7 @@ async function resolveUrl(
   throw new NicheError(
     'usage',
     `${url} states conditional=${stated}, but its server ${does}: two publishers would overwrite each other’s objects`,
-    { hint: `write conditional=${found}, or leave it out: niche init finds it out` },
+    { hint: `write conditional=${found}, or omit it: niche init detects it` },
   );
 }
 
@@ -61,7 +61,7 @@ async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<
       ? { CreateBucketConfiguration: { LocationConstraint: location.region as 'eu-central-1' } }
       : {};
   const isThere = await client.run({
-    action: `looking for ${url}`,
+    action: `checking ${url}`,
     attempt: async ({ sdk, s3 }) => {
       try {
         // The response to a HEAD would not explain a wrong region, clock or key.
@@ -75,7 +75,7 @@ async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<
   });
   if (!isThere) {
     await client.run({
-      action: `making ${url}`,
+      action: `creating ${url}`,
       attempt: async ({ sdk, s3 }) => {
         try {
           await s3.send(
@@ -86,7 +86,7 @@ async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<
             }),
           );
         } catch (error) {
-          // An earlier attempt made it.
+          // An earlier attempt created it.
           if (!isS3Error(error, 'BucketAlreadyOwnedByYou')) throw error;
         }
       },
@@ -105,7 +105,7 @@ async function createBucket(client: S3BucketClient, isPublic: boolean): Promise<
 /** Lets everyone read objects below the prefix, unless the bucket already has a policy. */
 async function allowReading(client: S3BucketClient): Promise<void> {
   const { bucket: Bucket, location } = client;
-  const action = `making ${client.url} readable for everyone`;
+  const action = `making ${client.url} public`;
   const hasPolicy = await client.run({
     action,
     attempt: async ({ sdk, s3 }) => {

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { quote } from '../../errors.ts';
 import type { GetOptions, ObjectInfo, RequestOptions, StoredObject } from '../bucket.ts';
 import { rangeHeader } from '../range.ts';
-import { knownSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
+import { requireSize, openObject, type ObjectResponse } from '../http/ranged-read.ts';
 import { isS3Error } from './errors.ts';
 import type { S3BucketClient } from './client.ts';
 
@@ -12,7 +12,7 @@ interface S3Head {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Returns a check that the bucket exists, which the response to a HEAD of an object leaves open. */
+/** Returns a check that the bucket exists: a HEAD of an object responds with 404 in either case. */
 export function createBucketCheck(client: S3BucketClient): (signal?: AbortSignal) => Promise<void> {
   let isThere = false;
   return async (signal) => {
@@ -20,10 +20,10 @@ export function createBucketCheck(client: S3BucketClient): (signal?: AbortSignal
     await client.run({
       action: `opening ${client.url}`,
       signal,
-      attempt: async ({ sdk, s3, until }) => {
+      attempt: async ({ sdk, s3, sendOptions }) => {
         try {
           const command = new sdk.HeadBucketCommand({ Bucket: client.bucket });
-          await s3.send(command, until);
+          await s3.send(command, sendOptions);
         } catch (error) {
           // Credentials that may not check the bucket may still use it.
           if (isS3Error(error, 403)) return;
@@ -43,17 +43,17 @@ export async function headObject(
   options?: RequestOptions,
 ): Promise<S3Head | null> {
   const { signal } = options ?? {};
-  const Key = client.at(key);
+  const Key = client.fullKey(key);
   return client.run({
-    action: `looking for ${quote(key)} in ${client.url}`,
+    action: `checking ${quote(key)} in ${client.url}`,
     signal,
-    attempt: async ({ sdk, s3, until }) => {
+    attempt: async ({ sdk, s3, sendOptions }) => {
       try {
         const command = new sdk.HeadObjectCommand({ Bucket: client.bucket, Key });
-        const answer = await s3.send(command, until);
+        const response = await s3.send(command, sendOptions);
         return {
-          info: { key, size: knownSize(answer.ContentLength), ...versionOf(answer) },
-          metadata: answer.Metadata ?? {},
+          info: { key, size: requireSize(response.ContentLength), ...versionOf(response) },
+          metadata: response.Metadata ?? {},
         };
       } catch (error) {
         if (isS3Error(error, 404)) return null;
@@ -70,7 +70,7 @@ export async function getObject(
   options?: GetOptions,
 ): Promise<StoredObject | null> {
   const { signal } = options ?? {};
-  const Key = client.at(key);
+  const Key = client.fullKey(key);
   const action = `reading ${quote(key)} in ${client.url}`;
   return openObject(
     {
@@ -81,7 +81,7 @@ export async function getObject(
         client.run<ObjectResponse | 'gone' | 'beyond'>({
           action,
           signal,
-          attempt: async ({ sdk, s3, until }) => {
+          attempt: async ({ sdk, s3, sendOptions }) => {
             const Range = rangeHeader(range);
             try {
               const command = new sdk.GetObjectCommand({
@@ -90,12 +90,12 @@ export async function getObject(
                 ...(Range === undefined ? {} : { Range }),
                 ...(etag === undefined ? {} : { IfMatch: etag }),
               });
-              const answer = await s3.send(command, until);
+              const response = await s3.send(command, sendOptions);
               return {
-                ...versionOf(answer),
-                contentLength: answer.ContentLength,
-                contentRange: answer.ContentRange,
-                stream: answer.Body as Readable,
+                ...versionOf(response),
+                contentLength: response.ContentLength,
+                contentRange: response.ContentRange,
+                stream: response.Body as Readable,
               };
             } catch (error) {
               if (isS3Error(error, 'NoSuchKey')) return 'gone';
@@ -114,10 +114,10 @@ function versionOf(described: {
   readonly LastModified?: Date | undefined;
   readonly ETag?: string | undefined;
 }): Pick<ObjectInfo, 'modified' | 'etag'> {
-  return { modified: wholeSecond(described.LastModified), etag: described.ETag ?? '' };
+  return { modified: toWholeSecond(described.LastModified), etag: described.ETag ?? '' };
 }
 
-/** Drops fractions of a second: a listing has them and a HEAD has not, and both must agree. */
-export function wholeSecond(time: Date | undefined): Date {
+/** Drops fractions of a second, which a listing has and a HEAD lacks. Both must agree. */
+export function toWholeSecond(time: Date | undefined): Date {
   return new Date(Math.floor((time?.getTime() ?? 0) / 1000) * 1000);
 }

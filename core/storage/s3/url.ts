@@ -1,7 +1,7 @@
 import { NicheError, quote } from '../../errors.ts';
 import type { RootUrls } from '../driver.ts';
 import { isKey } from '../keys.ts';
-import { isS3Provider, namedProviders, s3Providers, type S3ProviderName } from './providers.ts';
+import { isS3Provider, providerNames, s3Providers, type S3ProviderName } from './providers.ts';
 
 const conditions = ['yes', 'put', 'no'] as const;
 export type S3Conditional = (typeof conditions)[number];
@@ -67,7 +67,7 @@ export function parseS3Url(text: string): S3Location {
   }
   const provider = query.get('provider');
   if (provider !== undefined && !isS3Provider(provider)) {
-    throw invalid(`expected provider=${namedProviders.join('|')}, got ${quote(provider)}`);
+    throw invalid(`expected provider=${providerNames.join('|')}, got ${quote(provider)}`);
   }
   const condition = query.get('conditional');
   const conditional = conditions.find((each) => each === condition);
@@ -106,19 +106,18 @@ export function formatS3Url(location: S3Location): string {
 }
 
 /**
- * Returns the roots of a cache as the user reaches them: with the profile of `named`, and at its
- * endpoint where both are behind the same one. A cache may have one address inside a network and
- * another outside.
+ * Returns the recorded roots with the profile of the user's URL, and with its endpoint where both
+ * roots have the same one. A cache may have one address inside a network and another outside.
  *
- * @param named the user's URL for the public root
+ * @param publicUrl the user's URL of the public root
  * @param recorded the roots in the cache's configuration
  * @throws NicheError `invalid-url`
  */
-export function reachS3Roots(named: string, recorded: RootUrls): RootUrls {
+export function adaptS3Roots(publicUrl: string, recorded: RootUrls): RootUrls {
   if (![recorded.storage, recorded.private].every((url) => url.startsWith('s3:'))) return recorded;
-  const own = parseS3Url(named);
+  const own = parseS3Url(publicUrl);
   const storage = parseS3Url(recorded.storage);
-  const reach = (location: S3Location): string =>
+  const adapt = (location: S3Location): string =>
     formatS3Url({
       ...location,
       profile: own.profile ?? location.profile,
@@ -127,7 +126,7 @@ export function reachS3Roots(named: string, recorded: RootUrls): RootUrls {
           ? (own.endpoint ?? location.endpoint)
           : location.endpoint,
     });
-  return { storage: reach(storage), private: reach(parseS3Url(recorded.private)) };
+  return { storage: adapt(storage), private: adapt(parseS3Url(recorded.private)) };
 }
 
 /** Returns the endpoint; undefined for AWS itself, which the SDK knows. */
@@ -186,7 +185,7 @@ function endpointOf(query: ReadonlyMap<string, string>, bucket: string): string 
   }
   const isTwice = url.pathname.split('/')[1] === bucket || url.hostname.startsWith(`${bucket}.`);
   if (isTwice) {
-    throw invalid(`the bucket ${quote(bucket)} is there twice, in the URL and in its endpoint`, {
+    throw invalid(`the bucket ${quote(bucket)} appears twice, in the URL and in the endpoint`, {
       hint: `leave it out of the endpoint, which is ${url.protocol}//${url.host.replace(`${bucket}.`, '')}`,
     });
   }

@@ -12,7 +12,7 @@ import { signDigest } from './middleware.ts';
 import { isS3Error, isUnmet, mayHaveReachedS3 } from './errors.ts';
 import { headObject } from './read.ts';
 import type { S3BucketClient } from './client.ts';
-import { newWriter, unlessDenied, writeOnce } from '../http/conditional-write.ts';
+import { createWriterId, unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
 /** The metadata field of an object's writer. */
 export const writerField = 'niche-writer';
@@ -27,7 +27,7 @@ export async function putObject(
   const condition = options.ifAbsent === true ? { IfNoneMatch: '*' } : {};
   const { capabilities } = client.provider;
   if (options.ifAbsent === true && !capabilities.conditionalPut) {
-    if (await isSeen(client, key, options)) return 'exists';
+    if (await objectExists(client, key, options)) return 'exists';
     await write(client, key, body, options, {});
     return 'created';
   }
@@ -60,12 +60,12 @@ async function write(
 ): Promise<boolean> {
   const { signal } = options;
   const isConditional = Object.keys(condition).length > 0;
-  const writer = newWriter();
+  const writer = createWriterId();
   const digest = options.sha256 ?? hash('sha256', body, 'buffer');
   signDigest(body, digest);
   const input = {
     Bucket: client.bucket,
-    Key: client.at(key),
+    Key: client.fullKey(key),
     Body: body,
     ...condition,
     ...objectHeaders(options),
@@ -77,12 +77,12 @@ async function write(
     action: `writing ${quote(key)} in ${client.url}`,
     signal,
     writer,
-    attempt: async ({ sdk, s3, until, fastPut }) => {
+    attempt: async ({ sdk, s3, sendOptions, fastPut }) => {
       const put = isFirst ? await fastPut() : null;
       isFirst = false;
       if ((await put?.(input, digest, signal)) === true) return;
       // The SDK's own command sets its clock by the response, and reads why a write was refused.
-      await s3.send(new sdk.PutObjectCommand(input), until);
+      await s3.send(new sdk.PutObjectCommand(input), sendOptions);
     },
     isRefused(error) {
       if (!isConditional) return false;
@@ -99,7 +99,7 @@ async function write(
  * Whether there is an object under `key`, before an unconditional write. Clients may write below
  * `staging/` without reading there; their keys contain a random id, so the object is new.
  */
-export async function isSeen(
+export async function objectExists(
   client: S3BucketClient,
   key: string,
   options?: RequestOptions,

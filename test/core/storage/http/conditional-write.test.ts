@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { NicheError } from '../../../../core/errors.ts';
 import {
-  newWriter,
+  createWriterId,
   unlessDenied,
   writeOnce,
   type OperationRunner,
@@ -47,7 +47,7 @@ async function run(
   given: Given,
 ): Promise<{ refusal: Refusal | null; attempts: number; reads: number }> {
   const { storage = {}, attempts = [], canRead = true, signal } = given;
-  const writer = newWriter();
+  const writer = createWriterId();
   const count = { attempts: 0, reads: 0 };
   const write = (): void => {
     if (storage.object !== undefined) throw new Exists();

@@ -70,10 +70,10 @@ describe('what cannot be meant is refused, and the way out is told', () => {
   for (const [url, message, hint] of [
     [
       'https://acme.s3.amazonaws.com/acme',
-      /"acme" is there twice/,
+      /"acme" appears twice/,
       /write https:\/\/acme\.s3\.amazonaws\.com$/,
     ],
-    ['https://acme.storage.googleapis.com/acme/p', /is there twice/, /googleapis\.com\/p$/],
+    ['https://acme.storage.googleapis.com/acme/p', /appears twice/, /googleapis\.com\/p$/],
     ['https://s3.us-east-1.amazonaws.com', /the bucket is missing/, /amazonaws\.com\/<bucket>$/],
     ['https://s3.us-west-004.backblazeb2.com/', /the bucket is missing/, /<bucket>$/],
     ['https://f004.backblazeb2.com/file', /the bucket is missing/, /<bucket>$/],

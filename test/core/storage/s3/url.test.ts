@@ -5,7 +5,7 @@ import { explainS3Error } from '../../../../core/storage/s3/errors.ts';
 import {
   formatS3Url,
   parseS3Url,
-  reachS3Roots,
+  adaptS3Roots,
   s3Endpoint,
   s3PublicUrl,
 } from '../../../../core/storage/s3/url.ts';
@@ -32,7 +32,7 @@ describe('s3:// URLs', () => {
       ],
       [inside, 'gs://acme-private', recorded, 'gs://acme-private'],
     ] as const) {
-      assert.deepEqual(reachS3Roots(named, { storage: recorded, private: root }), {
+      assert.deepEqual(adaptS3Roots(named, { storage: recorded, private: root }), {
         storage,
         private: expected,
       });

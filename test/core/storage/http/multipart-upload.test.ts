@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createMultipartUpload, type PartSink } from '../../../../core/storage/http/part-buffer.ts';
+import {
+  createMultipartUpload,
+  type PartSink,
+} from '../../../../core/storage/http/multipart-upload.ts';
 
 /** Collects the parts of one upload. `begin` fails the first time. */
 function failingSink(): { sink: PartSink; stored: string[] } {
