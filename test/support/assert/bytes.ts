@@ -1,13 +1,13 @@
 import type { Bucket, GetOptions } from '../../../core/storage/bucket.ts';
 
-/** All of a body, whose chunks may be lent, in one piece. */
+/** Returns a whole body as one array. The chunks may be reused buffers. */
 export async function collect(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of body) chunks.push(Uint8Array.from(chunk));
   return Buffer.concat(chunks);
 }
 
-/** An object's bytes, or `null`. */
+/** Returns the bytes of an object, or `null`. */
 export async function readObject(
   bucket: Bucket,
   key: string,
@@ -23,7 +23,7 @@ export async function listKeys(bucket: Bucket, prefix = ''): Promise<string[]> {
   return keys;
 }
 
-/** Bytes that differ from place to place, so that a shift or a swap shows. */
+/** Returns bytes that differ by position, so that tests notice shifted or swapped parts. */
 export function patternBytes(length: number, seed = 1): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   let state = seed >>> 0 || 1;

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** One line of the corpus' MANIFEST.tsv. */
+/** A line of the corpus's MANIFEST.tsv. */
 export interface CorpusEntry {
-  /** Relative to the corpus, with `/`. */
+  /** The path in the corpus, with `/`. */
   readonly path: string;
-  /** What a correct implementation concludes. */
+  /** The result of a correct implementation. */
   readonly expected: string;
   readonly licence: string;
 }
@@ -19,7 +19,7 @@ export interface Corpus {
 /** Why a test of the corpus is skipped. */
 export const corpusMissing = 'NICHE_CORPUS does not name the folder of the test data';
 
-/** The folder of real-world test data that NICHE_CORPUS names, or null when it names none. */
+/** The folder of real-world test data in NICHE_CORPUS, or null. */
 export function corpus(): Corpus | null {
   const folder = process.env['NICHE_CORPUS'];
   if (folder === undefined || folder === '') {

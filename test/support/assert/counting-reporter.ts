@@ -1,6 +1,6 @@
 import type { TestEvent } from 'node:test/reporters';
 
-/** What one process of tests reports at its end. */
+/** The report of one process of tests. */
 export interface TestCounts {
   readonly passed: number;
   readonly failed: number;
@@ -27,7 +27,7 @@ export default async function* countingReporter(
       const reason = typeof data.skip === 'string' ? data.skip : data.name;
       skipped[reason] = (skipped[reason] ?? 0) + 1;
     } else if (type === 'test:fail') {
-      // A suite also fails through its tests, which are listed themselves.
+      // A suite fails with its tests, which are listed themselves.
       const isOwn = !isSuite || !/^\d+ subtests? failed/.test(data.details.error.message);
       if (!isOwn) continue;
       failed += 1;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { requireTool, whyNo } from './required.ts';
 
-/** With `CI` as given until the test ends. */
+/** Sets `CI` until the end of the test. */
 function inCi(t: TestContext, value: string): void {
   const before = process.env['CI'];
   process.env['CI'] = value;

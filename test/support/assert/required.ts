@@ -3,9 +3,9 @@ import { findProgram, type Program } from '../../setup/programs.ts';
 import { inCi } from '../../setup/tools.ts';
 
 /**
- * Why what needs `found` is skipped, as `skip` of a test or a suite takes it; false where it was found.
+ * Returns the value for `skip` of a test or a suite: the reason to skip it, or false if `found` exists.
  *
- * @throws Error in CI, where what a test needs and cannot get is a failure
+ * @throws Error in CI, where a missing requirement is a failure
  */
 export function whyNo(name: string, found: unknown): string | false {
   if (found !== null && found !== undefined) return false;
@@ -14,15 +14,15 @@ export function whyNo(name: string, found: unknown): string | false {
   return message;
 }
 
-/** Says that something is not there, and how to get it. */
+/** Returns the message that a requirement is missing, with a hint how to get it. */
 export function notInstalled(name: string): string {
   return `no ${name} under the tools folder: run \`npm run setup:test\``;
 }
 
 /**
- * Skips the test where `found` is nothing, saying how to get it; in CI it fails.
+ * Skips the test with a hint if `found` is missing; in CI it fails.
  *
- * @returns null when the test was skipped and has to return
+ * @returns null when the test was skipped and must return
  */
 export function requireTool<Tool extends object | string>(
   t: TestContext,
@@ -35,9 +35,9 @@ export function requireTool<Tool extends object | string>(
 }
 
 /**
- * Starts a server that ends with the test, unless there is a reason to skip it.
+ * Starts a server for one test, unless there is a reason to skip it.
  *
- * @returns null when the test was skipped and has to return
+ * @returns null when the test was skipped and must return
  */
 export async function startFor<Server extends { stop(): Promise<void> }>(
   t: TestContext,
@@ -54,7 +54,7 @@ export async function startFor<Server extends { stop(): Promise<void> }>(
 }
 
 /**
- * Returns the path of a program; a test that may be skipped asks {@link whyNo} first.
+ * Returns the path of a program. Call {@link whyNo} first in tests that may be skipped.
  *
  * @throws Error if the program is not installed
  */

@@ -6,7 +6,7 @@ import {
 } from '@aws-sdk/client-s3';
 import type { Ministack } from '../servers/ministack.ts';
 
-/** Something that was written, and where to. */
+/** Written data and its location. */
 export interface Written {
   readonly where: string;
   readonly bytes: Uint8Array;
@@ -16,7 +16,7 @@ export function writtenText(where: string, text: string): Written {
   return { where, bytes: Buffer.from(text) };
 }
 
-/** Where one of the secrets is, as it is or in a form that anybody undoes. */
+/** Returns where one of the secrets is, as plain text or in a reversible encoding. */
 export function findSecrets(
   secrets: readonly (string | Uint8Array)[],
   written: readonly Written[],
@@ -30,7 +30,7 @@ export function findSecrets(
     .map(({ where }) => where);
 }
 
-/** @throws Error for a secret so short that it might be anywhere by chance */
+/** @throws Error for a secret that is too short, since it could occur by chance */
 function formsOf(secret: string | Uint8Array): Buffer[] {
   const bytes = Buffer.from(secret);
   if (bytes.length < 16) throw new Error('a secret of less than 16 bytes cannot be searched for');
@@ -39,7 +39,7 @@ function formsOf(secret: string | Uint8Array): Buffer[] {
     bytes,
     Buffer.from(bytes.toString('hex')),
     Buffer.from(encodeURIComponent(text)),
-    // In base64, alone or after something else: what does not depend on its neighbours.
+    // In base64, at each offset: the characters that do not depend on neighbouring bytes.
     ...[0, 1, 2].map((offset) => {
       const encoded = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
       const end = encoded.length - (/=+$/.exec(encoded)?.[0].length ?? 0) - 1;
@@ -48,7 +48,7 @@ function formsOf(secret: string | Uint8Array): Buffer[] {
   ];
 }
 
-/** Every object of every bucket of the account. */
+/** Returns every object of every bucket of the account. */
 export async function everyObject(aws: Ministack): Promise<Written[]> {
   const { endpoint, region, credentials } = aws;
   const client = new S3Client({ endpoint, region, credentials, forcePathStyle: true });

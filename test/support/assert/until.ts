@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * The one time limit of a test, in milliseconds. No test measures speed: the limit only ends what
- * hangs, also on a machine that has much else to do.
+ * The time limit of a test, in milliseconds. No test measures speed: the limit only stops tests that
+ * hang, and must suffice on a busy machine.
  */
 export const testTimeLimitMs = 15 * 60_000;
 
-/** How long a test waits for something to happen: less than its own limit, so that it says what. */
+/** How long a test waits for an event. It is below the test's limit, so that the error names the event. */
 export const waitLimitMs = testTimeLimitMs / 3;
 
 /**
- * Waits until `isSo`.
+ * Waits until `isSo` returns true.
  * @throws Error with `what` when it takes longer than {@link waitLimitMs}
  */
 export async function until(

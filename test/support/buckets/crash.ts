@@ -1,12 +1,12 @@
 import type { BucketHooks, BucketOperation } from './memory-bucket.ts';
 
-/** The process is gone: nothing that it had still to do happens. */
+/** Thrown after a simulated crash, when the process can do nothing more. */
 export class CrashError extends Error {
   override readonly name = 'CrashError';
 }
 
 interface Crash extends BucketHooks {
-  /** Writes begun so far; a run that does not crash counts how many there are. */
+  /** Writes started so far. A run without a crash counts all writes. */
   readonly writes: () => number;
   readonly hasCrashed: () => boolean;
 }
@@ -18,12 +18,12 @@ const creating: ReadonlySet<BucketOperation> = new Set<BucketOperation>([
 ]);
 
 /**
- * Hooks for a process that dies at its `nth` write (from 1), before or after its effect. From then
- * on every operation throws, so that no `finally` or `catch` of the dead process tidies up. Give
- * the same hooks to each bucket that the process uses.
+ * Returns hooks for a process that crashes at its `nth` write (from 1), before or after its effect. From
+ * then on every operation throws, so that no `finally` or `catch` of the process cleans up. Pass the
+ * same hooks to each bucket of the process.
  *
- * @param nth `Infinity` only counts
- * @param writing what counts as a write
+ * @param nth `Infinity` never crashes
+ * @param writing which operations are writes
  */
 export function crashAtWrite(
   nth: number,

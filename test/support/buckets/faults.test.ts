@@ -9,7 +9,7 @@ import { memoryBucket, memoryStore } from './memory-bucket.ts';
 
 const body = patternBytes(1000);
 
-/** Writes, and tidies up when it fails, as real code does. */
+/** Writes, and cleans up when it fails, as real code does. */
 async function threeWrites(bucket: Bucket): Promise<void> {
   try {
     await bucket.put('one', body);

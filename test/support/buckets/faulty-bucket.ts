@@ -5,15 +5,15 @@ import type { Bucket, RequestOptions, StoredObject } from '../../../core/storage
 import type { BucketOperation } from './memory-bucket.ts';
 
 /**
- * `hang` ends only when the caller's signal is aborted. `broken` is for `get`: the body breaks off
- * after half its bytes.
+ * `hang` ends only when the caller's signal is aborted. `broken` is for `get`: the body fails after
+ * half its bytes.
  */
 type Fault = 'denied' | 'unavailable' | 'full' | 'integrity' | 'hang' | 'broken';
 
-/** What befalls an operation; a list's key is its prefix, and each deleted key is asked for. */
+/** Chooses the fault of an operation. The key of a list is its prefix; called for each deleted key. */
 export type FaultChooser = (operation: BucketOperation, key: string) => Fault | undefined;
 
-/** `bucket`, whose operations fail as `choose` says, before they have any effect. */
+/** Returns `bucket` with the faults of `choose`, which happen before an operation has any effect. */
 export function faultyBucket(bucket: Bucket, choose: FaultChooser): Bucket {
   async function pass(
     operation: BucketOperation,

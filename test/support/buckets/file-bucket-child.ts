@@ -1,6 +1,6 @@
 /**
- * A process of its own on a bucket in a directory, for what one process can't show. Everything is
- * imported before it gives up root, as the checkout may be readable by root alone.
+ * Uses a bucket in a directory from a separate process, for tests of several processes. It imports
+ * everything before it drops root, since the checkout may be readable only by root.
  */
 import { isNicheError } from '../../../core/errors.ts';
 import { openFileBucket } from '../../../core/storage/file/driver.ts';
@@ -19,7 +19,7 @@ async function codeOf(action: Promise<unknown>): Promise<string> {
   }
 }
 
-/** What each operation meets, as JSON. */
+/** Prints the result of each operation as JSON. */
 async function denied(): Promise<void> {
   if (process.getuid?.() === 0) {
     process.setgid?.(unprivilegedId);
@@ -42,7 +42,7 @@ async function denied(): Promise<void> {
   );
 }
 
-/** Creates keys beside another process, then comes and goes in a folder they share. */
+/** Creates keys concurrently with another process, and then adds and deletes in a shared folder. */
 async function race(): Promise<void> {
   const created: number[] = [];
   for (let index = 0; index < 100; index += 1) {
@@ -57,7 +57,7 @@ async function race(): Promise<void> {
   console.log(JSON.stringify(created));
 }
 
-/** Says so when much is written, and then waits to be killed. */
+/** Prints a line once it has written much, and then waits to be killed. */
 async function unfinished(): Promise<void> {
   const upload = await bucket.upload('nar/unfinished');
   for (let written = 0; written < 4; written += 1) await upload.write(Buffer.alloc(2 ** 20, 1));

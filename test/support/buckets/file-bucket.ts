@@ -10,7 +10,7 @@ import { openFileBucket } from '../../../core/storage/file/driver.ts';
 
 interface TemporaryFileBucket {
   readonly bucket: Bucket;
-  /** Absolute. */
+  /** The absolute path. */
   readonly directory: string;
   readonly close: () => Promise<void>;
 }
@@ -27,13 +27,13 @@ export async function temporaryFileBucket(): Promise<TemporaryFileBucket> {
 
 const child = fileURLToPath(import.meta.resolve('./file-bucket-child.ts'));
 
-/** What one of the tasks of file-bucket-child.ts prints. */
+/** Returns the output of a task of file-bucket-child.ts. */
 export async function runFileBucketChild(...task: readonly string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, [child, ...task]);
   return stdout;
 }
 
-/** Runs a task until it prints its first line, and kills it at once. */
+/** Runs a task until it prints its first line, and kills it immediately. */
 export async function killFileBucketChild(...task: readonly string[]): Promise<void> {
   const running = spawn(process.execPath, [child, ...task], {
     stdio: ['ignore', 'pipe', 'inherit'],

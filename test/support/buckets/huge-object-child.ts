@@ -1,6 +1,6 @@
 /**
- * A process of its own that stores an object of `bytes` bytes in the bucket at a URL and reads it back,
- * to show how much memory that takes. Prints JSON.
+ * Stores an object of `bytes` bytes in the bucket at a URL and reads it back, in a separate process, to
+ * measure its memory. Prints JSON.
  */
 import { createHash } from 'node:crypto';
 import { openBucket } from '../../../core/storage/open/open-bucket.ts';
@@ -34,7 +34,7 @@ console.log(
     outcome,
     readBytes,
     isSame: read.digest('hex') === written.digest('hex'),
-    // In KiB on Linux, as getrusage has it.
+    // In KiB on Linux, as from getrusage.
     peakBytes: process.resourceUsage().maxRSS * 1024,
   }),
 );

@@ -14,7 +14,7 @@ import type {
 import { assertKey, assertPrefix } from '../../../core/storage/keys.ts';
 import { clipRange } from '../../../core/storage/range.ts';
 
-/** What a bucket is asked to do; `write`, `commit` and `abort` are an upload's. */
+/** The operations of a bucket; `write`, `commit` and `abort` belong to uploads. */
 export type BucketOperation =
   'head' | 'get' | 'put' | 'replace' | 'upload' | 'write' | 'commit' | 'abort' | 'list' | 'delete';
 
@@ -26,36 +26,36 @@ interface MemoryObject {
   readonly cacheControl: string | undefined;
 }
 
-/** The contents, which several buckets, each one process's view, may share. */
+/** The contents. Several buckets may share them, each as the view of one process. */
 export interface MemoryStore {
   readonly objects: Map<string, MemoryObject>;
-  /** The chunks of uploads that were begun and not ended, by their tokens. */
+  /** The chunks of unfinished uploads, by their tokens. */
   readonly uploads: Map<string, Uint8Array[]>;
   writes: number;
 }
 
-/** Called around every operation; a list's key is its prefix, and each deleted key is one call. */
+/** Called around every operation. The key of a list is its prefix; one call for each deleted key. */
 export interface BucketHooks {
-  /** Awaited before the operation has any effect. What it throws, the operation throws. */
+  /** Awaited before the operation has any effect. The operation throws its error. */
   readonly before?: ((operation: BucketOperation, key: string) => unknown) | undefined;
-  /** Awaited after its effect, before the caller knows of it. */
+  /** Awaited after the effect, before the operation returns. */
   readonly after?: ((operation: BucketOperation, key: string) => unknown) | undefined;
 }
 
 interface MemoryBucketOptions extends BucketHooks {
-  /** @default a store of its own */
+  /** @default a new store */
   readonly store?: MemoryStore | undefined;
   /** @default memory:///bucket */
   readonly url?: string | undefined;
   /** @default both are conditional */
   readonly capabilities?: BucketCapabilities | undefined;
-  /** Whether uploads can be gone on with. @default false */
+  /** Whether uploads can be resumed. @default false */
   readonly resumable?: boolean | undefined;
   /** Whether it has `createInOrder`. @default false */
   readonly createsInOrder?: boolean | undefined;
-  /** For `modified`; @default the real clock */
+  /** The clock for `modified`. @default the real clock */
   readonly now?: (() => Date) | undefined;
-  /** Of a body's chunks, in bytes. @default 65536 */
+  /** The size of a body's chunks, in bytes. @default 65536 */
   readonly chunkBytes?: number | undefined;
 }
 

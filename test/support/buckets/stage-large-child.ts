@@ -1,5 +1,5 @@
 /**
- * Stages one large NAR in a bucket as a client would, in a process that can be killed.
+ * Stages a large NAR in a bucket as a client does, in a process that can be killed.
  * usage: stage-large-child.ts <bucket URL> <local database> <bytes after which it stalls, or 0>
  */
 import { openLocalDatabase } from '../../../core/cache/local/database.ts';

@@ -14,7 +14,7 @@ import { secretKeySigner } from '../../../core/signing/secret-key.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
 import { claimOf, inventedPath, treeNar } from './paths.ts';
 
-/** The key of every test cache, in Nix's own form. */
+/** The key of every test cache, in Nix's format. */
 export const testSecretKey = formatSecretKey(generateSecretKey('test-1', Buffer.alloc(32, 7)));
 export const testPublicKey = formatPublicKey(
   generateSecretKey('test-1', Buffer.alloc(32, 7)).publicKey,
@@ -27,7 +27,7 @@ export interface LocalTestPath extends LocalPath {
   readonly path: string;
 }
 
-/** A path with one file, which names its references and then holds `contents`. */
+/** A path with one file, which contains its references and then `contents`. */
 export async function localTestPath(
   name: string,
   references: readonly { readonly path: string }[] = [],
@@ -58,13 +58,13 @@ export interface BucketCache {
   readonly private: Bucket;
   readonly config: CacheConfig;
   readonly upstreams: Upstreams;
-  /** Stages the paths as one upload, whose id it returns. */
+  /** Stages the paths as one upload, and returns its ID. */
   stage(...paths: readonly LocalTestPath[]): Promise<string>;
   /** Stages and publishes the paths. */
   publish(...paths: readonly LocalTestPath[]): Promise<string>;
 }
 
-/** A cache called `test` in `bucket`, which is both of its roots. */
+/** Creates a cache called `test` in `bucket`, which is both of its roots. */
 export async function makeBucketCache(
   bucket: Bucket,
   options: {

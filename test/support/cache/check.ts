@@ -14,9 +14,9 @@ import { storeHash } from '../../../core/nix/store-path.ts';
 import { secretKeySigner } from '../../../core/signing/secret-key.ts';
 
 /**
- * Reads a cache in a directory as a suspicious client would: each narinfo is signed, and has its
- * NAR and its references.
- * @returns the store paths that it has, sorted
+ * Reads a cache in a directory as an untrusting client does, and checks the signature, the NAR and the
+ * references of each narinfo.
+ * @returns its store paths, sorted
  */
 export async function assertSound(directory: string): Promise<string[]> {
   const { storeDir, publicKeys } = parseConfig(
@@ -56,7 +56,7 @@ function sha256(bytes: Uint8Array): string {
   );
 }
 
-/** Every file below `directory`, by its path in it, with its mode, length and SHA-256. */
+/** Returns every file below `directory` by its relative path, with its mode, length and SHA-256. */
 export async function snapshot(directory: string): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const file of await filesIn(directory)) {
@@ -67,7 +67,7 @@ export async function snapshot(directory: string): Promise<Record<string, string
   return found;
 }
 
-/** The files below `directory`, sorted; none where it is missing. */
+/** Returns the files below `directory`, sorted; none if it is missing. */
 export async function filesIn(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(
     () => [],
@@ -78,13 +78,13 @@ export async function filesIn(directory: string): Promise<string[]> {
     .sort();
 }
 
-/** What of a cache is neither published nor a record: unfinished work, or what was left of it. */
+/** Returns the objects that are neither published nor records: unfinished work or its remains. */
 export async function unfinishedIn(directory: string): Promise<string[]> {
   const files = await filesIn(directory);
   return files.filter((file) => /^(?:staging|attempts|pending|waiting|\.niche-tmp)\//.test(file));
 }
 
-/** Sweeps the cache as it will be swept in `days`. */
+/** Sweeps the cache as if `days` had passed. */
 export async function sweepIn(directory: string, secretKey: string, days: number): Promise<void> {
   const cache = await openCache(`file://${directory}`);
   const publisher = createLocalPublisher({

@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test';
 
 export type Answerer = (path: string, response: ServerResponse, request: IncomingMessage) => void;
 
-/** A server on 127.0.0.1 that answers as it is told to, until the test ends. */
+/** Starts a server on 127.0.0.1 with the given responses, until the end of the test. */
 export async function serveAnswers(
   t: TestContext,
   answer: Answerer,

@@ -13,12 +13,12 @@ import type { Bucket } from '../../../core/storage/bucket.ts';
 import { readObject } from '../assert/bytes.ts';
 import { narHashOf } from './paths.ts';
 
-/** The broken promise comes first: `I1`, `I2`, `I3`, `I5` or `I6`. */
+/** The message begins with the broken promise: `I1`, `I2`, `I3`, `I5` or `I6`. */
 export class InvariantError extends Error {
   override readonly name = 'InvariantError';
 }
 
-/** What is visible at one moment: each narinfo's text by its key. */
+/** The visible narinfos at one moment: their texts by their keys. */
 export type Visible = ReadonlyMap<string, string>;
 
 export interface InvariantOptions {
@@ -26,15 +26,14 @@ export interface InvariantOptions {
   readonly private: Bucket;
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
-  /** An earlier moment, for I3. */
+  /** The view at an earlier moment, for I3. */
   readonly before?: Visible;
-  /** Claims that must not have become visible, for I5. */
+  /** Claims that must not be visible, for I5. */
   readonly rejected?: readonly PathInfo[];
 }
 
 /**
- * Reads everything that the cache shows, as a suspicious client would, and holds it against the
- * promises about it.
+ * Reads the whole cache as an untrusting client does, and checks its promises.
  *
  * @throws InvariantError
  */
@@ -76,7 +75,7 @@ export function parseVisible(key: string, text: string): NarInfo {
   return fail('I1', `${key} is of another path`);
 }
 
-/** I1: the NAR that the narinfo names is there and is what it says. */
+/** Checks I1: the NAR of a narinfo exists and matches its fields. */
 export function checkNar(info: NarInfo, stored: Uint8Array | null): void {
   if (!stored) return fail('I1', `${info.url} of ${info.path} is missing`);
   const isFile = stored.length === info.fileSize && narHashOf(stored) === info.fileHash;
@@ -91,7 +90,7 @@ export function checkNar(info: NarInfo, stored: Uint8Array | null): void {
   if (!isNar) fail('I1', `${info.url} is not the NAR of ${info.path}`);
 }
 
-/** Frame by frame, since node:zlib stops after the first. */
+/** Decompresses each frame, since node:zlib stops after the first one. */
 function decompress(stored: Uint8Array): Buffer {
   const parts: Buffer[] = [];
   for (let rest = stored; rest.length > 0;) {
@@ -104,7 +103,7 @@ function decompress(stored: Uint8Array): Buffer {
   return Buffer.concat(parts);
 }
 
-/** I1: a signature verifies, and none of the cache's own keys is false; I6: each is audited. */
+/** Checks I1: a signature is valid, and none by the cache's keys is not; I6: each has an audit record. */
 export function checkSignatures(
   info: NarInfo,
   publicKeys: readonly string[],
@@ -124,7 +123,7 @@ export function checkSignatures(
   if (verified === 0) fail('I1', `${info.path} carries no signature of the cache`);
 }
 
-/** I3: what was visible is so still, but for added signatures. */
+/** Checks I3: narinfos stay visible and unchanged, except for added signatures. */
 export function checkUnchanged(before: Visible, after: Visible): void {
   const unsigned = (text: string): string => text.replaceAll(/^Sig: .*\n/gm, '');
   const signatures = (text: string): string[] => text.match(/^Sig: .*$/gm) ?? [];

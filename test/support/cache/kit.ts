@@ -39,12 +39,12 @@ import type { TestPath } from './paths.ts';
 const minuteMs = 60_000;
 export const dayMs = 24 * 60 * minuteMs;
 
-/** The same key for the same name and number, in every run. */
+/** Returns a key that depends only on the name and the number. */
 export function testKey(name: string, seed = 1): SecretKey {
   return generateSecretKey(name, new Uint8Array(32).fill(seed));
 }
 
-// Making a key takes longer than publishing a small path.
+// Generating a key takes longer than publishing a small path.
 const defaultSigner = testSigner('test-1');
 
 export function testSigner(name: string, seed = 1, maxBytes?: number): Signer {
@@ -53,7 +53,7 @@ export function testSigner(name: string, seed = 1, maxBytes?: number): Signer {
 }
 
 export interface TestCacheOptions {
-  /** Over the defaults of `niche.json`. */
+  /** Overrides of the defaults of `niche.json`. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly signers?: readonly Signer[];
   readonly upstreams?: Upstreams;
@@ -61,10 +61,10 @@ export interface TestCacheOptions {
   readonly createsInOrder?: boolean;
 }
 
-/** What a publisher is given besides the cache. */
+/** Options of a publisher. */
 export type TestPublisherOptions = Partial<PublisherOptions> & { readonly hooks?: BucketHooks };
 
-/** A cache in memory, whose clock stands until it is moved. */
+/** A cache in memory, with a clock that the test sets. */
 export interface TestCache {
   readonly publicStore: MemoryStore;
   readonly privateStore: MemoryStore;
@@ -75,9 +75,9 @@ export interface TestCache {
   readonly upstreams: Upstreams;
   readonly now: () => Date;
   advance(ms: number): void;
-  /** Paths that a publisher woke and nobody has resumed yet. */
+  /** Paths that a publisher woke and that were not resumed yet. */
   readonly wakes: WaitingMarker[];
-  /** A publisher in a process of its own: `hooks` see all that it does to the buckets. */
+  /** Returns a publisher like that of a separate process. `hooks` see all its bucket operations. */
   publisher(options?: TestPublisherOptions): Publisher;
   newUpload(): string;
   /** Stages paths as a batch, by default the first of a new upload. */
@@ -89,16 +89,16 @@ export interface TestCache {
       readonly logs?: Readonly<Record<string, string | Uint8Array>>;
     },
   ): Promise<BatchId>;
-  /** Stages whatever it is told to. */
+  /** Stages the given manifest and NARs, even invalid ones. */
   stageRaw(
     manifest: string | Uint8Array,
     nars: Uint8Array | null,
     options?: { readonly id?: BatchId; readonly encoding?: StagingEncoding },
   ): Promise<BatchId>;
-  /** Publishes the batch and then whatever that wakes. */
+  /** Publishes the batch and then the paths that this wakes. */
   publish(id: BatchId, publisher?: Publisher): Promise<PublishResult[]>;
   sweep(publisher?: Publisher): Promise<SweepReport>;
-  /** The receipt that holds for the path, or for a whole batch by its number. */
+  /** Returns the current receipt of a path, or of a whole batch by its number. */
   receipt(upload: string, subject: PathInfo | number): Promise<Receipt | null>;
 }
 
@@ -216,12 +216,12 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
   };
 }
 
-/** The public half of a test key, as `niche.json` has it. */
+/** Returns the public key of a test key, in the format of `niche.json`. */
 export function publicKeyOf(key: SecretKey): string {
   return formatPublicKey(key.publicKey);
 }
 
-/** Every audit record, sorted by path. */
+/** Returns every audit record, sorted by path. */
 export async function auditRecords(cache: Pick<TestCache, 'private'>): Promise<AuditRecord[]> {
   const records: AuditRecord[] = [];
   for await (const record of readAuditRecords(cache.private)) records.push(record);

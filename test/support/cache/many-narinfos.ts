@@ -11,7 +11,7 @@ const storeDir = '/nix/store';
 const narHash = `sha256:${'0'.repeat(52)}`;
 
 /**
- * Writes narinfos, each signed, for who looks at nothing but them.
+ * Writes signed narinfos without NARs, for code that reads only narinfos.
  *
  * @returns their texts by their keys
  */
@@ -36,7 +36,7 @@ export async function writeNarInfos(
       ca: null,
       extra: [],
     };
-    // A line that niche does not know stays where it is.
+    // niche must keep unknown lines in their place.
     const signature = signFingerprint(fingerprint(unsigned, storeDir), secretKey);
     const text = `${formatNarInfo({ ...unsigned, signatures: [signature] }, storeDir)}X-Other: kept\n`;
     const key = narInfoKey(storeHash(unsigned.path));
@@ -46,7 +46,7 @@ export async function writeNarInfos(
   return written;
 }
 
-/** How many objects are as they were but for one more signature by `keyName`, and how many as they were. */
+/** Counts the objects with just one more signature, by `keyName`, and the unchanged ones. */
 export async function countResigned(
   bucket: Bucket,
   before: ReadonlyMap<string, string>,

@@ -3,21 +3,21 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export interface NarCase {
-  /** Relative to its folder, with `/`. */
+  /** The path in its folder, with `/`. */
   readonly path: string;
-  /** What the manifest says that a correct implementation concludes. */
+  /** The result of a correct implementation, by the manifest. */
   readonly expected: string;
   readonly read: () => Buffer;
 }
 
-/** Why a test runs on the copied files alone. */
+/** Why a test runs only with the copied files. */
 export const corpusMissing = 'NICHE_CORPUS does not name the folder of the test data';
 
 export function hasCorpus(): boolean {
   return (process.env['NICHE_CORPUS'] ?? '') !== '';
 }
 
-/** The cases whose path starts with `prefix`: of the whole corpus if it is here, else the copies. */
+/** Returns the cases whose path starts with `prefix`, of the whole corpus if installed, else the copies. */
 export function casesUnder(prefix: string): readonly NarCase[] {
   const fixtures = fileURLToPath(new URL('../../fixtures', import.meta.url));
   const folder = hasCorpus() ? (process.env['NICHE_CORPUS'] ?? '') : fixtures;
@@ -32,7 +32,7 @@ export function casesUnder(prefix: string): readonly NarCase[] {
     });
 }
 
-/** The NARs, and whether current Nix installs them: what older Nix alone takes lies in `edge`. */
+/** Returns the NARs, and whether current Nix accepts them. `edge` has those that only older Nix accepts. */
 export function narCases(): readonly (NarCase & { readonly isValid: boolean })[] {
   return casesUnder('nar/')
     .filter(({ path }) => path.endsWith('.nar'))
@@ -42,7 +42,7 @@ export function narCases(): readonly (NarCase & { readonly isValid: boolean })[]
     }));
 }
 
-/** `bytes` in pieces: whole, one by one, or of the lengths given over and over. */
+/** Splits `bytes`: not at all, into single bytes, or by repeating the given lengths. */
 export function* piecesOf(bytes: Uint8Array, lengths: readonly number[]): Generator<Uint8Array> {
   let at = 0;
   for (let turn = 0; at < bytes.length; turn++) {
@@ -52,7 +52,7 @@ export function* piecesOf(bytes: Uint8Array, lengths: readonly number[]): Genera
   }
 }
 
-/** A string as a NAR holds it: length, bytes, padding. */
+/** Encodes a string as in a NAR: length, bytes, padding. */
 export function narString(text: string | Uint8Array): Buffer {
   const bytes = Buffer.from(text);
   const encoded = Buffer.alloc(8 + Math.ceil(bytes.length / 8) * 8);
@@ -61,7 +61,7 @@ export function narString(text: string | Uint8Array): Buffer {
   return encoded;
 }
 
-/** Strings one after the other, the magic first. */
+/** Encodes strings in sequence, the magic first. */
 export function narOf(...strings: readonly (string | Uint8Array)[]): Buffer {
   return Buffer.concat(['nix-archive-1', ...strings].map((text) => narString(text)));
 }

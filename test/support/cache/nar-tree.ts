@@ -1,7 +1,7 @@
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
 import type { NarNode } from '../../../core/nix/nar-writer.ts';
 
-/** Reads a whole NAR into a tree that `writeNar` takes, with all contents in memory. */
+/** Reads a whole NAR into a tree for `writeNar`, with all contents in memory. */
 export function readNarTree(chunks: Iterable<Uint8Array>): NarNode {
   type Entry = [name: Uint8Array, node: NarNode];
   const root: Entry[] = [];
@@ -10,7 +10,7 @@ export function readNarTree(chunks: Iterable<Uint8Array>): NarNode {
   let pieces: Uint8Array[] = [];
 
   function add(name: Uint8Array, node: NarNode): void {
-    // The parser lends its arrays, so both are copied.
+    // The parser reuses its arrays, so both are copied.
     open.at(-1)?.push([Uint8Array.from(name), node]);
   }
 

@@ -9,17 +9,17 @@ import type { PathInfo } from '../../../core/nix/path-info.ts';
 import { computeCaPath, defaultStoreDir } from '../../../core/nix/store-path.ts';
 import { collect } from '../assert/bytes.ts';
 
-/** A store path that was never built: what is claimed of it, and the NAR that bears it out. */
+/** A store path that was never built: its claim, and the matching NAR. */
 export interface TestPath {
   readonly info: PathInfo;
   readonly nar: Buffer;
 }
 
 export interface TestPathOptions {
-  /** Full store paths or test paths; the contents mention each of them. */
+  /** Full store paths or test paths. The contents contain each of them. */
   readonly references?: readonly (string | TestPath)[];
   readonly selfReference?: boolean;
-  /** More of the contents, after what they mention. */
+  /** Further contents, after the references. */
   readonly contents?: string | Uint8Array;
   readonly deriver?: string | null;
 }
@@ -27,7 +27,7 @@ export interface TestPathOptions {
 const pathOf = (reference: string | TestPath): string =>
   typeof reference === 'string' ? reference : reference.info.path;
 
-/** An input-addressed path: its name alone decides its hash, whatever it contains. */
+/** Returns an input-addressed path. Its hash depends only on its name. */
 export async function testPath(name: string, options: TestPathOptions = {}): Promise<TestPath> {
   const path = inventedPath(name);
   const references = (options.references ?? []).map(pathOf);
@@ -47,13 +47,13 @@ export async function testPath(name: string, options: TestPathOptions = {}): Pro
   };
 }
 
-/** A store path of this name with a hash that looks like one. */
+/** Returns a store path with this name and a made-up hash. */
 export function inventedPath(name: string): string {
   const digest = createHash('sha256').update(name).digest();
   return `${defaultStoreDir}/${encodeBase32(digest.subarray(0, 20))}-${name}`;
 }
 
-/** The info of a path without references that has this NAR. */
+/** Returns the info of a path with this NAR and without references. */
 export function claimOf(path: string, nar: Uint8Array): PathInfo {
   return {
     path,
@@ -80,12 +80,12 @@ export async function treeNar(node: NarNode): Promise<Buffer> {
   return collect(writeNar(node));
 }
 
-/** The same path in every process, with a NAR of some 64 MiB. */
+/** Returns a path with a NAR of about 64 MiB, the same in every process. */
 export function largeTestPath(): Promise<TestPath> {
   return testPath('large', { contents: Buffer.alloc(64 * 2 ** 20, 'a large path ') });
 }
 
-/** A file that is content-addressed in one of Nix's ways. */
+/** Returns a file with one of Nix's content addresses. */
 export async function contentAddressedFile(
   name: string,
   method: 'text' | 'flat' | 'nar',
@@ -105,8 +105,8 @@ export async function contentAddressedFile(
 }
 
 /**
- * A file that is named by its contents and mentions its own name: the hash is over the NAR with the
- * name's hash zeroed, and over where it was.
+ * Returns a content-addressed file that refers to itself. Its hash covers the NAR with zeros instead of
+ * its own store hash, and the positions of these zeros.
  */
 export async function selfReferringFile(
   name: string,

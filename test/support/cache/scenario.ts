@@ -24,7 +24,7 @@ import type { Watch } from './watch.ts';
 const upstreamKey = testKey('upstream-1', 9);
 const hourMs = 60 * 60 * 1000;
 
-/** An upstream that has these paths, signed with its key. */
+/** Creates an upstream with these paths, signed with its key. */
 export async function memoryUpstream(paths: readonly TestPath[]): Promise<Upstreams> {
   const reader = memoryBucket({ url: 'memory:///upstream' });
   for (const { info } of paths) {
@@ -62,14 +62,14 @@ async function makePaths() {
 }
 let made: ReturnType<typeof makePaths> | undefined;
 
-/** Batches of two uploads in an awkward order: dependents first, twins, a lie, one that waits. */
+/** Batches of two uploads in a difficult order: dependents first, twins, a false claim, a waiting path. */
 export interface Scenario {
   readonly cache: TestCache;
   readonly ids: readonly BatchId[];
   readonly watch: Watch;
-  /** Brings every event once more, an hour later, and sweeps once. */
+  /** Delivers every event again, an hour later, and sweeps once. */
   recover(): Promise<void>;
-  /** Everything is as it has to be in the end. */
+  /** Asserts the final state. */
   assertFinished(): Promise<void>;
 }
 
@@ -97,7 +97,7 @@ export async function createScenario(options: TestCacheOptions = {}): Promise<Sc
     cache.advance(hourMs);
     await runProcess(cache, ids, watch);
     await cache.sweep(cache.publisher({ hooks: watch }));
-    // What the sweep woke.
+    // Paths that the sweep woke.
     await runProcess(cache, [], watch, cache.wakes.splice(0));
   }
 
@@ -117,7 +117,7 @@ export async function createScenario(options: TestCacheOptions = {}): Promise<Sc
     const log = cache.publicStore.objects.get(`log/${drvName}`);
     assert.equal(log && Buffer.from(log.bytes).toString(), 'the log of c');
 
-    // What never comes is given up; then nothing is left but what is meant to stay.
+    // The publisher rejects paths whose references never come. Then no unfinished work is left.
     cache.advance(8 * dayMs);
     await cache.sweep();
     assert.equal((await cache.receipt(two, g.info))?.code, 'missing-references');
@@ -132,8 +132,8 @@ export async function createScenario(options: TestCacheOptions = {}): Promise<Sc
 }
 
 /**
- * One publisher process: takes the events in their order and wakes by itself what it may. After an
- * outage it goes on with the next event; when it crashes, its wake-ups are lost with it.
+ * Runs one publisher process: handles the events in order, and its own wake-ups. After an outage it
+ * continues with the next event. After a crash its wake-ups are lost.
  */
 export async function runProcess(
   cache: TestCache,
@@ -173,7 +173,7 @@ export async function runProcess(
   }
 }
 
-/** Hooks one after the other: what the first throws, the second does not see. */
+/** Combines hooks. If the first throws, the second is not called. */
 export function chainHooks(...all: readonly BucketHooks[]): BucketHooks {
   return {
     async before(operation, key) {
@@ -185,7 +185,7 @@ export function chainHooks(...all: readonly BucketHooks[]): BucketHooks {
   };
 }
 
-/** Storage fails once, at the `nth` write: it takes effect, and its answer is lost. */
+/** Fails once, at the `nth` write: the write takes effect, but its response is lost. */
 export function loseAnswer(nth: number): BucketHooks {
   let writes = 0;
   return {

@@ -26,7 +26,7 @@ export interface SmallCache {
   readonly config: CacheConfig;
   readonly secretKey: SecretKey;
   readonly publicKey: string;
-  /** The one that it has. */
+  /** Its only path. */
   readonly storePath: string;
   readonly narKey: string;
   readonly nar: Uint8Array;
@@ -34,7 +34,7 @@ export interface SmallCache {
 
 const storePathName = '00bgd045z0d4icpbc2yyz4gx48ak44la-small-1.0';
 
-/** Makes a folder that goes with the test. */
+/** Creates a folder that is deleted after the test. */
 export async function temporaryFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'niche-test-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
@@ -44,11 +44,11 @@ export async function temporaryFolder(t: TestContext): Promise<string> {
 export interface SmallCacheOptions {
   readonly storeDir?: string;
   readonly name?: string;
-  /** In place of what the narinfo's signatures should be. */
+  /** Signatures of the narinfo instead of the valid one. */
   readonly signatures?: readonly string[];
 }
 
-/** The NAR is no real one: enough for who only moves it. */
+/** Creates a cache with one path. Its NAR is not valid, which suffices to copy it. */
 export async function makeSmallCache(
   t: TestContext,
   { storeDir = '/nix/store', name = 'small', signatures }: SmallCacheOptions = {},

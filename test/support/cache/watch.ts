@@ -20,17 +20,17 @@ import {
 import type { TestCache } from './kit.ts';
 import type { BucketHooks } from '../buckets/memory-bucket.ts';
 
-/** Looks at a cache in memory after every single operation on it. */
+/** Checks a cache in memory after every operation. */
 export interface Watch {
-  /** For {@link BucketHooks}. */
+  /** A hook for {@link BucketHooks}. */
   readonly after: NonNullable<BucketHooks['after']>;
-  /** @throws InvariantError the first broken promise, if there was one */
+  /** @throws InvariantError for the first broken promise, if any */
   assertKept(): void;
 }
 
 /**
- * @param upstreamPaths what upstreams have, as far as the cache's paths refer to it
- * @param valid claims of which no receipt may ever say that they are rejected, by upload
+ * @param upstreamPaths paths of upstreams that the cache's paths refer to
+ * @param valid claims that must never be rejected, by upload
  */
 export function watchInvariants(
   cache: TestCache,
@@ -47,7 +47,7 @@ export function watchInvariants(
       infos.map(({ path }) => `${upload} ${storeHash(path)} rejected`),
     ),
   );
-  /** By the keys of manifests that publishers have read. */
+  /** Indexed by the keys of manifests that publishers have read. */
   const staged = new Map<string, readonly string[]>();
   let fault: InvariantError | undefined;
 
@@ -102,7 +102,7 @@ export function watchInvariants(
     return Buffer.from(cache.privateStore.objects.get(key)?.bytes ?? []).toString();
   }
 
-  /** `<upload> <subject> <status>` of each receipt in the object. */
+  /** Returns `<upload> <subject> <status>` of each receipt in the object. */
   function receiptsIn(key: string): string[] {
     const [, upload = '', name = ''] = key.split('/');
     const [subject = '', status = ''] = name.split('.');
@@ -118,7 +118,7 @@ export function watchInvariants(
     return new Set(keys.filter((key) => key.startsWith(receiptPrefix(upload))).flatMap(receiptsIn));
   }
 
-  /** Whatever could bring a receipt is there until the receipt is. */
+  /** Checks that an object that leads to a receipt remains until the receipt exists. */
   function checkForgotten(key: string): void {
     const pending = parsePendingKey(key);
     const paths = staged.get(key) ?? [];
