@@ -20,7 +20,7 @@ describe('the audit log', () => {
     ...{ upload, publisher: 'test' },
   };
 
-  it('has the records of each batch under a name of its own, by day', async () => {
+  it('has one object for each batch, by day', async () => {
     const bucket = memoryBucket();
     const other = { ...record, path: `${path}-2` };
     await Promise.all([
@@ -35,7 +35,7 @@ describe('the audit log', () => {
     assert.deepEqual(await auditRecords({ private: bucket }), [record, record, other]);
   });
 
-  it('keeps the records around one that is damaged, and reports the damage last', async () => {
+  it('returns the other records before it reports a damaged one', async () => {
     const bucket = memoryBucket();
     const line = JSON.stringify(record);
     const damaged = [
@@ -67,7 +67,7 @@ describe('the audit log', () => {
     assert.equal(read.length, 2 * damaged.length);
   });
 
-  it('is split where it would be larger than readers accept', async () => {
+  it('is split at the size limit of readers', async () => {
     const bucket = memoryBucket();
     const references = Array.from({ length: 10_000 }, () => 'x'.repeat(250));
     const records = Array.from({ length: 8 }, () => ({ ...record, references }));

@@ -21,7 +21,7 @@ const { config } = createTestCache();
 const upstream = { url: 'https://cache.nixos.org', publicKey: publicKeyOf(testKey('up-1')) };
 
 describe('niche.json', () => {
-  it('is read as it is written, with defaults for what it leaves out', () => {
+  it('is read as it was written, with defaults for missing fields', () => {
     assert.deepEqual(parseConfig(formatConfig(config), 'x'), config);
     assert.deepEqual(config.limits, {
       maxNarBytes: 64 * 2 ** 30,
@@ -33,12 +33,12 @@ describe('niche.json', () => {
     assert.deepEqual(parseConfig(formatConfig(full), 'x'), full);
   });
 
-  it('of a later version is said to be', () => {
+  it('has an error of its own when it is of a later version', () => {
     const text = JSON.stringify({ version: 2, anything: true });
     refuses('newer-version', () => parseConfig(text, 'x'));
   });
 
-  it('that is damaged is refused, naming the field', () => {
+  it('is refused with the name of the damaged field', () => {
     const wrong: [string, unknown[]][] = [
       ['version', [0, '1', null, undefined]],
       ['name', ['', 'a b', '../x', 'x'.repeat(64), 'a\n', null, undefined]],
@@ -74,7 +74,7 @@ describe('niche.json', () => {
     }
   });
 
-  it('shows nothing of a secret key that lies where a public one belongs', () => {
+  it('never shows a secret key in place of a public one', () => {
     const secret = formatSecretKey(testKey('test-1'));
     const text = JSON.stringify({
       ...config,
@@ -92,8 +92,8 @@ describe('niche.json', () => {
   });
 });
 
-describe('making a cache', () => {
-  it('writes what Nix needs to read it, and the configuration last', async () => {
+describe('creating a cache', () => {
+  it('writes the objects that Nix reads, and the configuration last', async () => {
     const bucket = memoryBucket();
     await assert.rejects(readConfig(bucket), { code: 'not-a-cache' });
     await initCache(bucket, config);
@@ -103,7 +103,7 @@ describe('making a cache', () => {
     assert.deepEqual([info.storeDir, info.wantMassQuery, info.priority], ['/nix/store', true, 41]);
   });
 
-  it('leaves a cache that is there as it is, also one made at the same time', async () => {
+  it('never changes an existing cache, even one created at the same time', async () => {
     const other = { ...config, name: 'other' };
     const bucket = memoryBucket();
     await initCache(bucket, config);
@@ -120,7 +120,7 @@ describe('making a cache', () => {
 });
 
 describe('opening a cache', () => {
-  it('finds its storage by its own URL; over HTTP it is only read', async (t) => {
+  it('finds its storage by its URL; over HTTP it is read-only', async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'niche-open-'));
     t.after(() => rm(folder, { recursive: true, force: true }));
     const url = pathToFileURL(folder).href;

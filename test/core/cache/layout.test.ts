@@ -19,8 +19,8 @@ import { newUploadId, uploadTime } from '../../../core/cache/upload-id.ts';
 const upload = '019b76da-a800-7101-8101-010101010101';
 const hash = '0123456789abcdfghijklmnpqrsvwxyz';
 
-describe('the keys that publishers act upon', () => {
-  it('are read as they are written', () => {
+describe('keys that trigger publishers', () => {
+  it('are parsed as they are formatted', () => {
     for (const batch of [0, 1, 10, 999_999_999]) {
       assert.deepEqual(parseManifestKey(manifestKey({ upload, batch })), { upload, batch });
     }
@@ -30,7 +30,7 @@ describe('the keys that publishers act upon', () => {
     assert.equal(parseNarInfoKey(`${hash}.narinfo`), hash);
   });
 
-  it('are nothing else, whatever a trigger brings', () => {
+  it('are the only keys that are parsed', () => {
     const good = `staging/${upload}/0.json`;
     for (const key of [
       ...['', 'staging/', `/${good}`, `x${good}`, `${good}\n`, `${good}x`, `${good}/`, `\n${good}`],
@@ -69,7 +69,7 @@ describe('the keys that publishers act upon', () => {
     }
   });
 
-  it('never trigger by what a publisher writes', () => {
+  it('are never among the objects that a publisher writes', () => {
     const written = [
       ...[`${hash}.narinfo`, `${hash}.ls`, `nar/${hash}.nar.zst`, 'log/x.drv'],
       ...[`receipts/${upload}/${hash}.published.json`, `receipts/${upload}/0.rejected.json`],
@@ -80,8 +80,8 @@ describe('the keys that publishers act upon', () => {
   });
 });
 
-describe('what everyone may read', () => {
-  it('is what Nix and its users need, and nothing private', () => {
+describe('public keys', () => {
+  it('are those that Nix needs, and none is private', () => {
     for (const key of [
       ...['nix-cache-info', 'niche.json', 'niche.private.json', `${hash}.narinfo`, `${hash}.ls`],
       ...['nar/0abc.nar.zst', 'nar/0abc-0011.nar', `log/${hash}-hello.drv`],
@@ -104,7 +104,7 @@ describe('what everyone may read', () => {
     }
   });
 
-  it('has its type, and how long it may be kept', () => {
+  it('have a content type and a lifetime in caches', () => {
     assert.deepEqual(
       [
         'nix-cache-info',
@@ -130,7 +130,7 @@ describe('what everyone may read', () => {
 });
 
 describe('an upload id', () => {
-  it('is a UUIDv7 that sorts by time and tells it', () => {
+  it('is a UUIDv7 that sorts by time and contains it', () => {
     const first = newUploadId(new Date(1_700_000_000_000), Buffer.alloc(10, 0xff));
     const second = newUploadId(new Date(1_700_000_000_001), Buffer.alloc(10, 0));
     assert.equal(first, '018bcfe5-6800-7fff-bfff-ffffffffffff');

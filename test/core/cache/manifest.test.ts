@@ -59,11 +59,11 @@ describe('a manifest', () => {
     });
   });
 
-  it('of a later version is refused with the version as the reason', () => {
+  it('is refused with the reason when it is of a later version', () => {
     assert.match(refusal(manifestOf({}, { version: 2 })), /reads up to version 1: upgrade it/);
   });
 
-  it('is written with what is claimed and nothing else', () => {
+  it('is written with the claims alone', () => {
     const claim = { ...entry, deriver: null, ca: null, signatures: [], ultimate: true };
     const text = formatManifest({ encoding: 'zstd', paths: [claim] });
     assert.doesNotMatch(text, /ultimate/);
@@ -72,12 +72,12 @@ describe('a manifest', () => {
     ]);
   });
 
-  it('keeps a content address of an unknown kind, for its own refusal', () => {
+  it('keeps an unknown kind of content address, which is rejected later', () => {
     const ca = 'fixed:git:sha1:00000000000000000000000000000000';
     assert.equal(parseManifest(manifestOf({ ca }), storeDir).paths[0]?.ca, ca);
   });
 
-  it('is no longer than 1 MiB, and gone when it is handled', async () => {
+  it('has at most 1 MiB, and is missing once its batch is handled', async () => {
     const bucket = memoryBucket();
     const id = { upload: '019b76da-a800-7101-8101-010101010101', batch: 0 };
     assert.equal(await readManifest(bucket, id, storeDir), null);
@@ -175,13 +175,13 @@ describe('a hostile manifest', () => {
     });
   }
 
-  it('is refused for sizes that JSON writes in other ways', () => {
+  it('is refused for sizes in other notations', () => {
     for (const size of ['1e400', '-0', '"200"', '2.5', '1e16', '0x70', 'NaN']) {
       refusal(manifestOf({}).replace('"narSize":200', `"narSize":${size}`));
     }
   });
 
-  it('is refused for what is around its paths', () => {
+  it('is refused for its other fields', () => {
     for (const top of [
       ...[{ version: 0 }, { version: 2 }, { version: '1' }, { version: undefined }],
       ...[{ encoding: 'gzip' }, { encoding: null }, { encoding: '../../none' }],

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createRecentPaths } from '../../../core/cache/presence.ts';
 
-describe('the paths that a publisher saw lately', () => {
-  it('are forgotten after ten minutes, each by itself', () => {
+describe('recently found paths', () => {
+  it('are forgotten after ten minutes', () => {
     let time = 0;
     const seen = createRecentPaths(() => new Date(time));
     assert.equal(seen.has('one'), false);
@@ -15,7 +15,7 @@ describe('the paths that a publisher saw lately', () => {
     assert.deepEqual([seen.has('one'), seen.has('other')], [false, true]);
   });
 
-  it('are bounded, and the newest is among them', () => {
+  it('are limited in number, and include the newest', () => {
     const seen = createRecentPaths(() => new Date(0));
     const paths = Array.from({ length: 100_001 }, (_, index) => `path ${index}`);
     for (const path of paths) seen.add(path);

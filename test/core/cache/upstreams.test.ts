@@ -65,7 +65,7 @@ async function publishHello(t: TestContext, answer: Answerer) {
 }
 
 describe('an upstream', () => {
-  it('has what it has signed: that counts as present', async (t) => {
+  it('provides the paths that it has signed', async (t) => {
     assert.equal((await publishHello(t, has(narInfoOf(glibc.info))))?.status, 'published');
   });
 
@@ -83,14 +83,14 @@ describe('an upstream', () => {
     ['a narinfo without end', narInfoOf(glibc.info).padEnd(maxNarInfoBytes + 1, '\n')],
   ];
   for (const [about, text] of lies) {
-    it(`does not have what it answers with ${about}`, async (t) => {
+    it(`does not provide a path that it answers with ${about}`, async (t) => {
       const outcome = await publishHello(t, has(text));
       assert.equal(outcome?.status, 'waiting');
       assert.deepEqual(outcome.missing, [glibc.info.path]);
     });
   }
 
-  it('that answers 403 has nothing, once its nix-cache-info can be read', async (t) => {
+  it('lacks a path that it denies, if its nix-cache-info can be read', async (t) => {
     const outcome = await publishHello(t, (path, response) => {
       response.writeHead(path === 'nix-cache-info' ? 200 : 403).end();
     });
@@ -105,7 +105,7 @@ describe('an upstream', () => {
     ['hangs up', (_, response) => response.destroy()],
   ];
   for (const [about, answer] of silences) {
-    it(`that ${about} decides nothing, and costs no attempt`, async (t) => {
+    it(`that ${about} decides nothing, and does not count as a crash`, async (t) => {
       // No answer of this server is worth waiting for, however busy the machine.
       const { upstreams } = await serve(t, answer, 100);
       const cache = createTestCache({ upstreams });
@@ -126,7 +126,7 @@ describe('an upstream', () => {
     });
   }
 
-  it('that is down is not missed when another has the path', async (t) => {
+  it('may be down when another one has the path', async (t) => {
     const down = await serveAnswers(t, (_, response) => response.writeHead(503).end());
     const up = await serveAnswers(t, has(narInfoOf(glibc.info)));
     const upstreams = createUpstreams(
@@ -142,7 +142,7 @@ describe('an upstream', () => {
     });
   });
 
-  it('keeps its paths: nobody publishes another glibc', async (t) => {
+  it('keeps its paths: they cannot be published with other contents', async (t) => {
     const changed = await testPath('glibc', { contents: 'evil' });
     const rereferred = await testPath('glibc', { selfReference: true });
     const large = await testPath('glibc', { contents: Buffer.alloc(frameBytes + 1) });
@@ -161,7 +161,7 @@ describe('an upstream', () => {
     assert.equal(published?.outcome.status, 'published');
   });
 
-  it('is not asked whether a signature is its own', async (t) => {
+  it('is not needed to verify its signatures', async (t) => {
     const { upstreams, requests } = await serve(t, has(''));
     const own = signFingerprint(fingerprint(glibc.info), key);
     const foreign = signFingerprint(fingerprint(glibc.info), testKey('other-1', 8));

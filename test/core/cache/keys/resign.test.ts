@@ -26,7 +26,7 @@ const options = (bucket: ResignOptions['public']): ResignOptions => ({
   version: 'niche test',
 });
 
-test('a narinfo that is damaged keeps no other from being signed, nor a key from being retired', async () => {
+test('a damaged narinfo prevents neither other signatures nor the retirement of a key', async () => {
   const bucket = memoryBucket();
   const before = await writeNarInfos(bucket, old, count);
   const [damaged = ''] = before.keys();
@@ -37,7 +37,7 @@ test('a narinfo that is damaged keeps no other from being signed, nor a key from
   assert.deepEqual(await findDependents(options(bucket), formatPublicKey(old.publicKey)), []);
 });
 
-test('a narinfo that no key of the cache has signed is not signed either', async () => {
+test('a narinfo without a signature of the cache is not signed', async () => {
   const bucket = memoryBucket();
   const strange = await writeNarInfos(bucket, generateSecretKey('old-1'), 1);
   assert.deepEqual((await resignNarInfos(options(bucket))).unverified, [...strange.keys()]);
@@ -60,7 +60,7 @@ test('resign changes nothing with a signer that lies, once it is stopped, nor wh
   assert.deepEqual(await listKeys(bucket, 'audit/'), []);
 });
 
-test('resign that dies at any write and is run again has signed all, and touched nothing else', async () => {
+test('resign completes when it runs again after a crash at any write', async () => {
   // The audit's one object, and each narinfo.
   for (let nth = 1; nth <= count + 1; nth += 1) {
     for (const moment of ['before', 'after'] as const) {

@@ -16,8 +16,8 @@ const hourMs = 60 * 60 * 1000;
 const one = (await testPath('one')).info;
 const two = (await testPath('two')).info;
 
-describe('what is known of a cache', () => {
-  test('outlives the process, and is of these very contents and references', async (t) => {
+describe('known paths of a cache', () => {
+  test('survive the process, and hold for equal contents and references only', async (t) => {
     const file = join(await temporaryFolder(t), 'deep/er/cache.sqlite');
     const first = await openLocalDatabase(file);
     createKnownPaths(first).rememberPaths([one], 'present');
@@ -37,7 +37,7 @@ describe('what is known of a cache', () => {
     assert.equal((await stat(join(file, '..'))).mode & 0o777, 0o700);
   });
 
-  test('is forgotten in a day, and when somebody misses it', async () => {
+  test('expire after a day, and when a path turns out to be missing', async () => {
     const database = await openLocalDatabase(null);
     let time = 0;
     const known = createKnownPaths(database, () => time);
@@ -79,7 +79,7 @@ describe('what is known of a cache', () => {
       },
     ],
   ] as const) {
-    test(`a file that ${damage} is thrown away`, async (t) => {
+    test(`a file that ${damage} is deleted`, async (t) => {
       const file = join(await temporaryFolder(t), 'cache.sqlite');
       const first = await openLocalDatabase(file);
       createKnownPaths(first).rememberPaths([one], 'present');
@@ -94,7 +94,7 @@ describe('what is known of a cache', () => {
     });
   }
 
-  test('where no file can be, the process remembers', async (t) => {
+  test('are kept in memory where no file can be created', async (t) => {
     const folder = await temporaryFolder(t);
     const file = join(folder, 'file');
     await writeFile(file, '');
@@ -104,7 +104,7 @@ describe('what is known of a cache', () => {
     assert.equal(known.findPath(one), 'present');
   });
 
-  test('many processes write at once, also into a file that none has made yet', async (t) => {
+  test('are written by many processes at once, even into a new file', async (t) => {
     const file = join(await temporaryFolder(t), 'cache.sqlite');
     const script = `
       const base = ${JSON.stringify(new URL('../../../../', import.meta.url).href)};
@@ -129,7 +129,7 @@ describe('what is known of a cache', () => {
     assert.equal(database.all('SELECT count(*) AS number FROM known')[0]?.['number'], 200);
   });
 
-  test('a cache is told from others, and from one made anew in its place', () => {
+  test('belong to one cache, and not to a new one at the same URL', () => {
     const { config } = createTestCache();
     const identity = cacheIdentity('s3://acme', config);
     assert.equal(identity, cacheIdentity('s3://acme', { ...config }));

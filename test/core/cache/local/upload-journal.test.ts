@@ -91,8 +91,8 @@ function failingAfter(chunks: number, error: () => Error): BucketHooks {
 
 const down = (): Error => new NicheError('storage-unavailable', 'down');
 
-describe('a large NAR that was begun', () => {
-  test('is gone on with, under its own batch', async () => {
+describe('an interrupted large upload', () => {
+  test('is resumed under its own batch', async () => {
     const store = memoryStore();
     const database = await openLocalDatabase(null);
     const first = await stage(store, journalOf(database, 'first'), failingAfter(9, down));
@@ -114,7 +114,7 @@ describe('a large NAR that was begun', () => {
     assert.equal(journalOf(database, 'third', ['second']).claimUnfinished(large.info), null);
   });
 
-  test('is left to the process that writes it for as long as that runs', async () => {
+  test('belongs to its process as long as that runs', async () => {
     const store = memoryStore();
     const database = await openLocalDatabase(null);
     await stage(store, journalOf(database, 'first'), failingAfter(9, down));
@@ -123,7 +123,7 @@ describe('a large NAR that was begun', () => {
     assert.equal(second.sent, 13 * chunkBytes);
   });
 
-  test('is begun anew when the storage has nothing of it left', async () => {
+  test('starts again when the storage has lost it', async () => {
     const store = memoryStore();
     const database = await openLocalDatabase(null);
     await stage(store, journalOf(database, 'first'), failingAfter(9, down));
@@ -133,7 +133,7 @@ describe('a large NAR that was begun', () => {
     assert.deepEqual(second.staged, [{ upload: second.upload, batch: 0 }]);
   });
 
-  test('leaves nothing when it can never be whole', async () => {
+  test('leaves nothing behind when it cannot be completed', async () => {
     const store = memoryStore();
     const database = await openLocalDatabase(null);
     const wrong = Buffer.from(large.nar).fill('y', 1024, 2048);
@@ -146,7 +146,7 @@ describe('a large NAR that was begun', () => {
     assert.equal(store.uploads.size, 0);
   });
 
-  test('of two that would go on with it one does', async () => {
+  test('is resumed by one of two processes', async () => {
     const database = await openLocalDatabase(null);
     const id = { upload: newUploadId(), batch: 3 };
     journalOf(database, 'first').recordUnfinished(large.info, { id, token: 'token' });
@@ -159,7 +159,7 @@ describe('a large NAR that was begun', () => {
   });
 });
 
-test('what was staged is known until it is settled, and no longer than it is kept', async () => {
+test('staged batches are kept until their results are final, or they expire', async () => {
   const database = await openLocalDatabase(null);
   let time = 0;
   const dayMs = 24 * 60 * 60 * 1000;

@@ -59,7 +59,7 @@ describe('the NARs of a cache', () => {
     assert.equal(visible.size, 2);
   });
 
-  it('are not stored beside one that the storage only fails to give', async () => {
+  it('are not stored twice when the storage fails to read one', async () => {
     const bucket = memoryBucket();
     const { url } = await storeIn(bucket).storeNar(small.info, open(small));
     async function* brokenOff(): AsyncGenerator<Uint8Array> {
@@ -76,7 +76,7 @@ describe('the NARs of a cache', () => {
     assert.deepEqual(await listKeys(bucket), [url]);
   });
 
-  it('are not there, and no upload goes on, when they are not what is claimed', async () => {
+  it('leave no object and no upload when they do not match their claim', async () => {
     const store = memoryStore();
     const bucket = memoryBucket({ store });
     // So large that it is uploaded while it is checked.
@@ -87,7 +87,7 @@ describe('the NARs of a cache', () => {
     assert.deepEqual(await listKeys(bucket), []);
   });
 
-  it('that are large and there already are not compressed again', async () => {
+  it('are not compressed again when they are large and stored already', async () => {
     const bucket = memoryBucket();
     const nars = storeIn(bucket);
     const first = await nars.storeNar(large.info, open(large));
@@ -95,7 +95,7 @@ describe('the NARs of a cache', () => {
   });
 
   for (const [size, path] of Object.entries({ small, large })) {
-    it(`go beside what is damaged under their name: ${size}`, async () => {
+    it(`get another key when the object under theirs is damaged: ${size}`, async () => {
       const bucket = memoryBucket();
       const nars = storeIn(bucket);
       const { url } = await nars.storeNar(path.info, open(path));
@@ -130,7 +130,7 @@ describe('the NARs of a cache', () => {
       assert.deepEqual(await listKeys(bucket), []);
     });
 
-    it(`lose a race in peace: ${size}`, async () => {
+    it(`may lose a race: ${size}`, async () => {
       const store = memoryStore();
       const rival = storeIn(memoryBucket({ store }));
       let isFirst = true;
@@ -148,7 +148,7 @@ describe('the NARs of a cache', () => {
     });
   }
 
-  it('have names of their own where storage cannot complete only if absent', async () => {
+  it('have random keys on storage without conditional uploads', async () => {
     const capabilities = {
       conditionalPut: true,
       conditionalComplete: false,
@@ -162,7 +162,7 @@ describe('the NARs of a cache', () => {
     assert.notEqual(one.url, two.url);
   });
 
-  it('that a narinfo names and that are missing are said to be', async () => {
+  it('have an error of their own when they are missing', async () => {
     const nars = storeIn(memoryBucket());
     await assert.rejects(nars.checkNar(small.info, 'nar/missing.nar'), {
       code: 'storage-integrity',

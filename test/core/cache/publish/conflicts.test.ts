@@ -111,7 +111,7 @@ describe('a blocked path', () => {
     assert.deepEqual(await listKeys(cache.public), []);
   });
 
-  it('is missing also for a publisher that has seen it a moment ago', async () => {
+  it('counts as missing even right after a publisher found it', async () => {
     const cache = createTestCache();
     const reads: string[] = [];
     const publisher = cache.publisher({
@@ -145,7 +145,7 @@ describe('a blocked path', () => {
 
   for (const createsInOrder of [false, true]) {
     const how = createsInOrder ? 'where narinfos are created in one go' : 'one narinfo at a time';
-    it(`keeps its dependents in the batch from being published, ${how}`, async () => {
+    it(`prevents its dependents in the batch from being published, ${how}`, async () => {
       const cache = createTestCache({ createsInOrder });
       const id = await cache.stage([glibc, hello]);
       await cache.publish(id, blockedWhilePublishing(cache, glibc));

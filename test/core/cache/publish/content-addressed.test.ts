@@ -75,7 +75,7 @@ for (const algorithm of algorithms) {
 
 describe('a content-addressed path', () => {
   for (const [kind, path] of right) {
-    it(`of the kind ${kind} is published if it is right, and rejected if anything differs`, async () => {
+    it(`of the kind ${kind} is published if it matches, and rejected otherwise`, async () => {
       const cache = await withDependencies();
       const { info } = path;
       const more = [...info.references, other.info.path, inventedPath('more')];
@@ -100,7 +100,7 @@ describe('a content-addressed path', () => {
     });
   }
 
-  it('that is flat or text is one file that is not executable', async () => {
+  it('must be one file that is not executable, if it is flat or text', async () => {
     for (const method of ['flat', 'text'] as const) {
       const path = await contentAddressedFile('file', method, 'sha256');
       const contents = Buffer.from(`\ncontents of file`);
@@ -152,7 +152,7 @@ describe('a content-addressed path', () => {
     }
   });
 
-  it('of an unknown kind is rejected as unsupported', async () => {
+  it('is rejected as unsupported if its kind is unknown', async () => {
     const digest = new Uint8Array(32);
     const sha256 = formatHash({ algorithm: 'sha256', digest }, 'base32');
     for (const ca of [
@@ -170,7 +170,7 @@ describe('a content-addressed path', () => {
     refuses('unsupported-ca', () => parseNarClaim({ ...dep.info, ca: 'x' }, '/nix/store'));
   });
 
-  it('with a self-reference has the same hash wherever the chunks are cut', async () => {
+  it('has the same hash wherever its chunks are cut, if it refers to itself', async () => {
     const { info, nar } = await selfReferringFile('self', [dep]);
     const claim = parseNarClaim(info, '/nix/store');
     assert.ok(claim.contentAddress);

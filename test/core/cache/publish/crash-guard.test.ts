@@ -29,8 +29,8 @@ function doomed(cache: TestCache): Publisher {
   return cache.publisher({ hooks });
 }
 
-describe('a path that kills its publisher', () => {
-  it('is tried again five times and then rejected, and the rest of its batch goes on', async () => {
+describe('a path that crashes its publisher', () => {
+  it('is rejected after five crashes, and the rest of its batch is published', async () => {
     const cache = createTestCache();
     const id = await cache.stage([one, killer, three]);
     for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
@@ -49,7 +49,7 @@ describe('a path that kills its publisher', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
   });
 
-  it('is given up too where its publisher lives on, with an error that nobody foresaw', async () => {
+  it('is rejected also after unexpected errors that the process survives', async () => {
     const cache = createTestCache();
     const id = await cache.stage([killer]);
     const before: BucketHooks['before'] = (_, key) => {
@@ -65,7 +65,7 @@ describe('a path that kills its publisher', () => {
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
   });
 
-  it('is not given up while earlier attempts may still be running', async () => {
+  it('is not rejected while earlier attempts may still run', async () => {
     const cache = createTestCache();
     const id = await cache.stage([killer]);
     for (let n = 0; n < 10; n += 1) {
@@ -75,7 +75,7 @@ describe('a path that kills its publisher', () => {
     assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
   });
 
-  it('is published if it ceases to kill', async () => {
+  it('is published once it no longer crashes', async () => {
     const cache = createTestCache();
     const id = await cache.stage([killer]);
     for (let deaths = 0; deaths < maxAttempts; deaths += 1) {
@@ -89,7 +89,7 @@ describe('a path that kills its publisher', () => {
 
 describe('an outage', () => {
   for (const fault of ['unavailable', 'denied', 'full'] as const) {
-    it(`of storage that is ${fault} counts for nothing`, async () => {
+    it(`of storage that is ${fault} does not count as a crash`, async () => {
       const cache = createTestCache();
       const id = await cache.stage([one]);
       const isAffected = (operation: string, key: string): boolean =>
@@ -109,7 +109,7 @@ describe('an outage', () => {
     });
   }
 
-  it('in the middle of the staged NARs is no fault of theirs', async () => {
+  it('in the middle of the staged NARs rejects nothing', async () => {
     const cache = createTestCache();
     for (const paths of [[one], [killer, three]]) {
       const id = await cache.stage(paths);
@@ -123,7 +123,7 @@ describe('an outage', () => {
     }
   });
 
-  it('is never taken for a missing narinfo', async () => {
+  it('never counts as a missing narinfo', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([one]));
     const dependent = await testPath('dependent', { references: [one] });

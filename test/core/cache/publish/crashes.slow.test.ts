@@ -68,7 +68,7 @@ describe('a publisher with one fault', () => {
     await survive(crashAtWrite(writes, 'after'), 'crashed after the last write');
   });
 
-  it('loses nothing when it crashes at any single write, with narinfos created together', async () => {
+  it('loses nothing when it crashes at any single write while it creates narinfos together', async () => {
     const options = { createsInOrder: true };
     const writes = await countWrites(options);
     for (let nth = 1; nth <= writes; nth += 1) {

@@ -7,7 +7,7 @@ import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
 
 const lifetimeMs = 400;
 
-it('is for storages that do not write conditionally', () => {
+it('is needed for storage without conditional writes', () => {
   const strong = memoryBucket();
   const weak = memoryBucket({
     capabilities: { conditionalPut: false, conditionalComplete: false, conditionalReplace: false },
@@ -17,7 +17,7 @@ it('is for storages that do not write conditionally', () => {
   assert.equal(needsLease({ public: strong, private: weak }), true);
 });
 
-it('is held by one publisher, until it lets go', async () => {
+it('is held by one publisher until it is released', async () => {
   const bucket = memoryBucket();
   const first = await takeLease(bucket, { holder: 'the first', lifetimeMs });
   await assert.rejects(takeLease(bucket, { holder: 'the second', lifetimeMs }), {
@@ -33,7 +33,7 @@ it('is held by one publisher, until it lets go', async () => {
   assert.deepEqual(await listKeys(bucket), []);
 });
 
-it('never goes to two that start at once', async () => {
+it('is never granted to two publishers that start at once', async () => {
   const bucket = memoryBucket();
   const both = await Promise.allSettled(
     ['one', 'two'].map((holder) => takeLease(bucket, { holder, lifetimeMs })),
@@ -42,7 +42,7 @@ it('never goes to two that start at once', async () => {
   assert.ok(held.length <= 1);
 });
 
-it('outlives no process that died', async () => {
+it('runs out when its process dies', async () => {
   const bucket = memoryBucket();
   await bucket.put('publishers/dead', Buffer.from('process 1 on nowhere'));
   const lease = await takeLease(bucket, { holder: 'the next', lifetimeMs });

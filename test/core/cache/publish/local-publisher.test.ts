@@ -39,8 +39,8 @@ function open(
   return { publisher, published, writes };
 }
 
-describe('batches that one process publishes at once', () => {
-  it('wait for what they refer to, and are not parked for it', async () => {
+describe('batches that one process publishes together', () => {
+  it('wait for references in each other instead of being parked', async () => {
     const cache = createTestCache();
     const [first, second] = [await cache.stage([base]), await cache.stage([user])];
     let isFirstNar = true;
@@ -69,7 +69,7 @@ describe('batches that one process publishes at once', () => {
     );
   });
 
-  it('do not wait for one another in a circle, nor for one that fails', async () => {
+  it('do not deadlock, and do not wait for a failed batch', async () => {
     const cache = createTestCache();
     const other = await testPath('other');
     const late = await testPath('late', { references: [other] });
@@ -96,7 +96,7 @@ describe('batches that one process publishes at once', () => {
     await assert.rejects(failing.publisher.idle(), /the storage is gone/);
   });
 
-  it('of one upload begin with the first, in whatever order they are told of', async () => {
+  it('start in the order of their upload', async () => {
     const cache = createTestCache();
     const upload = newUploadId();
     const paths = await Promise.all([0, 1, 2, 3, 4].map((index) => testPath(`path-${index}`)));
@@ -118,8 +118,8 @@ describe('batches that one process publishes at once', () => {
   });
 });
 
-describe('a sweep beside a publisher', () => {
-  it('takes no batch that is under way, or in the queue, for one that was dropped', async () => {
+describe('the sweep of a local publisher', () => {
+  it('skips batches that are queued or in progress', async () => {
     const cache = createTestCache();
     const ids = [
       await cache.stage([base]),
@@ -151,7 +151,7 @@ describe('a sweep beside a publisher', () => {
     assert.equal(receipt?.status, 'published');
   });
 
-  it('is not joined by a second look at what is staged', async () => {
+  it('ignores a batch that the sweep is publishing', async () => {
     const cache = createTestCache();
     const id = await cache.stage([base]);
     let reads = 0;

@@ -9,7 +9,7 @@ import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 
 describe('a publisher with a time limit', () => {
-  it('rejects a NAR that its whole time limit does not suffice for, before it reads a byte', async () => {
+  it('rejects a NAR too large for the whole time limit before reading it', async () => {
     const cache = createTestCache();
     const path = await testPath('large', { contents: 'x'.repeat(1000) });
     const id = await cache.stageRaw(
@@ -24,7 +24,7 @@ describe('a publisher with a time limit', () => {
     assert.equal(maxBytesWithin(10_000, Infinity), Infinity);
   });
 
-  it('stops before the first path that the time left does not suffice for, and continues there', async () => {
+  it('stops before the first path that it has no time for, and continues there', async () => {
     const cache = createTestCache();
     const first = await testPath('first');
     const second = await testPath('second', { references: [first] });
@@ -48,7 +48,7 @@ describe('a publisher with a time limit', () => {
     await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
   });
 
-  it('reaches a path that needs nearly the whole limit, however much comes before it', async () => {
+  it('reaches a path that needs nearly the whole limit', async () => {
     const cache = createTestCache();
     const there = await testPath('there');
     const waits = await testPath('waits', { references: [await testPath('absent')] });
@@ -79,7 +79,7 @@ describe('a publisher with a time limit', () => {
 });
 
 describe('the origin of a batch', () => {
-  it('is in the audit log, also for a path that waited', async () => {
+  it('is in the audit log, even for a path that waited', async () => {
     const cache = createTestCache();
     const library = await testPath('library');
     const tool = await testPath('tool', { references: [library] });

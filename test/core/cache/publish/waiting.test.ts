@@ -16,7 +16,7 @@ const c = await testPath('c', { references: [a, b], selfReference: true });
 const d = await testPath('d', { references: [c, b] });
 
 describe('a path with missing references', () => {
-  it('is published once they are, in any order and by any upload', async () => {
+  it('is published once they are, in any order and from any upload', async () => {
     const all = [a, b, c, d];
     const orders = fc.shuffledSubarray(all, { minLength: 4, maxLength: 4 });
     const property = fc.asyncProperty(orders, fc.boolean(), async (order, inOne) => {
@@ -61,7 +61,7 @@ describe('a path with missing references', () => {
     assert.deepEqual(receipt?.missing, references.sort().slice(0, 100));
   });
 
-  it('is rejected if other contents were published under its name while it waited', async () => {
+  it('is rejected if its path was published with other contents in the meantime', async () => {
     const cache = createTestCache();
     const other = await testPath('b', { contents: 'without references' });
     const id = await cache.stage([b]);

@@ -42,7 +42,7 @@ const keysOf = (cache: Pick<TestCache, 'private'>): Promise<string[]> =>
   listKeys(cache.private, 'receipts/');
 
 describe('a batch receipt', () => {
-  it('tells of several paths, and its name of their statuses', async () => {
+  it('covers several paths, with their statuses in its key', async () => {
     const bucket = memoryBucket();
     const outcomes: PathOutcome[] = [
       { path: one, status: 'published', warnings: ['a warning'] },
@@ -62,7 +62,7 @@ describe('a batch receipt', () => {
     }
   });
 
-  it('is never overwritten: whoever writes it again writes another', async () => {
+  it('is never overwritten: a second write creates another', async () => {
     const bucket = memoryBucket();
     for (const status of ['waiting', 'published', 'exists'] as const) {
       const outcomes = [one, two].map((path): PathOutcome => ({ path, status }));
@@ -73,7 +73,7 @@ describe('a batch receipt', () => {
     assert.deepEqual(await listStatuses(bucket, upload), new Map(expected));
   });
 
-  it('is no longer than a reader takes, and a path alone has a receipt of its own', async () => {
+  it('stays within the limits of readers; a single path has a receipt of its own', async () => {
     const bucket = memoryBucket();
     await writeReceipts(bucket, id, [{ path: one, status: 'published' }], at);
     assert.deepEqual(await keysOf({ private: bucket }), [
@@ -124,7 +124,7 @@ describe('a batch receipt', () => {
     assert.equal(parse(documentOf({ code: 'a-later-code' }))[0]?.code, 'a-later-code');
   });
 
-  it('that is hostile or damaged is refused', () => {
+  it('is refused when it is hostile or damaged', () => {
     const paths = [
       ...[null, 1, [], {}, '', one.slice(1), `${one}\n`, `/${'x'.repeat(2000)}${one}`],
       ...['/nix/store/../x', '/nix/store/aaaa-b', `/\u001b[31m${one}`, `${one}/bin`],
@@ -157,21 +157,21 @@ describe('a batch receipt', () => {
     }
   });
 
-  it('never moves the cursor of who reads it', () => {
+  it('cannot move the cursor of its reader', () => {
     const [receipt] = parse(
       documentOf({ message: 'a\u001b[2J\r\nb', warnings: ['\u0007\u009bc'] }),
     );
     assert.deepEqual([receipt?.message, receipt?.warnings], ['a [2J b', [' c']]);
   });
 
-  it('that is torn, whatever was torn off, is refused', () => {
+  it('is refused when it is cut anywhere', () => {
     const text = documentOf({ message: 'whole' });
     for (let length = 0; length < text.length; length += 1) {
       refuses(text.slice(0, length));
     }
   });
 
-  it('that is damaged or too large counts as none, and hides no other', async () => {
+  it('counts as missing when it is damaged or too large, and hides no other', async () => {
     const bucket = memoryBucket();
     const damaged = ['', '{', documentOf({ path: 'x' }), 'x'.repeat(maxReceiptBytes + 1)];
     for (const [index, text] of damaged.entries()) {
@@ -188,7 +188,7 @@ describe('a batch receipt', () => {
     assert.equal((await listStatuses(bucket, upload)).size, 2);
   });
 
-  it('that is denied is not gone', async () => {
+  it('is not missing when it is denied', async () => {
     const bucket = memoryBucket();
     await bucket.put(
       batchReceiptKey(id, '0'.repeat(16), ['published']),
@@ -200,7 +200,7 @@ describe('a batch receipt', () => {
     }
   });
 
-  it('is known by its name alone', async () => {
+  it('is recognized by its key alone', async () => {
     const bucket = memoryBucket();
     const body = Buffer.from(documentOf({}));
     const names = [
@@ -216,7 +216,7 @@ describe('a batch receipt', () => {
 });
 
 describe('receipts of one path and of several', () => {
-  it('hold by their strength, in whatever order and company they come', async () => {
+  it('count by strength, in any order', async () => {
     const paths = [one, two, three];
     const written = fc.record({
       isSingle: fc.boolean(),
@@ -246,7 +246,7 @@ describe('receipts of one path and of several', () => {
     await fc.assert(property, { numRuns: 50 });
   });
 
-  it('cost a look one LIST, and a GET for each object that is new', async () => {
+  it('cost one LIST a poll, and one GET for each new object', async () => {
     const asked: string[] = [];
     const bucket = memoryBucket({
       before: (operation: BucketOperation) => {
@@ -299,7 +299,7 @@ describe('a publisher', () => {
     assert.ok((await keysOf(cache)).includes(own));
   });
 
-  it('writes its own when another handles the batch at the same time', async () => {
+  it('writes its own receipt when another publisher handles the batch too', async () => {
     const cache = createTestCache();
     const staged = await cache.stage([library, tool]);
     let isFirst = true;
@@ -321,7 +321,7 @@ describe('a publisher', () => {
     }
   });
 
-  it('that dies between receipt and manifest writes another the next time', async () => {
+  it('writes another receipt after a crash between receipt and manifest', async () => {
     const cache = createTestCache();
     const staged = await cache.stage([library, tool]);
     const crash = crashAtWrite(1, 'before', new Set(['delete'] as const));
@@ -343,7 +343,7 @@ describe('a publisher', () => {
     assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
   });
 
-  it('goes on after what earlier calls have told of', async () => {
+  it('continues after the paths that earlier calls reported', async () => {
     const cache = createTestCache();
     const small = await Promise.all(['s', 't'].map((name) => testPath(name)));
     const large = await testPath('large', { contents: 'x'.repeat(7760) });
@@ -363,7 +363,7 @@ describe('a publisher', () => {
     for (const key of keys) assert.ok((await readObject(cache.private, key))!.length > 0);
   });
 
-  it('sweeps them away in time', async () => {
+  it('deletes old batch receipts in its sweep', async () => {
     const cache = createTestCache();
     await cache.publish(await cache.stage([library, tool]));
     cache.advance(29 * 24 * hourMs);

@@ -33,7 +33,7 @@ const now = '2026-01-01T00:00:00.000Z';
 const strength: readonly ReceiptStatus[] = ['waiting', 'rejected', 'exists', 'published'];
 
 describe('receipts', () => {
-  it('hold by their strength, in whatever order they are written', async () => {
+  it('count by strength, in any order of writing', async () => {
     const property = fc.asyncProperty(
       fc.array(fc.constantFrom(...strength), { minLength: 1, maxLength: 6 }),
       async (statuses) => {
@@ -48,7 +48,7 @@ describe('receipts', () => {
     await fc.assert(property, { numRuns: 50 });
   });
 
-  it('are never overwritten, and are apart by upload', async () => {
+  it('are never overwritten, and belong to one upload', async () => {
     const bucket = memoryBucket();
     for (const at of [now, '2026-01-01T00:00:01.000Z']) {
       await writeReceipt(bucket, upload, hash, { status: 'rejected', code: 'failed', at });
@@ -63,7 +63,7 @@ describe('receipts', () => {
     assert.deepEqual(strength.map(isFinal), [false, true, true, true]);
   });
 
-  it('are read only where they say more than the listing does', async () => {
+  it('are read only when the listing lacks their details', async () => {
     const gets: string[] = [];
     const bucket = memoryBucket({
       before: (operation, key) => operation === 'get' && gets.push(key),
@@ -91,7 +91,7 @@ describe('receipts', () => {
     assert.equal(gets.length, 2);
   });
 
-  it('that are damaged have an error of their own, and keep the status of their key', async () => {
+  it('keep the status of their key when they are damaged', async () => {
     const bucket = memoryBucket();
     const { path } = hello.info;
     const whole = formatReceipts([{ path, status: 'rejected', code: 'failed' }], now);
@@ -118,7 +118,7 @@ describe('receipts', () => {
     });
   });
 
-  it('are cut to what readers accept', async () => {
+  it('are cut to the limits of readers', async () => {
     const bucket = memoryBucket();
     const text = '\u001b'.repeat(maxReceiptTextLength + 1);
     const warnings = Array.from({ length: maxReceiptWarnings + 1 }, () => text);

@@ -59,8 +59,8 @@ const paths = (count: number): Promise<LocalTestPath[]> =>
 
 const infosOf = (some: readonly LocalTestPath[]) => some.map(({ info }) => info);
 
-describe('finding out what a cache lacks', () => {
-  test('2,000 paths in an empty bucket cost one page, and then nothing is known of them', async () => {
+describe('finding the paths that a cache lacks', () => {
+  test('2,000 paths cost one page in an empty bucket', async () => {
     const counted = await countedCache();
     const infos = infosOf(await paths(2000));
     const lookups = lookupsOf(counted, await memory());
@@ -72,7 +72,7 @@ describe('finding out what a cache lacks', () => {
     assert.deepEqual(counted.take(), { list: 1 }, 'what is missing is asked for again');
   });
 
-  test('2,000 paths that the cache has cost a request each once, and none the next time', async () => {
+  test('2,000 present paths cost one request each, and none the next time', async () => {
     const counted = await countedCache();
     const all = await paths(2000);
     for (let start = 0; start < all.length; start += 250) {
@@ -92,7 +92,7 @@ describe('finding out what a cache lacks', () => {
     assert.deepEqual(counted.take(), { get: 3 });
   });
 
-  test('a cache that has much more is not listed to its end', async () => {
+  test('a much larger cache is not listed completely', async () => {
     const counted = await countedCache();
     for (let number = 0; number < 5000; number += 1) {
       await counted.bucket.put(`nar/${String(number).padStart(52, '0')}.nar.zst`, Buffer.alloc(1));
@@ -109,7 +109,7 @@ describe('finding out what a cache lacks', () => {
     assert.equal(counted.take().get, asked);
   });
 
-  test('a few paths are asked for, and so is a directory', async () => {
+  test('few paths are requested one by one, and so are those in a directory', async () => {
     for (const [url, count] of [
       [undefined, 99],
       ['file:///srv/cache', 500],
@@ -122,7 +122,7 @@ describe('finding out what a cache lacks', () => {
     }
   });
 
-  test('who may not list asks for each path', async () => {
+  test('without the right to list, each path is requested', async () => {
     const counted = await countedCache();
     counted.deny('list');
     const lookups = lookupsOf(counted, await memory());
@@ -151,7 +151,7 @@ describe('finding out what a cache lacks', () => {
     });
   });
 
-  test('other contents under the same path are a conflict, known or not', async () => {
+  test('other contents under the same path are a conflict, cached or not', async () => {
     const counted = await countedCache();
     const [path] = await paths(1);
     await counted.cache.publish(path!);
@@ -165,7 +165,7 @@ describe('finding out what a cache lacks', () => {
     ]);
   });
 
-  test('what fails is thrown', async () => {
+  test('failures are thrown', async () => {
     const bucket = memoryBucket();
     const cache = await makeBucketCache(bucket);
     const failing: Bucket = {

@@ -54,7 +54,7 @@ async function stageAll(
 }
 
 describe('staging', () => {
-  it('puts small paths together and a large one alone, and all of it is publishable', async () => {
+  it('batches small paths, and stages a large one alone', async () => {
     const cache = createTestCache();
     const { staged, failed } = await stageAll(cache, [local(a), local(large), local(b)]);
     assert.deepEqual(failed, []);
@@ -65,7 +65,7 @@ describe('staging', () => {
     assert.equal(visible.size, 3);
   });
 
-  it('makes batches that the publisher takes, however many paths there are', async () => {
+  it('creates batches within the limits of the publisher', async () => {
     const cache = createTestCache();
     const one = await testPath('many');
     const many = Array.from({ length: 600 }, (_, n) =>
@@ -117,7 +117,7 @@ describe('staging', () => {
     assert.deepEqual(events, ['one', '0.nars', 'two', '1.nars', 'three', '2.nars']);
   });
 
-  it('takes away a batch whose manifest the storage has no room for, and nothing after another failure', async () => {
+  it('deletes a batch whose manifest does not fit into the storage, and none after other failures', async () => {
     for (const fault of ['full', 'unavailable'] as const) {
       const cache = createTestCache();
       const bucket = faultyBucket(cache.private, (operation, key) =>
@@ -131,7 +131,7 @@ describe('staging', () => {
     }
   });
 
-  it('leaves out what is gone or not what Nix registered, and stages the rest', async () => {
+  it('skips missing and modified paths, and stages the rest', async () => {
     const cache = createTestCache();
     const gone: LocalPath = {
       info: b.info,
@@ -162,7 +162,7 @@ describe('staging', () => {
     );
   });
 
-  it('says which paths an outage kept from being staged, and throws it', async () => {
+  it('reports the paths that an outage prevented, and throws it', async () => {
     const cache = createTestCache();
     for (const fault of ['unavailable', 'denied', 'full'] as const) {
       const bucket = faultyBucket(cache.private, (operation) =>
@@ -222,7 +222,7 @@ describe('the order of the manifests', () => {
     return events;
   }
 
-  it('is that of the references, and the NARs go at once', async () => {
+  it('follows the references, while NARs are uploaded at once', async () => {
     const one = await half('one');
     const two = await half('two', [one]);
     const three = await half('three', [two]);
@@ -234,7 +234,7 @@ describe('the order of the manifests', () => {
     assert.deepEqual(events.slice(2), ['0.nars', '0.json', '1.json', '2.json']);
   });
 
-  it('lets the logs go with the NARs', async () => {
+  it('does not delay logs', async () => {
     const deriver = inventedPath('a.drv');
     const log = `${deriver.slice('/nix/store/'.length)}.log`;
     const readLog = () => Promise.resolve(Buffer.from('log'));
@@ -243,19 +243,19 @@ describe('the order of the manifests', () => {
     assert.deepEqual(events, [log, '0.nars', '0.json']);
   });
 
-  it('holds up nothing that refers to nothing', async () => {
+  it('does not delay batches without references', async () => {
     const paths = [local(await half('one')), local(await half('two'))];
     const events = await order(paths, { object: '0.nars', until: '1.json' });
     assert.deepEqual(events, ['1.nars', '1.json', '0.nars', '0.json']);
   });
 
-  it('is not held up by a large NAR', async () => {
+  it('is not delayed by a large NAR', async () => {
     const paths = [local(large), local(await testPath('user', { references: [large] }))];
     const events = await order(paths, { object: '0.nars', until: '1.json' });
     assert.deepEqual(events, ['1.nars', '1.json', '0.nars', '0.json']);
   });
 
-  it('is not held up by a batch that failed', async () => {
+  it('is not delayed by a failed batch', async () => {
     const one = await half('one');
     const paths = [local(one), local(await half('two', [one]))];
     const held = { object: '0.nars', until: '1.nars', fails: true };
@@ -278,7 +278,7 @@ describe('a publisher in the client’s own process', () => {
     return { publisher, statuses };
   }
 
-  it('publishes what it is told of, and wakes what waits', async () => {
+  it('publishes submitted batches, and resumes waiting paths', async () => {
     const cache = createTestCache();
     const { publisher, statuses } = open(cache);
     const ids = [await cache.stage([b]), await cache.stage([a])];
@@ -290,7 +290,7 @@ describe('a publisher in the client’s own process', () => {
     await publisher.idle();
   });
 
-  it('finds by itself what is staged, and sweeps', async () => {
+  it('finds staged batches, and sweeps', async () => {
     const cache = createTestCache();
     const { publisher, statuses } = open(cache);
     await cache.stage([a]);
@@ -303,7 +303,7 @@ describe('a publisher in the client’s own process', () => {
     assert.deepEqual(statuses(b), ['published']);
   });
 
-  it('does the rest before it tells of a failure, and leaves what failed staged', async () => {
+  it('finishes all other work before it reports a failure, and keeps the failed batch', async () => {
     const cache = createTestCache();
     const broken = faultyBucket(cache.private, (_, key) =>
       key.includes('0101') && key.endsWith('.nars') ? 'unavailable' : undefined,

@@ -31,7 +31,7 @@ async function clockedCache(): Promise<{ cache: BucketCache; clock: { now: numbe
 const at = (ms: number): string => new Date(ms).toISOString();
 const storeDir = '/nix/store';
 
-test('an upload: published, there already, rejected, waiting', async () => {
+test('an upload with published, existing, rejected and waiting paths', async () => {
   const { cache, clock } = await clockedCache();
   const [lib, gone, lone] = await Promise.all(
     ['lib', 'gone', 'lone'].map((name) => localTestPath(name)),
@@ -74,7 +74,7 @@ test('an upload: published, there already, rejected, waiting', async () => {
   );
 });
 
-test('an upload of which nothing is handled, or nothing known', async () => {
+test('an upload that is not handled yet, or unknown', async () => {
   const { cache, clock } = await clockedCache();
   const [one, two] = [await localTestPath('one'), await localTestPath('two')];
   const upload = await cache.stage(one, two);
@@ -96,7 +96,7 @@ test('an upload of which nothing is handled, or nothing known', async () => {
   assert.equal(await readUploadStatus(cache.private, newUploadId(), storeDir), null);
 });
 
-test('a batch that was refused whole', async () => {
+test('a batch that was refused as a whole', async () => {
   const { cache, clock } = await clockedCache();
   const upload = newUploadId(new Date(clock.now));
   await cache.private.put(`staging/${upload}/0.json`, Buffer.from('{'));
@@ -123,7 +123,7 @@ test('a new cache', async () => {
   });
 });
 
-test('when the cache last published', async () => {
+test('the time of the last publication', async () => {
   const { cache, clock } = await clockedCache();
   await cache.publish(await localTestPath('one'));
   clock.now += hourMs;
@@ -135,7 +135,7 @@ test('when the cache last published', async () => {
   assert.equal(lastPublished, at(began + hourMs));
 });
 
-test('what is staged and not published is stale after 15 minutes', async () => {
+test('a staged batch is stale after 15 minutes', async () => {
   const { cache, clock } = await clockedCache();
   const first = await cache.stage(await localTestPath('one'));
   clock.now += minuteMs;
@@ -151,7 +151,7 @@ test('what is staged and not published is stale after 15 minutes', async () => {
   });
 });
 
-test('who waits for which reference, the most wanted first', async () => {
+test('missing references, with the most dependents first', async () => {
   const { cache, clock } = await clockedCache();
   const [wanted, rare] = [await localTestPath('wanted'), await localTestPath('rare')];
   const first = await localTestPath('first', [wanted]);
@@ -191,7 +191,7 @@ test('a marker whose record is gone is counted without names', async () => {
   });
 });
 
-test('what was rejected in the last day, and was not published after all', async () => {
+test('paths that were rejected in the last day and not published since', async () => {
   const { cache, clock } = await clockedCache();
   const upload = newUploadId(new Date(clock.now));
   const reject = async (name: string): Promise<string> => {
@@ -229,7 +229,7 @@ test('what was rejected in the last day, and was not published after all', async
   });
 });
 
-test('rejections among others, and what was published after all, in any object', async () => {
+test('rejections and later publications in batch receipts', async () => {
   const { cache, clock } = await clockedCache();
   const [lib, lone] = [await localTestPath('lib'), await localTestPath('lone')];
   const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
@@ -252,7 +252,7 @@ test('rejections among others, and what was published after all, in any object',
   }
 });
 
-test('receipts are read only of uploads in which something was rejected of late', async () => {
+test('only the receipts of uploads with recent rejections are read', async () => {
   const { cache, clock } = await clockedCache();
   const [lib, lone] = [await localTestPath('lib'), await localTestPath('lone')];
   const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
@@ -284,7 +284,7 @@ test('a damaged receipt keeps its status, and hides no other', async () => {
   assert.deepEqual([rejected.count, rejected.latest[0]?.code], [1, 'failed']);
 });
 
-test('of many, a hundred are named', async () => {
+test('at most a hundred paths are listed', async () => {
   const { cache } = await clockedCache();
   const upload = newUploadId();
   const pending = createPendingPaths(cache.private);
@@ -304,7 +304,7 @@ test('of many, a hundred are named', async () => {
   assert.deepEqual([waiting.references, waiting.missing.length], [120, 100]);
 });
 
-test('a damaged pending record counts, without the names in it', async () => {
+test('a damaged pending record is counted without its path', async () => {
   const { cache } = await clockedCache();
   const upload = newUploadId();
   const { hash } = await localTestPath('waiter');
@@ -314,7 +314,7 @@ test('a damaged pending record counts, without the names in it', async () => {
   assert.deepEqual(waiting.missing, [{ hash, path: null, waiters: 1, first: null }]);
 });
 
-test('storage that fails is not a cache that rests', async () => {
+test('failing storage is not an idle cache', async () => {
   const { cache } = await clockedCache();
   for (const prefix of ['staging/', 'receipts/', 'waiting/']) {
     const bucket = faultyBucket(cache.private, (_, key) => (key === prefix ? 'denied' : undefined));

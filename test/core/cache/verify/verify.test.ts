@@ -102,7 +102,7 @@ function flipped(file: Buffer, at: number): Buffer {
   return copy;
 }
 
-test('nothing is wrong with what was published', async () => {
+test('published paths have no findings', async () => {
   for (const compression of ['zstd', 'none'] as const) {
     const cache = await goodCache(compression);
     assert.deepEqual(await verify(cache), {
@@ -114,7 +114,7 @@ test('nothing is wrong with what was published', async () => {
   }
 });
 
-test('an empty cache has nothing wrong', async () => {
+test('an empty cache has no findings', async () => {
   const cache = await makeBucketCache(memoryBucket());
   assert.deepEqual(await verify(cache), { findings: [], paths: 0, narBytes: 0, audited: true });
 });
@@ -345,7 +345,7 @@ for (const [about, { harm, found }] of Object.entries(damages)) {
   });
 }
 
-test('an audit record that cannot be read is named', async () => {
+test('an unreadable audit record is reported', async () => {
   const cache = await goodCache();
   const [key = ''] = await listKeys(cache.private, 'audit/');
   await cache.private.put(key, Buffer.from('{"path":1}\n'));
@@ -371,7 +371,7 @@ test('a raw NAR that is cut short or flipped', async () => {
   ]);
 });
 
-test('messages say what was expected and what came', async () => {
+test('messages contain the expected and the actual value', async () => {
   const cache = await goodCache();
   const { url, fileSize } = await narInfoOf(cache, lib);
   await changeNar(cache, lib, (file) => file.subarray(0, 40));
@@ -388,7 +388,7 @@ test('messages say what was expected and what came', async () => {
   ]);
 });
 
-test('only the named paths are read', async () => {
+test('only the given paths are read', async () => {
   const cache = await goodCache();
   await changeNar(cache, lib, (file) => flipped(file, 100));
   const selection = { paths: [app], closure: false };
@@ -398,7 +398,7 @@ test('only the named paths are read', async () => {
   assert.ok(brief(closure).includes(`wrong file-hash-mismatch ${lib.path}`));
 });
 
-test('a named path that is missing or has another name', async () => {
+test('a given path that is missing or has another name', async () => {
   const cache = await goodCache();
   const other = await localTestPath('other');
   const { findings, paths } = await verify(cache, {
@@ -422,7 +422,7 @@ test('a closure with a cycle ends', async () => {
   assert.deepEqual([verified.paths, verified.findings], [1, []]);
 });
 
-test('pinned keys hold, not those of niche.json', async () => {
+test('pinned keys count, not those of niche.json', async () => {
   const cache = await goodCache();
   const pinned = formatPublicKey(generateSecretKey('test-1').publicKey);
   const { findings } = await verify(cache, {
@@ -454,7 +454,7 @@ test('references in an upstream count, when its key verifies them', async () => 
   assert.deepEqual(brief(await verify(cache)), [`wrong missing-reference ${app.path}`]);
 });
 
-test('an upstream that is down makes nothing wrong, and is not asked for ever', async () => {
+test('an upstream that is down causes no finding, and is not requested forever', async () => {
   const upstream = await makeBucketCache(memoryBucket({ url: 'memory:///upstream' }));
   const libs = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((name) => localTestPath(name)));
   await upstream.publish(...libs);
@@ -475,7 +475,7 @@ test('an upstream that is down makes nothing wrong, and is not asked for ever', 
   assert.equal(asked, 3);
 });
 
-test('storage that is down or denied makes nothing wrong', async () => {
+test('storage that is down or denied is reported as unchecked', async () => {
   const cache = await goodCache();
   const { url } = await narInfoOf(cache, lib);
   const cases: readonly (readonly [Parameters<typeof faultyBucket>[1], readonly string[]])[] = [
@@ -499,7 +499,7 @@ test('storage that is down or denied makes nothing wrong', async () => {
   }
 });
 
-test('what has no private root is not held against the audit', async () => {
+test('without a private root, the audit log is not verified', async () => {
   const cache = await goodCache();
   await cache.private.delete(await listKeys(cache.private, 'audit/'));
   const without = await verify(cache, { private: null });
@@ -509,7 +509,7 @@ test('what has no private root is not held against the audit', async () => {
   assert.deepEqual([verified.audited, verified.findings], [false, []]);
 });
 
-test('an audit that is down is not wrong, and a list that fails ends it', async () => {
+test('an audit log that is down is reported as unchecked, and a failed list ends the verification', async () => {
   const cache = await goodCache();
   const flaky = faultyBucket(cache.private, (operation, key) =>
     operation === 'list' && key === 'audit/' ? 'unavailable' : undefined,
@@ -527,7 +527,7 @@ test('an audit that is down is not wrong, and a list that fails ends it', async 
   );
 });
 
-test('a path withdrawn while it is verified is no fault', async () => {
+test('a path that is withdrawn during verification is no finding', async () => {
   const cache = await goodCache();
   const listed = {
     async *list(prefix: string) {
@@ -543,7 +543,7 @@ test('a path withdrawn while it is verified is no fault', async () => {
   assert.deepEqual((await verify(cache, { reader, selection: { all: listed } })).findings, []);
 });
 
-test('no more paths are read at once than asked for', async () => {
+test('no more paths are read at once than configured', async () => {
   const cache = await makeBucketCache(memoryBucket());
   const paths = await Promise.all(
     Array.from({ length: 12 }, (_, index) => localTestPath(`path-${index}`)),

@@ -11,8 +11,8 @@ import { patternBytes } from '../../../support/assert/bytes.ts';
 /** Nothing else fails: zstd takes any level for the nearest that it has. */
 const noContents = undefined as unknown as Uint8Array;
 
-describe('compressing what is small', () => {
-  it('makes one frame of each, however many come at once and of whatever level', async () => {
+describe('compressing small contents', () => {
+  it('makes one frame of each, in any number and at any level', async () => {
     const small = fc.record({
       contents: fc.uint8Array({ maxLength: 3000 }).map((bytes) => Buffer.from(bytes)),
       level: fc.integer({ min: 1, max: 19 }),
@@ -33,21 +33,21 @@ describe('compressing what is small', () => {
     );
   });
 
-  it('makes the same frame alone and in company', async () => {
+  it('makes the same frame alone and together with others', async () => {
     const contents = patternBytes(maxSmallBytes, 1);
     const alone = await compressSmall(contents, 3);
     const company = await Promise.all(Array.from({ length: 40 }, () => compressSmall(contents, 3)));
     for (const frame of company) assert.deepEqual(frame, new Uint8Array(alone));
   });
 
-  it('takes what does not compress', async () => {
+  it('accepts incompressible contents', async () => {
     const contents = crypto.getRandomValues(new Uint8Array(maxSmallBytes));
     const frames = await Promise.all(Array.from({ length: 20 }, () => compressSmall(contents, 3)));
     for (const frame of frames) assert.ok(zstdDecompressSync(frame).equals(contents));
   });
 
   for (const count of [1, 40]) {
-    it(`fails each that cannot be compressed, and goes on: ${count} at once`, async () => {
+    it(`rejects each that cannot be compressed, and continues: ${count} at once`, async () => {
       const contents = patternBytes(100, 1);
       const failed = await Promise.allSettled(
         Array.from({ length: count }, () => compressSmall(noContents, 3)),

@@ -37,19 +37,19 @@ const skippable = Buffer.concat([
 ]);
 
 describe('compressing', () => {
-  it('gives back what went in, in frames of 8 MiB', async () => {
+  it('round-trips in frames of 8 MiB', async () => {
     const bytes = patternBytes(2 * frameBytes + 5);
     const compressed = await compress(bytes, 1_000_003);
     assert.equal(framesOf(compressed).length, 3);
     assert.ok((await decode(compressed, 65_536)).equals(bytes));
   });
 
-  it('makes no frame of nothing, and one of a byte', async () => {
+  it('makes no frame of empty contents, and one of a byte', async () => {
     assert.equal((await compress(Buffer.alloc(0), 1)).length, 0);
     assert.deepEqual(await decode(await compress(Buffer.from('x'), 1)), Buffer.from('x'));
   });
 
-  it('throws what its source throws', async () => {
+  it('rethrows failures of its source', async () => {
     const source = (async function* () {
       yield* inPieces(patternBytes(100), 10);
       throw new Error('the source is gone');
@@ -68,7 +68,7 @@ describe('decompressing', () => {
     isSkipped: fc.boolean(),
   });
 
-  it('reads every frame, however they are cut into chunks', async () => {
+  it('reads every frame, in chunks of any size', async () => {
     const property = fc.asyncProperty(
       fc.array(frame, { maxLength: 6 }),
       fc.integer({ min: 1, max: 400 }),
@@ -96,7 +96,7 @@ describe('decompressing', () => {
     await fc.assert(property, { numRuns: 60 });
   });
 
-  it('refuses what is cut anywhere, and what follows the last frame', async () => {
+  it('refuses truncated input, and bytes after the last frame', async () => {
     const one = zstdCompressSync(patternBytes(300));
     const two = Buffer.concat([one, one]);
     for (let length = 1; length < two.length; length += 1) {
@@ -107,7 +107,7 @@ describe('decompressing', () => {
     await assert.rejects(decode(Buffer.concat([one, Buffer.alloc(100)])), /expected a zstd frame/);
   });
 
-  it('refuses damaged contents, unknown blocks and endless emptiness', async () => {
+  it('refuses damaged contents, unknown blocks and endless empty frames', async () => {
     const params = { [constants.ZSTD_c_checksumFlag]: 1 };
     const damaged = zstdCompressSync(patternBytes(300), { params });
     damaged[20]! ^= 1;
@@ -120,7 +120,7 @@ describe('decompressing', () => {
     await assert.rejects(decode(many), /too many empty zstd frames/);
   });
 
-  it('lets go of its source when the reader stops early', async () => {
+  it('closes its source when the reader stops early', async () => {
     let isOpen = true;
     const frames = Buffer.concat([zstdCompressSync(patternBytes(300)), skippable]);
     const source = (async function* () {
@@ -134,7 +134,7 @@ describe('decompressing', () => {
     assert.equal(isOpen, false);
   });
 
-  it('throws what its source throws', async () => {
+  it('rethrows failures of its source', async () => {
     const source = (async function* () {
       yield* inPieces(zstdCompressSync(patternBytes(300)).subarray(0, 100), 10);
       throw new Error('the source is gone');

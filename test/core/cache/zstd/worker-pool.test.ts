@@ -17,7 +17,7 @@ function job(contents: Uint8Array, memoryBytes = 2 * contents.length) {
 }
 
 describe('workers that compress frames', () => {
-  it('put each frame where its contents were, more frames than workers', async () => {
+  it('write each frame in place of its contents, also with more frames than workers', async () => {
     const workers = createWorkerPool(2);
     const inputs = [1, 70_000, 3, 500_000, 5].map((size, index) => patternBytes(size, index));
     const jobs = inputs.map((input) => job(input, 2 * input.length + 1024));
@@ -44,7 +44,7 @@ describe('workers that compress frames', () => {
     }
   });
 
-  it('fail alone, and those that wait go on', async () => {
+  it('fail alone, and queued frames continue', async () => {
     const workers = createWorkerPool(1);
     const good = job(patternBytes(1000), 3000);
     const { memory, sections } = job(patternBytes(1000));
@@ -57,7 +57,7 @@ describe('workers that compress frames', () => {
     assert.equal(compressed?.status, 'fulfilled');
   });
 
-  it('do not keep a process that has nothing left to do', () => {
+  it('do not keep an idle process alive', () => {
     const module = join(import.meta.dirname, '../../../../core/cache/zstd/worker-pool.ts');
     const script = `
       const { createWorkerPool } = await import(${JSON.stringify(module)});
