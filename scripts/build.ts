@@ -1,6 +1,10 @@
-/** Bundles the command line into `dist/`, the content of the npm and the Nix package. */
+/**
+ * Bundles the command line, the content of the npm and the Nix package.
+ *
+ * usage: node scripts/build.ts [FOLDER]     (default: dist)
+ */
 import { chmod, copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 import { build } from 'esbuild';
 
@@ -8,10 +12,10 @@ import { lazyHttp } from './lazy-http.ts';
 import { thirdPartyLicenses } from './licenses.ts';
 
 const checkout = join(import.meta.dirname, '..');
-const dist = join(checkout, 'dist');
+const dist = resolve(checkout, process.argv[2] ?? 'dist');
 
 await rm(dist, { recursive: true, force: true });
-await mkdir(dist);
+await mkdir(dist, { recursive: true });
 const { metafile } = await build({
   absWorkingDir: checkout,
   entryPoints: ['cli/main.ts'],

@@ -2,15 +2,16 @@
  * Runs tests: many files in one process where they are units, one process a file where they start
  * servers and programs; as many processes at once as there are cores.
  *
- * usage: node scripts/test.ts all|unit|slow|e2e [FOLDER …]     as `unit core/nix`
+ * usage: node scripts/test.ts all|unit|slow|e2e [FOLDER|FILE …]     as `unit core/nix`
  */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { globSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { promisify } from 'node:util';
 
 import type { TestCounts } from '../test/support/assert/counting-reporter.ts';
 import { testTimeLimitMs } from '../test/support/assert/until.ts';
@@ -32,8 +33,14 @@ if (jobs.length === 0) {
   print(`no ${kind} tests in ${folders.join(', ') || 'test'}`);
   process.exit(2);
 }
+/** Where compiled code and the bundle of this run are kept. */
+const caches = join(checkout, 'node_modules/.cache');
+const bundle = join(caches, 'niche');
 const scratch = await mkdtemp(join(tmpdir(), 'niche-tests-'));
 try {
+  if (jobs.some(({ name }) => kindOf(name) === 'e2e')) {
+    await promisify(execFile)(process.execPath, ['scripts/build.ts', bundle], { cwd: checkout });
+  }
   report(await runAll(jobs));
 } finally {
   await rm(scratch, { recursive: true, force: true });
@@ -41,14 +48,13 @@ try {
 
 /** `*.slow.test.ts` tries every crash or interleaving; `*.process.test.ts` replaces built-ins. */
 function jobsOf(kind: string, folders: readonly string[]): Job[] {
-  const under = folders.length === 0 ? [''] : folders.map((folder) => folder.replace(/\/*$/, '/'));
+  const wanted = folders.map((name) => name.replace(/^test\//, '').replace(/\/+$/, ''));
   const files = globSync('**/*.test.ts', { cwd: join(checkout, 'test') })
-    .filter((file) => under.some((folder) => file.startsWith(folder)))
+    .filter(
+      (file) =>
+        wanted.length === 0 || wanted.some((name) => file === name || file.startsWith(`${name}/`)),
+    )
     .sort();
-  const kindOf = (file: string): string => {
-    if (e2eFolders.some((folder) => file.startsWith(`${folder}/`))) return 'e2e';
-    return file.endsWith('.slow.test.ts') ? 'slow' : 'unit';
-  };
   const areas = new Map<string, string[]>();
   for (const file of files) {
     if (kind !== 'all' && kind !== kindOf(file)) continue;
@@ -62,6 +68,12 @@ function jobsOf(kind: string, folders: readonly string[]): Job[] {
   return [...areas]
     .map(([name, files]): Job => ({ name, files }))
     .sort((a, b) => weight(b) - weight(a));
+}
+
+/** `unit`, `slow` or `e2e`; of a file, or of a job that has its name. */
+function kindOf(file: string): string {
+  if (e2eFolders.some((folder) => file.startsWith(`${folder}/`))) return 'e2e';
+  return file.endsWith('.slow.test.ts') ? 'slow' : 'unit';
 }
 
 /** `cli`, `core/nix`: the folder that a unit test shares its process with. */
@@ -102,7 +114,12 @@ async function runJob(job: Job, isLive: boolean): Promise<Outcome> {
     ],
     {
       cwd: checkout,
-      env: { ...process.env, NODE_COMPILE_CACHE: join(checkout, 'node_modules/.cache/compiled') },
+      env: {
+        ...process.env,
+        NODE_COMPILE_CACHE: join(caches, 'compiled'),
+        // What starts niche as a process starts what is shipped.
+        ...(kindOf(job.name) === 'e2e' ? { NICHE_TEST_MAIN: join(bundle, 'main.mjs') } : {}),
+      },
       stdio: ['ignore', isLive ? 'inherit' : 'pipe', 'inherit'],
       // Tests have ended by then; what is left is a handle that keeps the process.
       timeout: 2 * testTimeLimitMs,

@@ -70,9 +70,9 @@ describe('bad input', { skip: whyNoNix() }, () => {
       ['https://me:hunter2@host/', /got one with a user, a query or a fragment\n$/],
       [
         `file://${cache.directory}/missing`,
-        /missing failed: expected a directory, got nothing there/,
+        /missing failed: expected a directory, got nothing/,
       ],
-      [`file://${cache.directory}/niche.json`, /expected a directory, got a file there/],
+      [`file://${cache.directory}/niche.json`, /expected a directory, got a file/],
       [
         `file://${lab.nix.work}`,
         /there is no cache at .*niche.json is missing\nhint: create one with: niche init/,
@@ -163,7 +163,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       refused(['init', cache.url, '--name', 'other'], /there is a cache at file:.* already/),
     );
     await t.test('where a file is', () =>
-      refused(['init', `${cache.directory}/niche.json`, '--name', 'x'], /got a file there/),
+      refused(['init', `${cache.directory}/niche.json`, '--name', 'x'], /got a file/),
     );
     await t.test('where no folder can be made', () =>
       refused(
