@@ -68,10 +68,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       ],
       ['http://', /expected https:\/\/host\/path, got "http:\/\/"/],
       ['https://me:hunter2@host/', /got one with a user, a query or a fragment\n$/],
-      [
-        `file://${cache.directory}/missing`,
-        /missing failed: expected a directory, got nothing/,
-      ],
+      [`file://${cache.directory}/missing`, /missing failed: expected a directory, got nothing/],
       [`file://${cache.directory}/niche.json`, /expected a directory, got a file/],
       [
         `file://${lab.nix.work}`,

@@ -88,7 +88,7 @@ describe('the npm package, installed elsewhere', () => {
     assert.equal(stdout, '');
     assert.match(
       stderr,
-      /^niche: opening the bucket file:[^\n]* expected a directory, got nothing there\n/,
+      /^niche: opening the bucket file:[^\n]* expected a directory, got nothing\n/,
     );
   });
 

@@ -65,7 +65,7 @@ describe('niche serve', () => {
       [['serve', 'http://127.0.0.1:1'], /reading http:\/\/127\.0\.0\.1:1\/niche\.json failed: /],
       [['serve', 'http://cache.example.org'], /cannot trust public keys sent over plain HTTP/],
       [['serve', folder], /there is no cache at file:.*niche\.json is missing/],
-      [['serve', `${folder}/absent`], /expected a directory, got nothing there/],
+      [['serve', `${folder}/absent`], /expected a directory, got nothing/],
       [['serve', folder, '--port', '65536'], /expected a port, 0 to 65535/],
       [['serve', folder, '--port', '1e3'], /expected a port, 0 to 65535/],
     ] as const) {
