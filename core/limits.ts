@@ -10,11 +10,11 @@ export const maxBatchPaths = 256;
 export const maxBatchNarBytes = 8 * mib;
 /** References of one path. */
 export const maxReferences = 10_000;
-/** The name of a NAR entry, in bytes, as in current Nix (NAME_MAX). */
+/** The name of a NAR entry, in bytes (narMaxName in Nix's archive.cc). */
 export const maxNarNameBytes = 255;
-/** The target of a symlink in a NAR, in bytes (PATH_MAX without its NUL). */
+/** The target of a symlink in a NAR, in bytes (narMaxTarget in Nix's archive.cc). */
 export const maxNarTargetBytes = 4095;
-/** The depth of a NAR's directories stays below this; current Nix installs nothing deeper. */
+/** The depth of a NAR's directories stays below this (narMaxDepth in archive.cc, since Nix 2.35). */
 export const maxNarDepth = 64;
 /** The default limit for a NAR, in bytes; a cache may set its own. */
 export const defaultMaxNarBytes = 64 * gib;

@@ -1,6 +1,6 @@
 import { NicheError, quote } from '../errors.ts';
 
-/** The digits in order of their values. Nix leaves out e, o, t and u (nix32Chars in its sources). */
+/** The digits in order of their values, without e, o, t and u (BaseNix32::characters in Nix). */
 export const base32Alphabet = '0123456789abcdfghijklmnpqrsvwxyz';
 const bitsPerCharacter = 5;
 

@@ -33,7 +33,7 @@ export interface Derivation {
 
 /**
  * Parses a `.drv` file: an ATerm `Derive(…)`, or `DrvWithVersion("xp-dyn-drv",…)` whose inputs may be
- * outputs of outputs. Accepts exactly what Nix writes (Derivation::unparse in derivations.cc).
+ * outputs of outputs. Accepts what Nix 2.35 writes (Derivation::unparse in derivations.cc).
  *
  * @param text the file's contents; bytes that are not UTF-8 only occur in arguments and environment
  * @throws NicheError `malformed-derivation`

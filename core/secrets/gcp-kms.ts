@@ -2,9 +2,13 @@ import type { GoogleKms } from '../kms/google.ts';
 import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 import type { DataKeyKms } from './kms.ts';
 
-/** The resource name of a key. */
+/**
+ * The resource name of a key. It becomes the path of a URL, so it has no `?`, `%` or `..`.
+ *
+ * @see https://cloud.google.com/kms/docs/getting-resource-ids
+ */
 export const gcpKeyGrammar =
-  /^projects\/[^/]+\/locations\/[^/]+\/keyRings\/[^/]+\/cryptoKeys\/[^/]+$/;
+  /^projects\/[a-z0-9][\w.:-]*\/locations\/[\w-]+\/keyRings\/[\w-]+\/cryptoKeys\/[\w-]+$/;
 
 /** Returns Google Cloud KMS for data keys. SOPS stores them in base64. */
 export function googleDataKeys(kms: GoogleKms): DataKeyKms<'gcp-kms'> {

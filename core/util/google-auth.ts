@@ -70,7 +70,9 @@ async function inTime<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
   const done = new AbortController();
   const bounds = signal === undefined ? done.signal : AbortSignal.any([signal, done.signal]);
   const timeout = sleep(tokenTimeoutMs, undefined, { signal: bounds, ref: false }).then(() => {
-    throw new Error(`no credentials arrived within ${tokenTimeoutMs} ms`);
+    throw Object.assign(new Error(`no credentials arrived within ${tokenTimeoutMs} ms`), {
+      code: 'ETIMEDOUT',
+    });
   });
   try {
     return await Promise.race([work, timeout]);

@@ -1,4 +1,5 @@
 import packageJson from '../../package.json' with { type: 'json' };
+import { openAwsKms } from '../../core/kms/aws.ts';
 import { awsDataKeys, openAwsKmsFor } from '../../core/secrets/aws-kms.ts';
 import type { OpenAwsKms } from '../../core/secrets/aws-kms.ts';
 import { kmsIdentity } from '../../core/secrets/kms.ts';
@@ -59,8 +60,9 @@ export function createAwsRuntime(
     queue,
     root: parseS3Url(settings.NICHE_PRIVATE),
     deployment: createDeployment({
-      ...overrides,
       settings,
+      buckets: overrides.buckets,
+      kms: overrides.kms ?? { aws: openAwsKms() },
       // The document's role and profile are for people. The function has its own role.
       identities: [kmsIdentity(awsDataKeys(({ kind, arn }) => openKms({ kind, arn })))],
       queue,

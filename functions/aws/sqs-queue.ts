@@ -22,6 +22,8 @@ export interface SqsQueue extends JobQueue {
 
 const firstRetrySeconds = 15;
 const maxRetrySeconds = 15 * 60;
+/** Without a byte in either direction, in milliseconds. */
+const idleTimeoutMs = 10_000;
 
 /** @param client by default one is created on first use */
 export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
@@ -30,8 +32,13 @@ export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
 
   async function open(): Promise<Sdk> {
     const sdk = await import('./sqs-sdk.ts');
-    // The retrier retries. Retries of the SDK would multiply its attempts.
-    return { ...sdk, client: client ?? new sdk.SQSClient({ maxAttempts: 1 }) };
+    const options = {
+      // The SDK has no time limit of its own.
+      requestHandler: { connectionTimeout: idleTimeoutMs, socketTimeout: idleTimeoutMs },
+      // The retrier retries. Retries of the SDK would multiply its attempts.
+      maxAttempts: 1,
+    };
+    return { ...sdk, client: client ?? new sdk.SQSClient(options) };
   }
 
   async function request<T>(action: string, send: (sdk: Sdk) => Promise<T>): Promise<T> {

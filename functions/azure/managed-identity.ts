@@ -6,6 +6,8 @@
  */
 import type { AccessToken, TokenCredential } from '@azure/identity';
 
+import * as z from 'zod';
+
 import { NicheError, quote } from '../../core/errors.ts';
 
 /** The version of the endpoint's API. */
@@ -15,11 +17,11 @@ const timeoutMs = 10_000;
 /** A token with less time left than this is replaced, in milliseconds. */
 const minLifetimeMs = 5 * 60_000;
 
-interface TokenResponse {
-  readonly access_token?: string;
+const tokenResponse = z.object({
+  access_token: z.string().min(1),
   /** In seconds since 1970. */
-  readonly expires_on?: string | number;
-}
+  expires_on: z.coerce.number(),
+});
 
 /** The function's identity: the user-assigned one of `AZURE_CLIENT_ID`, or the system-assigned one. */
 export class DefaultAzureCredential implements TokenCredential {
@@ -33,13 +35,16 @@ export class DefaultAzureCredential implements TokenCredential {
   async getToken(scopes: string | string[]): Promise<AccessToken> {
     const [scope = ''] = [scopes].flat();
     const resource = scope.replace(/\/\.default$/, '');
-    const known = await this.#tokens.get(resource);
-    if (known && known.expiresOnTimestamp - Date.now() > minLifetimeMs) return known;
-    const token = requestToken(resource);
-    this.#tokens.set(resource, token);
+    const known = this.#tokens.get(resource);
+    if (known !== undefined) {
+      const token = await known;
+      if (token.expiresOnTimestamp - Date.now() > minLifetimeMs) return token;
+    }
+    const requested = requestToken(resource);
+    this.#tokens.set(resource, requested);
     // The next call must try again after a failure.
-    token.catch(() => this.#tokens.delete(resource));
-    return token;
+    requested.catch(() => this.#tokens.delete(resource));
+    return requested;
   }
 }
 
@@ -61,21 +66,28 @@ async function requestToken(resource: string): Promise<AccessToken> {
   const failed = (code: 'storage-denied' | 'storage-unavailable', why: string, cause?: unknown) =>
     new NicheError(code, `requesting a token for ${quote(resource)}: ${why}`, { cause });
   let response: Response;
-  let body: TokenResponse;
+  let body: unknown;
   try {
-    const signal = AbortSignal.timeout(timeoutMs);
-    response = await fetch(url, { headers: { 'X-IDENTITY-HEADER': secret }, signal });
-    body = (await response.json()) as TokenResponse;
+    response = await fetch(url, {
+      headers: { 'X-IDENTITY-HEADER': secret },
+      // A redirect would take the secret header to another server.
+      redirect: 'error',
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    body = response.ok ? await response.json() : undefined;
   } catch (cause) {
     throw failed('storage-unavailable', 'no valid response from the identity endpoint', cause);
   }
-  const { access_token: token, expires_on: expiresOn } = body;
-  if (!response.ok || token === undefined) {
+  if (!response.ok) {
     const isDown = response.status >= 500 || response.status === 429;
     throw failed(
       isDown ? 'storage-unavailable' : 'storage-denied',
       `the identity endpoint returned status ${response.status}`,
     );
   }
-  return { token, expiresOnTimestamp: Number(expiresOn) * 1000 };
+  const { data } = tokenResponse.safeParse(body);
+  if (data === undefined) {
+    throw failed('storage-unavailable', 'the response of the identity endpoint has no token');
+  }
+  return { token: data.access_token, expiresOnTimestamp: data.expires_on * 1000 };
 }

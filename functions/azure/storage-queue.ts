@@ -15,6 +15,9 @@ export interface StorageQueueOptions {
   readonly serviceUrl?: string | undefined;
 }
 
+/** For one request, in milliseconds. */
+const timeoutMs = 10_000;
+
 /** Opens the deployment's queue in Azure Queue Storage. Connects on first use. */
 export function openStorageQueue(options: StorageQueueOptions): JobQueue {
   const { name, connectionString, serviceUrl = '' } = options;
@@ -46,15 +49,20 @@ export function openStorageQueue(options: StorageQueueOptions): JobQueue {
     async send(job) {
       // The runtime expects base64: `messageEncoding` in host.json.
       const body = Buffer.from(JSON.stringify(formatJob(job))).toString('base64');
-      await request('sending to', (queue) => queue.sendMessage(body));
+      await request('sending to', (queue) => queue.sendMessage(body, timeLimit()));
     },
     async isEmpty() {
       const { approximateMessagesCount = 0 } = await request('reading the length of', (queue) =>
-        queue.getProperties(),
+        queue.getProperties(timeLimit()),
       );
       return approximateMessagesCount === 0;
     },
   };
+}
+
+/** The SDK has no time limit of its own. */
+function timeLimit(): { abortSignal: AbortSignal } {
+  return { abortSignal: AbortSignal.timeout(timeoutMs) };
 }
 
 function explain(error: unknown, action: string): Failure {
