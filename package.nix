@@ -22,7 +22,6 @@ let
   roots = [
     "@aws-sdk/client-kms"
     "@aws-sdk/client-s3"
-    "@aws-sdk/client-sts"
     "@aws-sdk/credential-providers"
     "@azure/identity"
     "@azure/storage-blob"
