@@ -60,7 +60,7 @@ export function describeAdapter(adapter: Adapter): void {
       }
     }
 
-    it('publish what an event tells of', async () => {
+    it('publish the batch of an event', async () => {
       const [id] = await stage(library);
       assert.equal(await lab.process().publish(lab.event(id!)), 'done');
       assert.deepEqual(await statuses(id!, library), ['published']);
@@ -69,7 +69,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(library);
     });
 
-    it('take what comes several times, also at once, for one', async () => {
+    it('publish a repeated event once, also when it arrives concurrently', async () => {
       const ids = await stage(library, tool);
       const processes = [lab.process(), lab.process(), lab.process()];
       await Promise.all(
@@ -81,7 +81,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(library, tool);
     });
 
-    it('publish in any order, waking what waited by the queue', async () => {
+    it('publish in any order, and resume waiting paths through the queue', async () => {
       const orders = [
         [0, 1, 2],
         [0, 2, 1],
@@ -104,7 +104,7 @@ export function describeAdapter(adapter: Adapter): void {
       }
     });
 
-    it('lose nothing when they die at any single write', async () => {
+    it('lose nothing when they crash at any write', async () => {
       async function run(crash: ReturnType<typeof crashAtWrite>): Promise<void> {
         lab = await createAdapterLab(adapter);
         const ids = await stage(tool, library);
@@ -134,7 +134,7 @@ export function describeAdapter(adapter: Adapter): void {
       }
     });
 
-    it('do not acknowledge what they died of, and give up a path after five deaths', async () => {
+    it('do not acknowledge a job that crashed, and reject a path after five crashes', async () => {
       const id = await lab.cache.stage([library, tool]);
       const doomed = () => {
         let isDead = false;
@@ -158,7 +158,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(library);
     });
 
-    it('keep what fails for a while, without counting it', async () => {
+    it('keep a job that fails temporarily, without counting a crash', async () => {
       const [id] = await stage(library);
       const down = lab.process({
         hooks: {
@@ -180,7 +180,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(library);
     });
 
-    it('hand on what their time does not suffice for, and end in time', async () => {
+    it('hand on the rest of a job when the time is too short', async () => {
       const id = await lab.cache.stage([library, tool, app]);
       // A batch at which one has died is published path by path.
       const crash = crashAtWrite(2, 'before');
@@ -206,7 +206,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(library, tool, app);
     });
 
-    it('sweep up what no event told of, and wake-ups that were lost', async () => {
+    it('sweep batches without an event, and lost wake-ups', async () => {
       const ids = await stage(tool, library);
       const mute = lab.process({ isMute: true });
       assert.equal(await mute.publish(lab.event(ids[0]!)), 'done');
@@ -237,7 +237,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(tool, library);
     });
 
-    it('hand on what was lost long ago, even while others always wait in the queue', async () => {
+    it('hand on overdue batches even while the queue is busy', async () => {
       const [id] = await stage(library);
       const other = { niche: 1, publish: { ...id!, batch: 99, via: 'event' } };
       lab.queue.push(other);
@@ -252,7 +252,7 @@ export function describeAdapter(adapter: Adapter): void {
       await assertPublished(library);
     });
 
-    it('leave alone what is no manifest of their cache', async () => {
+    it('ignore objects that are not manifests of their cache', async () => {
       const [id] = await stage(library);
       const { bucket, prefix } = adapter.root;
       const { upload } = id!;
@@ -280,7 +280,7 @@ export function describeAdapter(adapter: Adapter): void {
       assert.deepEqual(touched, []);
     });
 
-    it('say of what they cannot read that they cannot', async () => {
+    it('report malformed events', async () => {
       const verdict = await lab.process().publish({ kind: 'nonsense' });
       assert.equal(verdict, adapter.keepsNonsense ? 'again' : 'done');
       const failures = lab.records.filter(({ level }) => level === 'error');
@@ -291,7 +291,7 @@ export function describeAdapter(adapter: Adapter): void {
       assert.equal(await lab.process().publish({ kind: 'message', body: { niche: 1 } }), 'again');
     });
 
-    it('log the same record of a path everywhere, without a secret', async () => {
+    it('log the same record of a path on each cloud, without a secret', async () => {
       const [id, second] = await stage(tool, library);
       await lab.process().publish(lab.event(id!));
       await lab.process().publish(lab.event(second!));

@@ -10,7 +10,7 @@ import { functionTargets } from '../../scripts/function-targets.ts';
 const checkout = join(import.meta.dirname, '../..');
 const drivers = { aws: 's3', azure: 'azure', google: 'google' };
 
-describe('what is deployed', () => {
+describe('the deployed bundles', () => {
   let out: string;
   before(async () => {
     out = await mkdtemp(join(tmpdir(), 'niche-bundles-'));
@@ -20,7 +20,7 @@ describe('what is deployed', () => {
   after(() => rm(out, { recursive: true, force: true }));
 
   for (const { cloud, folder, entries, format } of functionTargets) {
-    it(`comes with the licences of what is in it, and of nothing else: ${cloud}`, async () => {
+    it(`has exactly the licences of its packages: ${cloud}`, async () => {
       const maps = join(out, '.maps', cloud);
       const packages = new Set<string>();
       for (const name of await readdir(maps)) {
@@ -57,7 +57,7 @@ describe('what is deployed', () => {
         assert.match(bundle, /getBuiltinModule\(["']node:http["']\)/);
       });
 
-      it(`has the storage driver of its own cloud alone, and provisions nothing: ${cloud} ${file}`, async () => {
+      it(`has only the storage driver of its own cloud, and no provisioning: ${cloud} ${file}`, async () => {
         const map = await readFile(join(out, '.maps', cloud, `${file}.map`), 'utf8');
         const { sources } = JSON.parse(map) as { sources: readonly string[] };
         const found = sources.flatMap(

@@ -42,13 +42,13 @@ function findCircle(imports: ReadonlyMap<string, readonly string[]>): string[] |
 }
 
 // Circles between folders are refused by the lint: see mayImport in eslint.config.js.
-test('no file imports itself by way of others', () => {
+test('no file imports itself through others', () => {
   const imports = readImports();
   assert.ok(imports.get('cli/main.ts')?.includes('cli/commands/init.ts'));
   assert.deepEqual(findCircle(imports), null);
 });
 
-test('a circle is found', () => {
+test('finds a circle', () => {
   const circle = new Map([
     ['a', ['b']],
     ['b', ['c', 'd']],

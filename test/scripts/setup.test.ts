@@ -58,7 +58,7 @@ it('installs once for a lockfile, and again for another', async (context) => {
   assert.deepEqual(await readdir(join(checkout, '.tools')), []);
 });
 
-it('installs once when it is run twice at once, also after one was killed', async (context) => {
+it('installs once when it runs twice concurrently, also after one was killed', async (context) => {
   const checkout = await checkoutFor(context);
   await mkdir(join(checkout, '.tools'));
   await writeFile(join(checkout, '.tools/setup.lock'), '999999999\n');
@@ -68,7 +68,7 @@ it('installs once when it is run twice at once, also after one was killed', asyn
   assert.deepEqual(await readdir(join(checkout, '.tools')), []);
 });
 
-it('fails with what npm said', async (context) => {
+it('fails with npm’s message', async (context) => {
   const checkout = await checkoutFor(context);
   await writeJson(join(checkout, 'package.json'), { dependencies: { other: 'file:other' } });
   await assert.rejects(setUp(checkout), (error: Error & { code: number; stderr: string }) => {
@@ -79,7 +79,7 @@ it('fails with what npm said', async (context) => {
   assert.deepEqual(await readdir(join(checkout, '.tools')), []);
 });
 
-it('takes a Node away that cannot run here', async (context) => {
+it('removes a Node that does not run here', async (context) => {
   const checkout = await checkoutFor(context);
   await setUp(checkout);
   await mkdir(join(checkout, 'node_modules/.bin'), { recursive: true });

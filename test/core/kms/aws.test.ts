@@ -20,7 +20,7 @@ const quick = createRetrier({ firstBackoffMs: 1, maxAttempts: 3, maxElapsedMs: 5
 const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
 
 describe('AWS KMS', () => {
-  it('signs fingerprints with an Ed25519 key that it makes', async (t) => {
+  it('signs fingerprints with an Ed25519 key that it creates', async (t) => {
     const aws = await requireMinistack(t);
     if (!aws) return;
     const config = { endpoint: aws.endpoint, region: aws.region, credentials };
@@ -67,7 +67,7 @@ describe('AWS KMS', () => {
     await assert.rejects(readPublicKey(stranger, arn, 'x'), { code: 'signer-denied' });
   });
 
-  const answers: [string, number, string][] = [
+  const failures: [string, number, string][] = [
     ['signer-denied', 400, 'AccessDeniedException'],
     ['signer-denied', 400, 'ExpiredTokenException'],
     ['wrong-key', 400, 'DisabledException'],
@@ -75,8 +75,8 @@ describe('AWS KMS', () => {
     ['signer-unavailable', 500, 'KMSInternalException'],
     ['signer-unavailable', 400, 'ThrottlingException'],
   ];
-  for (const [code, status, name] of answers) {
-    it(`is ${code} when it answers ${name}`, async (t) => {
+  for (const [code, status, name] of failures) {
+    it(`fails with ${code} after ${name}`, async (t) => {
       const { kms, count } = await fakeKms(t, () => [status, { __type: name, message: 'no' }]);
       await assert.rejects(kmsSigner(kms, 'alias/x', `x-1:${'A'.repeat(43)}=`).sign('text'), {
         code,
@@ -86,7 +86,7 @@ describe('AWS KMS', () => {
     });
   }
 
-  it('is asked again while it throttles, and then signs', async (t) => {
+  it('retries while it throttles, and then signs', async (t) => {
     const { kms, count } = await fakeKms(t, (n) =>
       n < 8
         ? [400, { __type: 'ThrottlingException', message: 'Rate exceeded' }]
@@ -97,20 +97,20 @@ describe('AWS KMS', () => {
     assert.equal(count(), 8);
   });
 
-  it('is not believed when what it returns is no signature', async (t) => {
+  it('refuses a response that is not a signature', async (t) => {
     const { kms } = await fakeKms(t, () => [200, { Signature: 'AAAA' }]);
     const signing = kmsSigner(kms, 'alias/x', `x-1:${'A'.repeat(43)}=`).sign('text');
     await assert.rejects(signing, { code: 'signer-unavailable' });
   });
 
-  it('is unavailable when nothing answers', async () => {
+  it('is unavailable when nothing listens', async () => {
     const config = { endpoint: 'http://127.0.0.1:9', region: 'eu-central-1', credentials };
     const kms = openAwsKms({ config, retrier: quick });
     await assert.rejects(readPublicKey(kms, 'alias/x', 'x'), { code: 'signer-unavailable' });
   });
 });
 
-/** A KMS that gives these answers to its first, second … request. */
+/** Starts a KMS that sends the response `answer(n)` to its nth request. */
 async function fakeKms(
   t: TestContext,
   answer: (request: number) => [number, object],
@@ -127,11 +127,11 @@ async function fakeKms(
   const address = server.address();
   const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
   const config = { endpoint: `http://127.0.0.1:${port}`, region: 'eu-central-1', credentials };
-  const pace = createRetrier({
+  const retrier = createRetrier({
     firstBackoffMs: 1,
     maxAttempts: 3,
     maxElapsedMs: 2_000,
     maxBackoffMs: 50,
   });
-  return { kms: openAwsKms({ config, retrier: pace }), count: () => count };
+  return { kms: openAwsKms({ config, retrier }), count: () => count };
 }

@@ -149,7 +149,7 @@ describe('Azure Key Vault', () => {
     assert.equal(requests.length, 6);
   });
 
-  it('tells missing credentials from refused ones', async (t) => {
+  it('distinguishes missing from denied credentials', async (t) => {
     for (const [name, reason] of [
       ['CredentialUnavailableError', 'no-credentials'],
       ['AuthenticationError', 'denied'],

@@ -15,7 +15,7 @@ const version =
   'projects/acme/locations/europe-west1/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/1';
 
 describe('crc32c', () => {
-  it('is as RFC 3720, appendix B.4, has it', () => {
+  it('matches the examples of RFC 3720, appendix B.4', () => {
     const cases: [Uint8Array, number][] = [
       [Buffer.alloc(32, 0), 0x8a9136aa],
       [Buffer.alloc(32, 0xff), 0x62a8ab43],
@@ -51,7 +51,7 @@ describe('Google Cloud KMS', () => {
     return openGoogleKms({ auth, endpoint: service.endpoint, retrier });
   }
 
-  it('signs fingerprints as Nix verifies them, whatever their length', async () => {
+  it('signs fingerprints of any length as Nix verifies them', async () => {
     const kms = open();
     const publicKey = await readPublicKey(kms, version, 'acme-1');
     assert.match(publicKey, /^acme-1:[A-Za-z0-9+/]{43}=$/);
@@ -73,7 +73,7 @@ describe('Google Cloud KMS', () => {
     ]);
   });
 
-  it('asks again for what came damaged, in either direction, and gives up in the end', async () => {
+  it('retries after damage in either direction, up to a limit', async () => {
     const signer = kmsSigner(open(), version, await readPublicKey(open(), version, 'acme-1'));
     const damaged = [
       { verifiedDataCrc32c: false },
@@ -105,7 +105,7 @@ describe('Google Cloud KMS', () => {
     await assert.rejects(readPublicKey(open(), version, 'x'), { code: 'signer-unavailable' });
   });
 
-  it('outlasts throttling and outages', async () => {
+  it('retries through throttling and outages', async () => {
     const signer = kmsSigner(open(), version, await readPublicKey(open(), version, 'acme-1'));
     const faults = [
       {
@@ -125,7 +125,7 @@ describe('Google Cloud KMS', () => {
     await assert.rejects(signer.sign('text'), { code: 'signer-unavailable' });
   });
 
-  it('says what is wrong with a key, and asks once', async () => {
+  it('reports an unusable key without a retry', async () => {
     const kms = open();
     const signer = kmsSigner(kms, version, await readPublicKey(kms, version, 'acme-1'));
     const p256 = version.replace('signing', 'p256');
@@ -145,7 +145,7 @@ describe('Google Cloud KMS', () => {
     }
   });
 
-  it('says who may not, and that credentials are missing', async () => {
+  it('reports denied requests', async () => {
     await assert.rejects(readPublicKey(open('stolen'), version, 'x'), { code: 'signer-denied' });
     service.fault = () => ({
       status: 403,

@@ -17,7 +17,7 @@ const cacheInfos = fc.record(
   { noNullPrototype: true },
 );
 
-test('every cache info survives', () => {
+test('parses every cache info that it formats', () => {
   fc.assert(
     fc.property(cacheInfos, (info) => {
       assert.deepEqual(parseCacheInfo(formatCacheInfo(info)), info);
@@ -25,20 +25,20 @@ test('every cache info survives', () => {
   );
 });
 
-test('the form is that of Nix', () => {
+test('formats as Nix does', () => {
   const text = 'StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 41\n';
   const info = { storeDir: '/nix/store', wantMassQuery: true, priority: 41 };
   assert.equal(formatCacheInfo(info), text);
   assert.deepEqual(parseCacheInfo(text), info);
 });
 
-test('what is left out has its meaning', () => {
+test('missing fields have defaults', () => {
   const info = { storeDir: '/nix/store', wantMassQuery: false, priority: null };
   assert.deepEqual(parseCacheInfo(''), info);
   assert.deepEqual(parseCacheInfo('Future: x\nno colon\nWantMassQuery:0'), info);
 });
 
-test('what is malformed is refused', () => {
+test('refuses malformed text', () => {
   for (const text of [
     'StoreDir:\n',
     'StoreDir: nix/store\n',

@@ -7,7 +7,7 @@ import { refuses } from '../../support/assert/refuses.ts';
 
 const sha256 = '1lr187v6dck1rjh2j6svpikcfz53wyl3qrlcbb405zlh13x0khhh';
 
-test('every content address survives', () => {
+test('parses every content address that it formats', () => {
   fc.assert(
     fc.property(contentAddresses, (text) => {
       assert.equal(formatContentAddress(parseContentAddress(text)), text);
@@ -15,7 +15,7 @@ test('every content address survives', () => {
   );
 });
 
-test('the method is told by the prefix', () => {
+test('the prefix determines the method', () => {
   assert.equal(parseContentAddress(`text:sha256:${sha256}`).method, 'text');
   assert.equal(parseContentAddress(`fixed:sha256:${sha256}`).method, 'flat');
   assert.equal(parseContentAddress(`fixed:r:sha256:${sha256}`).method, 'nar');

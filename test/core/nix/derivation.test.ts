@@ -109,7 +109,7 @@ function derivations(inputs: fc.Arbitrary<DerivationInput>): fc.Arbitrary<Deriva
   );
 }
 
-test('every derivation survives', () => {
+test('parses every derivation that a test printer writes', () => {
   fc.assert(
     fc.property(derivations(plainInputs), (drv) => {
       assert.deepEqual(parseDerivation(print(drv)), drv);
@@ -122,7 +122,7 @@ test('every derivation survives', () => {
   );
 });
 
-test('a real derivation is read', () => {
+test('parses a real derivation', () => {
   const drv = parseDerivation(bootstrap);
   assert.deepEqual(drv.outputs.get('out'), {
     path: '/nix/store/p4s4jf7aq6v6z9iazll1aiqwb34aqxq9-bootstrap-tools',
@@ -144,7 +144,7 @@ test('a real derivation is read', () => {
   assert.equal(nested.env.get('json'), '{"hello":"moto\\n"}');
 });
 
-test('every beginning of a derivation is refused, and so is anything after it', () => {
+test('refuses a truncated derivation, and anything after the end', () => {
   const small = fixture('292w8yzv5nn7nhdpxcs8b7vby2p27s09-nested-json.drv');
   for (let end = 0; end < small.length; end++) {
     refuses('malformed-derivation', () => parseDerivation(small.slice(0, end)), String(end));
@@ -152,7 +152,7 @@ test('every beginning of a derivation is refused, and so is anything after it', 
   refuses('malformed-derivation', () => parseDerivation(`${small}\n`));
 });
 
-test('what Nix would not write is refused', () => {
+test('refuses what Nix does not write', () => {
   const empty = '[],[],"","",[],[])';
   const out = '("out","","","")';
   parseDerivation(`Derive([${out}],${empty}`);
@@ -175,7 +175,7 @@ test('what Nix would not write is refused', () => {
   refuses('malformed-derivation', () => parseDerivation(bootstrap, '/gnu/store'));
 });
 
-test('outputs of outputs nest to a bound', () => {
+test('limits the nesting of outputs of outputs', () => {
   const nested = (depth: number): string => {
     const input = `${'(["out"],[("out",'.repeat(depth)}["out"]${')])'.repeat(depth)}`;
     return `DrvWithVersion("xp-dyn-drv",[],[("/nix/store/b7irlwi2wjlx5aj1dghx4c8k3ax6m56q-b.drv",${input})],[],"","",[],[])`;
@@ -185,7 +185,7 @@ test('outputs of outputs nest to a bound', () => {
   refuses('malformed-derivation', () => parseDerivation(nested(100_000)));
 });
 
-test('any change of a character is read or refused with the code', () => {
+test('parses or refuses any changed character', () => {
   fc.assert(
     fc.property(
       fc.nat(bootstrap.length - 1),
@@ -202,7 +202,7 @@ test('any change of a character is read or refused with the code', () => {
   );
 });
 
-test('the corpus: every derivation is read whole', { skip: data === null && corpusMissing }, () => {
+test('the corpus: parses every derivation', { skip: data === null && corpusMissing }, () => {
   const entries = data!.entries('storepath/drv/');
   assert.ok(entries.length > 0);
   for (const { path } of entries) {

@@ -26,7 +26,7 @@ test('references are sorted, once each', () => {
   );
 });
 
-test('the parts can be told from the whole', () => {
+test('different path infos have different fingerprints', () => {
   const sizes = fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER });
   fc.assert(
     fc.property(
@@ -48,7 +48,7 @@ test('the parts can be told from the whole', () => {
   );
 });
 
-test('nothing malformed is ever made into a fingerprint', () => {
+test('refuses malformed path infos', () => {
   const path = `${info.path};`;
   refuses('malformed-store-path', () => fingerprint({ ...info, path }));
   refuses('malformed-store-path', () => fingerprint({ ...info, references: [path] }));

@@ -19,7 +19,7 @@ const hex = 'a5ce9c155ed09397614646c9717fc7cd94b1023d7b76b618d409e4fefd6e9d39';
 const base32 = '0fcxdvyzxr09shcbcxkv7l1b356dqxzp3ja68rhrg4yhbqarrkm5';
 const base64 = 'pc6cFV7Qk5dhRkbJcX/HzZSxAj17drYY1Ank/v1unTk=';
 
-test('a hash survives in each of its spellings, with and without its algorithm', () => {
+test('parses each encoding, with and without the algorithm', () => {
   fc.assert(
     fc.property(hashes, (hash) => {
       for (const encoding of ['base32', 'base16', 'base64', 'sri'] as const) {
@@ -48,7 +48,7 @@ test('the hash of a NAR has one spelling', () => {
   refuses('malformed-hash', () => canonicalNarHash(base32));
 });
 
-test('what is not canonical is refused', () => {
+test('refuses hashes that are not canonical', () => {
   for (const text of [
     '',
     'sha256',
@@ -76,7 +76,7 @@ test('what is not canonical is refused', () => {
   refuses('malformed-hash', () => parseHash(hex));
 });
 
-test('a digest is folded onto itself', () => {
+test('compressHash folds a digest with XOR', () => {
   assert.deepEqual(compressHash(Uint8Array.of(1, 2, 4, 8, 16), 2), Uint8Array.of(21, 10));
   assert.equal(compressHash(new Uint8Array(32)).length, 20);
 });
@@ -95,7 +95,7 @@ interface ParseCase {
   'nix_2.26': string;
 }
 
-test('the corpus: digests in all spellings', { skip: data === null && corpusMissing }, () => {
+test('the corpus: digests in all encodings', { skip: data === null && corpusMissing }, () => {
   const { digests } = JSON.parse(data!.read('storepath/hash-formats.json').toString()) as {
     digests: DigestCase[];
   };
@@ -114,7 +114,7 @@ test('the corpus: digests in all spellings', { skip: data === null && corpusMiss
 });
 
 test(
-  'the corpus: what Nix refuses is refused, and of what it takes the canonical spellings are taken',
+  'the corpus: accepts the canonical encodings of what Nix accepts, and nothing that it refuses',
   { skip: data === null && corpusMissing },
   () => {
     const { parse } = JSON.parse(data!.read('storepath/hash-formats.json').toString()) as {
@@ -140,7 +140,7 @@ test(
   },
 );
 
-test('a hash of any text is read or refused with a code', () => {
+test('parses or refuses any text', () => {
   fc.assert(
     fc.property(fc.string({ maxLength: 120 }), (text) => {
       try {

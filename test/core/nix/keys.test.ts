@@ -53,7 +53,7 @@ function malleated(signature: string): string {
   return formatSignature({ name: parsed.name, signature: bytes });
 }
 
-test('keys and signatures survive', () => {
+test('parses the keys and signatures that it formats', () => {
   fc.assert(
     fc.property(keyNames, fc.uint8Array({ minLength: 32, maxLength: 32 }), (name, bytes) => {
       const secret = generateSecretKey(name, bytes);
@@ -75,7 +75,7 @@ test('a key without a seed is random', () => {
 });
 
 for (const verify of [verifyFingerprint, verifyFingerprintAsync]) {
-  test(`a signature is verified by the key of its name alone: ${verify.name}`, async () => {
+  test(`verifies only with the key of the signature’s name: ${verify.name}`, async () => {
     const other = generateSecretKey('cache.example.org-2', seed).publicKey;
     const stranger = generateSecretKey('cache.example.org-1').publicKey;
     const signature = signFingerprint('1;text', key);
@@ -91,7 +91,7 @@ for (const verify of [verifyFingerprint, verifyFingerprintAsync]) {
   });
 }
 
-test('what is not canonical is no signature', () => {
+test('refuses signatures that are not canonical', () => {
   const good = signFingerprint('1;text', key);
   const name = 'cache.example.org-1';
   for (const text of [
@@ -119,7 +119,7 @@ test('what is not canonical is no signature', () => {
   }
 });
 
-test('keys that cannot be are refused, and no secret is shown', () => {
+test('refuses malformed keys without showing a secret', () => {
   const text = formatSecretKey(key);
   const secret = text.split(':')[1]!;
   const wrongHalf = Uint8Array.from(key.key);
@@ -148,7 +148,7 @@ test('keys that cannot be are refused, and no secret is shown', () => {
   refuses('malformed-key', () => generateSecretKey('a', new Uint8Array(31)));
 });
 
-test('a secret key given for a public one is in no message', () => {
+test('does not show a secret key in place of a public key', () => {
   const secret = formatSecretKey(key);
   const [name = '', base64 = ''] = secret.split(':');
   for (const text of [secret, `${secret}\n`, `${name}:${name}:${base64}`, base64]) {

@@ -55,7 +55,7 @@ function readCrafted(name: string): NarInfo {
   return parseNarInfo(data!.read(`narinfo/crafted/${name}.narinfo`).toString());
 }
 
-test('every narinfo is read or refused as the manifest says', { skip }, () => {
+test('parses or refuses each narinfo as the manifest specifies', { skip }, () => {
   for (const entry of narInfoFiles()) {
     for (const text of textsOf(entry.path)) {
       if (isInvalid(entry)) {
@@ -67,7 +67,7 @@ test('every narinfo is read or refused as the manifest says', { skip }, () => {
   }
 });
 
-test('what the manifest says of crafted narinfos beyond their verdict', { skip }, () => {
+test('crafted narinfos have the values of the manifest', { skip }, () => {
   const original = fingerprint(readCrafted('sig-none'));
   for (const name of ['refs-duplicated', 'refs-double-space', 'refs-reversed', 'narhash-sri']) {
     assert.equal(fingerprint(readCrafted(name)), original, name);
@@ -114,7 +114,7 @@ test('every signature has the verdict of signatures.tsv', { skip }, () => {
   }
 });
 
-test('a content address computes to its path, unless it lies', { skip }, () => {
+test('computes the path of each true content address', { skip }, () => {
   let count = 0;
   for (const entry of data!.entries('narinfo/').filter(({ path }) => /\.narinfos?$/.test(path))) {
     for (const text of isInvalid(entry) ? [] : textsOf(entry.path)) {
@@ -157,14 +157,14 @@ function outcome(act: () => string): string {
   }
 }
 
-test('narinfos that Nix wrote are printed byte for byte', { skip }, () => {
+test('formats narinfos of Nix byte for byte', { skip }, () => {
   for (const { path } of narInfoFiles().filter((entry) => entry.path.includes('/binary-cache/'))) {
     const text = data!.read(path).toString();
     assert.equal(formatNarInfo(parseNarInfo(text)), text, path);
   }
 });
 
-test('every narinfo whose signatures are well-formed survives', { skip }, () => {
+test('parses every narinfo that it formats', { skip }, () => {
   for (const entry of data!.entries('narinfo/').filter(({ path }) => /\.narinfos?$/.test(path))) {
     for (const text of isInvalid(entry) ? [] : textsOf(entry.path)) {
       const info = parseNarInfo(text);

@@ -62,7 +62,7 @@ const narInfos: fc.Arbitrary<NarInfo> = fc.record(
   { noNullPrototype: true },
 );
 
-test('every narinfo survives', () => {
+test('parses every narinfo that it formats', () => {
   fc.assert(
     fc.property(narInfos, (info) => {
       assert.deepEqual(parseNarInfo(formatNarInfo(info)), info);
@@ -70,11 +70,11 @@ test('every narinfo survives', () => {
   );
 });
 
-test('what Nix wrote is printed as Nix wrote it', () => {
+test('formats a parsed narinfo of Nix byte for byte', () => {
   assert.equal(formatNarInfo(parseNarInfo(written)), written);
 });
 
-test('every field is read', () => {
+test('parses every field', () => {
   const info = parseNarInfo(curl);
   assert.deepEqual(
     { ...info, references: info.references.length, signatures: info.signatures.length },
@@ -98,7 +98,7 @@ test('every field is read', () => {
   assert.equal(good.length, 1);
 });
 
-test('what may be left out has its meaning', () => {
+test('missing fields have defaults', () => {
   assert.equal(parseNarInfo(withLine('Compression')).compression, 'bzip2');
   assert.equal(parseNarInfo(withLine('Compression', 'Compression: ')).compression, 'bzip2');
   assert.equal(parseNarInfo(withLine('FileHash')).fileHash, null);
@@ -110,7 +110,7 @@ test('what may be left out has its meaning', () => {
   assert.equal(parseNarInfo(withLine('Deriver', 'CA: ')).ca, null);
 });
 
-test('of repeated fields the last one holds, though each must be right', () => {
+test('the last of repeated fields wins, and each must be valid', () => {
   assert.equal(parseNarInfo(withLine('NarSize', 'NarSize: 1', 'NarSize: 2')).narSize, 2);
   assert.equal(parseNarInfo(withLine('URL', 'URL: a', 'URL: b')).url, 'b');
   refuses('malformed-narinfo', () => parseNarInfo(withLine('NarSize', 'NarSize: x', 'NarSize: 2')));
@@ -120,7 +120,7 @@ test('of repeated fields the last one holds, though each must be right', () => {
   refuses('malformed-narinfo', () => parseNarInfo(withLine('Deriver', 'CA: ', 'CA: ')));
 });
 
-test('unknown fields survive in their order', () => {
+test('keeps unknown fields in their order', () => {
   const text = `${written}System: x86_64-linux\nX-B: b: c\nX-A: \n`;
   const info = parseNarInfo(text);
   assert.deepEqual(info.extra, [
@@ -131,7 +131,7 @@ test('unknown fields survive in their order', () => {
   assert.equal(formatNarInfo(info), text);
 });
 
-test('of each field, what is malformed is refused', () => {
+test('refuses a malformed value of each field', () => {
   for (const [name, ...replacement] of [
     ['StorePath'],
     ['StorePath', 'StorePath: /gnu/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-curl'],
@@ -172,7 +172,7 @@ test('of each field, what is malformed is refused', () => {
   }
 });
 
-test('a narinfo is bounded', () => {
+test('limits the size of a narinfo', () => {
   const filler = (size: number): string => `X: ${'x'.repeat(size - curl.length - 4)}\n`;
   parseNarInfo(curl + filler(maxNarInfoBytes));
   refuses('malformed-narinfo', () => parseNarInfo(curl + filler(maxNarInfoBytes + 1)));
@@ -182,7 +182,7 @@ test('a narinfo is bounded', () => {
   refuses('malformed-narinfo', () => parseNarInfo(references(maxReferences + 1)));
 });
 
-test('nothing printed can bring a line of its own', () => {
+test('no value can inject a line', () => {
   const info = parseNarInfo(written);
   const line = '\nSig: x';
   const signature = info.signatures[0]!;
@@ -209,14 +209,14 @@ test('nothing printed can bring a line of its own', () => {
   }
 });
 
-test('a malformed signature is read, since Nix reads on, but vouches for nothing', () => {
+test('keeps a malformed signature, as Nix does, but never verifies it', () => {
   const info = parseNarInfo(withLine('Sig', 'Sig: ', 'Sig: x', 'Sig: x'));
   assert.deepEqual(info.signatures, ['', 'x']);
   assert.equal(verifyFingerprint(fingerprint(info), 'x', []), false);
   refuses('malformed-signature', () => formatNarInfo(info));
 });
 
-test('any change of a byte is read or refused with a code', () => {
+test('parses or refuses any changed byte', () => {
   fc.assert(
     fc.property(
       fc.nat(written.length - 1),

@@ -80,7 +80,7 @@ function inParts(found: LocalPathInfo): Record<string, unknown> {
   };
 }
 
-test('every path info survives in every shape', () => {
+test('parses every path info in every shape', () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(infos, { maxLength: 3, selector: (found) => found.path }),
@@ -101,7 +101,7 @@ test('every path info survives in every shape', () => {
   );
 });
 
-test('hashes are read as text and in parts', () => {
+test('parses hashes as text and as objects', () => {
   const sri = 'sha256-J0XkOKbJKhtnwGw0QU3P+C8jrd77/xIHxpVeyvMHSvc=';
   const canonical = formatHash(parseHash(sri), 'base32');
   for (const spelling of [
@@ -118,7 +118,7 @@ test('hashes are read as text and in parts', () => {
   }
 });
 
-test('a content address of an unknown kind stays for the publisher to refuse', () => {
+test('keeps a content address of an unknown kind', () => {
   const caOf = (ca: unknown): string | null | undefined =>
     parsePathInfos([{ ...info, ca }]).valid[0]?.ca;
   const git = 'fixed:git:sha1:kpcd173cq987hw957sx6m0868wv3x6d9';
@@ -131,7 +131,7 @@ test('a content address of an unknown kind stays for the publisher to refuse', (
   assert.equal(caOf(''), null);
 });
 
-test('a path that is not in the store is told apart', () => {
+test('returns paths that are not in the store separately', () => {
   assert.deepEqual(parsePathInfos([{ path, valid: false }]).invalid, [path]);
   assert.deepEqual(parsePathInfos({ [path]: null }).invalid, [path]);
   assert.deepEqual(parsePathInfos({ info: { [baseName(path)]: null } }).invalid, [path]);
@@ -139,7 +139,7 @@ test('a path that is not in the store is told apart', () => {
   assert.deepEqual(parsePathInfos({}), { valid: [], invalid: [] });
 });
 
-test('what is no path info is refused', () => {
+test('refuses malformed path infos', () => {
   for (const json of [
     undefined,
     null,

@@ -37,7 +37,7 @@ const nothing: UnclaimedPaths = { count: 0, first: [] };
 
 describe('candidates', () => {
   const text = `x/nix/store/${glibc}-glibc-2.40/lib:${bash} and ${other.slice(1)}`;
-  test('are found wherever they are, whole or across any border', () => {
+  test('are found at any position, whole or across chunks', () => {
     const expected = { found: [bash, glibc].sort(), unclaimed: nothing };
     assert.deepEqual(scan(text, [glibc, bash, other]), expected);
     for (let first = 1; first < text.length; first++) {
@@ -61,7 +61,7 @@ describe('candidates', () => {
     assert.deepEqual(scan('', [glibc]), { found: [], unclaimed: nothing });
   });
 
-  test('are found as a plain search finds them, in any bytes cut anyhow', () => {
+  test('are found as by a plain search, in any chunks', () => {
     const piece = fc.oneof(
       fc.constantFrom(glibc, bash, other, '/nix/store/', `/nix/store/${other}-n`, 'e', '-'),
       fc.string({ unit: fc.constantFrom(...alphabet.split('')), maxLength: 40 }),
@@ -91,7 +91,7 @@ describe('candidates', () => {
 
 describe('unclaimed paths', () => {
   const path = `/nix/store/${other}-hello-2.12.1+git=1_x?y`;
-  test('are named in full, once, cut anyhow', () => {
+  test('are reported in full, once, in any chunks', () => {
     const text = `(${path}) ${path}/bin /nix/store/${glibc}-glibc ${other}-x /nix/store/${bash}`;
     const expected = { found: [glibc], unclaimed: { count: 1, first: [path] } };
     assert.deepEqual(scan(text, [glibc]), expected);
@@ -100,7 +100,7 @@ describe('unclaimed paths', () => {
     }
   });
 
-  test('end with the bytes, too', () => {
+  test('may end with the bytes', () => {
     for (const lengths of [[], [1], [60]]) {
       assert.deepEqual(scan(path, [], lengths).unclaimed, { count: 1, first: [path] });
     }
@@ -127,7 +127,7 @@ describe('unclaimed paths', () => {
     }
   });
 
-  test('are counted to a bound, and the first named', () => {
+  test('are counted up to a limit, and the first ones listed', () => {
     const count = maxCountedUnclaimed + 5;
     const paths = Array.from({ length: count }, (_, index) => `/nix/store/${hashOf(index)}-n`);
     const { unclaimed } = scan(paths.join(' '), [], [1000]);

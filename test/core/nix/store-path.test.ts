@@ -22,7 +22,7 @@ function json(path: string): unknown {
   return JSON.parse(data!.read(path).toString());
 }
 
-test('every store path survives', () => {
+test('parses every store path', () => {
   fc.assert(
     fc.property(storePaths, (text) => {
       const path = parseStorePath(text);
@@ -35,13 +35,13 @@ test('every store path survives', () => {
   );
 });
 
-test('a path is of the store directory that is asked for', () => {
+test('refuses a path of another store directory', () => {
   assert.equal(parseStorePath(`/gnu/store/${hash}-x`, '/gnu/store').name, 'x');
   refuses('malformed-store-path', () => parseStorePath(`/nix/store/${hash}-x`, '/gnu/store'));
   refuses('malformed-store-path', () => parseStorePath(`/gnu/store/${hash}-x`));
 });
 
-test('what is no store path is refused', () => {
+test('refuses malformed store paths', () => {
   for (const text of [
     '',
     '/nix/store',
@@ -70,7 +70,7 @@ test('what is no store path is refused', () => {
   assert.equal(parseStorePath(`/nix/store/${hash}-${'x'.repeat(211)}`).name.length, 211);
 });
 
-test('contents have the store path that Nix gives them', () => {
+test('computes the store paths that Nix computes', () => {
   const text = parseContentAddress(
     'text:sha256:1fcgpy7vc4ammr7s17j2xq88scswkgz23dqzc04g8sx5vcp2pppw',
   );
@@ -91,7 +91,7 @@ test('contents have the store path that Nix gives them', () => {
   assert.notEqual(computeCaPath(selfReferring, 'selfref', [dep], false), path);
 });
 
-test('references that an address cannot have are refused', () => {
+test('refuses references that an address does not allow', () => {
   const md5 = parseContentAddress('fixed:md5:4425hx5d1mc9y39llj4k4nm55i');
   const text = parseContentAddress(
     'text:sha256:1fcgpy7vc4ammr7s17j2xq88scswkgz23dqzc04g8sx5vcp2pppw',

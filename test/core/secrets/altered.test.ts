@@ -174,13 +174,13 @@ async function refusesDocument(text: string, codes: readonly NicheErrorCode[]): 
   });
 }
 
-test('a document that ends early is refused wherever it ends', async () => {
+test('refuses a document that ends early, at any byte', async () => {
   for (let length = 0; length < document.trimEnd().length; length += 7) {
     await refusesDocument(document.slice(0, length), ['malformed-secrets']);
   }
 });
 
-test('no character of an encrypted value or of the MAC can be changed', async () => {
+test('refuses a changed character of an encrypted value or of the MAC', async () => {
   const places = [...document.matchAll(/ENC\[[^\]]+\]/g)].flatMap(({ index, 0: found }) =>
     Array.from({ length: found.length }, (_, offset) => index + offset),
   );
@@ -200,7 +200,7 @@ test('no character of an encrypted value or of the MAC can be changed', async ()
   );
 });
 
-test('someone else cannot read it, and is told for whom it is and what was tried', async () => {
+test('reports the recipients and the tried identities when no identity fits', async () => {
   const other = await makeAgeKey();
   await assert.rejects(decryptDocument(document, identityOf(other.secretKey), 'it'), (error) => {
     assert.ok(isNicheError(error, 'no-identity'));
@@ -236,7 +236,7 @@ const map = fc
   )
   .map((members) => new Map(members));
 
-test('what is encrypted comes back, whatever it is, and again when it is written anew', async () => {
+test('decrypts every document that it encrypts, also after a rewrite', async () => {
   await fc.assert(
     fc.asyncProperty(map, async (plain) => {
       const text = await encryptDocument(

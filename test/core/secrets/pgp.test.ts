@@ -58,7 +58,7 @@ async function openWithPassphrase(t: TestContext): Promise<{ lab: SopsLab; docum
   return { lab, document: await encryptFor(lab, fingerprint) };
 }
 
-test('a key with a passphrase: the agent asks for it', async (t) => {
+test('decrypts with a passphrase from the agent', async (t) => {
   const { lab, document } = await openWithPassphrase(t);
   await usePinentry(lab, 'D open sesame\\nOK');
   const { tree: opened } = await decryptDocument(document, lab.keyring().identities, 'it');
@@ -85,7 +85,7 @@ test('an agent whose user refuses', async (t) => {
   );
 });
 
-test('an agent that has no way to ask', async (t) => {
+test('an agent without a pinentry', async (t) => {
   const { lab, document } = await openWithPassphrase(t);
   const config = join(lab.env['HOME'] ?? '', '.gnupg/gpg-agent.conf');
   await writeFile(config, 'pinentry-program /nonexistent\n');
@@ -97,7 +97,7 @@ test('an agent that has no way to ask', async (t) => {
   );
 });
 
-test('no gpg, a key that it no public key, and a message that is damaged', async (t) => {
+test('refuses a missing gpg, a key that is not public, and a damaged message', async (t) => {
   const lab = await openSopsLab(t);
   const fingerprint = await lab.makePgpKey('gone');
   const document = await encryptFor(lab, fingerprint);

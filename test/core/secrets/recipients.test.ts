@@ -21,7 +21,7 @@ const arn = 'arn:aws:kms:eu-central-1:123456789012:key/0b4f0b7e-1f53-4b5e-8f3a-0
 const gcp = 'projects/p/locations/global/keyRings/r/cryptoKeys/k';
 const azure = 'https://acme.vault.azure.net/keys/cache/0123456789abcdef0123456789abcdef';
 
-test('recipients as they are given on a command line', async () => {
+test('parses recipients of the command line', async () => {
   const { recipient } = await makeAgeKey();
   const role = 'arn:aws:iam::123456789012:role/niche';
   const good: [UsableKind, string, string][] = [
@@ -43,7 +43,7 @@ test('recipients as they are given on a command line', async () => {
   }
 });
 
-test('what is no recipient is refused, and a secret key is not shown', async () => {
+test('refuses malformed recipients without showing a secret key', async () => {
   const { secretKey } = await makeAgeKey();
   const bad: [UsableKind, string][] = [
     ['age', ''],
@@ -56,6 +56,8 @@ test('what is no recipient is refused, and a secret key is not shown', async () 
     ['aws-kms', 'arn:aws:s3:::bucket'],
     ['aws-kms', `${arn}+arn:aws:iam::1:user/x`],
     ['gcp-kms', 'projects/p'],
+    ['gcp-kms', `${gcp}:setIamPolicy?x=`],
+    ['gcp-kms', gcp.replace(/\/keyRings\/[^/]+/, '/keyRings/..')],
     ['azure-kv', 'https://acme.vault.azure.net'],
   ];
   for (const [kind, text] of bad) {
@@ -135,7 +137,7 @@ function bytes(data: Uint8Array | null): Uint8Array {
 }
 
 test(
-  'all kinds of recipients that a real document has',
+  'reads all kinds of recipients of a real document',
   corpus() ? {} : { skip: corpusMissing },
   () => {
     const text = corpus()!.read('sops/sops/stores_ini_test_resources_example.json').toString();

@@ -20,7 +20,7 @@ const split = fc
     }),
   );
 
-test('any threshold of the parts gives the secret back, in any order', () => {
+test('combines any threshold of parts, in any order', () => {
   fc.assert(
     fc.property(split, ({ secret, parts, threshold, order }) => {
       const shares = splitSecret(secret, parts, threshold);
@@ -31,13 +31,13 @@ test('any threshold of the parts gives the secret back, in any order', () => {
   );
 });
 
-test('fewer parts than the threshold give something else', () => {
+test('fewer parts than the threshold yield another secret', () => {
   const secret = new Uint8Array(32).fill(7);
   const shares = splitSecret(secret, 5, 3);
   assert.notDeepEqual(combineSecret(shares.slice(0, 2)), secret);
 });
 
-test('a polynomial worked out by hand', () => {
+test('matches a polynomial computed by hand', () => {
   // Of degree 1 through (1, 0x53) and (2, 0xca): at 0 it is (2·0x53 + 1·0xca) / (1 + 2), in
   // GF(2^8) (0xa6 ^ 0xca) / 3 = 0x6c / 3 = 0x24.
   assert.deepEqual(
@@ -46,7 +46,7 @@ test('a polynomial worked out by hand', () => {
   );
 });
 
-test('parts that cannot be of one secret are refused', () => {
+test('refuses parts of different secrets', () => {
   const [one, two] = splitSecret(Uint8Array.of(1, 2, 3), 2, 2);
   refuses('altered-secrets', () => combineSecret([one!]));
   refuses('altered-secrets', () => combineSecret([one!, one!]));

@@ -49,7 +49,7 @@ describe('a signer spec', () => {
     });
   }
 
-  it('shows nothing of a secret key that stands where its name belongs', () => {
+  it('does not show a secret key in place of its name', () => {
     assert.throws(
       () => parseSignerSpec('secret-key:acme-1:c2VjcmV0IQ=='),
       (error) => isNicheError(error, 'invalid-signer') && !error.message.includes('c2VjcmV0'),
@@ -60,7 +60,7 @@ describe('a signer spec', () => {
 describe('the public key of a signer', () => {
   const keys = ['acme-1:AAAA', 'acme-10:BBBB'];
 
-  it('is the one of its name, or the only one', () => {
+  it('has the name of the spec, or is the only one', () => {
     assert.equal(findPublicKey(parseSignerSpec('secret-key:acme-1'), keys), keys[0]);
     assert.equal(findPublicKey(parseSignerSpec('aws-kms:alias/x?name=acme-10'), keys), keys[1]);
     assert.equal(findPublicKey(parseSignerSpec('aws-kms:alias/x'), ['acme-1:AAAA']), keys[0]);

@@ -145,7 +145,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     }
   }
 
-  it('are registered with the triggers that the deployment has', async () => {
+  it('are registered with the triggers of the deployment', async () => {
     const types = [...host.triggers].map(([name, { type }]) => [name, type]);
     assert.deepEqual(types, [
       ['publish', 'queueTrigger'],
@@ -161,7 +161,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     assert.ok(existsSync(join(folder, 'package.json')));
   });
 
-  it('publish what real Nix built, and real Nix substitutes it', async (t) => {
+  it('publish paths that real Nix built and substitutes', async (t) => {
     const parts = [
       { name: 'lower' },
       { name: 'middle', deps: ['lower'] },
@@ -207,7 +207,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     await assertSubstituted(t, lab, upper, { substituter, publicKey });
   });
 
-  it('put aside what cannot be read, and say so', async () => {
+  it('move malformed messages to the poison queue, and log them', async () => {
     await account.queues
       .getQueueClient(work)
       .sendMessage(Buffer.from('nonsense').toString('base64'));
@@ -220,13 +220,13 @@ describe('the bundled Azure functions', { skip: why }, () => {
     );
   });
 
-  it('sweep by the timer, and say how it went', async () => {
+  it('sweep when the timer fires, and log the result', async () => {
     assert.equal(await host.fire('sweep'), null);
     const said = host.logs.filter(({ message }) => message.includes('"message":"swept"'));
     assert.equal(said.length, 1);
   });
 
-  it('show no secret in their log', () => {
+  it('log no secret', () => {
     const all = host.logs.map(({ message }) => message).join('\n');
     const secret = formatSecretKey(key).split(':')[1]!;
     assert.ok(!all.includes(secret) && !all.includes(secret.slice(0, 40)));

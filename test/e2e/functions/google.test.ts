@@ -129,7 +129,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     return statuses;
   }
 
-  it('publish what real Nix built, and real Nix substitutes it', async (t) => {
+  it('publish paths that real Nix built and substitutes', async (t) => {
     const parts = [
       { name: 'lower' },
       { name: 'middle', deps: ['lower'] },
@@ -139,13 +139,13 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     assert.equal(closure.length, 3);
     const ids = await stageBackwards(privateRoot, lab.storeDir, closure);
 
-    // While KMS is down nothing is signed, and Eventarc is told to come again.
+    // While KMS is down nothing is signed, and the response makes Eventarc retry.
     kms.setState(version, 'DISABLED');
     assert.equal(await tellOf(ids[2]!), 500);
     assert.ok(publish.lines.some((line) => line.includes('"code":"wrong-key"')));
     kms.setState(version, 'ENABLED');
 
-    // Killed at work, then told again: out of order, twice, in both modes, and of other objects.
+    // Killed at work; then events out of order, twice, in both modes, and of other objects.
     const killed = tellOf(ids[0]!).catch(() => 0);
     while ((await listKeys(privateRoot, 'attempts/')).length === 0) {
       if ((await Promise.race([killed, sleep(5)])) !== undefined) break;
@@ -174,7 +174,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     await assertSubstituted(t, lab, upper, { substituter, publicKey });
   });
 
-  it('let what cannot be read go to the dead letters, where there are any', async () => {
+  it('let malformed messages go to the dead-letter topic', async () => {
     assert.equal(await publish.post(`/${topic}`, pushBody({ niche: 1 })), 500);
     const attributes = {
       'ce-id': '1',
@@ -187,7 +187,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     assert.equal(said.length, 2);
   });
 
-  it('sweep for the scheduler, and for nobody else', async () => {
+  it('sweep only for the scheduler', async () => {
     const aud = `https://${sweep.host}`;
     const call = (token?: string): Promise<number> =>
       sweep.post('/', {}, token === undefined ? {} : { authorization: `Bearer ${token}` });

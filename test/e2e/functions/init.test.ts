@@ -119,7 +119,7 @@ describe('from niche init to real Nix, published by the function', () => {
     await substitute(t, machine, made, upper);
   });
 
-  test('on Azure, its key unwrapped by Key Vault', { skip: whyNoAzurite() }, async (t) => {
+  test('on Azure, its key decrypted by Key Vault', { skip: whyNoAzurite() }, async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });
@@ -139,7 +139,7 @@ describe('from niche init to real Nix, published by the function', () => {
     const work = 'cache-private-work';
     for (const name of [work, `${work}-poison`]) await account.queues.createQueue(name);
 
-    // Without a version: the newest is asked for.
+    // Without a version, niche requests the newest.
     const signing = ['--signing-azure-kv', `${vault.url}/keys/${vault.keyName}`];
     const { made, upper } = await initAndBuild(machine, account.url('cache'), signing, env);
     const credentials = { kind: 'azure', connectionString: account.connectionString } as const;

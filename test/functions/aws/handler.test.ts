@@ -134,7 +134,7 @@ function transparentKms() {
 }
 
 describe('the publish function', () => {
-  it('decrypts its key as itself, whatever role and profile the document names', async () => {
+  it('decrypts its key with its own role, and ignores those of the document', async () => {
     const kms = transparentKms();
     const recipient: AwsKmsRecipient = {
       kind: 'aws-kms',
@@ -178,7 +178,7 @@ describe('the publish function', () => {
     ['EventBridge itself', eventBridge, '123456789012'],
   ];
   for (const [from, shape, principal] of shapes) {
-    it(`publishes what an event of ${from} tells of`, async () => {
+    it(`publishes the batch of an event of ${from}`, async () => {
       const { cache, invoke, lines, metric } = await deployed({});
       const [library, tool] = [await testPath('library'), await testPath('tool')];
       const id = await cache.stage([library, tool]);
@@ -206,7 +206,7 @@ describe('the publish function', () => {
     });
   }
 
-  it('takes duplicates, S3’s test event, and events of what is none of its business', async () => {
+  it('accepts duplicates, S3’s test event, and events of other objects', async () => {
     const { cache, invoke, lines } = await deployed({});
     const id = await cache.stage([await testPath('hello')]);
     const test = { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: 'private' };
@@ -228,7 +228,7 @@ describe('the publish function', () => {
     assert.equal(lines[0]?.['key'], 'x +');
   });
 
-  it('keeps messages that it cannot read, and those alone', async () => {
+  it('keeps only the malformed messages', async () => {
     const { cache, invoke, lines, metric, putOff } = await deployed({});
     const id = await cache.stage([await testPath('hello')]);
     const event = sqs('no JSON', s3Event(id), { niche: 1, resume: 'x' }, { some: 'thing' });
@@ -245,7 +245,7 @@ describe('the publish function', () => {
     });
   });
 
-  it('keeps what a signer that is down fails, and tries again soon', async () => {
+  it('keeps a message while the signer is unavailable, and retries soon', async () => {
     const down = new NicheError('signer-unavailable', 'KMS throttles');
     const { cache, invoke, metric, putOff } = await deployed({ sign: () => Promise.reject(down) });
     const id = await cache.stage([await testPath('hello')]);
@@ -256,7 +256,7 @@ describe('the publish function', () => {
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
   });
 
-  it('does not hurry to repeat what may still be dying, and counts it as a death', async () => {
+  it('retries after an unexpected error only at the visibility timeout, and counts a crash', async () => {
     const { cache, invoke, lines, putOff } = await deployed({
       sign: () => Promise.reject(new TypeError('a bug')),
     });
@@ -271,7 +271,7 @@ describe('the publish function', () => {
     assert.deepEqual(await listKeys(cache.private, stagingPrefix), []);
   });
 
-  it('counts what it rejects by code', async () => {
+  it('counts rejected paths by code', async () => {
     const { cache, invoke, lines } = await deployed({ env: { NICHE_BYTES_PER_SECOND: '0.1' } });
     const id = await cache.stage([await testPath('large')]);
     await invoke(sqs(s3Event(id)));
@@ -283,7 +283,7 @@ describe('the publish function', () => {
     );
   });
 
-  it('hands on what its time is not enough for', async () => {
+  it('hands on the rest of a job when the time is too short', async () => {
     const { cache, invoke, sent } = await deployed({ env: { NICHE_BYTES_PER_SECOND: '1' } });
     const id = await cache.stage([await testPath('first'), await testPath('second')]);
     await invoke(sqs(s3Event(id)), 1_000);
@@ -302,7 +302,7 @@ describe('the publish function', () => {
     );
   });
 
-  it('wakes by the queue what waited', async () => {
+  it('resumes waiting paths through the queue', async () => {
     const { cache, invoke, sent, lines } = await deployed({});
     const library = await testPath('library');
     const tool = await testPath('tool', { references: [library] });
@@ -314,7 +314,7 @@ describe('the publish function', () => {
     assert.equal(lines.filter(({ message }) => message === 'published').length, 2);
   });
 
-  it('says which settings are wrong, without doing anything', async () => {
+  it('reports invalid settings, and does nothing', async () => {
     await assert.rejects(deployed({ env: { NICHE_QUEUE_URL: 'no' } }), {
       code: 'malformed-config',
     });
@@ -322,7 +322,7 @@ describe('the publish function', () => {
 });
 
 describe('the sweep function', () => {
-  it('resumes what waits for a reference that has come', async () => {
+  it('resumes a path whose reference has arrived', async () => {
     const { cache, invoke, sweep, sent, lines, metric } = await deployed({});
     const library = await testPath('library');
     const tool = await testPath('tool', { references: [library] });
@@ -335,7 +335,7 @@ describe('the sweep function', () => {
     assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
   });
 
-  it('fails when storage does, having said so', async () => {
+  it('logs a storage failure, and fails', async () => {
     const { cache, lines, sweep } = await deployed({});
     await cache.public.delete(['niche.json']);
     await assert.rejects(sweep(), { code: 'not-a-cache' });

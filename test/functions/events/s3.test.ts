@@ -69,7 +69,7 @@ describe('notifications of S3', () => {
     assert.equal(events.length, 1000);
   });
 
-  test('the test event is nothing that happened', () => {
+  test('the test event yields no events', () => {
     const body = {
       Service: 'Amazon S3',
       Event: 's3:TestEvent',
@@ -101,7 +101,7 @@ describe('notifications of S3', () => {
     });
   }
 
-  test('any key comes back from its encoding', () => {
+  test('decodes any encoded key', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 100 }), (key) => {
         const encoded = new URLSearchParams([['', key]]).toString().slice(1);
@@ -111,7 +111,7 @@ describe('notifications of S3', () => {
   });
 });
 
-test('EventBridge: the key is as it is in the bucket', () => {
+test('EventBridge: the key is not encoded', () => {
   const body = {
     version: '0',
     id: '17793124-05d4-b198-2fde-7ededc63b103',
@@ -152,7 +152,7 @@ test('EventBridge: the key is as it is in the bucket', () => {
   assert.equal(events.every(isCreation), true);
 });
 
-test('MinIO: records beside its own EventName and Key', () => {
+test('MinIO: records next to its own EventName and Key', () => {
   const body = {
     EventName: 's3:ObjectCreated:Put',
     Key: `acme-private/${manifest}`,
@@ -230,7 +230,7 @@ describe('notifications of R2', () => {
     assert.equal(isCreation(event), true);
   });
 
-  test('a batch with something else in it is refused whole', () => {
+  test('refuses a batch with a malformed message', () => {
     refuses('malformed-event', () => readS3Events([body, { Records: [] }]));
   });
 });
@@ -266,13 +266,13 @@ describe('notifications of B2', () => {
     assert.equal(events.every(isCreation), true);
   });
 
-  test('the test event is nothing that happened', () => {
+  test('the test event yields no events', () => {
     const tested = { ...event, eventType: 'b2:TestEvent', objectName: '', objectSize: null };
     assert.deepEqual(readS3Events({ events: [tested] }), []);
     assert.equal(readS3Events({ events: [tested, event] }).length, 1);
   });
 
-  test('its signature is of the very bytes', () => {
+  test('verifies its signature over the exact bytes', () => {
     const secret = 'dnZgTTRJJBdSmeIXgqTdzw7DqL3jFGv4';
     const hex = createHmac('sha256', secret).update(body).digest('hex');
     assert.equal(isSignedByB2(body, `v1=${hex}`, secret), true);
@@ -284,7 +284,7 @@ describe('notifications of B2', () => {
   });
 });
 
-describe('what is no notification', () => {
+describe('malformed notifications', () => {
   for (const text of [
     '',
     '{',
@@ -306,13 +306,13 @@ describe('what is no notification', () => {
     });
   }
 
-  test('too much of it is refused', () => {
+  test('refuses a notification over the limit', () => {
     const records = Array.from({ length: 1001 }, () => s3Record);
     refuses('malformed-event', () => readS3Events({ Records: records }));
     refuses('malformed-event', () => parseS3Events(Buffer.alloc(maxEventBytes + 1, 0x20)));
   });
 
-  test('any JSON is read or refused, nothing else', () => {
+  test('parses or refuses any JSON', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (document) => {
         try {

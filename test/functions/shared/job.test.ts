@@ -9,7 +9,7 @@ const upload = '0198c0de-0000-7000-8000-000000000001';
 const hash = (letter: string): string => letter.repeat(32);
 
 describe('a job', () => {
-  it('survives the queue', () => {
+  it('parses from the message that it formats', () => {
     const text = fc.option(fc.string({ maxLength: 60 }), { nil: undefined });
     const publish = fc.record({
       kind: fc.constant('publish' as const),
@@ -53,12 +53,12 @@ describe('a job', () => {
     },
   ];
   for (const document of malformed) {
-    it(`is not made of ${JSON.stringify(document).slice(0, 90)}`, () => {
+    it(`is not parsed from ${JSON.stringify(document).slice(0, 90)}`, () => {
       refuses('malformed-event', () => parseJob(document));
     });
   }
 
-  it('comes of a manifest of this cache, and of nothing else', () => {
+  it('is created only for a manifest of this cache', () => {
     const root = { bucket: 'private', prefix: 'nix/' };
     const event = { bucket: 'private', key: `nix/staging/${upload}/3.json`, principal: 'AWS:x' };
     assert.deepEqual(jobOfEvent(event, root), {

@@ -51,7 +51,7 @@ const event = (key: string, bucket = 'acme', eventName = 's3:ObjectCreated:Put')
   });
 
 describe('notifications over HTTP', () => {
-  test('a new manifest is taken, with who staged it', async (t) => {
+  test('submits the batch of a new manifest, with its origin', async (t) => {
     const { heard, post } = await start(t);
     const answer = await post(event(`p%2Fstaging%2F${upload}%2F7.json`));
     assert.equal(answer.status, 200);
@@ -69,7 +69,7 @@ describe('notifications over HTTP', () => {
     ]);
   });
 
-  test('whatever else happens in the bucket is passed over', async (t) => {
+  test('ignores other events of the bucket', async (t) => {
     const { heard, post } = await start(t);
     for (const body of [
       event(`p/staging/${upload}/7.nars`),
@@ -87,7 +87,7 @@ describe('notifications over HTTP', () => {
     assert.deepEqual(heard, []);
   });
 
-  test('what is no notification is refused, and told of', async (t) => {
+  test('refuses and reports malformed notifications', async (t) => {
     const { refused, post, webhook } = await start(t);
     assert.equal((await post('{"hello":1}')).status, 400);
     assert.deepEqual(refused, ['malformed-event']);
@@ -97,7 +97,7 @@ describe('notifications over HTTP', () => {
     assert.equal(got.headers.get('allow'), 'POST');
   });
 
-  test('senders show the token', async (t) => {
+  test('requires the token', async (t) => {
     const { heard, post } = await start(t, { token: 'secret token' });
     const body = event(`p/staging/${upload}/0.json`);
     for (const authorization of ['', 'Bearer wrong', 'secret', 'Bearer secret token2']) {
@@ -109,7 +109,7 @@ describe('notifications over HTTP', () => {
     assert.equal(heard.length, 2);
   });
 
-  test('B2 signs', async (t) => {
+  test('accepts B2’s signature', async (t) => {
     const { heard, post } = await start(t, { b2Secret: 'shared' });
     const body = JSON.stringify({
       events: [
@@ -128,7 +128,7 @@ describe('notifications over HTTP', () => {
     assert.equal(heard.length, 1);
   });
 
-  test('health needs no secret, and is bad news when nothing goes well', async (t) => {
+  test('reports its health without a token', async (t) => {
     let health = healthy;
     const { webhook } = await start(t, { token: 'secret', health: () => health });
     const good = await fetch(`${webhook.url}/healthz`);
@@ -139,7 +139,7 @@ describe('notifications over HTTP', () => {
     assert.equal((await fetch(`${webhook.url}/healthz`, { method: 'POST' })).status, 405);
   });
 
-  test('a sender that goes away in the middle does no harm', async (t) => {
+  test('survives a sender that disconnects', async (t) => {
     const { webhook, heard } = await start(t);
     const socket = createConnection(Number(new URL(webhook.url).port), '127.0.0.1');
     await once(socket, 'connect');
@@ -150,7 +150,7 @@ describe('notifications over HTTP', () => {
     assert.deepEqual(heard, []);
   });
 
-  test('a taken port is told of', async (t) => {
+  test('reports a port in use', async (t) => {
     const { webhook } = await start(t);
     const port = Number(new URL(webhook.url).port);
     await assert.rejects(start(t, { port }), { code: 'usage' });

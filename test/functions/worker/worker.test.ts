@@ -64,7 +64,7 @@ const staged = (cache: TestCache): string[] =>
   [...cache.privateStore.objects.keys()].filter((key) => key.startsWith('staging/'));
 
 describe('a worker', () => {
-  test('publishes what is staged before and while it runs', async () => {
+  test('publishes batches staged before and while it runs', async () => {
     const cache = createTestCache();
     const [first, second] = [await testPath('first'), await testPath('second')];
     await cache.stage([first]);
@@ -81,7 +81,7 @@ describe('a worker', () => {
     assert.deepEqual(staged(cache), []);
   });
 
-  test('a notification is heard between two looks, and is in the audit', async () => {
+  test('publishes the batch of a notification at once, with its origin in the audit log', async () => {
     const cache = createTestCache();
     const { worker, published, stop } = start(cache, {}, { intervalMs: 3_600_000 });
     await until('a run succeeds', () => worker.health().lastSuccess !== null);
@@ -98,7 +98,7 @@ describe('a worker', () => {
     );
   });
 
-  test('outlives an outage, tells of it once, and of its end', async () => {
+  test('survives an outage, and reports its start and end once', async () => {
     const cache = createTestCache();
     let isDown = true;
     let asked = 0;
@@ -127,7 +127,7 @@ describe('a worker', () => {
     );
   });
 
-  test('a batch that fails is left alone for a while; others go on', async () => {
+  test('holds a failed batch while others continue', async () => {
     const cache = createTestCache();
     const poor = await testPath('poor');
     const id = await cache.stage([poor]);
@@ -150,7 +150,7 @@ describe('a worker', () => {
     assert.notDeepEqual(staged(cache), [], 'it stays staged');
   });
 
-  test('once told to stop it finishes what is under way and begins nothing', async () => {
+  test('finishes the tasks in flight after a stop, and starts none', async () => {
     const cache = createTestCache();
     for (let number = 0; number < 10; number += 1) {
       await cache.stage([await testPath(`path-${number}`)]);
@@ -179,7 +179,7 @@ describe('a worker', () => {
     assert.ok(!events.some(({ event }) => event === 'abandoned'));
   });
 
-  test('what takes too long to finish is abandoned, and told of', async () => {
+  test('abandons and reports tasks that exceed the grace time', async () => {
     const cache = createTestCache();
     await cache.stage([await testPath('stuck')]);
     const never = Promise.withResolvers<undefined>();
@@ -203,7 +203,7 @@ describe('a worker', () => {
     assert.deepEqual(events.at(-1), { event: 'abandoned', running: 1 });
   });
 
-  test('several at once publish everything, once visible', async () => {
+  test('several workers publish everything', async () => {
     const cache = createTestCache();
     const paths = await Promise.all(
       Array.from({ length: 30 }, (_, number) => testPath(`many-${number}`)),
