@@ -1,20 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { formatConfig, parseConfig, readConfig } from '../../../core/cache/config.ts';
-import { initCache } from '../../../core/cache/init.ts';
-import { openCache, openCacheReader } from '../../../core/cache/open.ts';
+import { formatConfig, parseConfig } from '../../../core/cache/config.ts';
 import { isNicheError } from '../../../core/errors.ts';
-import { parseCacheInfo } from '../../../core/nix/cache-info.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { openFileBucket } from '../../../core/storage/file/driver.ts';
-import { listKeys, readObject } from '../../support/assert/bytes.ts';
 import { createTestCache, publicKeyOf, testKey } from '../../support/cache/kit.ts';
-import { serveFolder } from '../../support/servers/static-server.ts';
-import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 
 const { config } = createTestCache();
@@ -89,55 +78,5 @@ describe('niche.json', () => {
         return true;
       },
     );
-  });
-});
-
-describe('creating a cache', () => {
-  it('writes the objects that Nix reads, and the configuration last', async () => {
-    const bucket = memoryBucket();
-    await assert.rejects(readConfig(bucket), { code: 'not-a-cache' });
-    await initCache(bucket, config);
-    assert.deepEqual(await listKeys(bucket), ['niche.json', 'nix-cache-info']);
-    assert.deepEqual(await readConfig(bucket), config);
-    const info = parseCacheInfo(String(await readObject(bucket, 'nix-cache-info')));
-    assert.deepEqual([info.storeDir, info.wantMassQuery, info.priority], ['/nix/store', true, 41]);
-  });
-
-  it('never changes an existing cache, even one created at the same time', async () => {
-    const other = { ...config, name: 'other' };
-    const bucket = memoryBucket();
-    await initCache(bucket, config);
-    await assert.rejects(initCache(bucket, other), { code: 'cache-exists' });
-    const url = 's3://acme?endpoint=http://localhost:9000&region=x';
-    await assert.rejects(initCache({ ...bucket, url }, other), {
-      hint: `show it with: niche show -u '${url}'`,
-    });
-    const both = memoryBucket();
-    const made = await Promise.allSettled([initCache(both, config), initCache(both, other)]);
-    assert.deepEqual(made.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
-    assert.deepEqual(await readConfig(bucket), config);
-  });
-});
-
-describe('opening a cache', () => {
-  it('finds its storage by its URL; over HTTP it is read-only', async (t) => {
-    const folder = await mkdtemp(join(tmpdir(), 'niche-open-'));
-    t.after(() => rm(folder, { recursive: true, force: true }));
-    const url = pathToFileURL(folder).href;
-    const here = { ...config, storage: url, private: url, upstreams: [upstream] };
-    await initCache(openFileBucket(folder), here);
-    const cache = await openCache(url);
-    assert.deepEqual(cache.config, here);
-    assert.equal(cache.private, cache.public);
-
-    const server = await serveFolder(folder);
-    t.after(() => server.close());
-    const reader = await openCacheReader(`${server.url}/`);
-    assert.deepEqual(reader.config, here);
-    assert.equal(reader.reader.url, server.url);
-    // What comes over HTTP cannot choose which directory of this machine is written to.
-    await assert.rejects(openCache(server.url), { code: 'usage' });
-    await assert.rejects(openCacheReader(`${server.url}/missing`), { code: 'not-a-cache' });
-    await assert.rejects(openCacheReader('gopher://x'), { code: 'invalid-url' });
   });
 });

@@ -1,25 +1,53 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { formatConfig } from '../../../core/cache/config.ts';
-import { openCache } from '../../../core/cache/open.ts';
+import { initCache } from '../../../core/cache/init.ts';
+import { openCache, openCacheReader } from '../../../core/cache/open.ts';
 import { toSecretTree } from '../../../core/cache/secret-documents.ts';
 import { ageIdentity, wrapForAge } from '../../../core/secrets/age.ts';
 import { encryptDocument } from '../../../core/secrets/document.ts';
+import { openFileBucket } from '../../../core/storage/file/driver.ts';
 import { listKeys } from '../../support/assert/bytes.ts';
 import { serveAnswers } from '../../support/cache/http.ts';
+import { createTestCache, publicKeyOf, testKey } from '../../support/cache/kit.ts';
 import { makeSmallCache } from '../../support/cache/small-cache.ts';
 import { makeAgeKey } from '../../support/lab/sops-lab.ts';
 import { serveFolder } from '../../support/servers/static-server.ts';
 
-test('a configuration that came over HTTP does not choose which directory of this machine is written to', async (t) => {
+test('a cache is opened by the URL of its storage; over HTTP it is read-only', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'niche-open-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const url = pathToFileURL(folder).href;
+  const upstream = { url: 'https://cache.nixos.org', publicKey: publicKeyOf(testKey('up-1')) };
+  const { config } = createTestCache();
+  const here = { ...config, storage: url, private: url, upstreams: [upstream] };
+  await initCache(openFileBucket(folder), here);
+  const cache = await openCache(url);
+  assert.deepEqual(cache.config, here);
+  assert.equal(cache.private, cache.public);
+
+  const server = await serveFolder(folder);
+  t.after(() => server.close());
+  const reader = await openCacheReader(`${server.url}/`);
+  assert.deepEqual(reader.config, here);
+  assert.equal(reader.reader.url, server.url);
+  // What comes over HTTP cannot choose which directory of this machine is written to.
+  await assert.rejects(openCache(server.url), { code: 'usage' });
+  await assert.rejects(openCacheReader(`${server.url}/missing`), { code: 'not-a-cache' });
+  await assert.rejects(openCacheReader('gopher://x'), { code: 'invalid-url' });
+});
+
+test('a configuration read over HTTP cannot choose a directory of this machine for writing', async (t) => {
   const cache = await makeSmallCache(t);
   const server = await serveFolder(cache.directory);
   t.after(() => server.close());
   await assert.rejects(openCache(server.url), { code: 'usage' });
-  // Whoever names the directory itself means it.
+  // A user who gives the directory itself may write to it.
   const opened = await openCache(cache.url);
   assert.deepEqual(await listKeys(opened.private), await listKeys(cache.bucket));
 });
@@ -34,7 +62,7 @@ async function denyingStorage(t: TestContext): Promise<{ endpoint: string; seen:
   return { endpoint, seen };
 }
 
-test('encrypted credentials go to the storage that they are encrypted with, whatever niche.json names', async (t) => {
+test('encrypted credentials go only to the storage in their own document, not to that of niche.json', async (t) => {
   const cache = await makeSmallCache(t);
   const [named, meant] = [await denyingStorage(t), await denyingStorage(t)];
   const at = ({ endpoint }: typeof named) => ({

@@ -7,23 +7,27 @@ import { createLocalPublisher } from '../../../../core/cache/publish/local-publi
 import type { LocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
 import type { PublishResult } from '../../../../core/cache/publish/report.ts';
 import { newUploadId } from '../../../../core/cache/upload-id.ts';
+import { NicheError } from '../../../../core/errors.ts';
+import { listKeys } from '../../../support/assert/bytes.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
+import type { TestPath } from '../../../support/cache/paths.ts';
 import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
 import type { BucketHooks } from '../../../support/buckets/memory-bucket.ts';
 
 const base = await testPath('base');
 const user = await testPath('user', { references: [base] });
 
-/** A publisher that notes what it writes, in order. */
+/** Opens a publisher, and records its results and its writes in order. */
 function open(
   cache: TestCache,
   hooks: BucketHooks = {},
 ): { publisher: LocalPublisher; published: PublishResult[]; writes: string[] } {
   const published: PublishResult[] = [];
   const writes: string[] = [];
-  const noted: BucketHooks = {
+  const recorded: BucketHooks = {
     before: async (operation, key) => {
       if (operation === 'put') writes.push(key);
       await hooks.before?.(operation, key);
@@ -31,13 +35,61 @@ function open(
   };
   const publisher = createLocalPublisher({
     ...cache,
-    public: memoryBucket({ store: cache.publicStore, ...noted }),
-    private: memoryBucket({ store: cache.privateStore, ...noted }),
+    public: memoryBucket({ store: cache.publicStore, ...recorded }),
+    private: memoryBucket({ store: cache.privateStore, ...recorded }),
     version: 'test',
     onPublished: (one) => published.push(one),
   });
   return { publisher, published, writes };
 }
+
+/** The statuses that a path got, in order. */
+function statusesOf(published: readonly PublishResult[], { info }: TestPath): string[] {
+  return published.filter(({ path }) => path === info.path).map(({ outcome }) => outcome.status);
+}
+
+describe('a local publisher', () => {
+  it('publishes submitted batches, and resumes waiting paths', async () => {
+    const cache = createTestCache();
+    const { publisher, published } = open(cache);
+    const ids = [await cache.stage([user]), await cache.stage([base])];
+    for (const id of [...ids, ...ids]) publisher.submit(id);
+    await publisher.idle();
+    // The second run of a batch may find its path published.
+    for (const path of [base, user]) assert.ok(statusesOf(published, path).includes('published'));
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+    await publisher.idle();
+  });
+
+  it('finds staged batches, and sweeps', async () => {
+    const cache = createTestCache();
+    const { publisher, published } = open(cache);
+    await cache.stage([base]);
+    await cache.private.put('staging/strange', Buffer.from('x'));
+    assert.equal(await publisher.submitStaged(), 1);
+    await publisher.idle();
+    assert.deepEqual(statusesOf(published, base), ['published']);
+    await cache.stage([user]);
+    await publisher.sweep(0);
+    assert.deepEqual(statusesOf(published, user), ['published']);
+  });
+
+  it('finishes all other work before it reports a failure, and keeps the failed batch', async () => {
+    const cache = createTestCache();
+    const unavailable = new NicheError('storage-unavailable', 'down');
+    const { publisher, published } = open(cache, {
+      before(operation, key) {
+        if (operation === 'get' && key.includes('0101') && key.endsWith('.nars')) throw unavailable;
+      },
+    });
+    publisher.submit(await cache.stage([base]));
+    publisher.submit(await cache.stage([await testPath('other')]));
+    await assert.rejects(publisher.idle(), { code: 'storage-unavailable' });
+    assert.deepEqual(statusesOf(published, base), []);
+    assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
+    await publisher.idle();
+  });
+});
 
 describe('batches that one process publishes together', () => {
   it('wait for references in each other instead of being parked', async () => {

@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { BatchId } from '../../../../core/cache/layout.ts';
-import { createLocalPublisher } from '../../../../core/cache/publish/local-publisher.ts';
 import { readManifest } from '../../../../core/cache/manifest.ts';
-import type { PublishResult } from '../../../../core/cache/publish/report.ts';
 import { createStager } from '../../../../core/cache/stage/stager.ts';
 import type { LocalPath } from '../../../../core/cache/stage/local-path.ts';
 import type { StagerOptions } from '../../../../core/cache/stage/stager.ts';
@@ -260,60 +258,5 @@ describe('the order of the manifests', () => {
     const paths = [local(one), local(await half('two', [one]))];
     const held = { object: '0.nars', until: '1.nars', fails: true };
     assert.deepEqual(await order(paths, held), ['1.nars', '1.json']);
-  });
-});
-
-describe('a publisher in the client’s own process', () => {
-  function open(cache: TestCache, options: object = {}) {
-    const heard: PublishResult[] = [];
-    const { public: publicBucket, private: privateBucket, config, signers, upstreams, now } = cache;
-    const publisher = createLocalPublisher({
-      ...{ public: publicBucket, private: privateBucket, config, signers, upstreams, now },
-      version: 'test',
-      onPublished: (published) => heard.push(published),
-      ...options,
-    });
-    const statuses = (path: TestPath): string[] =>
-      heard.filter((each) => each.path === path.info.path).map(({ outcome }) => outcome.status);
-    return { publisher, statuses };
-  }
-
-  it('publishes submitted batches, and resumes waiting paths', async () => {
-    const cache = createTestCache();
-    const { publisher, statuses } = open(cache);
-    const ids = [await cache.stage([b]), await cache.stage([a])];
-    for (const id of [...ids, ...ids]) publisher.submit(id);
-    await publisher.idle();
-    // Told twice, it may find the second time that the first has published.
-    for (const path of [a, b]) assert.ok(statuses(path).includes('published'));
-    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
-    await publisher.idle();
-  });
-
-  it('finds staged batches, and sweeps', async () => {
-    const cache = createTestCache();
-    const { publisher, statuses } = open(cache);
-    await cache.stage([a]);
-    await cache.private.put('staging/strange', Buffer.from('x'));
-    assert.equal(await publisher.submitStaged(), 1);
-    await publisher.idle();
-    assert.deepEqual(statuses(a), ['published']);
-    await cache.stage([b]);
-    await publisher.sweep(0);
-    assert.deepEqual(statuses(b), ['published']);
-  });
-
-  it('finishes all other work before it reports a failure, and keeps the failed batch', async () => {
-    const cache = createTestCache();
-    const broken = faultyBucket(cache.private, (_, key) =>
-      key.includes('0101') && key.endsWith('.nars') ? 'unavailable' : undefined,
-    );
-    const { publisher, statuses } = open(cache, { private: broken });
-    publisher.submit(await cache.stage([a]));
-    publisher.submit(await cache.stage([await testPath('other')]));
-    await assert.rejects(publisher.idle(), { code: 'storage-unavailable' });
-    assert.deepEqual(statuses(a), []);
-    assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
-    await publisher.idle();
   });
 });
