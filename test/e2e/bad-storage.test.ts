@@ -178,7 +178,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
     for (const args of everyWay('&profile=none')) {
       assertSaid(await say(args, server.env), {
         why: 'the profile "none" has no credentials',
-        hint: 'see ~/.aws/config, or make it with: aws configure --profile none',
+        hint: 'see ~/.aws/config, or create it with: aws configure --profile none',
       });
     }
   });

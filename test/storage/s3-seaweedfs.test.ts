@@ -4,9 +4,10 @@ s3Suites('seaweedfs', {
   isBrief: true,
   // SeaweedFS 4.48 does not compare a body with its signed hash, and lists `b/c` before `b+`.
   //
-  // It also lets two racing multipart completions succeed. In one of eight runs of that case, two
-  // requests for different uploads of one key overlapped by 100 ms, each was sent once with
-  // `If-None-Match: *`, and each got 200 with another etag. Its CompleteMultipartUploadHandler checks
-  // the condition before it completes, with no lock around both. versitygw created one in each of 8 runs.
+  // It also lets two racing multipart completions succeed, in one of eight runs. The driver had sent
+  // each completion once, with `If-None-Match: *`; two of them, for different uploads, overlapped by
+  // 100 ms, and both returned 200 with their own etags. The server's CompleteMultipartUploadHandler
+  // checks the condition before it completes, and locks nothing between the two. With versitygw,
+  // exactly one succeeded in each of eight runs.
   except: /is not what was declared|in byte order|racing commits in parts/,
 });

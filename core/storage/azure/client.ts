@@ -12,6 +12,7 @@ import { explainAzureError } from './errors.ts';
 import type * as Sdk from './sdk.ts';
 import { accountUrl, formatAzureUrl, type AzureLocation } from './url.ts';
 import type { StorageCredentials } from '../credentials.ts';
+import type { OperationRunner } from '../http/operation.ts';
 import { assertKey } from '../keys.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import { createTransport, readText } from '../../util/transport.ts';
@@ -34,15 +35,8 @@ interface AzureApi {
   readonly credential: BlobCredential;
 }
 
-interface AzureRequest<T> {
-  /** What is done, on what: `reading "nar/…" in azure://…`. */
-  readonly action: string;
-  readonly signal?: AbortSignal | undefined;
-  readonly attempt: (api: AzureApi) => Promise<T>;
-}
-
 /** One container, or a prefix of one. */
-export interface AzureBucketClient {
+export interface AzureBucketClient extends OperationRunner<AzureApi> {
   readonly url: string;
   readonly location: AzureLocation;
   /** Whether blobs may be written in blocks; a SAS token that only creates takes one request. */
@@ -53,12 +47,6 @@ export interface AzureBucketClient {
    * @throws NicheError `invalid-key`
    */
   blobName(key: string): string;
-  /**
-   * Runs an operation within the concurrency that the storage takes, and retries it.
-   *
-   * @throws NicheError with a storage code, as {@link explainAzureError} chooses it; `aborted`
-   */
-  run<T>(request: AzureRequest<T>): Promise<T>;
 }
 
 const defaultIdleTimeoutMs = 30_000;

@@ -8,6 +8,7 @@ import { createGoogleRest, type GoogleRequest } from '../../util/google-rest.ts'
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import type { HttpResponse } from '../../util/transport.ts';
 import type { GoogleCredentials, StorageCredentials } from '../credentials.ts';
+import type { OperationRunner } from '../http/operation.ts';
 import { assertKey } from '../keys.ts';
 import { explainGoogleError } from './errors.ts';
 import { endpointOf, formatGoogleUrl, isGoogleItself, type GoogleLocation } from './url.ts';
@@ -35,15 +36,8 @@ export interface ApiRequest extends Omit<GoogleRequest, 'url' | 'signal'> {
  */
 export type Send = (request: ApiRequest) => Promise<HttpResponse>;
 
-interface Operation<T> {
-  /** What is done, on what: `reading "nar/…" in gs://…`. */
-  readonly action: string;
-  readonly signal?: AbortSignal | undefined;
-  readonly attempt: (send: Send) => Promise<T>;
-}
-
 /** One bucket, or a prefix of one. */
-export interface GoogleBucketClient {
+export interface GoogleBucketClient extends OperationRunner<Send> {
   readonly url: string;
   readonly location: GoogleLocation;
   /**
@@ -52,12 +46,6 @@ export interface GoogleBucketClient {
    * @throws NicheError `invalid-key`
    */
   objectName(key: string): string;
-  /**
-   * Runs an operation within the concurrency that the storage takes, and retries it.
-   *
-   * @throws NicheError with a storage code, as {@link explainGoogleError} chooses it; `aborted`
-   */
-  run<T>(operation: Operation<T>): Promise<T>;
   /** Returns the project of the credentials, which a new bucket will belong to. */
   projectId(): Promise<string | undefined>;
 }

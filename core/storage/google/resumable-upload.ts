@@ -123,13 +123,7 @@ function sessionSink(
     async putPart(_, bytes) {
       const progress = await send(bytes, false);
       if (progress === 'refused') throw overtaken(action);
-      if (progress === 'gone' || progress === 'complete') {
-        throw new NicheError(
-          'storage-unavailable',
-          `${action} failed: Google has dropped the unfinished upload`,
-          { hint: 'try again' },
-        );
-      }
+      if (progress === 'gone' || progress === 'complete') throw dropped(action);
     },
 
     async complete(_, last, ifAbsent): Promise<PutOutcome> {
@@ -138,7 +132,7 @@ function sessionSink(
       const progress = await send(last, true);
       if (progress === 'complete') return 'created';
       if (progress === 'refused' && ifAbsent) return 'exists';
-      throw overtaken(action);
+      throw progress === 'gone' ? dropped(action) : overtaken(action);
     },
 
     async discard() {
@@ -189,6 +183,14 @@ async function startSession(
   });
   if (uri === null) throw overtaken(action);
   return { uri, generation };
+}
+
+function dropped(action: string): NicheError {
+  return new NicheError(
+    'storage-unavailable',
+    `${action} failed: Google has dropped the unfinished upload`,
+    { hint: 'try again' },
+  );
 }
 
 function overtaken(action: string): NicheError {

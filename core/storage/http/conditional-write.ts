@@ -1,17 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { isNicheError } from '../../errors.ts';
+import type { Operation, OperationRunner } from './operation.ts';
 
 /**
  * A conditional write whose response may be lost. Its condition then refuses the retry, and the
  * object's metadata shows whether this writer wrote it.
  */
-export interface ConditionalWrite<Api> {
-  /** What is done, on what: `writing "nar/…" in s3://…`. */
-  readonly action: string;
-  readonly signal?: AbortSignal | undefined;
+export interface ConditionalWrite<Api> extends Operation<Api, void> {
   /** From {@link createWriterId}; `attempt` stores it in the object's metadata. */
   readonly writer: string;
-  readonly attempt: (api: Api) => Promise<void>;
   /** Whether the storage refused the write because of what it holds. Such a write is not retried. */
   readonly isRefused: (error: unknown) => boolean;
   /** Whether a failed attempt may have been carried out, as after a lost response. */
@@ -29,15 +26,6 @@ export interface Refusal {
   readonly error: unknown;
   /** An earlier attempt may have written the object, and reading it to find out is denied. */
   readonly mayBeOurs: boolean;
-}
-
-/** Retries operations on one storage; the client of each driver is one. */
-export interface OperationRunner<Api> {
-  run<T>(operation: {
-    readonly action: string;
-    readonly signal?: AbortSignal | undefined;
-    readonly attempt: (api: Api) => Promise<T>;
-  }): Promise<T>;
 }
 
 /** Returns a random id for one writer of one object: 16 hex digits. */

@@ -4,6 +4,7 @@ import type { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NicheError } from '../../errors.ts';
 import type { StorageCredentials } from '../credentials.ts';
+import type { OperationRunner } from '../http/operation.ts';
 import { assertKey } from '../keys.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import { openFastPut, type FastPut } from './fast-put.ts';
@@ -39,15 +40,8 @@ interface S3Attempt extends S3Api {
   readonly sendOptions: { readonly abortSignal: AbortSignal } | undefined;
 }
 
-interface Operation<T> {
-  /** What is done, on what: `reading "nar/…" in s3://…`. */
-  readonly action: string;
-  readonly signal?: AbortSignal | undefined;
-  readonly attempt: (api: S3Attempt) => Promise<T>;
-}
-
 /** One bucket, or a prefix of one. */
-export interface S3BucketClient {
+export interface S3BucketClient extends OperationRunner<S3Attempt> {
   readonly url: string;
   readonly location: S3Location;
   readonly bucket: string;
@@ -59,12 +53,6 @@ export interface S3BucketClient {
    * @throws NicheError `invalid-key`
    */
   fullKey(key: string): string;
-  /**
-   * Runs an operation within the concurrency that the storage takes, and retries it.
-   *
-   * @throws NicheError with a storage code, as {@link explainS3Error} chooses it; `aborted`
-   */
-  run<T>(operation: Operation<T>): Promise<T>;
 }
 
 /**

@@ -1,9 +1,9 @@
-import { finished } from 'node:stream/promises';
 import type { Readable } from 'node:stream';
 
 import type { PutObjectCommandInput, S3Client } from '@aws-sdk/client-s3';
 import type { HttpHandler } from '@smithy/core/protocols';
 
+import { discardBody } from '../../util/transport.ts';
 import type * as Sdk from './sdk.ts';
 
 /** The fields of a PUT that {@link FastPut} sends. */
@@ -69,8 +69,7 @@ export async function openFastPut(
       signal ? { abortSignal: signal } : {},
     );
     const { statusCode } = response;
-    // The rest of the body is read, so that the connection can serve the next request.
-    await finished((response.body as Readable).resume());
+    await discardBody({ body: response.body as Readable });
     if (statusCode >= 200 && statusCode < 300) return true;
     const isConditional = put.IfMatch !== undefined || put.IfNoneMatch !== undefined;
     const isUnmet = statusCode === 412 && isConditional;

@@ -5,9 +5,9 @@ import {
   createWriterId,
   unlessDenied,
   writeOnce,
-  type OperationRunner,
   type Refusal,
 } from '../../../../core/storage/http/conditional-write.ts';
+import type { OperationRunner } from '../../../../core/storage/http/operation.ts';
 import { createRetrier } from '../../../../core/util/retry.ts';
 
 /** A storage of one object, which knows who wrote it. */
