@@ -214,9 +214,12 @@ function assertHttpUrl(text: string): void {
   );
 }
 
-/** Keys contain `?`, which would begin a query, and `+`, which S3 takes for a space. */
+/**
+ * Encodes `+`, which S3 decodes as a space. A `?` begins a query: Harmonia's narinfos have URLs such as
+ * `nar/….nar?hash=…`.
+ */
 function encodeKey(key: string): string {
-  return key.split('/').map(encodeURIComponent).join('/');
+  return key.replaceAll('+', '%2B');
 }
 
 function objectInfo(key: string, response: HttpResponse): ObjectInfo {
