@@ -1,6 +1,6 @@
 /**
- * Runs tests: many files in one process where they are units, one process a file where they start
- * servers and programs; as many processes at once as there are cores.
+ * Runs tests. The unit tests of an area share one process; files that start servers and programs
+ * have one each. `all` also runs `npm run check`.
  *
  * usage: node scripts/test.ts all|unit|slow|e2e [FOLDER|FILE …]     as `unit core/nix`
  */
@@ -21,7 +21,7 @@ const checkout = join(import.meta.dirname, '..');
 /** Folders of `test/` whose files each need a process: they start servers, Nix, or whole clouds. */
 const e2eFolders = ['e2e', 'storage', 'package', 'nix-packaging'];
 
-/** Test files that share one process. */
+/** Test files that share one process; none for `check`: types, lint, format, unused code. */
 interface Job {
   readonly name: string;
   readonly files: readonly string[];
@@ -29,6 +29,7 @@ interface Job {
 
 const [kind = 'all', ...folders] = process.argv.slice(2);
 const jobs = jobsOf(kind, folders);
+if (kind === 'all') jobs.unshift({ name: 'check', files: [] });
 if (jobs.length === 0) {
   print(`no ${kind} tests in ${folders.join(', ') || 'test'}`);
   process.exit(2);
@@ -90,12 +91,14 @@ interface Outcome extends Job {
 async function runAll(jobs: readonly Job[]): Promise<Outcome[]> {
   const waiting = [...jobs];
   const outcomes: Outcome[] = [];
+  // One more than there are cores: tests of servers wait more than they compute.
+  const lanes = availableParallelism() + 1;
   const lane = async (): Promise<void> => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
       outcomes.push(await runJob(job, jobs.length === 1));
     }
   };
-  await Promise.all(Array.from({ length: availableParallelism() }, lane));
+  await Promise.all(Array.from({ length: lanes }, lane));
   return outcomes;
 }
 
@@ -103,29 +106,23 @@ async function runAll(jobs: readonly Job[]): Promise<Outcome[]> {
 async function runJob(job: Job, isLive: boolean): Promise<Outcome> {
   const started = performance.now();
   const countsFile = join(scratch, `${job.name.replaceAll('/', '-')}.json`);
-  const child = spawn(
-    process.execPath,
-    [
-      ...['--test', '--test-isolation=none', `--test-timeout=${testTimeLimitMs}`],
-      ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
-      '--test-reporter=./test/support/assert/counting-reporter.ts',
-      `--test-reporter-destination=${countsFile}`,
-      ...job.files,
-    ],
-    {
-      cwd: checkout,
-      env: {
-        ...process.env,
-        NODE_COMPILE_CACHE: join(caches, 'compiled'),
-        // What starts niche as a process starts what is shipped.
-        ...(kindOf(job.name) === 'e2e' ? { NICHE_TEST_MAIN: join(bundle, 'main.mjs') } : {}),
-      },
-      stdio: ['ignore', isLive ? 'inherit' : 'pipe', 'inherit'],
-      // Tests have ended by then; what is left is a handle that keeps the process.
-      timeout: 2 * testTimeLimitMs,
-      killSignal: 'SIGKILL',
+  const [program, args] =
+    job.files.length === 0
+      ? ['npm', ['run', '--silent', job.name]]
+      : [process.execPath, [...testFlags(countsFile), ...job.files]];
+  const child = spawn(program, args, {
+    cwd: checkout,
+    env: {
+      ...process.env,
+      NODE_COMPILE_CACHE: join(caches, 'compiled'),
+      // Tests that start niche as a process start the bundle that is shipped.
+      ...(kindOf(job.name) === 'e2e' ? { NICHE_TEST_MAIN: join(bundle, 'main.mjs') } : {}),
     },
-  );
+    stdio: ['ignore', isLive ? 'inherit' : 'pipe', 'inherit'],
+    // Tests have ended by then; only a leaked handle keeps the process.
+    timeout: 2 * testTimeLimitMs,
+    killSignal: 'SIGKILL',
+  });
   const [[status], output] = await Promise.all([
     once(child, 'close') as Promise<[number | null]>,
     child.stdout ? text(child.stdout) : '',
@@ -136,6 +133,15 @@ async function runJob(job: Job, isLive: boolean): Promise<Outcome> {
     print(`\n── ${job.name} (${seconds.toFixed(1)} s)\n${output.trimEnd()}`);
   }
   return { ...job, counts, status, seconds };
+}
+
+function testFlags(countsFile: string): string[] {
+  return [
+    ...['--test', '--test-isolation=none', `--test-timeout=${testTimeLimitMs}`],
+    ...['--test-reporter=spec', '--test-reporter-destination=stdout'],
+    '--test-reporter=./test/support/assert/counting-reporter.ts',
+    `--test-reporter-destination=${countsFile}`,
+  ];
 }
 
 function report(outcomes: readonly Outcome[]): void {
