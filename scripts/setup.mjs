@@ -30,7 +30,7 @@ if (isCurrent()) {
   }
 }
 
-/** What decides which files `npm ci` installs. */
+/** Returns a stamp of all inputs that determine what `npm ci` installs. */
 function wanted() {
   const lockfile = fs.readFileSync(path.join(checkout, 'package-lock.json'));
   const digest = createHash('sha256').update(lockfile).digest('hex');
@@ -46,12 +46,12 @@ async function install() {
   const hash = wanted();
   fs.rmSync(stamp, { force: true });
   console.log(`setup: installing node_modules with npm ci in ${checkout} …`);
-  // Settings that would leave out what development needs, or refuse this old a Node, give way.
+  // Overrides user settings that would omit development packages or refuse an older Node.
   const args = ['ci', '--include=dev', '--include=optional', '--engine-strict=false'];
   const { status, output } = await runNpm([...args, '--no-audit', '--no-fund']);
   if (status !== 0) {
     process.stderr.write(output);
-    fail(`npm ci failed (${status}); what it said is above`);
+    fail(`npm ci failed (${status}); its output is above`);
   }
   fs.writeFileSync(stamp, hash);
 }
@@ -61,7 +61,7 @@ function runNpm(args) {
   const isNpm = path.basename(given).startsWith('npm-cli');
   const [command, ...first] = isNpm ? [process.execPath, given] : ['npm'];
   return new Promise((resolve) => {
-    // Asked for here: `npm run --silent` would silence this npm too, and with it why it fails.
+    // Explicit, because `npm run --silent` would also hide the reason for a failure of this npm.
     const child = spawn(command, [...first, ...args, '--loglevel=error'], {
       cwd: checkout,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -77,13 +77,13 @@ function runNpm(args) {
   });
 }
 
-/** Waits for its turn: a second `npm ci` would pull the files from under the first. */
+/** Waits for the lock: a second `npm ci` would delete the files of the first. */
 async function takeLock() {
   fs.mkdirSync(path.dirname(lock), { recursive: true });
   const ours = `${process.pid}\n`;
   for (let turns = 0; ; turns += 1) {
     try {
-      // Linked, as it has to appear with its contents.
+      // A link, so that the lock appears together with its contents.
       const draft = `${lock}.${process.pid}`;
       fs.writeFileSync(draft, ours);
       try {
@@ -103,7 +103,7 @@ async function takeLock() {
   }
 }
 
-/** Removes the lock that a setup which was killed has left, unless someone was faster. */
+/** Removes the lock of a killed setup, unless another process has replaced it. */
 function dropLockOf(holder) {
   const aside = `${lock}.${process.pid}.old`;
   try {
@@ -138,13 +138,13 @@ function finish(what) {
   console.log(`setup: ${what}; Node ${node} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
 }
 
-/** The version of the Node that niche will run on. */
+/** Returns the version of the Node that niche will run on. */
 function usableNode() {
   if (fs.existsSync(bundledNode)) {
     const { status, stdout } = spawnSync(bundledNode, ['--version'], { encoding: 'utf8' });
     const version = stdout?.trim() ?? '';
     if (status === 0 && isNewEnough(version)) return version;
-    // It can't run here, as on a system without glibc: the launcher must not choose it.
+    // It does not run here, for example without glibc. The launcher must not choose it.
     fs.rmSync(bundledNode, { force: true });
   }
   if (isNewEnough(process.version)) return process.version;

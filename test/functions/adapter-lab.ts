@@ -20,24 +20,24 @@ import { chainHooks } from '../support/cache/scenario.ts';
 import { memoryBucket } from '../support/buckets/memory-bucket.ts';
 import type { BucketHooks } from '../support/buckets/memory-bucket.ts';
 
-/** What the cloud brings to a function: of an object, of the function's own queue, or nonsense. */
+/** A delivery to a function: an event of an object, a message of its own queue, or malformed. */
 export type Delivery =
   | { readonly kind: 'object'; readonly bucket: string; readonly key: string }
   | { readonly kind: 'message'; readonly body: object }
   | { readonly kind: 'nonsense' };
 
-/** Whether the cloud takes it for handled, or brings it again. */
+/** Whether the cloud considers it handled, or delivers it again. */
 export type Verdict = 'done' | 'again';
 
 /** One cloud's functions, in this process, as the suite drives them. */
 export interface Adapter {
   readonly name: string;
   readonly root: TriggerRoot;
-  /** Whether what cannot be read is kept, until it is put aside. */
+  /** Whether a malformed delivery is kept, until it is moved to the dead-letter queue. */
   readonly keepsNonsense: boolean;
-  /** A process of the cloud that has just started. */
+  /** Starts a new process of the cloud. */
   start(options: AdapterOptions): AdapterProcess;
-  /** A line of its log in niche's own form; null for what is none, as metrics are. */
+  /** Returns a line of its log in niche's own form; null for other lines, such as metrics. */
   readRecord(line: string): LogRecord | null;
 }
 
@@ -61,14 +61,14 @@ export interface AdapterLab {
   readonly adapter: Adapter;
   readonly cache: TestCache;
   readonly watch: Watch;
-  /** Messages that functions have sent, and nobody has been brought yet. */
+  /** Messages that functions have sent and that are not delivered yet. */
   readonly queue: object[];
-  /** Records of all that was logged. */
+  /** All records of the log. */
   readonly records: LogRecord[];
-  /** What tells of a batch's manifest. */
+  /** Returns the event of a batch's manifest. */
   event(id: BatchId): Delivery;
   process(options?: ProcessOptions): AdapterProcess;
-  /** Brings what is in the queue, and what that puts there, to `process`. */
+  /** Delivers the messages of the queue, and those that they cause, to `process`. */
   drain(process?: AdapterProcess): Promise<void>;
 }
 

@@ -17,7 +17,7 @@ import type { Adapter, AdapterLab } from './adapter-lab.ts';
 
 const limitMs = timeLimitSeconds * 1000;
 
-/** What every cloud's functions must do with what their cloud brings, however it is brought. */
+/** Tests the functions of one cloud. All clouds must pass the same tests. */
 export function describeAdapter(adapter: Adapter): void {
   describe(`the functions on ${adapter.name}`, () => {
     let library: TestPath, tool: TestPath, app: TestPath;
@@ -48,7 +48,7 @@ export function describeAdapter(adapter: Adapter): void {
       );
     }
 
-    /** Everything is visible, nothing is left to do, and every promise was kept throughout. */
+    /** Asserts that everything is published, no work is left, and no invariant was violated. */
     async function assertPublished(...paths: TestPath[]): Promise<void> {
       for (const { info } of paths) {
         assert.ok(lab.cache.publicStore.objects.has(narInfoKey(storeHash(info.path))), info.path);
@@ -112,7 +112,7 @@ export function describeAdapter(adapter: Adapter): void {
         for (const id of ids) await doomed.publish(lab.event(id));
         await lab.drain(lab.process());
         lab.cache.advance(2 * limitMs + 1000);
-        // The cloud brings what was not acknowledged once more; the sweep finds the rest.
+        // The cloud delivers again what was not acknowledged. The sweep finds the rest.
         for (const id of ids) await lab.process().publish(lab.event(id));
         await lab.process().sweep();
         await lab.drain();
@@ -182,7 +182,7 @@ export function describeAdapter(adapter: Adapter): void {
 
     it('hand on the rest of a job when the time is too short', async () => {
       const id = await lab.cache.stage([library, tool, app]);
-      // A batch at which one has died is published path by path.
+      // A batch with a crash is published path by path.
       const crash = crashAtWrite(2, 'before');
       assert.equal(await lab.process({ hooks: crash }).publish(lab.event(id)), 'again');
       lab.cache.advance(limitMs + 1000);
@@ -216,7 +216,7 @@ export function describeAdapter(adapter: Adapter): void {
       lab.cache.advance(2 * limitMs + 1000);
       assert.equal(await lab.process().sweep(), 'done');
       assert.equal(lab.queue.length, 1);
-      // Again while it is in the queue: nothing is put there twice.
+      // Again while the batch is in the queue: it is not sent twice.
       assert.equal(await lab.process().sweep(), 'done');
       assert.equal(lab.queue.length, 1);
       await lab.drain(mute);

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 
 /**
- * What Event Grid puts into a queue of a new blob, in the schema of CloudEvents: the fields and forms
- * of its reference.
+ * Returns Event Grid's message for a new blob, in the schema of CloudEvents, with the fields of its
+ * reference.
  *
  * @see https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage
  */

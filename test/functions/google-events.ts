@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 
 /**
- * What Eventarc sends of a new object: the fields and forms of its reference of events and of the
- * framework's own conformance tests.
+ * Returns Eventarc's event for a new object, with the fields of its reference and of the framework's
+ * own conformance tests.
  *
  * @see https://github.com/googleapis/google-cloudevents/blob/main/proto/google/events/cloud/storage/v1/data.proto
  */
@@ -37,7 +37,7 @@ export function finalizedEvent(bucket: string, name: string): object {
   };
 }
 
-/** What Pub/Sub's push sends, wrapped: the body that a subscription posts. */
+/** Returns the wrapped body that a push subscription of Pub/Sub posts. */
 export function pushBody(message: object): object {
   return {
     message: {
@@ -52,7 +52,7 @@ export function pushBody(message: object): object {
   };
 }
 
-/** The same as the framework hands it to a function, and as Eventarc would. */
+/** Returns the same message as the framework passes it to a function. */
 export function publishedEvent(message: object): object {
   return {
     specversion: '1.0',

@@ -35,7 +35,7 @@ describe('the deployed bundles', () => {
       const named = licenses
         .split('\n---\n\n')
         .map((section) => /^\S+/.exec(section)?.[0] ?? '')
-        // These are bundles themselves, and come to a map by their own sources' names.
+        // These are bundles themselves. The source map has their own sources' names.
         .filter((name) => packages.has(name) || !name.startsWith('@azure/functions'));
       assert.deepEqual(new Set(named), packages);
       assert.ok(packages.has('zod'));
@@ -50,7 +50,7 @@ describe('the deployed bundles', () => {
         assert.ok(size > 100_000, `${size} bytes`);
       });
 
-      // To import it takes 20 ms of each start, as Node compiles undici for one of its exports.
+      // Importing it takes 20 ms of each start: Node compiles undici for one of its exports.
       it(`does not import node:http: ${cloud} ${file}`, async () => {
         const bundle = await readFile(join(out, folder, file), 'utf8');
         assert.doesNotMatch(bundle, /from ?["'](?:node:)?http["']/);

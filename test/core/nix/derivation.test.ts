@@ -40,7 +40,7 @@ function printInput(input: DerivationInput): string {
   return `(${outputs},${listed(dynamic)})`;
 }
 
-/** Prints a derivation as Nix does, for what was read to be compared with what was written. */
+/** Prints a derivation as Nix does, so that parsed and printed text can be compared. */
 function print(drv: Derivation, head = 'Derive('): string {
   const outputs = [...drv.outputs].map(
     ([name, { path, hashAlgo, hash }]) =>
@@ -206,7 +206,7 @@ test('the corpus: parses every derivation', { skip: data === null && corpusMissi
   const entries = data!.entries('storepath/drv/');
   assert.ok(entries.length > 0);
   for (const { path } of entries) {
-    // Latin-1 keeps each byte apart, for what is printed again to be compared byte by byte.
+    // Latin-1 maps each byte to a character, so that the printed text can be compared.
     const bytes = data!.read(path);
     const drv = parseDerivation(bytes.toString('latin1'));
     assert.equal(print(drv), bytes.toString('latin1'), path);

@@ -80,7 +80,7 @@ test('the corpus: fingerprints', { skip: data === null && corpusMissing }, () =>
         references: found.references,
       });
     if (found.store_path === '/nix/store/test') {
-      // No store path by Nix's rules; that the vector has a fingerprint says nothing of Nix.
+      // Not a store path by Nix's rules, although the test data has a fingerprint for it.
       refuses('malformed-store-path', made, found.name);
     } else if (found.fingerprint === null) {
       refuses('malformed-store-path', made, found.name);

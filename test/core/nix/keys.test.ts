@@ -39,7 +39,7 @@ const key = generateSecretKey('cache.example.org-1', seed);
 /** The order of Ed25519's group, which scalars are reduced by. */
 const groupOrder = 2n ** 252n + 27742317777372353535851937790883648493n;
 
-/** The same signature with its scalar not reduced: valid to whoever does not check that. */
+/** Returns the same signature with an unreduced scalar, which only some verifiers refuse. */
 function malleated(signature: string): string {
   const parsed = parseSignature(signature);
   const bytes = Uint8Array.from(parsed.signature);

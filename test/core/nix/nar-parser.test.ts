@@ -12,7 +12,7 @@ import {
   piecesOf,
 } from '../../support/cache/nar-corpus.ts';
 
-/** What a parser said of a NAR: its events, contents joined, and its error. */
+/** The result of parsing a NAR: the events, with contents joined, and the error. */
 interface Report {
   readonly events: readonly string[];
   readonly error: string | undefined;

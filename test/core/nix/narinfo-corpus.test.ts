@@ -15,14 +15,14 @@ import { refuses } from '../../support/assert/refuses.ts';
 const data = corpus();
 const skip = data === null && corpusMissing;
 
-/** Where niche refuses what the manifest lets pass, and why. */
+/** Narinfos that niche refuses and the manifest accepts, and why. */
 const stricter: ReadonlyMap<string, string> = new Map([
   ['storepath-traversal', 'Nix tidies the path; only the tidy spelling is one here'],
   ['narsize-2-53-plus-1', 'no NAR is so large, and the number would not be exact'],
   ['narhash-sha1', 'only SHA-256 can be signed and published'],
 ]);
 
-/** What the manifest leaves to Nix 2.26's own verdict, and Nix refuses. */
+/** Narinfos that Nix 2.26 refuses, for which the manifest has no verdict. */
 const leftToNixAndRefused = ['crlf', 'deriver-empty', 'no-final-newline', 'references-no-space'];
 
 function nameOf(entry: CorpusEntry): string {
@@ -102,7 +102,7 @@ test('every signature has the verdict of signatures.tsv', { skip }, () => {
     const entry = entries.get(file);
     assert.ok(entry !== undefined, file);
     if (isInvalid(entry)) {
-      // Refused whole in the test above, so whatever it says vouches for nothing.
+      // The test above refuses the whole narinfo, so its signatures do not matter.
       continue;
     }
     const info = parseNarInfo(textsOf(file)[Number(index) - 1] ?? '');
@@ -141,7 +141,7 @@ test('computes the path of each true content address', { skip }, () => {
   assert.ok(count > 0);
 });
 
-/** Made up, or with references that their source dropped; Nix does not trust them either. */
+/** Invented, or without the references of their source. Nix does not trust them either. */
 const lyingContentAddresses: ReadonlySet<string> = new Set([
   'ca-on-input-addressed',
   'witherable-drv-text-ca',

@@ -61,7 +61,7 @@ const infos: fc.Arbitrary<LocalPathInfo> = fc.record(
 
 const baseName = (full: string): string => full.slice('/nix/store/'.length);
 
-/** `found` as json-3 spells it. */
+/** Returns `found` in the format json-3. */
 function inParts(found: LocalPathInfo): Record<string, unknown> {
   const ca = found.ca === null ? null : parseContentAddress(found.ca);
   return {

@@ -165,7 +165,7 @@ for (const [name, code, text] of cases) {
 async function refusesDocument(text: string, codes: readonly NicheErrorCode[]): Promise<void> {
   await assert.rejects(decryptDocument(text, identities, 'it'), (error) => {
     assert.ok(isNicheError(error, ...codes), String(error));
-    // However it failed, nothing that was secret is in it.
+    // No failure contains a secret.
     assert.doesNotMatch(
       JSON.stringify([error.message, error.hint]),
       /first|second|third|AGE-SECRET/,
@@ -252,7 +252,7 @@ test('decrypts every document that it encrypts, also after a rewrite', async () 
   );
 });
 
-/** Strings as UTF-8 can hold them, and -0 as JSON integers have it. */
+/** Returns comparable text: strings as UTF-8 keeps them, and 0 for -0, as in JSON integers. */
 function wellFormed(value: JsonValue): unknown {
   return JSON.stringify(toPlain(value), (_, inner: unknown) =>
     typeof inner === 'string'

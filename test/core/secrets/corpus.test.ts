@@ -31,7 +31,7 @@ const isOther = (path: string): boolean =>
   /\.(?:yaml|yml|env|ini)$/.test(path) &&
   /^ *(?:"?sops"?:|sops_|\[sops\])/m.test(texts.get(path) ?? '');
 
-/** What niche says of the crafted documents that sops refuses. */
+/** The error codes for the crafted documents that sops refuses. */
 const refused: NicheErrorCode[] = [
   'altered-secrets',
   'malformed-secrets',
@@ -122,7 +122,7 @@ test('decrypts every encrypted value of the corpus', data ? {} : { skip: corpusM
   }
 });
 
-/** What the real sops decrypts: as JSON, and as bytes for what was a binary file. Null if it refuses. */
+/** Decrypts with the real sops: to JSON, or to bytes for a binary file. Null if sops refuses. */
 async function judge(
   lab: SopsLab,
   path: string,

@@ -59,7 +59,7 @@ for (const threshold of [2, 3]) {
       );
       const theirs = await lab.sopsEncrypt(JSON.stringify(plain), []);
 
-      // gpg's key is always there, and stands for the third group.
+      // gpg's key is always available. It is the third group.
       const enough = threshold === 2 ? [one] : [one, two];
       for (const document of [ours, theirs]) {
         const { identities } = lab.keyring(keysOf(...enough));

@@ -64,7 +64,7 @@ for (const { name, age, pgp } of cases) {
       assert.deepEqual(toPlain(read.tree as JsonValue), plain);
       assert.deepEqual([...read.tree.keys()], [...tree.keys()], 'in the order of the document');
 
-      // What sops made and niche changed is still sops's.
+      // sops reads its own document after a change by niche.
       const changed = rewriteDocument({ ...read, tree: new Map([...tree, ['more', 'x']]) }, now);
       assert.deepEqual(await lab.sopsDecrypt(changed, env), { ...plain, more: 'x' });
     },

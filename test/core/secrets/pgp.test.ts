@@ -141,10 +141,10 @@ test('a recipient that is unknown, revoked or expired', async (t) => {
     `sed 's/^:-----/-----/' ${certificate} | gpg --batch --quiet --import`,
   ]);
   await refused(encryptFor(lab, revoked), 'unusable-recipient', /revoked/);
-  // What was encrypted before it was revoked stays readable to whoever has it.
+  // The holder of a revoked key can still decrypt older documents.
   await decryptDocument(before, lab.keyring().identities, 'it');
 
-  // gpg has whole seconds.
+  // gpg's times are whole seconds.
   await sleep(2_000);
   await refused(encryptFor(lab, expired), 'unusable-recipient', /expired/);
 });

@@ -103,7 +103,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** Puts the secret key where the publisher finds it, for the vault's key alone. */
+  /** Stores the secret key for the publisher, encrypted only for the vault's key. */
   async function writeSigningDocument(): Promise<void> {
     const recipient = {
       kind: 'azure-kv',
@@ -125,7 +125,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     await privateRoot.put(signingConfigKey, Buffer.from(text));
   }
 
-  /** What Event Grid puts into the queue once a blob is there. */
+  /** Sends Event Grid's message for a new blob. */
   async function tell(key: string, container = 'cache-private'): Promise<void> {
     const event = blobCreatedEvent(account.name, container, key);
     const text = Buffer.from(JSON.stringify(event)).toString('base64');
@@ -134,7 +134,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
 
   const tellOf = (id: BatchId): Promise<void> => tell(`${prefix}${manifestKey(id)}`);
 
-  /** Until the queue is empty. @returns what became of each message */
+  /** Delivers messages until the queue is empty. @returns the result of each message */
   async function drain(limit = 50): Promise<string[]> {
     const verdicts: string[] = [];
     for (;;) {

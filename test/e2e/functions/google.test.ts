@@ -95,7 +95,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** As Eventarc posts it: by default the attributes are headers and the body is the data. */
+  /** Posts an event as Eventarc does: by default the attributes are headers and the body is data. */
   async function tell(name: string, mode: 'binary' | 'structured' = 'binary'): Promise<number> {
     const { data, datacontenttype, ...attributes } = finalizedEvent(
       'acme-cache-private',
@@ -117,7 +117,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
   const tellOf = (id: BatchId, mode?: 'binary' | 'structured'): Promise<number> =>
     tell(`team/${manifestKey(id)}`, mode);
 
-  /** Pushes what was published, as the subscription does, until nothing is left. */
+  /** Pushes the published messages, as the subscription does, until none is left. */
   async function push(): Promise<number[]> {
     const statuses: number[] = [];
     for (let message = services.messages.shift(); message; message = services.messages.shift()) {

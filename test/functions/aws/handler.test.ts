@@ -34,7 +34,7 @@ interface Line {
   readonly [metric: string]: unknown;
 }
 
-/** Both functions on a cache in memory, with a queue that nobody empties. */
+/** Both functions on a cache in memory, with a queue that is never emptied. */
 async function deployed(options: {
   readonly sign?: () => Promise<never>;
   readonly env?: Readonly<Record<string, string>>;
@@ -118,7 +118,7 @@ function sqs(...bodies: readonly (object | string)[]): object {
   };
 }
 
-/** A KMS that encrypts nothing, and remembers for whom it was asked. */
+/** A KMS that returns its input, and records the recipients of its requests. */
 function transparentKms() {
   const asked: AwsKmsRecipient[] = [];
   const client = {

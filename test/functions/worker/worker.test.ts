@@ -196,7 +196,7 @@ describe('a worker', () => {
       { graceMs: 20 },
     );
     await until('a batch is held', () => isHeld);
-    // What holds the event loop open in a process is its storage; here nothing is.
+    // In a process its storage keeps the event loop alive. Here nothing does.
     const keepAlive = setInterval(() => undefined, 10);
     await stop();
     clearInterval(keepAlive);
