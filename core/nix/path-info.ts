@@ -37,7 +37,7 @@ export interface PathInfos {
 type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
- * Parses the output of `nix path-info --json`. The formats of all Nix versions are told apart by their
+ * Parses the output of `nix path-info --json`. The formats of all Nix versions are distinguished by their
  * shape:
  * - an array of infos, each with its `path`; an object of infos by path; or such an object in `info`;
  * - paths in full, or as `<hash>-<name>`;

@@ -87,7 +87,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.deepEqual(await foreign.names(), before);
   });
 
-  test("nix's own when nix fails, whatever became of the upload", async (t) => {
+  test("nix's own when nix fails, whatever the result of the upload", async (t) => {
     const here = await placeFor(t);
     if (here === null) return;
     const { machine } = here;

@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test';
 
 import { createMachine, type Machine } from '../support/lab/e2e-machine.ts';
 
-/** A cache in a bucket, as `niche init --json` tells of it. */
+/** A cache in a bucket, as `niche init --json` prints it. */
 export interface Made {
   readonly storage: string;
   readonly private: string;

@@ -21,7 +21,7 @@ import { placeSpies } from '../support/lab/spies.ts';
 /** A real server, on which nothing is yet, and who may do what there. */
 interface Place {
   readonly url: string;
-  /** What whoever runs the cache has, in the environment. */
+  /** The environment of the cache’s administrator. */
   readonly adminEnv: Readonly<Record<string, string>>;
   /** Of that, what is secret. */
   readonly adminSecret: string;
@@ -106,7 +106,7 @@ for (const [name, open] of [
       return ran;
     };
 
-    // Whoever runs the cache makes it, by the command line alone.
+    // The administrator makes the cache, by the command line alone.
     const made = heard(
       await admin(
         [

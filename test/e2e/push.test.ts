@@ -45,7 +45,7 @@ for (const nix of versions) {
         ['file', ['--', '--file', 'default.nix', 'upper'], '', closure],
         ['stdin', [], `${apart}\n\n  ${upper}  \n`, ['apart', ...closure]],
       ];
-      // What differs between versions of Nix is how they answer, not how niche is told.
+      // Versions of Nix differ in their output, not in how niche is called.
       const tried = isNewest ? ways : ways.filter(([name]) => name === 'links' || name === 'file');
       for (const [name, args, input, wanted] of tried) {
         const cache = await machine.makeCache(name);
@@ -64,7 +64,7 @@ for (const nix of versions) {
 
     if (!isNewest) return;
 
-    test('leaves out what it is told to, and reports on each path', async (t) => {
+    test('leaves out excluded paths, and reports on each path', async (t) => {
       const machine = await machineWith(t, nix);
       const upper = await machine.output('readlink', ['result']);
       const apart = await machine.output('readlink', ['result-2']);
@@ -99,7 +99,7 @@ for (const nix of versions) {
       assert.deepEqual(await cache.names(), ['apart', 'lower', 'middle', 'upper']);
     });
 
-    test('goes on when whoever reads its output leaves', async (t) => {
+    test('continues when the reader of its output leaves', async (t) => {
       const machine = await machineWith(t, nix);
       const cache = await machine.makeCache();
       const niche = `'${process.execPath}' '${join(import.meta.dirname, '../../cli/main.ts')}'`;

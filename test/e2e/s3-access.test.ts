@@ -204,7 +204,7 @@ describe('who may do what in S3', { concurrency: false }, () => {
       proxy.inject((request) => {
         if (request.headers['authorization']?.includes('Credential=uploader/') !== true)
           return null;
-        // As S3 answers for an absent key to whoever may not list.
+        // As S3 responds for an absent key without the right to list.
         if (isEmpty && request.path.includes('.narinfo')) {
           hidden += 1;
           return accessDenied;

@@ -128,7 +128,7 @@ describe('a cache in S3 that is not as it should be', { concurrency: false }, ()
       proxy.limit(perSecond, slowDown);
       const before = proxy.requests.length;
       const report = join(machine.work, `report-${perSecond}.jsonl`);
-      // A record of its own: what was staged before is staged anew.
+      // A separate record: what was staged before is staged again.
       const XDG_CACHE_HOME = join(machine.work, `known-${perSecond}`);
       const pushed = await machine.nicheDoes(
         ['push', '-u', server.url('acme', proxy.url), '--no-publish', '--report', report],

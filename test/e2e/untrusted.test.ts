@@ -8,7 +8,7 @@ import { until } from '../support/assert/until.ts';
 for (const nix of everyNix()) {
   const options = { concurrency: false };
   describe(`an untrusted user of a daemon, nix ${nix.version}`, options, () => {
-    test('has what is built published while the build runs, and is told once how', async (t) => {
+    test('publishes while the build runs, and warns once', async (t) => {
       const yard = await createYard(t);
       const machine = await createMachine(t, { nix, settings: yard.settings });
       await machine.writeGraph([
@@ -56,7 +56,7 @@ for (const nix of everyNix()) {
       assert.deepEqual(await other.names(), ['before', 'gated', 'lower']);
     });
 
-    test('is told by niche exec that the builds of others may be among them', async (t) => {
+    test('is warned by niche exec that other builds may be included', async (t) => {
       const machine = await createMachine(t, { nix });
       await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
       const { env } = await machine.daemon();

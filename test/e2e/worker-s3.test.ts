@@ -148,7 +148,7 @@ async function untilVisible(bucket: Bucket, path: LocalTestPath): Promise<void> 
 }
 
 describe('niche worker on a real S3 server', () => {
-  test('publishes when the bucket tells of it, though it looks only once an hour', async (t) => {
+  test('publishes on the bucket’s notification, although it polls only once an hour', async (t) => {
     const relay = await startRelay(t);
     const server = await requireS3(t, 'versitygw', { webhookUrl: relay.url });
     if (server === null) return;

@@ -104,7 +104,7 @@ function access(): void {
       open({ credentials: past }).put('staging/1', Buffer.from('late'), ifAbsent),
       denied,
     );
-    // Only the account's key signs, and only for Azure; everywhere the rights are told.
+    // Only the account's key signs, and only for Azure; the rights are printed everywhere.
     const limited = await at(made);
     assert.equal(await limited.createUploadCredentials(expires), null);
     assert.match(limited.uploadRights, /sp=rcl/);

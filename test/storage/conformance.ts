@@ -505,7 +505,7 @@ export function bucketConformance(
   });
 }
 
-/** Fills one buffer anew for each chunk, as a caller may. */
+/** Reuses one buffer for each chunk, as a caller may. */
 async function writeInChunks(
   bucket: Bucket,
   key: string,

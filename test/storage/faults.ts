@@ -189,7 +189,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       const { bucket, proxy, subject } = scene;
       const bytes = patternBytes(2 ** 20 + 7);
       await bucket.put('there', bytes);
-      /** What a server answers that knows no ranges, and one that heeds no If-Match. */
+      /** The responses of a server that knows no ranges, and of one that ignores If-Match. */
       const edits: readonly Edit[] = [
         ({ headers }) => ({
           status: 200,

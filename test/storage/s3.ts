@@ -153,7 +153,7 @@ export function s3Suites(
       await bucket.put('e', Buffer.from('first'));
       const kept = await end('e', (each) => (each.method === 'DELETE' ? denied : null));
       assert.equal(kept, 'exists');
-      // Whoever may only create cannot look whether the object is there.
+      // A writer that may only create cannot check whether the object exists.
       const lost = firstFaults(1, { kind: 'lost' }, isEnd);
       const outcome = await end('d', (each) => (each.method === 'HEAD' ? denied : lost(each)));
       assert.match(outcome, /^(?:created|exists)$/);

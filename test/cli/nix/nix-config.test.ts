@@ -16,7 +16,7 @@ test('NIX_CONFIG is appended to, never replaced', () => {
   assert.equal(appendNixConfig('', [['a', 'b']]), 'a = b');
 });
 
-test('what nix.conf cannot carry is told apart', () => {
+test('values that nix.conf cannot carry are recognised', () => {
   assert.ok(isNixConfigValue('/tmp/niche-session-x/post-build-hook'));
   for (const value of ['', '/tmp/a b', '/tmp/a#b', 'a\nb']) assert.ok(!isNixConfigValue(value));
 });

@@ -69,7 +69,7 @@ test('what comes while nix answers is the next question; what is known is not as
   assert.deepEqual(told, [[...first, common], second]);
 });
 
-test('a source that fails is told of after what came before; one that was aborted ends', async () => {
+test('a failing source is reported after what came before; an aborted one ends', async () => {
   const [common = '', path = ''] = names(2);
   for (const code of ['usage', 'aborted'] as const) {
     const { nix, asked } = storeOf(common);

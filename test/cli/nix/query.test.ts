@@ -6,7 +6,7 @@ import { fakeNix } from './fake-nix.ts';
 
 const path = '/nix/store/00000000000000000000000000000000-x';
 
-test('a nix that insists on a format is told one', async () => {
+test('a nix that requires a format gets one', async () => {
   const nix = fakeNix((_, args) =>
     args.includes('--json-format')
       ? { stdout: Buffer.from(JSON.stringify({ version: 2, info: { [path]: null } })) }

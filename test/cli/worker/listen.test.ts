@@ -83,7 +83,7 @@ describe('where a worker listens', () => {
   });
 });
 
-test('a scheme without its slashes is told of', () => {
+test('a scheme without its slashes is reported', () => {
   assert.throws(
     () => openBucket('s3:acme'),
     (error: Error & { hint?: string }) => error.hint === 'write s3://acme',

@@ -54,7 +54,7 @@ const has =
   (path, response) =>
     path === glibcKey ? response.end(text) : response.writeHead(404).end();
 
-/** What becomes of hello, which needs glibc, and what the cache shows then. */
+/** The result of hello, which needs glibc, and what the cache shows then. */
 async function publishHello(t: TestContext, answer: Answerer) {
   const { upstreams } = await serve(t, answer);
   const cache = createTestCache({ upstreams });

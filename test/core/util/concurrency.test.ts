@@ -117,7 +117,7 @@ test('a gathering hands over what comes at once, and what comes meanwhile as the
     [1, 2],
     [3, 4],
   ]);
-  // It begins anew once it was through.
+  // It starts again after its end.
   await turn();
   add(5);
   await turn();

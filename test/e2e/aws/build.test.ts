@@ -64,7 +64,7 @@ describe('caches on AWS, as they are deployed', () => {
       ),
     );
 
-    // Whoever trusts main gets main’s paths, and of the pull request nothing.
+    // Readers that trust main get main’s paths, and none of the pull request.
     const reader = await createMachine(t, { nix, trustedPublicKeys: [main.publicKey] });
     await reader.output('nix', ['copy', '--from', main.substituter, upper]);
     await reader.output('nix-store', ['--verify', '--check-contents']);

@@ -131,7 +131,7 @@ describe('the AWS deployment, as it is packaged', () => {
     assert.equal(template.outputs.get('Signer'), `aws-kms:${key}?name=acme-2`);
   });
 
-  it('trusts the jobs that it is told of, and no others', () => {
+  it('trusts the configured jobs, and no others', () => {
     const hub = 'token.actions.githubusercontent.com';
     const lab = 'gitlab.com';
     const rows: [PackagedDeployment, boolean, string, Record<string, string>][] = [
@@ -196,7 +196,7 @@ describe('the AWS deployment, as it is packaged', () => {
     assert.ok(!isAllowed(request, [mainKey]));
   });
 
-  it('opens the bucket only as it is told', () => {
+  it('opens the bucket only as configured', () => {
     const read = {
       action: 's3:GetObject',
       resource: `arn:aws:s3:::niche-main-public-${account}/x.narinfo`,

@@ -26,7 +26,7 @@ export interface NoteOptions {
   readonly env?: Environment;
   readonly config?: readonly NixConfigEntry[];
   /**
-   * Paths that the hook tells of before the graph is read at all: what is built while it is read may
+   * Paths that the hook reports before the graph is read at all: what is built while it is read may
    * be noticed either way. @default none
    */
   readonly hookFirst?: number;

@@ -61,7 +61,7 @@ it('lets a scheduler order what two processes do', async () => {
   assert.deepEqual([...winners].sort(), ['one', 'two']);
 });
 
-it('injects the faults that it is told to, before any effect', async () => {
+it('injects the given faults, before any effect', async () => {
   const inner = memoryBucket();
   await inner.put('object', body);
   for (const fault of ['denied', 'unavailable', 'full', 'integrity'] as const) {

@@ -147,7 +147,7 @@ const damages: Readonly<
     harm: (cache) => changeNar(cache, lib, () => zstdCompressSync(Buffer.alloc(50_000_000))),
     found: [`wrong file-size-mismatch ${lib.path}`, `wrong nar-size-mismatch ${lib.path}`],
   },
-  'a NAR is compressed anew, with the same contents': {
+  'a NAR is compressed again, with the same contents': {
     harm: (cache) =>
       changeNar(cache, lib, (file) => Buffer.concat([file, zstdCompressSync(Buffer.alloc(0))])),
     found: [`wrong file-size-mismatch ${lib.path}`],

@@ -51,7 +51,7 @@ describe('a bucket in a directory: its files', () => {
     assert.equal((await stat(join(directory, 'nar'))).mode & 0o777, 0o755);
   });
 
-  it('leaves nothing unfinished behind, whatever became of it', async (context) => {
+  it('leaves nothing unfinished behind, whatever the result', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('object', body);
     await bucket.put('object', body, { ifAbsent: true });

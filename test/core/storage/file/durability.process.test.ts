@@ -117,7 +117,7 @@ describe('a bucket in a directory: what is stored when a write returns', () => {
     const keys = ['a/one', 'a/two', 'b/three'];
     await Promise.all(keys.map((key) => bucket.put(key, small, { ifAbsent: true })));
     for (const key of keys) assertOnDisk(directory, key);
-    // Whoever made it may not have come to sync its folder.
+    // Its creator may not have synced its folder yet.
     syncedNames.clear();
     assert.equal(await bucket.put('a/one', small, { ifAbsent: true }), 'exists');
     assert.ok(syncedNames.has(join(directory, 'a/one')));
@@ -177,7 +177,7 @@ describe('a bucket in a directory whose disk fails', () => {
       syncFailure = broken;
       // So much that it goes to the disk while more is to come.
       await upload.write(Buffer.alloc(65 * 2 ** 20));
-      // The kernel tells of it once.
+      // The kernel reports it once.
       syncFailure = null;
       if (when === 'before') await new Promise((resolve) => setImmediate(resolve));
       await assert.rejects(upload.commit({ ifAbsent: true }), unavailable);

@@ -66,7 +66,7 @@ describe('the storage behind a public URL', () => {
   }
 });
 
-describe('what cannot be meant is refused, and the way out is told', () => {
+describe('URLs that cannot be meant are refused, with a hint', () => {
   for (const [url, message, hint] of [
     [
       'https://acme.s3.amazonaws.com/acme',

@@ -201,7 +201,7 @@ describe('the SHA-256 that requests are signed with', () => {
     );
   });
 
-  it('may be asked on the way, and begun anew', async () => {
+  it('can be inspected midway, and reset', async () => {
     const hash = new Sha256();
     hash.update('a');
     const first = await hash.digest();

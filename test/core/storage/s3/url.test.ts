@@ -151,7 +151,7 @@ describe('what S3 says', () => {
     return { name, message, $metadata: {}, $response: { statusCode, headers } };
   }
 
-  it('is told in niche’s own words, one line, with what to do', () => {
+  it('is one line with a hint', () => {
     for (const [error, kind, code, message, hint] of [
       [answer('AccessDenied', 403), 'final', 'storage-denied', /access denied/, /permissions/],
       [answer('', 403), 'final', 'storage-denied', /access denied/, /permissions/],
