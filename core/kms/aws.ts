@@ -141,9 +141,17 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
           client.send(new CreateAliasCommand({ AliasName: alias, TargetKeyId: id })),
         );
       } catch (error) {
-        await request('deleting a key', ({ client, ScheduleKeyDeletionCommand }) =>
-          client.send(new ScheduleKeyDeletionCommand({ KeyId: id, PendingWindowInDays: 7 })),
-        );
+        try {
+          await request('deleting a key', ({ client, ScheduleKeyDeletionCommand }) =>
+            client.send(new ScheduleKeyDeletionCommand({ KeyId: id, PendingWindowInDays: 7 })),
+          );
+        } catch {
+          // The first error is the cause. This one leaves a key that costs money.
+          const hint = `delete the unused key: aws kms schedule-key-deletion --key-id ${arn}`;
+          throw error instanceof KmsError
+            ? new KmsError(error.reason, error.message, { cause: error, hint })
+            : error;
+        }
         throw error;
       }
       return arn;

@@ -87,7 +87,8 @@ async function withSignerErrors<T>(
   } catch (error) {
     if (!(error instanceof KmsError)) throw error;
     const code = codes[error.reason];
-    const hint = error.reason === 'denied' ? `allow ${signPermissions} on the key` : error.hint;
+    const isDenied = error.reason === 'denied';
+    const hint = error.hint ?? (isDenied ? `allow ${signPermissions} on the key` : undefined);
     throw new NicheError(code, `${action} at ${service}: ${error.message}`, {
       cause: error,
       ...(hint === undefined ? {} : { hint }),

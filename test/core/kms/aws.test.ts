@@ -103,6 +103,19 @@ describe('AWS KMS', () => {
     await assert.rejects(signing, { code: 'signer-unavailable' });
   });
 
+  it('reports why an alias failed, and the key that it could not delete', async (t) => {
+    const arn = 'arn:aws:kms:eu-central-1:000000000000:key/1';
+    const { kms } = await fakeKms(t, (n) =>
+      n === 1
+        ? [200, { KeyMetadata: { KeyId: '1', Arn: arn } }]
+        : [400, { __type: n === 2 ? 'AlreadyExistsException' : 'AccessDeniedException' }],
+    );
+    await assert.rejects(createSigningKey(kms, 'alias/x', 'test'), {
+      code: 'usage',
+      hint: `delete the unused key: aws kms schedule-key-deletion --key-id ${arn}`,
+    });
+  });
+
   it('is unavailable when nothing listens', async () => {
     const config = { endpoint: 'http://127.0.0.1:9', region: 'eu-central-1', credentials };
     const kms = openAwsKms({ config, retrier: quick });
