@@ -10,6 +10,7 @@ import { build } from 'esbuild';
 
 import { lazyHttp } from './lazy-http.ts';
 import { thirdPartyLicenses } from './licenses.ts';
+import { assertNamedExports, namedExports } from './named-exports.ts';
 
 const checkout = join(import.meta.dirname, '..');
 const dist = resolve(checkout, process.argv[2] ?? 'dist');
@@ -38,9 +39,10 @@ const { metafile } = await build({
   banner: {
     js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);",
   },
-  plugins: [lazyHttp],
+  plugins: [lazyHttp, namedExports],
   logLevel: 'warning',
 });
+assertNamedExports(metafile);
 const launcher = join(dist, 'niche.cjs');
 await copyFile(join(checkout, 'scripts/launcher.cjs'), launcher);
 await chmod(launcher, 0o755);

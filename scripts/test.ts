@@ -65,7 +65,7 @@ function jobsOf(kind: string, folders: readonly string[]): Job[] {
   }
   // What takes longest begins first: it should not be what is waited for at the end.
   const weight = ({ name, files: { length } }: Job): number =>
-    length + (/^e2e\/(?:aws|clouds|build)|slow/.test(name) ? 100 : 0);
+    length + (/^e2e\/(?:aws|clouds|build)|slow|huge/.test(name) ? 100 : 0);
   return [...areas]
     .map(([name, files]): Job => ({ name, files }))
     .sort((a, b) => weight(b) - weight(a));
