@@ -6,6 +6,7 @@ import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { parsePathArgument } from '../cache/path-argument.ts';
+import { openLocalRecord } from '../upload/local-record.ts';
 import { addExamples } from '../ui/help.ts';
 import { addCacheOption } from '../ui/options.ts';
 
@@ -23,8 +24,9 @@ export function addBlock(program: Command, context: Context): void {
       .summary('withdraw paths from a cache')
       .description(
         'Withdraws paths: they can no longer be read or published, and paths that refer to them are ' +
-          'not published either. Machines that have a withdrawn path keep it, and readers may cache ' +
-          'for a while that it exists. Requires write access to both roots.',
+          'not published either. Machines that have a withdrawn path keep it. Other machines may take ' +
+          'it for published: readers for up to 30 days, uploaders for a day. Requires write access ' +
+          'to both roots.',
       )
       .argument('<path...>', 'store paths or their hashes'),
   )
@@ -47,12 +49,19 @@ async function block(texts: readonly string[], flags: BlockFlags, context: Conte
   const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   // Parses all paths before it withdraws any, so that a typo changes nothing.
   const paths = texts.map((text) => parsePathArgument(text, cache.config.storeDir));
-  for (const { hash, path } of paths) {
-    const name = path ?? hash;
-    const [record, line] = flags.undo
-      ? unblockedResult(name, await unblockPath(cache.private, hash))
-      : blockedResult(name, await blockPath(cache, hash, flags.reason ?? '', new Date()));
-    context.stdout.write(`${flags.json ? JSON.stringify(record) : line}\n`);
+  const local = await openLocalRecord(cache, context.env);
+  try {
+    for (const { hash, path } of paths) {
+      const name = path ?? hash;
+      const [record, line] = flags.undo
+        ? unblockedResult(name, await unblockPath(cache.private, hash))
+        : blockedResult(name, await blockPath(cache, hash, flags.reason ?? '', new Date()));
+      // Else the next upload of this machine would report the path as already there.
+      local.known.forgetHash(hash);
+      context.stdout.write(`${flags.json ? JSON.stringify(record) : line}\n`);
+    }
+  } finally {
+    local.close();
   }
 }
 

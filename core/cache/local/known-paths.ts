@@ -17,6 +17,8 @@ export interface KnownPaths {
   rememberPaths(infos: readonly PathInfo[], location: KnownLocation): void;
   /** Forgets paths that turned out to be missing. */
   forgetPaths(paths: readonly string[]): void;
+  /** Forgets all paths with this store hash. */
+  forgetHash(hash: string): void;
 }
 
 /** How long a path counts as available after it was seen, in milliseconds. */
@@ -50,6 +52,9 @@ export function createKnownPaths(database: LocalDatabase, now = Date.now): Known
       database.transaction(() => {
         for (const path of paths) database.run('DELETE FROM known WHERE path = ?', path);
       });
+    },
+    forgetHash(hash) {
+      database.run('DELETE FROM known WHERE path GLOB ?', `*/${hash}-*`);
     },
   };
 }

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { openLocalRecord } from '../../../cli/upload/local-record.ts';
+import { openCache } from '../../../core/cache/open.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
+import { temporaryFolder } from '../../support/cache/small-cache.ts';
 import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
@@ -58,21 +61,17 @@ test('niche audit filters by path, uploader and time', async () => {
   }
 });
 
-test('niche block withdraws a path, and niche verify finds the paths that refer to it', async () => {
+test('niche block withdraws a path, and niche verify finds the paths that refer to it', async (t) => {
+  const env = { XDG_CACHE_HOME: await temporaryFolder(t) };
+  const block = (...args: readonly string[]): ReturnType<typeof runCommand> =>
+    runCommand(['block', '-u', directory, ...args], { env });
   const isReadable = async (path: string): Promise<boolean> =>
     (await bucket.head(`${storeHash(path)}.narinfo`)) !== null;
-  const wrong = await runCommand(['block', '-u', directory, lib.path, 'not-a-path']);
+  const wrong = await block(lib.path, 'not-a-path');
   assert.notEqual(wrong.status, 0);
   assert.ok(await isReadable(lib.path), 'a slip of the pen withdraws nothing');
 
-  const blocked = await runCommand([
-    'block',
-    '-u',
-    directory,
-    lib.path,
-    '--reason',
-    'stolen laptop',
-  ]);
+  const blocked = await block(lib.path, '--reason', 'stolen laptop');
   assert.deepEqual(
     [blocked.status, blocked.stdout],
     [0, `${lib.path}: withdrawn\n`],
@@ -86,16 +85,36 @@ test('niche block withdraws a path, and niche verify finds the paths that refer 
   // Who stages it again is refused.
   await cache.publish(lib);
   assert.ok(!(await isReadable(lib.path)));
-  const again = await runCommand(['block', '-u', directory, lib.path, '--json']);
+  const again = await block(lib.path, '--json');
   assert.deepEqual(JSON.parse(again.stdout), {
     path: lib.path,
     wasBlocked: true,
     wasPublished: false,
   });
 
-  const undone = await runCommand(['block', '-u', directory, '--undo', storeHash(lib.path)]);
+  const undone = await block('--undo', storeHash(lib.path));
   assert.equal(undone.stdout, `${storeHash(lib.path)}: can be published again\n`);
   await cache.publish(lib);
   assert.ok(await isReadable(lib.path));
   assert.equal((await runCommand(['verify', '-u', directory])).status, 0);
+});
+
+test('niche block makes this machine look up the path again', async (t) => {
+  const env = { XDG_CACHE_HOME: await temporaryFolder(t) };
+  const opened = await openCache(bucket.url);
+  const known = async (): Promise<(string | null)[]> => {
+    const record = await openLocalRecord(opened, env);
+    try {
+      return [record.known.findPath(lib.info), record.known.findPath(app.info)];
+    } finally {
+      record.close();
+    }
+  };
+  const record = await openLocalRecord(opened, env);
+  record.known.rememberPaths([lib.info, app.info], 'present');
+  record.close();
+  assert.deepEqual(await known(), ['present', 'present']);
+  const undone = await runCommand(['block', '-u', directory, '--undo', lib.path], { env });
+  assert.equal(undone.status, 0, undone.stderr);
+  assert.deepEqual(await known(), [null, 'present']);
 });

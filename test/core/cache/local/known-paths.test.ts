@@ -8,6 +8,7 @@ import { describe, test } from 'node:test';
 
 import { cacheIdentity, createKnownPaths } from '../../../../core/cache/local/known-paths.ts';
 import { openLocalDatabase } from '../../../../core/cache/local/database.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 import { temporaryFolder } from '../../../support/cache/small-cache.ts';
@@ -46,6 +47,10 @@ describe('known paths of a cache', () => {
     assert.equal(known.findPath(one), 'present');
     known.forgetPaths([two.path, '/nix/store/never-known']);
     assert.equal(known.findPath(two), null);
+    known.rememberPaths([two], 'present');
+    known.forgetHash(storeHash(two.path));
+    assert.equal(known.findPath(two), null);
+    assert.equal(known.findPath(one), 'present');
     time = 25 * hourMs;
     assert.equal(known.findPath(one), null);
   });
