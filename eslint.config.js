@@ -93,7 +93,7 @@ const importDirection = {
     schema: [],
     messages: {
       upward: '{{from}} must not import {{to}}: see mayImport in eslint.config.js.',
-      unknown: 'the folder {{from}} is missing in mayImport in eslint.config.js.',
+      unknown: 'the folder {{folder}} is missing in mayImport in eslint.config.js.',
     },
   },
   create(context) {
@@ -104,8 +104,11 @@ const importDirection = {
       const { value } = node.source ?? {};
       if (typeof value !== 'string' || !value.startsWith('.')) return;
       const to = dirname(join(from, value));
-      if (allowed === undefined) context.report({ node, messageId: 'unknown', data: { from } });
-      else if (to !== from && to in mayImport && !allowed.includes(to)) {
+      // Every folder may import package.json.
+      if (to === '.') return;
+      const unknown = [from, to].find((folder) => !(folder in mayImport));
+      if (unknown) context.report({ node, messageId: 'unknown', data: { folder: unknown } });
+      else if (to !== from && !allowed.includes(to)) {
         context.report({ node, messageId: 'upward', data: { from, to } });
       }
     };
