@@ -24,7 +24,7 @@ import type { Context, Output } from './process/context.ts';
 import { sizeThreadPool } from './process/thread-pool.ts';
 import { takeSecrets } from './secrets/secret-variables.ts';
 import { describeError } from './ui/describe-error.ts';
-import { styleHelp } from './ui/help.ts';
+import { styleHelp, toUsageError } from './ui/help.ts';
 
 /** Returns the command line's parser, with all commands. */
 export function createProgram(context: Context): Command {
@@ -40,7 +40,7 @@ export function createProgram(context: Context): Command {
         context.stderr.write(text);
       },
       outputError: (text, write) => {
-        write(text.replace(/^error: /, 'niche: '));
+        write(toUsageError(text));
       },
     })
     .exitOverride();

@@ -108,7 +108,9 @@ export async function findSigners(
   throw new NicheError(
     'wrong-key',
     `no signing key found: ${files.map(quote).join(' and ')} ${files.length === 1 ? 'is' : 'are'} missing`,
-    { hint: 'pass --secret-key-file, or --no-publish if a worker or cloud function publishes' },
+    {
+      hint: 'pass --secret-key-file FILE, or upload with --no-publish',
+    },
   );
 }
 

@@ -18,7 +18,18 @@ export function styleHelp(command: Command, path: readonly string[] = [command.n
     })
     .helpOption('-h, --help', 'show help')
     .showHelpAfterError(`hint: run ${path.join(' ')} --help`);
-  for (const sub of command.commands) styleHelp(sub, [...path, sub.name()]);
+  for (const sub of command.commands) {
+    if (sub.commands.length > 0) sub.helpCommand('help [command]', 'show the help of a command');
+    styleHelp(sub, [...path, sub.name()]);
+  }
+}
+
+/** Turns a message of commander into one of niche: `<what failed>: <reason>`. */
+export function toUsageError(text: string): string {
+  return text
+    .replace(/^error: /, 'niche: ')
+    .replace('command-argument value', 'value')
+    .replace(/ is invalid\. (?=\p{Ll})/u, ' is invalid: ');
 }
 
 /** commander would also list the choices, which the descriptions explain, and the default of switches. */

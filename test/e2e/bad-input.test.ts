@@ -97,7 +97,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
       [push('--exclude', '[', top), /--exclude <regex>' argument '\[' is invalid/],
       [
         push('--wait', '5 parsecs', top),
-        /argument '5 parsecs' is invalid. expected a duration such as 30s/,
+        /argument '5 parsecs' is invalid: expected a duration such as 30s/,
       ],
       [push('--report', '/dev/null/report', top), /cannot write the report "\/dev\/null\/report"/],
       [['worker', cache.url, '--interval', 'x'], /expected a duration such as 30s/],
@@ -134,13 +134,13 @@ describe('bad input', { skip: whyNoNix() }, () => {
   test('init', async (t) => {
     const folder = labFolder(lab, 'init');
     const cases: readonly (readonly [readonly string[], RegExp])[] = [
-      [['--name', 'a b'], /argument 'a b' is invalid. expected 1 to 63 letters, digits/],
+      [['--name', 'a b'], /argument 'a b' is invalid: expected 1 to 63 letters, digits/],
       [
         ['--name', 'x', '--level', '99'],
-        /argument '99' is invalid. expected a whole number from 1 to 19/,
+        /argument '99' is invalid: expected a whole number from 1 to 19/,
       ],
-      [['--name', 'x', '--level', 'high'], /argument 'high' is invalid. expected a whole number/],
-      [['--name', 'x', '--compression', 'xz'], /argument 'xz' is invalid. expected zstd or none/],
+      [['--name', 'x', '--level', 'high'], /argument 'high' is invalid: expected a whole number/],
+      [['--name', 'x', '--compression', 'xz'], /argument 'xz' is invalid: expected zstd or none/],
       [
         ['--name', 'x', '--key-name', 'a:b'],
         /expected a name without colons or white space, got "a:b"/,

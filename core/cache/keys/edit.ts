@@ -6,7 +6,7 @@ import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { replaceObject } from '../objects.ts';
-import { openSecret, readSecret, toSecretTree } from '../secret-documents.ts';
+import { openSecret, readSecret, signingDocument, toSecretTree } from '../secret-documents.ts';
 import type {
   PrivateConfig,
   SecretKind,
@@ -46,8 +46,9 @@ export async function readRequiredSecret(
 ): Promise<StoredSecret> {
   const stored = await readSecret(root, kind);
   if (stored) return stored;
+  const options = kind.key === signingDocument.key ? '--signing FILE' : 'FILE';
   throw new NicheError('not-found', `${kind.key} is missing at ${root.url}`, {
-    hint: 'upload one with: niche config upload',
+    hint: `to add one that sops encrypted, run niche config upload -u URL ${options}`,
   });
 }
 
