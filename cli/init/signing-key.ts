@@ -152,6 +152,6 @@ function describeKey(file: string | null, isNew: boolean, { publishers }: Reader
       ? ''
       : `in ${signingDocument.key}, for ${publishers.map(describeRecipient).join(', ')}`;
   if (file === null) return encrypted;
-  const remark = isNew ? ' (new; back it up, it cannot be recreated)' : '';
+  const remark = isNew ? ' (new; back it up, it cannot be recreated)' : ' (existing)';
   return `${file}${remark}${encrypted === '' ? '' : `; also ${encrypted}`}`;
 }
