@@ -35,7 +35,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
   });
   after(() => lab.close());
 
-  /** Runs niche, which has to refuse, saying so, and to leave the cache as it is. */
+  /** Asserts that niche fails with this message and leaves the cache unchanged. */
   async function refused(
     args: readonly string[],
     message: RegExp,
@@ -52,7 +52,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
 
   const push = (...args: readonly string[]): string[] => ['push', '-u', cache.url, ...args];
 
-  test('which cache', async (t) => {
+  test('the cache URL', async (t) => {
     const hint = /\nhint: pass -u URL or set NICHE_CACHE_URL\n$/;
     await refused(['push', top], hint);
     await refused(['worker'], hint);
@@ -78,7 +78,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     for (const [url, message] of cases) {
       await t.test(url, () => refused(['push', '-u', url, top], message));
     }
-    await t.test('an HTTP URL that nobody serves', async () => {
+    await t.test('an HTTP URL without a server', async () => {
       const server = createServer().listen(0, '127.0.0.1');
       await new Promise((resolve) => server.once('listening', resolve));
       const { port } = server.address() as AddressInfo;
@@ -156,13 +156,13 @@ describe('bad input', { skip: whyNoNix() }, () => {
     for (const [args, message] of cases) {
       await t.test(args.join(' '), () => refused(['init', `${folder}/new`, ...args], message));
     }
-    await t.test('where a cache is', () =>
+    await t.test('in a directory with a cache', () =>
       refused(['init', cache.url, '--name', 'other'], /there is a cache at file:.* already/),
     );
-    await t.test('where a file is', () =>
+    await t.test('at the path of a file', () =>
       refused(['init', `${cache.directory}/niche.json`, '--name', 'x'], /got a file/),
     );
-    await t.test('where no folder can be made', () =>
+    await t.test('where no directory can be created', () =>
       refused(
         ['init', 'file:///proc/cache', '--name', 'x'],
         /creating the directory \/proc\/cache failed/,
@@ -193,10 +193,14 @@ describe('bad input', { skip: whyNoNix() }, () => {
         changed({ publicKeys: ['x'] }),
         /publicKeys\.0: malformed public key without a name: expected <name>:<base64 of 32 bytes>/,
       ],
-      ['of another type', changed({ storage: 7 }), /storage: .*expected string.* \(got 7\)\n/],
+      [
+        'with a field of the wrong type',
+        changed({ storage: 7 }),
+        /storage: .*expected string.* \(got 7\)\n/,
+      ],
       ['with an unknown field', changed({ extra: 1 }), /the document: unknown fields "extra"\n/],
       [
-        'of another store',
+        'with another store directory',
         changed({ storeDir: '/gnu/store' }),
         /wrong store for the cache .*: expected "\/gnu\/store", this Nix has/,
       ],
@@ -223,7 +227,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
         /wrong secret key in .*: expected one for "acme-1:\S+, got one for "other-1:/,
       ],
       [
-        'of the same name',
+        'of another cache, with the same name',
         other.secretKey.replace('other-1', 'acme-1'),
         /wrong secret key in .*: expected one for "acme-1:/,
       ],
@@ -232,12 +236,8 @@ describe('bad input', { skip: whyNoNix() }, () => {
         `${name}:${base64.slice(0, 60)}`,
         /invalid secret key in ".*key": .*expected <name>:<base64 of 64 bytes>/,
       ],
-      ['of another form', base64, /invalid secret key in /],
-      [
-        'with something after it',
-        `${cache.secretKey} ${cache.secretKey}`,
-        /invalid secret key in /,
-      ],
+      ['without a name', base64, /invalid secret key in /],
+      ['with trailing text', `${cache.secretKey} ${cache.secretKey}`, /invalid secret key in /],
       ['empty', '', /invalid secret key in /],
     ];
     for (const [which, text, message] of cases) {
@@ -258,7 +258,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     await t.test('a folder', () =>
       refused(push('--secret-key-file', folder, top), /cannot read the secret key in .*EISDIR/),
     );
-    await t.test('not where init would have put it', () =>
+    await t.test('not in the default directory', () =>
       refused(push(top), /no signing key found: .*acme-1.secret" is missing/, {
         env: { XDG_CONFIG_HOME: folder },
       }),
@@ -273,7 +273,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     await refused(['build', '-u', cache.url, '--', '.#x'], message, { env: { PATH: bin } });
   });
 
-  test('what is no path of the store', async () => {
+  test('arguments that are not store paths', async () => {
     await refused(
       push('./nowhere'),
       /"nix path-info \.\/nowhere" failed: exit status 1\n.*No such file/,
@@ -307,10 +307,10 @@ describe('bad input', { skip: whyNoNix() }, () => {
     assert.deepEqual(await assertSound(cache.directory), []);
   });
 
-  test('a path that is deleted between the question and its upload', async () => {
+  test('a path that is deleted between the query and the upload', async () => {
     const collected = await lab.build('collected');
     const real = lab.nix.realPath(collected);
-    // It stays valid in nix's database, as when the collector is at work on it.
+    // It stays valid in Nix's database, as during a garbage collection.
     await chmod(real, 0o755);
     await lab.nix.output('rm', ['-rf', real]);
     const run = await lab.run(push(collected, leaf));
@@ -320,7 +320,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     assert.deepEqual(await assertSound(cache.directory), [leaf], 'the other one is published');
   });
 
-  test('a path that is published with other contents or references', async () => {
+  test('a path that is already published with different contents or references', async () => {
     const whole = await lab.run(push(top));
     assert.equal(whole.status, 0, whole.stderr);
     for (const [name, script] of [
@@ -332,7 +332,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
         { name: 'top', deps: ['leaf'], script },
       ]);
       try {
-        // The same path, made otherwise: only its registration decides what a store believes of it.
+        // The same path with other metadata. A store trusts only its registration.
         const info = await lab.nix.output('nix-store', ['--dump-db', top, leaf]);
         const target = twin.nix.realPath(top);
         await mkdir(twin.nix.realPath(twin.nix.storeDir), { recursive: true });
@@ -362,7 +362,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     }
   });
 
-  test('nothing is left of the runs that were refused', async () => {
+  test('failed runs leave no files', async () => {
     const left = await readdir(lab.nix.env['TMPDIR']!);
     assert.deepEqual(
       left.filter((name) => name.startsWith('niche-')),
@@ -371,7 +371,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     assert.deepEqual(lab.processes(), []);
   });
 
-  test('no secret key is in any file of the cache, nor of the machine but its own', async () => {
+  test('no file of the cache or the machine contains the secret key, except the key file', async () => {
     const [, base64 = ''] = cache.secretKey.split(':');
     const key = Buffer.from(base64, 'base64');
     for (const folder of [

@@ -42,7 +42,7 @@ const broken: Refusal = {
   hint: 'try again later; for a server that speaks TLS, write https://',
 };
 
-/** On a machine that has nothing but `env`. */
+/** Runs niche with no configuration except `env`. */
 async function say(
   args: readonly string[],
   env: Env,
@@ -64,7 +64,7 @@ function assertSaid(
   assert.doesNotMatch(ran.stderr, /-secret|AAAAAAAA/);
 }
 
-/** How TLS can be wrong before the server at `origin`; `at` asks for it at another address. */
+/** Tests TLS faults in front of the server at `origin`. `at` builds a command for a URL. */
 function tlsCases(
   origin: () => string,
   at: (url: string) => { readonly args: readonly string[]; readonly env: Env },
@@ -75,7 +75,7 @@ function tlsCases(
     ['expired', expired],
     ['elsewhere', elsewhere],
   ] as const) {
-    test(`TLS: a certificate that is ${name}`, async (t) => {
+    test(`TLS: certificate: ${name}`, async (t) => {
       const front = await startTlsFront(origin(), certificates[name]);
       t.after(() => front.stop());
       const { args, env } = at(front.url);
@@ -87,7 +87,7 @@ function tlsCases(
     });
   }
 
-  test('TLS: https:// where there is none, http:// where there is', async (t) => {
+  test('TLS: https:// to a plain server, http:// to a TLS server', async (t) => {
     const encrypted = at(origin().replace('http:', 'https:'));
     assertSaid(await say(encrypted.args, encrypted.env), plain);
     const front = await startTlsFront(origin(), certificates.good);
@@ -100,7 +100,7 @@ function tlsCases(
 const init = (url: string): string[] => ['init', url, '--name', 'x', '--no-upstream'];
 const status = (url: string): string[] => ['status', '-u', url];
 
-/** A Node that takes this file first has a clock that is two hours fast. */
+/** Preloaded into Node, sets its clock two hours fast. */
 const fastClock = `const Real = Date;
 const aheadMs = 7_200_000;
 globalThis.Date = class extends Real {
@@ -114,7 +114,7 @@ globalThis.Date = class extends Real {
 };
 `;
 
-describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
+describe('unusable S3', { skip: whyNoS3('versitygw') }, () => {
   let server: S3Server;
   before(async () => {
     server = await startS3Server('versitygw');
@@ -124,7 +124,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
   });
   after(() => server.stop());
 
-  /** Both what begins with a GET and what begins with a look for the bucket. */
+  /** One command that starts with a GET, one that starts with a bucket check. */
   const everyWay = (parameters = ''): string[][] => [
     status(server.url('acme') + parameters),
     [...init(server.url('acme') + parameters), '--create'],
@@ -132,7 +132,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
 
   for (const [name, env, refusal] of [
     [
-      'a secret key that is wrong',
+      'a wrong secret key',
       { AWS_SECRET_ACCESS_KEY: 'AAAAAAAA' },
       {
         why: 'the secret key does not belong to the access key (SignatureDoesNotMatch, 403)',
@@ -140,7 +140,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
       },
     ],
     [
-      'an access key that nobody has',
+      'an unknown access key',
       { AWS_ACCESS_KEY_ID: 'nobody' },
       {
         why: 'the storage does not know this access key (InvalidAccessKeyId, 403)',
@@ -174,7 +174,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
     }
   });
 
-  test('a profile that is not there, whatever else there is', async () => {
+  test('a missing profile, despite other credentials', async () => {
     for (const args of everyWay('&profile=none')) {
       assertSaid(await say(args, server.env), {
         why: 'the profile "none" has no credentials',
@@ -192,8 +192,8 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
     }
   });
 
-  // Its signatures are two hours from the future, which this server refuses: the answer tells the time.
-  test('a clock that is wrong stands in nobody’s way', async () => {
+  // The server rejects signatures two hours in the future. Its response contains the right time.
+  test('a wrong clock is corrected', async () => {
     const env = { ...server.env, NODE_OPTIONS: `--import ${join(home, 'clock.mjs')}` };
     const told = await say(status(server.url('acme')), env);
     assert.equal(told.status, 0, told.stderr);
@@ -214,7 +214,7 @@ describe('S3 that cannot be used', { skip: whyNoS3('versitygw') }, () => {
   });
 });
 
-describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
+describe('unusable Azure', { skip: whyNoAzurite() }, () => {
   let server: Azurite;
   before(async () => {
     server = await startAzurite();
@@ -224,7 +224,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
   });
   after(() => server.stop());
 
-  test('no credentials, or those of another endpoint', async () => {
+  test('no credentials, or credentials for another endpoint', async () => {
     const elsewhereString = server.connectionString('http://127.0.0.1:9');
     for (const env of [{}, { AZURE_STORAGE_CONNECTION_STRING: elsewhereString }]) {
       for (const args of [status(server.url('acme')), [...init(server.url('acme')), '--create']]) {
@@ -236,7 +236,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
     }
   });
 
-  test('a key or a signature that is wrong', async () => {
+  test('a wrong key or SAS token', async () => {
     const endpoint = `${server.origin}/${server.account}`;
     const ofAccount = `AccountName=${server.account};BlobEndpoint=${endpoint}`;
     const sas = 'sv=2024-05-04&sp=rl&sr=c&se=2020-01-01T00:00:00Z&sig=AAAAAAAA';
@@ -252,7 +252,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
     }
   });
 
-  test('a connection string that is none', async () => {
+  test('a malformed connection string', async () => {
     const env = { AZURE_STORAGE_CONNECTION_STRING: 'AAAAAAAA' };
     assertSaid(await say(status(server.url('acme')), env), {
       why: 'expected a connection string with AccountName or BlobEndpoint, and AccountKey or SharedAccessSignature',
@@ -276,7 +276,7 @@ describe('Azure that cannot be used', { skip: whyNoAzurite() }, () => {
   );
 });
 
-describe('Google that cannot be used', { skip: whyNoFakeGcs() }, () => {
+describe('unusable Google Cloud Storage', { skip: whyNoFakeGcs() }, () => {
   let server: FakeGcs;
   before(async () => {
     server = await startFakeGcs();
@@ -294,7 +294,7 @@ describe('Google that cannot be used', { skip: whyNoFakeGcs() }, () => {
     }
   });
 
-  test('credentials that cannot be read', async () => {
+  test('unreadable credentials', async () => {
     const file = join(home, 'credentials.json');
     await writeFile(file, 'AAAAAAAA');
     for (const GOOGLE_APPLICATION_CREDENTIALS of [file, `${file}.none`]) {

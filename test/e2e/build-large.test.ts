@@ -10,7 +10,7 @@ import { requireNix } from '../support/lab/nix-lab.ts';
 const recorder = join(import.meta.dirname, '../support/lab/e2e-peak-memory.ts');
 const mebibyte = 2 ** 20;
 
-/** A derivation `top` that refers to `count` small sources. */
+/** Returns a derivation `top` that refers to `count` small sources. */
 function manySources(count: number): string {
   return `let
   numbers = builtins.genList toString ${count};
@@ -59,7 +59,7 @@ describe('large builds', { concurrency: false }, () => {
     assert.equal(size, bytes + 'the end\n'.length);
   });
 
-  test('a path with 2,000 references, and each of the small paths that it refers to', async (t) => {
+  test('a path with 2,000 references, and all of them', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });

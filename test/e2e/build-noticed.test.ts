@@ -7,7 +7,7 @@ import { createMachine, createYard, nameOf, skipUnlessChroot } from '../support/
 import { graphFlake } from '../support/lab/nix-graph.ts';
 import { everyNix } from '../support/lab/nix-lab.ts';
 
-/** One record of `--report`. */
+/** A record of `--report`. */
 interface Reported {
   readonly path: string;
   readonly status: string;
@@ -23,8 +23,8 @@ async function readReport(file: string): Promise<Reported[]> {
 for (const nix of everyNix()) {
   const isOld = nix.version.startsWith('2.8.');
   const options = { concurrency: false };
-  describe(`what niche build notices, nix ${nix.version}`, options, () => {
-    test('outputs, fixed outputs, imports, what was built before; other hooks run, stdout is clean', async (t) => {
+  describe(`paths that niche build detects, nix ${nix.version}`, options, () => {
+    test('outputs, fixed outputs, imports and earlier builds; other hooks run, stdout is clean', async (t) => {
       const yard = await createYard(t);
       const hook = join(yard.folder, 'hook');
       await writeFile(hook, `#!/bin/sh\necho "hook $DRV_PATH" >> ${yard.folder}/traces\n`, {
@@ -79,7 +79,7 @@ for (const nix of everyNix()) {
       assert.deepEqual(await cache.snapshot(), published);
     });
 
-    test('what came from an upstream is not uploaded', async (t) => {
+    test('paths from an upstream are not uploaded', async (t) => {
       const yard = await createYard(t);
       const parts = [
         { name: 'lower', script: yard.trace('lower') },
@@ -128,7 +128,7 @@ for (const nix of everyNix()) {
       assert.deepEqual(await yard.traces(), ['lower']);
     });
 
-    test('flakes, and nix-build by niche exec', async (t) => {
+    test('flakes, and nix-build through niche exec', async (t) => {
       const machine = await createMachine(t, { nix });
       const parts = [{ name: 'lower' }, { name: 'upper', deps: ['lower'] }, { name: 'other' }];
       await machine.writeGraph([...parts, { name: 'broken', fails: true }]);

@@ -36,7 +36,7 @@ async function machineIn(t: TestContext, nix: NixVersion, yard: Yard): Promise<M
   return machine;
 }
 
-/** A cache of another machine's, with `lower` and `random`; this one has no key for it. */
+/** Creates another machine's cache, with `lower` and `random`. This machine has no key for it. */
 async function foreignCache(t: TestContext, { machine, yard }: Place): Promise<DirectoryCache> {
   const other = await machineIn(t, machine.nix, yard);
   const cache = await other.makeCache('foreign');
@@ -50,7 +50,7 @@ const build = (cache: DirectoryCache, flags: readonly string[], what: string): s
 ];
 
 describe('exit statuses of niche build', { concurrency: false }, () => {
-  test('without a key: stops before building, or builds from the cache, as told', async (t) => {
+  test('without a key: fails before building, or builds from the cache without uploading', async (t) => {
     const here = await placeFor(t);
     if (here === null || skipUnlessChroot(t, here.machine)) return;
     const { machine, yard } = here;
@@ -107,7 +107,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.match(absent.stderr, /^niche: cannot run "no-such-program": no such program$/m);
   });
 
-  test('75 when nobody publishes in time, unless nobody is waited for', async (t) => {
+  test('75 when no publisher finishes in time, unless the build does not wait', async (t) => {
     const here = await placeFor(t);
     if (here === null) return;
     const { machine } = here;

@@ -26,7 +26,7 @@ function failingGraph(yard: Yard): GraphPart[] {
 
 for (const nix of everyNix()) {
   describe(`niche build, nix ${nix.version}`, { concurrency: false }, () => {
-    test('of a failing graph: what built can be installed while the rest is built, and stays', async (t) => {
+    test('of a failing graph: finished paths are installable during the build, and stay', async (t) => {
       const yard = await createYard(t);
       const builder = await createMachine(t, { nix, settings: yard.settings });
       await builder.writeGraph(failingGraph(yard));
@@ -66,7 +66,7 @@ for (const nix of everyNix()) {
       await builder.nicheDoes(['verify', '-u', cache.url]);
     });
 
-    test('what an earlier attempt left is cached too, and a second machine builds nothing', async (t) => {
+    test('paths of an earlier attempt are cached too, and a second machine builds nothing', async (t) => {
       const yard = await createYard(t);
       const builder = await createMachine(t, { nix, settings: yard.settings });
       await yard.open('go');

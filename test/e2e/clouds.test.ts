@@ -7,10 +7,10 @@ import { requireFakeGcs } from '../support/servers/fake-gcs.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 import { readerOf, type Made } from './made.ts';
 
-/** A cloud's real server, and how a user of it is set up. */
+/** A storage server of a cloud, and the environment of its user. */
 interface Cloud {
   readonly url: string;
-  /** Where readers find what is at `url`. */
+  /** The public HTTP address of `url`. */
   readonly publicUrl: string;
   readonly env: Readonly<Record<string, string>>;
 }
@@ -34,7 +34,7 @@ const clouds = {
 
 for (const [name, start] of Object.entries(clouds)) {
   describe(`a cache in ${name}`, { concurrency: false }, () => {
-    test('is made, built into, published to both ways, and substituted from', async (t) => {
+    test('is created, filled by a build, published by worker and by push, and substituted from', async (t) => {
       const nix = requireNix(t);
       const cloud = await start(t);
       if (nix === null || cloud === null) return;
@@ -50,14 +50,14 @@ for (const [name, start] of Object.entries(clouds)) {
       assert.equal(made.private, url.replace(/\bacme\b/, 'acme-private'));
       assert.match((await machine.niche(init, { env })).stderr, /there is a cache/);
 
-      // Staged by one process, published by another.
+      // One process stages, another publishes.
       await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
       const build = ['build', '-u', url, '--no-publish', '--', '-f', '.', '--no-link'];
       const built = await machine.nicheDoes([...build, 'upper', '--print-out-paths'], { env });
       const upper = built.stdout.trim();
       const worked = await machine.nicheDoes(['worker', url, '--once'], { env });
       assert.match(worked.stderr, /2 paths published, 0 rejected/);
-      // Staged and published by the same one.
+      // One process stages and publishes.
       await machine.writeGraph([{ name: 'other' }], 'salt');
       const other = await machine.output('nix-build', ['--no-out-link', '-A', 'other']);
       const pushed = await machine.nicheDoes(['push', '-u', url, '--publish', 'local', other], {
@@ -65,7 +65,7 @@ for (const [name, start] of Object.entries(clouds)) {
       });
       assert.match(pushed.stderr, /1 path published/);
       await machine.nicheDoes(['verify', '-u', url], { env });
-      // By the public address, and with no credentials.
+      // Reads the public address without credentials.
       const shown = await machine.nicheDoes(['show', '-u', `${publicUrl}#${made.publicKey}`]);
       assert.match(shown.stdout, /acme/);
 

@@ -11,7 +11,7 @@ import { requireNix } from '../support/lab/nix-lab.ts';
 
 const demo = join(import.meta.dirname, '../demo.ts');
 
-/** Starts the demo with a folder of its own for what it makes, which must be empty at its end. */
+/** Starts the demo with its own temporary folder, which must be empty when the demo ends. */
 async function startDemo(t: TestContext, env: Readonly<Record<string, string>>) {
   const folder = await mkdtemp(join(tmpdir(), 'niche-demo-test-'));
   t.after(() => rm(folder, { recursive: true }));
@@ -37,7 +37,7 @@ function stepsOf(stdout: string): number[] {
   return [...stdout.matchAll(/^(\d+)\. /gm)].map(([, number]) => Number(number));
 }
 
-test('the demo with Nix builds, installs elsewhere and leaves nothing', async (t) => {
+test('the demo with Nix builds, installs elsewhere and leaves no files', async (t) => {
   const nix = requireNix(t);
   if (nix === null) return;
   const demo = await startDemo(t, { PATH: [nix.bin, '/usr/bin', '/bin'].join(delimiter) });
@@ -59,7 +59,7 @@ test('the demo without Nix publishes a path that niche packs', async (t) => {
   assert.match(stdout, /^Done in .*\. All files of the demo are removed\.$/m);
 });
 
-test('a demo that is interrupted leaves nothing', async (t) => {
+test('an interrupted demo leaves no files', async (t) => {
   const { child, end } = await startDemo(t, { PATH: '/nowhere' });
   child.stdout.once('data', () => child.kill('SIGINT'));
   const { status, stdout, stderr } = await end();

@@ -12,7 +12,7 @@ import { availableNix, whyNoNix } from '../support/lab/nix-lab.ts';
 
 const parts = [
   { name: 'leaf' },
-  // Random, so that it does not compress.
+  // Random data does not compress.
   { name: 'data', deps: ['leaf'], script: 'head -c 12000000 /dev/urandom > $out/random' },
   ...['gone', 'moved'].flatMap((name) => [
     { name: `first-${name}`, deps: ['leaf'] },
@@ -33,7 +33,7 @@ describe('the disk', { skip: whyNoNix() }, () => {
   });
   after(() => lab.close());
 
-  /** A small disk of its own, in memory; null, once skipped, where this user cannot mount one. */
+  /** Mounts a small in-memory disk. Skips the test and returns null if this user cannot mount. */
   function smallDisk(t: TestContext, name: string, mib: number): string | null {
     const directory = labFolder(lab, name);
     try {
@@ -53,7 +53,7 @@ describe('the disk', { skip: whyNoNix() }, () => {
     ['staging', 6],
     ['publishing', 18],
   ] as const) {
-    test(`full while ${while_}: says so; the cache stays sound and goes on with more room`, async (t) => {
+    test(`full while ${while_}: reports it; the cache stays sound and resumes with more space`, async (t) => {
       const directory = smallDisk(t, while_, mib);
       if (directory === null) return;
       const cache = await lab.cache(while_, { directory });
@@ -73,7 +73,7 @@ describe('the disk', { skip: whyNoNix() }, () => {
     });
   }
 
-  test('read-only: says so before anything is built', async (t) => {
+  test('read-only: fails before building', async (t) => {
     const directory = smallDisk(t, 'locked', 8);
     if (directory === null) return;
     const cache = await lab.cache('locked', { directory });
@@ -87,7 +87,7 @@ describe('the disk', { skip: whyNoNix() }, () => {
     assert.deepEqual(await snapshot(directory), before_);
   });
 
-  test('a directory that may not be written: says so before anything is built', async (t) => {
+  test('an unwritable directory: fails before building', async (t) => {
     if (!isRoot) {
       t.skip('acting as another user needs root');
       return;
@@ -122,14 +122,14 @@ describe('the disk', { skip: whyNoNix() }, () => {
     [
       'gone',
       async (directory: string) => {
-        // At once, or what is still being written would keep it from being removed.
+        // Renaming is atomic. Concurrent writes would make the removal fail.
         await rename(directory, `${directory}.away`);
         await rm(`${directory}.away`, { recursive: true });
       },
     ],
     ['moved', (directory: string) => rename(directory, `${directory}.away`)],
   ] as const) {
-    test(`a directory ${how} under a build: the build goes on, then niche says so`, async () => {
+    test(`directory ${how} during a build: the build continues, then niche reports it`, async () => {
       const cache = await lab.cache(how);
       const args = ['-f', 'default.nix', `second-${how}`, '--no-link', '--print-out-paths'];
       const niche = lab.start(['build', '-u', cache.url, '--', ...args]);

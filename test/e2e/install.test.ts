@@ -17,14 +17,14 @@ import { serveFolder } from '../support/servers/static-server.ts';
 interface Published {
   readonly builder: Machine;
   readonly cache: DirectoryCache;
-  /** A machine with an empty store, and the builder's `default.nix`. */
+  /** Creates a machine with an empty store and the builder's `default.nix`. */
   readonly emptyMachine: (trustedPublicKeys?: readonly string[]) => Promise<Machine>;
   readonly traces: () => Promise<readonly string[]>;
   readonly lower: string;
   readonly upper: string;
 }
 
-/** A cache with `upper` and the `lower` that it refers to. */
+/** Creates a cache with `upper` and its reference `lower`. */
 async function published(
   t: TestContext,
   nix: NixVersion,
@@ -53,7 +53,7 @@ async function published(
 
 for (const nix of everyNix()) {
   describe(`installing, nix ${nix.version}`, { concurrency: false }, () => {
-    test('an empty store takes the closure from the directory and over HTTP, signatures checked', async (t) => {
+    test('an empty store substitutes the closure from the directory and over HTTP, with signatures checked', async (t) => {
       const { builder, cache, emptyMachine, traces, upper, lower } = await published(t, nix);
       const trust = ['--option', 'trusted-public-keys', cache.publicKey];
       await builder.output('nix', ['store', 'verify', '-r', '--store', cache.url, ...trust, upper]);
@@ -88,7 +88,7 @@ for (const nix of everyNix()) {
       assert.deepEqual((await traces()).length, 2);
     });
 
-    test('nix refuses a cache that was tampered with', async (t) => {
+    test('nix rejects a tampered cache', async (t) => {
       const { builder, cache, emptyMachine, upper, lower } = await published(t, nix);
       if (skipUnlessChroot(t, builder)) return;
       const narInfoOf = (path: string): string => {
@@ -114,7 +114,7 @@ for (const nix of everyNix()) {
         const { status, stderr } = await reader.run('nix', ['copy', '--from', cache.url, lower]);
         assert.notEqual(status, 0, what);
         assert.match(stderr, message);
-        // Nix may leave the files of what it refused, but it does not take them for a path.
+        // Nix may leave files of a rejected path, but does not register them as valid.
         const validity = await reader.run('nix-store', ['--check-validity', lower]);
         assert.notEqual(validity.status, 0, what);
         await writeFile(narInfoOf(lower), narInfo);
@@ -124,7 +124,7 @@ for (const nix of everyNix()) {
       await reader.output('nix', ['copy', '--from', cache.url, lower]);
     });
 
-    test('the cache has the build logs, unless told not to', async (t) => {
+    test('the cache has the build logs, unless they are disabled', async (t) => {
       const { builder, cache, upper } = await published(t, nix);
       const logOf = (url: string): ReturnType<Machine['run']> =>
         builder.run('nix', ['log', '--store', url, upper]);

@@ -22,7 +22,7 @@ const parts = [
 const nix = availableNix().at(-1);
 const nameOf = (path: string): string => path.replace(/^.*\/[^-]*-/, '');
 
-describe('interrupted', { skip: whyNoNix() }, () => {
+describe('interrupts', { skip: whyNoNix() }, () => {
   let lab: NicheLab;
   let all: string;
   let caches = 0;
@@ -49,7 +49,7 @@ describe('interrupted', { skip: whyNoNix() }, () => {
     ['SIGTERM', 143],
     ['SIGHUP', 129],
   ] as const) {
-    test(`${signal} ends a push with ${status}, which says what is left; the next one completes it`, async () => {
+    test(`${signal} ends a push with status ${status} and reports the remaining paths; the next push completes it`, async () => {
       const cache = await newCache();
       const push = lab.start(['push', '-u', cache.url, all]);
       await untilThere(cache.directory, /^\.niche-tmp\//, push);
@@ -88,7 +88,7 @@ describe('interrupted', { skip: whyNoNix() }, () => {
     await assertTidy();
   });
 
-  test('a worker finishes what it is working on, and says so', async () => {
+  test('a worker finishes its current work, and reports it', async () => {
     const cache = await newCache();
     await lab.run(['push', '-u', cache.url, '--no-publish', all]);
     const worker = lab.start(['worker', cache.url]);
@@ -119,7 +119,7 @@ describe('interrupted', { skip: whyNoNix() }, () => {
     return ['build', '-u', cache.url, '--', '-f', 'default.nix', name, '--no-link'];
   };
 
-  test('Ctrl-C in a build: nix ends, and what it had built is published', async () => {
+  test('Ctrl-C in a build: nix ends, and the paths it built are published', async () => {
     const cache = await newCache();
     const niche = lab.start(build(cache, 'endless-group'));
     await untilThere(cache.directory, /^receipts\//, niche);
@@ -136,7 +136,7 @@ describe('interrupted', { skip: whyNoNix() }, () => {
     await assertTidy();
   });
 
-  test('SIGTERM for niche alone reaches nix', async () => {
+  test('niche forwards SIGTERM to nix', async () => {
     const cache = await newCache();
     const niche = lab.start(build(cache, 'endless-term'));
     await untilThere(cache.directory, /^receipts\//, niche);
@@ -176,10 +176,10 @@ describe('interrupted', { skip: whyNoNix() }, () => {
     await assertTidy();
   });
 
-  test('Ctrl-C once nix has ended abandons the upload with 130', async () => {
+  test('Ctrl-C after nix ended aborts the upload with status 130', async () => {
     const cache = await newCache();
     const niche = lab.start(build(cache, 'all'));
-    // Nothing is left to build: nix ends long before the 60 MB are published.
+    // Everything is built already, so nix ends long before the 60 MB are published.
     await untilThere(cache.directory, /^staging\/.*\/1\.json$/, niche);
     niche.interrupt('SIGINT');
     const run = await niche.ended;

@@ -2,7 +2,7 @@ import type { TestContext } from 'node:test';
 
 import { createMachine, type Machine } from '../support/lab/e2e-machine.ts';
 
-/** A cache in a bucket, as `niche init --json` prints it. */
+/** A cache in a bucket, in the format of `niche init --json`. */
 export interface Made {
   readonly storage: string;
   readonly private: string;
@@ -10,7 +10,7 @@ export interface Made {
   readonly publicKey: string;
 }
 
-/** Makes a cache in `url`, and its buckets. */
+/** Creates a cache at `url`, and its buckets. */
 export async function initCache(
   machine: Machine,
   url: string,
@@ -20,7 +20,7 @@ export async function initCache(
   return JSON.parse((await machine.nicheDoes(args, { env })).stdout) as Made;
 }
 
-/** A machine that has built nothing, and knows the cache by its address and its key alone. */
+/** Creates a machine with an empty store, configured with only the cache's URL and key. */
 export async function readerOf(
   t: TestContext,
   machine: Machine,

@@ -18,16 +18,16 @@ import { requireS3 } from '../support/servers/s3-servers.ts';
 import { makeAgeKey, openSopsLab } from '../support/lab/sops-lab.ts';
 import { placeSpies } from '../support/lab/spies.ts';
 
-/** A real server, on which nothing is yet, and who may do what there. */
+/** An empty storage server, and its users' permissions. */
 interface Place {
   readonly url: string;
   /** The environment of the cache’s administrator. */
   readonly adminEnv: Readonly<Record<string, string>>;
-  /** Of that, what is secret. */
+  /** The secret value in `adminEnv`. */
   readonly adminSecret: string;
-  /** The clients', where init cannot make them. */
+  /** The clients' credentials, if init cannot create them. */
   readonly uploadCredentials?: NonNullable<PrivateConfig['credentials']>;
-  /** Allows the clients' credentials what the documentation says. */
+  /** Grants the clients' credentials the documented permissions. */
   readonly allowUploads: () => Promise<void>;
   readonly open: (url: string) => Bucket;
 }
@@ -77,7 +77,7 @@ for (const [name, open] of [
   ['versitygw', onVersitygw],
   ['Azurite', onAzurite],
 ] as const) {
-  test(`on ${name}: an age key, or a GPG key, is all that a machine needs`, async (t) => {
+  test(`on ${name}: a machine needs only an age key or a GPG key`, async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const place = await open(t);
@@ -92,7 +92,7 @@ for (const [name, open] of [
       await placeSpies(join(lab.folder, 'spies-admin'), nixPath),
       await placeSpies(join(lab.folder, 'spies-client'), nixPath),
     ];
-    /** Everything that is seen, by where. */
+    /** All captured text, by its source. */
     const seen: [where: string, text: string][] = [];
     const heard = (ran: NicheRun): NicheRun => {
       seen.push(['printed', ran.stdout], ['printed', ran.stderr]);
@@ -106,7 +106,7 @@ for (const [name, open] of [
       return ran;
     };
 
-    // The administrator makes the cache, by the command line alone.
+    // The administrator creates the cache with commands only.
     const made = heard(
       await admin(
         [
@@ -137,7 +137,7 @@ for (const [name, open] of [
     const { sig = '', sp } = Object.fromEntries(new URLSearchParams(signature));
     if (isMadeByInit) assert.equal(sp, 'rcl');
 
-    // Clients have an identity, and nothing else: no variable, no file, no key of the cache.
+    // Clients have only an identity: no variable, no file, no key of the cache.
     const gnupg = join(lab.env['HOME'] ?? '', '.gnupg');
     const planted = 'planted-in-the-environment';
     const identities: [string, Record<string, string>][] = [
@@ -171,7 +171,7 @@ for (const [name, open] of [
     assert.deepEqual(readdirSync(machine.work), ['default.nix']);
     heard(await admin(['config', 'edit', '-u', substituter], asClient));
 
-    // All that was printed, written, and given to children.
+    // All output, files, and environments of child processes.
     await writeFile(join(machine.folder, 'planted'), 'planted-in-a-file');
     for (const url of [storage, cache['private'] ?? '']) {
       const root = place.open(url);
@@ -188,7 +188,7 @@ for (const [name, open] of [
       ...new Set(list.filter(([, text]) => text.includes(needle)).map(([at]) => at)),
     ];
 
-    // What is there is found, in each of these places: so what is not found is not there.
+    // Finds known values in each source, to prove that the search works.
     assert.deepEqual(where('planted-in-a-file'), ['written']);
     assert.deepEqual(where(planted).sort(), ['gpg', 'nix', 'nix-instantiate', 'nix-store']);
     assert.ok(where('--decrypt').includes('gpg'), 'arguments too');
@@ -206,13 +206,13 @@ for (const [name, open] of [
       assert.ok(secret.length > 8);
       assert.deepEqual(where(secret), []);
     }
-    // The administrator's own variables are what their nix has anyway; what is for niche alone is not.
+    // Nix inherits the administrator's own variables, but not the secrets that only niche needs.
     const ofAdmin = adminSpies.seen();
     assert.ok(where(place.adminSecret, ofAdmin).includes('nix'));
     assert.ok(where('niche.private.json', ofAdmin).includes('editor'));
     for (const secret of secrets) assert.deepEqual(where(secret, ofAdmin), []);
 
-    // And of niche's own there is nothing in the home but its cache folder.
+    // The home contains no files of niche except its cache folder.
     const home = machine.env['HOME'] ?? '';
     const own = existsSync(home)
       ? filesOf(home).filter((file) => file.slice(home.length).includes('niche'))
@@ -224,7 +224,7 @@ for (const [name, open] of [
   });
 }
 
-/** Every file below `folder`, the store's apart, which only Nix writes. */
+/** Returns every file below `folder`, except the store, which only Nix writes. */
 function filesOf(folder: string): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !/\/(?:store|nix)\//.test(entry.parentPath))

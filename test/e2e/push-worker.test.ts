@@ -7,7 +7,7 @@ import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 
 describe('niche worker', { concurrency: false }, () => {
-  test('publishes what was only staged, and then has nothing to do', async (t) => {
+  test('publishes staged paths, and then has nothing to do', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });
@@ -36,7 +36,7 @@ describe('niche worker', { concurrency: false }, () => {
     assert.deepEqual([event, published, rejected], ['stopped', 0, 0]);
   });
 
-  test('two at once on 200 staged paths do no harm', async (t) => {
+  test('two concurrent workers publish 200 staged paths correctly', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });
@@ -48,7 +48,7 @@ describe('niche worker', { concurrency: false }, () => {
       ...['--add', ...names.map((name) => join(sources, name))],
     ]);
     const cache = await machine.makeCache();
-    // In several batches, so that the workers have something to share.
+    // Stages several batches, so that both workers get some.
     const paths = added.split('\n');
     for (const group of [paths.slice(0, 70), paths.slice(50, 150), paths.slice(120)]) {
       const input = group.join('\n');

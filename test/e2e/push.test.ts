@@ -14,7 +14,7 @@ interface Reported {
   readonly code?: string;
 }
 
-/** A machine that has built `upper`, which refers to `middle` and that to `lower`, and `apart`. */
+/** Creates a machine that has built `apart` and the chain `upper`, `middle`, `lower`. */
 async function machineWith(t: TestContext, nix: NixVersion): Promise<Machine> {
   const machine = await createMachine(t, { nix });
   await machine.writeGraph([
@@ -32,7 +32,7 @@ const versions = everyNix();
 for (const nix of versions) {
   const isNewest = nix === versions.at(-1);
   describe(`niche push, nix ${nix.version}`, { concurrency: false }, () => {
-    test('of paths, links, installables and stdin; nothing is uploaded twice', async (t) => {
+    test('takes paths, links, installables and stdin; nothing is uploaded twice', async (t) => {
       const machine = await machineWith(t, nix);
       const upper = await machine.output('readlink', ['result']);
       const apart = await machine.output('readlink', ['result-2']);
@@ -45,7 +45,7 @@ for (const nix of versions) {
         ['file', ['--', '--file', 'default.nix', 'upper'], '', closure],
         ['stdin', [], `${apart}\n\n  ${upper}  \n`, ['apart', ...closure]],
       ];
-      // Versions of Nix differ in their output, not in how niche is called.
+      // Nix versions differ in their output, not in the arguments of niche.
       const tried = isNewest ? ways : ways.filter(([name]) => name === 'links' || name === 'file');
       for (const [name, args, input, wanted] of tried) {
         const cache = await machine.makeCache(name);
@@ -64,7 +64,7 @@ for (const nix of versions) {
 
     if (!isNewest) return;
 
-    test('leaves out excluded paths, and reports on each path', async (t) => {
+    test('skips excluded paths, and reports each path', async (t) => {
       const machine = await machineWith(t, nix);
       const upper = await machine.output('readlink', ['result']);
       const apart = await machine.output('readlink', ['result-2']);
@@ -99,7 +99,7 @@ for (const nix of versions) {
       assert.deepEqual(await cache.names(), ['apart', 'lower', 'middle', 'upper']);
     });
 
-    test('continues when the reader of its output leaves', async (t) => {
+    test('continues when the reader of its output closes the pipe', async (t) => {
       const machine = await machineWith(t, nix);
       const cache = await machine.makeCache();
       const niche = `'${process.execPath}' '${join(import.meta.dirname, '../../cli/main.ts')}'`;
@@ -109,7 +109,7 @@ for (const nix of versions) {
       assert.deepEqual(await cache.names(), ['lower', 'middle', 'upper']);
     });
 
-    test('refuses what is no path of this store, and uploads nothing', async (t) => {
+    test('rejects arguments that are not paths of this store, and uploads nothing', async (t) => {
       const machine = await machineWith(t, nix);
       const upper = await machine.output('readlink', ['result']);
       const cache = await machine.makeCache();

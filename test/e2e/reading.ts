@@ -10,12 +10,12 @@ import { createNixLab } from '../support/lab/nix-lab.ts';
 import type { NixLab, NixVersion } from '../support/lab/nix-lab.ts';
 import { temporaryFolder } from '../support/cache/small-cache.ts';
 
-/** A cache in a directory, with a closure that another machine built. */
+/** A cache in a directory, with a closure built by another machine. */
 export interface PublishedCache {
   readonly directory: string;
   readonly url: string;
   readonly publicKey: string;
-  /** Refers to one more path. */
+  /** A store path with one reference. */
   readonly storePath: string;
 }
 
@@ -24,7 +24,7 @@ const parts = graph([
   { name: 'upper', deps: ['lower'] },
 ]);
 
-/** A machine that could build the closure too. */
+/** A machine that can build the closure too. */
 export async function makeReader(t: TestContext, nix: NixVersion): Promise<NixLab> {
   const lab = await createNixLab({ nix });
   t.after(() => lab.close());
@@ -32,7 +32,7 @@ export async function makeReader(t: TestContext, nix: NixVersion): Promise<NixLa
   return lab;
 }
 
-/** @returns null when the test was skipped and has to return */
+/** @returns null if the test was skipped and must return */
 export async function publishCache(
   t: TestContext,
   nix: NixVersion,

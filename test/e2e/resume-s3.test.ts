@@ -22,7 +22,7 @@ const child = join(import.meta.dirname, '../support/buckets/stage-large-child.ts
 const mib = 2 ** 20;
 
 describe('kill -9 while a large NAR is staged on S3', () => {
-  test('the next run sends only what is missing', async (t) => {
+  test('the next run uploads only the missing parts', async (t) => {
     const server = await requireS3(t);
     if (server === null) return;
     const name = await server.createBucket();
@@ -58,7 +58,7 @@ describe('kill -9 while a large NAR is staged on S3', () => {
   });
 });
 
-/** Bytes of the parts of the one upload that is under way; 0 when there is none. */
+/** Returns the bytes of the parts of the upload in flight, or 0 if there is none. */
 async function storedParts({ admin }: S3Server, bucket: string): Promise<number> {
   const { Uploads = [] } = await admin.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
   const [only] = Uploads;

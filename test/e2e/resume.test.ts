@@ -18,12 +18,12 @@ const parts = [
   { name: 'slow', deps: ['quick'], sleepSeconds: 3 },
 ];
 
-/** What a killed process can be seen to have begun, by the files of its cache. */
+/** The moments to kill a process, each detected by a file in its cache. */
 const moments: readonly (readonly [string, RegExp])[] = [
   ['a NAR is being staged', /^\.niche-tmp\//],
   ['the small batch is staged', /^staging\/.*\/0\.json$/],
   ['a second batch is staged', /^staging\/.*\/1\.json$/],
-  ['an attempt has begun', /^attempts\//],
+  ['an attempt has started', /^attempts\//],
   ['the first NAR is published', /^nar\//],
   ['the first narinfo is visible', /\.narinfo$/],
   ['a path waits for its reference', /^waiting\//],
@@ -48,13 +48,13 @@ describe('kill -9', { skip: whyNoNix() }, () => {
 
   async function killAt(cache: LabCache, moment: RegExp, niche: RunningNiche): Promise<void> {
     await untilThere(cache.directory, moment, niche);
-    // The group may have ended by itself, where the moment comes late.
+    // The process may end before the kill if the moment is late.
     if (niche.process.exitCode === null) niche.interrupt('SIGKILL');
     await niche.ended;
     await assertSound(cache.directory);
   }
 
-  /** What the manifests that are staged name, each as often as it is named. */
+  /** Returns all paths in the staged manifests, with duplicates. */
   async function stagedPaths(cache: LabCache): Promise<string[]> {
     const files = (await unfinishedIn(cache.directory)).filter((key) =>
       /^staging\/.*\.json$/.test(key),
@@ -67,7 +67,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
     );
   }
 
-  /** Whatever was left can be swept, and nothing is published but what was meant to be. */
+  /** Asserts that the next run published all batches, and that a sweep removes all leftovers. */
   async function assertSweepable(cache: LabCache): Promise<void> {
     const unpublished = (await unfinishedIn(cache.directory)).filter((key) =>
       /^staging\/.*\.json$/.test(key),
@@ -78,7 +78,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
   }
 
   for (const [name, moment] of moments) {
-    test(`of a push when ${name}: the next one completes it`, async () => {
+    test(`a push when ${name}: the next push completes it`, async () => {
       const cache = await newCache();
       const push = ['push', '-u', cache.url, all];
       await killAt(cache, moment, lab.start(push));
@@ -89,7 +89,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
     });
   }
 
-  test('of a push that only stages: the next one stages what is missing, and nothing twice', async () => {
+  test('a push that only stages: the next push stages the missing paths, and none twice', async () => {
     const cache = await newCache();
     const push = ['push', '-u', cache.url, '--no-publish', all];
     const counted = (what: string): RegExp =>
@@ -113,7 +113,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
     assert.doesNotMatch(known.stderr, /request/, 'all of it was known');
   });
 
-  test('of a push: a run for something else publishes what it had staged', async () => {
+  test('a push of another path publishes the paths staged earlier', async () => {
     const cache = await newCache();
     const staged = await lab.run(['push', '-u', cache.url, '--no-publish', all]);
     assert.equal(staged.status, 0, staged.stderr);
@@ -125,7 +125,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
   });
 
   for (const [name, moment] of moments.slice(3, 6)) {
-    test(`of a worker when ${name}: another one completes it`, async () => {
+    test(`a worker when ${name}: another worker completes it`, async () => {
       const cache = await newCache();
       await lab.run(['push', '-u', cache.url, '--no-publish', all]);
       await killAt(cache, moment, lab.start(['worker', cache.url]));
@@ -136,7 +136,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
     });
   }
 
-  test('of two workers on one cache: a third completes it', async () => {
+  test('two workers on one cache: a third worker completes it', async () => {
     const cache = await newCache();
     await lab.run(['push', '-u', cache.url, '--no-publish', all]);
     const workers = [lab.start(['worker', cache.url]), lab.start(['worker', cache.url])];
@@ -146,7 +146,7 @@ describe('kill -9', { skip: whyNoNix() }, () => {
     await assertSweepable(cache);
   });
 
-  test('of a build and its nix: the next build completes it and tidies up', async () => {
+  test('a build and its nix: the next build completes it and cleans up', async () => {
     const cache = await newCache();
     const build = ['build', '-u', cache.url, '--', '-f', 'default.nix', 'slow', '--no-link'];
     await killAt(cache, /\.narinfo$/, lab.start(build));

@@ -22,14 +22,14 @@ import { initCache, readerOf } from './made.ts';
 
 const denied = { code: 'storage-denied' };
 
-/** The policy for uploaders in docs/storage/s3.md, as it stands there. */
+/** Reads the policy for uploaders from docs/storage/s3.md. */
 async function documentedPolicy(): Promise<PolicyDocument> {
   const file = join(import.meta.dirname, '../../docs/storage/s3.md');
   const [, json = ''] = /```json\n([^]*?)```/.exec(await readFile(file, 'utf8')) ?? [];
   return JSON.parse(json) as PolicyDocument;
 }
 
-/** What that page says of the publisher, as statements. */
+/** The publisher's permissions on that page, as statements. */
 const publisherPolicy: PolicyDocument = {
   Statement: [
     {
@@ -60,7 +60,7 @@ const publisherPolicy: PolicyDocument = {
   ],
 };
 
-/** Policies of a user as those of a bucket, which takes only what is about itself. */
+/** Converts a user's policy to a bucket policy. A bucket accepts only statements about itself. */
 function inBucket(bucket: string, user: S3Credentials, { Statement }: PolicyDocument): Statement[] {
   const arn = `arn:aws:s3:::${bucket}`;
   return Statement.flatMap((statement) => {
@@ -73,7 +73,7 @@ function inBucket(bucket: string, user: S3Credentials, { Statement }: PolicyDocu
   });
 }
 
-/** What AWS refuses of writes by a condition on how they are made, which this server does not know. */
+/** Returns whether AWS would deny the write by a condition that this server does not support. */
 function refusedWrite({ method, path, headers }: ProxiedRequest, policy: PolicyDocument): boolean {
   const [pathname = '', query = ''] = path.split('?');
   const isEnd = method === 'POST' && query.includes('uploadId=');
@@ -94,8 +94,8 @@ const accessDenied: Fault = {
   body: '<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>',
 };
 
-describe('who may do what in S3', { concurrency: false }, () => {
-  test('uploaders can stage and read their own receipts, everyone the public root', async (t) => {
+describe('permissions in S3', { concurrency: false }, () => {
+  test('uploaders can stage and read their own receipts; everyone can read the public root', async (t) => {
     const server = await requireS3(t);
     if (server === null) return;
     const [acme, secret] = [await server.createBucket('acme'), await server.createBucket('secret')];
@@ -127,7 +127,7 @@ describe('who may do what in S3', { concurrency: false }, () => {
       `receipts/${upload}/x.published.json`,
     ]);
     assert.equal(String(await readObject(theirs, `receipts/${upload}/x.published.json`)), 'mine');
-    // What is staged stays as it is, whether the uploader asks for that or not.
+    // Staged objects cannot be replaced, with or without a conditional write.
     assert.equal(await theirs.put(nars, Buffer.from('m'), create), 'exists');
     await assert.rejects(theirs.delete([nars]), denied);
     await assert.rejects(readObject(theirs, nars), denied);
@@ -168,8 +168,8 @@ describe('who may do what in S3', { concurrency: false }, () => {
   });
 
   for (const [title, parameters] of [
-    ['as documented, a user stages and another publishes', ''],
-    ['and where nothing is written conditionally', '&conditional=no'],
+    ['the documented policies let one user stage and another publish', ''],
+    ['the documented policies also work without conditional writes', '&conditional=no'],
   ] as const) {
     test(title, async (t) => {
       const server = await requireS3(t);
@@ -204,7 +204,7 @@ describe('who may do what in S3', { concurrency: false }, () => {
       proxy.inject((request) => {
         if (request.headers['authorization']?.includes('Credential=uploader/') !== true)
           return null;
-        // As S3 responds for an absent key without the right to list.
+        // S3 responds like this for an absent key if the user cannot list.
         if (isEmpty && request.path.includes('.narinfo')) {
           hidden += 1;
           return accessDenied;
@@ -283,7 +283,7 @@ describe('who may do what in S3', { concurrency: false }, () => {
     });
   }
 
-  test('a narinfo that is denied is no missing one where nothing else may be read', async (t) => {
+  test('a denied narinfo is not treated as missing if no other narinfo is readable', async (t) => {
     const server = await requireS3(t);
     const nix = requireNix(t);
     if (server === null || nix === null) return;
@@ -316,7 +316,7 @@ describe('who may do what in S3', { concurrency: false }, () => {
   });
 });
 
-/** As docs/storage/s3.md gives them to uploaders, for one upload. */
+/** Returns the uploader statements of docs/storage/s3.md, limited to one upload. */
 function uploaderStatements(bucket: string, user: string, upload: string): object[] {
   const Principal = { AWS: user };
   const arn = `arn:aws:s3:::${bucket}`;

@@ -27,7 +27,7 @@ const refusing = (): Fault => ({
   body: '<Error><Code>NotImplemented</Code></Error>',
 });
 
-/** What servers that do not write conditionally do with a condition. */
+/** How servers without conditional writes handle a condition. */
 const servers: Readonly<
   Record<string, { fault: typeof ignoring; parameters: string; storage: RegExp }>
 > = {
@@ -41,13 +41,13 @@ const servers: Readonly<
     parameters: '',
     storage: /&conditional=no$/,
   },
-  // Of a program that was given conditional writes in one release or another.
+  // Some releases of this server lack conditional writes.
   'ignores, against its preset,': {
     fault: ignoring,
     parameters: '&provider=minio',
     storage: /&provider=minio&conditional=no$/,
   },
-  'ignores, as its preset says,': {
+  'ignores, as its preset states,': {
     fault: ignoring,
     parameters: '&provider=wasabi',
     storage: /&provider=wasabi$/,
@@ -72,9 +72,9 @@ async function startServer(t: TestContext, fault: typeof ignoring) {
   return { ...server, proxy, ignored };
 }
 
-describe('a cache where nothing is written conditionally', { concurrency: false }, () => {
+describe('a cache without conditional writes', { concurrency: false }, () => {
   for (const [does, { fault, parameters, storage }] of Object.entries(servers)) {
-    test(`as the server ${does} conditions: one process publishes, real Nix reads`, async (t) => {
+    test(`the server ${does} conditions: one process publishes, real Nix reads`, async (t) => {
       const nix = requireNix(t);
       const server = await startServer(t, fault);
       if (server === null || nix === null) return;
@@ -91,7 +91,7 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
 
       await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
       const upper = await machine.output('nix-build', ['--no-out-link', '-A', 'upper']);
-      // By the URL that the user knows: what the server does is in the cache's configuration.
+      // Uses the plain URL. The cache's configuration contains the server's capabilities.
       const worker = spawnNiche(['worker', url, '--interval', '200ms'], {
         cwd: machine.work,
         env: { ...machine.env, ...env },
@@ -135,7 +135,7 @@ describe('a cache where nothing is written conditionally', { concurrency: false 
     ['yes', ['POST'], 'put', 'honours only the conditions of single writes'],
     ['put', ['PUT', 'POST'], 'no', 'ignores conditional writes'],
   ] as const) {
-    test(`no cache is made where conditional=${stated} claims more than it does`, async (t) => {
+    test(`init fails if conditional=${stated} claims more than the server supports`, async (t) => {
       const nix = requireNix(t);
       const server = await startServer(t, ignoring);
       if (server === null || nix === null) return;

@@ -20,7 +20,7 @@ const slowDown = {
 
 for (const name of s3ServerNames) {
   describe(`a cache in S3 on ${name}`, { concurrency: false }, () => {
-    test('is made, built into, published by a worker, and substituted from', async (t) => {
+    test('is created, filled by a build, published by a worker, and substituted from', async (t) => {
       const server = await requireS3(t, name);
       const nix = requireNix(t);
       if (server === null || nix === null) return;
@@ -29,7 +29,7 @@ for (const name of s3ServerNames) {
       const { env } = server;
       const made = await initCache(machine, server.url('acme'), server.env);
       assert.equal(made.substituter, `${server.endpoint}/acme`);
-      // No preset says what such a server can do: it was tried.
+      // No preset exists for this server, so init detects its capabilities.
       assert.match(made.storage, /^s3:\/\/acme\?.*conditional=yes$/);
       assert.match(made.private, /^s3:\/\/acme-private\?.*conditional=yes$/);
       const again = await machine.niche(
@@ -75,9 +75,9 @@ for (const name of s3ServerNames) {
       assert.notEqual(refused.status, 0);
     });
 
-    // Once is enough: what differs between the servers is in the test before.
+    // One server is enough: the test above covers the differences.
     if (name !== 'versitygw') return;
-    test('publishes in the process that builds, and nix reads it as s3://', async (t) => {
+    test('publishes in the build process, and nix reads it as s3://', async (t) => {
       const server = await requireS3(t, name);
       const nix = requireNix(t);
       if (server === null || nix === null) return;
@@ -105,8 +105,8 @@ for (const name of s3ServerNames) {
   });
 }
 
-describe('a cache in S3 that is not as it should be', { concurrency: false }, () => {
-  test('takes 2,000 paths through a server that allows 100 requests a second, or 10', async (t) => {
+describe('a cache in rate-limited S3', { concurrency: false }, () => {
+  test('receives 2,000 paths through a server that allows 100 requests a second, or 10', async (t) => {
     const server = await requireS3(t);
     const nix = requireNix(t);
     if (server === null || nix === null) return;
@@ -123,12 +123,12 @@ describe('a cache in S3 that is not as it should be', { concurrency: false }, ()
       const added = await machine.output('nix-store', ['--add', ...files.slice(next, next + 500)]);
       paths.push(...added.split('\n'));
     }
-    // Batches take so few requests that only the second limit is felt.
+    // Batches need so few requests that only the second limit applies.
     for (const perSecond of [100, 10]) {
       proxy.limit(perSecond, slowDown);
       const before = proxy.requests.length;
       const report = join(machine.work, `report-${perSecond}.jsonl`);
-      // A separate record: what was staged before is staged again.
+      // Uses a separate local cache, so that all paths are staged again.
       const XDG_CACHE_HOME = join(machine.work, `known-${perSecond}`);
       const pushed = await machine.nicheDoes(
         ['push', '-u', server.url('acme', proxy.url), '--no-publish', '--report', report],

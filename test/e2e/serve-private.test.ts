@@ -12,14 +12,14 @@ import { readerOf, type Made } from './made.ts';
 
 type Env = Readonly<Record<string, string>>;
 
-/** A cloud's real server with the buckets `acme` and `acme-private`, both private. */
+/** A storage server of a cloud with the private buckets `acme` and `acme-private`. */
 interface Cloud {
   readonly url: string;
-  /** Where everyone would read it, were it public. */
+  /** The URL that would be readable if the bucket were public. */
   readonly publicUrl: string;
-  /** What this machine has to read it with. */
+  /** The credentials of this machine. */
   readonly env: Env;
-  /** What it answers to everybody else. */
+  /** The response status without credentials. */
   readonly denial: number;
 }
 
@@ -44,7 +44,7 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
       denial: 403,
     };
   },
-  // fake-gcs-server keeps nothing from anyone: this shows only that Google's is served.
+  // fake-gcs-server denies nothing. This tests only that niche can serve from Google.
   async 'a bucket of Google'(t) {
     const server = await requireFakeGcs(t);
     if (server === null) return null;
@@ -54,7 +54,7 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
   },
 };
 
-describe('real Nix reads what niche serves of', { concurrency: false }, () => {
+describe('real Nix reads through niche serve from', { concurrency: false }, () => {
   for (const [name, start] of Object.entries(clouds)) {
     test(`${name}, with this machine’s credentials`, async (t) => {
       const nix = requireNix(t);
@@ -94,7 +94,7 @@ describe('real Nix reads what niche serves of', { concurrency: false }, () => {
       assert.doesNotMatch(stderr, /" 5[0-9][0-9]/);
 
       if (denial === 200) return;
-      // The address that readers of a public bucket use leads to a hint with the storage URL.
+      // The public address of the bucket results in a hint with the storage URL.
       const hinted = await runNiche(['serve', '-u', publicUrl, '--port', '0'], { env });
       assert.equal(hinted.status, 1);
       const [, own = ''] =
@@ -104,7 +104,7 @@ describe('real Nix reads what niche serves of', { concurrency: false }, () => {
       const narInfo = `${upper.slice('/nix/store/'.length).slice(0, 32)}.narinfo`;
       assert.equal((await fetch(`${again.firstLine}/${narInfo}`)).status, 200);
       assert.equal((await again.stop()).status, 0);
-      // Without credentials it does not start.
+      // niche serve does not start without credentials.
       const without = await runNiche(['serve', '-u', url, '--port', '0'], {
         env: { HOME: home, AWS_EC2_METADATA_DISABLED: 'true' },
       });

@@ -8,7 +8,7 @@ import { everyNix } from '../support/lab/nix-lab.ts';
 import { makeReader, publishCache } from './reading.ts';
 
 for (const nix of everyNix()) {
-  describe(`nix ${nix.version} reads what niche serves`, () => {
+  describe(`nix ${nix.version} reads from niche serve`, () => {
     test('a closure, with signatures checked', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;
@@ -42,7 +42,7 @@ for (const nix of everyNix()) {
       }
     });
 
-    test('niche use sets up who reads it', async (t) => {
+    test('niche use configures a reader', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;
       const server = await startNiche(['serve', cache.directory, '--port', '0']);

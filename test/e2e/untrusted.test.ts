@@ -35,7 +35,7 @@ for (const nix of everyNix()) {
           assert.equal(hasEnded, false, hasEnded ? (await building).stderr : '');
           return (await cache.names()).length === 3;
         });
-        // Of another build on the same machine.
+        // A path of another build on the same machine.
         await machine.output('nix-build', ['--no-out-link', '-A', 'foreign'], { env });
       } finally {
         await yard.open('go');
@@ -56,7 +56,7 @@ for (const nix of everyNix()) {
       assert.deepEqual(await other.names(), ['before', 'gated', 'lower']);
     });
 
-    test('is warned by niche exec that other builds may be included', async (t) => {
+    test('gets a warning from niche exec that other builds may be included', async (t) => {
       const machine = await createMachine(t, { nix });
       await machine.writeGraph([{ name: 'lower' }, { name: 'upper', deps: ['lower'] }]);
       const { env } = await machine.daemon();

@@ -20,7 +20,7 @@ interface Advice {
   readonly accepted: boolean | null;
 }
 
-/** A user that the daemon of the lab does not trust. */
+/** Creates a user that the lab's daemon does not trust. */
 interface User {
   readonly daemon: NixDaemon;
   readonly conf: string;
@@ -49,7 +49,7 @@ async function advise(user: User): Promise<Advice> {
   return JSON.parse(stdout) as Advice;
 }
 
-/** Runs the printed command that changes nix.conf, as an administrator would. */
+/** Runs the printed command that changes nix.conf, as an administrator. */
 async function runAppend(lab: NixLab, [append = '']: readonly string[]): Promise<void> {
   await lab.output('/bin/sh', ['-c', append.replace('sudo ', '')]);
 }
@@ -61,7 +61,7 @@ async function realises(lab: NixLab, user: User, cache: PublishedCache): Promise
 
 for (const nix of everyNix()) {
   describe(`an untrusted user of nix ${nix.version}`, () => {
-    test('gets commands for an administrator, which work', async (t) => {
+    test('gets working commands for an administrator', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;
       const lab = await makeReader(t, nix);
@@ -85,7 +85,7 @@ for (const nix of everyNix()) {
       assert.equal(await realises(lab, later, cache), true);
     });
 
-    test('may choose what an administrator permits', async (t) => {
+    test('can use the caches that an administrator permits', async (t) => {
       const cache = await publishCache(t, nix);
       if (cache === null) return;
       const lab = await makeReader(t, nix);

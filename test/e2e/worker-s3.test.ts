@@ -29,8 +29,8 @@ import type { S3Server } from '../support/servers/s3-servers.ts';
 import { temporaryFolder } from '../support/cache/small-cache.ts';
 
 /**
- * Between a server, which wants to know at its start where its notifications go, and a worker, which
- * wants to find its cache at its own.
+ * Forwards notifications from the server to a worker. The server needs the target's URL when it
+ * starts. The worker needs its cache when it starts.
  */
 async function startRelay(t: TestContext) {
   const bodies: Buffer[] = [];
@@ -42,7 +42,7 @@ async function startRelay(t: TestContext) {
       if (relay.target !== null) {
         const headers = { authorization: 'Bearer let-me-in' };
         const request = { method: 'POST', body: new Uint8Array(body), headers };
-        // A worker that has ended hears no more.
+        // A stopped worker receives no more notifications.
         await fetch(relay.target, request).catch(() => undefined);
       }
       response.end();
@@ -109,7 +109,7 @@ async function startWorker(
 async function makeCache(server: S3Server): Promise<{ public: Bucket; private: Bucket }> {
   const urls = {
     storage: server.url(await server.createBucket('acme')),
-    // With a prefix, as where several caches share a private bucket.
+    // Uses a prefix, as for several caches in one private bucket.
     private: server.url(await server.createBucket('acme-private')).replace('?', '/some/prefix?'),
   };
   const config = parseConfig(
@@ -184,7 +184,7 @@ describe('niche worker on a real S3 server', () => {
     assert.ok(events.some(({ key }) => key.startsWith('some/prefix/staging/')));
   });
 
-  test('publishes without any notification, and beside another worker', async (t) => {
+  test('publishes without notifications, and concurrently with another worker', async (t) => {
     const server = await requireS3(t);
     if (server === null) return;
     const cache = await makeCache(server);

@@ -20,7 +20,7 @@ import { serveFolder } from '../../support/servers/static-server.ts';
 import { auditedStatus } from './records.ts';
 import { receiptOf, stage } from './staged.ts';
 
-/** What a function may take, in seconds: what hangs is killed then, and comes again soon after. */
+/** Timeouts in seconds: a hanging function is killed, and its message is redelivered soon after. */
 const parameters = { timeLimit: 3, visibility: 4, maxReceives: 20 };
 
 const unavailable: Fault = { kind: 'answer', status: 503 };
@@ -32,7 +32,7 @@ const throttled: Fault = {
 };
 
 describe('the deployed functions, when things go wrong', () => {
-  test('publish all that can be published, and stop', async (t) => {
+  test('publish every publishable path, then stop', async (t) => {
     const aws = await requireAws(t);
     if (!aws) return;
     const elsewhere = await makeSmallCache(t);
@@ -60,7 +60,7 @@ describe('the deployed functions, when things go wrong', () => {
     const lost = await testPath('lost');
     const dead = await testPath('dead');
 
-    // Killed midway: its NAR is there and the audit, its narinfo is about to be.
+    // Kills the function after it wrote the NAR and the audit record, before the narinfo.
     let deaths = 0;
     between.inject((request) => {
       if (request.method !== 'PUT' || !isAbout(request, killed) || deaths > 0) return null;
@@ -71,10 +71,10 @@ describe('the deployed functions, when things go wrong', () => {
     const killedId = await stage(cache, killed);
     await until('the function was killed', () => Promise.resolve(deaths > 0));
 
-    // An event that never comes.
+    // The event for this batch is lost.
     const lostId = await adversity.withoutEvents(() => stage(cache, lost));
 
-    // What hangs dies of the function's time limit: at one path, and at whatever is in one batch.
+    // Requests for one path, and for one whole batch, hang until the function times out.
     let [isUpstreamDown, isDeadly, throttlesLeft] = [true, true, 3];
     let deadKey = '';
     between.inject((request) => {
@@ -105,12 +105,12 @@ describe('the deployed functions, when things go wrong', () => {
     isUpstreamDown = false;
     await receiptOf(cache, killedId, killed, 'published');
     await receiptOf(cache, dependentId, dependent, 'published');
-    // The attempt that died at the poison may have published these before, and had no time to say so.
+    // The attempt that timed out may have published these without writing receipts.
     await receiptOf(cache, poisonedId, before, 'published', 'exists');
     assert.equal((await receiptOf(cache, poisonedId, poison, 'rejected')).code, 'failed');
     await receiptOf(cache, poisonedId, after, 'published', 'exists');
 
-    // What can never be handled becomes a dead letter; mended and redriven, it is published.
+    // A message that always fails becomes a dead letter. After a fix and a redrive, it is published.
     await adversity.setMaxReceives(2);
     await until('it is a dead letter', async () => (await cache.messages()).dead === 1);
     await adversity.setMaxReceives(parameters.maxReceives);
@@ -118,7 +118,7 @@ describe('the deployed functions, when things go wrong', () => {
     assert.equal(await adversity.redrive(), 1);
     await receiptOf(cache, deadId, dead, 'published');
 
-    // The sweep finds what nobody told of.
+    // The sweep finds the batch without an event.
     assert.equal((await listStatuses(cache.private, lostId.upload)).size, 0);
     await cache.invoke('sweep');
     await receiptOf(cache, lostId, lost, 'published');
@@ -128,14 +128,14 @@ describe('the deployed functions, when things go wrong', () => {
 
     assert.match(aws.output(), /timed out after 3s/);
 
-    // Nothing runs forever, and nothing is left over.
+    // The queue drains, and no temporary objects remain.
     await until('nothing is queued', async () => (await cache.messages()).queued === 0);
     assert.deepEqual(await cache.messages(), { queued: 0, dead: 0 });
     for (const prefix of ['staging/', 'pending/', 'waiting/']) {
       assert.deepEqual(await listKeys(cache.private, prefix), [], prefix);
     }
-    // A function that was killed right after it had removed a batch leaves its marker to the sweep,
-    // which deletes it a week later.
+    // A function killed right after it removed a batch leaves its marker. The sweep
+    // deletes the marker a week later.
     const killings = deaths + aws.output().split('timed out after 3s').length - 1;
     const markers = await listKeys(cache.private, 'attempts/');
     assert.ok(markers.length <= killings, markers.join('\n'));
@@ -152,7 +152,7 @@ describe('the deployed functions, when things go wrong', () => {
   });
 });
 
-/** Whether the request is for the path's narinfo. */
+/** Returns whether the request is for the path's narinfo. */
 function isAbout({ path }: ProxiedRequest, { info }: TestPath): boolean {
   return path.includes(narInfoKey(storeHash(info.path)));
 }

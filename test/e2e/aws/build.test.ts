@@ -14,15 +14,15 @@ import { requireNix } from '../../support/lab/nix-lab.ts';
 import { everyObject, findSecrets, writtenText } from '../../support/assert/secret-search.ts';
 import type { Written } from '../../support/assert/secret-search.ts';
 
-describe('caches on AWS, as they are deployed', () => {
-  test('what niche build stages is published, and real Nix installs it', async (t) => {
+describe('caches deployed on AWS', () => {
+  test('paths staged by niche build are published, and real Nix installs them', async (t) => {
     const nix = requireNix(t);
     const aws = await requireAws(t);
     if (!nix || !aws) return;
     const machine = await createMachine(t, { nix });
     if (skipUnlessChroot(t, machine)) return;
 
-    // A secret key beside the one of KMS, so that there is key material to be searched for.
+    // A second, non-KMS signing key, so that the test has key material to search for.
     const config = { endpoint: aws.endpoint, region: aws.region, credentials: aws.credentials };
     const kms = new KMSClient(config);
     const { KeyMetadata } = await kms.send(new CreateKeyCommand({}));
@@ -42,7 +42,7 @@ describe('caches on AWS, as they are deployed', () => {
       ...['--', '-f', 'default.nix', attribute, ...more],
     ];
 
-    // A graph of which one part fails: what did build is cached nevertheless.
+    // One part of the graph fails. The parts that built are cached.
     await machine.writeGraph([
       { name: 'lower', bytes: 20_000_000 },
       { name: 'upper', deps: ['lower'] },
@@ -55,7 +55,7 @@ describe('caches on AWS, as they are deployed', () => {
     assert.equal(failed.status, 1, failed.stderr);
     assert.match(failed.stderr, /^niche: 2 paths published/m);
 
-    // Its pull request builds one part more, into its own cache.
+    // The pull request builds one more part into its own cache.
     const proposer = await pr.asUploader();
     said.push(await machine.nicheDoes(build(pr, 'proposal', '--no-link'), { env: proposer }));
     const [upper = '', lower = '', proposal = ''] = await Promise.all(
@@ -64,7 +64,7 @@ describe('caches on AWS, as they are deployed', () => {
       ),
     );
 
-    // Readers that trust main get main’s paths, and none of the pull request.
+    // Readers that trust only main get main’s paths, and none from the pull request.
     const reader = await createMachine(t, { nix, trustedPublicKeys: [main.publicKey] });
     await reader.output('nix', ['copy', '--from', main.substituter, upper]);
     await reader.output('nix-store', ['--verify', '--check-contents']);
@@ -79,7 +79,7 @@ describe('caches on AWS, as they are deployed', () => {
     await trusting.output('nix-store', ['--realise', proposal]);
     await trusting.output('nix-store', ['--verify', '--check-contents']);
 
-    // The uploader of the pull request gets nothing signed by main’s key: it may not stage there.
+    // The pull request’s uploader cannot stage to main, so main’s key signs nothing for it.
     const evil = await machine.niche(
       ['push', '-u', main.stack.outputs['PublicStorage'] ?? '', proposal],
       { env: proposer },
@@ -88,7 +88,7 @@ describe('caches on AWS, as they are deployed', () => {
     assert.notEqual(evil.status, 0);
     assert.match(evil.stderr, /denied/i);
 
-    // The audit tells who staged it, from where, and by which request it was signed.
+    // The audit log records the uploader, the origin and the signing request.
     const records = await auditedStatus(main);
     assert.deepEqual([...records.keys()].sort(), [lower, upper].sort());
     const record = records.get(upper);
@@ -108,7 +108,7 @@ describe('caches on AWS, as they are deployed', () => {
     const again = await main.stack.update(main.packaged);
     assert.equal(again, false, 'a second deploy of the same changes nothing');
 
-    // No secret of anybody’s is in what was written or printed, by whomever and wherever to.
+    // No stored object, log or output contains a secret.
     const output = aws.output();
     const secrets = [
       ...[uploader, proposer].flatMap((env) => [
@@ -120,7 +120,7 @@ describe('caches on AWS, as they are deployed', () => {
         .flatMap((env) => ['AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'].map((key) => env.get(key)))
         .filter((value) => value !== undefined),
       secretKey,
-      // Its seed, which is all of the key.
+      // The key's seed, from which the whole key follows.
       Buffer.from(secretKey.split(':')[1] ?? '', 'base64').subarray(0, 32),
     ];
     assert.ok(secrets.length > 6, 'no function runs');

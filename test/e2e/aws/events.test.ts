@@ -13,13 +13,13 @@ import { testPath } from '../../support/cache/paths.ts';
 import { until } from '../../support/assert/until.ts';
 
 describe('the deployed functions', () => {
-  test('take events that repeat, come in disorder or cannot be read', async (t) => {
+  test('handle repeated, unordered and malformed events', async (t) => {
     const aws = await requireAws(t);
     if (!aws) return;
     const parameters = { timeLimit: 60, visibility: 70, bytesPerSecond: 20_000 };
     const cache = await aws.cache('main', { parameters, storeDir: '/nix/store' });
 
-    // The dependent comes first, and everything comes twice.
+    // Delivers the dependent first, and every event twice.
     const library = await testPath('library');
     const tool = await testPath('tool', { references: [library] });
     const first = await stage(cache, tool);
@@ -29,7 +29,7 @@ describe('the deployed functions', () => {
     await receiptOf(cache, second, library, 'published');
     await receiptOf(cache, first, tool, 'published');
 
-    // What the whole time limit is not enough for is refused, and what cannot be read is reported.
+    // A path that exceeds the time limit is rejected. A malformed event is reported.
     const large = await testPath('large', { contents: 'x'.repeat(2_000_000) });
     const third = await stage(cache, large);
     assert.equal((await receiptOf(cache, third, large, 'rejected')).code, 'too-large');

@@ -13,7 +13,7 @@ import type { AwsCache } from '../../support/servers/aws-cache.ts';
 import type { TestPath } from '../../support/cache/paths.ts';
 import { until } from '../../support/assert/until.ts';
 
-/** Stages one batch of these paths, as a client does: the manifest last, which makes the event. */
+/** Stages these paths as one batch. Writes the manifest last, because it triggers the event. */
 export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Promise<BatchId> {
   const id = { upload: newUploadId(), batch: 0 };
   const manifest = formatManifest({ encoding: 'none', paths: paths.map(({ info }) => info) });
@@ -23,7 +23,7 @@ export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Pro
   return id;
 }
 
-/** The receipt of a path, once it has this status, or one of these. */
+/** Waits for a receipt of the path with one of these statuses, and returns it. */
 export async function receiptOf(
   cache: AwsCache,
   { upload }: BatchId,

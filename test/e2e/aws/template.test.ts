@@ -18,7 +18,7 @@ const exec = promisify(execFile);
 const account = '123456789012';
 const key = `arn:aws:kms:eu-central-1:${account}:key/1234abcd-12ab-34cd-56ef-1234567890ab`;
 
-/** Everything that can be set is set. */
+/** Sets every parameter. */
 const everything = {
   name: 'acme',
   region: 'eu-north-1',
@@ -48,7 +48,7 @@ const everything = {
   alarmTopic: `arn:aws:sns:eu-north-1:${account}:alarms`,
 };
 
-describe('the AWS deployment, as it is packaged', () => {
+describe('the packaged AWS deployment', () => {
   let folder: string;
   let main: PackagedDeployment;
   let pr: PackagedDeployment;
@@ -73,12 +73,12 @@ describe('the AWS deployment, as it is packaged', () => {
     if (command === null) return;
     for (const { folder: packaged } of [main, pr, whole]) {
       const file = join(packaged, 'cloudformation-template-update-stack.json');
-      // osls adds a DependsOn of the role; and a certificate that is not set is never referred to.
+      // osls adds a redundant DependsOn on the role, and an unset certificate is never referenced.
       await exec(command, ['--template', file, '--ignore-checks', 'W3005', 'W1030']);
     }
   });
 
-  it('has one small file a function, without source maps', async () => {
+  it('has one small file per function, without source maps', async () => {
     for (const name of ['publish', 'sweep']) {
       const zip = await exec('python3', ['-m', 'zipfile', '-l', join(main.folder, `${name}.zip`)]);
       const files = zip.stdout.trim().split('\n').slice(1);
@@ -90,7 +90,7 @@ describe('the AWS deployment, as it is packaged', () => {
     }
   });
 
-  it('lets each role do what it must, and nothing else', () => {
+  it('grants each role only the permissions it needs', () => {
     const template = resolveTemplate(main.template);
     for (const [role, verdict, action, resource, context] of table('niche-main', '')) {
       const policies = [...policiesOf(template, role), ...resourcePolicies(template, resource)];
@@ -108,7 +108,7 @@ describe('the AWS deployment, as it is packaged', () => {
     }
   });
 
-  it('keeps to the prefixes of buckets that are shared', () => {
+  it('stays within its prefixes in shared buckets', () => {
     const template = resolveTemplate(whole.template);
     const [priv, pub] = ['arn:aws:s3:::team-private', 'arn:aws:s3:::team-public'];
     const rows: [string, boolean, string, string][] = [
@@ -131,7 +131,7 @@ describe('the AWS deployment, as it is packaged', () => {
     assert.equal(template.outputs.get('Signer'), `aws-kms:${key}?name=acme-2`);
   });
 
-  it('trusts the configured jobs, and no others', () => {
+  it('trusts only the configured jobs', () => {
     const hub = 'token.actions.githubusercontent.com';
     const lab = 'gitlab.com';
     const rows: [PackagedDeployment, boolean, string, Record<string, string>][] = [
@@ -173,7 +173,7 @@ describe('the AWS deployment, as it is packaged', () => {
     }
   });
 
-  it('keeps the trust of two deployments apart', () => {
+  it('isolates two deployments from each other', () => {
     const [one, other] = [resolveTemplate(main.template), resolveTemplate(pr.template)];
     for (const role of ['publisher', 'uploader']) {
       for (const action of ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:ListBucket']) {
@@ -196,7 +196,7 @@ describe('the AWS deployment, as it is packaged', () => {
     assert.ok(!isAllowed(request, [mainKey]));
   });
 
-  it('opens the bucket only as configured', () => {
+  it('makes only the public bucket readable', () => {
     const read = {
       action: 's3:GetObject',
       resource: `arn:aws:s3:::niche-main-public-${account}/x.narinfo`,
@@ -217,14 +217,14 @@ describe('the AWS deployment, as it is packaged', () => {
     assert.ok(!isAllowed({ ...read, resource: secret }, policies));
   });
 
-  it('keeps buckets and keys when it is removed', () => {
+  it('retains buckets and keys on removal', () => {
     for (const [name, { Type, DeletionPolicy }] of resolveTemplate(main.template).resources) {
       const isKept = /^AWS::(?:S3::Bucket|KMS::Key)$/.test(Type) && !name.startsWith('Serverless');
       if (isKept) assert.equal(DeletionPolicy, 'RetainExceptOnCreate', name);
     }
   });
 
-  it('gives a message at least the time that an invocation has', () => {
+  it('hides a message for longer than an invocation can run', () => {
     for (const { template } of [main, whole]) {
       const { resources } = resolveTemplate(template);
       const visible = Number(resources.get('Queue')?.Properties['VisibilityTimeout']);
@@ -272,7 +272,7 @@ function table(id: string, prefix: string): Row[] {
     ['publisher', 'may not', 's3:PutBucketPolicy', pub],
     ['publisher', 'may', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
     ['publisher', 'may', 's3:DeleteObject', at(priv, `staging/${upload}/0.json`)],
-    // The sweep looks when the last part of an unfinished upload came, and then gives it up.
+    // The sweep reads the age of the last part of an unfinished upload, then aborts the upload.
     ...[at(pub, 'nar/abc.nar.zst'), at(priv, `staging/${upload}/0.nars`)].flatMap((key): Row[] => [
       ['publisher', 'may', 's3:ListMultipartUploadParts', key],
       ['publisher', 'may', 's3:AbortMultipartUpload', key],
@@ -363,7 +363,7 @@ function trustOf(template: ResolvedTemplate, name: string): readonly Statement[]
   return AssumeRolePolicyDocument.Statement;
 }
 
-/** The policies of the bucket or the key that `resource` is, or is in; of a key, what denies. */
+/** Returns the policies of the bucket or key of `resource`. For a key, only its Deny statements. */
 function resourcePolicies(template: ResolvedTemplate, resource: string): PolicyDocument[] {
   const bucket = /^arn:aws:s3:::([^/]+)/.exec(resource)?.[1];
   const all = [...template.resources.values()];

@@ -31,7 +31,7 @@ interface Made {
 
 type Env = Readonly<Record<string, string>>;
 
-/** `niche init`, then `niche build`, which stages. @returns what was made, and the path built */
+/** Runs `niche init`, then stages with `niche build`. @returns the cache and the built path */
 async function initAndBuild(
   machine: Machine,
   url: string,

@@ -11,7 +11,7 @@ import { createNixLab, everyNix } from '../../support/lab/nix-lab.ts';
 import { collect } from '../../cli/nix/collect.ts';
 import { nameOf, writeGraph } from './noticing.ts';
 
-/** Evaluates for longer than anyone waits. */
+/** An evaluation that does not end during the test. */
 const endless = 'let f = n: if n == 0 then 0 else f (n - 1) + f (n - 1); in f 60';
 
 function unexpected(message: string): never {
@@ -21,7 +21,7 @@ function unexpected(message: string): never {
 for (const version of everyNix()) {
   describe(`interrupting nix ${version.version}`, () => {
     for (const signal of ['SIGINT', 'SIGKILL'] as const) {
-      test(`what was built before ${signal} is noticed, while nix runs`, async (t) => {
+      test(`paths built before ${signal} are detected while nix runs`, async (t) => {
         const lab = await createNixLab({ nix: version });
         t.after(() => lab.close());
         const parts = [{ name: 'leaf' }, { name: 'slow', deps: ['leaf'], sleepSeconds: 20 }];
@@ -49,7 +49,7 @@ for (const version of everyNix()) {
           }
         })();
         await seen.promise;
-        // Nix may miss one that comes just before it waits for its builders.
+        // Nix may miss a signal that arrives just before it waits for its builders.
         const insisting = setInterval(() => child.kill(signal), 200);
         await once(child, 'exit');
         clearInterval(insisting);

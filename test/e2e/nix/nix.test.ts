@@ -31,11 +31,11 @@ test('without nix on PATH', async (t) => {
 });
 
 for (const version of everyNix()) {
-  describe(`asking nix ${version.version}`, () => {
+  describe(`querying nix ${version.version}`, () => {
     let lab: NixLab;
     let absent: string;
     before(async () => {
-      // As most users have it: without any experimental feature.
+      // The default configuration: no experimental features.
       lab = await createNixLab({ nix: version, experimentalFeatures: [] });
       absent = `${lab.storeDir}/00000000000000000000000000000000-absent`;
       const parts = [
@@ -46,7 +46,7 @@ for (const version of everyNix()) {
     });
     after(() => lab.close());
 
-    test('what it is', async () => {
+    test('its version and settings', async () => {
       await lab.configure({ 'post-build-hook': '/etc/configured' });
       const env = { ...lab.env, NIX_CONFIG: 'extra-substituters = https://added.example' };
       const nix = await openNix({ env, cwd: lab.work });
@@ -62,7 +62,7 @@ for (const version of everyNix()) {
       assert.equal(elsewhere.realStoreDir, path.join(other, 'nix/store'));
     });
 
-    test('path infos, outputs and logs of what was built, and of what was not', async () => {
+    test('path infos, outputs and logs of built and unbuilt derivations', async () => {
       const [top = ''] = (await lab.output('nix-build', ['-A', 'top', '--no-out-link'])).split(
         '\n',
       );
@@ -91,14 +91,14 @@ for (const version of everyNix()) {
       assert.equal(await readBuildLog(nix, `${absent}.drv`), null);
     });
 
-    test('more paths than one command line takes', async () => {
+    test('more paths than fit on one command line', async () => {
       const nix = await openNix({ env: lab.env, cwd: lab.work });
       const paths = Array.from({ length: 3000 }, (_, n) => `${absent}-${'x'.repeat(150)}${n}`);
       const { valid, invalid } = await queryPathInfos(nix, paths);
       assert.deepEqual([valid.length, invalid.length], [0, 3000]);
     });
 
-    test('nix build works without the feature being configured', async () => {
+    test('nix build works although the feature is not configured', async () => {
       await writeGraph(lab, [{ name: 'leaf', outputs: ['out', 'dev'] }], 'featureless');
       const noted = await note(lab, 'nix', ['build', '-f', 'default.nix', 'leaf', '-o', 'leaf']);
       assert.equal(noted.status, 0, noted.stderr);

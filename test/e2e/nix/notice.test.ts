@@ -18,7 +18,7 @@ const partsOf = (salt: string): readonly GraphPart[] => [
 ];
 
 for (const version of everyNix()) {
-  describe(`noticing with nix ${version.version}`, () => {
+  describe(`detecting built paths with nix ${version.version}`, () => {
     let lab: NixLab;
     let salt = 0;
     before(async () => {
@@ -30,7 +30,7 @@ for (const version of everyNix()) {
       return writeGraph(lab, partsOf(text), text);
     };
 
-    test('nix-build that fails: every output that was built', async () => {
+    test('a failing nix-build: every built output', async () => {
       await freshGraph();
       const args = ['-A', 'broken', '--no-out-link'];
       const noted = await note(lab, 'nix-build', args, { hookFirst: 4 });
@@ -41,12 +41,12 @@ for (const version of everyNix()) {
       assert.ok(noted.noticed.every(({ drvPath }) => drvPath?.endsWith('.drv')));
     });
 
-    test('what an earlier attempt built, though this one fails too', async () => {
+    test('outputs of an earlier attempt, although this one fails too', async () => {
       await freshGraph();
       await lab.output('nix-build', ['-A', 'leaf.dev', '--no-out-link']);
       const noted = await note(lab, 'nix-build', ['-A', 'broken', '-o', 'result-x', '-Q']);
       assert.notEqual(noted.status, 0);
-      // What is built before the graph is read may be noticed either way.
+      // Paths built before the graph is read may be detected either way.
       assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
       for (const name of ['leaf', 'leaf-dev']) assert.ok(noted.namesFrom('graph').includes(name));
       const again = await note(lab, 'nix-build', ['-A', 'broken']);
@@ -70,7 +70,7 @@ for (const version of everyNix()) {
       assert.match(await readlink(join(lab.work, 'there')), /-whole$/u);
     });
 
-    test('a flake, by its lock and without', async () => {
+    test('a flake, with and without its lock file', async () => {
       await freshGraph();
       await writeFile(join(lab.work, 'flake.nix'), graphFlake());
       const args = ['build', `path:${lab.work}#middle`, '--no-link'];
@@ -82,7 +82,7 @@ for (const version of everyNix()) {
       assert.deepEqual(again.namesFrom('graph'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
     });
 
-    test('an import from a derivation, whose graph is known only after it is built', async () => {
+    test('import from derivation: the graph is known only after the build', async () => {
       await freshGraph();
       await lab.output('nix-build', ['-A', 'leaf', '--no-out-link']);
       const args = ['-A', 'importer', '--no-out-link'];
@@ -93,7 +93,7 @@ for (const version of everyNix()) {
       assert.deepEqual(noted.warnings, []);
     });
 
-    test('a path that is built twice is noticed once', async () => {
+    test('a path that is built twice is detected once', async () => {
       await freshGraph();
       const twice = 'nix-build -A leaf --no-out-link && nix-build -A leaf --no-out-link --check';
       const noted = await note(lab, 'sh', ['-c', twice]);
@@ -101,14 +101,14 @@ for (const version of everyNix()) {
       assert.deepEqual(noted.names, ['leaf', 'leaf-dev']);
     });
 
-    test('a dry run notices nothing', async () => {
+    test('a dry run detects nothing', async () => {
       await freshGraph();
       await lab.output('nix-build', ['-A', 'leaf', '--no-out-link']);
       const noted = await note(lab, 'nix-build', ['-A', 'middle', '--dry-run']);
       assert.deepEqual(noted.names, []);
     });
 
-    test('an evaluation that fails is a warning', async () => {
+    test('a failed evaluation is a warning', async () => {
       await freshGraph();
       const noted = await note(lab, 'nix-build', ['-A', 'nothing-of-that-name']);
       assert.notEqual(noted.status, 0);
@@ -116,7 +116,7 @@ for (const version of everyNix()) {
       assert.match(noted.warnings[0]!, /nothing-of-that-name/u);
     });
 
-    test('a hook that was configured before runs, and its failure counts', async () => {
+    test('a hook that was already configured runs, and its failure fails the build', async () => {
       await freshGraph();
       const hook = join(lab.folder, "it's a hook");
       await writeFile(hook, `#!/bin/sh\necho "$DRV_PATH" >> "${lab.folder}/hooked"\nexit 3\n`);
@@ -129,7 +129,7 @@ for (const version of everyNix()) {
       assert.equal(hooked, `${noted.noticed[0]!.drvPath}\n`);
     });
 
-    test("a hook that the command itself chooses is left alone: the store's folder shows", async () => {
+    test("a hook set by the command itself is kept: paths are detected in the store's directory", async () => {
       await freshGraph();
       const args = ['-A', 'middle', '--no-out-link', '--option', 'post-build-hook', '/bin/true'];
       const noted = await note(lab, 'nix-build', args);
@@ -147,7 +147,7 @@ for (const version of everyNix()) {
       assert.equal(noted.noticed[0]!.path, noted.stdout.trim());
     });
 
-    test('an untrusted user: the graph of a build, and nothing else', async () => {
+    test('an untrusted user: only the graph of the build', async () => {
       await freshGraph();
       const daemon = await lab.daemon();
       const other = `derivation { name = "other"; system = builtins.currentSystem;
@@ -164,7 +164,7 @@ for (const version of everyNix()) {
       assert.ok(noted.noticed.every(({ info }) => info?.ultimate === true));
     });
 
-    test('an untrusted user running any command: whatever this machine builds', async () => {
+    test('an untrusted user running any command: every path that this machine builds', async () => {
       await freshGraph();
       const daemon = await lab.daemon();
       const built = 'nix-build -A middle --no-out-link';
@@ -174,7 +174,7 @@ for (const version of everyNix()) {
       assert.match(noted.warnings.join(), /other builds/u);
     });
 
-    test('a trusted user of a daemon: by the hook', async () => {
+    test('a trusted user of a daemon: through the hook', async () => {
       await freshGraph();
       const daemon = await lab.daemon({ trustedUsers: ['*'] });
       const args = ['-A', 'middle', '--no-out-link'];

@@ -15,24 +15,24 @@ export interface Noted extends Executed {
   readonly nix: Nix;
   readonly noticed: readonly BuiltPath[];
   readonly warnings: readonly string[];
-  /** The names of the noticed paths, sorted, without their hashes. */
+  /** The names of the detected paths, sorted, without their hashes. */
   readonly names: readonly string[];
   readonly namesFrom: (source: BuiltPath['source']) => readonly string[];
 }
 
 export interface NoteOptions {
-  /** The daemon to be a client of. */
+  /** The daemon to connect to. */
   readonly daemon?: NixDaemon;
   readonly env?: Environment;
   readonly config?: readonly NixConfigEntry[];
   /**
-   * Paths that the hook reports before the graph is read at all: what is built while it is read may
-   * be noticed either way. @default none
+   * Paths that the hook reports before the graph is read. Paths built during that read may
+   * be detected either way. @default none
    */
   readonly hookFirst?: number;
 }
 
-/** Runs a command in a lab, as `niche build` and `niche exec` do, and collects what is noticed. */
+/** Runs a command in a lab like `niche build` and `niche exec`, and collects the detected paths. */
 export async function note(
   lab: NixLab,
   command: string,
