@@ -64,7 +64,7 @@ export async function measure({ command, args, env, cwd }: Command): Promise<Cos
   return { wallSeconds, cpuSeconds: childSeconds(spent), peakBytes };
 }
 
-/** Parses the second line of `times`, such as `0m1.230s 0m0.45s`, which is of the children. */
+/** Parses the second line of `times`, such as `0m1.230s 0m0.45s`: the times of the children. */
 function childSeconds(times: string): number {
   const line = times.trim().split('\n')[1] ?? '';
   const spent = [...line.matchAll(/(\d+)m([\d.]+)s/g)];

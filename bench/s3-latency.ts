@@ -20,7 +20,7 @@ import { smallPaths } from './small-paths.ts';
 /*
  * Measures a push of small paths to a real S3 server over a link with latency, until the last receipt.
  * Compares it with `nix copy --to http://…` over such a link to a server that stores each PUT. The
- * publisher is a worker next to the storage, like a cloud function: once a new one, and once one with
+ * publisher is a worker next to the storage, like a cloud function: first a new one, then one with
  * earlier work, as usual. Counts the requests of both sides.
  */
 

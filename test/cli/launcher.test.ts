@@ -16,7 +16,7 @@ import { it, type TestContext } from 'node:test';
 
 const launcher = join(import.meta.dirname, '../../cli/niche');
 
-/** A checkout whose niche prints what it was given, and exits with 7. */
+/** Creates a checkout whose niche prints its arguments and exits with 7. */
 async function checkoutFor(context: TestContext) {
   const directory = await realpath(await mkdtemp(join(tmpdir(), 'niche launcher-')));
   context.after(() => rm(directory, { recursive: true }));
@@ -75,7 +75,7 @@ it('finds its checkout through links, relative and absolute', async (context) =>
   assert.equal(run('sh', { args: ['niche'], cwd: join(niche, '..') }).status, 7);
 });
 
-it('takes the Node of PATH if it is new enough', async (context) => {
+it('uses the Node of PATH if it is new enough', async (context) => {
   const { directory, niche } = await checkoutFor(context);
   const PATH = `${join(directory, 'bin')}:/usr/bin:/bin`;
   for (const version of ['v24.0.0', 'v25.1.2', 'v100.0.0']) {
@@ -84,7 +84,7 @@ it('takes the Node of PATH if it is new enough', async (context) => {
   }
 });
 
-it('says what it needs where there is no such Node, and what to run', async (context) => {
+it('prints the required Node and the command to run if none is new enough', async (context) => {
   const { directory, checkout, niche } = await checkoutFor(context);
   const bin = join(directory, 'bin');
   const advice = `run \`npm run setup\` in ${checkout}\n`;

@@ -27,7 +27,7 @@ test('a full disk is a failure', (t) => {
   assert.match(stderr, /^niche: writing to standard output failed: .*ENOSPC.*\n$/);
 });
 
-test('a closed pipe is none', async () => {
+test('a closed pipe is not a failure', async () => {
   const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
   child.stdout.destroy();
   let told = '';

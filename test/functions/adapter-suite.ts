@@ -112,7 +112,7 @@ export function describeAdapter(adapter: Adapter): void {
         for (const id of ids) await doomed.publish(lab.event(id));
         await lab.drain(lab.process());
         lab.cache.advance(2 * limitMs + 1000);
-        // The cloud delivers again what was not acknowledged. The sweep finds the rest.
+        // The cloud redelivers unacknowledged messages. The sweep finds the rest.
         for (const id of ids) await lab.process().publish(lab.event(id));
         await lab.process().sweep();
         await lab.drain();

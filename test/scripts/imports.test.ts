@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 const checkout = join(import.meta.dirname, '../..');
 
-/** The files of the tree that each file imports, types included, by paths from the checkout. */
+/** Returns the imports of each file within the tree, types included, as paths from the checkout. */
 function readImports(): Map<string, string[]> {
   const files = new Set(globSync('{core,functions,cli}/**/*.ts', { cwd: checkout }));
   const imports = new Map<string, string[]>();
@@ -21,7 +21,7 @@ function readImports(): Map<string, string[]> {
   return imports;
 }
 
-/** A path of imports that ends where it begins; null when there is none. */
+/** Returns a circular path of imports, or null. */
 function findCircle(imports: ReadonlyMap<string, readonly string[]>): string[] | null {
   const done = new Set<string>();
   const visit = (file: string, path: readonly string[]): string[] | null => {
@@ -41,7 +41,7 @@ function findCircle(imports: ReadonlyMap<string, readonly string[]>): string[] |
   return null;
 }
 
-// Circles between folders are refused by the lint: see mayImport in eslint.config.js.
+// The lint refuses circles between folders: see mayImport in eslint.config.js.
 test('no file imports itself through others', () => {
   const imports = readImports();
   assert.ok(imports.get('cli/main.ts')?.includes('cli/commands/init.ts'));

@@ -25,7 +25,7 @@ const context = (env: Record<string, string> = {}): Context => ({
   setExitStatus: () => undefined,
 });
 
-describe('how a cache is named', () => {
+describe('cache addresses', () => {
   for (const [text, url] of [
     ['/srv/cache', 'file:///srv/cache'],
     ['./cache', 'file:///here/cache'],
@@ -44,7 +44,7 @@ describe('how a cache is named', () => {
     });
   }
 
-  test('with keys, behind a # and as options, each once', () => {
+  test('keys after # and in options are merged without duplicates', () => {
     const { url, pinnedKeys } = parseCacheAddress(
       `https://acme.example/#${one}`,
       [other, one],
@@ -56,7 +56,7 @@ describe('how a cache is named', () => {
     assert.deepEqual(encoded.pinnedKeys, [one]);
   });
 
-  test('by the variable, keys and all', () => {
+  test('NICHE_CACHE_URL can contain keys', () => {
     const named = parseCacheAddress(
       undefined,
       [],
@@ -65,7 +65,7 @@ describe('how a cache is named', () => {
     assert.deepEqual(named, { url: 'https://acme.example/p', pinnedKeys: [one] });
   });
 
-  test('what cannot be meant is refused', () => {
+  test('invalid addresses are refused', () => {
     refuses('usage', () => parseCacheAddress(undefined, [], context()));
     refuses('usage', () => parseCacheAddress('acme', [], context()));
     refuses('malformed-key', () => parseCacheAddress('https://acme.example#nokey', [], context()));
@@ -76,10 +76,10 @@ describe('how a cache is named', () => {
   });
 });
 
-describe('the keys of a named cache', () => {
+describe('the trusted keys of a cache', () => {
   const config = { publicKeys: [one, other] };
 
-  test('are those that were pinned, else all', () => {
+  test('are the pinned keys, or all keys if none is pinned', () => {
     assert.deepEqual(trustedKeys({ url: 'https://a.example', pinnedKeys: [] }, config), [
       one,
       other,
@@ -92,7 +92,7 @@ describe('the keys of a named cache', () => {
     );
   });
 
-  test('are refused where they came over plain HTTP and none is pinned', () => {
+  test('are refused over plain HTTP if none is pinned', () => {
     refuses('usage', () => {
       assertKeysPinned({ url: 'http://a.example', pinnedKeys: [] }, config);
     });
@@ -108,7 +108,7 @@ describe('the keys of a named cache', () => {
   });
 });
 
-test('a command that is printed names the same cache, as a shell reads it', () => {
+test('a printed command quotes the cache option for a shell', () => {
   assert.equal(printedCacheOption(undefined), '');
   assert.equal(printedCacheOption('./cache'), ' -u ./cache');
   assert.equal(printedCacheOption('s3://acme?a=1&b=2'), " -u 's3://acme?a=1&b=2'");

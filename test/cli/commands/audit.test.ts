@@ -82,7 +82,7 @@ test('niche block withdraws a path, and niche verify finds the paths that refer 
   assert.equal(verified.status, 76);
   assert.match(verified.stdout, /it is blocked in this cache/);
 
-  // Who stages it again is refused.
+  // Staging it again is refused.
   await cache.publish(lib);
   assert.ok(!(await isReadable(lib.path)));
   const again = await block(lib.path, '--json');

@@ -18,7 +18,7 @@ interface Setting {
   readonly cache: string;
   readonly client: { secretKey: string; recipient: string };
   readonly publisher: { secretKey: string; recipient: string };
-  /** Runs a command as one who has the client's key, and the publisher's. */
+  /** Runs a command with the keys of the client and the publisher. */
   readonly niche: (
     args: readonly string[],
     more?: { env?: Record<string, string>; input?: string },
@@ -180,7 +180,7 @@ test('edit refuses to replace a change that was made meanwhile', async (t) => {
     `${process.execPath} ${join(import.meta.dirname, '../../../cli/main.ts')} config add-recipient -u ${cache} --age ${other.recipient}
      sed -i s/hush/lost/ "$1"`,
   );
-  // The editor's environment has no key: the inner niche reads the one of the file.
+  // The editor's environment has no key: the inner niche reads the key from the file.
   const keys = join(setting.lab.folder, 'keys.txt');
   await writeFile(keys, `${setting.client.secretKey}\n`);
   const edited = await niche(['config', 'edit', '-u', cache], {
@@ -230,7 +230,7 @@ async function stopEditor(pid: number | undefined, first?: () => Promise<unknown
   await ended;
 }
 
-test('recipients can be added, and removed with a new data key, but not read both documents', async (t) => {
+test('adds recipients, removes them with a new data key, and refuses one that could read both documents', async (t) => {
   const setting = await setUp(t);
   const { niche, cache, lab, document, publisher, client } = setting;
   const other = await makeAgeKey();
@@ -265,7 +265,7 @@ test('recipients can be added, and removed with a new data key, but not read bot
   assert.equal(existsSync(join(lab.folder, 'cache/niche.signing.json')), true);
 });
 
-test('upload takes what download wrote, and refuses an undecryptable or invalid document', async (t) => {
+test('upload accepts the output of download, and refuses an undecryptable or invalid document', async (t) => {
   const { niche, cache, lab, document } = await setUp(t);
   const file = join(lab.folder, 'niche.private.json');
   const u = ['-u', cache];

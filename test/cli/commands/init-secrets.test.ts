@@ -12,7 +12,7 @@ import type { CommandResult } from '../../support/lab/command.ts';
 import { makeAgeKey, needSops, openSopsLab } from '../../support/lab/sops-lab.ts';
 
 test(
-  'init with recipients: two documents, each for its own, no key in a file',
+  'init with recipients: two documents, each for its own recipients, and no key file',
   needSops(),
   async (t) => {
     const lab = await openSopsLab(t);
@@ -51,7 +51,7 @@ test(
     const [secretKey = ''] = signing.secretKeys;
     assert.equal(parseSecretKey(secretKey).name, 'acme-1');
     assert.ok(String(publicKey).startsWith('acme-1:'));
-    // A client cannot read the signing key, its own gpg key included.
+    // A client cannot read the signing key, even with its own gpg key.
     await assert.rejects(
       lab.sopsDecrypt(document('niche.signing.json'), { SOPS_AGE_KEY: client.secretKey }),
     );

@@ -37,13 +37,13 @@ test('resign finishes when it runs again after a kill', async (t) => {
   assert.deepEqual(midway.spoilt, []);
   assert.ok(midway.resigned > 0 && midway.untouched > 0, JSON.stringify(midway));
 
-  // The locks of the dead are free after half a minute, which has passed now.
+  // Locks of dead processes expire after 30 seconds. This makes them that old.
   const temporary = join(small.directory, '.niche-tmp');
   for (const name of await readdir(temporary)) await utimes(join(temporary, name), 0, 0);
   const again = await runCommand(args);
   assert.equal(again.status, 0, again.stderr);
   const { signed, complete } = JSON.parse(again.stdout) as Record<string, number>;
-  // The cache has one path of its own beside them.
+  // The cache has one more path of its own.
   assert.equal((signed ?? 0) + (complete ?? 0), count + 1);
   assert.ok((complete ?? 0) >= midway.resigned);
   assert.deepEqual(await look(), { resigned: count, untouched: 0, spoilt: [] });

@@ -33,7 +33,7 @@ test(
     const before = await readFile(file, 'utf8');
     const [oldName] = small.publicKey.split(':');
 
-    // Nothing may depend on it, and another must be there.
+    // A key can be retired only if another key exists and no path depends on it.
     assert.match((await niche('key', 'retire', oldName!)).stderr, /no other key/);
     const rotated = await niche('key', 'rotate', '--json', '--key-name', 'next-2');
     assert.equal(rotated.status, 0, rotated.stderr);
@@ -55,7 +55,7 @@ test(
     assert.equal(after.replace(`${added[0]!}\n`, ''), before, 'nothing else is touched');
     assert.equal(parseNarInfo(after).signatures.length, 2);
 
-    // Again: there is nothing left to do.
+    // A second run has nothing to do.
     const again = JSON.parse((await niche('resign', '--json')).stdout) as Record<string, unknown>;
     assert.deepEqual([again['signed'], again['complete']], [0, 1]);
 

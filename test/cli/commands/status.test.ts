@@ -17,7 +17,7 @@ const lone = await localTestPath('lone');
 const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
 const untrue = `the NAR of ${lone.path} does not contain 1 of its 1 claimed references: ${lib.path}`;
 
-/** The output, its times made alike. */
+/** Returns the output with normalized times. */
 function timeless(text: string): string {
   return text
     .replace(/\b\d+ (?:s|min|h|days)\b/g, '<age>')

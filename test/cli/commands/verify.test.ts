@@ -100,7 +100,7 @@ test('verify warns about keys sent over plain HTTP', async () => {
   assert.deepEqual([pinned.status, pinned.stderr], [0, '']);
 });
 
-test('verify reports what is wrong for each path', async (t) => {
+test('verify reports the error of each path', async (t) => {
   await writeFile(join(directory, damagedNar), good.subarray(0, 60));
   t.after(() => writeFile(join(directory, damagedNar), good));
   const run = await runCommand(['verify', '-u', bucket.url]);

@@ -8,7 +8,7 @@ import { runCommand } from '../../support/lab/command.ts';
 const folder = await mkdtemp(join(tmpdir(), 'niche-roots-'));
 after(() => rm(folder, { recursive: true }));
 
-test('init removes slashes from the end of the public URL, where readers would find nothing', async () => {
+test('init removes trailing slashes from the public URL', async () => {
   const { status, stderr } = await runCommand(
     ['init', join(folder, 'cache'), '--name', 'acme', '--substituter', 'https://cache.test/acme//'],
     { env: { HOME: folder, PATH: '' } },

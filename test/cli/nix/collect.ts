@@ -1,4 +1,4 @@
-/** Everything that `items` yields. */
+/** Returns everything that `items` yields. */
 export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) all.push(item);

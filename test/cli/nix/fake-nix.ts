@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { Captured } from '../../../cli/nix/capture.ts';
 import type { Nix } from '../../../cli/nix/nix.ts';
 
-/** A nix that gives `answer` to every question. */
+/** Returns a fake nix that runs `answer` for every command. */
 export function fakeNix(answer: (tool: string, args: readonly string[]) => Partial<Captured>): Nix {
   const unused = (): never => assert.fail();
   return {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { appendNixConfig, isNixConfigValue } from '../../../cli/nix/nix-config.ts';
 
-test('NIX_CONFIG is appended to, never replaced', () => {
+test('settings are appended to NIX_CONFIG and never replace it', () => {
   const appended = appendNixConfig('access-tokens = github.com=x\n# note', [
     ['post-build-hook', '/tmp/hook'],
     ['extra-substituters', 'file:///cache'],
@@ -16,7 +16,7 @@ test('NIX_CONFIG is appended to, never replaced', () => {
   assert.equal(appendNixConfig('', [['a', 'b']]), 'a = b');
 });
 
-test('values that nix.conf cannot carry are recognised', () => {
+test('values that nix.conf cannot contain are recognized', () => {
   assert.ok(isNixConfigValue('/tmp/niche-session-x/post-build-hook'));
   for (const value of ['', '/tmp/a b', '/tmp/a#b', 'a\nb']) assert.ok(!isNixConfigValue(value));
 });

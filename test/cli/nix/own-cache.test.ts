@@ -6,7 +6,7 @@ import { parseSettings } from '../../../cli/nix/settings.ts';
 
 const cache = { substituter: 'https://cache.example', publicKeys: ['a:AA==', 'b:BB=='] };
 
-test('a trusted user substitutes from the cache by its keys', () => {
+test('a trusted user substitutes from the cache with its keys', () => {
   const config = ownCacheConfig({ trusted: true, settings: parseSettings('{}') }, cache);
   assert.deepEqual(config, [
     ['extra-substituters', 'https://cache.example'],
@@ -14,7 +14,7 @@ test('a trusted user substitutes from the cache by its keys', () => {
   ]);
 });
 
-test('an untrusted user only does where an administrator allows it', () => {
+test('an untrusted user substitutes only if an administrator allows the cache', () => {
   assert.deepEqual(ownCacheConfig({ trusted: false, settings: parseSettings('{}') }, cache), []);
   const allowed = parseSettings('{"trusted-substituters":{"value":["https://cache.example"]}}');
   assert.deepEqual(ownCacheConfig({ trusted: false, settings: allowed }, cache), [

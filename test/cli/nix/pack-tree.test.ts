@@ -46,7 +46,7 @@ const refused = async (
   });
 };
 
-/** As Nix dumps it, whatever its settings are. */
+/** Returns Nix's dump, independent of its settings. */
 function dumped(path: string, caseHack = false): Buffer {
   const args = ['--option', 'use-case-hack', String(caseHack), '--dump', path];
   const nixStore = join(availableNix().at(-1)?.bin ?? '', 'nix-store');
@@ -73,8 +73,8 @@ const fill = (size: number): Buffer => {
   return bytes;
 };
 
-describe('packTree writes what nix-store --dump writes', () => {
-  test('sizes at every border', async (context) => {
+describe('packTree writes the same bytes as nix-store --dump', () => {
+  test('sizes around every boundary', async (context) => {
     if (!needsNix(context)) return;
     const tree = makeFolder();
     const borders = [8, 4096, 64 * 1024, 256 * 1024, 320 * 1024, 1024 * 1024, 2048 * 1024];
@@ -146,7 +146,7 @@ describe('packTree writes what nix-store --dump writes', () => {
     assert.ok((await packed(tree)).equals(dumped(tree)));
   });
 
-  test('the case hack, cut where Nix cuts it', async (context) => {
+  test('case-hack suffixes, removed as Nix removes them', async (context) => {
     const tree = makeFolder();
     const files = [
       'x~nix~case~hack~1',
@@ -169,7 +169,7 @@ describe('packTree writes what nix-store --dump writes', () => {
 });
 
 describe('packTree refuses', () => {
-  test('what is not there', async () => {
+  test('missing files', async () => {
     await refused('not-found', packed(join(folder, 'missing')), /cannot pack ".*missing".*ENOENT/);
   });
 
@@ -192,19 +192,19 @@ describe('packTree refuses', () => {
     await refused('unpackable', packed(fifo), /pipe"/);
   });
 
-  test('names that the case hack makes equal', async () => {
+  test('names that are equal without the case-hack suffix', async () => {
     const tree = makeFolder();
     for (const name of ['a', 'a~nix~case~hack~1']) writeFileSync(join(tree, name), '');
     await refused('unpackable', packed(tree, { caseHack: true }), /are the same name/);
   });
 
-  test('a name that is nothing but the case hack', async () => {
+  test('a name that is only a case-hack suffix', async () => {
     const tree = makeFolder();
     writeFileSync(join(tree, '~nix~case~hack~1'), '');
     await refused('malformed-nar', packed(tree, { caseHack: true }), /got ""/);
   });
 
-  test('a large file that grows or shrinks meanwhile', async () => {
+  test('a large file that grows or shrinks while it is read', async () => {
     for (const change of [-1, 1]) {
       const path = join(makeFolder(), 'file');
       writeFileSync(path, fill(4 * 2 ** 20));
@@ -225,7 +225,7 @@ describe('packTree refuses', () => {
     await refused('malformed-nar', packed(tree), /nested less deep than 64/);
   });
 
-  test('to go on once aborted', async () => {
+  test('to continue after an abort', async () => {
     const path = join(makeFolder(), 'file');
     writeFileSync(path, fill(4 * 2 ** 20));
     const controller = new AbortController();
@@ -257,7 +257,7 @@ test('a large sparse file, in chunks of bounded size', async () => {
   assert.ok(most <= 2 ** 20);
 });
 
-test('leaving early closes the file', async (context) => {
+test('stopping early closes the file', async (context) => {
   const openFiles = '/proc/self/fd';
   if (!existsSync(openFiles)) {
     context.skip(`${openFiles} is not there to count open files`);

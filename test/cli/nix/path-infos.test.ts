@@ -13,7 +13,7 @@ import { fakeNix } from './fake-nix.ts';
 const names = (count: number, prefix = 'p'): string[] =>
   Array.from({ length: count }, (_, index) => inventedPath(`${prefix}${index}`));
 
-/** A nix whose store has everything but `missing`, each path with itself and `common` as its closure. */
+/** Returns a fake nix whose store lacks `missing`. The closure of each path is itself and `common`. */
 function storeOf(
   common: string,
   missing: readonly string[] = [],
@@ -36,7 +36,7 @@ async function* all<T>(items: readonly T[]): AsyncGenerator<T> {
   await Promise.resolve();
 }
 
-test('what comes together is asked together, and each path told once', async () => {
+test('paths that arrive together share one query, and each is returned once', async () => {
   const [common = '', gone = '', ...paths] = names(1000);
   const { nix, asked } = storeOf(common, [gone]);
   const told = await collect(pathInfosOf(nix, all([...paths, gone, ...paths]), {}));
@@ -51,7 +51,7 @@ test('what comes together is asked together, and each path told once', async () 
   );
 });
 
-test('what comes while nix answers is the next question; what is known is not asked again', async () => {
+test('paths that arrive during a query form the next one, without known paths', async () => {
   const [common = ''] = names(1);
   const { nix, asked } = storeOf(common);
   const queue = createQueue<string>();
@@ -69,7 +69,7 @@ test('what comes while nix answers is the next question; what is known is not as
   assert.deepEqual(told, [[...first, common], second]);
 });
 
-test('a failing source is reported after what came before; an aborted one ends', async () => {
+test('a source error is thrown after earlier results; an aborted source just ends', async () => {
   const [common = '', path = ''] = names(2);
   for (const code of ['usage', 'aborted'] as const) {
     const { nix, asked } = storeOf(common);

@@ -6,7 +6,7 @@ import { fakeNix } from './fake-nix.ts';
 
 const path = '/nix/store/00000000000000000000000000000000-x';
 
-test('a nix that requires a format gets one', async () => {
+test('passes a JSON format to a nix that requires one', async () => {
   const nix = fakeNix((_, args) =>
     args.includes('--json-format')
       ? { stdout: Buffer.from(JSON.stringify({ version: 2, info: { [path]: null } })) }
@@ -15,7 +15,7 @@ test('a nix that requires a format gets one', async () => {
   assert.deepEqual(await queryPathInfos(nix, [path]), { valid: [], invalid: [path] });
 });
 
-test('a closure of which a path was collected meanwhile', async () => {
+test('reports a path as invalid if it was garbage-collected during the query', async () => {
   const nix = fakeNix((tool) =>
     tool === 'nix' ? { status: 1, stderr: 'not valid' } : { stdout: Buffer.from(`${path}\n`) },
   );
@@ -23,7 +23,7 @@ test('a closure of which a path was collected meanwhile', async () => {
   assert.deepEqual(infos, { valid: [], invalid: [path] });
 });
 
-test('a failure is said with the end of what nix said', async () => {
+test('a failure includes the end of nix’s output', async () => {
   const failing = fakeNix((tool) =>
     tool === 'nix' ? { status: 1, stderr: 'error: database disk image is malformed' } : {},
   );

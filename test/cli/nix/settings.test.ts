@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { parseSettings } from '../../../cli/nix/settings.ts';
 
-test('settings are read by shape, and the rest is left alone', () => {
+test('settings are parsed, and unknown ones are ignored', () => {
   const json = JSON.stringify({
     'experimental-features': { value: [2, 3] },
     'post-build-hook': { value: '/etc/hook', documentDefault: true },
@@ -21,7 +21,7 @@ test('settings are read by shape, and the rest is left alone', () => {
   assert.equal(parseSettings('{"post-build-hook":{"value":""}}').postBuildHook, null);
 });
 
-test('anything else is refused', () => {
+test('malformed settings are refused', () => {
   for (const json of ['', '[]', '{"store":{"value":1}}', '{"substituters":{"value":"x"}}']) {
     assert.throws(() => parseSettings(json), { code: 'nix-failed' });
   }

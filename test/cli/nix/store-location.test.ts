@@ -9,7 +9,7 @@ import { temporaryFolder } from './temporary-folder.ts';
 const at = (storeUrl: string): { logical: string; real: string } =>
   locateStore({ storeUrl, defaultStoreDir: '/nix/store', env: { HOME: '/no' }, cwd: '/here' });
 
-test('where the paths of each kind of store lie', () => {
+test('finds the location of paths for each kind of store', () => {
   const logical = '/nix/store';
   for (const url of ['', 'auto', 'daemon', 'local', 'unix:///run/nix.socket', 'local://']) {
     assert.deepEqual(at(url), { logical, real: '/nix/store' }, url);
@@ -23,7 +23,7 @@ test('where the paths of each kind of store lie', () => {
   assert.deepEqual(at('local?store=/my/store'), { logical: '/my/store', real: '/my/store' });
 });
 
-test('a user without the right to make /nix has a store at home', (t) => {
+test('a user who cannot create /nix has a store in the home folder', (t) => {
   const home = temporaryFolder(t);
   const real = path.join(home, '.local/share/nix/root/nix/store');
   mkdirSync(real, { recursive: true });

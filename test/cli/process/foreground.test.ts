@@ -7,14 +7,14 @@ import { runForeground } from '../../../cli/process/foreground.ts';
 const sh = (script: string): Promise<number> =>
   runForeground({ command: 'sh', args: ['-c', script], env: process.env, cwd: '/' });
 
-test('the exit status, or 128 and the signal', async () => {
+test('returns the exit status, or 128 plus the signal number', async () => {
   assert.equal(await sh('exit 0'), 0);
   assert.equal(await sh('exit 102'), 102);
   assert.equal(await sh('kill -9 $$'), 137);
   assert.equal(await sh('kill -INT $$'), 130);
 });
 
-test('a command that does not exist, and one that cannot run', async () => {
+test('reports a command that does not exist or cannot run', async () => {
   const run = (command: string): Promise<number> =>
     runForeground({ command, args: [], env: { PATH: '/nowhere' }, cwd: '/' });
   await assert.rejects(run('no-such-command'), { code: 'not-found' });
@@ -46,7 +46,7 @@ async function signalled(script: string, ...signals: NodeJS.Signals[]): Promise<
   return output;
 }
 
-test('signals are passed on, and this process lives to see the end', async () => {
+test('forwards signals, and waits until the command exits', async () => {
   const patient = 'trap "echo asked; exit 3" TERM; echo ready; while :; do sleep 0.05; done';
   const lines = (await signalled(patient, 'SIGTERM')).trim().split('\n').sort();
   assert.deepEqual(lines, ['asked', 'ready', 'status 3', 'told of SIGTERM']);

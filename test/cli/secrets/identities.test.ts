@@ -16,7 +16,7 @@ import { makeAgeKey, openSopsLab } from '../../support/lab/sops-lab.ts';
 const tree = fromPlain({ secret: 'x' }) as JsonMap;
 const now = new Date('2026-03-04T05:06:07Z');
 
-test('finds an age key wherever sops does', async (t) => {
+test('finds an age key in every place that sops searches', async (t) => {
   const lab = await openSopsLab(t);
   const { secretKey, recipient } = await makeAgeKey();
   const other = await makeAgeKey();

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { describeError } from '../../../cli/ui/describe-error.ts';
 import { NicheError } from '../../../core/errors.ts';
 
-test('an error of niche has its message and its hint', () => {
+test('an error of niche is printed with its message and hint', () => {
   const error = new NicheError('usage', 'no cache given');
   assert.deepEqual(describeError(error, {}), ['niche: no cache given']);
   const hinted = new NicheError('usage', 'no cache given', { hint: 'pass -u URL' });
@@ -12,7 +12,7 @@ test('an error of niche has its message and its hint', () => {
   assert.deepEqual(describeError(hinted, {}, 'upload failed'), lines);
 });
 
-test('any other error is a bug to report', () => {
+test('any other error is printed as a bug to report', () => {
   assert.deepEqual(describeError(new TypeError('x is not a function'), {}), [
     'niche: internal error: x is not a function',
     'hint: report this bug with the output of NICHE_DEBUG=1',

@@ -117,7 +117,7 @@ describe('the block of niche in a nix.conf', () => {
     );
   });
 
-  test('is removed from a new file without later lines of others', () => {
+  test('is removed from a new file, and later lines of others stay', () => {
     assert.equal(remove(`${add(null)}mine = 1\n`), 'mine = 1\n');
   });
 

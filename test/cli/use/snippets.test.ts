@@ -14,7 +14,7 @@ const entry = {
   substituter: 'https://acme.example/a?b=c',
   publicKeys: ['acme-1:k+/=', 'acme-2:k'],
 };
-/** Values that a cache may have, however unlikely. */
+/** Values that a cache may have, even unlikely ones. */
 const hostile = {
   name: 'acme',
   substituter: `https://x/"$\{builtins.throw}\\'$(id)\``,
@@ -80,7 +80,7 @@ describe('snippets', () => {
 });
 
 describe('the system’s nix.conf', () => {
-  test('gets exactly the lines from the commands, whatever they contain', async (t) => {
+  test('gets exactly the lines from the commands, with any contents', async (t) => {
     const folder = await temporaryFolder(t);
     const file = join(folder, "it's nix.conf");
     for (const one of [entry, hostile]) {

@@ -10,7 +10,7 @@ const ask = (line: string): ReturnType<typeof graphQueryOf> => {
 };
 const own = ['path-info', '--derivation', '--no-write-lock-file'];
 
-test('nix build: everything is passed on but what concerns building', () => {
+test('nix build: passes on all arguments except build options', () => {
   assert.deepEqual(ask('nix build .#a --no-link -L --impure --arg x 1 -o there --rebuild -j 4'), {
     drvPaths: [],
     evaluation: {
@@ -26,7 +26,7 @@ test('nix build: everything is passed on but what concerns building', () => {
   });
 });
 
-test('nix-build: its expressions, or the derivations that it names', () => {
+test('nix-build: returns its expressions or its derivations', () => {
   assert.deepEqual(ask('nix-build x.nix -A a.b --no-out-link --check -K')?.evaluation, {
     tool: 'nix-instantiate',
     before: ['x.nix', '-A', 'a.b', '-K'],
@@ -38,7 +38,7 @@ test('nix-build: its expressions, or the derivations that it names', () => {
   });
 });
 
-test('no question of commands that build nothing, or that niche does not know', () => {
+test('returns null for commands that build nothing or are unknown', () => {
   for (const line of [
     'nix build --dry-run .#a',
     'nix build --stdin',
@@ -54,7 +54,7 @@ test('no question of commands that build nothing, or that niche does not know', 
   }
 });
 
-test('a hook or a store that the command chooses', () => {
+test('finds a hook or a store in the arguments', () => {
   assert.ok(hasOwnHook(['--option', 'post-build-hook', '/x']));
   assert.ok(hasOwnHook(['--post-build-hook', '/x']));
   assert.ok(!hasOwnHook(['--option', 'cores', 'post-build-hook']));
@@ -67,9 +67,9 @@ interface Flag {
   readonly shortName?: string;
 }
 
-describe('the flags of real nix', () => {
+describe('flags of real nix', () => {
   for (const nix of everyNix()) {
-    test(`what only nix build ${nix.version} takes is dropped`, async (t) => {
+    test(`drops flags that only nix build ${nix.version} accepts`, async (t) => {
       const lab = await createNixLab({ nix, kind: 'own-store-dir' });
       t.after(() => lab.close());
       const dumped = await lab.run('nix', ['__dump-cli']);

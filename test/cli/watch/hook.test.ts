@@ -21,7 +21,7 @@ function install(
   return installHook({ folder: temporaryFolder(t), previousHook });
 }
 
-test('a line for each output', async (t) => {
+test('writes a line for each output', async (t) => {
   for (const shell of shells) {
     const { hookFile, spoolFile } = install(t);
     assert.equal(statSync(spoolFile).mode & 0o777, 0o600);
@@ -35,7 +35,7 @@ test('a line for each output', async (t) => {
   }
 });
 
-test('the derivation alone where nix names no outputs', async (t) => {
+test('writes only the derivation if nix passes no outputs', async (t) => {
   for (const env of [{ DRV_PATH: drvPath, OUT_PATHS: '' }, { DRV_PATH: drvPath }]) {
     const { hookFile, spoolFile } = install(t);
     assert.equal(spawnSync(hookFile, { env }).status, 0);
@@ -44,7 +44,7 @@ test('the derivation alone where nix names no outputs', async (t) => {
   }
 });
 
-test('a spool that is gone or cannot be written fails no build', (t) => {
+test('a missing or unwritable spool does not fail the build', (t) => {
   for (const shell of shells) {
     const { hookFile, spoolFile } = install(t);
     rmSync(spoolFile);
@@ -55,7 +55,7 @@ test('a spool that is gone or cannot be written fails no build', (t) => {
   }
 });
 
-test('the previous hook runs in the same environment, and its status is the status', (t) => {
+test('runs the previous hook in the same environment, and returns its status', (t) => {
   for (const shell of shells) {
     const folder = temporaryFolder(t);
     const previous = path.join(folder, `pre'vious $(touch injected) *`);
@@ -74,7 +74,7 @@ test('the previous hook runs in the same environment, and its status is the stat
   }
 });
 
-test('200 hooks at once: no line is lost or torn', async (t) => {
+test('200 concurrent hooks lose or tear no line', async (t) => {
   const { hookFile, spoolFile } = install(t);
   const run = promisify(execFile);
   const outputs = ['out', 'dev', 'lib'].map((name) => `${'x'.repeat(200)}-${name}`);

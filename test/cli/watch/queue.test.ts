@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { createQueue } from '../../../cli/watch/queue.ts';
 import { collect } from '../nix/collect.ts';
 
-test('in order, whenever it is pushed, then the end', async () => {
+test('yields items in order, and then ends', async () => {
   const queue = createQueue<number>();
   queue.push(1);
   const all = collect(queue.items);
@@ -18,7 +18,7 @@ test('in order, whenever it is pushed, then the end', async () => {
   assert.deepEqual(await all, [1, 2, 3, 4]);
 });
 
-test('a failure comes after what was pushed', async () => {
+test('throws a failure after the pushed items', async () => {
   const queue = createQueue<number>();
   queue.push(1);
   queue.fail(new Error('broken'));

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { makeSessionFolder, sessionBases } from '../../../cli/watch/session-folder.ts';
 import { temporaryFolder } from '../nix/temporary-folder.ts';
 
-test('private, in the first base that will do, and removed', (t) => {
+test('is private, is created in the first suitable base, and can be removed', (t) => {
   const base = temporaryFolder(t);
   const spaced = path.join(base, 'a b');
   mkdirSync(spaced);
@@ -20,7 +20,7 @@ test('private, in the first base that will do, and removed', (t) => {
   assert.deepEqual(readdirSync(base), ['a b']);
 });
 
-test('when no base is suitable, the error gives the reason of each', (t) => {
+test('reports the reason for each base if none is suitable', (t) => {
   const base = temporaryFolder(t);
   assert.throws(() => makeSessionFolder([path.join(base, 'missing'), `${base}/#`]), {
     code: 'usage',
@@ -28,7 +28,7 @@ test('when no base is suitable, the error gives the reason of each', (t) => {
   });
 });
 
-test('bases: TMPDIR first, each once', () => {
+test('lists each base once, TMPDIR first', () => {
   assert.deepEqual(sessionBases({ TMPDIR: '/tmp', HOME: '/h' }), ['/tmp', '/var/tmp', '/h/.cache']);
   assert.deepEqual(sessionBases({ TMPDIR: '/x', XDG_CACHE_HOME: '/c' }), [
     '/x',
@@ -38,7 +38,7 @@ test('bases: TMPDIR first, each once', () => {
   ]);
 });
 
-/** Makes a session folder in a process of its own, which then waits. */
+/** Creates a session folder in a separate process, which then waits. */
 const holder = `
 import { makeSessionFolder } from '${new URL('../../../cli/watch/session-folder.ts', import.meta.url).href}';
 const { folder, keepFor } = makeSessionFolder([process.argv[1]]);
@@ -47,7 +47,7 @@ console.log(folder);
 setInterval(() => undefined, 1000);
 `;
 
-test("what a killed niche left goes with the next start, but not a living one's", async (t) => {
+test('the next start deletes the folders of killed processes, but not of running ones', async (t) => {
   const base = temporaryFolder(t);
   const start = async (...args: string[]) => {
     const child = spawn(process.execPath, ['--input-type=module', '-e', holder, base, ...args], {

@@ -7,7 +7,7 @@ import { readSpool } from '../../../cli/watch/spool.ts';
 import { collect } from '../nix/collect.ts';
 import { temporaryFolder } from '../nix/temporary-folder.ts';
 
-test('entries come as they are appended, also in pieces, and all by the end', async (t) => {
+test('yields entries as they are appended, even in pieces, and all before it ends', async (t) => {
   const file = path.join(temporaryFolder(t), 'spool');
   writeFileSync(file, 'a.drv 1\n');
   const ended = new AbortController();
@@ -24,7 +24,7 @@ test('entries come as they are appended, also in pieces, and all by the end', as
   assert.equal((await entries.next()).done, true);
 });
 
-test('more than is read at once', async (t) => {
+test('yields entries larger together than one read', async (t) => {
   const file = path.join(temporaryFolder(t), 'spool');
   const lines = Array.from({ length: 5000 }, (_, n) => `${n}.drv ${'o'.repeat(n % 90)}${n}`);
   writeFileSync(file, `${lines.join('\n')}\n`);

@@ -12,7 +12,7 @@ import { runCommand } from '../../support/lab/command.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 import { makeSmallCache, temporaryFolder } from '../../support/cache/small-cache.ts';
 
-describe('where a worker listens', () => {
+describe('the address of a worker', () => {
   for (const [text, host, port] of [
     ['8080', '127.0.0.1', 8080],
     ['0.0.0.0:0', '0.0.0.0', 0],
@@ -24,7 +24,7 @@ describe('where a worker listens', () => {
     });
   }
 
-  test('is refused where it cannot be meant', () => {
+  test('is refused if it is invalid', () => {
     for (const text of [
       '',
       'host',
@@ -39,7 +39,7 @@ describe('where a worker listens', () => {
     }
   });
 
-  test('others are heard only with a secret', () => {
+  test('must be a loopback address if there is no secret', () => {
     const none = { token: undefined, b2Secret: undefined };
     assertGuarded('127.0.0.9', none);
     assertGuarded('::1', none);
@@ -52,7 +52,7 @@ describe('where a worker listens', () => {
     }
   });
 
-  test('secrets come from files, else from the environment', async (t) => {
+  test('secrets are read from files, or else from the environment', async (t) => {
     const file = join(await temporaryFolder(t), 'secret');
     await writeFile(file, 'from file\n');
     const env = { NICHE_WEBHOOK_TOKEN: 'token', NICHE_B2_SIGNING_SECRET: 'b2' };
@@ -69,7 +69,7 @@ describe('where a worker listens', () => {
     });
   });
 
-  test('niche worker will not listen to everyone', async (t) => {
+  test('niche worker refuses a public address without a secret', async (t) => {
     const cache = await makeSmallCache(t);
     const home = await temporaryFolder(t);
     const keyFile = join(home, 'key');

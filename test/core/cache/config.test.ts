@@ -27,7 +27,7 @@ describe('niche.json', () => {
     refuses('newer-version', () => parseConfig(text, 'x'));
   });
 
-  it('is refused with the name of the damaged field', () => {
+  it('is refused with an error that contains the damaged field', () => {
     const wrong: [string, unknown[]][] = [
       ['version', [0, '1', null, undefined]],
       ['name', ['', 'a b', '../x', 'x'.repeat(64), 'a\n', null, undefined]],

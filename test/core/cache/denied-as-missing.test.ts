@@ -58,7 +58,7 @@ describe('a denied object that need not exist', () => {
     assert.equal(await reader.get(narInfo), null);
   });
 
-  test('costs one look at nix-cache-info for a burst of denials, and one for each later denial', async () => {
+  test('costs one request for nix-cache-info per burst of denials, and one per later denial', async () => {
     const { reader, requests } = await denyingBucket();
     const probes = (): number => requests.filter((key) => key === 'nix-cache-info').length;
     await Promise.all(Array.from({ length: 32 }, () => reader.get(narInfo)));
@@ -68,7 +68,7 @@ describe('a denied object that need not exist', () => {
     assert.equal(probes(), 3);
   });
 
-  test('is not judged by a look that began before it was denied', async () => {
+  test('is not decided by a request that began before the denial', async () => {
     const { bucket, credentials } = await denyingBucket();
     const look = Promise.withResolvers<null>();
     const looking = Promise.withResolvers<null>();
@@ -79,7 +79,7 @@ describe('a denied object that need not exist', () => {
         const info = await bucket.head(key);
         looks += 1;
         looking.resolve(null);
-        // The answer to the first look stays on its way while the credentials expire.
+        // The first response is still in flight when the credentials expire.
         if (looks === 1) await look.promise;
         return info;
       },
@@ -95,12 +95,12 @@ describe('a denied object that need not exist', () => {
     await refused;
   });
 
-  test('ends with the caller', async () => {
+  test('ends when the caller aborts', async () => {
     const { reader } = await denyingBucket();
     await assert.rejects(reader.get(narInfo, { signal: AbortSignal.abort() }), { code: 'aborted' });
   });
 
-  test('ends with a caller who aborts while nix-cache-info is awaited', async () => {
+  test('ends when the caller aborts while nix-cache-info is in flight', async () => {
     const { bucket } = await denyingBucket();
     const caller = new AbortController();
     const reader = deniedAsMissing({
@@ -142,7 +142,7 @@ describe('a cache over HTTP that answers 403', () => {
     await assert.rejects(openReader(url).get(narInfo), denied);
   });
 
-  test('is asked again after nix-cache-info could not be read', async (t) => {
+  test('is requested again after nix-cache-info could not be read', async (t) => {
     let status = 400;
     const { url } = await serveAnswers(t, (path, response) => {
       response.writeHead(path === 'nix-cache-info' ? status : 403).end();

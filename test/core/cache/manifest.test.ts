@@ -25,7 +25,7 @@ function manifestOf(change: Readonly<Record<string, unknown>>, top: object = {})
   });
 }
 
-/** The message of the refusal, which has to be fit for a terminal. */
+/** Returns the error message, which must be safe for a terminal. */
 function refusal(text: string): string {
   try {
     parseManifest(text, storeDir);

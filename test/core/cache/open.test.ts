@@ -36,7 +36,7 @@ test('a cache is opened by the URL of its storage; over HTTP it is read-only', a
   const reader = await openCacheReader(`${server.url}/`);
   assert.deepEqual(reader.config, here);
   assert.equal(reader.reader.url, server.url);
-  // What comes over HTTP cannot choose which directory of this machine is written to.
+  // A configuration read over HTTP cannot choose a directory of this machine for writing.
   await assert.rejects(openCache(server.url), { code: 'usage' });
   await assert.rejects(openCacheReader(`${server.url}/missing`), { code: 'not-a-cache' });
   await assert.rejects(openCacheReader('gopher://x'), { code: 'invalid-url' });
@@ -52,7 +52,7 @@ test('a configuration read over HTTP cannot choose a directory of this machine f
   assert.deepEqual(await listKeys(opened.private), await listKeys(cache.bucket));
 });
 
-/** A storage where every credential is refused; the access keys that it was shown. */
+/** A storage where every credential is refused; records the access keys that it receives. */
 async function denyingStorage(t: TestContext): Promise<{ endpoint: string; seen: Set<string> }> {
   const seen = new Set<string>();
   const { url: endpoint } = await serveAnswers(t, (_, response, { headers }) => {
@@ -85,7 +85,7 @@ test('encrypted credentials go only to the storage in their own document, not to
 
   const keys = { secretKeys: [secretKey], sshKeys: [], tried: [] };
   const opened = await openCache(cache.url, {
-    // This machine has some of its own, for another account.
+    // This machine has credentials of another account.
     hasCredentials: () => true,
     credentialsFor: () => ({ ...credentials, accessKeyId: 'own' }),
     identities: [ageIdentity(() => Promise.resolve(keys))],

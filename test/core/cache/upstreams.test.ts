@@ -54,7 +54,7 @@ const has =
   (path, response) =>
     path === glibcKey ? response.end(text) : response.writeHead(404).end();
 
-/** The result of hello, which needs glibc, and what the cache shows then. */
+/** Publishes hello, which needs glibc. Returns its result and the contents of the cache. */
 async function publishHello(t: TestContext, answer: Answerer) {
   const { upstreams } = await serve(t, answer);
   const cache = createTestCache({ upstreams });
@@ -83,7 +83,7 @@ describe('an upstream', () => {
     ['a narinfo without end', narInfoOf(glibc.info).padEnd(maxNarInfoBytes + 1, '\n')],
   ];
   for (const [about, text] of lies) {
-    it(`does not provide a path that it answers with ${about}`, async (t) => {
+    it(`does not provide a path if it responds with ${about}`, async (t) => {
       const outcome = await publishHello(t, has(text));
       assert.equal(outcome?.status, 'waiting');
       assert.deepEqual(outcome.missing, [glibc.info.path]);
@@ -106,7 +106,7 @@ describe('an upstream', () => {
   ];
   for (const [about, answer] of silences) {
     it(`that ${about} decides nothing, and does not count as a crash`, async (t) => {
-      // No answer of this server is worth waiting for, however busy the machine.
+      // This server never responds usefully, so the test does not wait for it.
       const { upstreams } = await serve(t, answer, 100);
       const cache = createTestCache({ upstreams });
       const id = await cache.stage([hello]);

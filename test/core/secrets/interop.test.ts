@@ -35,38 +35,34 @@ const cases = [
 ];
 
 for (const { name, age, pgp } of cases) {
-  test(
-    `sops reads what niche writes, and niche what sops writes: ${name}`,
-    needSops(),
-    async (t) => {
-      const lab = await openSopsLab(t);
-      const keys = await Promise.all(Array.from({ length: age }, makeAgeKey));
-      const fingerprints: string[] = [];
-      for (let index = 0; index < pgp; index += 1)
-        fingerprints.push(await lab.makePgpKey(`k${index}`));
-      const env: Record<string, string> = keys[0] ? { SOPS_AGE_KEY: keys[0].secretKey } : {};
-      const recipients: Recipient[] = [
-        ...keys.map(({ recipient }): Recipient => ({ kind: 'age', recipient })),
-        ...fingerprints.map((fingerprint): Recipient => ({ kind: 'pgp', fingerprint })),
-      ];
-      const keyring = lab.keyring(env);
+  test(`sops and niche read each other’s documents: ${name}`, needSops(), async (t) => {
+    const lab = await openSopsLab(t);
+    const keys = await Promise.all(Array.from({ length: age }, makeAgeKey));
+    const fingerprints: string[] = [];
+    for (let index = 0; index < pgp; index += 1)
+      fingerprints.push(await lab.makePgpKey(`k${index}`));
+    const env: Record<string, string> = keys[0] ? { SOPS_AGE_KEY: keys[0].secretKey } : {};
+    const recipients: Recipient[] = [
+      ...keys.map(({ recipient }): Recipient => ({ kind: 'age', recipient })),
+      ...fingerprints.map((fingerprint): Recipient => ({ kind: 'pgp', fingerprint })),
+    ];
+    const keyring = lab.keyring(env);
 
-      const ours = await encryptDocument({ tree, recipients: [recipients], now }, keyring);
-      assert.deepEqual(await lab.sopsDecrypt(ours, env), plain);
-      const opened = await decryptDocument(ours, keyring.identities, 'ours');
-      assert.deepEqual(toPlain(opened.tree as JsonValue), plain);
+    const ours = await encryptDocument({ tree, recipients: [recipients], now }, keyring);
+    assert.deepEqual(await lab.sopsDecrypt(ours, env), plain);
+    const opened = await decryptDocument(ours, keyring.identities, 'ours');
+    assert.deepEqual(toPlain(opened.tree as JsonValue), plain);
 
-      const theirs = await lab.sopsEncrypt(text, [
-        ...(keys.length > 0 ? ['--age', keys.map(({ recipient }) => recipient).join(',')] : []),
-        ...(pgp > 0 ? ['--pgp', fingerprints.join(',')] : []),
-      ]);
-      const read = await decryptDocument(theirs, keyring.identities, 'theirs');
-      assert.deepEqual(toPlain(read.tree as JsonValue), plain);
-      assert.deepEqual([...read.tree.keys()], [...tree.keys()], 'in the order of the document');
+    const theirs = await lab.sopsEncrypt(text, [
+      ...(keys.length > 0 ? ['--age', keys.map(({ recipient }) => recipient).join(',')] : []),
+      ...(pgp > 0 ? ['--pgp', fingerprints.join(',')] : []),
+    ]);
+    const read = await decryptDocument(theirs, keyring.identities, 'theirs');
+    assert.deepEqual(toPlain(read.tree as JsonValue), plain);
+    assert.deepEqual([...read.tree.keys()], [...tree.keys()], 'in the order of the document');
 
-      // sops reads its own document after a change by niche.
-      const changed = rewriteDocument({ ...read, tree: new Map([...tree, ['more', 'x']]) }, now);
-      assert.deepEqual(await lab.sopsDecrypt(changed, env), { ...plain, more: 'x' });
-    },
-  );
+    // sops reads its own document after a change by niche.
+    const changed = rewriteDocument({ ...read, tree: new Map([...tree, ['more', 'x']]) }, now);
+    assert.deepEqual(await lab.sopsDecrypt(changed, env), { ...plain, more: 'x' });
+  });
 }

@@ -38,7 +38,7 @@ test('fewer parts than the threshold yield another secret', () => {
 });
 
 test('matches a polynomial computed by hand', () => {
-  // Of degree 1 through (1, 0x53) and (2, 0xca): at 0 it is (2·0x53 + 1·0xca) / (1 + 2), in
+  // Degree 1, through (1, 0x53) and (2, 0xca). At 0 it is (2·0x53 + 1·0xca) / (1 + 2), in
   // GF(2^8) (0xa6 ^ 0xca) / 3 = 0x6c / 3 = 0x24.
   assert.deepEqual(
     combineSecret([Uint8Array.of(0x53, 1), Uint8Array.of(0xca, 2)]),

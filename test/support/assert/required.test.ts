@@ -14,7 +14,7 @@ function inCi(t: TestContext, value: string): void {
 
 const howToGet = 'no thing under the tools folder: run `npm run setup:test`';
 
-test('what is missing is skipped, saying how to get it; what is there is not', (t) => {
+test('a missing requirement skips the test with a hint; a present one does not', (t) => {
   inCi(t, '');
   assert.equal(whyNo('thing', null), howToGet);
   assert.equal(whyNo('thing', undefined), howToGet);
@@ -22,7 +22,7 @@ test('what is missing is skipped, saying how to get it; what is there is not', (
   assert.equal(requireTool(t, 'thing', '/bin/thing'), '/bin/thing');
 });
 
-test('in CI what is missing fails', (t) => {
+test('in CI a missing requirement fails the test', (t) => {
   inCi(t, 'true');
   assert.throws(() => whyNo('thing', null), { message: howToGet });
   assert.throws(() => requireTool(t, 'thing', null), { message: howToGet });

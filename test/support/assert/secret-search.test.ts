@@ -20,7 +20,7 @@ describe('the search for secrets', () => {
     });
   }
 
-  it('refuses one that is found by chance', () => {
+  it('refuses a secret short enough to occur by chance', () => {
     assert.throws(() => findSecrets(['test'], []), /less than 16 bytes/);
   });
 });

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
  */
 export const testTimeLimitMs = 15 * 60_000;
 
-/** How long a test waits for an event. It is below the test's limit, so that the error names the event. */
+/** How long a test waits for an event. It is below the test's limit, so that the error contains the event. */
 export const waitLimitMs = testTimeLimitMs / 3;
 
 /**

@@ -42,7 +42,7 @@ it('crashes a process at each of its writes, before or after the effect', async 
   assert.deepEqual(left, [[], ['one'], ['one'], ['one', 'two'], ['one', 'two'], ['two']]);
 });
 
-it('lets a scheduler order what two processes do', async () => {
+it('lets a scheduler order the operations of two processes', async () => {
   const winners = new Set<string>();
   const property = fc.asyncProperty(fc.scheduler(), async (scheduler) => {
     const store = memoryStore();

@@ -92,8 +92,8 @@ export function nameOf(storePath: string): string {
 }
 
 /**
- * A folder at the same path for the builders of every machine of a test. They record there what they
- * built, and wait there for the test.
+ * A folder at the same path for the builders of every machine of a test. They record their
+ * builds there, and wait there for the test.
  */
 export interface Yard {
   readonly folder: string;

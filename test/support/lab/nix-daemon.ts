@@ -87,7 +87,7 @@ export async function startNixDaemon(place: Place, options: NixDaemonOptions): P
     HOME: home,
     NIX_DAEMON_SOCKET_PATH: socket,
     // The client reads build logs and imports from derivations as files, so it needs their location.
-    // This does not change whom the daemon trusts.
+    // The trusted users of the daemon stay the same.
     NIX_REMOTE: place.root === undefined ? 'daemon' : `unix://${socket}?root=${place.root}`,
   };
   const run: NixDaemon['run'] = (command, args, more) =>

@@ -36,7 +36,7 @@ for (const nix of everyNix()) {
     });
 
     for (const kind of ['chroot', 'own-store-dir'] as const) {
-      test(`a ${kind} lab builds, and removes all it made`, async (t) => {
+      test(`a ${kind} lab builds, and removes everything it created`, async (t) => {
         const best = await createNixLab({ nix });
         await best.close();
         if (kind === 'chroot' && best.kind !== kind) {
@@ -62,7 +62,7 @@ for (const nix of everyNix()) {
       });
     }
 
-    test('the graph has outputs, failures, fixed outputs, imports and sizes as told', async (t) => {
+    test('the graph has the requested outputs, failures, fixed outputs, imports and sizes', async (t) => {
       const features = ['nix-command', 'flakes', 'ca-derivations'];
       const lab = await labFor(
         t,
@@ -103,7 +103,7 @@ for (const nix of everyNix()) {
       assert.equal(built!.outputs.out, expected);
     });
 
-    test('substitution takes a signed cache and refuses an unsigned one', async (t) => {
+    test('substitution accepts a signed cache and refuses an unsigned one', async (t) => {
       const maker = await labFor(t, { nix });
       if (maker.kind !== 'chroot') {
         t.skip('this user cannot build below /nix/store, and no two labs share another folder');
@@ -153,7 +153,7 @@ for (const nix of everyNix()) {
     });
 
     for (const trusted of [true, false]) {
-      test(`a daemon's client is ${trusted ? 'trusted' : 'untrusted'} as told`, async (t) => {
+      test(`a daemon's client is ${trusted ? 'trusted' : 'untrusted'} as configured`, async (t) => {
         const lab = await labFor(t, { nix });
         const daemon = await lab.daemon({ trustedUsers: trusted ? ['*'] : [] });
         const upper = await daemon.output('nix-build', ['--no-out-link', '-A', 'upper']);
@@ -173,7 +173,7 @@ for (const nix of everyNix()) {
       });
     }
 
-    test('a daemon turns away whom it does not allow', async (t) => {
+    test('a daemon refuses users that are not allowed', async (t) => {
       const lab = await labFor(t, { nix });
       const daemon = await lab.daemon({ allowedUsers: [] });
       const { status } = await daemon.run('nix-build', ['--no-out-link', '-A', 'upper']);

@@ -130,7 +130,7 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     'connect-timeout': '5',
     // Nix 2.8 starts this for every build, and looks for it in the folder of its package.
     ...(existsSync(buildHook) ? { 'build-hook': buildHook } : {}),
-    // Builds in a chroot store are always sandboxed, whatever the value of `sandbox`.
+    // Builds in a chroot store are always sandboxed, for any value of `sandbox`.
     ...(chroot ? { 'sandbox-paths': '/bin /usr /lib /lib64?' } : {}),
     ...options.settings,
   };

@@ -32,7 +32,7 @@ export interface Adversity {
   functionEnvironments(): Map<string, string>[];
   /** Runs `work` while the bucket sends no events. */
   withoutEvents<T>(work: () => Promise<T>): Promise<T>;
-  /** Sets `maxReceives`: after so many receives, a message becomes a dead letter. */
+  /** Sets `maxReceives`: after this many receives, a message becomes a dead letter. */
   setMaxReceives(count: number): Promise<void>;
   /** Moves the dead letters back. ministack lacks `aws sqs start-message-move-task`. */
   redrive(): Promise<number>;

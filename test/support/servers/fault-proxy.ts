@@ -62,7 +62,7 @@ export interface FaultProxy {
   inject(decide: (request: ProxiedRequest) => Fault | null): void;
   /** Responds with `answer` to further requests beyond `perSecond` in a second. */
   limit(perSecond: number, answer: Answer): void;
-  /** Delays each further request by so many milliseconds before the server receives it. */
+  /** Delays each further request by this many milliseconds before the server receives it. */
   delay(ms: number): void;
   stop(): Promise<void>;
 }

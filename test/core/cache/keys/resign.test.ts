@@ -44,7 +44,7 @@ test('a narinfo without a signature of the cache is not signed', async () => {
   assert.equal((await countResigned(bucket, strange, 'next-2')).untouched, 1);
 });
 
-test('resign changes nothing with a signer that lies, once it is stopped, nor where another’s change could be undone', async () => {
+test('resign changes nothing with a wrong signer, after an abort, or without conditional replacement', async () => {
   const bucket = memoryBucket();
   const before = await writeNarInfos(bucket, old, count);
   const signer = secretKeySigner(formatSecretKey(next));
@@ -61,7 +61,7 @@ test('resign changes nothing with a signer that lies, once it is stopped, nor wh
 });
 
 test('resign completes when it runs again after a crash at any write', async () => {
-  // The audit's one object, and each narinfo.
+  // One audit object, and each narinfo.
   for (let nth = 1; nth <= count + 1; nth += 1) {
     for (const moment of ['before', 'after'] as const) {
       const store = memoryStore();
@@ -70,7 +70,7 @@ test('resign completes when it runs again after a crash at any write', async () 
       const crash = crashAtWrite(nth, moment, writing);
       await assert.rejects(resignNarInfos(options(memoryBucket({ store, ...crash }))), CrashError);
       const midway = await countResigned(bucket, before, 'next-2');
-      // Several are replaced at once: others may have got through as well.
+      // Several are replaced concurrently, so others may have succeeded too.
       assert.ok(midway.resigned >= nth - (moment === 'before' ? 2 : 1));
       assert.ok(moment === 'after' || midway.untouched > 0);
       assert.equal(midway.resigned + midway.untouched, count);
@@ -82,7 +82,7 @@ test('resign completes when it runs again after a crash at any write', async () 
       assert.deepEqual(await countResigned(bucket, before, 'next-2'), {
         ...{ resigned: count, untouched: 0, spoilt: [] },
       });
-      // Every signature that can be seen is in the audit.
+      // Every visible signature is in the audit log.
       const audited = new Set<string>();
       for await (const record of readAuditRecords(bucket)) {
         for (const signature of record.signatures) audited.add(signature);

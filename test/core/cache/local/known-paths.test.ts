@@ -18,7 +18,7 @@ const one = (await testPath('one')).info;
 const two = (await testPath('two')).info;
 
 describe('known paths of a cache', () => {
-  test('survive the process, and hold for equal contents and references only', async (t) => {
+  test('survive the process, and apply only to equal contents and references', async (t) => {
     const file = join(await temporaryFolder(t), 'deep/er/cache.sqlite');
     const first = await openLocalDatabase(file);
     createKnownPaths(first).rememberPaths([one], 'present');

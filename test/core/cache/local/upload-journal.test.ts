@@ -28,7 +28,7 @@ async function* inChunks(bytes: Buffer): AsyncIterable<Uint8Array> {
 
 const local = (nar = large.nar): LocalPath => ({ info: large.info, openNar: () => inChunks(nar) });
 
-/** The journal of one process; `dead` are those that have ended. */
+/** The journal of one process; `dead` processes have ended. */
 const journalOf = (database: LocalDatabase, self: string, dead: readonly string[] = []) =>
   createUploadJournal(database, { self, hasEnded: (owner) => dead.includes(owner) });
 
@@ -114,7 +114,7 @@ describe('an interrupted large upload', () => {
     assert.equal(journalOf(database, 'third', ['second']).claimUnfinished(large.info), null);
   });
 
-  test('belongs to its process as long as that runs', async () => {
+  test('belongs to its process while the process runs', async () => {
     const store = memoryStore();
     const database = await openLocalDatabase(null);
     await stage(store, journalOf(database, 'first'), failingAfter(9, down));
@@ -123,7 +123,7 @@ describe('an interrupted large upload', () => {
     assert.equal(second.sent, 13 * chunkBytes);
   });
 
-  test('starts again when the storage has lost it', async () => {
+  test('restarts when the storage has lost it', async () => {
     const store = memoryStore();
     const database = await openLocalDatabase(null);
     await stage(store, journalOf(database, 'first'), failingAfter(9, down));

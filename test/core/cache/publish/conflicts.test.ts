@@ -65,7 +65,7 @@ describe('a published path', () => {
     await cache.publish(await cache.stage([glibc]));
     const listing = `${storeHash(glibc.info.path)}.ls`;
     await cache.public.delete([listing]);
-    // Even if its NAR is not staged: the published one is read.
+    // No NAR is staged: the publisher reads the published one.
     const manifest = formatManifest({ encoding: 'none', paths: [glibc.info] });
     const id = await cache.stageRaw(manifest, null);
     await cache.publish(id);
@@ -230,7 +230,7 @@ describe('signing', () => {
     ],
   ];
   for (const [about, signer] of liars) {
-    it(`publishes nothing with a signer that ${about}, and keeps what is staged`, async () => {
+    it(`publishes nothing with a signer that ${about}, and keeps the staged batch`, async () => {
       const cache = createTestCache();
       const id = await cache.stage([glibc]);
       for (const signers of [[signer], [good, signer]]) {

@@ -17,7 +17,7 @@ const one = await testPath('one');
 const killer = await testPath('killer');
 const three = await testPath('three');
 
-/** A process that is killed whenever it comes to the killer: nothing that it does after happens. */
+/** Returns a publisher that crashes when it handles `killer`. All later operations fail. */
 function doomed(cache: TestCache): Publisher {
   let isDead = false;
   const hooks: BucketHooks = {

@@ -49,7 +49,7 @@ describe('the NARs of the corpus', { skip: data === null ? corpusMissing : false
       const cache = createTestCache();
       const nar = data!.read(path);
       const got = await verdict(cache, { info: claimOf(inventedPath('invalid'), nar), nar });
-      // No NAR is shorter than 96 bytes, so a manifest with these is refused.
+      // A NAR has at least 96 bytes, so a manifest with shorter ones is refused.
       assert.equal(got, nar.length < 96 ? 'malformed-manifest' : 'malformed-nar', path);
       assertNothingVisible(cache);
     }

@@ -43,7 +43,7 @@ function open(
   return { publisher, published, writes };
 }
 
-/** The statuses that a path got, in order. */
+/** Returns the statuses of a path, in order. */
 function statusesOf(published: readonly PublishResult[], { info }: TestPath): string[] {
   return published.filter(({ path }) => path === info.path).map(({ outcome }) => outcome.status);
 }
@@ -100,7 +100,7 @@ describe('batches that one process publishes together', () => {
       async before(operation, key) {
         if (operation !== 'put' || !key.startsWith('nar/') || !isFirstNar) return;
         isFirstNar = false;
-        // Long after the other has come to its references.
+        // By now, the other batch has reached its references.
         await sleep(50);
       },
     });
@@ -125,7 +125,7 @@ describe('batches that one process publishes together', () => {
     const cache = createTestCache();
     const other = await testPath('other');
     const late = await testPath('late', { references: [other] });
-    // Each has what the other refers to.
+    // Each batch contains a reference of the other.
     const ids = [await cache.stage([user, other]), await cache.stage([late, base])];
     const { publisher } = open(cache);
     for (const id of ids) publisher.submit(id);
@@ -191,7 +191,7 @@ describe('the sweep of a local publisher', () => {
     });
     for (const id of ids) publisher.submit(id);
     await isHeld.promise;
-    // As when the NARs take longer than what is staged may lie.
+    // As if the NARs took longer than the age limit of staged batches.
     const sweeping = publisher.sweep(0);
     await sleep(20);
     goOn.resolve(undefined);

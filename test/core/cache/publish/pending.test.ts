@@ -76,7 +76,7 @@ describe('pending paths', () => {
     assert.deepEqual(await pending.readAttachments(hash, upload), { listing: null, log: null });
   });
 
-  it('are found with one LIST, and with one a reference when very many paths wait', async () => {
+  it('are found with one LIST, and with one per reference when very many paths wait', async () => {
     const lists: string[] = [];
     const bucket = memoryBucket({
       before: (operation, key) => operation === 'list' && lists.push(key),

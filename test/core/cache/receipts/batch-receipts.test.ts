@@ -256,7 +256,7 @@ describe('receipts of one path and of several', () => {
     const reader = createBatchReceiptReader(bucket);
     const look = async (): Promise<[number, string[]]> => {
       const listed = await listStrongestReceipts(bucket, upload, reader);
-      // What waits too costs nothing more to read, when it came with others.
+      // Waiting paths in a batch receipt cost no extra request.
       for (const { receipt } of listed.values()) assert.ok(receipt);
       return [listed.size, asked.splice(0).sort()];
     };
@@ -292,7 +292,7 @@ describe('a publisher', () => {
     assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');
     const missing = waits.info.references;
     assert.deepEqual((await cache.receipt(staged.upload, waits.info))?.missing, missing);
-    // What waited is concluded alone.
+    // A path that waited gets its own receipt.
     await cache.publish(await cache.stage([await testPath('absent')]));
     assert.equal((await cache.receipt(staged.upload, waits.info))?.status, 'published');
     const own = receiptKey(staged.upload, storeHash(waits.info.path), 'published');
@@ -305,7 +305,7 @@ describe('a publisher', () => {
     let isFirst = true;
     const slow = cache.publisher({
       hooks: {
-        // Everything that the other does happens before the first receipt of this one.
+        // The other publisher finishes before this one writes its first receipt.
         before: async (operation, key) => {
           if (operation !== 'put' || !key.startsWith('receipts/') || !isFirst) return;
           isFirst = false;
@@ -329,7 +329,7 @@ describe('a publisher', () => {
     await assert.rejects(doomed.publishBatch(staged), CrashError);
     assert.equal((await keysOf(cache)).length, 1);
     assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');
-    // Where something died each path is handled, and told of, by itself.
+    // After a crash, each path is published alone and has its own receipt.
     cache.advance(hourMs);
     await cache.publish(staged);
     assert.equal((await cache.receipt(staged.upload, tool.info))?.status, 'published');

@@ -18,9 +18,9 @@ import type { BucketOperation } from '../../../support/buckets/memory-bucket.ts'
 interface Counted {
   readonly bucket: Bucket;
   readonly cache: BucketCache;
-  /** Requests since they were last taken. */
+  /** Returns the requests since the last call. */
   take(): Partial<Record<BucketOperation, number>>;
-  /** Denies what it names from now on. */
+  /** Denies this operation from now on. */
   deny(operation: BucketOperation): void;
 }
 
@@ -104,7 +104,7 @@ describe('finding the paths that a cache lacks', () => {
     assert.ok((await lookups.findPaths(infos)).every((place) => place === null));
     const { listings, lookups: asked } = lookups.counts();
     assert.equal(listings, 3);
-    // What the pages covered needed no request.
+    // Paths covered by the pages needed no request.
     assert.ok(asked > 0 && asked < 300, `${asked} look-ups`);
     assert.equal(counted.take().get, asked);
   });
@@ -143,7 +143,7 @@ describe('finding the paths that a cache lacks', () => {
     );
     const { head = 0, ...requests } = counted.take();
     assert.deepEqual(requests, { list: 1, get: 150 });
-    // Lookups in flight together share a look at nix-cache-info.
+    // Lookups in flight together share a request for nix-cache-info.
     assert.ok(head <= 10, `${head} looks at nix-cache-info`);
     await counted.bucket.delete(['nix-cache-info']);
     await assert.rejects(lookupsOf(counted, await memory()).findPaths(infos), {

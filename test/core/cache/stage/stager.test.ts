@@ -29,7 +29,7 @@ const local = ({ info, nar }: TestPath, readLog?: LocalPath['readLog']): LocalPa
   ...(readLog ? { readLog } : {}),
 });
 
-/** Stages the paths as one upload; what was staged and what failed. */
+/** Stages the paths as one upload. Returns the staged and the failed paths. */
 async function stageAll(
   cache: TestCache,
   paths: readonly LocalPath[],
@@ -124,7 +124,7 @@ describe('staging', () => {
       const { staged, failure } = await stageAll(cache, [local(a)], { bucket });
       assert.deepEqual(staged, []);
       assert.ok(isNicheError(failure, `storage-${fault}`));
-      // The manifest may be there all the same, its answer lost.
+      // The manifest may exist, since only the response may be lost.
       assert.equal((await listKeys(cache.private)).length, fault === 'full' ? 0 : 1);
     }
   });
@@ -191,9 +191,9 @@ describe('the order of the manifests', () => {
     testPath(name, { references, contents: patternBytes(maxBatchNarBytes / 2) });
 
   /**
-   * Stages paths that have a batch each, and says in which order the objects came to be.
+   * Stages one batch per path, and returns the objects in the order of their creation.
    *
-   * @param held an object that is not written before the other one is: its number and kind
+   * @param held an object that is written only after another one: its number and kind
    */
   async function order(
     paths: readonly LocalPath[],
@@ -211,7 +211,7 @@ describe('the order of the manifests', () => {
       async after(operation, key) {
         if (operation !== 'put' && operation !== 'commit') return;
         if (name(key) === held.until) due.resolve(undefined);
-        // What another one waits for is not there before the answer is.
+        // A waiting write starts before this response arrives.
         await turn();
         events.push(name(key));
       },

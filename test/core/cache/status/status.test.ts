@@ -129,7 +129,7 @@ test('the time of the last publication', async () => {
   clock.now += hourMs;
   await cache.publish(await localTestPath('two'));
   clock.now += hourMs;
-  // That it exists already is no publishing.
+  // An `exists` result is not a publication.
   await cache.publish(await localTestPath('one'));
   const { lastPublished } = await readCacheStatus(cache.private, new Date(clock.now));
   assert.equal(lastPublished, at(began + hourMs));

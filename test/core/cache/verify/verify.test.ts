@@ -46,7 +46,7 @@ async function verify(cache: BucketCache, changes: Partial<VerifyOptions> = {}):
   return { ...report, findings };
 }
 
-/** `kind code subject` of each, sorted: what was found, without its words. */
+/** Returns `kind code subject` of each finding, sorted. */
 function brief({ findings }: Verified): string[] {
   return findings.map(({ kind, code, subject }) => `${kind} ${code} ${subject}`).sort();
 }
@@ -70,7 +70,7 @@ async function narInfoOf(cache: BucketCache, { hash }: LocalTestPath): Promise<N
   return parseNarInfo(await text(cache.public, narInfoKey(hash)));
 }
 
-/** Rewrites a narinfo, signed or not, as no publisher would. */
+/** Rewrites a narinfo, signed or not, unlike any publisher. */
 async function changeNarInfo(
   cache: BucketCache,
   path: LocalTestPath,
@@ -119,7 +119,7 @@ test('an empty cache has no findings', async () => {
   assert.deepEqual(await verify(cache), { findings: [], paths: 0, narBytes: 0, audited: true });
 });
 
-/** What is done to a good cache, and what is found then. */
+/** Changes to a valid cache, with the expected findings. */
 const damages: Readonly<
   Record<string, { harm: (cache: BucketCache) => Promise<unknown>; found: readonly string[] }>
 > = {

@@ -8,7 +8,7 @@ import { compressSmall, maxSmallBytes } from '../../../../core/cache/zstd/frames
 import { createFrameParser } from '../../../../core/cache/zstd/frame-parser.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
 
-/** Nothing else fails: zstd takes any level for the nearest that it has. */
+/** The only input that fails: zstd clamps invalid levels. */
 const noContents = undefined as unknown as Uint8Array;
 
 describe('compressing small contents', () => {

@@ -1,4 +1,4 @@
-"""Python runs this before ministack, which ends with whoever started it, however that one ends.
+"""Python runs this before ministack, which exits when its parent exits, even by a kill.
 
 It adds what ministack's IAM does not know of AWS yet and niche's policies use:
 
@@ -21,7 +21,7 @@ from ministack.core import iam_actions, iam_evaluator
 
 _PR_SET_PDEATHSIG = 1
 _parent = os.getppid()
-# A runner that is killed closes nothing. The functions read from ministack and end with it.
+# A killed test runner cannot stop ministack. Its functions read from it and exit with it.
 ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 if os.getppid() != _parent:
     os._exit(1)
