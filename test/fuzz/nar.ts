@@ -1,10 +1,11 @@
 /**
- * Damages NARs and lets the parser judge them, with Nix as the oracle where the test tools have it:
+ * Parses damaged NARs and compares the verdicts with Nix, if the test tools include it:
  *
  *     node test/fuzz/nar.ts [count] [seed]
  *
- * What the parser takes, Nix must restore and dump again byte for byte. What Nix so reproduces, the
- * parser must take. (Released Nix takes more, such as names out of order, but dumps it differently.)
+ * Nix must restore and dump every NAR that the parser accepts, byte for byte. The parser must accept
+ * every NAR that Nix reproduces. (Released Nix accepts more, such as unsorted names, but dumps a
+ * different NAR.)
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,24 +20,24 @@ import { randomOf } from './random.ts';
 import type { Random } from './random.ts';
 
 export interface FuzzOptions {
-  /** How many NARs are judged. */
+  /** Number of NARs to test. */
   readonly count: number;
   readonly seed: number;
-  /** Judges too. */
+  /** The Nix to compare with. */
   readonly oracle: Oracle | null;
 }
 
 export interface FuzzReport {
   readonly taken: number;
   readonly refused: number;
-  /** What must not be, each with the NAR in hex. */
+  /** Contradictions found, each with its NAR in hex. */
   readonly faults: readonly string[];
 }
 
 const names = ['a', 'b', 'ab', ')', 'B', 'é', 'z'.repeat(9), '.x', '..', '', 'a/b', 'n\0'];
 const words = ['(', ')', 'type', 'entry', 'name', 'node', 'contents', 'executable', 'target', ''];
 
-/** The strings of a node, mostly well-formed. */
+/** Returns the strings of a node, mostly well-formed. */
 function nodeOf(random: Random, depth: number): string[] {
   const kind = depth > 3 ? random(2) : random(4);
   if (kind === 0) {
@@ -75,7 +76,7 @@ function narFrom(random: Random): Buffer {
   }
 }
 
-/** The parser's refusal, or undefined when it takes the NAR. */
+/** Returns the parser's error, or undefined if it accepts the NAR. */
 function refusalOf(chunks: Iterable<Uint8Array>): string | undefined {
   const parser = createNarParser({});
   try {
@@ -88,7 +89,7 @@ function refusalOf(chunks: Iterable<Uint8Array>): string | undefined {
   }
 }
 
-/** Whether Nix restores the NAR and dumps what it restored as the same bytes. */
+/** Returns whether Nix restores the NAR and dumps the same bytes. */
 function isReproduced(nix: Oracle, nar: Buffer, folder: string): boolean {
   const path = join(folder, 'restored');
   try {

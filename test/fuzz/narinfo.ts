@@ -1,11 +1,10 @@
 /**
- * Damages narinfos and lets the parser judge them, with Nix as the oracle where the test tools have
- * it:
+ * Parses damaged narinfos and compares the results with Nix, if the test tools include it:
  *
  *     node test/fuzz/narinfo.ts [count] [seed]
  *
- * What the parser takes, Nix must take and understand alike; and it must be printed so that it is
- * read as the same again. (The parser may refuse what Nix guesses at.)
+ * Nix must accept every narinfo that the parser accepts, with the same fields. Each must also survive
+ * formatting and parsing unchanged. (The parser may refuse ambiguous narinfos that Nix accepts.)
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +24,7 @@ import type { Random } from './random.ts';
 export interface FuzzReport {
   readonly taken: number;
   readonly refused: number;
-  /** What must not be, each with the narinfo. */
+  /** Contradictions found, each with its narinfo. */
   readonly faults: readonly string[];
 }
 
@@ -66,7 +65,7 @@ const pieces = [
   'sha1:',
 ];
 
-/** A narinfo with up to three faults; the first line, by which Nix finds it, stays. */
+/** Returns a narinfo with up to three faults. Keeps the first line, which Nix needs to find it. */
 function narInfoFrom(random: Random): string {
   const damaged = [...lines];
   for (let faults = random(4); faults > 0; faults--) {
@@ -87,7 +86,7 @@ function narInfoFrom(random: Random): string {
   return `${damaged.join('\n')}${random(20) === 0 ? '' : '\n'}`;
 }
 
-/** What the parser makes of it; null when it refuses. */
+/** Returns the parsed narinfo, or null if the parser refuses it. */
 function parsed(text: string): NarInfo | null {
   try {
     return parseNarInfo(text);
@@ -97,7 +96,7 @@ function parsed(text: string): NarInfo | null {
   }
 }
 
-/** What a signature is over, and what else both must agree on. */
+/** Returns the signed fields, and the other fields that both must agree on. */
 const essence = ({ path, narHash, narSize, references, deriver, ca }: PathInfo): unknown => {
   return { path, narHash, narSize, references, deriver, ca };
 };
@@ -113,8 +112,8 @@ function objectionOf(info: NarInfo, text: string, folder: string, nix: Oracle): 
 }
 
 /**
- * What it is printed as; null with a malformed signature, which is never printed. The parser lets
- * those be, as Nix did up to 2.26: they prove nothing.
+ * Returns the formatted narinfo, or null with a malformed signature, which is never formatted. The
+ * parser accepts malformed signatures, like Nix up to 2.26: they prove nothing.
  */
 function printed(info: NarInfo): string | null {
   try {
@@ -126,10 +125,10 @@ function printed(info: NarInfo): string | null {
 }
 
 export function fuzzNarInfo(options: {
-  /** How many narinfos are judged. */
+  /** Number of narinfos to test. */
   readonly count: number;
   readonly seed: number;
-  /** Judges what the parser takes. */
+  /** The Nix to check accepted narinfos with. */
   readonly oracle: Oracle | null;
 }): FuzzReport {
   const random = randomOf(options.seed);

@@ -3,7 +3,7 @@ import type { SpawnSyncReturns } from 'node:child_process';
 import { join } from 'node:path';
 import { availableNix } from '../support/lab/nix-lab.ts';
 
-/** Runs one of Nix's programs in `folder`, which is all that it may see of this user. */
+/** Runs one of Nix's programs in `folder`, isolated from the user's other files. */
 export type Oracle = (
   folder: string,
   tool: string,
@@ -11,7 +11,7 @@ export type Oracle = (
   input?: Uint8Array,
 ) => SpawnSyncReturns<Buffer>;
 
-/** The newest Nix of the test tools, to judge what niche judges; null when there is none. */
+/** Returns the newest Nix of the test tools to compare niche with, or null if there is none. */
 export function nixOracle(): Oracle | null {
   const newest = availableNix().at(-1);
   if (!newest) return null;

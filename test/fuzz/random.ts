@@ -1,6 +1,6 @@
 export type Random = (below: number) => number;
 
-/** Numbers that only depend on the seed (a linear congruence over 2^32). */
+/** Returns random numbers that depend only on the seed (linear congruential, modulo 2^32). */
 export function randomOf(seed: number): Random {
   let state = seed >>> 0;
   return (below) => {

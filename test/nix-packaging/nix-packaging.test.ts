@@ -13,12 +13,12 @@ import type { NixLab, NixVersion } from '../support/lab/nix-lab.ts';
 
 const checkout = join(import.meta.dirname, '../..');
 const nixFiles = ['flake.nix', 'default.nix', 'package.nix'];
-/** What the package takes from the checkout. */
+/** The files that the package uses from the checkout. */
 const sources = ['cli', 'core', 'functions', 'package.json', 'package-lock.json', 'scripts'];
-/** Nix that reads flakes before it has fetched anything has to be told every input. */
+/** Overrides every input, because Nix must evaluate the flake without fetching anything. */
 const override = ['--override-input', 'nixpkgs', 'path:./nixpkgs', '--no-write-lock-file'];
 
-/** A lab with the checkout's packaging in `niche/` and the stub beside it. */
+/** Creates a lab with the checkout's packaging in `niche/` and the stub next to it. */
 async function labFor(t: TestContext, nix: NixVersion): Promise<NixLab> {
   const lab = await createNixLab({ nix });
   t.after(() => lab.close());
@@ -63,7 +63,7 @@ for (const nix of everyNix()) {
   });
 }
 
-test('the phases make a niche that runs, from the modules that the package names', async (t) => {
+test('the phases build a working niche from the modules that the package lists', async (t) => {
   const nix = requireNix(t);
   if (nix === null) return;
   const lab = await labFor(t, nix);
@@ -84,7 +84,7 @@ test('the phases make a niche that runs, from the modules that the package names
   assert.ok(modules.length > 0);
   for (const [, name = ''] of modules) {
     assert.ok(existsSync(join(checkout, name)), name);
-    // One within another comes with that one.
+    // A nested module is copied with its parent.
     if (name.includes('/node_modules/')) continue;
     await mkdir(dirname(join(folder, name)), { recursive: true });
     await symlink(join(checkout, name), join(folder, name));

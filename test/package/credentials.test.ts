@@ -15,10 +15,10 @@ import { promisify } from 'node:util';
 const checkout = join(import.meta.dirname, '../..');
 
 /*
- * SDKs import what they need to find credentials dynamically, some of it as CommonJS. In a bundle
- * that works only if the named exports survive.
+ * SDKs import their credential providers dynamically, some of them as CommonJS. In a bundle, this
+ * works only if the named exports survive.
  */
-describe('credentials that the bundled SDKs find', () => {
+describe('the bundled SDKs find credentials', () => {
   let folder = '';
 
   before(async () => {
@@ -37,7 +37,7 @@ describe('credentials that the bundled SDKs find', () => {
     await once(child, 'close');
   }
 
-  it('an EC2 instance has them in its metadata', async (t) => {
+  it('in the metadata of an EC2 instance', async (t) => {
     const authorizations: string[] = [];
     const server = createServer(({ url = '', headers }, response) => {
       const path = '/latest/meta-data/iam/security-credentials/';
@@ -59,7 +59,7 @@ describe('credentials that the bundled SDKs find', () => {
     assert.match(authorizations[0] ?? '', /Credential=ASIATEST\//);
   });
 
-  it('Google gives a token through a proxy', async (t) => {
+  it('from Google through a proxy', async (t) => {
     const targets: string[] = [];
     const proxy = createServer().on('connect', ({ url = '' }, socket) => {
       targets.push(url);
@@ -75,7 +75,7 @@ describe('credentials that the bundled SDKs find', () => {
     const file = join(folder, 'account.json');
     await writeFile(file, JSON.stringify({ type: 'service_account', ...key }));
     await show('gs://acme', { GOOGLE_APPLICATION_CREDENTIALS: file, HTTPS_PROXY: origin });
-    // It also looks for a metadata server, by the same proxy.
+    // The SDK also looks for a metadata server, through the same proxy.
     assert.ok(
       targets.some((target) => target.endsWith('.googleapis.com:443')),
       targets.join(' '),

@@ -20,7 +20,7 @@ describe('the npm package, installed elsewhere', () => {
     await exec('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: checkout });
     await writeFile(join(folder, 'package.json'), '{}');
     const tarball = join(folder, `niche-${packageJson.version}.tgz`);
-    // Whatever it depended on could not come: there is no registry.
+    // There is no registry, so the install fails if the package has dependencies.
     await exec('npm', ['install', '--offline', '--no-audit', '--no-fund', tarball], {
       cwd: folder,
     });
@@ -38,14 +38,14 @@ describe('the npm package, installed elsewhere', () => {
     });
   }
 
-  it('brings itself and nothing else', async () => {
+  it('installs no dependencies', async () => {
     const modules = await readdir(join(folder, 'node_modules'));
     assert.deepEqual(modules.filter((name) => !name.startsWith('.')).sort(), ['niche']);
     const files = await readdir(join(folder, 'node_modules/niche'));
     assert.ok(!files.includes('cli') && !files.includes('test'));
   });
 
-  // To import it takes 20 ms of each start, as Node compiles undici for one of its exports.
+  // Importing it adds 20 ms to each start: Node compiles undici for one of its exports.
   it('does not import node:http', async () => {
     const dist = join(folder, 'node_modules/niche/dist');
     const bundles = (await readdir(dist, { recursive: true })).filter((name) =>
@@ -58,7 +58,7 @@ describe('the npm package, installed elsewhere', () => {
     }
   });
 
-  it('is a command on PATH', () => {
+  it('installs a command on PATH', () => {
     const { status, stdout } = spawnSync('niche', ['--version'], {
       env: {
         PATH: [join(folder, 'node_modules/.bin'), dirname(process.execPath)].join(delimiter),
@@ -68,13 +68,13 @@ describe('the npm package, installed elsewhere', () => {
     assert.deepEqual([status, stdout], [0, `niche ${packageJson.version}\n`]);
   });
 
-  it('has help', () => {
+  it('prints help', () => {
     const { status, stdout } = niche(['--help']);
     assert.equal(status, 0);
     assert.match(stdout, /^Usage: niche .*^ {2}build /ms);
   });
 
-  it('makes a cache and refuses to make it twice', () => {
+  it('creates a cache and refuses to create it twice', () => {
     const args = ['init', join(folder, 'cache'), '--name', 'packed', '--no-upstream'];
     assert.equal(niche(args).status, 0);
     const again = niche(args);
@@ -82,7 +82,7 @@ describe('the npm package, installed elsewhere', () => {
     assert.match(again.stderr, /^niche: there is a cache at file:.*already\n/);
   });
 
-  it('fails with a sentence and a status', () => {
+  it('fails with a message and an exit status', () => {
     const { status, stdout, stderr } = niche(['worker', join(folder, 'nothing'), '--once']);
     assert.equal(status, 1);
     assert.equal(stdout, '');
@@ -92,7 +92,7 @@ describe('the npm package, installed elsewhere', () => {
     );
   });
 
-  it('lays out a deployment to AWS, which packages as it is', async () => {
+  it('generates a deployment to AWS that packages unchanged', async () => {
     const target = join(folder, 'team');
     const laidOut = niche(['infra', 'aws', target]);
     assert.equal(laidOut.status, 0, laidOut.stderr);
@@ -102,7 +102,7 @@ describe('the npm package, installed elsewhere', () => {
     const osls = join(checkout, 'node_modules/osls/bin/serverless.js');
     await exec(process.execPath, [osls, 'package', '--package', 'packaged'], {
       cwd: target,
-      // A home of its own, and nothing of this machine's AWS.
+      // Use a separate home, without this machine's AWS configuration.
       env: { PATH: process.env['PATH'], HOME: folder, SLS_TELEMETRY_DISABLED: '1' },
     });
     const packaged = await readdir(join(target, 'packaged'));
@@ -113,14 +113,14 @@ describe('the npm package, installed elsewhere', () => {
     }
   });
 
-  it('says which Node it needs, on one that says it is older', async () => {
+  it('reports the required Node version, on a Node that claims to be older', async () => {
     const pretend = join(folder, 'pretend.cjs');
     const versions = '{ value: { ...process.versions, node: "23.9.0" } }';
     await writeFile(pretend, `Object.defineProperty(process, 'versions', ${versions});`);
     assertRefused(niche(['--version'], { nodeArgs: ['--require', pretend] }), '23.9.0');
   });
 
-  it('says which Node it needs, on one that is older', (t) => {
+  it('reports the required Node version, on an older Node', (t) => {
     const old = oldNode();
     if (old === null) {
       t.skip('no Node older than 24 is on PATH: install Debian’s `nodejs`');

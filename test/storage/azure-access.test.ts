@@ -20,7 +20,7 @@ function access(): void {
   let starting: Promise<Azurite> | undefined;
   after(async () => (await starting)?.stop());
 
-  /** A container, and how it is opened with one credential or another. */
+  /** Creates a container, with functions to open it with different credentials. */
   async function opened(publicly?: 'blob') {
     starting ??= startAzurite();
     const server = await starting;
@@ -31,7 +31,7 @@ function access(): void {
       container,
       open,
       owner: open({ credentials: server.credentials }),
-      /** @param permissions as in a signature's `sp` */
+      /** @param permissions as in the `sp` field of a SAS token */
       withSas: async (permissions: string): Promise<Bucket> => {
         const url = await server.admin.getContainerClient(container).generateSasUrl({
           permissions: ContainerSASPermissions.parse(permissions),
@@ -42,7 +42,7 @@ function access(): void {
     };
   }
 
-  it('stores nothing of an upload in one request with another size than declared', async () => {
+  it('stores nothing when a single-request upload differs from its declared size', async () => {
     const { owner, withSas } = await opened();
     const uploader = await withSas('c');
     const wrong = { code: 'storage-integrity' };
@@ -57,7 +57,7 @@ function access(): void {
     assert.deepEqual(await listKeys(owner), []);
   });
 
-  it('stages with a signature that may only create', async () => {
+  it('stages with a SAS token that only permits creation', async () => {
     const { owner, withSas } = await opened();
     const uploader = await withSas('c');
     const small = Buffer.from('small');
@@ -76,7 +76,7 @@ function access(): void {
     assert.equal(String(await readObject(owner, 'staging/0.nars')), 'small');
   });
 
-  it('signs for clients what creates, lists and reads, until a day, and no more', async () => {
+  it('creates SAS tokens that only create, list and read, for at most a day', async () => {
     const { server, container, owner, open } = await opened();
     const at = (credentials: StorageCredentials): Promise<StorageProvisioner> =>
       openProvisioner(server.url(container), { credentials });
@@ -104,13 +104,13 @@ function access(): void {
       open({ credentials: past }).put('staging/1', Buffer.from('late'), ifAbsent),
       denied,
     );
-    // Only the account's key signs, and only for Azure; the rights are printed everywhere.
+    // Only the account's key signs, and only for Azure. The permissions are always printed.
     const limited = await at(made);
     assert.equal(await limited.createUploadCredentials(expires), null);
     assert.match(limited.uploadRights, /sp=rcl/);
   });
 
-  it('leaves nothing of a large upload in one request that ends early', async () => {
+  it('stores nothing when a large single-request upload ends early', async () => {
     const { owner, withSas } = await opened();
     const uploader = await withSas('c');
     const upload = await uploader.upload('object', { size: 3 * blockBytes });
@@ -126,7 +126,7 @@ function access(): void {
     assert.deepEqual(await listKeys(owner), []);
   });
 
-  it('takes a key, a signature, a connection string, or nothing where all may read', async () => {
+  it('accepts a key, a SAS token, a connection string, or public access', async () => {
     const { server, owner, open, withSas } = await opened('blob');
     await owner.put('object', Buffer.from('bytes'));
     const connectionString = server.connectionString();
@@ -134,7 +134,7 @@ function access(): void {
       await withSas('r'),
       open({ credentials: { kind: 'azure', connectionString } }),
       open({ credentials: { kind: 'anonymous' } }),
-      // No token of this machine's goes to a server that is not Azure's.
+      // The machine's token is never sent to a server that is not Azure's.
       open({}),
     ]) {
       assert.equal(String(await readObject(bucket, 'object')), 'bytes');
@@ -145,7 +145,7 @@ function access(): void {
     await assert.rejects(listKeys(reader), denied);
   });
 
-  it('tells what is denied from what is missing', async () => {
+  it('distinguishes denied from missing', async () => {
     const { server, owner, open } = await opened();
     await owner.put('object', Buffer.from('bytes'));
     for (const credentials of [
@@ -172,7 +172,7 @@ function access(): void {
     }
   });
 
-  it('takes no deletion for done that Azure refuses as a whole', async (t) => {
+  it('reports a failure when Azure refuses a whole batch of deletions', async (t) => {
     const { server, container, owner } = await opened();
     await owner.put('a', Buffer.from('a'));
     const proxy = await startFaultProxy(server.origin);
@@ -181,7 +181,7 @@ function access(): void {
       credentials: server.credentials,
       retry: { maxAttempts: 2, firstBackoffMs: 1 },
     });
-    /** One answer for the whole batch, which names no request of it. */
+    /** One response for the whole batch, which identifies none of its requests. */
     const refused: Fault = {
       kind: 'edited',
       edit: ({ status, headers }) => {
@@ -221,7 +221,7 @@ function access(): void {
     }
   });
 
-  it('says in one line what is wrong, and what to do, and no secret', async (t) => {
+  it('reports errors in one line with a hint, and shows no secret', async (t) => {
     const { server, container, owner } = await opened();
     await owner.put('object', Buffer.from('bytes'));
     const proxy = await startFaultProxy(server.origin);

@@ -3,15 +3,15 @@ import { describe, it } from 'node:test';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { patternBytes, readObject } from '../support/assert/bytes.ts';
 
-/** A cloud's driver before a real server. */
+/** A cloud driver with a real server. */
 export interface CloudSubject {
-  /** An empty bucket, opened twice, as two processes do. */
+  /** Opens an empty bucket twice, as two processes would. */
   readonly open: () => Promise<readonly [Bucket, Bucket]>;
-  /** Of one part of an upload, in bytes. */
+  /** Size of one part of an upload, in bytes. */
   readonly partBytes: number;
 }
 
-/** What goes for multipart uploads, beyond what the suite of every driver has. */
+/** Tests multipart uploads, in addition to the conformance suite of every driver. */
 export function multipartUploads(name: string, { open, partBytes }: CloudSubject): void {
   const ifAbsent = { ifAbsent: true };
 
@@ -30,11 +30,11 @@ export function multipartUploads(name: string, { open, partBytes }: CloudSubject
       assert.ok(bytes.equals((await readObject(ours, 'object'))!));
     });
 
-    it('says so when an upload was overtaken by another one', async () => {
+    it('fails when another upload committed first', async () => {
       const [ours, theirs] = await open();
       const first = await ours.upload('object');
       await first.write(patternBytes(partBytes + 10, 1));
-      // A part that came after the other's end would not be dropped.
+      // A part that arrives after the other upload ends would not be dropped.
       const token = await tokenOf(first);
       while ((await ours.resumeUpload!('object', token)) === null);
       const second = await theirs.upload('object');
@@ -44,7 +44,7 @@ export function multipartUploads(name: string, { open, partBytes }: CloudSubject
       await first.abort();
     });
 
-    it('replaces an object that was there before it began', async () => {
+    it('replaces an object that existed before the upload began', async () => {
       const [bucket] = await open();
       await bucket.put('object', Buffer.from('old'));
       const bytes = patternBytes(partBytes + 10);
@@ -59,7 +59,7 @@ export function multipartUploads(name: string, { open, partBytes }: CloudSubject
       assert.ok(bytes.equals((await readObject(bucket, 'object'))!));
     });
 
-    it('knows no upload by another token, or for another key', async () => {
+    it('finds no upload with another token, or for another key', async () => {
       const [bucket] = await open();
       const begun = await bucket.upload('object');
       await begun.write(patternBytes(partBytes + 10));

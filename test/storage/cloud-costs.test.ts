@@ -13,7 +13,7 @@ import { startFaultProxy, type FaultProxy } from '../support/servers/fault-proxy
 const keys = Array.from({ length: 20 }, (_, index) => `object/${index}`);
 const ifAbsent = { ifAbsent: true };
 
-/** Requests that each operation takes, as docs/cost.md has them. */
+/** Returns the number of requests of each operation, as documented in docs/cost.md. */
 async function requestsOf(
   bucket: Bucket,
   proxy: FaultProxy,
@@ -24,7 +24,7 @@ async function requestsOf(
     await work();
     return proxy.requests.length - before;
   }
-  // What is looked at once for each process.
+  // Exclude requests that are made once per process.
   await bucket.head('nothing');
   for (const key of keys) await bucket.put(key, Buffer.from(key));
   const { etag } = (await bucket.head('object/0'))!;
@@ -54,7 +54,7 @@ async function proxied(t: TestContext, origin: string): Promise<FaultProxy> {
   return proxy;
 }
 
-it('counts what Azure is asked', async (t) => {
+it('counts requests to Azure', async (t) => {
   const server = await requireAzurite(t);
   if (server === null) return;
   const proxy = await proxied(t, server.origin);
@@ -67,7 +67,7 @@ it('counts what Azure is asked', async (t) => {
   });
 });
 
-it('counts what Google is asked', async (t) => {
+it('counts requests to Google', async (t) => {
   const server = await requireFakeGcs(t);
   if (server === null) return;
   const proxy = await proxied(t, server.origin);

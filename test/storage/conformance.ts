@@ -7,30 +7,30 @@ import type { Bucket, PutOutcome } from '../../core/storage/bucket.ts';
 import { collect, listKeys, patternBytes, readObject } from '../support/assert/bytes.ts';
 
 interface OpenedBucket {
-  /** Empty, and nobody else's. */
+  /** Empty, and used by no other test. */
   readonly bucket: Bucket;
   readonly close: () => Promise<void>;
-  /** Of an upload, in bytes, where the driver stores it in parts. @default 4 MiB */
+  /** Part size of an upload in bytes, if the driver stores it in parts. @default 4 MiB */
   readonly partBytes?: number;
-  /** Where everyone may read its objects by plain HTTP, without a slash at the end. */
+  /** Public HTTP URL of the bucket, without a trailing slash. */
   readonly publicUrl?: string;
-  /** The same bucket as another process opens it. */
+  /** Opens the same bucket as another process would. */
   readonly again?: () => Bucket;
 }
 
 interface ConformanceOptions {
-  /** The titles of the cases to run, where a driver's other cases have run already. @default all */
+  /** Titles of the cases to run, if the driver's other cases have already run. @default all */
   readonly only?: RegExp;
-  /** The titles of the cases that the server is known to fail. @default none */
+  /** Titles of the cases that the server is known to fail. @default none */
   readonly except?: RegExp;
 }
 
 const mib = 2 ** 20;
-/** More than any driver keeps back of an upload before it stores a part. */
+/** More than any driver buffers before it stores a part. */
 const storedBytes = 33 * mib;
 const writers = Array.from({ length: 16 }, (_, writer) => writer);
 
-/** Not one of these may reach a storage. */
+/** Keys that must never reach a storage. */
 const refusedKeys = [
   '',
   '../x',
@@ -47,13 +47,13 @@ const refusedKeys = [
   'x'.repeat(2000),
 ];
 
-/** Chooses from what the bucket says it can do; run it on every driver. */
+/** Tests a driver. Selects cases by the bucket's declared capabilities. Run it on every driver. */
 export function bucketConformance(
   name: string,
   open: () => Promise<OpenedBucket>,
   { only = /./, except = /$^/ }: ConformanceOptions = {},
 ): void {
-  /** A case with a bucket of its own. */
+  /** Defines a case with its own bucket. */
   function on(title: string, run: (bucket: Bucket, opened: OpenedBucket) => Promise<void>): void {
     if (!only.test(title) || except.test(title)) return;
     it(title, async (context) => {
@@ -64,13 +64,13 @@ export function bucketConformance(
   }
 
   describe(`${name}: objects`, () => {
-    on('holds zero bytes', async (bucket) => {
+    on('stores an empty object', async (bucket) => {
       assert.equal(await bucket.put('empty', new Uint8Array()), 'created');
       assert.equal((await bucket.head('empty'))?.size, 0);
       assert.deepEqual(await readObject(bucket, 'empty'), Buffer.alloc(0));
     });
 
-    on('replaces an object only while it is the one that was read', async (bucket) => {
+    on('replaces an object only if it is unchanged since it was read', async (bucket) => {
       assert.equal(await bucket.replace('x', Buffer.from('early'), '"none"'), 'changed');
       await bucket.put('x', Buffer.from('one'));
       const { etag } = (await bucket.head('x'))!;
@@ -80,7 +80,7 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket, ''), ['x']);
     });
 
-    on('lets one of many replace an object', async (bucket) => {
+    on('lets only one of many writers replace an object', async (bucket) => {
       if (!bucket.capabilities.conditionalReplace) return;
       await bucket.put('x', Buffer.from('first'));
       const { etag } = (await bucket.head('x'))!;
@@ -92,7 +92,7 @@ export function bucketConformance(
       assert.equal((await readObject(bucket, 'x'))?.toString(), `by ${winners[0]}`);
     });
 
-    on('holds a large object, whole and by upload in any chunking', async (bucket) => {
+    on('stores a large object, by put and by upload, in chunks of any size', async (bucket) => {
       const bytes = patternBytes(7 * mib + 1);
       await bucket.put('large', bytes);
       await writeInChunks(bucket, 'odd', bytes, [1, 65_537, 262_144, 3 * mib, 7]);
@@ -101,18 +101,21 @@ export function bucketConformance(
       assert.equal((await bucket.head('odd'))?.size, bytes.length);
     });
 
-    on('holds objects of about one part and two', async (bucket, { partBytes = 4 * mib }) => {
-      for (const size of [-1, 0, 1, partBytes, partBytes + 1].map((more) => partBytes + more)) {
-        const bytes = patternBytes(size);
-        const upload = await bucket.upload('object');
-        await upload.write(bytes);
-        assert.equal(await upload.commit(), 'created', String(size));
-        assert.equal((await bucket.head('object'))?.size, size);
-        assert.ok(bytes.equals((await readObject(bucket, 'object'))!), String(size));
-      }
-    });
+    on(
+      'stores objects near the size of one part and of two',
+      async (bucket, { partBytes = 4 * mib }) => {
+        for (const size of [-1, 0, 1, partBytes, partBytes + 1].map((more) => partBytes + more)) {
+          const bytes = patternBytes(size);
+          const upload = await bucket.upload('object');
+          await upload.write(bytes);
+          assert.equal(await upload.commit(), 'created', String(size));
+          assert.equal((await bucket.head('object'))?.size, size);
+          assert.ok(bytes.equals((await readObject(bucket, 'object'))!), String(size));
+        }
+      },
+    );
 
-    on('is read by plain HTTP as it was stored', async (bucket, { publicUrl, partBytes }) => {
+    on('serves the stored bytes over plain HTTP', async (bucket, { publicUrl, partBytes }) => {
       if (publicUrl === undefined) return;
       const headers = { contentType: 'text/x-nix-narinfo', cacheControl: 'public, max-age=60' };
       const small = Buffer.from('small');
@@ -136,7 +139,7 @@ export function bucketConformance(
       assert.equal((await fetch(`${publicUrl}/nothing`)).ok, false);
     });
 
-    on('answers null for what is missing, of any depth', async (bucket) => {
+    on('returns null for missing objects, at any depth', async (bucket) => {
       await bucket.put('here/too', Buffer.from('x'));
       for (const key of ['gone', 'gone/deep/key', 'here', 'here/to', 'here/too2']) {
         assert.equal(await bucket.head(key), null, key);
@@ -144,7 +147,7 @@ export function bucketConformance(
       }
     });
 
-    on('gives the same information by head, get and list', async (bucket) => {
+    on('returns the same information from head, get and list', async (bucket) => {
       await bucket.put('dir/object', patternBytes(1000));
       const info = await bucket.head('dir/object');
       const found = await bucket.get('dir/object', { range: { start: 10, end: 20 } });
@@ -191,7 +194,7 @@ export function bucketConformance(
       assert.equal(await readObject(bucket, 'nothing', { range }), null);
     });
 
-    on('lets a reader stop early, or before the beginning', async (bucket) => {
+    on('lets a reader stop early, or before the first byte', async (bucket) => {
       await bucket.put('object', patternBytes(3 * mib));
       for await (const chunk of (await bucket.get('object'))!.body) {
         assert.ok(chunk.length > 0);
@@ -201,7 +204,7 @@ export function bucketConformance(
       assert.equal((await readObject(bucket, 'object'))?.length, 3 * mib);
     });
 
-    on('gives a reader the old or the new object, never a mix', async (bucket) => {
+    on('returns the old or the new object to a reader, never a mix', async (bucket) => {
       const size = 300_000;
       let isWriting = true;
       await bucket.put('object', Buffer.alloc(size, 1));
@@ -223,7 +226,7 @@ export function bucketConformance(
       assert.equal((await readObject(bucket, 'object'))?.length, size + 29);
     });
 
-    on('refuses a body that is not what was declared, and shows nothing', async (bucket) => {
+    on('refuses a body that differs from its declared hash, and stores nothing', async (bucket) => {
       const body = Buffer.from('some bytes');
       const sha256 = createHash('sha256').update(body).digest();
       const other = Buffer.from('same bytes');
@@ -235,7 +238,7 @@ export function bucketConformance(
   });
 
   describe(`${name}: keys and listings`, () => {
-    on('takes every byte that the layout can produce', async (bucket) => {
+    on('accepts every byte that the layout can produce', async (bucket) => {
       const keys = [
         ...'+-_?=09AZaz'.split('').map((character) => `k${character}/x${character}y`),
         '+',
@@ -255,7 +258,7 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket), []);
     });
 
-    on('refuses other keys at every operation', async (bucket) => {
+    on('refuses other keys in every operation', async (bucket) => {
       for (const key of refusedKeys) {
         const refused = { code: 'invalid-key' };
         const body = Buffer.from('x');
@@ -265,7 +268,7 @@ export function bucketConformance(
         await assert.rejects(bucket.put(key, body, { ifAbsent: true }), refused);
         await assert.rejects(bucket.upload(key), refused);
         await assert.rejects(bucket.delete(['fine', key]), refused);
-        // Of these a longer key, or all of them, may begin: they are prefixes.
+        // These are valid prefixes: of a longer key, or of all keys.
         if (key === '' || key === 'x/') continue;
         await assert.rejects(listKeys(bucket, key), refused);
       }
@@ -306,7 +309,7 @@ export function bucketConformance(
       assert.deepEqual(seen, keys.slice(0, 3));
     });
 
-    on('deletes many, and what is missing without complaint', async (bucket) => {
+    on('deletes many objects, and ignores missing ones', async (bucket) => {
       const keys = Array.from({ length: 60 }, (_, index) => `staging/${index % 5}/${index}`);
       await mapConcurrent(keys, 16, (key) => bucket.put(key, Buffer.from(key)));
       const [kept, ...rest] = keys;
@@ -321,7 +324,7 @@ export function bucketConformance(
   });
 
   describe(`${name}: writing`, () => {
-    on('shows an upload when it is committed, and not before', async (bucket) => {
+    on('shows an upload only after it is committed', async (bucket) => {
       const bytes = patternBytes(mib + 1);
       const upload = await bucket.upload('dir/object');
       await upload.write(bytes);
@@ -334,14 +337,14 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket), ['dir/object']);
     });
 
-    on('takes an upload of nothing, and replaces with one', async (bucket) => {
+    on('accepts an empty upload, and replaces an object with one', async (bucket) => {
       await bucket.put('object', Buffer.from('old'));
       const upload = await bucket.upload('object');
       assert.equal(await upload.commit(), 'created');
       assert.equal((await bucket.head('object'))?.size, 0);
     });
 
-    on('leaves nothing of an upload that is aborted or abandoned', async (bucket) => {
+    on('stores nothing of an aborted or abandoned upload', async (bucket) => {
       const abandoned = await bucket.upload('abandoned');
       await abandoned.write(patternBytes(6 * mib));
       const aborted = await bucket.upload('aborted');
@@ -357,7 +360,7 @@ export function bucketConformance(
     });
 
     on(
-      'leaves nothing of an upload whose source fails midway',
+      'stores nothing of an upload whose source fails midway',
       async (bucket, { partBytes = mib }) => {
         const upload = await bucket.upload('object');
         await upload.write(patternBytes(2 * partBytes + 1));
@@ -368,7 +371,7 @@ export function bucketConformance(
       },
     );
 
-    on('goes on with an upload that another has left', async (bucket, opened) => {
+    on('resumes an upload left by another process', async (bucket, opened) => {
       const { again, partBytes = mib } = opened;
       if (bucket.resumeUpload === undefined || again === undefined) return;
       const bytes = patternBytes(3 * partBytes + 1000);
@@ -378,7 +381,7 @@ export function bucketConformance(
       assert.ok(token !== undefined);
       const other = again();
       let resumed = await other.resumeUpload!('object', token);
-      // The parts are on their way while the first process goes on.
+      // The parts are in flight while the first process continues.
       const stored = 2 * partBytes;
       for (let wait = 0; resumed?.storedBytes !== stored && wait < 100; wait += 1) {
         await new Promise((resolve) => setTimeout(resolve, 50));
@@ -394,7 +397,7 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket), ['object']);
     });
 
-    on('refuses what comes after a commit', async (bucket) => {
+    on('refuses writes after a commit', async (bucket) => {
       const upload = await bucket.upload('object');
       await upload.write(Buffer.from('all'));
       await upload.commit();
@@ -403,11 +406,11 @@ export function bucketConformance(
       assert.equal(String(await readObject(bucket, 'object')), 'all');
     });
 
-    on('sweeps the uploads that nobody has ended, and no others', async (bucket) => {
+    on('sweeps only unfinished uploads', async (bucket) => {
       if (bucket.sweepUploads === undefined) return;
       const upload = await bucket.upload('object');
       await upload.write(patternBytes(storedBytes));
-      // A part that comes while its upload is given up brings that back on some servers.
+      // On some servers, a part that arrives during an abort restores the upload.
       await sleep(500);
       assert.equal(await bucket.sweepUploads('', new Date(Date.now() - 3_600_000)), 0);
       assert.equal(await bucket.sweepUploads('obj', new Date(Date.now() + 3_600_000)), 1);
@@ -416,12 +419,12 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket), []);
     });
 
-    on('creates once of 16 racing puts', async (bucket) => {
+    on('creates an object once from 16 racing puts', async (bucket) => {
       if (!bucket.capabilities.conditionalPut) return;
       await raceToCreate(bucket, (key, body) => bucket.put(key, body, { ifAbsent: true }));
     });
 
-    on('creates once of 16 racing commits', async (bucket) => {
+    on('creates an object once from 16 racing commits', async (bucket) => {
       if (!bucket.capabilities.conditionalComplete) return;
       await raceToCreate(bucket, async (key, body) => {
         const upload = await bucket.upload(key);
@@ -430,25 +433,28 @@ export function bucketConformance(
       });
     });
 
-    on('creates once of 16 racing commits in parts', async (bucket, { partBytes = mib }) => {
-      if (!bucket.capabilities.conditionalComplete) return;
-      const uploads = await Promise.all(
-        writers.map(async (writer) => {
-          const upload = await bucket.upload('race');
-          await upload.write(Buffer.alloc(partBytes + 1, writer));
-          return upload;
-        }),
-      );
-      const outcomes = await Promise.all(
-        uploads.map((upload) => upload.commit({ ifAbsent: true })),
-      );
-      assert.equal(outcomes.filter((outcome) => outcome === 'created').length, 1);
-      const winner = Buffer.alloc(partBytes + 1, outcomes.indexOf('created'));
-      assert.ok(winner.equals((await readObject(bucket, 'race'))!));
-      assert.equal((await bucket.sweepUploads?.('', new Date(Date.now() + 3_600_000))) ?? 0, 0);
-    });
+    on(
+      'creates an object once from 16 racing commits in parts',
+      async (bucket, { partBytes = mib }) => {
+        if (!bucket.capabilities.conditionalComplete) return;
+        const uploads = await Promise.all(
+          writers.map(async (writer) => {
+            const upload = await bucket.upload('race');
+            await upload.write(Buffer.alloc(partBytes + 1, writer));
+            return upload;
+          }),
+        );
+        const outcomes = await Promise.all(
+          uploads.map((upload) => upload.commit({ ifAbsent: true })),
+        );
+        assert.equal(outcomes.filter((outcome) => outcome === 'created').length, 1);
+        const winner = Buffer.alloc(partBytes + 1, outcomes.indexOf('created'));
+        assert.ok(winner.equals((await readObject(bucket, 'race'))!));
+        assert.equal((await bucket.sweepUploads?.('', new Date(Date.now() + 3_600_000))) ?? 0, 0);
+      },
+    );
 
-    on('survives writers and deleters in one folder', async (bucket) => {
+    on('handles concurrent writes and deletes in one folder', async (bucket) => {
       await Promise.all(
         writers.map(async (writer) => {
           for (let round = 0; round < 12; round += 1) {
@@ -464,7 +470,7 @@ export function bucketConformance(
   });
 
   describe(`${name}: cancelling`, () => {
-    on('begins nothing under an aborted signal', async (bucket) => {
+    on('starts nothing with an aborted signal', async (bucket) => {
       await bucket.put('object', Buffer.from('x'));
       const options = { signal: AbortSignal.abort() };
       const aborted = { code: 'aborted' };
@@ -477,7 +483,7 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket), ['object']);
     });
 
-    on('ends a body that is being read', async (bucket) => {
+    on('ends a read in progress', async (bucket) => {
       await bucket.put('object', patternBytes(6 * mib));
       const controller = new AbortController();
       const found = await bucket.get('object', { signal: controller.signal });
@@ -505,7 +511,7 @@ export function bucketConformance(
   });
 }
 
-/** Reuses one buffer for each chunk, as a caller may. */
+/** Reuses one buffer for all chunks, as callers are allowed to. */
 async function writeInChunks(
   bucket: Bucket,
   key: string,

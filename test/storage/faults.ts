@@ -12,24 +12,24 @@ import {
   type WholeAnswer,
 } from '../support/servers/fault-proxy.ts';
 
-/** A driver before a real server, in whose way the proxy puts itself. */
+/** A driver with a real server, behind the fault proxy. */
 export interface FaultSubject {
-  /** Where the server is, `http://127.0.0.1:<port>`. */
+  /** Origin of the server, `http://127.0.0.1:<port>`. */
   readonly origin: string;
   /**
-   * An empty bucket, through the server at `through`, with at most 3 attempts at a request and
-   * backoff from some 10 ms.
+   * Opens an empty bucket through the server at `through`, with at most 3 attempts per request and
+   * backoff from about 10 ms.
    *
-   * @param idleMs how long a request may be without a sign of life
+   * @param idleMs how long a request may be idle
    */
   readonly open: (through: string, idleMs: number) => Promise<Bucket>;
-  /** As this kind of server says it. */
+  /** This server's response for “denied”. */
   readonly denied: Answer;
   readonly throttled: Answer;
   readonly down: Answer;
-  /** A path of the server's that has to do with the object `key`. */
+  /** Returns whether a request path concerns the object `key`. */
   readonly isAbout: (path: string, key: string) => boolean;
-  /** More than the driver sends in one request, in bytes. */
+  /** A size above the driver's largest request, in bytes. */
   readonly largeBytes: number;
 }
 
@@ -43,9 +43,9 @@ interface Scene {
   readonly subject: FaultSubject;
 }
 
-/** The faults that a driver has to tell apart from “missing”, and to survive; run it on every one. */
+/** Tests that a driver survives faults and never reports them as “missing”. Run it on every driver. */
 export function storageFaults(name: string, start: () => Promise<FaultSubject>): void {
-  /** @param idleMs short only where something hangs: a server may be slow */
+  /** @param idleMs short only for cases that hang: a server may be slow */
   function on(title: string, run: (scene: Scene) => Promise<void>, idleMs = 20_000): void {
     it(title, async (t) => {
       const subject = await start();
@@ -58,7 +58,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
 
   const unavailable = { code: 'storage-unavailable' };
 
-  /** Every operation, on an object that is there and on one that is not. */
+  /** Asserts that every operation fails, on an existing and on a missing object. */
   async function failEach(bucket: Bucket, expected: { code: string }): Promise<void> {
     for (const key of ['there', 'missing']) {
       await assert.rejects(bucket.head(key), expected, `head ${key}`);
@@ -82,7 +82,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
     await upload.abort().catch(() => undefined);
   }
 
-  /** Every operation works, whatever goes wrong with the first requests of each. */
+  /** Asserts that every operation succeeds, although its first requests fail. */
   async function surviveEach({ bucket, proxy }: Scene, count: number, fault: Fault): Promise<void> {
     async function troubled<T>(work: () => Promise<T>): Promise<T> {
       proxy.inject(firstFaults(count, fault));
@@ -107,7 +107,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
   }
 
   describe(`${name}: behind a faulty link`, () => {
-    on('is denied, which is not “missing”, and asks once', async ({ bucket, proxy, subject }) => {
+    on('reports “denied”, not “missing”, without a retry', async ({ bucket, proxy, subject }) => {
       await withObject(bucket);
       proxy.inject(() => ({ kind: 'answer', ...subject.denied }));
       await failEach(bucket, { code: 'storage-denied' });
@@ -116,29 +116,32 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.equal(proxy.requests.length, asked + 1);
     });
 
-    on('outlasts a server that asks for fewer requests', async (scene) => {
+    on('retries while a server throttles', async (scene) => {
       await withObject(scene.bucket);
-      // More often than it retries what fails.
+      // More often than it retries failed requests.
       await surviveEach(scene, 5, { kind: 'answer', ...scene.subject.throttled });
       await surviveEach(scene, 5, { kind: 'answer', ...scene.subject.throttled, status: 429 });
     });
 
-    on('outlasts a server that is down for a moment, or resets', async (scene) => {
+    on('retries while a server is briefly down, or resets connections', async (scene) => {
       await withObject(scene.bucket);
       await surviveEach(scene, 2, { kind: 'answer', ...scene.subject.down });
       await surviveEach(scene, 2, { kind: 'reset' });
     });
 
-    on('gives up on a server that stays down, or resets', async ({ bucket, proxy, subject }) => {
-      await withObject(bucket);
-      for (const fault of [{ kind: 'answer', ...subject.down }, { kind: 'reset' }] as const) {
-        proxy.inject(() => fault);
-        await failEach(bucket, unavailable);
-      }
-    });
+    on(
+      'gives up on a server that stays down, or keeps resetting connections',
+      async ({ bucket, proxy, subject }) => {
+        await withObject(bucket);
+        for (const fault of [{ kind: 'answer', ...subject.down }, { kind: 'reset' }] as const) {
+          proxy.inject(() => fault);
+          await failEach(bucket, unavailable);
+        }
+      },
+    );
 
     on(
-      'gives up on a server that never answers',
+      'gives up on a server that never responds',
       async ({ bucket, proxy }) => {
         await withObject(bucket);
         proxy.inject(() => ({ kind: 'hang' }));
@@ -154,7 +157,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
     );
 
     on(
-      'reads a body whole that breaks off, or stops, midway',
+      'resumes a body that breaks off, or stops, midway',
       async ({ bucket, proxy }) => {
         const bytes = patternBytes(3 * 2 ** 20 + 7);
         await bucket.put('there', bytes);
@@ -174,7 +177,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       shortIdleMs,
     );
 
-    on('says so when a body cannot be read to its end', async ({ bucket, proxy, subject }) => {
+    on('fails when a body cannot be read to its end', async ({ bucket, proxy, subject }) => {
       await bucket.put('there', patternBytes(2 ** 20));
       let reads = 0;
       proxy.inject(({ method, path }) => {
@@ -185,11 +188,11 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       await assert.rejects(readObject(bucket, 'there'), unavailable);
     });
 
-    on('never puts together a body of two objects, or of the wrong bytes', async (scene) => {
+    on('never combines bytes of two objects, or the wrong bytes, in a body', async (scene) => {
       const { bucket, proxy, subject } = scene;
       const bytes = patternBytes(2 ** 20 + 7);
       await bucket.put('there', bytes);
-      /** The responses of a server that knows no ranges, and of one that ignores If-Match. */
+      /** Responses of a server without range support, and of one that ignores If-Match. */
       const edits: readonly Edit[] = [
         ({ headers }) => ({
           status: 200,
@@ -216,7 +219,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       await assert.rejects(readObject(bucket, 'there', { range }), unavailable);
     });
 
-    on('takes no object for an empty one whose size is not told', async (scene) => {
+    on('does not treat an object of unknown size as empty', async (scene) => {
       const { bucket, proxy } = scene;
       await withObject(bucket);
       const edit: Edit = ({ headers, ...rest }) => ({
@@ -225,14 +228,14 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       });
       proxy.inject(() => ({ kind: 'edited', edit }));
       await assert.rejects(readObject(bucket, 'there'), unavailable);
-      // Google tells it in a document.
+      // Google returns the size in a JSON document.
       const isTold = await bucket.head('there').catch((error: unknown) => error);
       if (isTold instanceof Error)
         assert.equal((isTold as { code?: string }).code, unavailable.code);
       else assert.equal((isTold as ObjectInfo).size, 5);
     });
 
-    on('never takes half a listing for a whole one', async ({ bucket, proxy }) => {
+    on('never treats a partial listing as complete', async ({ bucket, proxy }) => {
       const keys = Array.from({ length: 40 }, (_, index) => `k${String(index).padStart(3, '0')}`);
       await mapConcurrent(keys, 8, (key) => bucket.put(key, Buffer.from(key)));
       proxy.inject(firstFaults(1, { kind: 'half', then: 'reset' }));
@@ -241,7 +244,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       await assert.rejects(listKeys(bucket), unavailable);
     });
 
-    on('knows its own object when the answer to its creation was lost', async (scene) => {
+    on('recognises its own object when the response to its creation was lost', async (scene) => {
       const { bucket, proxy, subject } = scene;
       if (!bucket.capabilities.conditionalPut) return;
       const isWrite = ({ method, path }: { method: string; path: string }): boolean =>
@@ -259,7 +262,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.equal(String(await readObject(bucket, 'own')), 'next');
     });
 
-    on('uploads a large object whose answers are lost, one after the other', async (scene) => {
+    on('uploads a large object although each response is lost in turn', async (scene) => {
       const { bucket, proxy, subject } = scene;
       const bytes = patternBytes(subject.largeBytes);
       const lost = new Set<string>();
@@ -276,7 +279,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.ok(bytes.equals((await readObject(bucket, 'large'))!));
     });
 
-    on('shows nothing of an upload that fails midway', async ({ bucket, proxy }) => {
+    on('stores nothing of an upload that fails midway', async ({ bucket, proxy }) => {
       const upload = await bucket.upload('large');
       await upload.write(patternBytes(1000));
       proxy.inject(() => ({ kind: 'reset' }));
@@ -287,11 +290,11 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.equal((await bucket.sweepUploads?.('', new Date(Date.now() + 3_600_000))) ?? 0, 0);
     });
 
-    on('asks one thing after the other through one connection', async ({ bucket, proxy }) => {
+    on('sends sequential requests over one connection', async ({ bucket, proxy }) => {
       await bucket.put('empty', Buffer.alloc(0));
       const large = patternBytes(3 * 2 ** 20 + 7);
       await bucket.put('large', large);
-      // What is looked at once for each process.
+      // Exclude requests that are made once per process.
       assert.equal(await bucket.get('missing'), null);
       const before = proxy.connections;
       for (const round of [1, 2]) {
@@ -307,7 +310,7 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       assert.equal(proxy.connections - before, 0);
     });
 
-    on('ends at once when its caller gives up', async ({ bucket, proxy }) => {
+    on('ends immediately when its caller aborts', async ({ bucket, proxy }) => {
       await withObject(bucket);
       proxy.inject(() => ({ kind: 'hang' }));
       const controller = new AbortController();
@@ -323,12 +326,17 @@ export function storageFaults(name: string, start: () => Promise<FaultSubject>):
       for (const each of waiting) await assert.rejects(each, { code: 'aborted' });
     });
 
-    on('slows down until a limited server takes everything', async ({ bucket, proxy, subject }) => {
-      proxy.limit(100, subject.throttled);
-      const keys = Array.from({ length: 300 }, (_, index) => `many/${index}`);
-      await mapConcurrent(keys, 64, (key) => bucket.put(key, Buffer.from(key), { ifAbsent: true }));
-      assert.deepEqual(await listKeys(bucket), [...keys].sort());
-    });
+    on(
+      'slows down until a rate-limited server accepts every request',
+      async ({ bucket, proxy, subject }) => {
+        proxy.limit(100, subject.throttled);
+        const keys = Array.from({ length: 300 }, (_, index) => `many/${index}`);
+        await mapConcurrent(keys, 64, (key) =>
+          bucket.put(key, Buffer.from(key), { ifAbsent: true }),
+        );
+        assert.deepEqual(await listKeys(bucket), [...keys].sort());
+      },
+    );
   });
 }
 

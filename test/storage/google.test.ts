@@ -47,7 +47,7 @@ function onFakeGcs(): void {
     },
   });
 
-  it('gives up on an upload that the server never ends', async (t) => {
+  it('gives up on an upload that the server never completes', async (t) => {
     const { server, name } = await opened();
     const proxy = await startFaultProxy(server.origin);
     t.after(() => proxy.stop());

@@ -11,7 +11,7 @@ import { requireS3 } from '../support/servers/s3-servers.ts';
 const exec = promisify(execFile);
 const gib = 2 ** 30;
 const hugeBytes = 3 * gib;
-/** An upload holds a few parts, and Node itself some 60 MiB. */
+/** An upload buffers a few parts, and Node itself uses about 60 MiB. */
 const maxPeakBytes = 400 * 2 ** 20;
 const child = join(import.meta.dirname, '../support/buckets/huge-object-child.ts');
 
@@ -42,7 +42,7 @@ describe('an object of 3 GiB takes little memory', () => {
     await holds(pathToFileURL(folder).href, {});
   });
 
-  it('on a server that speaks S3', async (t) => {
+  it('on an S3 server', async (t) => {
     const server = await requireS3(t, 'versitygw');
     if (!server) return;
     await holds(await server.emptyUrl(), server.env);

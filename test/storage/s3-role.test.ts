@@ -12,7 +12,7 @@ import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 
 import { requireMinistack } from '../support/servers/ministack.ts';
 
-/** Opens the bucket as a process of its own, whose environment the SDK's chain reads. */
+/** Opens the bucket in a separate process, because the SDK's chain reads the environment. */
 const script = `
   const { openBucket } = await import(process.argv[1]);
   const [, , url, role] = process.argv;
@@ -33,7 +33,7 @@ test('a role is assumed with the machine’s own credentials', async (t) => {
   });
   await admin.send(new CreateBucketCommand({ Bucket: 'acme-private' }));
   const role = `arn:aws:iam::${aws.accountId}:role/uploader`;
-  // Stands before STS, to see what it is asked.
+  // Proxies STS, to record its requests.
   const asked: (string | null)[][] = [];
   const proxy = createServer((request, response) => {
     void (async () => {
@@ -64,7 +64,7 @@ test('a role is assumed with the machine’s own credentials', async (t) => {
     );
   assert.equal((await run(aws.env)).stdout.trim(), 'staging/x');
   assert.deepEqual(asked, [['AssumeRole', role]]);
-  // Nobody assumes a role without being someone.
+  // Assuming a role requires credentials.
   const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...nobody } = aws.env as Record<string, string>;
   assert.ok(AWS_ACCESS_KEY_ID !== undefined && AWS_SECRET_ACCESS_KEY !== undefined);
   await assert.rejects(run({ ...nobody, AWS_EC2_METADATA_DISABLED: 'true' }), /storage-denied/);

@@ -9,5 +9,5 @@ s3Suites('seaweedfs', {
   // 100 ms, and both returned 200 with their own etags. The server's CompleteMultipartUploadHandler
   // checks the condition before it completes, and locks nothing between the two. With versitygw,
   // exactly one succeeded in each of eight runs.
-  except: /is not what was declared|in byte order|racing commits in parts/,
+  except: /differs from its declared|in byte order|racing commits in parts/,
 });

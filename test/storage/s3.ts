@@ -25,8 +25,8 @@ import { bucketConformance } from './conformance.ts';
 import { storageFaults } from './faults.ts';
 
 /**
- * What the URL adds: as any server, as one that takes the newer checksums, as one without conditions;
- * and what that makes a difference to.
+ * URL parameters for any server, for one with the newer checksums, and for one without conditional
+ * writes; each with the conformance cases that they affect.
  */
 const variants = {
   plain: { parameters: '', only: /./ },
@@ -43,7 +43,7 @@ const s3Error = (code: string): string =>
   `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`;
 const xml = { 'content-type': 'application/xml' };
 
-/** Everything that the driver promises, on the server `name`. */
+/** Tests the S3 driver on the server `name`. */
 export function s3Suites(
   name: S3ServerName,
   { isBrief, except }: { readonly isBrief: boolean; readonly except?: RegExp },
@@ -100,7 +100,7 @@ export function s3Suites(
       await assert.rejects(bucket.get('absent.narinfo'), denied);
     });
 
-    it('takes no page for an empty listing', async (t) => {
+    it('does not treat an HTML page as an empty listing', async (t) => {
       const server = await started();
       const proxy = await startFaultProxy(server.endpoint);
       t.after(() => proxy.stop());
@@ -114,7 +114,7 @@ export function s3Suites(
       await assert.rejects(listKeys(bucket), { code: 'storage-unavailable' });
     });
 
-    it('knows how an upload ended whatever its end was answered with', async (t) => {
+    it('determines the result of an upload from any response to its completion', async (t) => {
       const server = await started();
       const proxy = await startFaultProxy(server.endpoint);
       t.after(() => proxy.stop());
@@ -148,19 +148,19 @@ export function s3Suites(
       const cut = s3Error('PreconditionFailed');
       const unmet: Fault = { kind: 'answer', status: 200, headers: xml, body: cut };
       assert.equal(await end('c', (each) => (isEnd(each) ? unmet : null)), 'exists');
-      // What of an upload that lost the race cannot be removed is left to a sweep.
+      // A sweep removes the remaining parts of an upload that lost the race.
       const denied: Fault = { kind: 'answer', status: 403, headers: xml };
       await bucket.put('e', Buffer.from('first'));
       const kept = await end('e', (each) => (each.method === 'DELETE' ? denied : null));
       assert.equal(kept, 'exists');
-      // A writer that may only create cannot check whether the object exists.
+      // A create-only writer cannot check whether the object exists.
       const lost = firstFaults(1, { kind: 'lost' }, isEnd);
       const outcome = await end('d', (each) => (each.method === 'HEAD' ? denied : lost(each)));
       assert.match(outcome, /^(?:created|exists)$/);
       assert.equal((await bucket.head('d'))?.size, partBytes + 1);
     });
 
-    it('leaves unfinished uploads of other keys to whose they are', async () => {
+    it('does not touch unfinished uploads of other keys', async () => {
       const server = await started();
       const bucket = open(server, await server.emptyUrl());
       const upload = await bucket.upload('theirs/object');
@@ -171,7 +171,7 @@ export function s3Suites(
       assert.deepEqual(await listKeys(bucket), ['theirs/object']);
     });
 
-    it('says what is wrong with a bucket, a key, an endpoint or its scheme', async () => {
+    it('reports errors of a bucket, a key, an endpoint or its scheme', async () => {
       const server = await started();
       const url = server.url(await server.createBucket());
       const key = server.credentials;
@@ -214,7 +214,7 @@ export function s3Suites(
         for (const attempt of [
           () => bucket.head('x'),
           () => bucket.put('x', Buffer.from('x'), { ifAbsent: true }),
-          // Of two servers one says of a bucket that is missing just that the condition does not hold.
+          // One of the two servers reports a missing bucket only as a failed condition.
           ...(isBrief ? [] : [() => bucket.replace('x', Buffer.from('x'), '"x"')]),
           () => bucket.delete(['x', 'y']),
           () => listKeys(bucket),
@@ -224,7 +224,7 @@ export function s3Suites(
       }
     });
 
-    // What goes wrong on the way is the driver's business: one server in its place is enough.
+    // Network faults depend only on the driver, so one server is enough.
     if (isBrief) return;
     storageFaults(`S3 on ${name}`, async () => {
       const server = await started();

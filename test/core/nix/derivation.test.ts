@@ -152,7 +152,7 @@ test('refuses a truncated derivation, and anything after the end', () => {
   refuses('malformed-derivation', () => parseDerivation(`${small}\n`));
 });
 
-test('refuses what Nix does not write', () => {
+test('refuses text that Nix never writes', () => {
   const empty = '[],[],"","",[],[])';
   const out = '("out","","","")';
   parseDerivation(`Derive([${out}],${empty}`);

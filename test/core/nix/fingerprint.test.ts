@@ -19,7 +19,7 @@ const info = {
   ],
 };
 
-test('references are sorted, once each', () => {
+test('references are sorted and deduplicated', () => {
   assert.equal(
     fingerprint(info),
     '1;/nix/store/26xbg1ndr7hbcncrlf9nhx5is2b25d13-hello-2.12.1;sha256:1mkvday29m2qxg1fnbv8xh9s6151bh8a2xzhh0k86j7lqhyfwibh;226560;/nix/store/563528481rvhc5kxwipjmg6rqrl95mdx-glibc-2.33-56,/nix/store/xcp9cav49dmsjbwdjlmkjxj10gkpx553-hello-2.10',

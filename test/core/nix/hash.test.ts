@@ -35,7 +35,7 @@ test('parses each encoding, with and without the algorithm', () => {
   );
 });
 
-test('the hash of a NAR has one spelling', () => {
+test('the hash of a NAR has one canonical form', () => {
   for (const text of [
     `sha256:${hex}`,
     `sha256:${base32}`,
@@ -114,7 +114,7 @@ test('the corpus: digests in all encodings', { skip: data === null && corpusMiss
 });
 
 test(
-  'the corpus: accepts the canonical encodings of what Nix accepts, and nothing that it refuses',
+  'the corpus: accepts canonical encodings that Nix accepts, and nothing that Nix refuses',
   { skip: data === null && corpusMissing },
   () => {
     const { parse } = JSON.parse(data!.read('storepath/hash-formats.json').toString()) as {

@@ -36,7 +36,7 @@ function keyCases(): KeyCases {
 const seed = new Uint8Array(32).fill(7);
 const key = generateSecretKey('cache.example.org-1', seed);
 
-/** The order of Ed25519's group, which scalars are reduced by. */
+/** The order of Ed25519's group: the modulus of its scalars. */
 const groupOrder = 2n ** 252n + 27742317777372353535851937790883648493n;
 
 /** Returns the same signature with an unreduced scalar, which only some verifiers refuse. */
@@ -75,7 +75,7 @@ test('a key without a seed is random', () => {
 });
 
 for (const verify of [verifyFingerprint, verifyFingerprintAsync]) {
-  test(`verifies only with the key of the signature’s name: ${verify.name}`, async () => {
+  test(`verifies only with the key that the signature specifies: ${verify.name}`, async () => {
     const other = generateSecretKey('cache.example.org-2', seed).publicKey;
     const stranger = generateSecretKey('cache.example.org-1').publicKey;
     const signature = signFingerprint('1;text', key);

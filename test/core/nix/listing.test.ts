@@ -41,11 +41,11 @@ describe('the listing of a NAR', () => {
       return { path, read, nar };
     })
     .filter(({ nar }) => nar !== undefined);
-  test('is tested on real ones', () => {
+  test('has real NARs in the corpus', () => {
     assert.ok(listed.length > 0);
   });
   for (const { path, read, nar } of listed) {
-    test(`${path} is what Nix lists`, () => {
+    test(`${path} matches Nix’s listing`, () => {
       const listing = listingOf(nar!.read());
       assert.ok(listing);
       const root: unknown = JSON.parse(read().toString());
@@ -55,7 +55,7 @@ describe('the listing of a NAR', () => {
     });
   }
 
-  test('is printed byte for byte as Nix prints it', () => {
+  test('matches Nix’s output byte for byte', () => {
     const file = ['(', 'type', 'regular', 'executable', '', 'contents', 'x', ')'];
     const plain = ['(', 'type', 'regular', 'contents', '', ')'];
     const link = ['(', 'type', 'symlink', 'target', 'a\n"\u{1f600}', ')'];
@@ -79,7 +79,7 @@ describe('the listing of a NAR', () => {
     );
   });
 
-  test('is none when a name or target is not UTF-8', () => {
+  test('is null when a name or target is not UTF-8', () => {
     const link = (target: Uint8Array): (string | Uint8Array)[] => {
       return ['(', 'type', 'symlink', 'target', target, ')'];
     };
@@ -104,7 +104,7 @@ describe('the listing of a NAR', () => {
     });
   });
 
-  test('is none beyond its limit', () => {
+  test('is null above its size limit', () => {
     const build = (count: number): NarListing | undefined => {
       const builder = createListingBuilder();
       const target = Buffer.from('t');
@@ -135,7 +135,7 @@ describe('parseListing', () => {
     });
   }
 
-  test('reads what Nix prints without the wrapper, once wrapped', (context) => {
+  test('parses Nix’s unwrapped output after wrapping it', (context) => {
     const folder = process.env['NICHE_CORPUS'] ?? '';
     const path = `${folder}/listing/nixos-nix/nar-listing-deep.json`;
     if (folder === '' || !existsSync(path)) {

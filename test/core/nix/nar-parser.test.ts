@@ -77,17 +77,17 @@ const withByte = (bytes: Buffer, at: number, value: number): Buffer => {
   return copy;
 };
 
-describe('the corpus, by its verdicts', () => {
+describe('the corpus verdicts', () => {
   const cases = narCases();
-  test('is here whole', (context) => {
+  test('the corpus is complete', (context) => {
     if (!hasCorpus()) context.skip(`${corpusMissing}: only the copies are read`);
   });
-  test('has cases of both kinds', () => {
+  test('the corpus has valid and invalid NARs', () => {
     assert.ok(cases.some(({ isValid }) => isValid));
     assert.ok(cases.some(({ isValid }) => !isValid));
   });
   for (const { path, isValid, read } of cases) {
-    test(`${path} is ${isValid ? 'read' : 'refused'}, however it is cut`, () => {
+    test(`${path} is ${isValid ? 'read' : 'refused'}, in chunks of any size`, () => {
       const bytes = read();
       const whole = parse([bytes]);
       assert.equal(whole.error === undefined, isValid, whole.error);
@@ -104,8 +104,8 @@ describe('the corpus, by its verdicts', () => {
   }
 });
 
-describe('what is read', () => {
-  test('a tree is reported in order, with offsets', () => {
+describe('accepted NARs', () => {
+  test('reports a tree in order, with offsets', () => {
     const nar = narOf(
       ...directory(
         ...entry(')', ...symlink('/a')),
@@ -136,7 +136,7 @@ describe('what is read', () => {
     assert.equal(pieces[0]?.buffer, nar.buffer);
   });
 
-  test('names and targets of the greatest length', () => {
+  test('names and targets of the maximum length', () => {
     assert.equal(parse([narOf(...directory(...entry('n'.repeat(255))))]).error, undefined);
     assert.equal(parse([narOf(...symlink('t'.repeat(4095)))]).error, undefined);
   });
@@ -161,7 +161,7 @@ describe('what is read', () => {
   });
 });
 
-describe('what is refused', () => {
+describe('refused NARs', () => {
   const refused: readonly (readonly [what: string, nar: Buffer, error: RegExp])[] = [
     ['nothing at all', Buffer.alloc(0), /byte 0, .*magic.*end of the data/],
     ['another magic', narString('nix-archive-2'), /expected the magic .* got "nix-archive-2"/],
@@ -205,7 +205,7 @@ describe('what is refused', () => {
     });
   }
 
-  test('sizes that no number holds exactly', () => {
+  test('sizes above the safe integer range', () => {
     for (const size of [2n ** 53n, 2n ** 63n, 2n ** 64n - 1n]) {
       const length = Buffer.alloc(8);
       length.writeBigUInt64LE(size);
@@ -230,7 +230,7 @@ describe('what is refused', () => {
     });
   });
 
-  test('any byte of a NAR changed to another is refused or read as something else', () => {
+  test('a NAR with any byte changed is refused or parsed differently', () => {
     const nar = narOf(...directory(...entry('a'), ...entry('b', ...symlink('/t'))));
     const { events } = parse([nar]);
     const property = fc.property(

@@ -33,7 +33,7 @@ const folder = (...entries: (readonly [string | Uint8Array, NarNode])[]): NarNod
 const nested = (depth: number): NarNode =>
   depth === 0 ? file('') : folder(['d', nested(depth - 1)]);
 
-/** The same tree with every directory backwards and every file as a stream. */
+/** Returns the same tree, with directory entries in reverse order and each file as a stream. */
 async function reversed(node: NarNode): Promise<NarNode> {
   if (node.type === 'symlink') return node;
   if (node.type === 'regular') {
@@ -51,13 +51,13 @@ async function reversed(node: NarNode): Promise<NarNode> {
 describe('writeNar', () => {
   for (const { path, isValid, read } of narCases()) {
     if (!isValid) continue;
-    test(`${path}, read and written, is the same`, async () => {
+    test(`${path} is unchanged after reading and writing`, async () => {
       const bytes = read();
       assert.ok((await written(await reversed(readNarTree([bytes])))).equals(bytes));
     });
   }
 
-  test('any tree is read as it was written', async () => {
+  test('reads any tree back unchanged', async () => {
     const name = fc
       .uint8Array({ minLength: 1, maxLength: 12 })
       .filter((bytes) => !bytes.includes(0) && !bytes.includes(0x2f))
@@ -85,12 +85,12 @@ describe('writeNar', () => {
     await fc.assert(property, { numRuns: 200 });
   });
 
-  test('sorts by UTF-8 bytes, not by UTF-16', async () => {
+  test('sorts by UTF-8 bytes, not by UTF-16 code units', async () => {
     const nar = await written(folder(['\u{10000}', file('')], ['\u{ffe6}', file('')]));
     assert.ok(nar.indexOf('\u{ffe6}') < nar.indexOf('\u{10000}'));
   });
 
-  test('passes large pieces on and gathers small ones', async () => {
+  test('passes large chunks through and combines small ones', async () => {
     const large = new Uint8Array(70_000);
     const small = new Uint8Array(100);
     const entries = Array.from({ length: 5000 }, (_, index) => {
@@ -111,7 +111,7 @@ describe('writeNar', () => {
     assert.ok(chunks.length < 10, `${chunks.length} chunks`);
   });
 
-  test('nodes given by a function are asked for in their turn', async () => {
+  test('calls functions that return nodes in order', async () => {
     const asked: string[] = [];
     const late = (name: string): readonly [string, () => NarNode] => [
       name,
@@ -127,7 +127,7 @@ describe('writeNar', () => {
     assert.deepEqual(asked.slice(0, 2), ['a', 'b']);
   });
 
-  test('an entry called ) and one deep in the tree', async () => {
+  test('an entry named ) and a deeply nested entry', async () => {
     const nar = await written(folder([')', link(')')]));
     const strings = ['(', 'type', 'directory', 'entry', '(', 'name', ')', 'node'];
     assert.ok(nar.equals(narOf(...strings, '(', 'type', 'symlink', 'target', ')', ')', ')', ')')));
@@ -156,7 +156,7 @@ describe('writeNar', () => {
   });
 });
 
-describe('a tree that has no NAR', () => {
+describe('a tree that cannot be a NAR', () => {
   const sized = (size: number, ...pieces: number[]): NarNode => ({
     type: 'regular',
     executable: false,

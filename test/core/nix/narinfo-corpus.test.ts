@@ -43,7 +43,7 @@ function narInfoFiles(): readonly CorpusEntry[] {
   return files;
 }
 
-/** The narinfos of a file: one, or in a bundle several with an empty line between them. */
+/** Returns the narinfos of a file. A bundle has several, separated by empty lines. */
 function textsOf(path: string): readonly string[] {
   const text = data!.read(path).toString();
   return path.endsWith('.narinfos')
@@ -141,7 +141,7 @@ test('computes the path of each true content address', { skip }, () => {
   assert.ok(count > 0);
 });
 
-/** Invented, or without the references of their source. Nix does not trust them either. */
+/** Invented narinfos, or ones without their source's references. Nix does not trust them either. */
 const lyingContentAddresses: ReadonlySet<string> = new Set([
   'ca-on-input-addressed',
   'witherable-drv-text-ca',

@@ -26,7 +26,7 @@ function fixture(name: string): string {
 const curl = fixture('curl-multirefs.narinfo');
 const written = fixture('4mzqzybpky8fv4vy3krhd85x474i8a0f.narinfo');
 
-/** `curl` with the line that starts with `name` replaced, dropped or joined by others. */
+/** Returns `curl` with the line that starts with `name` replaced, removed or extended. */
 function withLine(name: string, ...lines: string[]): string {
   return curl
     .split('\n')

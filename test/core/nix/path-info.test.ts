@@ -23,7 +23,7 @@ const narHash = 'sha256:09si7rw1d9x78ncxz5zq0fz7drxj8iqsgfl4gk1lpwb2dxv1lh97';
 const info = { path, narHash, narSize: 120 };
 
 for (const version of ['2.8.0', '2.26.3', '2.34.8', '2.34.8-format-2']) {
-  test(`what Nix ${version} prints is read`, () => {
+  test(`parses the output of Nix ${version}`, () => {
     const url = new URL(`../../fixtures/path-info/nix-${version}.json`, import.meta.url);
     const { valid, invalid } = parsePathInfos(JSON.parse(readFileSync(url, 'utf8')));
     assert.deepEqual(invalid, ['/nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-curl-7.82.0-bin']);

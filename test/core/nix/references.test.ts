@@ -7,7 +7,7 @@ import type { UnclaimedPaths } from '../../../core/nix/references.ts';
 import { piecesOf } from '../../support/cache/nar-corpus.ts';
 
 const alphabet = '0123456789abcdfghijklmnpqrsvwxyz';
-/** A store hash made of a number. */
+/** Returns a store hash made from a number. */
 const hashOf = (value: number): string => {
   let text = '';
   for (let rest = value; text.length < 32; rest = Math.floor(rest / 32)) {
@@ -46,7 +46,7 @@ describe('candidates', () => {
     assert.deepEqual(scan(text, [glibc, bash, other], [1]), expected);
   });
 
-  test('are found inside longer runs of their characters, and overlapping', () => {
+  test('are found inside longer runs of hash characters, and where they overlap', () => {
     const run = `00${glibc}0`;
     assert.deepEqual(scan(run, [glibc]).found, [glibc]);
     const long = 'abc'.repeat(30);
@@ -61,7 +61,7 @@ describe('candidates', () => {
     assert.deepEqual(scan('', [glibc]), { found: [], unclaimed: nothing });
   });
 
-  test('are found as by a plain search, in any chunks', () => {
+  test('match a plain search, in chunks of any size', () => {
     const piece = fc.oneof(
       fc.constantFrom(glibc, bash, other, '/nix/store/', `/nix/store/${other}-n`, 'e', '-'),
       fc.string({ unit: fc.constantFrom(...alphabet.split('')), maxLength: 40 }),
@@ -91,7 +91,7 @@ describe('candidates', () => {
 
 describe('unclaimed paths', () => {
   const path = `/nix/store/${other}-hello-2.12.1+git=1_x?y`;
-  test('are reported in full, once, in any chunks', () => {
+  test('are reported in full, once, in chunks of any size', () => {
     const text = `(${path}) ${path}/bin /nix/store/${glibc}-glibc ${other}-x /nix/store/${bash}`;
     const expected = { found: [glibc], unclaimed: { count: 1, first: [path] } };
     assert.deepEqual(scan(text, [glibc]), expected);
@@ -100,7 +100,7 @@ describe('unclaimed paths', () => {
     }
   });
 
-  test('may end with the bytes', () => {
+  test('may end at the last byte', () => {
     for (const lengths of [[], [1], [60]]) {
       assert.deepEqual(scan(path, [], lengths).unclaimed, { count: 1, first: [path] });
     }
@@ -113,7 +113,7 @@ describe('unclaimed paths', () => {
     assert.deepEqual(scan(long, [], [1]).unclaimed, expected);
   });
 
-  test('are only those of the store directory, with a name', () => {
+  test('must be in the store directory and have a name', () => {
     for (const text of [
       `/gnu/store/${other}-hello`,
       `/nix/store${other}-hello`,
@@ -127,7 +127,7 @@ describe('unclaimed paths', () => {
     }
   });
 
-  test('are counted up to a limit, and the first ones listed', () => {
+  test('are counted up to a limit, and only the first are listed', () => {
     const count = maxCountedUnclaimed + 5;
     const paths = Array.from({ length: count }, (_, index) => `/nix/store/${hashOf(index)}-n`);
     const { unclaimed } = scan(paths.join(' '), [], [1000]);

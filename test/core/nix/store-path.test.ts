@@ -70,7 +70,7 @@ test('refuses malformed store paths', () => {
   assert.equal(parseStorePath(`/nix/store/${hash}-${'x'.repeat(211)}`).name.length, 211);
 });
 
-test('computes the store paths that Nix computes', () => {
+test('computes the same store paths as Nix', () => {
   const text = parseContentAddress(
     'text:sha256:1fcgpy7vc4ammr7s17j2xq88scswkgz23dqzc04g8sx5vcp2pppw',
   );
@@ -91,7 +91,7 @@ test('computes the store paths that Nix computes', () => {
   assert.notEqual(computeCaPath(selfReferring, 'selfref', [dep], false), path);
 });
 
-test('refuses references that an address does not allow', () => {
+test('refuses references that a content address does not allow', () => {
   const md5 = parseContentAddress('fixed:md5:4425hx5d1mc9y39llj4k4nm55i');
   const text = parseContentAddress(
     'text:sha256:1fcgpy7vc4ammr7s17j2xq88scswkgz23dqzc04g8sx5vcp2pppw',

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { createCoalescer, createLimit, eachConcurrent } from '../../../core/util/concurrency.ts';
 
-/** 0, 1, 2 … up to and without `end`; tells how many were taken. */
+/** Yields 0, 1, 2 … below `end`, and counts the items taken. */
 function numbers(end: number): { source: AsyncIterable<number>; taken: () => number } {
   let taken = 0;
   return {
@@ -18,7 +18,7 @@ function numbers(end: number): { source: AsyncIterable<number>; taken: () => num
   };
 }
 
-test('every item is worked on, never more at once than allowed', async () => {
+test('processes every item, within the concurrency limit', async () => {
   for (const limit of [1, 3, 100]) {
     const { source } = numbers(20);
     const done: number[] = [];
@@ -40,7 +40,7 @@ test('every item is worked on, never more at once than allowed', async () => {
   }
 });
 
-test('after a failure nothing new is begun, and what runs is waited for', async () => {
+test('starts no task after a failure, and waits for running tasks', async () => {
   const { source, taken } = numbers(100);
   let running = 0;
   const work = async (item: number): Promise<void> => {
@@ -54,7 +54,7 @@ test('after a failure nothing new is begun, and what runs is waited for', async 
   assert.ok(taken() < 10, `${taken()} taken`);
 });
 
-test('what runs is waited for when the source fails', async () => {
+test('waits for running tasks when the source fails', async () => {
   let running = 0;
   async function* source(): AsyncIterable<number> {
     yield await Promise.resolve(1);
@@ -69,7 +69,7 @@ test('what runs is waited for when the source fails', async () => {
   assert.equal(running, 0);
 });
 
-test('what is limited runs in order, never more at once than allowed, and a failure is its own', async () => {
+test('a limiter runs tasks in order, within its limit, and isolates failures', async () => {
   for (const limit of [1, 3]) {
     const run = createLimit(limit);
     const begun: number[] = [];
@@ -96,7 +96,7 @@ test('what is limited runs in order, never more at once than allowed, and a fail
   }
 });
 
-test('a gathering hands over what comes at once, and what comes meanwhile as the next', async () => {
+test('a coalescer groups concurrent items, and puts later items in the next group', async () => {
   const groups: (readonly number[])[] = [];
   const ended = Promise.withResolvers<undefined>();
   const add = createCoalescer<number>(async (group) => {
@@ -117,7 +117,7 @@ test('a gathering hands over what comes at once, and what comes meanwhile as the
     [1, 2],
     [3, 4],
   ]);
-  // It starts again after its end.
+  // It restarts after its end.
   await turn();
   add(5);
   await turn();

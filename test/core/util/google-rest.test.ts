@@ -30,7 +30,7 @@ async function serve(t: TestContext, { status, body }: Served) {
 }
 
 describe('createGoogleRest', () => {
-  it('posts JSON with the authorization, and returns JSON', async (t) => {
+  it('sends JSON by POST with the authorization, and returns JSON', async (t) => {
     const { url, requests } = await serve(t, { status: 200, body: '{"plaintext":"eA=="}' });
     const auth = {
       ...anonymousGoogleAuth,
@@ -45,14 +45,14 @@ describe('createGoogleRest', () => {
     assert.equal(body, '{"name":"é"}');
   });
 
-  it('gets where there is no body', async (t) => {
+  it('uses GET when there is no body', async (t) => {
     const { url, requests } = await serve(t, { status: 200, body: '{}' });
     await createGoogleRest({ auth: anonymousGoogleAuth }).call(url);
     assert.equal(requests[0]?.incoming.method, 'GET');
     assert.equal(requests[0].incoming.headers.authorization, undefined);
   });
 
-  it('throws unexpected statuses with what the body explains', async (t) => {
+  it('throws unexpected statuses with the explanation in the body', async (t) => {
     const error = {
       code: 429,
       message: 'Quota exceeded.',
@@ -80,7 +80,7 @@ describe('createGoogleRest', () => {
     assert.deepEqual(await readJson(response), { error });
   });
 
-  it('throws plain text as it is', async (t) => {
+  it('throws plain text unchanged', async (t) => {
     const { url } = await serve(t, { status: 404, body: 'Not Found\n' });
     await assert.rejects(createGoogleRest({ auth: anonymousGoogleAuth }).call(url), {
       status: 404,

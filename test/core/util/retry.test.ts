@@ -25,7 +25,7 @@ const explain = (thrown: unknown): Failure => {
 };
 
 describe('a retrier', () => {
-  it('repeats what may succeed, and nothing else', async () => {
+  it('retries only errors that may be transient', async () => {
     const retrier = createRetrier({ ...fast, maxAttempts: 3 });
     const twice = failing('transient', 2);
     assert.equal(await retrier.run({ action: 'reading', explain, attempt: twice.attempt }), 'done');
@@ -40,7 +40,7 @@ describe('a retrier', () => {
     assert.equal(final.calls(), 1);
   });
 
-  it('repeats what is throttled more often than what fails, and sends less at once', async () => {
+  it('retries throttled requests more often than failed ones, and lowers concurrency', async () => {
     const retrier = createRetrier({ ...fast, maxAttempts: 2, maxConcurrency: 32 });
     const throttled = failing('throttled', 8);
     assert.equal(
@@ -51,7 +51,7 @@ describe('a retrier', () => {
     assert.equal(retrier.concurrency, 16);
   });
 
-  it('gives up in bounded time, also when told to wait longer', async () => {
+  it('gives up in bounded time, even if the server requests a longer delay', async () => {
     const retrier = createRetrier({ ...fast, maxElapsedMs: 20 });
     let calls = 0;
     await assert.rejects(
@@ -68,7 +68,7 @@ describe('a retrier', () => {
     assert.ok(calls > 1);
   });
 
-  it('honours what the storage asks for, up to its own bound', async () => {
+  it('honours the requested delay, up to its own limit', async () => {
     const retrier = createRetrier({ firstBackoffMs: 0, maxBackoffMs: 30 });
     const once = failing('throttled', 1);
     const begun = performance.now();
@@ -80,7 +80,7 @@ describe('a retrier', () => {
     assert.ok(performance.now() - begun >= 29);
   });
 
-  it('keeps to its concurrency and lets everyone through', async () => {
+  it('stays within its concurrency limit and completes every request', async () => {
     const retrier = createRetrier({ ...fast, maxConcurrency: 4 });
     let running = 0;
     let most = 0;
@@ -103,7 +103,7 @@ describe('a retrier', () => {
     assert.deepEqual(results, [...results.keys()]);
   });
 
-  it('ends when its caller gives up, also while it waits', async () => {
+  it('ends when its caller aborts, even during a delay', async () => {
     const retrier = createRetrier({ firstBackoffMs: 60_000, maxBackoffMs: 60_000 });
     const controller = new AbortController();
     const request = retrier.run({

@@ -6,15 +6,15 @@ import fc from 'fast-check';
 
 import { shellQuote, shellWord } from '../../../core/util/shell.ts';
 
-test('a word is quoted where a shell would take it for more', () => {
+test('quotes a word that contains shell syntax', () => {
   assert.equal(shellWord('file:///srv/cache'), 'file:///srv/cache');
   assert.equal(shellWord('s3://acme?a=1&b=2'), "'s3://acme?a=1&b=2'");
   assert.equal(shellWord(''), "''");
   assert.equal(shellWord("it's"), "'it'\\''s'");
 });
 
-test('a shell reads what was meant', () => {
-  // No argument of a process holds a NUL.
+test('a shell parses quoted words back unchanged', () => {
+  // Process arguments cannot contain NUL.
   const text = fc.string({ unit: 'binary' }).map((each) => each.replaceAll('\0', ''));
   fc.assert(
     fc.property(fc.array(text, { minLength: 1, maxLength: 20 }), (texts) => {

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { createTaskQueue } from '../../../core/util/task-queue.ts';
 import type { Task, TaskQueue } from '../../../core/util/task-queue.ts';
 
-/** A queue of tasks that end when the test ends them. */
+/** A queue whose tasks end only when the test ends them. */
 function open(concurrency: number): {
   queue: TaskQueue<Task>;
   /** Adds a task. */
@@ -111,7 +111,7 @@ describe('a task queue', () => {
     assert.deepEqual(started, ['running', 'queued', 'again']);
   });
 
-  it('reports failures, and goes on', async () => {
+  it('reports failures, and continues', async () => {
     const { add, end, started, ended } = open(1);
     add('a');
     add('b');

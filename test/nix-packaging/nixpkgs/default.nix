@@ -1,5 +1,5 @@
-# As much of nixpkgs as niche's package uses, so that its evaluation can be tested without nixpkgs.
-# What it cannot show is that the package builds.
+# A stub of the parts of nixpkgs that niche's package uses, to test evaluation without nixpkgs.
+# It cannot show that the package builds.
 {
   system ? builtins.currentSystem,
   overlays ? [ ],

@@ -8,7 +8,7 @@ import {
   parseAzureUrl,
 } from '../../../../core/storage/azure/url.ts';
 
-it('reads and writes the URL of a container, or of a prefix', () => {
+it('parses and formats the URL of a container or a prefix', () => {
   for (const [url, account, prefix] of [
     ['azure://acme/cache', 'https://acme.blob.core.windows.net', ''],
     ['azure://acme/cache/some/prefix', 'https://acme.blob.core.windows.net', 'some/prefix/'],
@@ -31,7 +31,7 @@ it('reads and writes the URL of a container, or of a prefix', () => {
   assert.equal(formatAzureUrl(parseAzureUrl('azure://acme/cache/')), 'azure://acme/cache');
 });
 
-it('refuses what names no container, and repeats no secret', () => {
+it('refuses a URL without a container, and shows no secret', () => {
   for (const url of [
     'azure://',
     'azure://acme',
@@ -59,7 +59,7 @@ it('refuses what names no container, and repeats no secret', () => {
   }
 });
 
-it('sends this machine’s identity to Azure itself and to nobody else', () => {
+it('sends the machine’s identity only to Azure', () => {
   for (const [endpoint, isAzure] of [
     ['https://acme.blob.core.windows.net', true],
     ['https://acme.blob.core.usgovcloudapi.net', true],

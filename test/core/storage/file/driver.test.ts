@@ -36,7 +36,7 @@ async function unfinishedIn(directory: string): Promise<string[]> {
 }
 
 describe('a bucket in a directory: its files', () => {
-  it('keeps each object in the file of its key, readable as the umask says', async (context) => {
+  it('stores each object in the file of its key, with permissions from the umask', async (context) => {
     const { bucket, directory } = await opened(context);
     const umask = process.umask(0o022);
     context.after(() => process.umask(umask));
@@ -51,7 +51,7 @@ describe('a bucket in a directory: its files', () => {
     assert.equal((await stat(join(directory, 'nar'))).mode & 0o777, 0o755);
   });
 
-  it('leaves nothing unfinished behind, whatever the result', async (context) => {
+  it('leaves no temporary files, after success or failure', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('object', body);
     await bucket.put('object', body, { ifAbsent: true });
@@ -66,7 +66,7 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await unfinishedIn(directory), []);
   });
 
-  it('stores what comes at once each by itself', async (context) => {
+  it('stores concurrent puts separately', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('file', body);
     const outcomes = await Promise.allSettled([
@@ -91,7 +91,7 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await unfinishedIn(directory), []);
   });
 
-  it('creates objects in their order, up to the first that is there', async (context) => {
+  it('creates objects in order, up to the first that exists', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('c', Buffer.from('other'));
     const objects = ['a', 'nar/b', 'c', 'd'].map((key) => ({ key, body }));
@@ -105,7 +105,7 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await unfinishedIn(directory), []);
   });
 
-  it('sweeps unfinished uploads by their age', async (context) => {
+  it('sweeps unfinished uploads by age', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.upload('old');
     const [name] = await unfinishedIn(directory);
@@ -117,7 +117,7 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await listKeys(bucket), ['recent']);
   });
 
-  it('removes folders that deleting has emptied, and no others', async (context) => {
+  it('removes only folders that a deletion left empty', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('staging/one/0.json', body);
     await bucket.put('staging/two/0.json', body);
@@ -127,24 +127,30 @@ describe('a bucket in a directory: its files', () => {
     assert.deepEqual(await readdir(directory), ['.niche-tmp']);
   });
 
-  it('closes what a reader leaves', { skip: process.platform !== 'linux' }, async (context) => {
-    const { bucket, directory } = await opened(context);
-    await bucket.put('object', patternBytes(3 * 2 ** 20));
-    async function assertClosed(): Promise<void> {
-      const open = await Promise.all(
-        (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(String)),
-      );
-      assert.ok(!open.includes(join(directory, 'object')));
-    }
-    await (await bucket.get('object'))!.body[Symbol.asyncIterator]().return?.();
-    await assertClosed();
-    for await (const chunk of (await bucket.get('object'))!.body) if (chunk.length > 0) break;
-    await assertClosed();
-    await readObject(bucket, 'object');
-    await assertClosed();
-  });
+  it(
+    'closes the file when a reader stops early',
+    { skip: process.platform !== 'linux' },
+    async (context) => {
+      const { bucket, directory } = await opened(context);
+      await bucket.put('object', patternBytes(3 * 2 ** 20));
+      async function assertClosed(): Promise<void> {
+        const open = await Promise.all(
+          (await readdir('/proc/self/fd')).map((fd) =>
+            readlink(`/proc/self/fd/${fd}`).catch(String),
+          ),
+        );
+        assert.ok(!open.includes(join(directory, 'object')));
+      }
+      await (await bucket.get('object'))!.body[Symbol.asyncIterator]().return?.();
+      await assertClosed();
+      for await (const chunk of (await bucket.get('object'))!.body) if (chunk.length > 0) break;
+      await assertClosed();
+      await readObject(bucket, 'object');
+      await assertClosed();
+    },
+  );
 
-  it('lends its chunks where asked to, and gives them away else', async (context) => {
+  it('reuses chunk buffers only on request', async (context) => {
     const { bucket } = await opened(context);
     const bytes = patternBytes(5 * 2 ** 20 + 1000);
     await bucket.put('object', bytes);
@@ -162,7 +168,7 @@ describe('a bucket in a directory: its files', () => {
     }
   });
 
-  it('notices a file that is cut while it is read', async (context) => {
+  it('detects a file that is truncated during a read', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('object', patternBytes(3 * 2 ** 20));
     const found = await bucket.get('object');
@@ -176,8 +182,8 @@ describe('a bucket in a directory: its files', () => {
   });
 });
 
-describe('a bucket in a directory: what does not belong there', () => {
-  it('refuses its own folder, and lists neither it nor foreign names', async (context) => {
+describe('a bucket in a directory: foreign files', () => {
+  it('refuses keys in its internal folder, and lists no foreign files', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('object', body);
     await mkdir(join(directory, 'lost+found'));
@@ -212,7 +218,7 @@ describe('a bucket in a directory: what does not belong there', () => {
     assert.deepEqual(await listKeys(outside.bucket), ['secret']);
   });
 
-  it('refuses a key through a file, or where a folder is', async (context) => {
+  it('refuses a key below a file, or at a folder', async (context) => {
     const { bucket } = await opened(context);
     await bucket.put('file', body);
     await bucket.put('folder/file', body);
@@ -228,14 +234,14 @@ describe('a bucket in a directory: what does not belong there', () => {
     assert.deepEqual(await listKeys(bucket), ['file', 'folder/file']);
   });
 
-  it('refuses what is no plain file without waiting for it', async (context) => {
+  it('refuses special files without blocking', async (context) => {
     const { bucket, directory } = await opened(context);
     execFileSync('mkfifo', [join(directory, 'pipe')]);
     await assert.rejects(bucket.get('pipe'), { code: 'storage-denied' });
     await assert.rejects(bucket.head('pipe'), { code: 'storage-denied' });
   });
 
-  it('passes over what vanishes while it lists', async (context) => {
+  it('skips files that are deleted during a listing', async (context) => {
     const { bucket } = await opened(context);
     const keys = Array.from({ length: 200 }, (_, index) => `k${index % 10}/${index}`).sort();
     for (const key of keys) await bucket.put(key, body);
@@ -249,8 +255,8 @@ describe('a bucket in a directory: what does not belong there', () => {
   });
 });
 
-describe('a bucket in a directory that is gone', () => {
-  it('is unavailable, never empty, and is not made again', async (context) => {
+describe('a bucket in a deleted directory', () => {
+  it('is unavailable, not empty, and is not recreated', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('folder/object', body);
     const upload = await bucket.upload('folder/other');
@@ -278,7 +284,7 @@ describe('a bucket in a directory that is gone', () => {
     await assert.rejects(stat(directory), { code: 'ENOENT' });
   });
 
-  it('is unavailable where a file is instead', async (context) => {
+  it('is unavailable when the path is a file', async (context) => {
     const { bucket, directory } = await opened(context);
     await bucket.put('object', body);
     const file = openFileBucket(join(directory, 'object'));
@@ -292,7 +298,7 @@ describe('a bucket in a directory that is gone', () => {
 });
 
 describe('a bucket in a directory: permissions', () => {
-  it('says denied where it may not, never missing', async (context) => {
+  it('reports missing permissions as denied, not as missing', async (context) => {
     const { directory } = await opened(context);
     await mkdir(join(directory, 'folder'));
     for (const name of ['open', 'closed', 'folder/object']) {

@@ -9,20 +9,20 @@ import type { Bucket } from '../../../../core/storage/bucket.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
 
 /**
- * What a loss of power would leave, as far as the file system promises: the bytes that a file had when a
- * sync of it began, and the names that a folder had when a sync of that began.
+ * The state guaranteed to survive a power loss: each file's bytes when its last sync began, and each
+ * folder's names when its last sync began.
  */
 const syncedBytes = new Map<number, number>();
 const syncedNames = new Set<string>();
 const opened = new Map<number, string>();
-/** Files that were revealed before all of their bytes were on the disk. */
+/** Files that became visible before all their bytes were synced to disk. */
 const revealedEarly: string[] = [];
 let syncFailure: Error | null = null;
 let folderFailure: Error | null = null;
-/** Whether a file server carries out links and loses its answers, so that each is asked for twice. */
+/** Whether to simulate a file server that creates links but loses the responses, causing a retry. */
 let losesAnswers = false;
 
-// Before the bucket is loaded, which keeps the functions that it finds.
+// Patch before the bucket is loaded: it keeps references to these functions.
 const real = { ...fs };
 
 mock.method(fs, 'openSync', (...args: Parameters<typeof fs.openSync>) => {
@@ -84,7 +84,7 @@ async function newBucket(t: TestContext): Promise<{ bucket: Bucket; directory: s
   return { bucket: openFileBucket(directory), directory };
 }
 
-/** That the object, and each folder above it, outlasts a loss of power. */
+/** Asserts that the object and each folder above it survive a power loss. */
 function assertOnDisk(directory: string, key: string): void {
   assert.deepEqual(revealedEarly, []);
   for (let path = join(directory, key); path !== directory; path = dirname(path)) {
@@ -92,7 +92,7 @@ function assertOnDisk(directory: string, key: string): void {
   }
 }
 
-describe('a bucket in a directory: what is stored when a write returns', () => {
+describe('a bucket in a directory: durable when a write returns', () => {
   for (const ifAbsent of [true, false]) {
     for (const [size, body] of Object.entries({ small, large })) {
       it(`a ${size} put, ${ifAbsent ? 'created' : 'replacing'}`, async (t) => {
@@ -112,7 +112,7 @@ describe('a bucket in a directory: what is stored when a write returns', () => {
     }
   }
 
-  it('several small ones at once, and one that exists', async (t) => {
+  it('several concurrent small objects, and one that exists', async (t) => {
     const { bucket, directory } = await newBucket(t);
     const keys = ['a/one', 'a/two', 'b/three'];
     await Promise.all(keys.map((key) => bucket.put(key, small, { ifAbsent: true })));
@@ -123,14 +123,14 @@ describe('a bucket in a directory: what is stored when a write returns', () => {
     assert.ok(syncedNames.has(join(directory, 'a/one')));
   });
 
-  it('those that are created in order, up to one that exists', async (t) => {
+  it('objects created in order, up to one that exists', async (t) => {
     const { bucket, directory } = await newBucket(t);
     const objects = ['one.narinfo', 'two.narinfo'].map((key) => ({ key, body: small }));
     assert.deepEqual(await bucket.createInOrder?.(objects), ['created', 'created']);
     for (const { key } of objects) assertOnDisk(directory, key);
   });
 
-  it('what replaces another', async (t) => {
+  it('a replacement of an object', async (t) => {
     const { bucket, directory } = await newBucket(t);
     await bucket.put('niche.json', small);
     const { etag = '' } = (await bucket.head('niche.json')) ?? {};
@@ -139,7 +139,7 @@ describe('a bucket in a directory: what is stored when a write returns', () => {
     assertOnDisk(directory, 'niche.json');
   });
 
-  it('is not waited for where no invariant depends on it', async (t) => {
+  it('skips the sync where no invariant depends on it', async (t) => {
     const { bucket } = await newBucket(t);
     await bucket.put('a', small, { durable: false });
     assert.deepEqual(revealedEarly.length, 1);
@@ -150,7 +150,7 @@ const broken = Object.assign(new Error('EIO: i/o error'), { code: 'EIO' });
 const unavailable = { code: 'storage-unavailable' };
 
 describe('a bucket in a directory whose disk fails', () => {
-  it('shows nothing of what could not be put on the disk', async (t) => {
+  it('shows no object whose sync failed', async (t) => {
     const { bucket } = await newBucket(t);
     t.after(() => (syncFailure = null));
     syncFailure = broken;
@@ -170,14 +170,14 @@ describe('a bucket in a directory whose disk fails', () => {
   });
 
   for (const when of ['before', 'during'] as const) {
-    it(`shows nothing of an upload of which it lost a part ${when} its end`, async (t) => {
+    it(`shows no upload that lost a part ${when} its end`, async (t) => {
       const { bucket } = await newBucket(t);
       t.after(() => (syncFailure = null));
       const upload = await bucket.upload('nar/object');
       syncFailure = broken;
-      // So much that it goes to the disk while more is to come.
+      // Large enough to be synced before the upload ends.
       await upload.write(Buffer.alloc(65 * 2 ** 20));
-      // The kernel reports it once.
+      // The kernel reports a write error only once.
       syncFailure = null;
       if (when === 'before') await new Promise((resolve) => setImmediate(resolve));
       await assert.rejects(upload.commit({ ifAbsent: true }), unavailable);
@@ -186,7 +186,7 @@ describe('a bucket in a directory whose disk fails', () => {
     });
   }
 
-  it('does not say that what has no name on the disk is stored', async (t) => {
+  it('does not report success when the sync of the folder fails', async (t) => {
     const { bucket } = await newBucket(t);
     await bucket.put('receipt', small);
     t.after(() => (folderFailure = null));
@@ -202,8 +202,8 @@ describe('a bucket in a directory whose disk fails', () => {
   });
 });
 
-describe('a bucket in a directory on a file server that loses answers', () => {
-  it('finds that it has created the object itself', async (t) => {
+describe('a bucket in a directory on a file server that loses responses', () => {
+  it('detects that it created the object itself', async (t) => {
     const { bucket, directory } = await newBucket(t);
     t.after(() => (losesAnswers = false));
     losesAnswers = true;

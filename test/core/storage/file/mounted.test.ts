@@ -8,7 +8,7 @@ import { temporaryFileBucket } from '../../../support/buckets/file-bucket.ts';
 
 const mib = 2 ** 20;
 
-/** Of a file system of its own in memory, or why there is none. */
+/** Mounts a small in-memory file system. Returns the reason if it cannot. */
 function mount(directory: string): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
     return 'mounting a small disk needs root on Linux';
@@ -18,13 +18,13 @@ function mount(directory: string): string | undefined {
     execFileSync('mount', options, { stdio: 'pipe' });
     return undefined;
   } catch (error) {
-    // In CI a part that is missing is a failure.
+    // In CI, a missing requirement is a failure.
     if (inCi()) throw error;
     return `this root may not mount: ${messageOf(error)}`;
   }
 }
 
-it('says full, denied and unavailable of a disk that is full, locked and gone', async (context) => {
+it('reports a full, read-only or unmounted disk as full, denied or unavailable', async (context) => {
   const { bucket, directory, close } = await temporaryFileBucket();
   context.after(close);
   const reason = mount(directory);

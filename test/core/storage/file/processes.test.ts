@@ -9,7 +9,7 @@ import {
   temporaryFileBucket,
 } from '../../../support/buckets/file-bucket.ts';
 
-it('lets two processes create each key once, and share folders that come and go', async (context) => {
+it('lets two processes create each key once, while folders are created and removed', async (context) => {
   const { bucket, directory, close } = await temporaryFileBucket();
   context.after(close);
   const ids = ['one', 'two'];
@@ -25,7 +25,7 @@ it('lets two processes create each key once, and share folders that come and go'
   assert.equal((await listKeys(bucket)).length, 100);
 });
 
-it('shows nothing of an upload whose process was killed, and can be swept', async (context) => {
+it('hides an upload whose process was killed, and sweeps it', async (context) => {
   const { bucket, directory, close } = await temporaryFileBucket();
   context.after(close);
   await killFileBucketChild('unfinished', directory);

@@ -4,7 +4,7 @@ import { openGoogleBucket } from '../../../../core/storage/google/driver.ts';
 import { serveAnswers } from '../../../support/cache/http.ts';
 
 describe('resuming an upload to Google', () => {
-  it('sends nothing to another server, or to the session of another object', async (t) => {
+  it('sends no data to another server, or to the session of another object', async (t) => {
     const own = await serveAnswers(t, (_, response) => response.writeHead(308).end());
     const other = await serveAnswers(t, (_, response) => response.writeHead(308).end());
     const bucket = openGoogleBucket(`gs://bucket?endpoint=${own.url}`);

@@ -7,7 +7,7 @@ import {
   parseGoogleUrl,
 } from '../../../../core/storage/google/url.ts';
 
-it('reads and writes the URL of a bucket, or of a prefix', () => {
+it('parses and formats the URL of a bucket or a prefix', () => {
   for (const [url, prefix] of [
     ['gs://acme-cache', ''],
     ['gs://acme.example.org/some/prefix', 'some/prefix/'],
@@ -21,7 +21,7 @@ it('reads and writes the URL of a bucket, or of a prefix', () => {
   assert.equal(formatGoogleUrl(slashed), 'gs://acme-cache?endpoint=http://127.0.0.1:4443');
 });
 
-it('refuses what names no bucket, and repeats no secret', () => {
+it('refuses a URL without a bucket, and shows no secret', () => {
   for (const url of [
     'gs://',
     'gs:///prefix',
@@ -44,14 +44,14 @@ it('refuses what names no bucket, and repeats no secret', () => {
   }
 });
 
-it('sends this machine’s identity to Google itself and to nobody else', () => {
+it('sends the machine’s identity only to Google', () => {
   assert.ok(isGoogleItself('https://storage.googleapis.com'));
   assert.ok(isGoogleItself('https://storage-acme.p.googleapis.com'));
   assert.ok(!isGoogleItself('http://storage.googleapis.com'));
   assert.ok(!isGoogleItself('https://storage.googleapis.com.example.org'));
 });
 
-it('takes a service account’s key and no other document', () => {
+it('accepts a service account’s key and no other document', () => {
   const key = { type: 'service_account', client_email: 'a@b', private_key: 's3cret' };
   const open = (document: unknown) => () =>
     openGoogleBucket('gs://acme-cache', {
@@ -74,7 +74,7 @@ it('takes a service account’s key and no other document', () => {
   assert.throws(() => openGoogleBucket('gs://acme-cache', { credentials }), { code: 'usage' });
 });
 
-it('prints nothing when it opens with a key, which may be none', async (t) => {
+it('prints nothing when it opens a bucket, with or without a key', async (t) => {
   const warn = t.mock.method(console, 'warn', () => undefined);
   const document = { type: 'service_account', client_email: 'a@b', private_key: 's3cret' };
   const credentials = { kind: 'google', serviceAccount: JSON.stringify(document) } as const;

@@ -10,7 +10,7 @@ import {
 import type { OperationRunner } from '../../../../core/storage/http/operation.ts';
 import { createRetrier } from '../../../../core/util/retry.ts';
 
-/** A storage of one object, which knows who wrote it. */
+/** A storage of one object that records its writer. */
 interface Storage {
   object?: string | undefined;
 }
@@ -88,28 +88,28 @@ function notWrittenAndLost(): void {
 }
 
 describe('writeOnce', () => {
-  it('writes where nothing is in the way', async () => {
+  it('writes an object that does not exist', async () => {
     assert.deepEqual(await run({}), { refusal: null, attempts: 1, reads: 0 });
   });
 
-  it('is refused without a read when no response was lost', async () => {
+  it('reports an existing object without a read when no response was lost', async () => {
     const { refusal, attempts, reads } = await run({ storage: { object: 'other' } });
     assert.ok(refusal?.error instanceof Exists);
     assert.equal(refusal.mayBeOurs, false);
     assert.deepEqual([attempts, reads], [1, 0]);
   });
 
-  it('knows its own object when the response was lost', async () => {
+  it('recognises its own object when the response was lost', async () => {
     const attempts = [writtenButLost, plainWrite];
     assert.deepEqual(await run({ attempts }), { refusal: null, attempts: 2, reads: 1 });
   });
 
-  it('writes again when the lost attempt was not carried out', async () => {
+  it('retries when the lost request was not carried out', async () => {
     const attempts = [notWrittenAndLost, plainWrite];
     assert.deepEqual(await run({ attempts }), { refusal: null, attempts: 2, reads: 0 });
   });
 
-  it('is refused when another writer came first after a lost response', async () => {
+  it('reports another writer’s object after a lost response', async () => {
     const storage: Storage = {};
     const overtaken = (): void => {
       storage.object = 'other';
@@ -121,7 +121,7 @@ describe('writeOnce', () => {
     assert.equal(reads, 1);
   });
 
-  it('is refused when the object was written and deleted again', async () => {
+  it('is refused when the object was written and then deleted', async () => {
     const storage: Storage = {};
     const gone = (): void => {
       throw new Exists();
@@ -136,7 +136,7 @@ describe('writeOnce', () => {
     assert.equal(refusal.mayBeOurs, true);
   });
 
-  it('does not read after a failure that carried nothing out', async () => {
+  it('does not read after a failure without side effects', async () => {
     const overloaded = (): void => {
       throw new Overloaded();
     };
@@ -146,7 +146,7 @@ describe('writeOnce', () => {
     assert.equal(reads, 0);
   });
 
-  it('throws what is left after the last attempt', async () => {
+  it('throws the last error after the last attempt', async () => {
     await assert.rejects(run({ attempts: [notWrittenAndLost] }), { code: 'storage-unavailable' });
   });
 
@@ -182,7 +182,7 @@ describe('writeOnce', () => {
 });
 
 describe('unlessDenied', () => {
-  it('replaces a denial alone', async () => {
+  it('replaces only “denied” errors', async () => {
     const down = new NicheError('storage-unavailable', 'reading failed');
     assert.equal(await unlessDenied(Promise.resolve(1), 2), 1);
     assert.equal(await unlessDenied(Promise.reject(denied), 2), 2);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { judgeHttp, mayHaveHappened } from '../../../../core/storage/http/failure.ts';
 
-test('an answer is judged by its status: what is denied or down is never missing', () => {
+test('maps statuses to errors: denied or unavailable is never “missing”', () => {
   const judged = [200, 302, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504, 507].map((status) => {
     const { kind, code } = judgeHttp({ status, message: '' });
     return [status, kind, code, mayHaveHappened({ status, message: '' })];

@@ -34,7 +34,7 @@ function failingSink(): { sink: PartSink; stored: string[] } {
   return { sink, stored };
 }
 
-describe('an upload in parts', () => {
+describe('a multipart upload', () => {
   it('cannot be committed after a failed write', async () => {
     const { sink, stored } = failingSink();
     const upload = createMultipartUpload(sink, { action: 'writing', partBytes: 4, partsAtOnce: 1 });

@@ -7,7 +7,7 @@ function object(key: string): ListedPage['objects'][number] {
   return { key, size: 1, modified: new Date(0), etag: '' };
 }
 
-/** The keys that a storage with these pages is found to have. @param asked takes the tokens */
+/** Returns the keys listed from these pages. @param asked collects the requested tokens */
 async function list(
   pages: Readonly<Record<string, ListedPage>>,
   asked: (string | undefined)[] = [],
@@ -22,8 +22,8 @@ async function list(
   return keys;
 }
 
-describe('a listing in pages', () => {
-  test('goes on until there is no more, and leaves out what is no key', async () => {
+describe('a paged listing', () => {
+  test('continues to the last page, and skips invalid keys', async () => {
     const asked: (string | undefined)[] = [];
     const pages = {
       first: { objects: [object('a'), object('not a key'), object('')], next: 'second' },
@@ -34,7 +34,7 @@ describe('a listing in pages', () => {
     assert.deepEqual(asked, [undefined, 'second', 'third']);
   });
 
-  test('that does not say how to go on is no whole one', async () => {
+  test('fails when an incomplete page has no new token', async () => {
     const failed = { code: 'storage-unavailable', message: /without a token/ };
     await assert.rejects(list({ first: { objects: [object('a')], next: '' } }), failed);
     const round = {
@@ -44,7 +44,7 @@ describe('a listing in pages', () => {
     await assert.rejects(list(round), failed);
   });
 
-  test('ends with its signal', async () => {
+  test('ends when its signal is aborted', async () => {
     const asked: (string | undefined)[] = [];
     const pages = { first: { objects: [], next: undefined } };
     await assert.rejects(list(pages, asked, AbortSignal.abort()), { code: 'aborted' });

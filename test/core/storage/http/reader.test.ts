@@ -12,7 +12,7 @@ const once = { retry: { maxAttempts: 1 } };
 const twice = { retry: { maxAttempts: 2 } };
 
 describe('reading over HTTP', () => {
-  it('gives bytes, sizes and times, and null for what is missing', async (t) => {
+  it('returns bytes, sizes and times, and null for missing objects', async (t) => {
     const { url, requests } = await serveAnswers(t, (path, response, { method }) => {
       if (path !== 'there') return response.writeHead(path === 'gone' ? 410 : 404).end();
       const headers = { 'last-modified': 'Thu, 01 Jan 2026 00:00:00 GMT', etag: '"1"' };
@@ -41,7 +41,7 @@ describe('reading over HTTP', () => {
     assert.equal(requests.length, asked);
   });
 
-  it('tries again when the server fails, and then says so', async (t) => {
+  it('retries when the server fails, and then reports the failure', async (t) => {
     let failures = 0;
     const { url, requests } = await serveAnswers(t, (path, response) => {
       failures += 1;
@@ -56,7 +56,7 @@ describe('reading over HTTP', () => {
     assert.deepEqual(requests, ['throttled', 'throttled', 'down', 'down']);
   });
 
-  it('gives a range of what knows ranges and what does not, and no other bytes', async (t) => {
+  it('returns exactly the range, whether or not the server supports ranges', async (t) => {
     const { url } = await serveAnswers(t, (path, response) => {
       const whole = '0123456789';
       if (path === 'whole') return response.writeHead(200, { 'content-length': 10 }).end(whole);
@@ -74,7 +74,7 @@ describe('reading over HTTP', () => {
     await assert.rejects(reader.get('another', { range }), { code: 'storage-unavailable' });
   });
 
-  it('takes no length for the object’s that is not', async (t) => {
+  it('ignores a length that is not the object’s size', async (t) => {
     const packed = gzipSync('bytes');
     const { url } = await serveAnswers(t, (path, response, { headers }) => {
       if (path === 'chunked') response.flushHeaders();
@@ -97,7 +97,7 @@ describe('reading over HTTP', () => {
     }
   });
 
-  it('gives the connection back when a body is not read', async (t) => {
+  it('releases the connection when a body is not read', async (t) => {
     const closed = Promise.withResolvers<null>();
     const { url } = await serveAnswers(t, (_, response) => {
       response.on('close', () => {
@@ -110,14 +110,14 @@ describe('reading over HTTP', () => {
     await closed.promise;
   });
 
-  it('does not try again what the server refuses', async (t) => {
+  it('does not retry refused requests', async (t) => {
     const { url, requests } = await serveAnswers(t, (_, response) => response.writeHead(400).end());
     await assert.rejects(openHttpReader(url).get('x'), { code: 'storage-unavailable' });
     await assert.rejects(openHttpReader(url).head('x'), { code: 'storage-unavailable' });
     assert.deepEqual(requests, ['x', 'x']);
   });
 
-  it('calls a server that is not there unavailable', async (t) => {
+  it('reports an unreachable server as unavailable', async (t) => {
     const server = await serveAnswers(t, (_, response) => response.end());
     await server.close();
     await assert.rejects(openHttpReader(server.url, once).get('x'), {
@@ -128,7 +128,7 @@ describe('reading over HTTP', () => {
 });
 
 describe('an unusual or hostile server', () => {
-  it('receives a plus sign encoded, and a query as it is', async (t) => {
+  it('receives an encoded plus sign, and an unchanged query', async (t) => {
     const urls: (string | undefined)[] = [];
     const { url } = await serveAnswers(t, (_, response, request) => {
       urls.push(request.url);
@@ -153,7 +153,7 @@ describe('an unusual or hostile server', () => {
     assert.equal((await collect(beyond!.body)).length, 0);
   });
 
-  it('cannot pass off a part of an encoded object as a part of the object', async (t) => {
+  it('cannot return a range of an encoded object as a range of the object', async (t) => {
     const packed = gzipSync('0123456789');
     const { url } = await serveAnswers(t, (_, response) => {
       const headers = {
@@ -167,7 +167,7 @@ describe('an unusual or hostile server', () => {
     await assert.rejects(reading, { code: 'storage-unavailable' });
   });
 
-  it('cannot make a cut body look whole with an absurd size', async (t) => {
+  it('cannot make a truncated body look complete with an absurd size', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => {
       const headers = { 'content-range': `bytes 0-9/${'9'.repeat(400)}` };
       response.writeHead(206, headers).end('0123456789');
@@ -175,7 +175,7 @@ describe('an unusual or hostile server', () => {
     await assert.rejects(openHttpReader(url, once).get('x'), { code: 'storage-unavailable' });
   });
 
-  it('is not waited for once its status is known', async (t) => {
+  it('does not delay a result that its status determines', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => {
       response.writeHead(404);
       const timer = setInterval(() => response.write('.'), 50);
@@ -198,7 +198,7 @@ describe('an unusual or hostile server', () => {
   });
 });
 
-describe('an answer of 401 or 403', () => {
+describe('a status of 401 or 403', () => {
   it('means denied', async (t) => {
     const { url, requests } = await serveAnswers(t, (path, response) => {
       response.writeHead(path === 'login' ? 401 : 403).end();
@@ -214,7 +214,7 @@ describe('an answer of 401 or 403', () => {
 });
 
 describe('a redirect', () => {
-  it('is followed, without the login where it leads to another origin', async (t) => {
+  it('is followed, without credentials on another origin', async (t) => {
     const seen: (string | undefined)[] = [];
     const storage = await serveAnswers(t, (_, response, { headers }) => {
       seen.push(headers.authorization);
@@ -232,7 +232,7 @@ describe('a redirect', () => {
     assert.deepEqual(seen, [basic, basic, undefined]);
   });
 
-  it('that never ends, or leads nowhere, is a failure', async (t) => {
+  it('fails when it loops or has no target', async (t) => {
     const { url, requests } = await serveAnswers(t, (path, response) => {
       response.writeHead(302, { location: path === 'loop' ? '/loop' : 'file:///etc/passwd' }).end();
     });
@@ -246,7 +246,7 @@ describe('a redirect', () => {
 describe('a body that breaks off', () => {
   const whole = '0123456789'.repeat(10);
 
-  /** Sends 30 bytes a response and then breaks off. @param changes etags, one a response */
+  /** Sends 30 bytes per response, then disconnects. @param changes one etag per response */
   async function breakingServer(t: TestContext, etags: readonly string[] = []) {
     const seen: IncomingHttpHeaders[] = [];
     const { url } = await serveAnswers(t, (path, response, { headers }) => {
@@ -268,7 +268,7 @@ describe('a body that breaks off', () => {
     return { reader: openHttpReader(url, once), seen };
   }
 
-  it('is resumed where it broke, on condition that the object is the same', async (t) => {
+  it('is resumed where it broke off, if the object is unchanged', async (t) => {
     const { reader, seen } = await breakingServer(t, ['"1"']);
     const found = await reader.get('x');
     assert.equal(String(await collect(found!.body)), whole);
@@ -285,7 +285,7 @@ describe('a body that breaks off', () => {
     assert.equal(String(await collect(part!.body)), whole.slice(5, 75));
   });
 
-  it('is a failure where the object was replaced, has no strong etag, or has no ranges', async (t) => {
+  it('fails if the object was replaced, or has no strong etag or no ranges', async (t) => {
     for (const [key, etags] of [
       ['replaced', ['"1"', '"2"']],
       ['weak', ['W/"1"']],
@@ -304,7 +304,7 @@ describe('a body that breaks off', () => {
 });
 
 describe('a slow server', () => {
-  it('is given up when it does not answer, or stops in the middle', async (t) => {
+  it('times out when it does not respond, or stops midway', async (t) => {
     const { url } = await serveAnswers(t, (path, response) => {
       if (path === 'stops') response.write('some');
     });
@@ -314,7 +314,7 @@ describe('a slow server', () => {
     await assert.rejects(collect(found!.body), { code: 'storage-unavailable' });
   });
 
-  it('may take its time as long as something comes', async (t) => {
+  it('does not time out while data arrives', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => {
       const drip = async (): Promise<void> => {
         for (let n = 0; n < 8; n += 1) {
@@ -329,14 +329,14 @@ describe('a slow server', () => {
     assert.equal(String(await collect(found!.body)), 'drop'.repeat(8));
   });
 
-  it('is not blamed for a slow reader', async (t) => {
+  it('does not time out because of a slow reader', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => response.end('bytes'));
     const found = await openHttpReader(url, { ...once, idleTimeoutMs: 100 }).get('x');
     await sleep(200);
     assert.equal(String(await collect(found!.body)), 'bytes');
   });
 
-  it('breaking off is a failure, never a shorter object', async (t) => {
+  it('causes an error when it disconnects, never a shorter object', async (t) => {
     const { url } = await serveAnswers(t, (_, response) => {
       response.writeHead(200, { 'content-length': 100 });
       response.write('short', () => response.destroy());
@@ -346,8 +346,8 @@ describe('a slow server', () => {
   });
 });
 
-describe('a caller that gives up', () => {
-  it('gets aborted, before, while waiting and in the body', async (t) => {
+describe('a caller that aborts', () => {
+  it('gets an “aborted” error before the request, while waiting, and in the body', async (t) => {
     const { url } = await serveAnswers(t, (path, response) => {
       if (path === 'body') response.write('some');
       if (path === 'down') response.writeHead(503, { 'retry-after': '5' }).end();

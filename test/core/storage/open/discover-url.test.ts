@@ -52,7 +52,7 @@ describe('the storage behind a public URL', () => {
     ['https://storage.googleapis.com/acme', 'gs://acme'],
     ['https://acme.storage.googleapis.com/p', 'gs://acme/p'],
     ['https://storage.cloud.google.com/acme/p', 'gs://acme/p'],
-    // Its niche.json names the storage.
+    // Its niche.json specifies the storage.
     ['https://cache.acme.example', null],
     ['https://minio.acme.example:9000/acme', null],
     ['http://127.0.0.1:9000/acme?x=1', null],
@@ -66,7 +66,7 @@ describe('the storage behind a public URL', () => {
   }
 });
 
-describe('URLs that cannot be meant are refused, with a hint', () => {
+describe('invalid URLs are refused, with a hint', () => {
   for (const [url, message, hint] of [
     [
       'https://acme.s3.amazonaws.com/acme',
@@ -121,7 +121,7 @@ describe('URLs that cannot be meant are refused, with a hint', () => {
     });
   }
 
-  test('whatever the text, there is an answer', () => {
+  test('any text gives a result or an “invalid-url” error', () => {
     const part = fc.stringMatching(/^[a-z0-9.:/?#@%-]{0,20}$/);
     const host = fc.constantFrom('s3.amazonaws.com', 'storage.googleapis.com', 'x.example', '');
     fc.assert(
@@ -135,7 +135,7 @@ describe('URLs that cannot be meant are refused, with a hint', () => {
     );
   });
 
-  test('only web addresses are looked at', () => {
+  test('only HTTP URLs are examined', () => {
     refuses('invalid-url', () => storageUrlOf('ftp://acme.s3.amazonaws.com'));
   });
 });

@@ -19,7 +19,7 @@ describe('the registry of drivers', () => {
     }
   });
 
-  it('provisions every storage but a directory, which needs none', async () => {
+  it('provisions every storage except a directory', async () => {
     for (const { protocol, example } of drivers) {
       if (protocol === 'file:') continue;
       const provisioner = await openProvisioner(example);

@@ -16,7 +16,7 @@ it('opens a directory by its URL', () => {
   }
 });
 
-it('refuses every other URL, naming the kinds there are', () => {
+it('refuses every other URL, and lists the supported ones', () => {
   for (const url of [
     '',
     'srv/cache',
@@ -30,7 +30,7 @@ it('refuses every other URL, naming the kinds there are', () => {
   }
 });
 
-it('refuses a file URL that names more, or less, than a directory here', () => {
+it('refuses a file URL that is not exactly a local directory', () => {
   for (const url of [
     'file://example.org/srv/cache',
     'file:///srv/cache?x=1',

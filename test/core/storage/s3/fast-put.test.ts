@@ -30,7 +30,7 @@ const put: SmallPut = {
   ChecksumSHA256: digest.toString('base64'),
 };
 
-/** A client whose requests go nowhere: each is kept, and answered with `status`. */
+/** A client that records its requests and responds to each with `status`. */
 async function open(
   config: S3ClientConfig,
   { status = 200, bucket = put.Bucket } = {},
@@ -54,7 +54,7 @@ async function open(
   return { client, direct: await openFastPut(sdk, client, bucket), sent };
 }
 
-/** A bucket whose server is `answer`. */
+/** A bucket whose server responds with `answer`. */
 function bucketOf(answer: (request: HttpRequest) => Partial<HttpResponse>): Bucket {
   const client = new sdk.S3Client({
     region: 'eu-west-1',
@@ -70,12 +70,12 @@ function bucketOf(answer: (request: HttpRequest) => Partial<HttpResponse>): Buck
   return openS3Bucket(parseS3Url('s3://acme?region=eu-west-1'), { client });
 }
 
-/** What only one of both sends, or what depends on the moment. */
+/** Headers that only one of the two sends, or that depend on the time. */
 const own = /^(?:amz-sdk-|authorization$|user-agent$|x-amz-user-agent$|x-amz-date$)/;
 
 function told({ method, protocol, hostname, port, path, query, headers }: HttpRequest): object {
   const kept = Object.entries(headers).filter(([name]) => !own.test(name));
-  // The SDK names its operation, which no server needs.
+  // The SDK adds its operation's name, which no server needs.
   const asked = Object.keys(query).filter((name) => name !== 'x-id');
   return { method, protocol, hostname, port, path, asked, headers: Object.fromEntries(kept) };
 }
@@ -116,7 +116,7 @@ describe('a small PUT without the SDK’s command', () => {
     assert.equal(date.slice(0, 11), hour);
   });
 
-  it('returns the result, and leaves unexplained refusals to the SDK', async () => {
+  it('returns the result, and falls back to the SDK for unexplained refusals', async () => {
     for (const [status, outcome] of [
       [200, true],
       [301, false],
@@ -136,7 +136,7 @@ describe('a small PUT without the SDK’s command', () => {
     }
   });
 
-  it('knows its own object when the server gave up before it answered', async () => {
+  it('recognises its own object when the server failed before it responded', async () => {
     const methods: string[] = [];
     let writer = '';
     const bucket = bucketOf(({ method, headers }) => {
@@ -175,14 +175,14 @@ describe('a small PUT without the SDK’s command', () => {
     }
   });
 
-  it('is not for buckets with sessions of their own', async () => {
+  it('is not used for buckets with their own sessions', async () => {
     const { direct } = await open({}, { bucket: 'acme--euw1-az1--x-s3' });
     assert.equal(direct, null);
   });
 });
 
-describe('the SHA-256 that requests are signed with', () => {
-  it('is that of node:crypto, with and without a secret', async () => {
+describe('the SHA-256 for signing requests', () => {
+  it('matches node:crypto, with and without a secret', async () => {
     const bytes = fc.oneof(fc.string(), fc.uint8Array());
     await fc.assert(
       fc.asyncProperty(
@@ -201,7 +201,7 @@ describe('the SHA-256 that requests are signed with', () => {
     );
   });
 
-  it('can be inspected midway, and reset', async () => {
+  it('can be read before the end, and reset', async () => {
     const hash = new Sha256();
     hash.update('a');
     const first = await hash.digest();

@@ -56,13 +56,13 @@ const servers: Readonly<Record<string, readonly [Bucket, 'yes' | 'put' | 'no']>>
 
 describe('the probe for conditional writes', () => {
   for (const [title, [bucket, expected]] of Object.entries(servers)) {
-    it(`finds a server that ${title}, and leaves nothing there`, async () => {
+    it(`detects a server that ${title}, and leaves no objects`, async () => {
       assert.equal(await probeConditions(bucket), expected);
       assert.deepEqual(await listKeys(bucket), []);
     });
   }
 
-  it('does not take another failure for an answer', async () => {
+  it('does not treat other failures as a result', async () => {
     const down = new NicheError('storage-unavailable', 'down');
     const bucket = server(() => ({ replace: () => Promise.reject(down) }));
     await assert.rejects(probeConditions(bucket), down);

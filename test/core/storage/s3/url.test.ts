@@ -12,7 +12,7 @@ import {
 import { isNicheError } from '../../../../core/errors.ts';
 
 describe('s3:// URLs', () => {
-  it('are reached as the user names them', () => {
+  it('use the endpoint that the user specifies', () => {
     const recorded = 's3://acme?endpoint=https://minio.example.org&provider=minio';
     const inside = 's3://acme?endpoint=http://10.0.0.7:9000';
     const own = 's3://acme?endpoint=http://10.0.0.7:9000&provider=minio';
@@ -39,7 +39,7 @@ describe('s3:// URLs', () => {
     }
   });
 
-  it('name a bucket, a prefix, and where they are', () => {
+  it('specify a bucket, a prefix and a location', () => {
     for (const [url, expected, endpoint, readAt] of [
       ['s3://acme', 's3://acme', undefined, 'https://acme.s3.amazonaws.com'],
       [
@@ -93,7 +93,7 @@ describe('s3:// URLs', () => {
     }
   });
 
-  it('are refused when they name too little, too much, or something twice', () => {
+  it('are refused with missing, extra or repeated parts', () => {
     for (const url of [
       's3://',
       's3:///prefix',
@@ -117,7 +117,7 @@ describe('s3:// URLs', () => {
     }
   });
 
-  it('hold no credentials, and no message repeats them', () => {
+  it('contain no credentials, and no message shows any', () => {
     assert.throws(
       () => openBucket('s3://key:s3cret@acme'),
       (error) => isNicheError(error, 'invalid-url') && !error.message.includes('s3cret'),
@@ -128,7 +128,7 @@ describe('s3:// URLs', () => {
     );
   });
 
-  it('say what a bucket can do', () => {
+  it('specify the capabilities of a bucket', () => {
     const { capabilities } = openBucket('s3://acme');
     assert.ok(capabilities.conditionalPut && capabilities.conditionalComplete);
     for (const url of ['s3://acme?provider=b2&region=x', 's3://acme?conditional=no']) {
@@ -140,7 +140,7 @@ describe('s3:// URLs', () => {
   });
 });
 
-describe('what S3 says', () => {
+describe('an S3 error message', () => {
   const location = parseS3Url('s3://acme?region=us-east-1');
 
   function explain(error: object): ReturnType<typeof explainS3Error> {
@@ -151,7 +151,7 @@ describe('what S3 says', () => {
     return { name, message, $metadata: {}, $response: { statusCode, headers } };
   }
 
-  it('is one line with a hint', () => {
+  it('has one line and a hint', () => {
     for (const [error, kind, code, message, hint] of [
       [answer('AccessDenied', 403), 'final', 'storage-denied', /access denied/, /permissions/],
       [answer('', 403), 'final', 'storage-denied', /access denied/, /permissions/],
@@ -222,7 +222,7 @@ describe('what S3 says', () => {
     }
   });
 
-  it('includes how long to wait', () => {
+  it('includes the retry delay', () => {
     const { retryAfterMs } = explain(answer('SlowDown', 503, { 'retry-after': '7' }));
     assert.equal(retryAfterMs, 7000);
     assert.equal(explain(answer('SlowDown', 503)).retryAfterMs, undefined);
