@@ -135,7 +135,7 @@ describe('infra/google', () => {
     assert.deepEqual([...values].sort(), Object.keys(documentedNames).sort());
   });
 
-  it('gives only the publisher the key, and gives no role that can write in the whole project', () => {
+  it('gives the key only to the publisher, and grants no role that can write in the whole project', () => {
     const ofKeys = Object.values(module.resource['google_kms_crypto_key_iam_member']!).flat();
     assert.deepEqual(
       ofKeys.map(({ crypto_key_id: key, role, member }) => [key, role, member]),

@@ -154,7 +154,7 @@ describe('an upstream', () => {
       assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'upstream-conflict');
       assert.equal(cache.publicStore.objects.size, 0);
     }
-    // The same path may be here too.
+    // The same path may also be in this cache.
     const { upstreams } = await serve(t, has(narInfoOf(glibc.info)));
     const cache = createTestCache({ upstreams });
     const [published] = await cache.publish(await cache.stage([glibc]));
@@ -169,7 +169,7 @@ describe('an upstream', () => {
     assert.deepEqual(upstreams.verifiedSignatures({ ...glibc.info, signatures }), [own]);
     assert.deepEqual(requests, []);
 
-    // Of the client's signatures, only that one gets into the narinfo.
+    // The narinfo contains only `own` of the client's signatures.
     const cache = createTestCache({ upstreams });
     await cache.publish(await cache.stage([{ ...glibc, info: { ...glibc.info, signatures } }]));
     const narInfo = Buffer.from(cache.publicStore.objects.get(glibcKey)!.bytes).toString();

@@ -53,7 +53,7 @@ function findProgram(name: string, path: string): string | null {
       accessSync(file, constants.X_OK);
       return file;
     } catch {
-      // In another one.
+      // Not in this folder.
     }
   }
   return null;

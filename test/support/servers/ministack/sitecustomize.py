@@ -1,6 +1,6 @@
 """Python runs this before ministack, which exits when its parent exits, even by a kill.
 
-It adds what ministack's IAM does not know of AWS yet and niche's policies use:
+It adds the parts of AWS IAM that niche's policies use and ministack lacks:
 
 - the condition keys `s3:if-none-match` and `s3:ObjectCreationOperation`
   (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html)
@@ -8,7 +8,7 @@ It adds what ministack's IAM does not know of AWS yet and niche's policies use:
   (https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html)
 - `aws:PrincipalArn` is a session's role, not the session
   (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html)
-- every request counts as one over TLS, as niche's to AWS are: here they stay on this machine
+- every request counts as a TLS request, like niche's requests to AWS; here they stay local
 """
 
 import ctypes
