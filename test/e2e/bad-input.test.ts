@@ -265,7 +265,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
     );
   });
 
-  test('no nix', async () => {
+  test('without nix', async () => {
     const bin = labFolder(lab, 'bin');
     await symlink(process.execPath, join(bin, 'node'));
     const message = /^niche: cannot find Nix: no program "nix" on PATH\nhint: install Nix/;

@@ -59,7 +59,7 @@ describe('large builds', { concurrency: false }, () => {
     assert.equal(size, bytes + 'the end\n'.length);
   });
 
-  test('a path with 2,000 references, and all of them', async (t) => {
+  test('a path with 2,000 references, and all its references', async (t) => {
     const nix = requireNix(t);
     if (nix === null) return;
     const machine = await createMachine(t, { nix });

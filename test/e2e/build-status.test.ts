@@ -87,7 +87,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.deepEqual(await foreign.names(), before);
   });
 
-  test("nix's own when nix fails, whatever the result of the upload", async (t) => {
+  test('the status of nix when nix fails, regardless of the upload', async (t) => {
     const here = await placeFor(t);
     if (here === null) return;
     const { machine } = here;
@@ -123,7 +123,7 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.deepEqual(await cache.names(), ['lower', 'upper']);
   });
 
-  test('76 when a path is rejected; not with --upload try', async (t) => {
+  test('76 when a path is rejected, except with --upload try', async (t) => {
     const here = await placeFor(t);
     if (here === null || skipUnlessChroot(t, here.machine)) return;
     const { machine } = here;

@@ -212,7 +212,7 @@ for (const [name, open] of [
     assert.ok(where('niche.private.json', ofAdmin).includes('editor'));
     for (const secret of secrets) assert.deepEqual(where(secret, ofAdmin), []);
 
-    // The home contains no files of niche except its cache folder.
+    // The home directory contains no niche files outside its cache directory.
     const home = machine.env['HOME'] ?? '';
     const own = existsSync(home)
       ? filesOf(home).filter((file) => file.slice(home.length).includes('niche'))

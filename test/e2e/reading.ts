@@ -24,7 +24,7 @@ const parts = graph([
   { name: 'upper', deps: ['lower'] },
 ]);
 
-/** A machine that can build the closure too. */
+/** Creates a machine that can build the closure too. */
 export async function makeReader(t: TestContext, nix: NixVersion): Promise<NixLab> {
   const lab = await createNixLab({ nix });
   t.after(() => lab.close());
@@ -32,7 +32,7 @@ export async function makeReader(t: TestContext, nix: NixVersion): Promise<NixLa
   return lab;
 }
 
-/** @returns null if the test was skipped and must return */
+/** @returns null if the test was skipped: the caller must return */
 export async function publishCache(
   t: TestContext,
   nix: NixVersion,

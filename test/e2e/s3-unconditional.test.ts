@@ -41,7 +41,7 @@ const servers: Readonly<
     parameters: '',
     storage: /&conditional=no$/,
   },
-  // Some releases of this server lack conditional writes.
+  // Older releases of this server lack conditional writes.
   'ignores, against its preset,': {
     fault: ignoring,
     parameters: '&provider=minio',

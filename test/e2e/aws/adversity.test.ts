@@ -134,8 +134,8 @@ describe('the deployed functions, when things go wrong', () => {
     for (const prefix of ['staging/', 'pending/', 'waiting/']) {
       assert.deepEqual(await listKeys(cache.private, prefix), [], prefix);
     }
-    // A function killed right after it removed a batch leaves its marker. The sweep
-    // deletes the marker a week later.
+    // A function killed right after it removed a batch leaves its marker.
+    // The sweep deletes the marker a week later.
     const killings = deaths + aws.output().split('timed out after 3s').length - 1;
     const markers = await listKeys(cache.private, 'attempts/');
     assert.ok(markers.length <= killings, markers.join('\n'));

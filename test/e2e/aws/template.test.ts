@@ -18,7 +18,7 @@ const exec = promisify(execFile);
 const account = '123456789012';
 const key = `arn:aws:kms:eu-central-1:${account}:key/1234abcd-12ab-34cd-56ef-1234567890ab`;
 
-/** Sets every parameter. */
+/** A value for every parameter. */
 const everything = {
   name: 'acme',
   region: 'eu-north-1',

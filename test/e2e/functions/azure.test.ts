@@ -171,13 +171,13 @@ describe('the bundled Azure functions', { skip: why }, () => {
     assert.equal(closure.length, 3);
     const ids = await stageBackwards(privateRoot, lab.storeDir, closure);
 
-    // Without the signing document nothing can be signed, and nothing is lost.
+    // Without the signing document, signing fails and no batch is lost.
     await tellOf(ids[2]!);
     assert.equal(await host.dequeue('publish'), 'again');
     assert.ok(host.logs.some(({ message }) => message.includes('"code":"wrong-key"')));
     await writeSigningDocument();
 
-    // Out of order, one of them twice, with a worker that is killed in between.
+    // Delivers messages out of order and one twice, and kills a worker in between.
     await tellOf(ids[0]!);
     await tellOf(ids[1]!);
     await tellOf(ids[0]!);
@@ -226,7 +226,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     assert.equal(said.length, 1);
   });
 
-  it('log no secret', () => {
+  it('log no secrets', () => {
     const all = host.logs.map(({ message }) => message).join('\n');
     const secret = formatSecretKey(key).split(':')[1]!;
     assert.ok(!all.includes(secret) && !all.includes(secret.slice(0, 40)));

@@ -145,7 +145,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     assert.ok(publish.lines.some((line) => line.includes('"code":"wrong-key"')));
     kms.setState(version, 'ENABLED');
 
-    // Killed at work; then events out of order, twice, in both modes, and of other objects.
+    // Kills the function at work. Then sends unordered, repeated and unrelated events in both modes.
     const killed = tellOf(ids[0]!).catch(() => 0);
     while ((await listKeys(privateRoot, 'attempts/')).length === 0) {
       if ((await Promise.race([killed, sleep(5)])) !== undefined) break;
@@ -174,7 +174,7 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     await assertSubstituted(t, lab, upper, { substituter, publicKey });
   });
 
-  it('let malformed messages go to the dead-letter topic', async () => {
+  it('leave malformed messages to the dead-letter topic', async () => {
     assert.equal(await publish.post(`/${topic}`, pushBody({ niche: 1 })), 500);
     const attributes = {
       'ce-id': '1',
