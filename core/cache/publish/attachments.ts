@@ -8,7 +8,8 @@ import type { CacheConfig } from '../config.ts';
 import { listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
-import { readNarInfo } from '../read-narinfo.ts';
+import { readNarInfo, readNarInfoOrNull } from '../read-narinfo.ts';
+import type { PathReport } from './report.ts';
 
 /** The objects that a path has besides its narinfo and its NAR. */
 export interface Attachments {
@@ -24,8 +25,11 @@ export interface AttachmentStore {
   formatAttachments(listing: NarListing | null, log: Uint8Array | null): Attachments;
   /** Returns the attachments of a published path, without a listing that is published already. */
   findMissing(claim: PathInfo, log: Uint8Array | null): Promise<Attachments>;
-  /** Writes the attachments of a path whose narinfo exists. */
-  writeAttachments(claim: PathInfo, attachments: Attachments): Promise<void>;
+  /**
+   * Writes the attachments of a path whose narinfo exists. Writes the log only if the narinfo has the
+   * claimed deriver: else any claim of a published path could name a derivation of its choice.
+   */
+  writeAttachments(finished: PathReport, attachments: Attachments): Promise<void>;
 }
 
 export function createAttachmentStore(options: {
@@ -52,6 +56,13 @@ export function createAttachmentStore(options: {
     }
   }
 
+  /** Returns whether the narinfo has the claimed deriver. That of a newly published path always has. */
+  async function hasPublishedDeriver({ info, outcome }: PathReport): Promise<boolean> {
+    if (outcome.status === 'published') return true;
+    const narInfo = await readNarInfoOrNull(bucket, storeHash(info.path), storeDir);
+    return narInfo?.deriver === info.deriver;
+  }
+
   function formatAttachments(listing: NarListing | null, log: Uint8Array | null): Attachments {
     return { listing: hasListings && listing ? formatListing(listing) : null, log };
   }
@@ -59,12 +70,11 @@ export function createAttachmentStore(options: {
   return {
     formatAttachments,
     findMissing: async (claim, log) => formatAttachments(await findMissingListing(claim), log),
-    async writeAttachments(claim, { listing, log }) {
-      if (listing !== null) {
-        await createBestEffort(bucket, listingKey(storeHash(claim.path)), listing);
-      }
-      if (log !== null && claim.deriver !== null) {
-        await createBestEffort(bucket, logKey(baseNameOf(claim.deriver, storeDir)), log);
+    async writeAttachments(finished, { listing, log }) {
+      const { path, deriver } = finished.info;
+      if (listing !== null) await createBestEffort(bucket, listingKey(storeHash(path)), listing);
+      if (log !== null && deriver !== null && (await hasPublishedDeriver(finished))) {
+        await createBestEffort(bucket, logKey(baseNameOf(deriver, storeDir)), log);
       }
     },
   };

@@ -87,11 +87,14 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   }
 
   /** Writes the listing and the log of a published path. */
-  async function attach({ staged: { claim, readLog }, ingested }: IngestResult): Promise<void> {
+  async function attach(
+    { staged: { claim, readLog }, ingested }: IngestResult,
+    finished: FinishedPath,
+  ): Promise<void> {
     const attachments = isOutcome(ingested)
       ? await attachmentStore.findMissing(claim, await readLog())
       : ingested.attachments;
-    await attachmentStore.writeAttachments(claim, attachments);
+    await attachmentStore.writeAttachments(finished, attachments);
   }
 
   /** Wakes the paths that wait for these published paths. */
@@ -111,8 +114,10 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const prepared = await narInfos.prepareNarInfos(context, candidates);
       const finished = await finishAll(context, results, prepared);
       context.inFlight?.markDecided();
-      const published = results.filter((_, index) => isPublished(finished[index]));
-      await mapConcurrent(published, pathsAtOnce, attach);
+      await mapConcurrent(finished, pathsAtOnce, async (path, index) => {
+        const result = results[index];
+        if (result && isPublished(path)) await attach(result, path);
+      });
       await wakeDependents(finished.filter(isPublished));
       return finished;
     },
@@ -124,7 +129,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const ingested = { candidate, attachments };
       const finished = await publishCandidate(context, ingested, reference, nothingPrepared);
       if (isPublished(finished)) {
-        await attachmentStore.writeAttachments(info, attachments);
+        await attachmentStore.writeAttachments(finished, attachments);
         await wakeDependents([finished]);
       }
       return finished;
@@ -136,7 +141,6 @@ function isOutcome(ingested: Outcome | IngestedPath): ingested is Outcome {
   return 'status' in ingested;
 }
 
-function isPublished(finished: FinishedPath | undefined): boolean {
-  const status = finished?.outcome.status;
+function isPublished({ outcome: { status } }: FinishedPath): boolean {
   return status === 'published' || status === 'exists';
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { listingKey, narInfoKey, stagedNarsKey } from '../../../../core/cache/layout.ts';
+import { listingKey, logKey, narInfoKey, stagedNarsKey } from '../../../../core/cache/layout.ts';
 import { parseListing } from '../../../../core/nix/listing.ts';
 import { parseNarInfo } from '../../../../core/nix/narinfo.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
@@ -52,6 +52,48 @@ describe('publishing a batch', () => {
       await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
       const left = (await listKeys(cache.private)).map((key) => key.split('/')[0]);
       assert.deepEqual(new Set(left), new Set(['receipts', 'audit']));
+    });
+  }
+
+  it('writes a log for the published deriver only, not for one that a later claim names', async () => {
+    const cache = createTestCache();
+    const built = `${'a'.repeat(32)}-x.drv`;
+    const victim = `${'b'.repeat(32)}-x.drv`;
+    const path = await testPath('x', { deriver: `/nix/store/${built}` });
+    const forged = { ...path, info: { ...path.info, deriver: `/nix/store/${victim}` } };
+    await cache.publish(await cache.stage([path]));
+
+    const id = await cache.stage([forged], { logs: { [victim]: 'forged' } });
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, path.info))?.status, 'exists');
+    assert.deepEqual(await listKeys(cache.public, 'log/'), []);
+
+    await cache.publish(await cache.stage([path], { logs: { [built]: 'built' } }));
+    assert.deepEqual(await listKeys(cache.public, 'log/'), [logKey(built)]);
+  });
+
+  for (const createsInOrder of [false, true]) {
+    it(`writes no log for the loser of a race, with createInOrder ${createsInOrder}`, async () => {
+      const cache = createTestCache({ createsInOrder });
+      const victim = `${'b'.repeat(32)}-x.drv`;
+      const path = await testPath('x', { deriver: `/nix/store/${'a'.repeat(32)}-x.drv` });
+      const other = { ...path, info: { ...path.info, deriver: `/nix/store/${victim}` } };
+      const won = await cache.stage([path]);
+      const lost = await cache.stage([other], { logs: { [victim]: 'forged' } });
+      let isFirst = true;
+      const slow = cache.publisher({
+        hooks: {
+          // Both have looked the path up before either creates its narinfo.
+          before: async (operation, key) => {
+            if (operation !== 'put' || !key.endsWith('.narinfo') || !isFirst) return;
+            isFirst = false;
+            await cache.publish(won);
+          },
+        },
+      });
+      await cache.publish(lost, slow);
+      assert.equal((await cache.receipt(lost.upload, path.info))?.status, 'exists');
+      assert.deepEqual(await listKeys(cache.public, 'log/'), []);
     });
   }
 
