@@ -19,13 +19,13 @@ export function addConfig(program: Command, context: Context): void {
     .summary('show or change the encrypted configuration of a cache')
     .description(
       'Shows or changes the two encrypted documents of a cache, which sops can read too: ' +
-        'niche.private.json has what clients need to upload, niche.signing.json has the signing keys. ' +
+        'niche.client.json has what clients need to upload, niche.signing.json has the signing keys. ' +
         'To change one you need credentials that can write it.',
     );
   const add = (name: string, summary: string, description: string): Command =>
     addCacheOption(config.command(name).summary(summary).description(description)).option(
       '--signing',
-      'use niche.signing.json instead of niche.private.json',
+      'use niche.signing.json instead of niche.client.json',
       false,
     );
   addShowDocument(add, context);
@@ -78,7 +78,7 @@ function addTransfer(add: AddCommand, context: Context): void {
     );
   addExamples(
     download,
-    'niche config download -u s3://acme niche.private.json',
+    'niche config download -u s3://acme niche.client.json',
     'niche config download -u s3://acme --signing > niche.signing.json',
   );
   const upload = add(
@@ -91,7 +91,7 @@ function addTransfer(add: AddCommand, context: Context): void {
     .action(async (file: string, flags: ApartFlags) => uploadDocument(file, flags, context));
   addExamples(
     upload,
-    'niche config upload -u s3://acme niche.private.json',
+    'niche config upload -u s3://acme niche.client.json',
     'niche config upload -u s3://acme --signing niche.signing.json',
   );
 }

@@ -1,12 +1,8 @@
 import { recipientsOfSecret, replaceSecret } from '../../core/cache/keys/edit.ts';
 import type { EditableSecret } from '../../core/cache/keys/edit.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
-import { privateDocument, signingDocument } from '../../core/cache/secret-documents.ts';
-import type {
-  PrivateConfig,
-  SecretKind,
-  SigningConfig,
-} from '../../core/cache/secret-documents.ts';
+import { clientDocument, signingDocument } from '../../core/cache/secret-documents.ts';
+import type { ClientConfig, SecretKind, SigningConfig } from '../../core/cache/secret-documents.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { parseCacheAddress } from '../cache/address.ts';
@@ -20,7 +16,7 @@ export interface ConfigFlags {
 }
 
 /** The contents of a secret document. */
-export type Value = PrivateConfig | SigningConfig;
+export type Value = ClientConfig | SigningConfig;
 
 /** A secret document and its cache. */
 interface Opened {
@@ -35,7 +31,7 @@ export async function openDocument(flags: ConfigFlags, context: Context): Promis
   const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   return flags.signing
     ? { cache, kind: signingDocument, root: cache.private }
-    : { cache, kind: privateDocument, root: cache.public };
+    : { cache, kind: clientDocument, root: cache.public };
 }
 
 /**

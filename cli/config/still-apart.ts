@@ -1,6 +1,6 @@
 import { recipientsOfSecret } from '../../core/cache/keys/edit.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
-import { privateDocument, readSecret, signingDocument } from '../../core/cache/secret-documents.ts';
+import { clientDocument, readSecret, signingDocument } from '../../core/cache/secret-documents.ts';
 import { assertSeparate } from '../../core/cache/keys/create.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import type { ConfigFlags } from './document.ts';
@@ -21,7 +21,7 @@ export async function assertStillApart(
 ): Promise<void> {
   if (unsafeShareSigningKey) return;
   const other = signing
-    ? await readSecret(cache.public, privateDocument)
+    ? await readSecret(cache.public, clientDocument)
     : await readSecret(cache.private, signingDocument);
   if (!other) return;
   const others = recipientsOfSecret(other);

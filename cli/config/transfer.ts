@@ -40,7 +40,7 @@ export async function uploadDocument(
   const recipients = recipientsOfSecret(stored);
   await assertStillApart(cache, flags, recipients);
   if (before) await saveDocument(root, kind, text, { stored: { ...before, where } }, context);
-  else await createSecrets(cache, flags.signing ? { signing: text } : { private: text });
+  else await createSecrets(cache, flags.signing ? { signing: text } : { client: text });
 }
 
 async function readInput(file: string, { cwd, stdin }: Context): Promise<string> {

@@ -4,11 +4,11 @@ import { text as readAll } from 'node:stream/consumers';
 
 import type { CacheConfig } from '../../core/cache/config.ts';
 import {
-  privateDocument,
+  clientDocument,
   secretConfigVersion,
   storageCredentials,
 } from '../../core/cache/secret-documents.ts';
-import type { PrivateConfig } from '../../core/cache/secret-documents.ts';
+import type { ClientConfig } from '../../core/cache/secret-documents.ts';
 import { assertSeparate, encryptSecret } from '../../core/cache/keys/create.ts';
 import type { SecretDocuments } from '../../core/cache/keys/create.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
@@ -68,7 +68,7 @@ export async function encryptSecrets(
   const created =
     given === undefined ? await createCredentials(config.private, flags, context) : null;
   const credentials = given ?? created?.credentials;
-  const value: PrivateConfig = {
+  const value: ClientConfig = {
     version,
     storage: config.storage,
     private: config.private,
@@ -78,7 +78,7 @@ export async function encryptSecrets(
   const hasCredentials = credentials !== undefined || flags.uploadRole !== undefined;
   return {
     signing,
-    private: await encryptSecret(value, clients, keyring),
+    client: await encryptSecret(value, clients, keyring),
     hasCredentials,
     expires: created?.expires,
   };
@@ -118,7 +118,7 @@ const uploadCredentialsVariable = 'NICHE_UPLOAD_CREDENTIALS';
 export async function readCredentials(
   file: string | false | undefined,
   context: Context,
-): Promise<PrivateConfig['credentials']> {
+): Promise<ClientConfig['credentials']> {
   const variable = nonEmpty(context.secrets[uploadCredentialsVariable]);
   if (file === false || (file === undefined && variable === undefined)) return undefined;
   const where = file ?? uploadCredentialsVariable;
@@ -164,15 +164,15 @@ export async function uploadAdvice(
   { hasCredentials, expires, ...documents }: NewSecrets,
 ): Promise<string | null> {
   if (expires !== undefined) {
-    return `Created a SAS token for clients in ${privateDocument.key}. It can create, list and read blobs in
+    return `Created a SAS token for clients in ${clientDocument.key}. It can create, list and read blobs in
 ${config.private}, but not overwrite or delete them.
 It expires on ${expires.toISOString().slice(0, 10)}. Replace it before then with niche config edit.`;
   }
-  if (documents.private === undefined || hasCredentials) return null;
+  if (documents.client === undefined || hasCredentials) return null;
   if (config.private.startsWith('file:')) return null;
   const { uploadRights } = await openProvisioner(config.private);
   return `No credentials for clients given: clients need their own for ${config.private}.
-To add some to ${privateDocument.key}, run niche config edit, or niche init with --upload-credentials.
+To add some to ${clientDocument.key}, run niche config edit, or niche init with --upload-credentials.
 Allow them to create objects under staging/, and to list and read receipts/. Do not allow them to
 overwrite or delete anything. For this storage:
   ${uploadRights}`;

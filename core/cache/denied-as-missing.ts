@@ -3,7 +3,7 @@ import type { ObjectReader, RequestOptions } from '../storage/bucket.ts';
 import { HttpStatusError } from '../storage/http/reader.ts';
 import { waitUnlessAborted } from '../util/abort.ts';
 import { createCoalescer } from '../util/concurrency.ts';
-import { cacheInfoKey, configKey, privateConfigKey } from './layout.ts';
+import { cacheInfoKey, configKey, clientConfigKey } from './layout.ts';
 
 /**
  * Returns a reader that treats 403 as "not found" for keys that may legitimately be absent: S3
@@ -57,7 +57,7 @@ function mayBeAbsent(key: string): boolean {
     key.endsWith('.ls') ||
     key.startsWith('log/') ||
     key === configKey ||
-    key === privateConfigKey
+    key === clientConfigKey
   );
 }
 

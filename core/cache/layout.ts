@@ -11,7 +11,7 @@ export interface CacheBuckets {
 
 export const cacheInfoKey = 'nix-cache-info';
 export const configKey = 'niche.json';
-export const privateConfigKey = 'niche.private.json';
+export const clientConfigKey = 'niche.client.json';
 /** In the private bucket. */
 export const signingConfigKey = 'niche.signing.json';
 
@@ -86,7 +86,7 @@ const waitingGrammar = new RegExp(`^waiting/(${hash})/(${hash})\\.(${uuid})$`);
 const narInfoGrammar = new RegExp(`^(${hash})\\.narinfo$`);
 const uploadGrammar = new RegExp(`^${uuid}$`);
 const publicGrammar = new RegExp(
-  `^(?:nix-cache-info|niche\\.json|niche\\.private\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+)$`,
+  `^(?:nix-cache-info|niche\\.json|niche\\.client\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+)$`,
 );
 
 /** Returns the batch of a manifest's key; null for every other key. */
@@ -140,6 +140,6 @@ export function contentTypeOf(key: string): string {
 export function cacheControlOf(key: string): string | undefined {
   if (key.startsWith(narPrefix) || key.endsWith('.ls'))
     return 'public, max-age=31536000, immutable';
-  if (key === configKey || key === privateConfigKey || key === signingConfigKey) return 'no-cache';
+  if (key === configKey || key === clientConfigKey || key === signingConfigKey) return 'no-cache';
   return undefined;
 }

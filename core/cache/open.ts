@@ -9,8 +9,8 @@ import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { deniedAsMissing } from './denied-as-missing.ts';
 import { receiptPrefix } from './layout.ts';
-import { openSecret, privateDocument, readSecret } from './secret-documents.ts';
-import type { PrivateConfig } from './secret-documents.ts';
+import { openSecret, clientDocument, readSecret } from './secret-documents.ts';
+import type { ClientConfig } from './secret-documents.ts';
 import { newUploadId } from './upload-id.ts';
 import { createUpstreams } from './upstreams.ts';
 import type { Upstreams } from './upstreams.ts';
@@ -38,7 +38,7 @@ export interface CacheAccess {
   readonly hasCredentials: (storageUrl: string) => boolean;
   /** Returns credentials that the storage's SDK would not find. @default none */
   readonly credentialsFor?: (storageUrl: string) => StorageCredentials | undefined;
-  /** Decrypt `niche.private.json` where this machine has no credentials, or only refused ones. */
+  /** Decrypt `niche.client.json` where this machine has no credentials, or only refused ones. */
   readonly identities: readonly Identity[];
 }
 
@@ -132,10 +132,10 @@ async function openRoots(
   const own = bucketsOf(roots, (root) => access.credentialsFor?.(root));
   const mayTryOwn = access.hasCredentials(config.private);
   if (mayTryOwn && (await mayStage(own.private))) return own;
-  const secret = await readSecret(reader, privateDocument);
+  const secret = await readSecret(reader, clientDocument);
   // The storage's SDK may still find credentials.
   if (!secret) return own;
-  const { value, document } = await openSecret(secret, privateDocument, access.identities);
+  const { value, document } = await openSecret(secret, clientDocument, access.identities);
   // The storages of the encrypted document, not of niche.json: someone who can change that must not
   // receive the credentials.
   const credentials = clientCredentials(value, document);
@@ -168,7 +168,7 @@ function mayOpen(
 
 /** Prefers the role where an AWS identity opened the document: that identity can assume it. */
 function clientCredentials(
-  { credentials, role }: PrivateConfig,
+  { credentials, role }: ClientConfig,
   { openedBy }: OpenDocument,
 ): StorageCredentials | undefined {
   const isOfCloud = openedBy.includes('aws-kms');

@@ -9,7 +9,7 @@ import { fromPlain, toPlain } from '../secrets/json-tree.ts';
 import type { JsonMap, JsonValue } from '../secrets/json-tree.ts';
 import type { Identity } from '../secrets/recipient.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import { privateConfigKey, signingConfigKey } from './layout.ts';
+import { clientConfigKey, signingConfigKey } from './layout.ts';
 import { readObjectWithInfo } from './objects.ts';
 import { checkDocument } from './stored-json.ts';
 import type { JsonFormat } from './stored-json.ts';
@@ -48,7 +48,7 @@ export const storageCredentials = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('google'), serviceAccount: secret }),
 ]);
 
-const privateConfig = z.strictObject({
+const clientConfig = z.strictObject({
   version: z.literal(secretConfigVersion),
   /** URL of the public bucket. */
   storage: storageUrl,
@@ -69,8 +69,8 @@ const signingConfig = z.strictObject({
   secretKeys: z.array(z.string().refine(isSecretKey, 'expected a secret key')).max(16),
 });
 
-/** The contents of `niche.private.json`: what a client needs for uploads. */
-export type PrivateConfig = z.infer<typeof privateConfig>;
+/** The contents of `niche.client.json`: what a client needs for uploads. */
+export type ClientConfig = z.infer<typeof clientConfig>;
 /** The contents of `niche.signing.json`: the keys that the publisher signs with. */
 export type SigningConfig = z.infer<typeof signingConfig>;
 
@@ -80,9 +80,9 @@ export interface SecretKind<T> {
   readonly format: JsonFormat<T>;
 }
 
-export const privateDocument: SecretKind<PrivateConfig> = {
-  key: privateConfigKey,
-  format: secretFormat(privateConfig),
+export const clientDocument: SecretKind<ClientConfig> = {
+  key: clientConfigKey,
+  format: secretFormat(clientConfig),
 };
 export const signingDocument: SecretKind<SigningConfig> = {
   key: signingConfigKey,
@@ -148,7 +148,7 @@ export function parseSecret<T>(plain: unknown, { format }: SecretKind<T>, where:
 }
 
 /** Converts a document to the tree that {@link encryptDocument} takes. */
-export function toSecretTree(value: PrivateConfig | SigningConfig): SecretMap {
+export function toSecretTree(value: ClientConfig | SigningConfig): SecretMap {
   return fromPlain(value) as JsonMap;
 }
 

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 
 import { readObject } from '../../core/cache/objects.ts';
-import type { PrivateConfig, SigningConfig } from '../../core/cache/secret-documents.ts';
+import type { ClientConfig, SigningConfig } from '../../core/cache/secret-documents.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { requireAzurite } from '../support/servers/azurite.ts';
@@ -26,7 +26,7 @@ interface Place {
   /** The secret value in `adminEnv`. */
   readonly adminSecret: string;
   /** The clients' credentials, if init cannot create them. */
-  readonly uploadCredentials?: NonNullable<PrivateConfig['credentials']>;
+  readonly uploadCredentials?: NonNullable<ClientConfig['credentials']>;
   /** Grants the clients' credentials the documented permissions. */
   readonly allowUploads: () => Promise<void>;
   readonly open: (url: string) => Bucket;
@@ -131,7 +131,7 @@ for (const [name, open] of [
       const show = ['config', 'show', '--reveal', '--json', '-u', substituter, ...more];
       return (JSON.parse((await admin(show, env)).stdout) as { value: T }).value;
     };
-    const { credentials } = await reveal<PrivateConfig>(asClient);
+    const { credentials } = await reveal<ClientConfig>(asClient);
     const { secretKeys } = await reveal<SigningConfig>(asPublisher, '--signing');
     const signature = credentials?.kind === 'azure' ? (credentials.sas ?? '') : '';
     const { sig = '', sp } = Object.fromEntries(new URLSearchParams(signature));
@@ -209,7 +209,7 @@ for (const [name, open] of [
     // Nix inherits the administrator's own variables, but not the secrets that only niche needs.
     const ofAdmin = adminSpies.seen();
     assert.ok(where(place.adminSecret, ofAdmin).includes('nix'));
-    assert.ok(where('niche.private.json', ofAdmin).includes('editor'));
+    assert.ok(where('niche.client.json', ofAdmin).includes('editor'));
     for (const secret of secrets) assert.deepEqual(where(secret, ofAdmin), []);
 
     // The home directory contains no niche files outside its cache directory.

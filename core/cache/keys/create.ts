@@ -4,12 +4,12 @@ import { describeRecipient, isSameRecipient } from '../../secrets/recipient.ts';
 import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { CacheBuckets } from '../layout.ts';
 import { createObject } from '../objects.ts';
-import { privateDocument, toSecretTree, signingDocument } from '../secret-documents.ts';
-import type { PrivateConfig, SigningConfig } from '../secret-documents.ts';
+import { clientDocument, toSecretTree, signingDocument } from '../secret-documents.ts';
+import type { ClientConfig, SigningConfig } from '../secret-documents.ts';
 
 /** Encrypts a document with a new data key. */
 export async function encryptSecret(
-  value: PrivateConfig | SigningConfig,
+  value: ClientConfig | SigningConfig,
   recipients: readonly Recipient[],
   keyring: Pick<Keyring, 'wrap'>,
 ): Promise<string> {
@@ -21,8 +21,8 @@ export async function encryptSecret(
 
 /** The encrypted documents that `init` writes, next to the public configuration. */
 export interface SecretDocuments {
-  /** Encrypted text of `niche.private.json`. */
-  readonly private?: string | undefined;
+  /** Encrypted text of `niche.client.json`. */
+  readonly client?: string | undefined;
   /** Encrypted text of `niche.signing.json`. */
   readonly signing?: string | undefined;
 }
@@ -39,7 +39,7 @@ export async function createSecrets(
 ): Promise<void> {
   const writes = [
     [buckets.private, signingDocument.key, documents.signing],
-    [buckets.public, privateDocument.key, documents.private],
+    [buckets.public, clientDocument.key, documents.client],
   ] as const;
   for (const [bucket, key, text] of writes) {
     if (text === undefined || (await createObject(bucket, key, text)) === 'created') continue;

@@ -7,12 +7,7 @@ import type { Keyring, Recipient } from '../../secrets/recipient.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { replaceObject } from '../objects.ts';
 import { openSecret, readSecret, signingDocument, toSecretTree } from '../secret-documents.ts';
-import type {
-  PrivateConfig,
-  SecretKind,
-  SigningConfig,
-  StoredSecret,
-} from '../secret-documents.ts';
+import type { ClientConfig, SecretKind, SigningConfig, StoredSecret } from '../secret-documents.ts';
 
 /** A decrypted document, ready to be changed. */
 export interface EditableSecret<T> {
@@ -62,7 +57,7 @@ export function recipientsOfSecret({ text, where }: StoredSecret): Recipient[] {
 /** Encrypts another value for the same recipients, with the same data key. Returns the new text. */
 export function rewriteSecret(
   { document }: Pick<EditableSecret<unknown>, 'document'>,
-  value: PrivateConfig | SigningConfig,
+  value: ClientConfig | SigningConfig,
 ): string {
   return rewriteDocument({ ...document, tree: toSecretTree(value) }, new Date());
 }

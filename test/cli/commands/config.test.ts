@@ -47,7 +47,7 @@ async function setUp(t: TestContext): Promise<Setting> {
     { input: '{"kind":"s3","accessKeyId":"AKIA","secretAccessKey":"hush"}' },
   );
   assert.equal(made.status, 0, made.stderr);
-  const document = (name = 'niche.private.json'): string => readFileSync(join(cache, name), 'utf8');
+  const document = (name = 'niche.client.json'): string => readFileSync(join(cache, name), 'utf8');
   return { lab, cache, client, publisher, niche, document };
 }
 
@@ -267,7 +267,7 @@ test('adds recipients, removes them with a new data key, and refuses one that co
 
 test('upload accepts the output of download, and refuses an undecryptable or invalid document', async (t) => {
   const { niche, cache, lab, document } = await setUp(t);
-  const file = join(lab.folder, 'niche.private.json');
+  const file = join(lab.folder, 'niche.client.json');
   const u = ['-u', cache];
   assert.equal((await niche(['config', 'download', ...u, file])).status, 0);
   assert.equal(await readFile(file, 'utf8'), document());

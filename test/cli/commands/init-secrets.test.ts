@@ -37,7 +37,7 @@ test(
     const document = (name: string): string => readFileSync(join(cache, name), 'utf8');
     const url = `file://${cache}`;
     for (const env of [{ SOPS_AGE_KEY: client.secretKey }, {}]) {
-      assert.deepEqual(await lab.sopsDecrypt(document('niche.private.json'), env), {
+      assert.deepEqual(await lab.sopsDecrypt(document('niche.client.json'), env), {
         version: 1,
         storage: url,
         private: url,

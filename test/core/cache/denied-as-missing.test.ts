@@ -34,7 +34,7 @@ describe('a denied object that need not exist', () => {
     assert.equal(await reader.get(narInfo), null);
     assert.equal(await reader.head(`${hash}.ls`), null);
     assert.equal(await reader.get('log/x.drv'), null);
-    assert.equal(await reader.get('niche.private.json'), null);
+    assert.equal(await reader.get('niche.client.json'), null);
     await assert.rejects(reader.get(`nar/${hash}.nar.zst`), denied);
   });
 

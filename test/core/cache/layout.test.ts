@@ -83,7 +83,7 @@ describe('keys that trigger publishers', () => {
 describe('public keys', () => {
   it('are those that Nix needs, and none is private', () => {
     for (const key of [
-      ...['nix-cache-info', 'niche.json', 'niche.private.json', `${hash}.narinfo`, `${hash}.ls`],
+      ...['nix-cache-info', 'niche.json', 'niche.client.json', `${hash}.narinfo`, `${hash}.ls`],
       ...['nar/0abc.nar.zst', 'nar/0abc-0011.nar', `log/${hash}-hello.drv`],
     ]) {
       assert.ok(isPublicObject(key), key);

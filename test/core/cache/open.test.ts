@@ -81,7 +81,7 @@ test('encrypted credentials go only to the storage in their own document, not to
   );
   const config = formatConfig({ ...cache.config, ...at(named) });
   await writeFile(join(cache.directory, 'niche.json'), config);
-  await writeFile(join(cache.directory, 'niche.private.json'), document);
+  await writeFile(join(cache.directory, 'niche.client.json'), document);
 
   const keys = { secretKeys: [secretKey], sshKeys: [], tried: [] };
   const opened = await openCache(cache.url, {

@@ -261,7 +261,7 @@ function table(id: string, prefix: string): Row[] {
     ['publisher', 'may', 's3:PutObject', at(pub, 'log/abc.drv'), create],
     ['publisher', 'may', 's3:ListBucket', pub],
     ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.json'), create],
-    ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.private.json'), create],
+    ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.client.json'), create],
     ['publisher', 'may not', 's3:PutObject', at(pub, 'nix-cache-info'), create],
     ...['abc.narinfo', 'abc.ls', 'nar/abc.nar.zst', 'niche.json'].map((name): Row => [
       'publisher',
