@@ -121,6 +121,13 @@ const importDirection = {
   },
 };
 
+/** Documents come from elsewhere, and the code that checks them recurses. */
+const boundedJson = {
+  object: 'JSON',
+  property: 'parse',
+  message: 'use parseJson of core/util/json.ts, which bounds the nesting.',
+};
+
 export default defineConfig(
   { ignores: ['node_modules/', 'dist/', 'infra/aws/functions/', '.tools/', 'test/fixtures/'] },
   {
@@ -157,8 +164,18 @@ export default defineConfig(
         'error',
         { object: 'process', property: 'env', message: 'core never reads the environment.' },
         { object: 'process', property: 'exit', message: 'core never exits.' },
+        boundedJson,
       ],
     },
+  },
+  {
+    files: ['functions/**/*.ts'],
+    rules: { 'no-restricted-properties': ['error', boundedJson] },
+  },
+  {
+    // These bound the nesting themselves.
+    files: ['core/util/json.ts', 'core/secrets/json-tree.ts'],
+    rules: { 'no-restricted-properties': 'off' },
   },
   {
     files: ['test/**/*.ts', 'bench/**/*.ts'],

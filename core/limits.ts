@@ -36,6 +36,11 @@ export const maxReceiptWarnings = 16;
 export const maxNamedUnclaimed = 20;
 /** A narinfo, in bytes: more than 10,000 references of 255 characters. */
 export const maxNarInfoBytes = 4 * mib;
+/**
+ * Levels of objects and arrays in a JSON document, to bound the recursion over it. A NAR listing, the
+ * deepest document, has two for each level of directories.
+ */
+export const maxJsonDepth = 256;
 /** niche's own small JSON documents (config, receipts, audit records), in bytes. */
 export const maxDocumentBytes = 8 * mib;
 /** A secret document, in bytes: hundreds of recipients. */

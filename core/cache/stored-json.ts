@@ -4,6 +4,7 @@ import { NicheError, isNicheError, messageOf, quote } from '../errors.ts';
 import type { NicheErrorCode } from '../errors.ts';
 import { describeFields } from '../secrets/metadata.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
+import { parseJson } from '../util/json.ts';
 import { readText } from './objects.ts';
 
 /** One kind of JSON document that a cache stores. */
@@ -66,7 +67,7 @@ export async function readBoundedText(
 export function parseStoredJson<T>(text: string, where: string, format: JsonFormat<T>): T {
   let document: unknown;
   try {
-    document = JSON.parse(text);
+    document = parseJson(text);
   } catch (cause) {
     throw new NicheError(format.code, `${where} is not JSON: ${quote(messageOf(cause))}`, {
       cause,

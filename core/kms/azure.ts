@@ -3,6 +3,7 @@ import * as z from 'zod';
 
 import { isNicheError, messageOf } from '../errors.ts';
 import type { NicheError } from '../errors.ts';
+import { parseJson } from '../util/json.ts';
 import { createRetrier, retryAfterMs } from '../util/retry.ts';
 import type { Failure, Retrier } from '../util/retry.ts';
 import { createTransport, readJson, readText } from '../util/transport.ts';
@@ -155,7 +156,7 @@ class ResponseError extends Error {
 
 function describeError(body: string): string {
   try {
-    const { error } = JSON.parse(body) as { error?: { code?: string; message?: string } };
+    const { error } = parseJson(body) as { error?: { code?: string; message?: string } };
     return [error?.code, error?.message].filter(Boolean).join(': ');
   } catch {
     // A proxy may respond with a page.

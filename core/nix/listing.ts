@@ -1,5 +1,6 @@
 import { messageOf, NicheError, quote } from '../errors.ts';
 import { maxListingEntries, maxNarDepth, maxNarTargetBytes } from '../limits.ts';
+import { parseJson } from '../util/json.ts';
 import type { NarHandler } from './nar-parser.ts';
 import { compareBytes, isNarName } from './nar-wire.ts';
 
@@ -126,7 +127,7 @@ export function formatListing(listing: NarListing): string {
 export function parseListing(text: string): NarListing {
   let document: unknown;
   try {
-    document = JSON.parse(text);
+    document = parseJson(text);
   } catch (error) {
     const reason = messageOf(error);
     throw new NicheError('malformed-listing', `malformed NAR listing: it is not JSON: ${reason}`, {

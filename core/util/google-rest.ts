@@ -1,4 +1,5 @@
 import type { GoogleAuth } from './google-auth.ts';
+import { parseJson } from './json.ts';
 import { createTransport, readJson as readJsonBody, readText } from './transport.ts';
 import type { HttpResponse, Transport } from './transport.ts';
 
@@ -117,7 +118,7 @@ function parseError(body: string): {
   readonly rpcStatus?: string | undefined;
 } {
   try {
-    const { error } = JSON.parse(body) as {
+    const { error } = parseJson(body) as {
       error?: {
         message?: unknown;
         status?: unknown;

@@ -2,6 +2,8 @@ import http, { type Agent, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { Readable } from 'node:stream';
 
+import { parseJson } from './json.ts';
+
 export interface HttpRequest {
   readonly method: string;
   readonly url: string;
@@ -137,7 +139,7 @@ export async function discardBody({ body }: Pick<HttpResponse, 'body'>): Promise
 export async function readJson(body: Readable, maxBytes: number): Promise<unknown> {
   const text = await readText(body, maxBytes);
   try {
-    return JSON.parse(text) as unknown;
+    return parseJson(text);
   } catch {
     throw new SyntaxError('the response is not JSON');
   }

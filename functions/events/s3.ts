@@ -3,6 +3,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import * as z from 'zod';
 
 import { messageOf, quote } from '../../core/errors.ts';
+import { parseJson } from '../../core/util/json.ts';
 import { malformedEvent, parseEvent } from './trigger.ts';
 
 /** A change of one object, from a bucket's notification. */
@@ -40,7 +41,7 @@ export function parseS3Events(text: string | Uint8Array): S3Event[] {
   }
   let document: unknown;
   try {
-    document = JSON.parse(typeof text === 'string' ? text : Buffer.from(text).toString('utf8'));
+    document = parseJson(typeof text === 'string' ? text : Buffer.from(text).toString('utf8'));
   } catch (cause) {
     throw malformedEvent(`expected JSON: ${quote(messageOf(cause))}`, cause);
   }

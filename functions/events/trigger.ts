@@ -5,6 +5,7 @@ import { describeIssues } from '../../core/cache/stored-json.ts';
 import { parseManifestKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { parseJson } from '../../core/util/json.ts';
 
 /** A change of one object, in the terms that all clouds share. */
 export interface ObjectEvent {
@@ -61,7 +62,7 @@ export function parseEvent<T>(schema: z.ZodType<T>, document: unknown): T {
  */
 export function parseEventBody(body: string): unknown {
   try {
-    return JSON.parse(body);
+    return parseJson(body);
   } catch (cause) {
     throw malformedEvent(`expected JSON, got ${quote(body)}: ${messageOf(cause)}`, cause);
   }

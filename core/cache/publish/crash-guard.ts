@@ -9,8 +9,8 @@ import { createBestEffort } from '../objects.ts';
  * Counts crashes, so that a path that crashes its publisher is not retried forever.
  *
  * An attempt creates a marker when it begins and deletes it when it ends. A marker that is older than
- * the time limit of an attempt is from a crash. The paths of a batch share one marker; after a crash,
- * each path gets its own.
+ * the time limit of an attempt is from a crash. A batch has one marker; after a crash, its manifest and
+ * each of its paths get their own.
  */
 export interface CrashGuard {
   /** Runs `attempt` under a marker of the batch. */
@@ -18,14 +18,15 @@ export interface CrashGuard {
 }
 
 export interface GuardedBatch {
-  /** Whether an earlier attempt crashed, so that each path gets a marker of its own. */
-  readonly isolatesPaths: boolean;
+  /** Whether an earlier attempt crashed, so that the manifest and each path get markers of their own. */
+  readonly isolatesParts: boolean;
   /**
-   * Runs `attempt` on one path, under a marker of its own if the batch isolates paths.
+   * Runs `attempt` on one part of the batch, under a marker of its own if the batch isolates parts.
    *
-   * @returns null, without running it, after {@link maxAttempts} crashes at this path
+   * @param part `manifest`, or the store hash of a path
+   * @returns null, without running it, after {@link maxAttempts} crashes at this part
    */
-  guardPath<T>(storeHash: string, attempt: () => Promise<T>): Promise<T | null>;
+  guardPart<T>(part: string, attempt: () => Promise<T>): Promise<T | null>;
   /** Deletes every marker of the batch. Call it when the batch is finished. */
   clearMarkers(): Promise<void>;
 }
@@ -66,15 +67,15 @@ export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): Cr
   return {
     async guardBatch(id, attempt) {
       const prefix = `${attemptsPrefix}${id.upload}/${id.batch}/`;
-      const isolatesPaths = (await countCrashes(`${prefix}batch.`)) > 0;
+      const isolatesParts = (await countCrashes(`${prefix}batch.`)) > 0;
       return runUnderMarker(`${prefix}batch.${newId()}`, () =>
         attempt({
-          isolatesPaths,
-          async guardPath(storeHash, attemptPath) {
-            if (!isolatesPaths) return attemptPath();
-            const pathPrefix = `${prefix}${storeHash}.`;
-            if ((await countCrashes(pathPrefix)) >= maxAttempts) return null;
-            return runUnderMarker(`${pathPrefix}${newId()}`, attemptPath);
+          isolatesParts,
+          async guardPart(part, attemptPart) {
+            if (!isolatesParts) return attemptPart();
+            const partPrefix = `${prefix}${part}.`;
+            if ((await countCrashes(partPrefix)) >= maxAttempts) return null;
+            return runUnderMarker(`${partPrefix}${newId()}`, attemptPart);
           },
           async clearMarkers() {
             const markers: string[] = [];

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 
-import { isRejection } from '../../errors.ts';
+import { NicheError, isRejection } from '../../errors.ts';
+import type { RejectionCode } from '../../errors.ts';
 import { maxAttempts } from '../../limits.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import type { Origin } from '../audit.ts';
+import { manifestKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { listStatuses } from '../receipts/listed-receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
@@ -66,30 +68,50 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
 
   async function publishBatch(id: BatchId, call: PublishCall = {}): Promise<PublishResult[]> {
     const { origin = null, timeLeftMs } = call;
-    let batch: StagedBatch | null;
-    try {
-      batch = await openStagedBatch(bucket, id, { storeDir: config.storeDir, origin });
-    } catch (error) {
-      if (!isRejection(error)) throw error;
-      const result = await reporter.reportRejection(id.upload, String(id.batch), error);
-      await removeStagedBatch(bucket, id);
-      return [result];
-    }
-    return batch ? publishOpened(batch, timeLeftMs) : [];
+    const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
+    return crashGuard.guardBatch(id, async (guard) => {
+      const batch = await openGuarded(guard, id, origin).catch((error: unknown) => {
+        if (isRejection(error)) return error;
+        throw error;
+      });
+      if (batch === null) return [];
+      if (batch instanceof NicheError) return [await rejectBatch(guard, id, batch)];
+      const claimed = batch.paths.map(({ claim }) => claim.path);
+      return inFlightBatches.runBatch(claimed, (inFlight) =>
+        publishGroups({ batch, budget, guard, inFlight }),
+      );
+    });
   }
 
-  /** Publishes the batch under a crash marker and as one of the batches in flight. */
-  async function publishOpened(
-    batch: StagedBatch,
-    timeLeftMs: PublishCall['timeLeftMs'],
-  ): Promise<PublishResult[]> {
-    const budget = createTimeBudget({ timeLimitMs, bytesPerSecond, timeLeftMs });
-    const claimed = batch.paths.map(({ claim }) => claim.path);
-    return crashGuard.guardBatch(batch.id, (guard) =>
-      inFlightBatches.runBatch(claimed, (inFlight) =>
-        publishGroups({ batch, budget, guard, inFlight }),
-      ),
-    );
+  /**
+   * Opens the batch under the guard, because an uploader wrote the manifest.
+   *
+   * @throws NicheError `failed` after too many crashes at the manifest; see {@link openStagedBatch}
+   */
+  async function openGuarded(
+    guard: GuardedBatch,
+    id: BatchId,
+    origin: Origin | null,
+  ): Promise<StagedBatch | null> {
+    const { storeDir } = config;
+    // Wrapped, because a batch that is gone opens as null too.
+    const opened = await guard.guardPart('manifest', async () => ({
+      batch: await openStagedBatch(bucket, id, { storeDir, origin }),
+    }));
+    if (opened) return opened.batch;
+    throw new NicheError('failed', tooManyCrashes(`the manifest ${manifestKey(id)}`));
+  }
+
+  /** Reports a batch whose manifest is refused, and removes it. */
+  async function rejectBatch(
+    guard: GuardedBatch,
+    id: BatchId,
+    error: NicheError & { code: RejectionCode },
+  ): Promise<PublishResult> {
+    const result = await reporter.reportRejection(id.upload, String(id.batch), error);
+    await removeStagedBatch(bucket, id);
+    await guard.clearMarkers();
+    return result;
   }
 
   /** Publishes the batch group by group, and removes it once all its paths are reported. */
@@ -99,7 +121,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     const [opened, groups] = await Promise.all([
       options.openContext(),
       // After a crash each path is a group of its own: the next crash loses no other path's work.
-      guard.isolatesPaths ? due.map((path) => [path]) : batch.groupPaths(due),
+      guard.isolatesParts ? due.map((path) => [path]) : batch.groupPaths(due),
     ]);
     const context = { ...opened, inFlight };
     const results: PublishResult[] = [];
@@ -137,12 +159,14 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     group: readonly StagedPath[],
   ): Promise<FinishedPath[]> {
     const [first] = group;
-    if (!guard.isolatesPaths || !first) return paths.publishPaths(context, group);
+    if (!guard.isolatesParts || !first) return paths.publishPaths(context, group);
     const info = first.claim;
-    const finished = await guard.guardPath(storeHash(info.path), () =>
+    const finished = await guard.guardPart(storeHash(info.path), () =>
       paths.publishPaths(context, group),
     );
-    return finished ?? [{ info, outcome: tooManyCrashes(info.path), unpark: nothingToUnpark }];
+    return (
+      finished ?? [{ info, outcome: rejectedAfterCrashes(info.path), unpark: nothingToUnpark }]
+    );
   }
 
   /**
@@ -177,10 +201,10 @@ async function withoutRemoved(
   return finished.filter((path) => !lacksNar(path));
 }
 
-function tooManyCrashes(path: string): Outcome {
-  return {
-    status: 'rejected',
-    code: 'failed',
-    message: `publishing ${path}: the publisher crashed ${maxAttempts} times at this path`,
-  };
+function rejectedAfterCrashes(path: string): Outcome {
+  return { status: 'rejected', code: 'failed', message: tooManyCrashes(path) };
+}
+
+function tooManyCrashes(subject: string): string {
+  return `publishing ${subject}: the publisher crashed ${maxAttempts} times at it`;
 }

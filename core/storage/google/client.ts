@@ -5,6 +5,7 @@ import {
   type ServiceAccountKey,
 } from '../../util/google-auth.ts';
 import { createGoogleRest, type GoogleRequest } from '../../util/google-rest.ts';
+import { parseJson } from '../../util/json.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import type { HttpResponse } from '../../util/transport.ts';
 import type { GoogleCredentials, StorageCredentials } from '../credentials.ts';
@@ -120,7 +121,7 @@ function readServiceAccount(
  */
 function parseServiceAccount({ serviceAccount }: GoogleCredentials): ServiceAccountKey {
   try {
-    const { type, client_email, private_key } = JSON.parse(serviceAccount) as Record<
+    const { type, client_email, private_key } = parseJson(serviceAccount) as Record<
       string,
       unknown
     >;

@@ -306,6 +306,12 @@ describe('malformed notifications', () => {
     });
   }
 
+  test('refuses a notification that is nested too deep', () => {
+    const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    refuses('malformed-event', () => parseS3Events(`{"Records":${deep}}`));
+    refuses('malformed-event', () => parseS3Events(`{"Records":[{"s3":${deep}}]}`));
+  });
+
   test('refuses a notification over the limit', () => {
     const records = Array.from({ length: 1001 }, () => s3Record);
     refuses('malformed-event', () => readS3Events({ Records: records }));

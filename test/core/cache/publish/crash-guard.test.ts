@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { maxAttempts } from '../../../../core/limits.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
-import { narInfoKey } from '../../../../core/cache/layout.ts';
+import { manifestKey, narInfoKey } from '../../../../core/cache/layout.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
@@ -84,6 +84,55 @@ describe('a path that crashes its publisher', () => {
     }
     assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+  });
+});
+
+describe('a manifest at which its publisher fails', () => {
+  it('is rejected after five unexpected errors', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([one, three]);
+    const before: BucketHooks['before'] = (operation, key) => {
+      if (operation === 'get' && key === manifestKey(id)) throw new RangeError('a fault of niche');
+    };
+    const faulty = cache.publisher({ hooks: { before } });
+    for (let failures = 0; failures <= maxAttempts; failures += 1) {
+      assert.equal(await cache.receipt(id.upload, id.batch), null, `after ${failures} failures`);
+      await assert.rejects(cache.publish(id, faulty), RangeError);
+      cache.advance(hourMs);
+    }
+    const [rejected] = await cache.publish(id, faulty);
+    assert.equal(rejected?.outcome.code, 'failed');
+    assert.match(rejected.outcome.message ?? '', /the manifest staging.* crashed 5 times/);
+    assert.equal((await cache.receipt(id.upload, id.batch))?.code, 'failed');
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
+  it('is published once the fault is repaired', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([one]);
+    const before: BucketHooks['before'] = (operation, key) => {
+      if (operation === 'get' && key === manifestKey(id)) throw new RangeError('a fault of niche');
+    };
+    for (let failures = 0; failures < maxAttempts; failures += 1) {
+      await assert.rejects(cache.publish(id, cache.publisher({ hooks: { before } })), RangeError);
+      cache.advance(hourMs);
+    }
+    assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');
+  });
+
+  it('is rejected at once when it is nested too deep', async () => {
+    const cache = createTestCache();
+    for (const levels of [1000, 200_000]) {
+      const id = await cache.stageRaw(
+        `{"version":1,"encoding":"none","paths":${'['.repeat(levels)}${']'.repeat(levels)}}`,
+        null,
+      );
+      const [rejected] = await cache.publish(id);
+      assert.equal(rejected?.outcome.code, 'malformed-manifest');
+      assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+      assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+    }
   });
 });
 
