@@ -128,6 +128,16 @@ const boundedJson = {
   message: 'use parseJson of core/util/json.ts, which bounds the nesting.',
 };
 
+const zodObject = {
+  selector: 'ImportDeclaration[source.value="zod"] > ImportSpecifier',
+  message: 'import * as z: of the object `z` a bundle can leave nothing out.',
+};
+
+const recursiveMkdir = {
+  selector: 'CallExpression[callee.name=/^mkdir(Sync)?$/] Property[key.name="recursive"]',
+  message: 'makeFolders of core/util: Node’s recursive mkdir never returns in /proc.',
+};
+
 export default defineConfig(
   { ignores: ['node_modules/', 'dist/', 'infra/aws/functions/', '.tools/', 'test/fixtures/'] },
   {
@@ -148,13 +158,7 @@ export default defineConfig(
       '@typescript-eslint/consistent-type-imports': 'error',
       eqeqeq: 'error',
       'no-console': 'error',
-      'no-restricted-syntax': [
-        'error',
-        {
-          selector: 'ImportDeclaration[source.value="zod"] > ImportSpecifier',
-          message: 'import * as z: of the object `z` a bundle can leave nothing out.',
-        },
-      ],
+      'no-restricted-syntax': ['error', zodObject],
     },
   },
   {
@@ -196,7 +200,10 @@ export default defineConfig(
   {
     files: ['core/**/*.ts', 'functions/**/*.ts', 'cli/**/*.ts'],
     plugins: { niche: { rules: { 'import-direction': importDirection } } },
-    rules: { 'niche/import-direction': 'error' },
+    rules: {
+      'no-restricted-syntax': ['error', zodObject, recursiveMkdir],
+      'niche/import-direction': 'error',
+    },
   },
   {
     files: ['core/nix/**/*.ts'],

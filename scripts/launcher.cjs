@@ -22,5 +22,21 @@ function keepCompiled() {
   var path = require('path');
   var home = process.env.HOME;
   var caches = process.env.XDG_CACHE_HOME || (home && path.join(home, '.cache'));
-  if (caches) require('module').enableCompileCache(path.join(caches, 'niche', 'compiled'));
+  if (!caches) return;
+  var folder = path.join(caches, 'niche', 'compiled');
+  try {
+    makeFolders(path.resolve(folder));
+  } catch (_) {
+    return;
+  }
+  require('module').enableCompileCache(folder);
+}
+
+// Node's own way to create a folder with its parents never returns where a file system refuses new
+// folders with ENOENT, as /proc does.
+function makeFolders(folder) {
+  var fs = require('fs');
+  if (fs.existsSync(folder)) return;
+  makeFolders(require('path').dirname(folder));
+  fs.mkdirSync(folder, 448); // 0700: an octal number has no syntax that all versions support.
 }

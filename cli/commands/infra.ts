@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
+import { cp, readFile, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 
 import { Argument } from 'commander';
 import type { Command } from 'commander';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { makeFolders } from '../../core/util/folders.ts';
 import type { Context } from '../process/context.ts';
 import { addExamples } from '../ui/help.ts';
 
@@ -77,7 +78,7 @@ async function writeDeployment(
     );
   }
   try {
-    await mkdir(target, { recursive: true });
+    makeFolders(target);
     // Files of an earlier release that this one does not have must not be deployed.
     await rm(path.join(target, folder), { recursive: true, force: true });
     await cp(path.join(source, folder), path.join(target, folder), { recursive: true });

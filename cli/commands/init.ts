@@ -138,7 +138,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const bucket = open(storage);
   const privateBucket = open(config.private);
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
-  if (storage.startsWith('file:')) await makeDirectory(storage);
+  if (storage.startsWith('file:')) makeDirectory(storage);
   // Before saving the key: a key without a cache could be mistaken for one in use.
   await assertNoCache(bucket);
   // The key before the cache: nobody could publish to a cache without its key.

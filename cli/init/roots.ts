@@ -1,5 +1,3 @@
-import { mkdir } from 'node:fs/promises';
-import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import type { Command } from 'commander';
@@ -8,7 +6,7 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
-import { isErrno } from '../../core/util/errno.ts';
+import { makeFolders } from '../../core/util/folders.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
 import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { Context } from '../process/context.ts';
@@ -98,24 +96,11 @@ export async function whyUnreadable({ storage, substituter }: RootUrls): Promise
 }
 
 /** Creates the directory of a `file:` URL and its parents. */
-export async function makeDirectory(storage: string): Promise<void> {
+export function makeDirectory(storage: string): void {
   const directory = fileURLToPath(storage);
   try {
-    await makeFolders(directory);
+    makeFolders(directory);
   } catch (cause) {
     throw fileError(cause, `creating the directory ${directory}`);
-  }
-}
-
-/** Replaces `mkdir` with `recursive`, which in Node never returns if creation fails, as in /proc. */
-async function makeFolders(folder: string): Promise<void> {
-  try {
-    await mkdir(folder);
-  } catch (error) {
-    if (isErrno(error, 'EEXIST')) return;
-    const parent = path.dirname(folder);
-    if (!isErrno(error, 'ENOENT') || parent === folder) throw error;
-    await makeFolders(parent);
-    await mkdir(folder);
   }
 }

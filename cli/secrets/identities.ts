@@ -13,6 +13,7 @@ import type { SshPrivateKey } from '../../core/secrets/ssh-key.ts';
 import type { Context } from '../process/context.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
+import { isErrno } from '../../core/util/errno.ts';
 import { splitWords } from '../../core/util/shell.ts';
 
 /**
@@ -168,8 +169,7 @@ async function readFile(name: string): Promise<Found> {
       await handle.close();
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return { problem: code === 'ENOENT' ? 'missing' : messageOf(error) };
+    return { problem: isErrno(error, 'ENOENT', 'ENOTDIR') ? 'missing' : messageOf(error) };
   }
 }
 

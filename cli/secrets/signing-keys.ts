@@ -1,4 +1,4 @@
-import { mkdir, open, readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import type { OpenCache } from '../../core/cache/open.ts';
@@ -6,6 +6,7 @@ import { openSigners } from '../../core/cache/keys/signing-keys.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { formatPublicKey, parseSecretKey } from '../../core/nix/keys.ts';
 import { isErrno } from '../../core/util/errno.ts';
+import { makeFolders } from '../../core/util/folders.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Signer } from '../../core/signing/signer.ts';
 import type { Context } from '../process/context.ts';
@@ -34,7 +35,7 @@ export async function readSecretKeyFile(file: string): Promise<string | null> {
   try {
     text = (await readFile(file, 'utf8')).trim();
   } catch (cause) {
-    if (isErrno(cause, 'ENOENT')) return null;
+    if (isErrno(cause, 'ENOENT', 'ENOTDIR')) return null;
     throw new NicheError(
       'storage-denied',
       `cannot read the secret key in ${quote(file)}: ${messageOf(cause)}`,
@@ -62,7 +63,7 @@ export async function readSecretKeyFile(file: string): Promise<string | null> {
  */
 export async function writeSecretKeyFile(file: string, secretKey: string): Promise<void> {
   try {
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+    makeFolders(path.dirname(file), 0o700);
     const handle = await open(file, 'wx', 0o600);
     try {
       await handle.writeFile(`${secretKey}\n`);

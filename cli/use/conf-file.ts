@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { lstat, mkdir, open, readFile, readlink, rename, rm, unlink } from 'node:fs/promises';
+import { lstat, open, readFile, readlink, rename, rm, unlink } from 'node:fs/promises';
 import path from 'node:path';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { isErrno } from '../../core/util/errno.ts';
+import { makeFolders } from '../../core/util/folders.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 
@@ -45,7 +46,7 @@ export async function readConfFile(file: string): Promise<ConfFile> {
     const { mode, uid, gid } = await lstat(file);
     return { path: file, text: await readFile(file, 'latin1'), mode: mode & 0o7777, uid, gid };
   } catch (cause) {
-    if (isErrno(cause, 'ENOENT')) {
+    if (isErrno(cause, 'ENOENT', 'ENOTDIR')) {
       return { path: file, text: null, mode: 0o644, uid: -1, gid: -1 };
     }
     throw new NicheError('storage-denied', `cannot read ${quote(file)}: ${messageOf(cause)}`, {
@@ -66,7 +67,7 @@ export async function replaceConfFile(file: ConfFile, text: string | null): Prom
       await unlink(file.path);
       return;
     }
-    await mkdir(path.dirname(file.path), { recursive: true });
+    makeFolders(path.dirname(file.path));
     const handle = await open(temporary, 'wx', 0o600);
     try {
       await handle.writeFile(text, 'latin1');
@@ -79,7 +80,8 @@ export async function replaceConfFile(file: ConfFile, text: string | null): Prom
     }
     await rename(temporary, file.path);
   } catch (cause) {
-    await rm(temporary, { force: true });
+    // The first failure is the one to report.
+    await rm(temporary, { force: true }).catch(() => undefined);
     throw new NicheError(
       'storage-denied',
       `cannot write ${quote(file.path)}: ${messageOf(cause)}`,

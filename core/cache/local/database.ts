@@ -1,6 +1,8 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
+
+import { makeFolders } from '../../util/folders.ts';
 
 /**
  * A SQLite file that caches facts about one binary cache. Nothing depends on it: a damaged file is
@@ -43,7 +45,7 @@ export async function openLocalDatabase(file: string | null): Promise<LocalDatab
   function open(): DatabaseSync {
     if (file === null) return prepared(new sqlite.DatabaseSync(':memory:'));
     try {
-      mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+      makeFolders(path.dirname(file), 0o700);
       return openFile(file);
     } catch (error) {
       if (!isDamage(error)) return prepared(new sqlite.DatabaseSync(':memory:'));

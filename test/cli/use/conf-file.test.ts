@@ -56,6 +56,14 @@ describe('the user’s nix.conf', () => {
     assert.deepEqual(await readdir(folder), ['nix.conf']);
   });
 
+  test('fails when its folder cannot be created', async () => {
+    for (const folder of ['/dev/null/home', '/proc/home']) {
+      const conf = await readConfFile(join(folder, '.config/nix/nix.conf'));
+      assert.equal(conf.text, null);
+      await assert.rejects(replaceConfFile(conf, 'x'), { code: 'storage-denied' });
+    }
+  });
+
   test('is recognized as a symbolic link', async (t) => {
     const folder = await temporaryFolder(t);
     await symlink('/elsewhere', join(folder, 'link'));
