@@ -24,6 +24,7 @@ export type NicheErrorCode =
   | 'storage-integrity'
   | 'invalid-key'
   | 'invalid-url'
+  | 'insecure-url'
   // a cache and its settings
   | 'not-a-cache'
   | 'cache-exists'

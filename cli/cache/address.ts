@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
+import { isLoopbackHost, isRemotePlainHttp } from '../../core/util/loopback.ts';
 import { shellWord } from '../../core/util/shell.ts';
 import { storageUrlOf } from '../../core/storage/open/discover-url.ts';
 import { nonEmpty } from '../process/environment.ts';
@@ -113,18 +114,10 @@ export function assertKeysPinned(
   );
 }
 
-/** Returns whether `url` is read over plain HTTP from another machine, so that it can be forged. */
-export function isRemotePlainHttp(url: string): boolean {
-  return /^http:/i.test(url) && !isLocalUrl(url);
-}
-
 /** Returns whether only this machine can read `url`. */
 export function isLocalUrl(url: string): boolean {
   const parsed = URL.parse(url);
-  return (
-    parsed?.protocol === 'file:' ||
-    /^(?:localhost|127(?:\.[0-9]+){3}|\[::1\])$/.test(parsed?.hostname ?? '')
-  );
+  return parsed?.protocol === 'file:' || isLoopbackHost(parsed?.hostname ?? '');
 }
 
 /** Returns whether `url` is of a web server, which may or may not be object storage. */

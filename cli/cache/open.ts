@@ -2,7 +2,7 @@ import { openCache } from '../../core/cache/open.ts';
 import type { CacheAccess, OpenCache } from '../../core/cache/open.ts';
 import { hasAmbientCredentials } from '../secrets/ambient.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
-import { assertKeysPinned, trustedKeys } from './address.ts';
+import { trustedKeys } from './address.ts';
 import type { CacheAddress } from './address.ts';
 import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
@@ -10,12 +10,9 @@ import { keyringOf } from '../secrets/identities.ts';
 /**
  * Opens the cache at `address` for reading and writing.
  *
- * @throws NicheError `usage` when its keys would come over plain HTTP and none is pinned;
- *   `wrong-key` when it lacks a pinned key; the codes of {@link openCache}
+ * @throws NicheError `wrong-key` when the cache lacks a pinned key; the codes of {@link openCache}
  */
 export async function openCacheAt(address: CacheAddress, context: Context): Promise<OpenCache> {
-  // First of all: a forged configuration must not choose where credentials are sent.
-  assertKeysPinned(address);
   const cache = await openCache(address.url, accessOf(context));
   trustedKeys(address, cache.config);
   return cache;

@@ -1,12 +1,13 @@
 import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
+import { assertNotForgeable } from '../../core/cache/plain-http.ts';
 import { openCacheReader } from '../../core/cache/open.ts';
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
 import { storageUrlOf } from '../../core/storage/open/discover-url.ts';
 import { discoverStorage } from '../serve/discover-server.ts';
-import { assertKeysPinned, isWebUrl, trustedKeys, parseCacheAddress } from '../cache/address.ts';
+import { isWebUrl, trustedKeys, parseCacheAddress } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';
 import { isDebugging } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
@@ -98,14 +99,15 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
  * Opens the cache to serve. It reads storage with this machine's credentials, also for a web address of
  * storage such as `https://acme.s3.amazonaws.com`, and any other web server without.
  *
- * @throws NicheError with the codes of {@link openCacheReader}; the hint has the storage URL if the
+ * @throws NicheError `insecure-url` over plain HTTP from another machine; the codes of {@link openCacheReader}; the hint has the storage URL if the
  *   server may be private storage
  */
 async function openServedCache(address: CacheAddress, context: Context): Promise<ReadableCache> {
   const { url } = address;
   const storage = isWebUrl(url) ? storageUrlOf(url) : url;
   if (storage !== null) return openCacheReader(storage, ownAccess(context));
-  assertKeysPinned(address);
+  // Clients of this server trust its niche.json, as they do on any loopback address.
+  assertNotForgeable(url);
   try {
     return await openCacheReader(url, ownAccess(context));
   } catch (error) {

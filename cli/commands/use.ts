@@ -9,12 +9,8 @@ import { openReader } from '../../core/cache/open.ts';
 import { NicheError, quote } from '../../core/errors.ts';
 import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
 import { openHttpReader } from '../../core/storage/http/reader.ts';
-import {
-  assertKeysPinned,
-  isLocalUrl,
-  isRemotePlainHttp,
-  parseCacheAddress,
-} from '../cache/address.ts';
+import { isRemotePlainHttp } from '../../core/util/loopback.ts';
+import { assertKeysPinned, isLocalUrl, parseCacheAddress } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';

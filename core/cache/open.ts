@@ -5,10 +5,12 @@ import type { Bucket, ObjectReader } from '../storage/bucket.ts';
 import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http/reader.ts';
 import { findDriver, openBucket } from '../storage/open/open-bucket.ts';
+import { isRemotePlainHttp } from '../util/loopback.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { deniedAsMissing } from './denied-as-missing.ts';
 import { receiptPrefix } from './layout.ts';
+import { assertNotForgeable } from './plain-http.ts';
 import { openSecret, clientDocument, readSecret } from './secret-documents.ts';
 import type { ClientConfig } from './secret-documents.ts';
 import { newUploadId } from './upload-id.ts';
@@ -44,6 +46,7 @@ export interface CacheAccess {
 
 /** A machine that relies on its own credentials. */
 const ownCredentials: CacheAccess = { hasCredentials: () => true, identities: [] };
+const noCredentials: CacheAccess = { hasCredentials: () => false, identities: [] };
 
 /**
  * Opens `url` for reading: a cache over HTTP, or its storage.
@@ -70,9 +73,11 @@ export async function openCacheReader(
 ): Promise<ReadableCache> {
   const reader = openReader(url, access);
   const config = await readConfig(reader);
+  // A forged configuration must not choose who receives requests with this machine's credentials.
+  const upstreamAccess = isRemotePlainHttp(url) ? noCredentials : access;
   const upstreams = createUpstreams(
     config.upstreams.map((upstream) => ({
-      reader: openReader(upstream.url, access),
+      reader: openReader(upstream.url, upstreamAccess),
       publicKey: upstream.publicKey,
     })),
     config.storeDir,
@@ -85,7 +90,7 @@ export async function openCacheReader(
  * accepts them, else with the encrypted ones in the cache. Encrypted credentials open only the storage
  * in the same encrypted document.
  *
- * @throws NicheError `usage` when a configuration read over HTTP specifies a directory; `no-identity`,
+ * @throws NicheError `insecure-url` over plain HTTP from another machine; `usage` when a configuration read over HTTP specifies a directory; `no-identity`,
  *   `identity-failed`, `malformed-secrets`, `altered-secrets`, `newer-version`; the errors of
  *   {@link openCacheReader}
  */
@@ -93,6 +98,7 @@ export async function openCache(
   url: string,
   access: CacheAccess = ownCredentials,
 ): Promise<OpenCache> {
+  assertNotForgeable(url);
   const cache = await openCacheReader(url, access);
   const { config } = cache;
   const isDirectory = [config.storage, config.private].some((root) => root.startsWith('file:'));

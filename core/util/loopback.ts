@@ -8,3 +8,15 @@ loopback.addAddress('::1', 'ipv6');
 export function isLoopback(address: string): boolean {
   return loopback.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
 }
+
+/** Returns whether the host of a URL is `localhost` or a loopback address. Asks no DNS server. */
+export function isLoopbackHost(hostname: string): boolean {
+  const address = hostname.replaceAll(/^\[|\]$/g, '');
+  return hostname === 'localhost' || (isIP(address) !== 0 && isLoopback(address));
+}
+
+/** Returns whether `url` is read over plain HTTP from another machine, so that it can be forged. */
+export function isRemotePlainHttp(url: string): boolean {
+  const parsed = URL.parse(url);
+  return parsed?.protocol === 'http:' && !isLoopbackHost(parsed.hostname);
+}

@@ -1,3 +1,4 @@
+import { isRemotePlainHttp } from '../../util/loopback.ts';
 import { discardBody } from '../../util/transport.ts';
 import type { HttpRequest, HttpResponse, Transport } from '../../util/transport.ts';
 
@@ -8,9 +9,10 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /**
  * Returns a transport that follows redirects of GET and HEAD requests. A redirect to another origin
- * does not get the `authorization` header.
+ * does not get the `authorization` header. A redirect from HTTPS or from this machine does not lead to
+ * plain HTTP on another one: callers trust the response as much as the URL that they requested.
  *
- * @returns the last response: still a redirect where its target is no URL of HTTP, or after five others
+ * @returns the last response: still a redirect if its target is not followed, or after five others
  */
 export function followRedirects(send: Transport): Transport {
   return async (request) => {
@@ -32,7 +34,8 @@ function targetOf({ status, headers }: HttpResponse, base: string): URL | null {
   const location = headers['location'];
   if (!redirects.has(status) || location === undefined) return null;
   const url = URL.parse(location, base);
-  return url !== null && /^https?:$/.test(url.protocol) ? url : null;
+  if (url === null || !/^https?:$/.test(url.protocol)) return null;
+  return isRemotePlainHttp(url.href) && !isRemotePlainHttp(base) ? null : url;
 }
 
 function headersFor(url: URL, { headers, url: from }: HttpRequest): HttpRequest['headers'] {

@@ -176,6 +176,10 @@ function judge(failure: HttpFailure, url: string): Verdict {
     return { kind: 'final', code: 'storage-denied', why: 'the server requires a login', hint };
   }
   if (status === 403) return { kind: 'final', code: 'storage-denied', why: 'access denied' };
+  if (status !== undefined && status >= 300 && status < 400) {
+    const why = 'the server redirects to plain HTTP, to another protocol, or too often';
+    return { kind: 'final', code: 'storage-unavailable', why };
+  }
   if (status === 429 || status === 503) {
     // Not `throttled`: such requests are repeated for minutes.
     const why = 'the server is overloaded or down';

@@ -63,7 +63,7 @@ describe('niche serve', () => {
     for (const [args, message] of [
       [['serve'], /no cache given/],
       [['serve', 'http://127.0.0.1:1'], /reading http:\/\/127\.0\.0\.1:1\/niche\.json failed: /],
-      [['serve', 'http://cache.example.org'], /cannot trust public keys sent over plain HTTP/],
+      [['serve', 'http://cache.example.org'], /failed: over plain HTTP an attacker could choose/],
       [['serve', folder], /there is no cache at file:.*niche\.json is missing/],
       [['serve', `${folder}/absent`], /expected a directory, got nothing/],
       [['serve', folder, '--port', '65536'], /expected a port, 0 to 65535/],

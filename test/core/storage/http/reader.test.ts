@@ -232,6 +232,19 @@ describe('a redirect', () => {
     assert.deepEqual(seen, [basic, basic, undefined]);
   });
 
+  it('from this machine does not lead to plain HTTP on another one', async (t) => {
+    const storage = await serveAnswers(t, (_, response) => response.end('forged'));
+    // No loopback address, but it leads to this machine.
+    const remote = storage.url.replace('127.0.0.1', '0.0.0.0');
+    const { url } = await serveAnswers(t, (_, response) => {
+      response.writeHead(302, { location: `${remote}/niche.json` }).end();
+    });
+    await assert.rejects(openHttpReader(url, once).get('niche.json'), {
+      code: 'storage-unavailable',
+    });
+    assert.deepEqual(storage.requests, []);
+  });
+
   it('fails when it loops or has no target', async (t) => {
     const { url, requests } = await serveAnswers(t, (path, response) => {
       response.writeHead(302, { location: path === 'loop' ? '/loop' : 'file:///etc/passwd' }).end();
