@@ -1,3 +1,7 @@
+import { inspect } from 'node:util';
+
+import { redactSecrets } from './redact.ts';
+
 /** The kind of failure, for callers that branch on it. The message is for people. */
 export type NicheErrorCode =
   // Nix formats
@@ -87,7 +91,7 @@ export interface NicheErrorOptions extends ErrorOptions {
 
 /**
  * The one error that niche throws on purpose. The message states what failed, what was expected and
- * what was found. It never contains a secret.
+ * what was found. It never contains a secret: servers repeat parts of requests, so these are redacted.
  */
 export class NicheError extends Error {
   override readonly name = 'NicheError';
@@ -95,7 +99,7 @@ export class NicheError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: NicheErrorCode, message: string, options?: NicheErrorOptions) {
-    super(message, options);
+    super(redactSecrets(message), options);
     this.code = code;
     this.hint = options?.hint;
   }
@@ -106,9 +110,17 @@ export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown), { cause: thrown });
 }
 
-/** Returns the message of anything thrown, for use in another message. */
+/** Returns the message of anything thrown, for use in another message. Secrets are redacted. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return redactSecrets(error instanceof Error ? error.message : String(error));
+}
+
+/**
+ * Returns everything about an error, for people who look for its cause: stack traces, causes, and the
+ * responses of servers. Secrets are redacted.
+ */
+export function traceOf(error: unknown): string {
+  return redactSecrets(inspect(error));
 }
 
 /** Whether `error` is a {@link NicheError} with one of `codes` (any code when none is given). */

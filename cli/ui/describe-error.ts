@@ -1,6 +1,4 @@
-import { inspect } from 'node:util';
-
-import { isNicheError, messageOf } from '../../core/errors.ts';
+import { isNicheError, messageOf, traceOf } from '../../core/errors.ts';
 import { nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 
@@ -12,7 +10,7 @@ import type { Environment } from '../process/environment.ts';
  */
 export function describeError(error: unknown, env: Environment, action?: string): string[] {
   const isDebugging = nonEmpty(env['NICHE_DEBUG']) !== undefined;
-  const trace = isDebugging ? inspect(error).split('\n') : [];
+  const trace = isDebugging ? traceOf(error).split('\n') : [];
   const prefix = action === undefined ? 'niche' : `niche: ${action}`;
   if (isNicheError(error)) {
     return [`${prefix}: ${error.message}`, ...hintOf(error), ...trace];

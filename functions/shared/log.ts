@@ -1,8 +1,9 @@
 import { isNicheError, messageOf } from '../../core/errors.ts';
+import { redactSecrets } from '../../core/redact.ts';
 
 export type Level = 'info' | 'warn' | 'error';
 
-/** A structured log: one record a line. niche's messages hold no secrets. */
+/** A structured log: one record a line. Secrets in errors are redacted. */
 export interface Log {
   info(message: string, fields?: object): void;
   warn(message: string, fields?: object): void;
@@ -39,7 +40,7 @@ export function createLog(write: (record: LogRecord) => void, fields: object = {
 /** Returns the log fields of an error. Only an unexpected error has its stack. */
 export function describeFailure(error: unknown): object {
   if (!isNicheError(error)) {
-    const stack = error instanceof Error ? error.stack : undefined;
+    const stack = error instanceof Error ? redactSecrets(error.stack ?? '') : undefined;
     return { code: 'internal', error: messageOf(error), stack };
   }
   const { code, message, hint } = error;
