@@ -5,19 +5,28 @@ import type { Blocklist } from './blocklist.ts';
 import { readNarInfoOrNull } from './read-narinfo.ts';
 import type { Upstreams } from './upstreams.ts';
 
+/** So up to 15 lookups more than needed are made. */
 const lookupsAtOnce = 16;
 
 /** Finds out which paths readers can get, from the cache or from an upstream. */
 export interface Presence {
   /**
-   * Returns the references that are neither in the cache nor upstream. Recently found paths are not
-   * requested again; missing ones always are.
+   * Looks for references in the cache and upstream, in their order. Starts no more lookups once
+   * `maxMissing` references are missing. Recently found paths are not requested again; missing ones
+   * always are.
    *
    * @throws NicheError `storage-…`, `upstream-unavailable`
    */
-  findMissing(references: readonly string[]): Promise<string[]>;
+  findReferences(references: readonly string[], maxMissing: number): Promise<FoundReferences>;
   /** Records a path whose narinfo this publisher has just read or created in the cache. */
   markPresent(path: string): void;
+}
+
+/** The references that were looked up. Others are in neither. */
+export interface FoundReferences {
+  readonly present: ReadonlySet<string>;
+  /** In the order of the references. */
+  readonly missing: readonly string[];
 }
 
 /**
@@ -66,9 +75,15 @@ export function createPresence(options: {
   }
 
   return {
-    async findMissing(references) {
-      const found = await mapConcurrent(references, lookupsAtOnce, isPresent);
-      return references.filter((_, index) => !found[index]);
+    async findReferences(references, maxMissing) {
+      const present = new Set<string>();
+      const missing = new Set<string>();
+      await mapConcurrent(references, lookupsAtOnce, async (path) => {
+        if (missing.size >= maxMissing) return;
+        ((await isPresent(path)) ? present : missing).add(path);
+      });
+      const inOrder = references.filter((path) => missing.has(path));
+      return { present, missing: inOrder.slice(0, maxMissing) };
     },
     markPresent: (path) => {
       seen.add(path);

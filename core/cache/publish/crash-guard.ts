@@ -1,4 +1,4 @@
-import { isNicheError } from '../../errors.ts';
+import { NicheError, isNicheError } from '../../errors.ts';
 import { maxAttempts } from '../../limits.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { attemptsPrefix } from '../layout.ts';
@@ -36,6 +36,14 @@ export interface CrashGuardOptions {
   readonly timeLimitMs: number;
   readonly now: () => Date;
   readonly newId: () => string;
+}
+
+/** Returns the rejection of something that {@link GuardedBatch.guardPart} no longer runs. */
+export function tooManyCrashes(subject: string): NicheError {
+  return new NicheError(
+    'failed',
+    `publishing ${subject}: the publisher crashed ${maxAttempts} times at it`,
+  );
 }
 
 export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): CrashGuard {

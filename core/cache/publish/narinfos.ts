@@ -82,10 +82,12 @@ export function createNarInfoPublisher(
     await context.blocked.refresh();
     const inBatch = new Set(candidates.map(({ info }) => info.path));
     const references = new Set(candidates.flatMap(({ info }) => info.references));
-    const missing = await context.presence.findMissing(
+    const { present } = await context.presence.findReferences(
       [...references].filter((path) => !inBatch.has(path)),
+      // One missing reference is enough for each path that is not ready.
+      candidates.length,
     );
-    return sign(selectReady(candidates, context.blocked, new Set(missing)));
+    return sign(selectReady(candidates, context.blocked, present));
   }
 
   /**
@@ -138,19 +140,19 @@ export function createNarInfoPublisher(
  * themselves.
  *
  * @param candidates each after its references
- * @param missing references outside the batch that no reader can get
+ * @param present references outside the batch that readers can get
  */
 function selectReady(
   candidates: readonly Candidate[],
   blocked: { has(storeHash: string): boolean },
-  missing: ReadonlySet<string>,
+  present: ReadonlySet<string>,
 ): Candidate[] {
   const inBatch = new Set(candidates.map(({ info }) => info.path));
   const ready = new Set<string>();
   return candidates.filter(({ info: { path, references } }) => {
     if (blocked.has(storeHash(path))) return false;
     const isReady = references.every((reference) =>
-      inBatch.has(reference) ? reference === path || ready.has(reference) : !missing.has(reference),
+      inBatch.has(reference) ? reference === path || ready.has(reference) : present.has(reference),
     );
     if (isReady) ready.add(path);
     return isReady;

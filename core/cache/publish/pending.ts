@@ -49,7 +49,8 @@ export interface PendingPaths {
   readAttachments(storeHash: string, upload: string): Promise<Attachments>;
   /** Deletes the record and the attachments of a path that no longer waits. */
   deleteRecord(storeHash: string, upload: string): Promise<void>;
-  unmarkWaiting(waiting: WaitingMarker): Promise<void>;
+  /** Deletes these markers. */
+  unmarkWaiting(waiting: readonly WaitingMarker[]): Promise<void>;
   /** Lists every marker. */
   listWaiting(): AsyncIterable<WaitingMarker>;
   /** Lists the markers of these references, with one LIST unless very many paths wait. */
@@ -166,7 +167,7 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
       await bucket.delete([pendingListingKey(hash, upload), pendingLogKey(hash, upload)]);
     },
     async unmarkWaiting(waiting) {
-      await bucket.delete([waitingKey(waiting)]);
+      await bucket.delete(waiting.map(waitingKey));
     },
     listWaiting: () => listMarkers(waitingPrefix),
     async findWaiting(references) {

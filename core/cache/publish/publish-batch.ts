@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 
 import { NicheError, isRejection } from '../../errors.ts';
 import type { RejectionCode } from '../../errors.ts';
-import { maxAttempts } from '../../limits.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
@@ -10,20 +9,19 @@ import type { Origin } from '../audit.ts';
 import { manifestKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { listStatuses } from '../receipts/listed-receipts.ts';
-import type { Outcome } from '../receipts/receipts.ts';
 import { openStagedBatch, removeStagedBatch } from './batch.ts';
 import type { StagedBatch } from './batch.ts';
 import type { PublishContext } from './context.ts';
-import { createCrashGuard } from './crash-guard.ts';
+import { createCrashGuard, tooManyCrashes } from './crash-guard.ts';
 import type { GuardedBatch } from './crash-guard.ts';
 import { createInFlightBatches } from './in-flight.ts';
 import type { InFlightBatch } from './in-flight.ts';
-import { nothingToUnpark } from './paths.ts';
 import type { FinishedPath, StagedPath } from './paths.ts';
 import type { PathPublisher } from './publish-paths.ts';
 import type { PublishResult, Reporter } from './report.ts';
 import { createTimeBudget } from './time-budget.ts';
 import type { TimeBudget } from './time-budget.ts';
+import type { WakeDependents } from './wake-dependents.ts';
 
 /** Publishes a staged batch, see `Publisher.publishBatch`. */
 export type PublishBatch = (id: BatchId, call?: PublishCall) => Promise<PublishResult[]>;
@@ -41,6 +39,7 @@ export interface BatchPublisherOptions {
   readonly config: { readonly storeDir: string };
   readonly paths: PathPublisher;
   readonly reporter: Reporter;
+  readonly wakeDependents: WakeDependents;
   readonly openContext: () => Promise<PublishContext>;
   /** The longest that one call may take, in milliseconds. */
   readonly timeLimitMs: number;
@@ -61,7 +60,8 @@ interface BatchRun {
 const unparksAtOnce = 64;
 
 export function createBatchPublisher(options: BatchPublisherOptions): PublishBatch {
-  const { private: bucket, config, paths, reporter, timeLimitMs, bytesPerSecond, now } = options;
+  const { private: bucket, config, paths, reporter, wakeDependents } = options;
+  const { timeLimitMs, bytesPerSecond, now } = options;
   const newId = (): string => randomBytes(8).toString('hex');
   const crashGuard = createCrashGuard(bucket, { timeLimitMs, now, newId });
   const inFlightBatches = createInFlightBatches();
@@ -99,7 +99,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
       batch: await openStagedBatch(bucket, id, { storeDir, origin }),
     }));
     if (opened) return opened.batch;
-    throw new NicheError('failed', tooManyCrashes(`the manifest ${manifestKey(id)}`));
+    throw tooManyCrashes(`the manifest ${manifestKey(id)}`);
   }
 
   /** Reports a batch whose manifest is refused, and removes it. */
@@ -139,7 +139,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     return results;
   }
 
-  /** Publishes, reports and then unparks a group of the batch's paths. */
+  /** Publishes and reports a group of the batch's paths, and then wakes the paths that wait for it. */
   async function publishGroup(
     { batch, guard }: BatchRun,
     context: PublishContext,
@@ -149,10 +149,11 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     const finished = await withoutRemoved(batch, await publishGuarded(guard, context, group));
     const results = await reporter.reportPaths(batch.id, finished);
     await mapConcurrent(finished, unparksAtOnce, ({ unpark }) => unpark());
+    await wakeDependents(finished);
     return results;
   }
 
-  /** Publishes a group. After a crash, rejects a path at which too many publishers have crashed. */
+  /** Publishes a group. After a crash, gives up a path at which too many publishers have crashed. */
   async function publishGuarded(
     guard: GuardedBatch,
     context: PublishContext,
@@ -160,13 +161,10 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   ): Promise<FinishedPath[]> {
     const [first] = group;
     if (!guard.isolatesParts || !first) return paths.publishPaths(context, group);
-    const info = first.claim;
-    const finished = await guard.guardPart(storeHash(info.path), () =>
+    const finished = await guard.guardPart(storeHash(first.claim.path), () =>
       paths.publishPaths(context, group),
     );
-    return (
-      finished ?? [{ info, outcome: rejectedAfterCrashes(info.path), unpark: nothingToUnpark }]
-    );
+    return finished ?? [await paths.giveUpPath(context, first)];
   }
 
   /**
@@ -199,12 +197,4 @@ async function withoutRemoved(
   // A batch is removed manifest first.
   if (!finished.some(lacksNar) || (await batch.isStaged())) return finished;
   return finished.filter((path) => !lacksNar(path));
-}
-
-function rejectedAfterCrashes(path: string): Outcome {
-  return { status: 'rejected', code: 'failed', message: tooManyCrashes(path) };
-}
-
-function tooManyCrashes(subject: string): string {
-  return `publishing ${subject}: the publisher crashed ${maxAttempts} times at it`;
 }

@@ -1,3 +1,4 @@
+import { maxNamedMissing } from '../../limits.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import { catchRejection, isFinal } from '../receipts/receipts.ts';
@@ -5,22 +6,20 @@ import type { Outcome } from '../receipts/receipts.ts';
 import type { ConflictChecker } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
 import type { NarInfoPublisher, PreparedNarInfos } from './narinfos.ts';
-import { createParked } from './parked.ts';
 import type { Parked } from './parked.ts';
 import { nothingToUnpark } from './paths.ts';
-import type { Candidate, FinishedPath, IngestedPath } from './paths.ts';
-import type { PendingPaths } from './pending.ts';
+import type { Candidate, FinishedPath } from './paths.ts';
 
 /**
  * Publishes a candidate if its references are present, else parks it.
  *
- * @param reference the store hash that it waits for already; null for a candidate that is not parked
+ * @param parked its waiting state, which this updates
  * @param prepared narinfos of the candidate's batch
  */
 export type PublishCandidate = (
   context: PublishContext,
-  path: IngestedPath,
-  reference: string | null,
+  candidate: Candidate,
+  parked: Parked,
   prepared: PreparedNarInfos,
 ) => Promise<FinishedPath>;
 
@@ -31,35 +30,44 @@ type NextStep =
   | { readonly kind: 'waiting'; readonly missing: readonly string[] };
 
 export function createCandidatePublisher(options: {
-  readonly pending: PendingPaths;
   readonly conflicts: ConflictChecker;
   readonly narInfos: NarInfoPublisher;
-  readonly now: () => Date;
 }): PublishCandidate {
-  const { pending, conflicts, narInfos, now } = options;
+  const { conflicts, narInfos } = options;
 
   /**
    * Parks the candidate until its references are present. A reference may be published while the
-   * candidate is being parked, and neither publisher sees the other. So everything is checked again
-   * after the marker is written, until the answer stays the same.
+   * candidate is being parked, and neither publisher sees the other. So the reference is requested
+   * again after its marker is written.
+   *
+   * A path may have thousands of references. One that is missing is enough to wait for it, so the
+   * rest is not requested then. Only a fresh candidate lists more of them, for its first receipt.
    */
   async function parkUntilReady(
     context: PublishContext,
     info: PathInfo,
     parked: Parked,
   ): Promise<NextStep> {
+    const { presence } = context;
     const references = info.references.filter((reference) => reference !== info.path);
+    const isFresh = parked.reference === null;
+    if (parked.isMarked) {
+      const awaited = references.filter((reference) => storeHash(reference) === parked.reference);
+      const { missing } = await presence.findReferences(awaited, 1);
+      if (missing.length > 0) return { kind: 'waiting', missing };
+    }
     // A fresh candidate was just checked for conflicts, a resumed one long ago.
-    if (parked.reference !== null && (await conflicts.checkConflicts(context, info))) {
-      return { kind: 'exists' };
-    }
-    let missing = await context.presence.findMissing(references);
-    while (missing[0] !== undefined && storeHash(missing[0]) !== parked.reference) {
-      await parked.moveTo(storeHash(missing[0]));
+    if (!isFresh && (await conflicts.checkConflicts(context, info))) return { kind: 'exists' };
+    for (;;) {
+      const maxMissing = isFresh ? maxNamedMissing : 1;
+      const { missing } = await presence.findReferences(references, maxMissing);
+      const [next] = missing;
+      if (next === undefined) return { kind: 'publish' };
+      await parked.moveTo(storeHash(next));
       if (await conflicts.checkConflicts(context, info)) return { kind: 'exists' };
-      missing = await context.presence.findMissing(references);
+      const again = await presence.findReferences([next], 1);
+      if (again.missing.length > 0) return { kind: 'waiting', missing };
     }
-    return missing.length === 0 ? { kind: 'publish' } : { kind: 'waiting', missing };
   }
 
   async function takeStep(
@@ -82,9 +90,8 @@ export function createCandidatePublisher(options: {
     }
   }
 
-  return async (context, { candidate, attachments }, reference, prepared) => {
+  return async (context, candidate, parked, prepared) => {
     const { info } = candidate;
-    const parked = createParked({ pending, candidate, attachments, reference, now });
     const outcome = await catchRejection(() => takeStep(context, candidate, parked, prepared));
     const unpark = isFinal(outcome.status) ? () => parked.forget() : nothingToUnpark;
     return { info, outcome, unpark };

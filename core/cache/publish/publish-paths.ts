@@ -1,24 +1,24 @@
 import { storeHash } from '../../nix/store-path.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
-import type { WaitingMarker } from '../layout.ts';
 import { catchRejection } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import { createAttachmentStore } from './attachments.ts';
 import { createConflictChecker } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
+import { tooManyCrashes } from './crash-guard.ts';
 import { createIngest } from './ingest.ts';
 import type { IngestOptions } from './ingest.ts';
 import { createNarInfoPublisher, nothingPrepared } from './narinfos.ts';
 import type { PreparedNarInfos } from './narinfos.ts';
+import { createUnparked, openParked } from './parked.ts';
 import { nothingToUnpark } from './paths.ts';
 import type { FinishedPath, IngestedPath, StagedPath } from './paths.ts';
 import type { PendingPaths, PendingRecord } from './pending.ts';
 import { createCandidatePublisher } from './publish-candidate.ts';
+import { isPublished } from './wake-dependents.ts';
 
 export interface PathPublisherOptions extends IngestOptions {
   readonly pending: PendingPaths;
-  /** Schedules the resumption of a path whose reference was published. */
-  readonly wake: (waiting: WaitingMarker) => Promise<void>;
   readonly now: () => Date;
 }
 
@@ -36,12 +36,22 @@ export interface PathPublisher {
    * @returns the finished paths, in the same order
    */
   publishPaths(context: PublishContext, paths: readonly StagedPath[]): Promise<FinishedPath[]>;
-  /** Continues with a parked path that waits for the store hash `reference`. */
+  /**
+   * Continues with a parked path.
+   *
+   * @param stored the store hash that it waits for, and whether that marker is stored
+   */
   resumeParked(
     context: PublishContext,
     record: PendingRecord,
-    reference: string,
+    stored: { readonly reference: string; readonly isMarked: boolean },
   ): Promise<FinishedPath>;
+  /**
+   * Ends a path at which too many publishers have crashed, without reading its NAR.
+   *
+   * @returns `exists` when one of them has published it, else its rejection
+   */
+  giveUpPath(context: PublishContext, path: StagedPath): Promise<FinishedPath>;
 }
 
 /** A staged path, and the candidate made from it or the outcome that ends it. */
@@ -54,12 +64,12 @@ interface IngestResult {
 const pathsAtOnce = 64;
 
 export function createPathPublisher(options: PathPublisherOptions): PathPublisher {
-  const { pending, wake, now } = options;
+  const { pending, now } = options;
   const attachmentStore = createAttachmentStore(options);
   const conflicts = createConflictChecker(options);
   const ingestPath = createIngest(options, conflicts, attachmentStore);
   const narInfos = createNarInfoPublisher(options, conflicts);
-  const publishCandidate = createCandidatePublisher({ pending, conflicts, narInfos, now });
+  const publishCandidate = createCandidatePublisher({ conflicts, narInfos });
 
   async function ingest(context: PublishContext, staged: StagedPath): Promise<IngestResult> {
     return { staged, ingested: await catchRejection(() => ingestPath(context, staged)) };
@@ -79,7 +89,12 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const { path, references } = ingested.candidate.info;
       const before = references.flatMap((reference) => started.get(reference) ?? []);
       const work = Promise.all(before).then(() =>
-        publishCandidate(context, ingested, null, prepared),
+        publishCandidate(
+          context,
+          ingested.candidate,
+          createUnparked(pending, ingested, now),
+          prepared,
+        ),
       );
       started.set(path, work);
       return work;
@@ -97,13 +112,6 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     await attachmentStore.writeAttachments(finished, attachments);
   }
 
-  /** Wakes the paths that wait for these published paths. */
-  async function wakeDependents(published: readonly FinishedPath[]): Promise<void> {
-    if (published.length === 0) return;
-    const hashes = published.map(({ info }) => storeHash(info.path));
-    for (const waiting of await pending.findWaiting(hashes)) await wake(waiting);
-  }
-
   return {
     async publishPaths(context, paths) {
       const results = await mapConcurrent(paths, pathsAtOnce, (path) => ingest(context, path));
@@ -118,29 +126,34 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
         const result = results[index];
         if (result && isPublished(path)) await attach(result, path);
       });
-      await wakeDependents(finished.filter(isPublished));
       return finished;
     },
 
-    async resumeParked(context, record, reference) {
+    async resumeParked(context, record, stored) {
       const { info, nar, unclaimed, upload, origin } = record;
-      const attachments = await pending.readAttachments(storeHash(info.path), upload);
       const candidate = { info, nar, unclaimed, upload, origin };
-      const ingested = { candidate, attachments };
-      const finished = await publishCandidate(context, ingested, reference, nothingPrepared);
+      const parked = openParked(pending, candidate, stored);
+      const finished = await publishCandidate(context, candidate, parked, nothingPrepared);
       if (isPublished(finished)) {
+        const attachments = await pending.readAttachments(storeHash(info.path), upload);
         await attachmentStore.writeAttachments(finished, attachments);
-        await wakeDependents([finished]);
       }
       return finished;
+    },
+
+    async giveUpPath(context, { claim: info, upload }) {
+      const outcome = await catchRejection(async (): Promise<Outcome> => {
+        const status = await conflicts.checkCache(context, info);
+        if (status === null) throw tooManyCrashes(info.path);
+        return { status };
+      });
+      // A crashed attempt may have parked it. A rejected path must not be published later.
+      const unpark = (): Promise<void> => pending.deleteRecord(storeHash(info.path), upload);
+      return { info, outcome, unpark };
     },
   };
 }
 
 function isOutcome(ingested: Outcome | IngestedPath): ingested is Outcome {
   return 'status' in ingested;
-}
-
-function isPublished({ outcome: { status } }: FinishedPath): boolean {
-  return status === 'published' || status === 'exists';
 }

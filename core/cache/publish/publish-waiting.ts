@@ -1,15 +1,26 @@
 import { isRejection } from '../../errors.ts';
+import { maxNamedMissing } from '../../limits.ts';
 import type { WaitingMarker } from '../layout.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { PublishContext } from './context.ts';
 import type { PendingPaths, PendingRecord } from './pending.ts';
 import type { PathPublisher } from './publish-paths.ts';
 import type { PublishResult, Reporter } from './report.ts';
+import type { WakeDependents } from './wake-dependents.ts';
 
 /** Continues with paths that wait for their references. */
 export interface WaitingPublisher {
-  /** Continues with a path whose reference was published; null when it no longer waits. */
-  resumePath(waiting: WaitingMarker): Promise<PublishResult | null>;
+  /**
+   * Continues with a waiting path.
+   *
+   * @param options.isMarked whether its marker is stored, as a sweep has just listed it. A wake-up
+   *   deletes it. @default false
+   * @returns null when it no longer waits
+   */
+  resumePath(
+    waiting: WaitingMarker,
+    options?: { readonly isMarked?: boolean },
+  ): Promise<PublishResult | null>;
   /** Rejects a path that has waited too long; null when it no longer waits. */
   expirePath(waiting: WaitingMarker): Promise<PublishResult | null>;
 }
@@ -18,11 +29,12 @@ export interface WaitingPublisherOptions {
   readonly pending: PendingPaths;
   readonly paths: PathPublisher;
   readonly reporter: Reporter;
+  readonly wakeDependents: WakeDependents;
   readonly openContext: () => Promise<PublishContext>;
 }
 
 export function createWaitingPublisher(options: WaitingPublisherOptions): WaitingPublisher {
-  const { pending, paths, reporter, openContext } = options;
+  const { pending, paths, reporter, wakeDependents, openContext } = options;
 
   /**
    * Runs `work` on the record of a waiting path, if there is one. Rejects the path if its record is
@@ -46,12 +58,18 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
 
   async function stopWaiting(waiting: WaitingMarker): Promise<void> {
     await pending.deleteRecord(waiting.storeHash, waiting.upload);
-    await pending.unmarkWaiting(waiting);
+    await pending.unmarkWaiting([waiting]);
   }
 
-  async function resume(waiting: WaitingMarker, record: PendingRecord): Promise<PublishResult> {
-    const finished = await paths.resumeParked(await openContext(), record, waiting.reference);
-    const result = await reporter.reportPath(waiting.upload, finished);
+  async function resume(
+    { reference, upload }: WaitingMarker,
+    record: PendingRecord,
+    isMarked: boolean,
+  ): Promise<PublishResult> {
+    const finished = await paths.resumeParked(await openContext(), record, { reference, isMarked });
+    const result = await reporter.reportPath(upload, finished);
+    // The pending record last: it leads a repeated attempt to the paths that are not woken yet.
+    await wakeDependents([finished]);
     await finished.unpark();
     return result;
   }
@@ -62,11 +80,12 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
   ): Promise<PublishResult> {
     const references = info.references.filter((reference) => reference !== info.path);
     const { presence } = await openContext();
+    const { missing } = await presence.findReferences(references, maxNamedMissing);
     const outcome: Outcome = {
       status: 'rejected',
       code: 'missing-references',
       message: `${info.path} has waited for its references since ${since}, too long for this cache`,
-      missing: await presence.findMissing(references),
+      missing,
     };
     const result = await reporter.reportPath(waiting.upload, { info, outcome });
     await stopWaiting(waiting);
@@ -74,9 +93,9 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
   }
 
   return {
-    async resumePath(waiting) {
-      const result = await withRecord(waiting, (record) => resume(waiting, record));
-      if (!result) await pending.unmarkWaiting(waiting);
+    async resumePath(waiting, { isMarked = false } = {}) {
+      const result = await withRecord(waiting, (record) => resume(waiting, record, isMarked));
+      if (!result) await pending.unmarkWaiting([waiting]);
       return result;
     },
     expirePath: (waiting) => withRecord(waiting, (record) => expire(waiting, record)),

@@ -17,6 +17,7 @@ import type { WaitingPublisher } from './publish-waiting.ts';
 import { createReporter } from './report.ts';
 import { createNarInfoSigner } from './sign-narinfo.ts';
 import { maxBytesWithin } from './time-budget.ts';
+import { createDependentWaker } from './wake-dependents.ts';
 
 export interface PublisherOptions {
   readonly public: Bucket;
@@ -67,7 +68,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const paths = createPathPublisher({ ...options, nars, narInfoSigner, pending, now, maxNarBytes });
   const reporter = createReporter(bucket, now);
   const openContext = (): Promise<PublishContext> => openPublishContext({ ...options, seen });
-  const shared = { paths, reporter, openContext };
+  const wakeDependents = createDependentWaker({ pending, wake: options.wake });
+  const shared = { paths, reporter, wakeDependents, openContext };
   return {
     pending,
     timeLimitMs,

@@ -91,9 +91,9 @@ async function sweepPending(
   hasExpired: IsOld,
 ): Promise<PublishResult[]> {
   const published: PublishResult[] = [];
-  for (const { waiting, expired } of await listParked(bucket, publisher, hasExpired)) {
+  for (const { waiting, isMarked, expired } of await listParked(bucket, publisher, hasExpired)) {
     const last = await tryTask(async () => {
-      const resumed = await publisher.resumePath(waiting);
+      const resumed = await publisher.resumePath(waiting, { isMarked });
       const isTooLate = expired && resumed?.outcome.status === 'waiting';
       return isTooLate ? publisher.expirePath(waiting) : resumed;
     });
@@ -105,6 +105,7 @@ async function sweepPending(
 /** A path with a pending record. */
 interface ParkedPath {
   readonly waiting: WaitingMarker;
+  readonly isMarked: boolean;
   readonly expired: boolean;
 }
 
@@ -123,12 +124,11 @@ async function listParked(
     const record = parsePendingKey(object.key);
     if (!record) continue;
     const id = `${record.storeHash}/${record.upload}`;
-    // Its writer crashed before the marker. A path that waits for itself is resumed all the same.
+    // Its writer crashed before the marker, or its wake-up was lost. Any reference will do then.
     const waiting = markers.get(id) ?? { ...record, reference: record.storeHash };
-    markers.delete(id);
-    parked.push({ waiting, expired: hasExpired(object) });
+    parked.push({ waiting, isMarked: markers.delete(id), expired: hasExpired(object) });
   }
   // The markers left are of paths that no longer wait.
-  for (const waiting of markers.values()) await pending.unmarkWaiting(waiting);
+  await pending.unmarkWaiting([...markers.values()]);
   return parked;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { maxAttempts } from '../../../../core/limits.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
-import { manifestKey, narInfoKey } from '../../../../core/cache/layout.ts';
+import { listingKey, manifestKey, narInfoKey, waitingKey } from '../../../../core/cache/layout.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
@@ -17,12 +17,14 @@ const one = await testPath('one');
 const killer = await testPath('killer');
 const three = await testPath('three');
 
-/** Returns a publisher that crashes when it handles `killer`. All later operations fail. */
-function doomed(cache: TestCache): Publisher {
+const killerHash = storeHash(killer.info.path);
+
+/** Returns a publisher that crashes before it writes `fatalKey`. All later operations fail. */
+function doomed(cache: TestCache, fatalKey = narInfoKey(killerHash)): Publisher {
   let isDead = false;
   const hooks: BucketHooks = {
-    before(_, key) {
-      isDead ||= key === narInfoKey(storeHash(killer.info.path));
+    before(operation, key) {
+      isDead ||= operation === 'put' && key === fatalKey;
       if (isDead) throw new CrashError(`killed at ${key}`);
     },
   };
@@ -52,8 +54,10 @@ describe('a path that crashes its publisher', () => {
   it('is rejected also after unexpected errors that the process survives', async () => {
     const cache = createTestCache();
     const id = await cache.stage([killer]);
-    const before: BucketHooks['before'] = (_, key) => {
-      if (key === narInfoKey(storeHash(killer.info.path))) throw new TypeError('a fault of niche');
+    const before: BucketHooks['before'] = (operation, key) => {
+      if (operation === 'put' && key === narInfoKey(killerHash)) {
+        throw new TypeError('a fault of niche');
+      }
     };
     const faulty = cache.publisher({ hooks: { before } });
     for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
@@ -63,6 +67,53 @@ describe('a path that crashes its publisher', () => {
     const [published] = await cache.publish(id, faulty);
     assert.equal(published?.outcome.code, 'failed');
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+  });
+
+  it('is not rejected if an attempt published it before it crashed', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([killer]);
+    for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
+      await assert.rejects(cache.publish(id, doomed(cache, listingKey(killerHash))), CrashError);
+      cache.advance(hourMs);
+    }
+    assert.notEqual(await cache.public.head(narInfoKey(killerHash)), null);
+    const [published] = await cache.publish(id, doomed(cache, listingKey(killerHash)));
+    assert.equal(published?.outcome.status, 'exists');
+    assert.equal((await cache.receipt(id.upload, killer.info))?.status, 'exists');
+    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+  });
+
+  it('is a conflict if other contents were published meanwhile', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([killer]);
+    for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
+      await assert.rejects(cache.publish(id, doomed(cache)), CrashError);
+      cache.advance(hourMs);
+    }
+    await cache.publish(await cache.stage([await testPath('killer', { contents: 'other' })]));
+    const [published] = await cache.publish(id);
+    assert.equal(published?.outcome.code, 'conflict');
+  });
+
+  it('is not published later, if an attempt parked it before the crash', async () => {
+    const cache = createTestCache();
+    const dependent = await testPath('dependent', { references: [one] });
+    const id = await cache.stage([dependent]);
+    const marker = waitingKey({
+      reference: storeHash(one.info.path),
+      storeHash: storeHash(dependent.info.path),
+      upload: id.upload,
+    });
+    for (let deaths = 0; deaths <= maxAttempts; deaths += 1) {
+      await assert.rejects(cache.publish(id, doomed(cache, marker)), CrashError);
+      cache.advance(hourMs);
+    }
+    assert.equal((await listKeys(cache.private, 'pending/')).length, 2);
+    const [rejected] = await cache.publish(id);
+    assert.equal(rejected?.outcome.code, 'failed');
+    await cache.publish(await cache.stage([one]));
+    assert.equal(await cache.public.head(narInfoKey(storeHash(dependent.info.path))), null);
+    assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
   });
 
   it('is not rejected while earlier attempts may still run', async () => {

@@ -70,7 +70,7 @@ describe('pending paths', () => {
       assert.deepEqual(await pending.findWaiting(references), [waiting]);
     }
     assert.deepEqual(await pending.findWaiting([hash]), []);
-    await pending.unmarkWaiting(waiting);
+    await pending.unmarkWaiting([waiting]);
     await pending.deleteRecord(hash, upload);
     assert.deepEqual(await listKeys(bucket), []);
     assert.deepEqual(await pending.readAttachments(hash, upload), { listing: null, log: null });
