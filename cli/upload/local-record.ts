@@ -8,8 +8,8 @@ import { createUploadJournal } from '../../core/cache/local/upload-journal.ts';
 import type { UploadJournal } from '../../core/cache/local/upload-journal.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
-import { identifyProcess, isAlive } from '../process/identity.ts';
-import type { ProcessIdentity } from '../process/identity.ts';
+import { identifyProcess, isAlive } from '../../core/util/process-identity.ts';
+import type { ProcessIdentity } from '../../core/util/process-identity.ts';
 
 /** What this machine knows of one cache from earlier runs. */
 export interface LocalRecord {

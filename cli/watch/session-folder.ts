@@ -14,7 +14,11 @@ import path from 'node:path';
 import { messageOf, NicheError } from '../../core/errors.ts';
 import { homeOf, nonEmpty, type Environment } from '../process/environment.ts';
 import { isNixConfigValue } from '../nix/nix-config.ts';
-import { identifyProcess, isAlive, type ProcessIdentity } from '../process/identity.ts';
+import {
+  identifyProcess,
+  isAlive,
+  type ProcessIdentity,
+} from '../../core/util/process-identity.ts';
 
 /** A private folder for one run of Nix. */
 export interface SessionFolder {

@@ -92,6 +92,37 @@ export function bucketConformance(
       assert.equal((await readObject(bucket, 'x'))?.toString(), `by ${winners[0]}`);
     });
 
+    on('never brings a deleted object back with a replacement', async (bucket) => {
+      if (!bucket.capabilities.conditionalReplace) return;
+      const keys = writers.map((writer) => `race/${writer}`);
+      await Promise.all(keys.map((key) => bucket.put(key, Buffer.from('first'))));
+      const etags = await Promise.all(keys.map(async (key) => (await bucket.head(key))!.etag));
+      await Promise.all([
+        ...keys.map((key, index) => bucket.replace(key, Buffer.from('second'), etags[index]!)),
+        bucket.delete(keys),
+      ]);
+      assert.deepEqual(await listKeys(bucket), []);
+    });
+
+    on('never overwrites a later object with a replacement', async (bucket) => {
+      if (!bucket.capabilities.conditionalReplace) return;
+      await bucket.put('put', Buffer.from('first'));
+      await bucket.put('created', Buffer.from('first'));
+      const [put, created] = [(await bucket.head('put'))!, (await bucket.head('created'))!];
+      const ifAbsent = bucket.capabilities.conditionalPut;
+      await Promise.all([
+        bucket.replace('put', Buffer.from('old'), put.etag),
+        bucket.put('put', Buffer.from('new')),
+        bucket.replace('created', Buffer.from('old'), created.etag),
+        bucket
+          .delete(['created'])
+          .then(() => bucket.put('created', Buffer.from('new'), { ifAbsent })),
+      ]);
+      for (const key of ['put', 'created']) {
+        assert.equal((await readObject(bucket, key))?.toString(), 'new', key);
+      }
+    });
+
     on('stores a large object, by put and by upload, in chunks of any size', async (bucket) => {
       const bytes = patternBytes(7 * mib + 1);
       await bucket.put('large', bytes);

@@ -9,6 +9,7 @@ import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
 import { createInOrder, putInGroup } from './group-commit.ts';
 import { listFiles } from './list.ts';
+import { withLock } from './lock.ts';
 import { readBody } from './read.ts';
 import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './root.ts';
 import { replaceFile } from './replace.ts';
@@ -74,7 +75,7 @@ export function openFileBucket(directory: string): Bucket {
       for (let next = 0; next < keys.length; next += deletesAtOnce) {
         throwIfAborted(options?.signal, `deleting in ${root.url}`);
         const batch = keys.slice(next, next + deletesAtOnce);
-        await Promise.all(batch.map((key) => deleteFile(root, key)));
+        await Promise.all(batch.map((key) => deleteFile(root, key, options?.signal)));
       }
       root.check();
     },
@@ -143,25 +144,32 @@ async function putFile(
   }
 }
 
-async function deleteFile(root: FileRoot, key: string): Promise<void> {
+async function deleteFile(
+  root: FileRoot,
+  key: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const path = locate(root, key);
+  const action = `deleting ${quote(key)} in ${root.url}`;
   try {
+    if (isFolderOrGone(path)) return;
     // On the thread pool: freeing the blocks of a large file takes a while.
-    await unlink(path);
+    await withLock({ root, key, action, signal }, () => unlink(path));
   } catch (error) {
-    // A folder is no object; some systems report EPERM for one.
-    if (isAbsence(error) || isErrno(error, 'EISDIR')) return;
-    if (isErrno(error, 'EPERM') && isFolderOrGone(path)) return;
-    throw fileError(error, `deleting ${quote(key)} in ${root.url}`);
+    // Something else may be there by now. Some systems report EPERM for a folder.
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EPERM') && isFolderOrGone(path)) return;
+    throw fileError(error, action);
   }
   pruneFolders(root, dirname(path));
 }
 
+/** A folder is no object. */
 function isFolderOrGone(path: string): boolean {
   try {
     return lstatSync(path).isDirectory();
   } catch (error) {
-    return isAbsence(error);
+    if (isAbsence(error)) return true;
+    throw error;
   }
 }
 

@@ -31,7 +31,19 @@ export interface FileRoot {
   check(): void;
   /** Checks the directory before the first operation only, and records its file system. */
   checkOnce(): void;
+  /**
+   * Whether users who do not trust each other write to the directory: it has the sticky bit, so that
+   * each may remove only their own files.
+   */
+  isShared(): boolean;
+  /**
+   * Whether files of this user may decide what this process does. In a shared directory those of its
+   * owner, of root and of the user of this process may.
+   */
+  isTrusted(uid: number): boolean;
 }
+
+const stickyBit = 0o1000n;
 
 /** @throws NicheError `invalid-url` for a path that is not absolute */
 export function fileRoot(directory: string): FileRoot {
@@ -44,6 +56,8 @@ export function fileRoot(directory: string): FileRoot {
   const path = resolve(directory);
   const { href: url } = pathToFileURL(path);
   let device: bigint | undefined;
+  let owner: bigint | undefined;
+  let isSticky = false;
 
   function statRoot(): BigIntStats | undefined {
     try {
@@ -63,6 +77,8 @@ export function fileRoot(directory: string): FileRoot {
         { hint: 'check the path; for a new cache, niche init creates the directory' },
       );
     }
+    owner = found.uid;
+    isSticky = (found.mode & stickyBit) !== 0n;
     device ??= found.dev;
     if (found.dev !== device) {
       throw new NicheError(
@@ -80,6 +96,9 @@ export function fileRoot(directory: string): FileRoot {
     checkOnce() {
       if (device === undefined) check();
     },
+    isShared: () => isSticky,
+    isTrusted: (uid) =>
+      !isSticky || uid === 0 || BigInt(uid) === owner || uid === process.geteuid?.(),
   };
 }
 

@@ -8,7 +8,6 @@ import {
   openSync,
   readdirSync,
   renameSync,
-  rmdirSync,
   unlinkSync,
   write,
   writeSync,
@@ -20,8 +19,10 @@ import { NicheError, quote } from '../../errors.ts';
 import type { PutOutcome } from '../bucket.ts';
 import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
-import { objectInfo, temporaryFolder, type FileRoot } from './root.ts';
+import { withLock } from './lock.ts';
+import { objectInfo, type FileRoot } from './root.ts';
 import { syncFile, syncFolder } from './fsync.ts';
+import { findTemporaryFolder, openTemporaryFolder } from './temporary-folder.ts';
 
 /** Other processes may delete an emptied folder between its creation and the link, repeatedly. */
 const maxPublishAttempts = 100;
@@ -39,16 +40,9 @@ export interface Temporary {
 }
 
 export async function createTemporary(root: FileRoot): Promise<Temporary> {
-  const folder = join(root.path, temporaryFolder);
-  const path = join(folder, `${process.pid}-${randomUUID()}`);
+  const path = join(await openTemporaryFolder(root), `${process.pid}-${randomUUID()}`);
+  // O_EXCL follows no link.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
-  try {
-    return { path, fd: openSync(path, flags, 0o666) };
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) throw error;
-  }
-  root.check();
-  await makeFolder(folder);
   return { path, fd: openSync(path, flags, 0o666) };
 }
 
@@ -128,6 +122,19 @@ export async function publish(
  * folder also where the object existed, as its writer may not have synced it yet.
  */
 export async function reveal(
+  root: FileRoot,
+  temporary: Temporary,
+  key: string,
+  path: string,
+  ifAbsent: boolean,
+): Promise<PutOutcome> {
+  if (ifAbsent) return revealUnlocked(root, temporary, key, path, true);
+  const action = `writing ${quote(key)} in ${root.url}`;
+  return withLock({ root, key, action }, () => revealUnlocked(root, temporary, key, path, false));
+}
+
+/** Does {@link reveal} for a caller who holds the lock of the key, or who creates the object. */
+export async function revealUnlocked(
   root: FileRoot,
   temporary: Temporary,
   key: string,
@@ -229,22 +236,21 @@ async function makeFolder(path: string): Promise<void> {
  */
 export function sweepTemporaries(root: FileRoot, olderThan: Date): number {
   root.check();
-  const folder = join(root.path, temporaryFolder);
+  const action = `removing unfinished uploads in ${root.url}`;
   let removed = 0;
   try {
+    const folder = findTemporaryFolder(root);
+    if (folder === null) return 0;
     for (const name of readdirSync(folder)) {
       const path = join(folder, name);
       const found = statIfThere(path);
-      if (!found || found.mtime >= olderThan) continue;
-      // The lock of a replacement whose process died is a folder.
-      if (found.isDirectory()) rmdirSync(path);
-      else removeIfThere(path);
+      // niche creates no folders there.
+      if (!found || found.mtime >= olderThan || found.isDirectory()) continue;
+      removeIfThere(path);
       removed += 1;
     }
   } catch (error) {
-    if (!isErrno(error, 'ENOENT')) {
-      throw fileError(error, `removing unfinished uploads in ${root.url}`);
-    }
+    throw fileError(error, action);
   }
   return removed;
 }

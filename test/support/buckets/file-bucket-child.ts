@@ -2,11 +2,14 @@
  * Uses a bucket in a directory from a separate process, for tests of several processes. It imports
  * everything before it drops root, since the checkout may be readable only by root.
  */
+import { createInterface } from 'node:readline';
 import { isNicheError } from '../../../core/errors.ts';
 import { openFileBucket } from '../../../core/storage/file/driver.ts';
+import { withLock } from '../../../core/storage/file/lock.ts';
+import { fileRoot } from '../../../core/storage/file/root.ts';
 import { listKeys, readObject } from '../assert/bytes.ts';
 
-const [task = '', directory = '', id = ''] = process.argv.slice(2);
+const [task = '', directory = '', id = '', etag = ''] = process.argv.slice(2);
 const bucket = openFileBucket(directory);
 const unprivilegedId = 65_534;
 
@@ -57,6 +60,32 @@ async function race(): Promise<void> {
   console.log(JSON.stringify(created));
 }
 
+/** Deletes the keys of each line that it reads, and then prints a line. */
+async function deleting(): Promise<void> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    await bucket.delete(line.split(' '));
+    console.log('deleted');
+  }
+}
+
+/** Changes an object for at most a second, and prints the result. */
+async function meanwhile(): Promise<void> {
+  const signal = AbortSignal.timeout(1_000);
+  const change =
+    id === 'delete'
+      ? bucket.delete(['object'], { signal })
+      : bucket.replace('object', Buffer.from('other'), etag, { signal });
+  console.log(await codeOf(change));
+}
+
+/** Prints a line while it holds the lock of an object, and then waits to be killed. */
+async function locking(): Promise<void> {
+  await withLock({ root: fileRoot(directory), key: 'object', action: 'testing' }, () => {
+    console.log('locked');
+    return new Promise(() => setInterval(() => undefined, 60_000));
+  });
+}
+
 /** Prints a line once it has written much, and then waits to be killed. */
 async function unfinished(): Promise<void> {
   const upload = await bucket.upload('nar/unfinished');
@@ -66,7 +95,10 @@ async function unfinished(): Promise<void> {
 }
 
 const tasks = new Map([
+  ['deleting', deleting],
   ['denied', denied],
+  ['locking', locking],
+  ['meanwhile', meanwhile],
   ['race', race],
   ['unfinished', unfinished],
 ]);

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -31,6 +31,35 @@ const child = fileURLToPath(import.meta.resolve('./file-bucket-child.ts'));
 export async function runFileBucketChild(...task: readonly string[]): Promise<string> {
   const { stdout } = await promisify(execFile)(process.execPath, [child, ...task]);
   return stdout;
+}
+
+/** Does the same, and blocks this process meanwhile. */
+export function runFileBucketChildSync(...task: readonly string[]): string {
+  return execFileSync(process.execPath, [child, ...task], { encoding: 'utf8' });
+}
+
+/** A task that answers each line with one. */
+interface FileBucketChild {
+  /** Sends a line, and resolves when the next one arrives. */
+  ask(line: string): Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+/** Starts a task that reads lines. */
+export function startFileBucketChild(...task: readonly string[]): FileBucketChild {
+  const running = spawn(process.execPath, [child, ...task], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  return {
+    ask(line) {
+      running.stdin.write(`${line}\n`);
+      return once(running.stdout, 'data');
+    },
+    async stop() {
+      running.stdin.end();
+      if (running.exitCode === null) await once(running, 'close');
+    },
+  };
 }
 
 /** Runs a task until it prints its first line, and kills it immediately. */

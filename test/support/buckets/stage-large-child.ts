@@ -8,8 +8,8 @@ import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { createUploadJournal } from '../../../core/cache/local/upload-journal.ts';
 import { defaultStoreDir } from '../../../core/nix/store-path.ts';
 import { openBucket } from '../../../core/storage/open/open-bucket.ts';
-import { identifyProcess, isAlive } from '../../../cli/process/identity.ts';
-import type { ProcessIdentity } from '../../../cli/process/identity.ts';
+import { identifyProcess, isAlive } from '../../../core/util/process-identity.ts';
+import type { ProcessIdentity } from '../../../core/util/process-identity.ts';
 import { largeTestPath } from '../cache/paths.ts';
 
 const [url = '', file = '', stall = '0'] = process.argv.slice(2);
