@@ -20,7 +20,8 @@ import { addStatus } from './commands/status.ts';
 import { addUse } from './commands/use.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWorker } from './commands/worker.ts';
-import type { Context, Output } from './process/context.ts';
+import type { Context } from './process/context.ts';
+import { openOutput } from './process/output.ts';
 import { sizeThreadPool } from './process/thread-pool.ts';
 import { takeSecrets } from './secrets/secret-variables.ts';
 import { describeError } from './ui/describe-error.ts';
@@ -88,18 +89,6 @@ function printError(error: unknown, { env, stderr }: Context): void {
   for (const line of describeError(error, env)) stderr.write(`${line}\n`);
 }
 
-/** @param onFailed called when writing fails, as on a full disk or a closed pipe */
-function outputTo(stream: NodeJS.WriteStream, onFailed: (error: Error) => void): Output {
-  stream.on('error', onFailed);
-  return {
-    write: (text) => {
-      stream.write(text);
-    },
-    isTty: stream.isTTY,
-    columns: stream.columns,
-  };
-}
-
 /** Runs the command line of this process. */
 export async function runProcess(): Promise<void> {
   sizeThreadPool();
@@ -108,13 +97,16 @@ export async function runProcess(): Promise<void> {
     env: process.env,
     cwd: process.cwd(),
     version: packageJson.version,
-    stdout: outputTo(process.stdout, (error) => {
-      // A closed pipe, as in `| head`, is no failure; a full disk is.
-      if (isErrno(error, 'EPIPE')) process.exit(128 + constants.signals.SIGPIPE);
-      printError(fileError(error, 'writing to standard output'), context);
-      process.exit(1);
+    stdout: openOutput(process.stdout, {
+      isForPeople: false,
+      onFailed: (error) => {
+        // A closed pipe, as in `| head`, is no failure; a full disk is.
+        if (isErrno(error, 'EPIPE')) process.exit(128 + constants.signals.SIGPIPE);
+        printError(fileError(error, 'writing to standard output'), context);
+        process.exit(1);
+      },
     }),
-    stderr: outputTo(process.stderr, () => undefined),
+    stderr: openOutput(process.stderr, { isForPeople: true, onFailed: () => undefined }),
     stdin: process.stdin,
     setExitStatus(status) {
       process.exitCode = status;

@@ -50,6 +50,7 @@ export function cliDocs(): string {
     write(text: string) {
       printed += text;
     },
+    clearLine: () => undefined,
     isTty: false,
     columns,
   };

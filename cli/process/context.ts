@@ -19,6 +19,8 @@ export interface Context {
 
 export interface Output {
   write(text: string): void;
+  /** Clears the last line of a terminal, of `width` characters, and returns to its start. */
+  clearLine(width: number): void;
   /** Whether it is a terminal, on which a line can be redrawn. */
   readonly isTty: boolean;
   /** The terminal's width in characters. */

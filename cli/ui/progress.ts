@@ -35,7 +35,7 @@ export function startProgress(context: Context, hasTerminal: boolean): Progress 
   let lastMs = Date.now();
 
   function clear(): void {
-    if (drawn !== '') output.write(`\r${' '.repeat(drawn.length)}\r`);
+    if (drawn !== '') output.clearLine(drawn.length);
     drawn = '';
   }
 

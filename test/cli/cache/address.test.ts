@@ -19,8 +19,8 @@ const context = (env: Record<string, string> = {}): Context => ({
   secrets: {},
   cwd: '/here',
   version: '0',
-  stdout: { write: () => undefined, isTty: false, columns: 80 },
-  stderr: { write: () => undefined, isTty: false, columns: 80 },
+  stdout: { write: () => undefined, clearLine: () => undefined, isTty: false, columns: 80 },
+  stderr: { write: () => undefined, clearLine: () => undefined, isTty: false, columns: 80 },
   stdin: process.stdin,
   setExitStatus: () => undefined,
 });

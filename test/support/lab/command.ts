@@ -58,6 +58,7 @@ function capture(): Output & { text(): string } {
     write(text) {
       written += text;
     },
+    clearLine: () => undefined,
     isTty: false,
     columns: 80,
     text: () => written,
