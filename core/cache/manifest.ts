@@ -28,11 +28,20 @@ export interface Manifest {
 /** The size of an empty directory's NAR, the smallest of all, in bytes. */
 const minNarBytes = 96;
 
+/** Reports one issue for the whole list: one for each element of a bad manifest would fill the memory. */
+const referenceList = z.custom<readonly string[]>(
+  (value) =>
+    Array.isArray(value) &&
+    value.length <= maxReferences &&
+    value.every((item) => typeof item === 'string'),
+  { error: `expected at most ${maxReferences} strings` },
+);
+
 const claim = z.strictObject({
   path: z.string(),
   narHash: z.string(),
   narSize: z.int().min(minNarBytes),
-  references: z.array(z.string()).max(maxReferences),
+  references: referenceList,
   deriver: z.string().nullable().default(null),
   ca: z.string().nullable().default(null),
   signatures: z.array(z.string()).max(64).default([]),

@@ -197,6 +197,13 @@ describe('a hostile manifest', () => {
     refusal('['.repeat(100_000));
   });
 
+  it('is refused with one issue for each list of references, however long', () => {
+    const bad = { references: Array.from({ length: 9999 }, () => 0) };
+    const paths = Array.from({ length: 50 }, () => bad);
+    assert.doesNotMatch(refusal(manifestOf({}, { paths })), /references\.0/);
+    assert.match(refusal(manifestOf(bad)), /expected at most 10000 strings/);
+  });
+
   it('is refused when it lists a path twice, or too much for one batch', () => {
     assert.match(refusal(manifestOf({}, { paths: [entry, entry] })), /twice/);
     const half = maxBatchNarBytes / 2;
