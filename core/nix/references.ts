@@ -1,5 +1,5 @@
 import { maxNamedUnclaimed } from '../limits.ts';
-import { base32Alphabet } from './base32.ts';
+import { createStoreHashSet, isDigit, keyAt } from './store-hash-set.ts';
 import { maxStoreNameLength, storeHashLength } from './store-path.ts';
 
 export interface ReferenceScannerOptions {
@@ -9,7 +9,10 @@ export interface ReferenceScannerOptions {
   readonly candidates: Iterable<string>;
 }
 
-/** Scans bytes for store paths, as Nix finds references (RefScanSink in references.cc). */
+/**
+ * Scans bytes for store paths, as Nix finds references (RefScanSink in references.cc). The time is
+ * linear in the bytes, also for contents that were made to be slow.
+ */
 export interface ReferenceScanner {
   /** Scans the next bytes. A match may span chunks. */
   write(chunk: Uint8Array): void;
@@ -26,82 +29,70 @@ export interface UnclaimedPaths {
   readonly first: readonly string[];
 }
 
-/** Bounds the memory of a scanner: about 100 bytes for each. */
+/** Bounds the memory of a scanner: about 200 bytes for each. */
 export const maxCountedUnclaimed = 10_000;
 
-/**
- * Returns the length of the key, a prefix of the hash, by which the scanner rules out most hashes with
- * one table lookup. Its table has 32 KiB for many candidates, and 1 KiB for a few: for a small NAR,
- * initializing the large table would take longer than the scan.
- */
-const keyCharactersOf = (candidates: number): number => (candidates <= 8 ? 2 : 3);
-
-const notDigit = 0xff;
-/** The base32 value of each byte. */
-const digits = new Uint8Array(256).fill(notDigit);
-for (const [value, byte] of Buffer.from(base32Alphabet).entries()) {
-  digits[byte] = value;
-}
 const nameCharacters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._?=';
 const isNameByte = new Uint8Array(256);
 for (const byte of Buffer.from(nameCharacters)) isNameByte[byte] = 1;
 const dash = 0x2d;
 
 export function createReferenceScanner(options: ReferenceScannerOptions): ReferenceScanner {
-  const candidates = new Set(options.candidates);
-  const prefix = Buffer.from(`${options.storeDir}/`);
-  const keyCharacters = keyCharactersOf(candidates.size);
-  const keyMask = 2 ** (5 * keyCharacters) - 1;
-  /** 1 for each key that a candidate starts with. */
-  const keys = new Uint8Array(keyMask + 1);
-  for (const candidate of candidates) {
-    keys[keyAt(Buffer.from(candidate), 0, keyCharacters)] = 1;
+  const names = [...new Set(options.candidates)];
+  const candidates = createStoreHashSet(names.length);
+  /** The candidates that were not found yet. */
+  const wanted = createStoreHashSet(names.length);
+  for (const name of names) {
+    const bytes = Buffer.from(name);
+    const key = keyAt(bytes, 0);
+    candidates.add(key, bytes, 0);
+    wanted.add(key, bytes, 0);
   }
+  const prefix = Buffer.from(`${options.storeDir}/`);
 
   const found = new Set<string>();
-  const unclaimed = new Set<string>();
+  const unclaimed = createStoreHashSet(0);
   const first: string[] = [];
 
   /** The last bytes written, as many as an incomplete store path can have. */
   const longestPath = prefix.length + storeHashLength + 1 + maxStoreNameLength;
   let tail = Buffer.alloc(0);
 
-  const checkCandidate = (buffer: Buffer, start: number): void => {
-    const hash = buffer.toString('latin1', start, start + storeHashLength);
-    if (candidates.has(hash)) found.add(hash);
+  const isComplete = (): boolean => wanted.size() === 0 && unclaimed.size() >= maxCountedUnclaimed;
+
+  /** Returns whether a store path without its hash surrounds the hash at `start`. */
+  const isInPath = (buffer: Buffer, start: number): boolean => {
+    const nameStart = start + storeHashLength + 1;
+    if (buffer[nameStart - 1] !== dash || isNameByte[buffer[nameStart] ?? 0] !== 1) return false;
+    const pathStart = start - prefix.length;
+    for (let index = prefix.length - 1; index >= 0; index--) {
+      if (buffer[pathStart + index] !== prefix[index]) return false;
+    }
+    return true;
   };
 
   /** Records the path around the hash at `start`, if any. `isLast`: nothing follows `buffer`. */
   const checkUnclaimed = (buffer: Buffer, start: number, isLast: boolean): void => {
-    const pathStart = start - prefix.length;
-    const nameStart = start + storeHashLength + 1;
-    if (buffer[nameStart - 1] !== dash || isNameByte[buffer[nameStart] ?? 0] !== 1) return;
-    if (pathStart < 0 || prefix.compare(buffer, pathStart, start) !== 0) return;
-    const nameEnd = endOfName(buffer, nameStart);
-    const isCut = nameEnd === buffer.length && nameEnd - nameStart < maxStoreNameLength;
-    if (isCut && !isLast) return;
-    const hash = buffer.toString('latin1', start, nameStart - 1);
-    if (candidates.has(hash) || unclaimed.has(hash)) return;
-    if (unclaimed.size >= maxCountedUnclaimed) return;
-    unclaimed.add(hash);
-    if (first.length < maxNamedUnclaimed) first.push(buffer.toString('latin1', pathStart, nameEnd));
+    if (unclaimed.size() >= maxCountedUnclaimed || !isInPath(buffer, start)) return;
+    const nameEnd = endOfName(buffer, start + storeHashLength + 1);
+    if (nameEnd === undefined && !isLast) return;
+    const key = keyAt(buffer, start);
+    if (candidates.indexOf(key, buffer, start) >= 0) return;
+    if (unclaimed.indexOf(key, buffer, start) >= 0) return;
+    unclaimed.add(key, buffer, start);
+    if (first.length >= maxNamedUnclaimed) return;
+    first.push(buffer.toString('latin1', start - prefix.length, nameEnd ?? buffer.length));
   };
 
-  /** Checks each 32 digits of the run whose first 32 end at `last`. Returns the end of the run. */
-  const inspectRun = (buffer: Buffer, last: number, isLast: boolean): number => {
-    const { length } = buffer;
-    let start = last - storeHashLength + 1;
-    let key = keyAt(buffer, start, keyCharacters);
-    for (let end = last + 1; ; end++) {
-      if (keys[key] === 1) checkCandidate(buffer, start);
-      if (end >= length || digits[buffer[end] ?? 0] === notDigit) {
-        // A dash follows the hash of a path, so only the last 32 digits of a run can be one.
-        checkUnclaimed(buffer, start, isLast);
-        return end;
-      }
-      key = ((key << 5) | (digits[buffer[start + keyCharacters] ?? 0] ?? 0)) & keyMask;
-      start++;
-    }
+  const onFound = (index: number): void => {
+    wanted.delete(index);
+    found.add(names[index] ?? '');
+  };
+
+  const skipRun = (buffer: Buffer, last: number): number => {
+    let end = last + 1;
+    while (isDigit(buffer[end])) end++;
+    return end;
   };
 
   const scan = (buffer: Buffer, isLast: boolean): void => {
@@ -112,15 +103,21 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
     while (last < buffer.length) {
       const lowest = Math.max(last - storeHashLength, seen);
       let at = last;
-      while (at > lowest && digits[buffer[at] ?? 0] !== notDigit) at--;
+      while (at > lowest && isDigit(buffer[at])) at--;
       seen = last;
-      if (at === lowest) at = inspectRun(buffer, last, isLast);
+      if (at === lowest) {
+        const start = last - storeHashLength + 1;
+        at = wanted.size() > 0 ? wanted.searchRun(buffer, start, onFound) : skipRun(buffer, last);
+        // A dash follows the hash of a path, so only the last 32 digits of a run can be one.
+        checkUnclaimed(buffer, at - storeHashLength, isLast);
+      }
       last = at + storeHashLength;
     }
   };
 
   return {
     write: (chunk) => {
+      if (isComplete()) return;
       const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
       const seam = Buffer.concat([tail, buffer.subarray(0, longestPath)]);
       if (tail.length > 0 || buffer.length <= longestPath) scan(seam, false);
@@ -135,22 +132,15 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
     unclaimed: () => {
       // Only now is a path at the very end known to be complete.
       scan(tail, true);
-      return { count: unclaimed.size, first: [...first] };
+      return { count: unclaimed.size(), first: [...first] };
     },
   };
 }
 
-function keyAt(buffer: Uint8Array, start: number, keyCharacters: number): number {
-  let key = 0;
-  for (let index = start; index < start + keyCharacters; index++) {
-    key = (key << 5) | (digits[buffer[index] ?? 0] ?? 0);
-  }
-  return key;
-}
-
-function endOfName(buffer: Uint8Array, start: number): number {
-  const limit = Math.min(start + maxStoreNameLength, buffer.length);
+/** Returns the end of the name at `start`; undefined when it may continue after the buffer. */
+function endOfName(buffer: Uint8Array, start: number): number | undefined {
+  const limit = start + maxStoreNameLength;
   let end = start;
   while (end < limit && isNameByte[buffer[end] ?? 0] === 1) end++;
-  return end;
+  return end >= buffer.length && end < limit ? undefined : end;
 }
