@@ -6,11 +6,12 @@ import { storeHashLength } from './store-path.ts';
 /**
  * Keys for the 32 characters of a store hash: the sum of `entering[byte] * multiplier^(31 - position)`,
  * modulo 2^32. The key of the next 32 characters of a text follows from the last one in a few
- * instructions. The numbers are random, so that nobody can make contents whose keys collide.
+ * instructions. The numbers are random, so that nobody can make contents whose keys collide often.
  */
 const random = randomBytes(4 * (base32Alphabet.length + 1));
 
-const multiplier = random.readInt32LE(0) | 1;
+/** 3 modulo 8: of the odd numbers, these mix the lowest bits best, see the test of Thue and Morse. */
+const multiplier = (random.readInt32LE(0) & ~7) | 3;
 
 /** What a character adds to the key; 0 for a byte that is no base32 digit. */
 const entering = new Int32Array(256);
@@ -22,7 +23,7 @@ for (let exponent = 0; exponent < storeHashLength; exponent++) {
   highestPower = Math.imul(highestPower, multiplier);
 }
 for (const [value, byte] of Buffer.from(base32Alphabet).entries()) {
-  entering[byte] = random.readInt32LE(4 * (value + 1)) | 1;
+  entering[byte] = random.readInt32LE(4 * (value + 1)) || 1;
   leaving[byte] = Math.imul(entering[byte] ?? 0, highestPower);
 }
 
