@@ -62,6 +62,8 @@ export async function runSweep(deployment: Deployment, reporting: Reporting): Pr
     waitingDays: config.limits.waitingDays,
     staleMs: isBusy ? overdueMs : 2 * publisher.timeLimitMs,
     now: deployment.now,
+    // Leaves time for the last path and for deleting leftovers.
+    signal: AbortSignal.timeout(publisher.timeLimitMs / 2),
     publisher: {
       ...publisher,
       async publishBatch(id) {

@@ -140,8 +140,8 @@ export function describeAdapter(adapter: Adapter): void {
         let isDead = false;
         return lab.process({
           hooks: {
-            before(_, key) {
-              isDead ||= key === narInfoKey(storeHash(tool.info.path));
+            before(operation, key) {
+              isDead ||= operation === 'put' && key === narInfoKey(storeHash(tool.info.path));
               if (isDead) throw new CrashError(`killed at ${key}`);
             },
           },
