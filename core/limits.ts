@@ -43,6 +43,8 @@ export const maxNarInfoBytes = 4 * mib;
 export const maxJsonDepth = 256;
 /** niche's own small JSON documents (config, receipts, audit records), in bytes. */
 export const maxDocumentBytes = 8 * mib;
+/** The longest time in which a document, read whole, has to arrive, in milliseconds. */
+export const maxDocumentMs = 120_000;
 /** A secret document, in bytes: hundreds of recipients. */
 export const maxSecretDocumentBytes = mib;
 /** Crashes of a publisher on one path before the path is rejected. */

@@ -1,5 +1,5 @@
 import { NicheError } from '../errors.ts';
-import { maxDocumentBytes } from '../limits.ts';
+import { maxDocumentBytes, maxDocumentMs } from '../limits.ts';
 import type {
   Bucket,
   ObjectInfo,
@@ -14,7 +14,8 @@ import { cacheControlOf, contentTypeOf } from './layout.ts';
  * Reads a whole object into memory.
  *
  * @returns null when it is missing
- * @throws NicheError `oversized` when it is larger than `maxBytes`; `storage-…` when it cannot be read
+ * @throws NicheError `oversized` when it is larger than `maxBytes`; `storage-unavailable` when it takes
+ *   longer than {@link maxDocumentMs}; `storage-…` when it cannot be read
  */
 export async function readObject(
   bucket: ObjectReader,
@@ -36,12 +37,20 @@ export async function readObjectWithInfo(
   if (!object) return null;
   const chunks: Uint8Array[] = [];
   let size = 0;
+  const begun = performance.now();
   for await (const chunk of object.body) {
     size += chunk.length;
     if (size > maxBytes) {
       throw new NicheError(
         'oversized',
         `${key} in ${bucket.url} is too large: expected at most ${maxBytes} bytes, got ${object.info.size}`,
+      );
+    }
+    // Each chunk comes in bounded time, but a server could send one byte in each.
+    if (performance.now() - begun > maxDocumentMs) {
+      throw new NicheError(
+        'storage-unavailable',
+        `reading ${key} in ${bucket.url} failed: only ${size} bytes arrived within ${maxDocumentMs / 1000} s`,
       );
     }
     chunks.push(chunk);

@@ -24,17 +24,23 @@ export interface HttpResponse {
 /** Sends one request. */
 export type Transport = (request: HttpRequest) => Promise<HttpResponse>;
 
-/** No data was sent or received for too long. */
-export class IdleTimeoutError extends Error {
-  override readonly name = 'IdleTimeoutError';
+/** The server sent nothing, or no whole response, for too long. */
+class TimeoutError extends Error {
+  override readonly name = 'TimeoutError';
   readonly code = 'ETIMEDOUT';
 }
 
 /**
  * Returns a transport that ends a request, from the connection to the body's last chunk, when nothing
  * has moved for `idleTimeoutMs` in either direction. A slow reader or a slow source does not count.
+ *
+ * @param headersTimeoutMs the longest time from the end of the request to the end of the response's
+ *   headers, for a server that sends them byte by byte
  */
-export function createTransport(idleTimeoutMs: number): Transport {
+export function createTransport(
+  idleTimeoutMs: number,
+  headersTimeoutMs = 4 * idleTimeoutMs,
+): Transport {
   return (request) =>
     new Promise((resolve, reject) => {
       const { method, url, headers, body, signal, agent } = request;
@@ -47,6 +53,19 @@ export function createTransport(idleTimeoutMs: number): Transport {
         ...(signal === undefined ? {} : { signal }),
       });
 
+      const fail = (why: string): void => {
+        const error = new TimeoutError(why);
+        response?.destroy(error);
+        outgoing.destroy(error);
+      };
+      let headersTimer: NodeJS.Timeout | undefined;
+      outgoing.on('finish', () => {
+        // A response may come before the end of the request.
+        if (response !== undefined) return;
+        headersTimer = setTimeout(() => {
+          fail(`the headers of the response took longer than ${headersTimeoutMs} ms`);
+        }, headersTimeoutMs);
+      });
       outgoing.on('socket', (socket) => {
         const onTimeout = (): void => {
           const isReaderAway = response !== undefined && response.readableLength > 0;
@@ -56,11 +75,7 @@ export function createTransport(idleTimeoutMs: number): Transport {
             socket.setTimeout(idleTimeoutMs);
             return;
           }
-          const error = new IdleTimeoutError(
-            `no data was sent or received for ${idleTimeoutMs} ms`,
-          );
-          response?.destroy(error);
-          outgoing.destroy(error);
+          fail(`no data was sent or received for ${idleTimeoutMs} ms`);
         };
         socket.setTimeout(idleTimeoutMs);
         socket.on('timeout', onTimeout);
@@ -70,10 +85,12 @@ export function createTransport(idleTimeoutMs: number): Transport {
       outgoing.on('error', reject);
       // For example after a switch to another protocol, which emits no other event.
       outgoing.on('close', () => {
+        clearTimeout(headersTimer);
         reject(new Error('the connection was closed without a response'));
       });
       outgoing.on('response', (message) => {
         response = message;
+        clearTimeout(headersTimer);
         resolve({
           status: message.statusCode ?? 0,
           headers: plainHeaders(message),
@@ -101,14 +118,31 @@ function plainHeaders({ headers }: IncomingMessage): Record<string, string> {
   );
 }
 
-/** Returns a response's body as text. Cuts it after `maxBytes` and then closes the connection. */
-export async function readText(body: Readable, maxBytes: number): Promise<string> {
+/** The longest time in which a body that is read whole has to arrive, in milliseconds. */
+const maxReadMs = 120_000;
+
+/**
+ * Returns a response's body as text. Cuts it after `maxBytes` and then closes the connection. Throws
+ * the connection's error, with the code ETIMEDOUT for a body that takes longer than `maxMs`.
+ */
+export async function readText(
+  body: Readable,
+  maxBytes: number,
+  maxMs = maxReadMs,
+): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size > maxBytes) break;
+  const timer = setTimeout(() => {
+    body.destroy(new TimeoutError(`the body of the response took longer than ${maxMs} ms`));
+  }, maxMs);
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > maxBytes) break;
+    }
+  } finally {
+    clearTimeout(timer);
   }
   return Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8');
 }
@@ -124,10 +158,8 @@ const maxDiscardMs = 1_000;
  * Closes the connection where that takes too long.
  */
 export async function discardBody({ body }: Pick<HttpResponse, 'body'>): Promise<void> {
-  const timer = setTimeout(() => body.destroy(), maxDiscardMs);
   // The status has arrived, so a body that breaks off changes nothing.
-  await readText(body, maxDiscardedBytes).catch(() => undefined);
-  clearTimeout(timer);
+  await readText(body, maxDiscardedBytes, maxDiscardMs).catch(() => undefined);
 }
 
 /**

@@ -14,12 +14,14 @@ import { decodeBody, isEncoded } from './content-encoding.ts';
 import { judgeHttp, systemError, toFailure, type HttpFailure, type Verdict } from './failure.ts';
 import { followRedirects } from './follow-redirects.ts';
 import { emptyObject } from './ranged-read.ts';
-import { resumingBody } from './resuming-body.ts';
+import { resumingBody, type MinimumProgress } from './resuming-body.ts';
 import { createTransport, discardBody, type HttpResponse } from '../../util/transport.ts';
 
 export interface HttpReaderOptions {
   /** The longest time without a sign of life from the server, in milliseconds. @default 10,000 */
   readonly idleTimeoutMs?: number;
+  /** The slowest acceptable body. */
+  readonly progress?: MinimumProgress;
   /** For basic authentication; a redirect to another origin does not get it. */
   readonly login?: { readonly login: string; readonly password: string } | undefined;
   /** @default three attempts, as a client has other caches to try */
@@ -49,7 +51,7 @@ export class HttpStatusError extends Error {
  *   `storage-unavailable` and `aborted`
  */
 export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {}): ObjectReader {
-  const { idleTimeoutMs = 10_000, login } = options;
+  const { idleTimeoutMs = 10_000, login, progress } = options;
   assertHttpUrl(baseUrl);
   const url = baseUrl.replace(/\/+$/, '');
   const send = followRedirects(createTransport(idleTimeoutMs));
@@ -149,6 +151,7 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
         body: resumingBody({
           action,
           signal,
+          progress,
           range: info.size === undefined ? openEnded(requested) : clipRange(range, info.size),
           first: decodeBody(response),
           skip: requested.start - first,

@@ -21,9 +21,24 @@ export interface BodySource {
    */
   readonly reopen: ((range: ByteRange) => Promise<Readable | null>) | null;
   readonly signal?: AbortSignal | undefined;
+  readonly progress?: MinimumProgress | undefined;
 }
 
-/** Reopens a body at most this many times in a row without receiving a byte. */
+/**
+ * The slowest acceptable server: one that sends less counts as a broken connection. The time in which
+ * the reader takes no bytes does not count. Without this bound, a server that sends a byte now and then
+ * would hold its reader for ever.
+ */
+export interface MinimumProgress {
+  /** @default 16 KiB */
+  readonly bytes: number;
+  /** In which these have to arrive, in milliseconds. @default 30,000 */
+  readonly withinMs: number;
+}
+
+const defaultProgress: MinimumProgress = { bytes: 16 * 1024, withinMs: 30_000 };
+
+/** Reopens a body at most this many times in a row without the minimum of progress. */
 const maxFruitlessReopenings = 3;
 
 /**
@@ -33,13 +48,16 @@ const maxFruitlessReopenings = 3;
  * Iterating throws NicheError `storage-unavailable` when the body cannot be resumed, and `aborted`.
  */
 export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
-  const { action, range, signal } = source;
+  const { action, range, signal, progress = defaultProgress } = source;
   let { start: position } = range;
   let skip = source.skip ?? 0;
   let stream = source.first;
   let chunks = chunksOf(stream);
   let fruitless = 0;
   let isDone = false;
+  /** Since the last time that the server had sent enough. */
+  let waitedMs = 0;
+  let receivedBytes = 0;
 
   async function finish(): Promise<IteratorReturnResult<undefined>> {
     const isWhole = !isDone && position >= range.end;
@@ -73,6 +91,31 @@ export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
     stream = rest;
     skip = 0;
     chunks = chunksOf(stream);
+    waitedMs = 0;
+    receivedBytes = 0;
+  }
+
+  async function nextChunk(): Promise<IteratorResult<Uint8Array>> {
+    const begun = performance.now();
+    // Bytes that are no content arrive unseen, such as the headers of an encoding.
+    const timer = setTimeout(
+      () => stream.destroy(slowServer(progress)),
+      progress.withinMs - waitedMs,
+    );
+    try {
+      return await chunks.next();
+    } finally {
+      clearTimeout(timer);
+      waitedMs += performance.now() - begun;
+    }
+  }
+
+  function recordProgress(bytes: number): void {
+    receivedBytes += bytes;
+    if (receivedBytes < progress.bytes) return;
+    receivedBytes = 0;
+    waitedMs = 0;
+    fruitless = 0;
   }
 
   /** @returns the next bytes; null at the end of an object of unknown size */
@@ -80,8 +123,11 @@ export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
     for (;;) {
       throwIfAborted(signal, action);
       try {
-        const next = await chunks.next();
-        if (next.done !== true) return next.value;
+        const next = await nextChunk();
+        if (next.done !== true) {
+          recordProgress(next.value.length);
+          return next.value;
+        }
         if (range.end === Infinity) return null;
         throwIfAborted(signal, action);
       } catch (error) {
@@ -104,7 +150,6 @@ export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
           // Bytes after the range are not the caller's.
           const wanted = chunk.subarray(skipped, skipped + range.end - position);
           if (wanted.length === 0) continue;
-          fruitless = 0;
           position += wanted.length;
           return { done: false, value: wanted };
         }
@@ -117,6 +162,10 @@ export function resumingBody(source: BodySource): AsyncIterable<Uint8Array> {
     return: finish,
   };
   return { [Symbol.asyncIterator]: () => iterator };
+}
+
+function slowServer({ bytes, withinMs }: MinimumProgress): Error {
+  return new Error(`the server sent less than ${bytes} bytes in ${withinMs} ms`);
 }
 
 /** The body of an object, or a range, of no bytes. */
