@@ -51,6 +51,7 @@ export type NicheErrorCode =
   | 'identity-failed'
   | 'unusable-recipient'
   | 'unsafe-recipients'
+  | 'unsafe-credentials'
   | 'changed-meanwhile'
   | 'key-in-use'
   // the command line and nix

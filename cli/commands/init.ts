@@ -6,6 +6,7 @@ import { cacheNameRule, configVersion, isCacheName, parseConfig } from '../../co
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
 import { needsLease, singlePublisherWarning } from '../../core/cache/publish/lease.ts';
+import { guardRoots } from '../../core/cache/roots.ts';
 import { createSecrets } from '../../core/cache/keys/create.ts';
 import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
@@ -27,6 +28,7 @@ import type { RootFlags, RootUrls } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
 import { chooseSigningKeys } from '../init/signing-key.ts';
+import { describeRights, tryCredentials } from '../init/try-credentials.ts';
 import { openNix } from '../nix/nix.ts';
 import { addExamples } from '../ui/help.ts';
 
@@ -91,6 +93,7 @@ export function addInit(program: Command, context: Context): void {
       'JSON for clients, "-" for stdin (default: $NICHE_UPLOAD_CREDENTIALS)',
     )
     .option('--no-upload-credentials', 'clients use their own credentials')
+    .option('--read-credentials <file>', 'JSON for reading a public root that is closed')
     .option('--upload-days <days>', 'lifetime of a generated Azure SAS token', parseDays, 365)
     .option('--upload-role <arn>', 'AWS role that clients assume')
     .option('--unsafe-share-signing-key', 'let clients read the signing key and publish', false)
@@ -135,17 +138,22 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   );
   const open = (root: string): Bucket =>
     openBucket(root, { credentials: environmentCredentials(root, context.env) });
-  const bucket = open(storage);
-  const privateBucket = open(config.private);
+  const buckets = guardRoots({
+    public: open(storage),
+    staging: open(config.staging),
+    private: open(config.private),
+  });
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
   if (storage.startsWith('file:')) makeDirectory(storage);
   // Before saving the key: a key without a cache could be mistaken for one in use.
-  await assertNoCache(bucket);
+  await assertNoCache(buckets.public);
+  const isTried = !flags.unsafeShareSigningKey;
+  const rights = isTried ? await tryCredentials(roots, secrets.credentials, buckets) : null;
   // The key before the cache: nobody could publish to a cache without its key.
   await keys.save();
-  await createSecrets({ public: bucket, private: privateBucket }, secrets);
-  await initCache(bucket, config);
-  if (needsLease({ public: bucket, private: privateBucket })) {
+  await createSecrets(buckets, secrets);
+  await initCache(buckets.public, config);
+  if (needsLease(buckets)) {
     context.stderr.write(`niche: ${singlePublisherWarning}\n`);
   }
   const unreadable = await whyUnreadable(roots);
@@ -153,7 +161,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const advice = await uploadAdvice(config, secrets);
   if (flags.json) {
     context.stdout.write(
-      `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,
+      `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(rights && { uploadRights: rights }), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,
     );
     return;
   }
@@ -169,15 +177,16 @@ ${keys.lines.join('\n')}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
 clients:    ${readers.clients.map(describeRecipient).join(', ') || 'anyone with their own credentials'}
 
-${[unreadable, advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
+${[unreadable, rights && describeRights(rights), advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
   niche use ${readUrl}
 To build and upload, as in CI, run:
   niche build -u ${shellWord(buildUrl)} -- .#default
 `);
 }
 
-function describeRoots({ storage, private: own, substituter }: RootUrls): string {
+function describeRoots({ storage, staging, private: own, substituter }: RootUrls): string {
   const lines = [
+    staging === storage ? '' : `staging:    ${staging}\n`,
     own === storage ? '' : `private:    ${own}\n`,
     substituter === storage ? '' : `read at:    ${substituter}\n`,
   ];

@@ -63,7 +63,7 @@ async function status(
   const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
   const now = new Date();
   if (upload === undefined) {
-    const found = await readCacheStatus(cache.private, now);
+    const found = await readCacheStatus(cache, now);
     print(context, flags, found, () => describeCache(cache, found, now));
     return;
   }
@@ -89,11 +89,11 @@ async function readUpload(cache: OpenCache, upload: string): Promise<UploadStatu
   if (!isUploadId(upload)) {
     throw new NicheError('usage', `invalid upload ID: expected a UUID, got ${quote(upload)}`);
   }
-  const found = await readUploadStatus(cache.private, upload, cache.config.storeDir);
+  const found = await readUploadStatus(cache.staging, upload, cache.config.storeDir);
   if (found) return found;
   throw new NicheError(
     'not-found',
-    `no upload ${quote(upload)} at ${quote(cache.private.url)}: it staged nothing, or its results expired after ${receiptDays} days`,
+    `no upload ${quote(upload)} at ${quote(cache.staging.url)}: it staged nothing, or its results expired after ${receiptDays} days`,
   );
 }
 

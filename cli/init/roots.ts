@@ -9,17 +9,19 @@ import { fileError } from '../../core/storage/file/errors.ts';
 import { makeFolders } from '../../core/util/folders.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
 import { openProvisioner } from '../../core/storage/open/open-provision.ts';
+import type { StorageProvisioner } from '../../core/storage/provision.ts';
 import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 
 export interface RootFlags {
+  readonly staging?: string;
   readonly private?: string;
   readonly substituter?: string;
   readonly create: boolean;
 }
 
 /** The URLs of a cache: its storage and the URL that readers use. */
-export type RootUrls = Pick<CacheConfig, 'storage' | 'private' | 'substituter'>;
+export type RootUrls = Pick<CacheConfig, 'storage' | 'staging' | 'private' | 'substituter'>;
 
 /** How long the public URL of the new cache may take to respond. */
 const readTimeoutMs = 10_000;
@@ -27,7 +29,8 @@ const readTimeoutMs = 10_000;
 export function addRootOptions(command: Command): Command {
   return command
     .option('--create', 'create missing buckets, the public one readable by everyone', false)
-    .option('--private <url>', 'root for uploads and audit (default: bucket <bucket>-private)')
+    .option('--staging <url>', 'root for uploads (default: bucket <bucket>-staging)')
+    .option('--private <url>', 'root for publishers and audit (default: bucket <bucket>-private)')
     .option(
       '--substituter <url>',
       'URL that readers use (default: the bucket’s own address)',
@@ -48,8 +51,8 @@ export async function prepareRoots(
   context: Context,
 ): Promise<RootUrls> {
   if (url.startsWith('file:')) {
-    const own = flags.private ?? url;
-    return { storage: url, private: own, substituter: flags.substituter ?? url };
+    const { staging = url, private: privateUrl = url, substituter = url } = flags;
+    return { storage: url, staging, private: privateUrl, substituter };
   }
   const openWith = (at: string): OpenOptions => ({
     credentials: environmentCredentials(at, context.env),
@@ -63,15 +66,21 @@ export async function prepareRoots(
       { hint: publicRoot.publicAdvice },
     );
   }
-  const privateUrl = flags.private ?? publicRoot.privateUrl;
-  const privateRoot = await openProvisioner(privateUrl, openWith(privateUrl));
+  const openSibling = (root: 'staging' | 'private'): Promise<StorageProvisioner> => {
+    const at = flags[root] ?? publicRoot.siblingUrl(root);
+    return openProvisioner(at, openWith(at));
+  };
+  const stagingRoot = await openSibling('staging');
+  const privateRoot = await openSibling('private');
   if (flags.create) {
     const { notPublic } = await publicRoot.create(true);
+    await stagingRoot.create(false);
     await privateRoot.create(false);
     if (notPublic !== undefined) context.stderr.write(`niche: ${notPublic}\n`);
   }
   return {
     storage: await publicRoot.resolveUrl(),
+    staging: await stagingRoot.resolveUrl(),
     private: await privateRoot.resolveUrl(),
     substituter,
   };

@@ -24,6 +24,8 @@ import { nonEmpty } from '../process/environment.ts';
 export interface SecretFlags {
   /** The file with the credentials; false for none. */
   readonly uploadCredentials?: string | false;
+  /** The file with credentials for reading the public root. */
+  readonly readCredentials?: string;
   readonly uploadDays: number;
   readonly uploadRole?: string;
   readonly unsafeShareSigningKey: boolean;
@@ -36,6 +38,8 @@ export interface Readers {
 }
 
 export interface NewSecrets extends SecretDocuments {
+  /** The credentials for staging that clients get from the document. */
+  readonly credentials?: StoredCredentials | undefined;
   /** Whether clients get access to the storage from the document. */
   readonly hasCredentials: boolean;
   /** When the SAS token that niche created for clients expires; absent if it created none. */
@@ -64,21 +68,28 @@ export async function encryptSecrets(
       ? undefined
       : await encryptSecret({ version, secretKeys: [secretKey] }, publishers, keyring);
   if (clients.length === 0) return { signing, hasCredentials: false };
-  const given = await readCredentials(flags.uploadCredentials, context);
+  const given = await readUploadCredentials(flags.uploadCredentials, context);
   const created =
-    given === undefined ? await createCredentials(config.private, flags, context) : null;
+    given === undefined ? await createCredentials(config.staging, flags, context) : null;
   const credentials = given ?? created?.credentials;
+  const readCredentials =
+    flags.readCredentials === undefined
+      ? undefined
+      : await readCredentialsFile(flags.readCredentials, context);
   const value: ClientConfig = {
     version,
     storage: config.storage,
-    private: config.private,
+    staging: config.staging,
+    ...(flags.unsafeShareSigningKey ? { private: config.private } : {}),
     ...(credentials === undefined ? {} : { credentials }),
+    ...(readCredentials === undefined ? {} : { readCredentials }),
     ...(flags.uploadRole === undefined ? {} : { role: flags.uploadRole }),
   };
   const hasCredentials = credentials !== undefined || flags.uploadRole !== undefined;
   return {
     signing,
     client: await encryptSecret(value, clients, keyring),
+    credentials,
     hasCredentials,
     expires: created?.expires,
   };
@@ -90,17 +101,17 @@ export async function encryptSecrets(
  * @returns null if the user wants none, or this machine's credentials cannot create any
  */
 async function createCredentials(
-  privateUrl: string,
+  stagingUrl: string,
   { uploadCredentials, uploadRole, uploadDays, unsafeShareSigningKey }: SecretFlags,
   { env }: Context,
 ): Promise<{ credentials: StoredCredentials; expires: Date } | null> {
   // Clients that publish themselves need far more rights than to upload.
   const isUnwanted =
     uploadCredentials === false || uploadRole !== undefined || unsafeShareSigningKey;
-  if (isUnwanted || privateUrl.startsWith('file:')) return null;
+  if (isUnwanted || stagingUrl.startsWith('file:')) return null;
   const expires = new Date(Date.now() + uploadDays * 86_400_000);
-  const provisioner = await openProvisioner(privateUrl, {
-    credentials: environmentCredentials(privateUrl, env),
+  const provisioner = await openProvisioner(stagingUrl, {
+    credentials: environmentCredentials(stagingUrl, env),
   });
   const credentials = await provisioner.createUploadCredentials(expires);
   return credentials === null ? null : { credentials, expires };
@@ -115,33 +126,36 @@ const uploadCredentialsVariable = 'NICHE_UPLOAD_CREDENTIALS';
  *
  * @throws NicheError `malformed-secrets`, without any of the text; `storage-denied`
  */
-export async function readCredentials(
+export async function readUploadCredentials(
   file: string | false | undefined,
   context: Context,
 ): Promise<ClientConfig['credentials']> {
+  if (file === false) return undefined;
+  if (file !== undefined) return readCredentialsFile(file, context);
   const variable = nonEmpty(context.secrets[uploadCredentialsVariable]);
-  if (file === false || (file === undefined && variable === undefined)) return undefined;
-  const where = file ?? uploadCredentialsVariable;
-  const text = file === undefined ? (variable ?? '') : await readText(file, context);
+  return variable === undefined ? undefined : parseCredentials(variable, uploadCredentialsVariable);
+}
+
+/** Reads storage credentials, as JSON, from a file or stdin (`-`). */
+async function readCredentialsFile(file: string, context: Context): Promise<StoredCredentials> {
+  return parseCredentials(await readText(file, context), file);
+}
+
+/** @throws NicheError `malformed-secrets`, without any of the text */
+function parseCredentials(text: string, where: string): StoredCredentials {
+  const malformed = (why: string): NicheError =>
+    new NicheError('malformed-secrets', `invalid credentials in ${quote(where)}: ${why}`, {
+      hint: credentialsForm,
+    });
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    throw new NicheError(
-      'malformed-secrets',
-      `invalid upload credentials in ${quote(where)}: not JSON`,
-      {
-        hint: credentialsForm,
-      },
-    );
+    throw malformed('not JSON');
   }
   const result = storageCredentials.safeParse(json);
   if (result.success) return result.data;
-  throw new NicheError(
-    'malformed-secrets',
-    `invalid upload credentials in ${quote(where)}: ${describeFields(result.error)}`,
-    { hint: credentialsForm },
-  );
+  throw malformed(describeFields(result.error));
 }
 
 const credentialsForm =
@@ -165,13 +179,13 @@ export async function uploadAdvice(
 ): Promise<string | null> {
   if (expires !== undefined) {
     return `Created a SAS token for clients in ${clientDocument.key}. It can create, list and read blobs in
-${config.private}, but not overwrite or delete them.
+${config.staging}, but not overwrite or delete them.
 It expires on ${expires.toISOString().slice(0, 10)}. Replace it before then with niche config edit.`;
   }
   if (documents.client === undefined || hasCredentials) return null;
-  if (config.private.startsWith('file:')) return null;
-  const { uploadRights } = await openProvisioner(config.private);
-  return `No credentials for clients given: clients need their own for ${config.private}.
+  if (config.staging.startsWith('file:')) return null;
+  const { uploadRights } = await openProvisioner(config.staging);
+  return `No credentials for clients given: clients need their own for ${config.staging}.
 To add some to ${clientDocument.key}, run niche config edit, or niche init with --upload-credentials.
 Allow them to create objects under staging/, and to list and read receipts/. Do not allow them to
 overwrite or delete anything. For this storage:

@@ -17,7 +17,7 @@ export function describeSetup(
     `${nix.version} in ${nix.programs.nix}, store ${nix.storeDir} at ${nix.realStoreDir}`,
   );
   progress.detail(`nix ${nix.trusted ? 'trusts' : 'does not trust'} this user`);
-  progress.detail(`cache ${config.name} at ${cache.public.url}, private root ${cache.private.url}`);
+  progress.detail(`cache ${config.name} at ${cache.public.url}, staging root ${cache.staging.url}`);
   progress.detail(`public keys ${config.publicKeys.join(' ')}`);
   progress.detail(`upstreams ${config.upstreams.map(({ url }) => url).join(' ') || 'none'}`);
   progress.detail(publisher ? 'publishing in this process' : 'staging only');

@@ -35,7 +35,7 @@ export async function openUpload(
   request: UploadRequest,
   context: Context,
 ): Promise<OpenUpload> {
-  await assertWritable(cache.private);
+  await assertWritable(cache.staging);
   if (request.reportFile !== null) await writeReport(request.reportFile, []);
   return {
     cache,
@@ -50,7 +50,7 @@ export async function openUpload(
 }
 
 /** A directory has no cloud function that would publish. */
-function publishesHere({ private: root }: OpenCache, { publishing }: UploadRequest): boolean {
+function publishesHere({ staging: root }: OpenCache, { publishing }: UploadRequest): boolean {
   if (publishing === 'automatic') return root.url.startsWith('file:');
   return publishing === 'here';
 }

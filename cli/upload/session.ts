@@ -76,7 +76,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   const display = createUploadDisplay(options.progress, results);
   const lookups = createLookups(cache, record.known);
   const selector = createSelector(lookups, options.exclude);
-  const earlier = createEarlierUploads(cache.private, record.journal);
+  const earlier = createEarlierUploads(cache.staging, record.journal);
 
   const staging = createStaging({
     ...options,
@@ -98,7 +98,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     display.published(path, outcome);
   });
   const receipts = createReceiptPolling({
-    bucket: cache.private,
+    bucket: cache.staging,
     waitMs,
     signal,
     results,

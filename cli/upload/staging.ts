@@ -38,7 +38,7 @@ export function createStaging(options: StagingOptions): Staging {
   const batches = new Map<string, BatchId>();
   const known = new Map<string, PathInfo>();
   const stager = createStager({
-    bucket: cache.private,
+    bucket: cache.staging,
     upload,
     storeDir: cache.config.storeDir,
     signal,

@@ -113,7 +113,7 @@ async function listen(
     port,
     ...secrets,
     // Only S3 has notifications that niche can read.
-    root: cache.private.url.startsWith('s3:') ? parseS3Url(cache.private.url) : null,
+    root: cache.staging.url.startsWith('s3:') ? parseS3Url(cache.staging.url) : null,
     onBatch: worker.submit,
     health: worker.health,
     onRefused(error) {
@@ -130,7 +130,7 @@ async function listen(
 }
 
 function defaultIntervalMs(
-  { private: root }: OpenCache,
+  { staging: root }: OpenCache,
   { listen: isListening }: WorkerRequest,
 ): number {
   if (isListening) return listeningIntervalMs;

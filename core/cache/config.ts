@@ -62,9 +62,11 @@ const config = z.strictObject({
   publicKeys: z.array(publicKey).min(1),
   /** The URL for the `substituters` setting of readers. */
   substituter: absoluteUrl,
-  /** URL of the public bucket. */
+  /** URL of the public root. */
   storage: absoluteUrl,
-  /** URL of the private bucket. */
+  /** URL of the staging root. */
+  staging: absoluteUrl,
+  /** URL of the private root. */
   private: absoluteUrl,
   compression: compression.default({ kind: 'zstd', level: 3 }),
   /** `false` publishes no listings of the NARs' contents. Absent otherwise. */

@@ -1,25 +1,26 @@
 import type { Bucket } from '../storage/bucket.ts';
 
+/** The roots of a cache. Each object belongs to exactly one of them, see {@link rootOf}. */
+export const rootNames = ['public', 'staging', 'private'] as const;
+
+export type RootName = (typeof rootNames)[number];
+
 /**
- * The two buckets of a cache. Nix and its users read the public one; the private one is for the
- * publisher and its clients. All keys below are relative to a bucket.
+ * The three roots of a cache: buckets of their own, except in a directory. Nix and its users read the
+ * public one. Clients create objects in the staging one and read its receipts. Only publishers and
+ * administrators access the private one. All keys below are relative to a root.
  */
-export interface CacheBuckets {
-  readonly public: Bucket;
-  readonly private: Bucket;
-}
+export type CacheBuckets = Readonly<Record<RootName, Bucket>>;
 
 export const cacheInfoKey = 'nix-cache-info';
 export const configKey = 'niche.json';
 export const clientConfigKey = 'niche.client.json';
-/** In the private bucket. */
 export const signingConfigKey = 'niche.signing.json';
 
 export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
 export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
 export const logKey = (drvName: string): string => `log/${drvName}`;
 
-/** In the public bucket. */
 export const narPrefix = 'nar/';
 
 export const stagingPrefix = 'staging/';
@@ -60,8 +61,32 @@ export const blockedPrefix = 'blocked/';
 export const blockedKey = (storeHash: string): string => `${blockedPrefix}${storeHash}`;
 export const auditPrefix = 'audit/';
 export const attemptsPrefix = 'attempts/';
+/** What a publisher stores about its attempts at a batch. */
+export const attemptPrefix = ({ upload, batch }: BatchId): string =>
+  `${attemptsPrefix}${upload}/${batch}/`;
+export const finishedPrefix = (id: BatchId): string => `${attemptPrefix(id)}finished.`;
+export const finishedKey = (id: BatchId, storeHash: string): string =>
+  `${finishedPrefix(id)}${storeHash}`;
 /** The lease of the one process that may publish to a storage without conditional writes. */
 export const publishersPrefix = 'publishers/';
+
+const stagingPrefixes = [stagingPrefix, receiptsPrefix];
+const privatePrefixes = [
+  pendingPrefix,
+  waitingPrefix,
+  blockedPrefix,
+  auditPrefix,
+  attemptsPrefix,
+  publishersPrefix,
+];
+
+/** Returns the root that `key` belongs to. */
+export function rootOf(key: string): RootName {
+  const isIn = (prefixes: readonly string[]): boolean =>
+    prefixes.some((prefix) => key.startsWith(prefix));
+  if (isIn(stagingPrefixes)) return 'staging';
+  return key === signingConfigKey || isIn(privatePrefixes) ? 'private' : 'public';
+}
 
 /** One batch of one upload. */
 export interface BatchId {
@@ -118,7 +143,7 @@ export function isUploadId(text: string): boolean {
   return uploadGrammar.test(text);
 }
 
-/** Returns whether everyone may read `key`, also where both buckets are one directory. */
+/** Returns whether everyone may read `key`, also where all roots are one directory. */
 export function isPublicObject(key: string): boolean {
   return publicGrammar.test(key);
 }

@@ -4,13 +4,16 @@ import type { Identity } from '../secrets/recipient.ts';
 import type { Bucket, ObjectReader } from '../storage/bucket.ts';
 import type { StorageCredentials } from '../storage/credentials.ts';
 import { openHttpReader } from '../storage/http/reader.ts';
+import type { RootUrls } from '../storage/driver.ts';
 import { findDriver, openBucket } from '../storage/open/open-bucket.ts';
 import { isRemotePlainHttp } from '../util/loopback.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { deniedAsMissing } from './denied-as-missing.ts';
 import { receiptPrefix } from './layout.ts';
+import type { CacheBuckets, RootName } from './layout.ts';
 import { assertNotForgeable } from './plain-http.ts';
+import { guardRoots } from './roots.ts';
 import { openSecret, clientDocument, readSecret } from './secret-documents.ts';
 import type { ClientConfig } from './secret-documents.ts';
 import { newUploadId } from './upload-id.ts';
@@ -25,11 +28,8 @@ export interface ReadableCache {
   readonly upstreams: Upstreams;
 }
 
-/** A cache with both of its roots. */
-export interface OpenCache extends ReadableCache {
-  readonly public: Bucket;
-  readonly private: Bucket;
-}
+/** A cache with all of its roots. */
+export interface OpenCache extends ReadableCache, CacheBuckets {}
 
 /** The credentials and identities of this machine. */
 export interface CacheAccess {
@@ -86,102 +86,110 @@ export async function openCacheReader(
 }
 
 /**
- * Opens both roots of the cache at `url`: with this machine's own credentials where the storage
- * accepts them, else with the encrypted ones in the cache. Encrypted credentials open only the storage
- * in the same encrypted document.
+ * Opens the roots of the cache at `url`: with this machine's own credentials where the storage accepts
+ * them, else with the encrypted ones in the cache. Encrypted credentials open only the storage in the
+ * same encrypted document. Opening a root sends no request to it, so a caller that does not use a root
+ * needs no rights there.
  *
- * @throws NicheError `insecure-url` over plain HTTP from another machine; `usage` when a configuration read over HTTP specifies a directory; `no-identity`,
+ * @param needs the root that this machine's own credentials are tried on. Administrators and auditors
+ *   may have no rights on the staging root
+ * @throws NicheError `insecure-url` over plain HTTP from another machine; `usage` when the directory of
+ *   the cache is not on this machine; `no-identity`,
  *   `identity-failed`, `malformed-secrets`, `altered-secrets`, `newer-version`; the errors of
  *   {@link openCacheReader}
  */
 export async function openCache(
   url: string,
   access: CacheAccess = ownCredentials,
+  needs: 'staging' | 'private' = 'staging',
 ): Promise<OpenCache> {
   assertNotForgeable(url);
   const cache = await openCacheReader(url, access);
-  const { config } = cache;
-  const isDirectory = [config.storage, config.private].some((root) => root.startsWith('file:'));
-  if (isHttp(url) && isDirectory) {
+  const { storage, staging, private: privateUrl } = cache.config;
+  const isDirectory = [storage, staging, privateUrl].some((root) => root.startsWith('file:'));
+  if (isDirectory && !url.startsWith('file:')) {
     // A document from another machine must not choose which directory here is written to.
     throw new NicheError(
       'usage',
-      `opening the cache at ${url}: expected its directory ${quote(config.storage)}, got its URL for readers`,
+      `opening the cache: expected its directory ${quote(storage)}, got ${quote(url)}`,
       { hint: 'on the machine that has the directory, pass -u file:///…' },
     );
   }
   if (isDirectory) {
     // The directory may be mounted at another path here: the user's URL wins.
-    const publicRoot = deniedAsMissing(
-      openBucket(url, { credentials: access.credentialsFor?.(url) }),
-    );
-    const isOne = config.private === config.storage;
-    return {
-      ...cache,
-      public: publicRoot,
-      private: isOne
-        ? publicRoot
-        : openBucket(config.private, { credentials: access.credentialsFor?.(config.private) }),
-    };
+    const here = (root: string): string => (root === storage ? url : root);
+    const roots = { storage: url, staging: here(staging), private: here(privateUrl) };
+    return { ...cache, ...bucketsOf(roots, ({ url: root }) => access.credentialsFor?.(root)) };
   }
-  return { ...cache, ...(await openRoots(cache, url, access)) };
+  return { ...cache, ...(await openRoots(cache, url, access, needs)) };
 }
-
-type CacheBuckets = Pick<OpenCache, 'public' | 'private'>;
 
 async function openRoots(
   { config, reader }: ReadableCache,
   named: string,
   access: CacheAccess,
+  needs: 'staging' | 'private',
 ): Promise<CacheBuckets> {
   const roots = findDriver(named)?.adaptRoots?.(named, config) ?? config;
-  const own = bucketsOf(roots, (root) => access.credentialsFor?.(root));
-  const mayTryOwn = access.hasCredentials(config.private);
-  if (mayTryOwn && (await mayStage(own.private))) return own;
+  const own = bucketsOf(roots, ({ url }) => access.credentialsFor?.(url));
+  if (access.hasCredentials(config[needs])) {
+    if (needs === 'private' || (await mayStage(own.staging))) return own;
+  }
   const secret = await readSecret(reader, clientDocument);
   // The storage's SDK may still find credentials.
   if (!secret) return own;
-  const { value, document } = await openSecret(secret, clientDocument, access.identities);
-  // The storages of the encrypted document, not of niche.json: someone who can change that must not
-  // receive the credentials.
-  const credentials = clientCredentials(value, document);
-  return bucketsOf(value, (root) => (mayOpen(credentials, root, value) ? credentials : anonymous));
+  const opened = await openSecret(secret, clientDocument, access.identities).catch(
+    (error: unknown) => {
+      if (needs === 'private' && isNicheError(error, 'no-identity')) return null;
+      throw error;
+    },
+  );
+  if (!opened || (needs === 'private' && opened.value.private === undefined)) return own;
+  const { value, document } = opened;
+  const buckets = bucketsOf(
+    // The storages of the encrypted document, not of niche.json: someone who can change that must not
+    // receive the credentials.
+    { ...value, private: value.private ?? roots.private },
+    ({ name }) => clientCredentials(value, document)[name],
+  );
+  return value.private === undefined ? { ...buckets, private: own.private } : buckets;
 }
 
 function bucketsOf(
-  { storage, private: root }: Pick<CacheConfig, 'storage' | 'private'>,
-  credentialsFor: (root: string) => StorageCredentials | undefined,
+  { storage, staging, private: privateUrl }: RootUrls,
+  credentialsFor: (root: {
+    readonly name: RootName;
+    readonly url: string;
+  }) => StorageCredentials | undefined,
 ): CacheBuckets {
-  const publicRoot = deniedAsMissing(openBucket(storage, { credentials: credentialsFor(storage) }));
-  return {
-    public: publicRoot,
-    private:
-      root === storage ? publicRoot : openBucket(root, { credentials: credentialsFor(root) }),
-  };
+  const open = (name: RootName, url: string): Bucket =>
+    openBucket(url, { credentials: credentialsFor({ name, url }) });
+  return guardRoots({
+    public: deniedAsMissing(open('public', storage)),
+    staging: open('staging', staging),
+    private: open('private', privateUrl),
+  });
 }
 
 const anonymous: StorageCredentials = { kind: 'anonymous' };
 
-/** An uploader's SAS token is for the private root only: Azure refuses it for any other container. */
-function mayOpen(
-  credentials: StorageCredentials | undefined,
-  root: string,
-  { private: privateRoot }: Pick<CacheConfig, 'private'>,
-): boolean {
-  const isSasToken = credentials?.kind === 'azure' && credentials.sas !== undefined;
-  return !isSasToken || root === privateRoot;
-}
-
-/** Prefers the role where an AWS identity opened the document: that identity can assume it. */
+/**
+ * Returns the credentials in the document by root. Prefers the role where an AWS identity opened the
+ * document: that identity can assume it. The role also reads the public root. Other credentials are
+ * for one bucket alone with several storages, so the public root is read without any by default.
+ */
 function clientCredentials(
-  { credentials, role }: ClientConfig,
+  { credentials, readCredentials, role }: ClientConfig,
   { openedBy }: OpenDocument,
-): StorageCredentials | undefined {
+): Readonly<Record<RootName, StorageCredentials | undefined>> {
   const isOfCloud = openedBy.includes('aws-kms');
   if (role !== undefined && (isOfCloud || credentials === undefined)) {
-    return { kind: 's3-role', role };
+    const assumed = { kind: 's3-role', role } as const;
+    return { public: readCredentials ?? assumed, staging: assumed, private: assumed };
   }
-  return credentials;
+  // Without any in the document, this machine has its own.
+  const forReading = readCredentials ?? (credentials && anonymous);
+  return { public: forReading, staging: credentials, private: credentials };
 }
 
 /**

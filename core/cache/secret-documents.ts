@@ -50,12 +50,19 @@ export const storageCredentials = z.discriminatedUnion('kind', [
 
 const clientConfig = z.strictObject({
   version: z.literal(secretConfigVersion),
-  /** URL of the public bucket. */
+  /** URL of the public root. */
   storage: storageUrl,
-  /** URL of the private bucket. */
-  private: storageUrl,
-  /** Credentials for these two buckets alone. Omitted: the machine's own credentials are used. */
+  /** URL of the staging root. */
+  staging: storageUrl,
+  /** URL of the private root, for clients that publish themselves (`--unsafe-share-signing-key`). */
+  private: storageUrl.optional(),
+  /**
+   * Credentials for the staging root alone, and for the private root if the document has one. Omitted:
+   * the machine's own credentials are used.
+   */
   credentials: storageCredentials.optional(),
+  /** Credentials for reading the public root, where not everyone may. */
+  readCredentials: storageCredentials.optional(),
   /** A role to assume instead, where an identity of AWS decrypted the document. */
   role: z
     .string()

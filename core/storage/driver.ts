@@ -48,8 +48,10 @@ export interface AmbientCredentials {
   readonly parameter?: string;
 }
 
-/** The URLs of a cache's two roots. */
+/** The URLs of a cache's three roots. */
 export interface RootUrls {
+  /** The public root. */
   readonly storage: string;
+  readonly staging: string;
   readonly private: string;
 }

@@ -1,13 +1,15 @@
 import type { StoredCredentials } from './credentials.ts';
 
-/** Provisions storage for a new cache: one of its two roots. */
+/** Provisions storage for a new cache: one of its three roots. */
 export interface StorageProvisioner {
   /** The storage's URL in its canonical form. */
   readonly url: string;
+  /** The URL of the whole bucket: with several storages, credentials reach all of it. */
+  readonly bucketUrl: string;
   /** Where clients without credentials read it; null where only the provider's console shows that. */
   readonly publicUrl: string | null;
-  /** The default for the private root that belongs to this public one. */
-  readonly privateUrl: string;
+  /** Returns the default for another root of the cache with this public root: a bucket beside it. */
+  siblingUrl(root: 'staging' | 'private'): string;
   /** How to make it publicly readable by hand: a sentence without its full stop. */
   readonly publicAdvice: string;
   /** The least permissions for uploaders: to stage and to read receipts. */

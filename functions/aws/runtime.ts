@@ -58,7 +58,7 @@ export function createAwsRuntime(
   const openKms = overrides.openKms ?? openAwsKmsFor;
   return {
     queue,
-    root: parseS3Url(settings.NICHE_PRIVATE),
+    root: parseS3Url(settings.NICHE_STAGING),
     deployment: createDeployment({
       settings,
       buckets: overrides.buckets,

@@ -40,7 +40,7 @@ export interface AzureRuntime {
  */
 export function createAzureRuntime(env: Environment): AzureRuntime {
   const settings = readAzureSettings(env);
-  const { account, container, prefix } = parseAzureUrl(settings.NICHE_PRIVATE);
+  const { account, container, prefix } = parseAzureUrl(settings.NICHE_STAGING);
   const app = env['WEBSITE_SITE_NAME'] ?? 'local';
   const connectionString = settings.AZURE_STORAGE_CONNECTION_STRING;
   const open = (url: string): Bucket =>
@@ -54,7 +54,11 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
     root: { bucket: `${account}/${container}`, prefix },
     deployment: createDeployment({
       settings,
-      buckets: { public: open(settings.NICHE_PUBLIC), private: open(settings.NICHE_PRIVATE) },
+      buckets: {
+        public: open(settings.NICHE_PUBLIC),
+        staging: open(settings.NICHE_STAGING),
+        private: open(settings.NICHE_PRIVATE),
+      },
       identities: [kmsIdentity(azureDataKeys(vault))],
       queue: openStorageQueue({
         name: settings.NICHE_WORK_QUEUE,

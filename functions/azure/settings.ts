@@ -7,7 +7,7 @@ import type { Environment } from '../shared/settings.ts';
 export const queueConnection = 'NICHE_QUEUE';
 
 const azureSettings = deploymentSettings.extend({
-  NICHE_PRIVATE: z.string().regex(/^azure:\/\/[^/?#]+\/[^/?#]+/, {
+  NICHE_STAGING: z.string().regex(/^azure:\/\/[^/?#]+\/[^/?#]+/, {
     error: 'expected azure://account/container/prefix',
   }),
   /** The queue that receives Event Grid's events and niche's own jobs. */

@@ -26,7 +26,7 @@ const storageObject = z.object({ bucket: text, name: text });
 const messagePublished = z.object({ message: z.object({ data: z.base64().max(1024 * 1024) }) });
 
 /**
- * Reads an event of the private bucket, or a job that another invocation sent. Returns null for an
+ * Reads an event of the staging bucket, or a job that another invocation sent. Returns null for an
  * object that is not a manifest of this cache: Eventarc filters by bucket only.
  *
  * @throws NicheError `malformed-event`

@@ -55,7 +55,7 @@ export function createGoogleRuntime(
   const service = env['K_SERVICE'] ?? 'local';
   const revision = env['K_REVISION'] ?? 'none';
   return {
-    root: parseGoogleUrl(settings.NICHE_PRIVATE),
+    root: parseGoogleUrl(settings.NICHE_STAGING),
     checkToken: createTokenCheck({
       email: settings.NICHE_SWEEP_CALLER,
       certificates: settings.NICHE_SWEEP_CERTIFICATES,

@@ -7,7 +7,7 @@ import type { Environment } from '../shared/settings.ts';
 const googleCertificates = 'https://www.googleapis.com/oauth2/v1/certs';
 
 const googleSettings = deploymentSettings.extend({
-  NICHE_PRIVATE: z.string().regex(/^gs:\/\/[^/?#]+/, { error: 'expected gs://bucket/prefix' }),
+  NICHE_STAGING: z.string().regex(/^gs:\/\/[^/?#]+/, { error: 'expected gs://bucket/prefix' }),
   /** The topic that receives niche's own jobs. */
   NICHE_WAKE_TOPIC: z
     .string()

@@ -1,11 +1,12 @@
 import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
+import type { CacheBuckets } from '../../core/cache/layout.ts';
 import { openReader } from '../../core/cache/open.ts';
 import { createPublisher } from '../../core/cache/publish/publisher.ts';
 import type { Publisher } from '../../core/cache/publish/publisher.ts';
+import { guardRoots } from '../../core/cache/roots.ts';
 import { createUpstreams } from '../../core/cache/upstreams.ts';
 import type { Identity } from '../../core/secrets/recipient.ts';
-import type { Bucket } from '../../core/storage/bucket.ts';
 import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import type { DeploymentSettings } from './settings.ts';
 import { openSigner } from './signers.ts';
@@ -13,9 +14,7 @@ import type { KmsClients } from './signers.ts';
 import type { JobQueue } from './job.ts';
 
 /** The one cache of a deployment. */
-export interface Deployment {
-  readonly public: Bucket;
-  readonly private: Bucket;
+export interface Deployment extends CacheBuckets {
   readonly queue: JobQueue;
   readonly now: () => Date;
   /**
@@ -41,7 +40,7 @@ export interface DeploymentOptions {
   /** Decrypt `niche.signing.json`, for signers that are secret keys. @default none */
   readonly identities?: readonly Identity[] | undefined;
   /** @default the buckets of the settings */
-  readonly buckets?: { readonly public: Bucket; readonly private: Bucket } | undefined;
+  readonly buckets?: CacheBuckets | undefined;
   readonly now?: (() => Date) | undefined;
 }
 
@@ -51,10 +50,13 @@ const configMaxAgeMs = 60_000;
 /** Opens each part on first use, so that an invocation only pays for what it needs. */
 export function createDeployment(options: DeploymentOptions): Deployment {
   const { settings, queue, version, now = () => new Date() } = options;
-  const buckets = options.buckets ?? {
-    public: openBucket(settings.NICHE_PUBLIC),
-    private: openBucket(settings.NICHE_PRIVATE),
-  };
+  const buckets = guardRoots(
+    options.buckets ?? {
+      public: openBucket(settings.NICHE_PUBLIC),
+      staging: openBucket(settings.NICHE_STAGING),
+      private: openBucket(settings.NICHE_PRIVATE),
+    },
+  );
   let current: { readonly cache: Promise<DeployedCache>; readonly readAt: number } | undefined;
 
   async function open(): Promise<DeployedCache> {

@@ -58,6 +58,7 @@ export async function runSweep(deployment: Deployment, reporting: Reporting): Pr
   let handedOn = 0;
   const swept = await sweep({
     public: deployment.public,
+    staging: deployment.staging,
     private: deployment.private,
     waitingDays: config.limits.waitingDays,
     staleMs: isBusy ? overdueMs : 2 * publisher.timeLimitMs,

@@ -27,6 +27,8 @@ const signers = z
 export const deploymentSettings = z.object({
   /** The storage URL of the public root. */
   NICHE_PUBLIC: url,
+  /** The storage URL of the staging root. */
+  NICHE_STAGING: url,
   /** The storage URL of the private root. */
   NICHE_PRIVATE: url,
   /** Signer specs, separated by spaces. Each signs the fingerprints that it can sign. */

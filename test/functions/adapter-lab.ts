@@ -112,6 +112,7 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
         deployment: createDeployment({
           settings: {
             NICHE_PUBLIC: 'memory:///public',
+            NICHE_STAGING: 'memory:///staging',
             NICHE_PRIVATE: 'memory:///private',
             NICHE_SIGNERS: [parseSignerSpec('aws-kms:alias/test?name=test-1')],
             NICHE_TIME_LIMIT_SECONDS: limitSeconds,
@@ -119,6 +120,7 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
           },
           buckets: {
             public: memoryBucket({ store: cache.publicStore, url: 'memory:///public', ...seen }),
+            staging: memoryBucket({ store: cache.stagingStore, url: 'memory:///staging', ...seen }),
             private: memoryBucket({ store: cache.privateStore, url: 'memory:///private', ...seen }),
           },
           queue: jobQueue,

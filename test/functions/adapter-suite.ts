@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { narInfoKey } from '../../core/cache/layout.ts';
+import { narInfoKey, rootOf } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { NicheError } from '../../core/errors.ts';
 import { maxAttempts } from '../../core/limits.ts';
@@ -56,7 +56,7 @@ export function describeAdapter(adapter: Adapter): void {
       lab.watch.assertKept();
       await checkInvariants({ ...lab.cache, publicKeys: lab.cache.config.publicKeys });
       for (const prefix of ['staging/', 'pending/', 'waiting/', 'attempts/']) {
-        assert.deepEqual(await listKeys(lab.cache.private, prefix), []);
+        assert.deepEqual(await listKeys(lab.cache[rootOf(prefix)], prefix), []);
       }
     }
 

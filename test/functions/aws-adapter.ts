@@ -8,7 +8,7 @@ import type { Adapter, Delivery } from './adapter-lab.ts';
 
 export const awsAdapter: Adapter = {
   name: 'AWS',
-  root: { bucket: 'acme-cache-private', prefix: 'team/' },
+  root: { bucket: 'acme-cache-staging', prefix: 'team/' },
   keepsNonsense: true,
   readRecord(line) {
     const record = JSON.parse(line) as LogRecord;

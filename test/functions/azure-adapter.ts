@@ -8,7 +8,7 @@ import { blobCreatedEvent } from './azure-events.ts';
 
 export const azureAdapter: Adapter = {
   name: 'Azure',
-  root: { bucket: 'acmecache/cache-private', prefix: 'team/' },
+  root: { bucket: 'acmecache/cache-staging', prefix: 'team/' },
   keepsNonsense: true,
   readRecord: (line) => JSON.parse(line) as LogRecord,
   start({ deployment, write }) {

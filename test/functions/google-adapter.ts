@@ -9,7 +9,7 @@ import { finalizedEvent, publishedEvent } from './google-events.ts';
 
 export const googleAdapter: Adapter = {
   name: 'Google Cloud',
-  root: { bucket: 'acme-cache-private', prefix: 'team/' },
+  root: { bucket: 'acme-cache-staging', prefix: 'team/' },
   keepsNonsense: false,
   readRecord(line) {
     const { severity, time, ...fields } = JSON.parse(line) as Record<string, string>;

@@ -1,7 +1,7 @@
 import { NicheError, isNicheError } from '../../errors.ts';
 import { maxAttempts } from '../../limits.ts';
 import type { Bucket } from '../../storage/bucket.ts';
-import { attemptsPrefix } from '../layout.ts';
+import { attemptPrefix } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { createBestEffort } from '../objects.ts';
 
@@ -27,7 +27,7 @@ export interface GuardedBatch {
    * @returns null, without running it, after {@link maxAttempts} crashes at this part
    */
   guardPart<T>(part: string, attempt: () => Promise<T>): Promise<T | null>;
-  /** Deletes every marker of the batch. Call it when the batch is finished. */
+  /** Deletes every object of the batch's attempts. Call it when the batch is finished. */
   clearMarkers(): Promise<void>;
 }
 
@@ -74,7 +74,7 @@ export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): Cr
 
   return {
     async guardBatch(id, attempt) {
-      const prefix = `${attemptsPrefix}${id.upload}/${id.batch}/`;
+      const prefix = attemptPrefix(id);
       const isolatesParts = (await countCrashes(`${prefix}batch.`)) > 0;
       return runUnderMarker(`${prefix}batch.${newId()}`, () =>
         attempt({

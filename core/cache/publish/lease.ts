@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NicheError, messageOf, quote } from '../../errors.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { publishersPrefix } from '../layout.ts';
+import type { CacheBuckets } from '../layout.ts';
 import { readText } from '../objects.ts';
 
 /** The right to publish, for storage where two publishers could overwrite each other's objects. */
@@ -21,7 +22,7 @@ export interface LeaseOptions {
 }
 
 /** Whether two publishers of the cache could overwrite each other's objects. */
-export function needsLease(cache: { readonly public: Bucket; readonly private: Bucket }): boolean {
+export function needsLease(cache: Pick<CacheBuckets, 'public' | 'private'>): boolean {
   return !(cache.public.capabilities.conditionalPut && cache.private.capabilities.conditionalPut);
 }
 

@@ -8,6 +8,7 @@ import {
   receiptsPrefix,
   stagingPrefix,
 } from '../layout.ts';
+import type { CacheBuckets } from '../layout.ts';
 
 const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
@@ -25,20 +26,17 @@ const uploadHours = 24;
  * @param now in milliseconds since 1970
  * @returns the number of deleted objects
  */
-export async function deleteLeftovers(
-  buckets: { readonly private: Bucket; readonly public: Bucket },
-  now: number,
-): Promise<number> {
+export async function deleteLeftovers(buckets: CacheBuckets, now: number): Promise<number> {
   const olderThan = (ms: number) => (object: ObjectInfo) => object.modified.getTime() <= now - ms;
   const isLeftover = olderThan(leftoverDays * dayMs);
   const deleted =
-    (await deleteOrphans(buckets.private, stagingPrefix, uploads, isLeftover)) +
+    (await deleteOrphans(buckets.staging, stagingPrefix, uploads, isLeftover)) +
     (await deleteOrphans(buckets.private, pendingPrefix, pendingPaths, isLeftover)) +
     (await deleteOlder(buckets.private, attemptsPrefix, isLeftover)) +
-    (await deleteOlder(buckets.private, receiptsPrefix, olderThan(receiptDays * dayMs)));
+    (await deleteOlder(buckets.staging, receiptsPrefix, olderThan(receiptDays * dayMs)));
   const cutOff = new Date(now - uploadHours * hourMs);
   // Unfinished uploads elsewhere in these buckets may belong to other programs.
-  await buckets.private.sweepUploads?.(stagingPrefix, cutOff);
+  await buckets.staging.sweepUploads?.(stagingPrefix, cutOff);
   await buckets.public.sweepUploads?.(narPrefix, cutOff);
   return deleted;
 }

@@ -140,7 +140,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     },
     async submitStaged(accept = () => true) {
       let count = 0;
-      for await (const { key } of options.private.list(stagingPrefix)) {
+      for await (const { key } of options.staging.list(stagingPrefix)) {
         const id = parseManifestKey(key);
         if (!id || !accept(id)) continue;
         submit(id);
@@ -152,8 +152,9 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     async sweep(staleMs = 2 * publisher.timeLimitMs) {
       lease?.assertHeld();
       const report = await sweep({
-        private: options.private,
         public: options.public,
+        staging: options.staging,
+        private: options.private,
         publisher: { ...publisher, publishBatch: publishStale },
         waitingDays: options.config.limits.waitingDays,
         staleMs,

@@ -3,17 +3,16 @@ import { randomBytes } from 'node:crypto';
 import { NicheError, isRejection } from '../../errors.ts';
 import type { RejectionCode } from '../../errors.ts';
 import { storeHash } from '../../nix/store-path.ts';
-import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import type { Origin } from '../audit.ts';
 import { manifestKey } from '../layout.ts';
-import type { BatchId } from '../layout.ts';
-import { listStatuses } from '../receipts/listed-receipts.ts';
+import type { BatchId, CacheBuckets } from '../layout.ts';
 import { openStagedBatch, removeStagedBatch } from './batch.ts';
 import type { StagedBatch } from './batch.ts';
 import type { PublishContext } from './context.ts';
 import { createCrashGuard, tooManyCrashes } from './crash-guard.ts';
 import type { GuardedBatch } from './crash-guard.ts';
+import { listFinished, markFinished } from './finished-paths.ts';
 import { createInFlightBatches } from './in-flight.ts';
 import type { InFlightBatch } from './in-flight.ts';
 import type { FinishedPath, StagedPath } from './paths.ts';
@@ -34,8 +33,7 @@ export interface PublishCall {
   readonly timeLeftMs?: (() => number) | undefined;
 }
 
-export interface BatchPublisherOptions {
-  readonly private: Bucket;
+export interface BatchPublisherOptions extends Pick<CacheBuckets, 'staging' | 'private'> {
   readonly config: { readonly storeDir: string };
   readonly paths: PathPublisher;
   readonly reporter: Reporter;
@@ -60,10 +58,10 @@ interface BatchRun {
 const unparksAtOnce = 64;
 
 export function createBatchPublisher(options: BatchPublisherOptions): PublishBatch {
-  const { private: bucket, config, paths, reporter, wakeDependents } = options;
+  const { staging, private: privateRoot, config, paths, reporter, wakeDependents } = options;
   const { timeLimitMs, bytesPerSecond, now } = options;
   const newId = (): string => randomBytes(8).toString('hex');
-  const crashGuard = createCrashGuard(bucket, { timeLimitMs, now, newId });
+  const crashGuard = createCrashGuard(privateRoot, { timeLimitMs, now, newId });
   const inFlightBatches = createInFlightBatches();
 
   async function publishBatch(id: BatchId, call: PublishCall = {}): Promise<PublishResult[]> {
@@ -96,7 +94,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     const { storeDir } = config;
     // Wrapped, because a batch that is gone opens as null too.
     const opened = await guard.guardPart('manifest', async () => ({
-      batch: await openStagedBatch(bucket, id, { storeDir, origin }),
+      batch: await openStagedBatch(staging, id, { storeDir, origin }),
     }));
     if (opened) return opened.batch;
     throw tooManyCrashes(`the manifest ${manifestKey(id)}`);
@@ -109,7 +107,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     error: NicheError & { code: RejectionCode },
   ): Promise<PublishResult> {
     const result = await reporter.reportRejection(id.upload, String(id.batch), error);
-    await removeStagedBatch(bucket, id);
+    await removeStagedBatch(staging, id);
     await guard.clearMarkers();
     return result;
   }
@@ -117,7 +115,8 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   /** Publishes the batch group by group, and removes it once all its paths are reported. */
   async function publishGroups(run: BatchRun): Promise<PublishResult[]> {
     const { batch, budget, guard, inFlight } = run;
-    const due = await selectDue(batch, budget);
+    const isSplit = !budget.suffices(totalNarSize(batch.paths));
+    const due = isSplit ? await withoutFinished(batch) : batch.paths;
     const [opened, groups] = await Promise.all([
       options.openContext(),
       // After a crash each path is a group of its own: the next crash loses no other path's work.
@@ -128,7 +127,9 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     let handled = 0;
     for (const group of groups) {
       const affordable = budget.takeAffordable(group);
-      results.push(...(await publishGroup(run, context, affordable.paths)));
+      const reported = await publishGroup(run, context, affordable.paths);
+      results.push(...reported);
+      if (isSplit) await markFinished(privateRoot, batch.id, reported.flatMap(pathOf));
       handled += affordable.paths.length;
       if (affordable.stopped) throw affordable.stopped;
     }
@@ -168,21 +169,24 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   }
 
   /**
-   * Returns the paths to publish now. Of a batch that is too much for one call, these are the paths
-   * without a receipt. Otherwise each call would start with the finished paths, and a path that needs
-   * nearly the whole time limit would never be reached.
+   * Returns the paths that no earlier call finished, of a batch that is too much for one call. Otherwise
+   * each call would start with the finished paths, and a path that needs nearly the whole time limit
+   * would never be reached.
    */
-  async function selectDue(
-    { id, paths: all }: StagedBatch,
-    budget: TimeBudget,
-  ): Promise<readonly StagedPath[]> {
-    const bytes = all.reduce((sum, { claim }) => sum + claim.narSize, 0);
-    if (budget.suffices(bytes)) return all;
-    const reported = await listStatuses(bucket, id.upload);
-    return all.filter(({ claim }) => !reported.has(storeHash(claim.path)));
+  async function withoutFinished({ id, paths: all }: StagedBatch): Promise<readonly StagedPath[]> {
+    const finished = await listFinished(privateRoot, id);
+    return all.filter(({ claim }) => !finished.has(storeHash(claim.path)));
   }
 
   return publishBatch;
+}
+
+function totalNarSize(paths: readonly StagedPath[]): number {
+  return paths.reduce((sum, { claim }) => sum + claim.narSize, 0);
+}
+
+function pathOf({ path }: PublishResult): string[] {
+  return path === null ? [] : [path];
 }
 
 /**

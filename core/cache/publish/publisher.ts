@@ -1,7 +1,6 @@
 import type { Signer } from '../../signing/signer.ts';
-import type { Bucket } from '../../storage/bucket.ts';
 import type { CacheConfig } from '../config.ts';
-import type { WaitingMarker } from '../layout.ts';
+import type { CacheBuckets, WaitingMarker } from '../layout.ts';
 import { createNarStore } from '../nar/store.ts';
 import { createRecentPaths } from '../presence.ts';
 import type { Upstreams } from '../upstreams.ts';
@@ -19,9 +18,7 @@ import { createNarInfoSigner } from './sign-narinfo.ts';
 import { maxBytesWithin } from './time-budget.ts';
 import { createDependentWaker } from './wake-dependents.ts';
 
-export interface PublisherOptions {
-  readonly public: Bucket;
-  readonly private: Bucket;
+export interface PublisherOptions extends CacheBuckets {
   readonly config: CacheConfig;
   readonly signers: readonly Signer[];
   readonly upstreams: Upstreams;
@@ -58,15 +55,15 @@ export interface Publisher extends WaitingPublisher {
 export const defaultTimeLimitMs = 15 * 60 * 1000;
 
 export function createPublisher(options: PublisherOptions): Publisher {
-  const { config, private: bucket, timeLimitMs = defaultTimeLimitMs } = options;
+  const { config, timeLimitMs = defaultTimeLimitMs } = options;
   const { bytesPerSecond = Infinity, parallelism = 2, now = () => new Date() } = options;
-  const pending = createPendingPaths(bucket);
+  const pending = createPendingPaths(options.private);
   const seen = createRecentPaths(now);
   const nars = createNarStore({ bucket: options.public, config, parallelism });
-  const narInfoSigner = createNarInfoSigner({ ...options, bucket, now });
+  const narInfoSigner = createNarInfoSigner({ ...options, bucket: options.private, now });
   const maxNarBytes = maxBytesWithin(timeLimitMs, bytesPerSecond);
   const paths = createPathPublisher({ ...options, nars, narInfoSigner, pending, now, maxNarBytes });
-  const reporter = createReporter(bucket, now);
+  const reporter = createReporter(options.staging, now);
   const openContext = (): Promise<PublishContext> => openPublishContext({ ...options, seen });
   const wakeDependents = createDependentWaker({ pending, wake: options.wake });
   const shared = { paths, reporter, wakeDependents, openContext };

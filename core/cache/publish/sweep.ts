@@ -1,7 +1,7 @@
 import { toError } from '../../errors.ts';
-import type { Bucket, ObjectInfo } from '../../storage/bucket.ts';
+import type { ObjectInfo } from '../../storage/bucket.ts';
 import { parseManifestKey, stagingPrefix } from '../layout.ts';
-import type { BatchId } from '../layout.ts';
+import type { BatchId, CacheBuckets } from '../layout.ts';
 import { startAnywhere, takeTurns } from './fair-turns.ts';
 import { deleteLeftovers } from './leftovers.ts';
 import type { Publisher } from './publisher.ts';
@@ -10,9 +10,7 @@ import { sweepWaiting } from './sweep-waiting.ts';
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-export interface SweepOptions {
-  readonly private: Bucket;
-  readonly public: Bucket;
+export interface SweepOptions extends CacheBuckets {
   readonly publisher: Publisher;
   /** How long a path waits for its references, in days. */
   readonly waitingDays: number;
@@ -77,7 +75,7 @@ type TryTask = <T>(work: () => Promise<T>) => Promise<T | null>;
 
 /** Publishes stale staged batches, those of each upload in their order. */
 async function sweepStaging(
-  { private: bucket, publisher }: SweepOptions,
+  { staging: bucket, publisher }: SweepOptions,
   tryTask: TryTask,
   isStale: IsOld,
   random: () => number,

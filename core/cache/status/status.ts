@@ -4,7 +4,7 @@ import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { createBatchReceiptReader } from '../receipts/batch-receipts.ts';
 import { parseManifestKey, stagingPrefix, uploadPrefix } from '../layout.ts';
-import type { BatchId, WaitingMarker } from '../layout.ts';
+import type { BatchId, CacheBuckets, WaitingMarker } from '../layout.ts';
 import {
   listStrongestReceipts,
   listUploadReceipts,
@@ -54,7 +54,7 @@ export interface UploadReceipt extends Receipt {
 /**
  * Returns the state of an upload; null when there is no trace of it.
  *
- * @throws NicheError `storage-…` when the private root cannot be read
+ * @throws NicheError `storage-…` when the staging root cannot be read
  */
 export async function readUploadStatus(
   bucket: Bucket,
@@ -138,28 +138,28 @@ export interface RejectedPath {
 }
 
 /**
- * Returns the health of a cache. Lists its private root, and reads few of its objects.
+ * Returns the health of a cache. Lists its staging and private roots, and reads few of their objects.
  *
- * @throws NicheError `storage-…` when the private root cannot be read
+ * @throws NicheError `storage-…` when one of them cannot be read
  */
 export async function readCacheStatus(
-  bucket: Bucket,
+  { staging, private: privateRoot }: Pick<CacheBuckets, 'staging' | 'private'>,
   now: Date = new Date(),
 ): Promise<CacheStatus> {
-  const staged = await listStaged(bucket, stagingPrefix);
+  const staged = await listStaged(staging, stagingPrefix);
   const staleBefore = new Date(now.getTime() - staleStagedMs).toISOString();
   const stale = staged.filter(({ stagedAt }) => stagedAt < staleBefore);
-  const { lastPublished, rejected } = await surveyReceipts(bucket, now);
+  const { lastPublished, rejected } = await surveyReceipts(staging, now);
   return {
     lastPublished: lastPublished?.toISOString() ?? null,
     staged: {
       batches: staged.length,
       stale: stale.sort((one, other) => (one.stagedAt < other.stagedAt ? -1 : 1)),
     },
-    waiting: await surveyWaiting(bucket),
+    waiting: await surveyWaiting(privateRoot),
     rejected: {
       count: rejected.length,
-      latest: await readRejected(bucket, rejected.slice(0, maxListed)),
+      latest: await readRejected(staging, rejected.slice(0, maxListed)),
     },
   };
 }

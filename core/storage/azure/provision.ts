@@ -15,8 +15,9 @@ export function azureProvisioner(
   const { account, container, prefix } = location;
   return {
     url: client.url,
+    bucketUrl: formatAzureUrl({ ...location, prefix: '' }),
     publicUrl: `${accountUrl(location)}/${container}/${prefix}`.replace(/\/$/, ''),
-    privateUrl: formatAzureUrl({ ...location, container: `${container}-private` }),
+    siblingUrl: (root) => formatAzureUrl({ ...location, container: `${container}-${root}` }),
     publicAdvice: `let everyone read its blobs with: az storage container set-permission --account-name ${account} --name ${container} --public-access blob (an account allows that after: az storage account update --name ${account} --allow-blob-public-access true)`,
     uploadRights: `a SAS token for the container ${container} with the permissions read, create and list (sp=rcl), and without write and delete`,
     createUploadCredentials: (expires) => createUploadToken(location, options, expires),
@@ -54,7 +55,7 @@ async function createPrivate(client: AzureBucketClient): Promise<ProvisionedBuck
   });
   if (access === undefined) return { isNew };
   throw new NicheError('usage', `${client.url} is public: expected a private container`, {
-    hint: 'specify another container with --private, or make this one private with --public-access off',
+    hint: 'specify another container, or make this one private with --public-access off',
   });
 }
 
@@ -78,7 +79,7 @@ async function create(client: AzureBucketClient): Promise<boolean> {
 const uploadPermissions = 'rcl';
 
 /**
- * Creates a SAS token that lets clients stage into a private container. It is signed with the
+ * Creates a SAS token that lets clients stage into the staging container. It is signed with the
  * account key, without a request. A container's token cannot be limited to a prefix.
  *
  * @see https://learn.microsoft.com/rest/api/storageservices/create-service-sas

@@ -27,8 +27,9 @@ export function googleProvisioner(
   const { bucket, prefix } = location;
   return {
     url: client.url,
+    bucketUrl: formatGoogleUrl({ ...location, prefix: '' }),
     publicUrl: `${endpointOf(location)}/${bucket}/${prefix}`.replace(/\/$/, ''),
-    privateUrl: formatGoogleUrl({ ...location, bucket: `${bucket}-private` }),
+    siblingUrl: (root) => formatGoogleUrl({ ...location, bucket: `${bucket}-${root}` }),
     publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
     uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,
     createUploadCredentials: () => Promise.resolve(null),
@@ -79,7 +80,7 @@ async function createPrivate(client: GoogleBucketClient): Promise<ProvisionedBuc
   });
   if (!isOpen) return { isNew };
   throw new NicheError('usage', `${client.url} is public: expected a private bucket`, {
-    hint: 'specify another bucket with --private',
+    hint: 'specify another bucket',
   });
 }
 

@@ -82,7 +82,7 @@ function segmentsOf({ pathname, origin }: URL, start: readonly string[]): string
   const file = segments.at(-1);
   if (
     file !== undefined &&
-    /^(?:nix-cache-info|niche(?:\.private)?\.json|.*\.narinfo)$/.test(file)
+    /^(?:nix-cache-info|niche(?:\.client)?\.json|.*\.narinfo)$/.test(file)
   ) {
     const cache = segments.slice(0, -1).join('/');
     throw refusal(

@@ -11,8 +11,9 @@ export function s3Provisioner(location: S3Location, options: S3Options): Storage
   const client = createS3BucketClient(location, options);
   return {
     url: client.url,
+    bucketUrl: formatS3Url({ ...location, prefix: '' }),
     publicUrl: s3PublicUrl(location),
-    privateUrl: formatS3Url({ ...location, bucket: `${location.bucket}-private` }),
+    siblingUrl: (root) => formatS3Url({ ...location, bucket: `${location.bucket}-${root}` }),
     publicAdvice: client.provider.publicAdvice,
     uploadRights: uploadRights(location),
     createUploadCredentials: () => Promise.resolve(null),

@@ -106,27 +106,28 @@ export function formatS3Url(location: S3Location): string {
 }
 
 /**
- * Returns the recorded roots with the profile of the user's URL, and with its endpoint where both
- * roots have the same one. A cache may have one address inside a network and another outside.
+ * Returns the recorded roots with the profile of the user's URL, and with its endpoint where a
+ * root has that of the public one. A cache may have one address inside a network and another outside.
  *
  * @param publicUrl the user's URL of the public root
  * @param recorded the roots in the cache's configuration
  * @throws NicheError `invalid-url`
  */
 export function adaptS3Roots(publicUrl: string, recorded: RootUrls): RootUrls {
-  if (![recorded.storage, recorded.private].every((url) => url.startsWith('s3:'))) return recorded;
+  const { storage, staging, private: privateUrl } = recorded;
+  if (![storage, staging, privateUrl].every((url) => url.startsWith('s3:'))) return recorded;
   const own = parseS3Url(publicUrl);
-  const storage = parseS3Url(recorded.storage);
-  const adapt = (location: S3Location): string =>
-    formatS3Url({
+  const { endpoint } = parseS3Url(storage);
+  const adapt = (url: string): string => {
+    const location = parseS3Url(url);
+    return formatS3Url({
       ...location,
       profile: own.profile ?? location.profile,
       endpoint:
-        location.endpoint === storage.endpoint
-          ? (own.endpoint ?? location.endpoint)
-          : location.endpoint,
+        location.endpoint === endpoint ? (own.endpoint ?? location.endpoint) : location.endpoint,
     });
-  return { storage: adapt(storage), private: adapt(parseS3Url(recorded.private)) };
+  };
+  return { storage: adapt(storage), staging: adapt(staging), private: adapt(privateUrl) };
 }
 
 /** Returns the endpoint; undefined for AWS itself, which the SDK knows. */

@@ -156,12 +156,12 @@ test('edit on a terminal lets the user edit an invalid document again', async (t
   const before = document();
   const refused = edit('n\n');
   assert.match(refused, /not JSON[^]*again\? \[Y\/n\]/);
-  assert.match(refused, /niche\.private\.json of file:\S+ was not changed[^]*status 1/);
+  assert.match(refused, /niche\.client\.json of file:\S+ was not changed[^]*status 1/);
   assert.equal(document(), before);
   await writeFile(seen, '');
 
   const edited = edit('y\n');
-  assert.match(edited, /wrote niche\.private\.json[^]*status 0/);
+  assert.match(edited, /wrote niche\.client\.json[^]*status 0/);
   assert.doesNotMatch(edited, /hush|"another"/);
   const shown = await niche(['config', 'show', '-u', cache, '--reveal']);
   assert.match(shown.stdout, /another/);

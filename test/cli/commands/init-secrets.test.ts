@@ -40,7 +40,7 @@ test(
       assert.deepEqual(await lab.sopsDecrypt(document('niche.client.json'), env), {
         version: 1,
         storage: url,
-        private: url,
+        staging: url,
         credentials,
       });
     }

@@ -25,11 +25,11 @@ test('a cache is opened by the URL of its storage; over HTTP it is read-only', a
   const url = pathToFileURL(folder).href;
   const upstream = { url: 'https://cache.nixos.org', publicKey: publicKeyOf(testKey('up-1')) };
   const { config } = createTestCache();
-  const here = { ...config, storage: url, private: url, upstreams: [upstream] };
+  const here = { ...config, storage: url, staging: url, private: url, upstreams: [upstream] };
   await initCache(openFileBucket(folder), here);
   const cache = await openCache(url);
   assert.deepEqual(cache.config, here);
-  assert.equal(cache.private, cache.public);
+  for (const root of [cache.public, cache.staging, cache.private]) assert.equal(root.url, url);
 
   const server = await serveFolder(folder);
   t.after(() => server.close());
@@ -67,13 +67,16 @@ test('encrypted credentials go only to the storage in their own document, not to
   const [named, meant] = [await denyingStorage(t), await denyingStorage(t)];
   const at = ({ endpoint }: typeof named) => ({
     storage: `s3://acme?region=us-east-1&endpoint=${endpoint}`,
+    staging: `s3://acme-staging?region=us-east-1&endpoint=${endpoint}`,
     private: `s3://acme-private?region=us-east-1&endpoint=${endpoint}`,
   });
   const credentials = { kind: 's3', accessKeyId: 'encrypted', secretAccessKey: 'x' } as const;
+  const readCredentials = { ...credentials, accessKeyId: 'for-reading' };
+  const { storage, staging } = at(meant);
   const { secretKey, recipient } = await makeAgeKey();
   const document = await encryptDocument(
     {
-      tree: toSecretTree({ version: 1, ...at(meant), credentials }),
+      tree: toSecretTree({ version: 1, storage, staging, readCredentials, credentials }),
       recipients: [[{ kind: 'age', recipient }]],
       now: new Date(),
     },
@@ -90,9 +93,13 @@ test('encrypted credentials go only to the storage in their own document, not to
     credentialsFor: () => ({ ...credentials, accessKeyId: 'own' }),
     identities: [ageIdentity(() => Promise.resolve(keys))],
   });
-  for (const root of [opened.public, opened.private]) {
-    await assert.rejects(root.head('key'), { code: 'storage-denied' });
-  }
   assert.deepEqual([...named.seen], ['own']);
-  assert.deepEqual([...meant.seen], ['encrypted']);
+  await assert.rejects(opened.public.head('key'), { code: 'storage-denied' });
+  assert.deepEqual([...meant.seen], ['for-reading']);
+  await assert.rejects(opened.staging.head('staging/key'), { code: 'storage-denied' });
+  assert.deepEqual([...meant.seen], ['for-reading', 'encrypted']);
+  // The document has no private root: that of niche.json is opened with this machine's credentials.
+  await assert.rejects(opened.private.head('audit/key'), { code: 'storage-denied' });
+  assert.deepEqual([...named.seen], ['own']);
+  assert.deepEqual([...meant.seen], ['for-reading', 'encrypted']);
 });

@@ -16,7 +16,7 @@ import { listKeys } from '../../support/assert/bytes.ts';
 import { serveAnswers } from '../../support/cache/http.ts';
 import type { Answerer } from '../../support/cache/http.ts';
 import { checkInvariants } from '../../support/cache/invariants.ts';
-import { createTestCache, publicKeyOf, testKey } from '../../support/cache/kit.ts';
+import { leftPrefixes, createTestCache, publicKeyOf, testKey } from '../../support/cache/kit.ts';
 import { testPath } from '../../support/cache/paths.ts';
 
 const key = testKey('upstream-1', 7);
@@ -116,7 +116,8 @@ describe('an upstream', () => {
       }
       assert.equal(await cache.receipt(id.upload, hello.info), null);
       assert.equal(cache.publicStore.objects.size, 0);
-      assert.deepEqual((await listKeys(cache.private)).length, 2);
+      assert.equal((await listKeys(cache.staging)).length, 2);
+      assert.deepEqual(await leftPrefixes(cache), ['staging']);
 
       // The same batch is published as soon as the upstream answers.
       const better = await serve(t, has(narInfoOf(glibc.info)));

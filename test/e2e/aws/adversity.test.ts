@@ -119,7 +119,7 @@ describe('the deployed functions, when things go wrong', () => {
     await receiptOf(cache, deadId, dead, 'published');
 
     // The sweep finds the batch without an event.
-    assert.equal((await listStatuses(cache.private, lostId.upload)).size, 0);
+    assert.equal((await listStatuses(cache.staging, lostId.upload)).size, 0);
     await cache.invoke('sweep');
     await receiptOf(cache, lostId, lost, 'published');
     const records = await auditedStatus(cache);

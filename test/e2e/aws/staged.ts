@@ -18,8 +18,8 @@ export async function stage(cache: AwsCache, ...paths: readonly TestPath[]): Pro
   const id = { upload: newUploadId(), batch: 0 };
   const manifest = formatManifest({ encoding: 'none', paths: paths.map(({ info }) => info) });
   const nars = Buffer.concat(paths.map(({ nar }) => nar));
-  await cache.private.put(stagedNarsKey(id, 'none'), nars, { ifAbsent: true });
-  await cache.private.put(manifestKey(id), Buffer.from(manifest), { ifAbsent: true });
+  await cache.staging.put(stagedNarsKey(id, 'none'), nars, { ifAbsent: true });
+  await cache.staging.put(manifestKey(id), Buffer.from(manifest), { ifAbsent: true });
   return id;
 }
 
@@ -31,13 +31,13 @@ export async function receiptOf(
   ...statuses: readonly ReceiptStatus[]
 ): Promise<Receipt> {
   const hash = storeHash(info.path);
-  const find = async () => (await listStrongestReceipts(cache.private, upload)).get(hash);
+  const find = async () => (await listStrongestReceipts(cache.staging, upload)).get(hash);
   await until(`${info.path} is ${statuses.join(' or ')}`, async () => {
     const found = await find();
     return found !== undefined && statuses.includes(found.status);
   });
   const listed = await find();
-  const receipt = listed && (await readListedReceipt(cache.private, listed));
+  const receipt = listed && (await readListedReceipt(cache.staging, listed));
   assert.ok(receipt);
   return receipt;
 }

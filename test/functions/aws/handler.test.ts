@@ -58,6 +58,7 @@ async function deployed(options: {
   const env = {
     NICHE_CACHE: 'niche-test',
     NICHE_PUBLIC: 's3://public?region=x',
+    NICHE_STAGING: 's3://staging/nix?region=x',
     NICHE_PRIVATE: 's3://private/nix?region=x',
     NICHE_SIGNERS: 'aws-kms:alias/test?name=test-1',
     NICHE_TIME_LIMIT_SECONDS: '900',
@@ -99,7 +100,7 @@ function s3Event(id: BatchId, more: object = {}): object {
         eventTime: '2026-01-01T00:00:01.000Z',
         userIdentity: { principalId: 'AWS:AROAEXAMPLE:ci' },
         requestParameters: { sourceIPAddress: '192.0.2.7' },
-        s3: { bucket: { name: 'private' }, object: { key, size: 1 } },
+        s3: { bucket: { name: 'staging' }, object: { key, size: 1 } },
         ...more,
       },
     ],
@@ -164,7 +165,7 @@ describe('the publish function', () => {
     'detail-type': 'Object Created',
     time: '2026-01-01T00:00:01Z',
     detail: {
-      bucket: { name: 'private' },
+      bucket: { name: 'staging' },
       object: { key: `nix/${manifestKey(id)}`, size: 1 },
       requester: '123456789012',
       'source-ip-address': '192.0.2.7',
@@ -209,7 +210,7 @@ describe('the publish function', () => {
   it('accepts duplicates, S3’s test event, and events of other objects', async () => {
     const { cache, invoke, lines } = await deployed({});
     const id = await cache.stage([await testPath('hello')]);
-    const test = { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: 'private' };
+    const test = { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: 'staging' };
     const elsewhere = s3Event(id, { s3: { bucket: { name: 'other' }, object: { key: 'x+%2B' } } });
     const deleted = s3Event(id, { eventName: 'ObjectRemoved:Delete' });
     const none = { batchItemFailures: [] };
@@ -252,7 +253,7 @@ describe('the publish function', () => {
     const { batchItemFailures } = await invoke(sqs(s3Event(id)));
     assert.deepEqual(batchItemFailures, [{ itemIdentifier: 'm-0' }]);
     assert.deepEqual([metric('Failed'), metric('Published'), putOff], [1, 0, [3]]);
-    assert.equal((await listKeys(cache.private, stagingPrefix)).length, 2);
+    assert.equal((await listKeys(cache.staging, stagingPrefix)).length, 2);
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
   });
 
@@ -268,7 +269,7 @@ describe('the publish function', () => {
     assert.deepEqual(putOff, []);
     const [path] = lines.filter(({ message }) => message === 'rejected');
     assert.equal(path?.code, 'failed');
-    assert.deepEqual(await listKeys(cache.private, stagingPrefix), []);
+    assert.deepEqual(await listKeys(cache.staging, stagingPrefix), []);
   });
 
   it('counts rejected paths by code', async () => {
@@ -295,7 +296,7 @@ describe('the publish function', () => {
     };
     assert.deepEqual(sent, [{ kind: 'publish', id, origin }]);
     await invoke(sqs(formatJob(sent[0]!)));
-    assert.deepEqual(await listKeys(cache.private, stagingPrefix), []);
+    assert.deepEqual(await listKeys(cache.staging, stagingPrefix), []);
     assert.deepEqual(
       (await auditRecords(cache)).map((record) => record.origin),
       [origin, origin],

@@ -5,6 +5,7 @@ import { readAwsSettings } from '../../../functions/aws/settings.ts';
 const settings = {
   NICHE_CACHE: 'niche-test',
   NICHE_PUBLIC: 's3://public/?region=eu-central-1',
+  NICHE_STAGING: 's3://staging/nix/?region=eu-central-1',
   NICHE_PRIVATE: 's3://private/nix/?region=eu-central-1',
   NICHE_SIGNERS: 'aws-kms:alias/one?name=one-1  aws-kms:alias/two?name=two-1 ',
   NICHE_TIME_LIMIT_SECONDS: '900',
@@ -27,7 +28,8 @@ describe('the settings of an AWS function', () => {
 
   const wrong: [string, string | undefined][] = [
     ['NICHE_PUBLIC', 'public'],
-    ['NICHE_PRIVATE', 'https://private.example'],
+    ['NICHE_STAGING', 'https://staging.example'],
+    ['NICHE_PRIVATE', 'private'],
     ['NICHE_SIGNERS', ' '],
     ['NICHE_SIGNERS', 'secret-key'],
     ['NICHE_TIME_LIMIT_SECONDS', '0'],

@@ -32,6 +32,7 @@ function start(
     open: (onEnded) =>
       createLocalPublisher({
         public: memoryBucket({ store: cache.publicStore, now: cache.now, ...hooks }),
+        staging: memoryBucket({ store: cache.stagingStore, now: cache.now, ...hooks }),
         private: memoryBucket({ store: cache.privateStore, now: cache.now, ...hooks }),
         config: cache.config,
         signers: cache.signers,
@@ -61,7 +62,7 @@ function start(
 }
 
 const staged = (cache: TestCache): string[] =>
-  [...cache.privateStore.objects.keys()].filter((key) => key.startsWith('staging/'));
+  [...cache.stagingStore.objects.keys()].filter((key) => key.startsWith('staging/'));
 
 describe('a worker', () => {
   test('publishes batches staged before and while it runs', async () => {

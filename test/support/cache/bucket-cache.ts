@@ -5,6 +5,7 @@ import { createLocalPublisher } from '../../../core/cache/publish/local-publishe
 import type { LocalPath } from '../../../core/cache/stage/local-path.ts';
 import { createStager } from '../../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
+import type { CacheBuckets } from '../../../core/cache/layout.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import type { Upstream, Upstreams } from '../../../core/cache/upstreams.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
@@ -53,9 +54,7 @@ export async function localTestPath(
   };
 }
 
-export interface BucketCache {
-  readonly public: Bucket;
-  readonly private: Bucket;
+export interface BucketCache extends CacheBuckets {
   readonly config: CacheConfig;
   readonly upstreams: Upstreams;
   /** Stages the paths as one upload, and returns its ID. */
@@ -64,7 +63,7 @@ export interface BucketCache {
   publish(...paths: readonly LocalTestPath[]): Promise<string>;
 }
 
-/** Creates a cache called `test` in `bucket`, which is both of its roots. */
+/** Creates a cache called `test` in `bucket`, which is all of its roots. */
 export async function makeBucketCache(
   bucket: Bucket,
   options: {
@@ -82,6 +81,7 @@ export async function makeBucketCache(
       publicKeys: [testPublicKey],
       substituter: bucket.url,
       storage: bucket.url,
+      staging: bucket.url,
       private: bucket.url,
       compression: { kind: options.compression ?? 'zstd' },
       upstreams: opened.map(({ reader, publicKey, url }) => ({
@@ -93,9 +93,9 @@ export async function makeBucketCache(
   );
   await initCache(bucket, config);
   const upstreams = createUpstreams(opened, defaultStoreDir);
+  const roots = { public: bucket, staging: bucket, private: bucket };
   const publisher = createLocalPublisher({
-    public: bucket,
-    private: bucket,
+    ...roots,
     config,
     upstreams,
     signers: [secretKeySigner(testSecretKey)],
@@ -120,8 +120,7 @@ export async function makeBucketCache(
   }
 
   return {
-    public: bucket,
-    private: bucket,
+    ...roots,
     config,
     upstreams,
     stage,

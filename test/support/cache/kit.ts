@@ -9,7 +9,7 @@ import {
   stagedLogKey,
   stagedNarsKey,
 } from '../../../core/cache/layout.ts';
-import type { BatchId, WaitingMarker } from '../../../core/cache/layout.ts';
+import type { BatchId, CacheBuckets, WaitingMarker } from '../../../core/cache/layout.ts';
 import { formatManifest } from '../../../core/cache/manifest.ts';
 import type { StagingEncoding } from '../../../core/cache/manifest.ts';
 import { createPublisher } from '../../../core/cache/publish/publisher.ts';
@@ -22,6 +22,7 @@ import {
 import type { Receipt } from '../../../core/cache/receipts/receipts.ts';
 import { sweep } from '../../../core/cache/publish/sweep.ts';
 import type { SweepReport } from '../../../core/cache/publish/sweep.ts';
+import { guardRoots } from '../../../core/cache/roots.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';
@@ -32,6 +33,7 @@ import { storeHash } from '../../../core/nix/store-path.ts';
 import { secretKeySigner } from '../../../core/signing/secret-key.ts';
 import type { Signer } from '../../../core/signing/signer.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
+import { listKeys } from '../assert/bytes.ts';
 import { memoryBucket, memoryStore } from '../buckets/memory-bucket.ts';
 import type { BucketHooks, MemoryStore } from '../buckets/memory-bucket.ts';
 import type { TestPath } from './paths.ts';
@@ -65,11 +67,10 @@ export interface TestCacheOptions {
 export type TestPublisherOptions = Partial<PublisherOptions> & { readonly hooks?: BucketHooks };
 
 /** A cache in memory, with a clock that the test sets. */
-export interface TestCache {
+export interface TestCache extends CacheBuckets {
   readonly publicStore: MemoryStore;
+  readonly stagingStore: MemoryStore;
   readonly privateStore: MemoryStore;
-  readonly public: Bucket;
-  readonly private: Bucket;
   readonly config: CacheConfig;
   readonly signers: readonly Signer[];
   readonly upstreams: Upstreams;
@@ -112,6 +113,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
       publicKeys: signers.map(({ publicKey }) => publicKey),
       substituter: 'https://cache.test',
       storage: 'memory:///public',
+      staging: 'memory:///staging',
       private: 'memory:///private',
       ...options.config,
     }),
@@ -119,6 +121,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
   );
   const upstreams = options.upstreams ?? createUpstreams([], config.storeDir);
   const publicStore = memoryStore();
+  const stagingStore = memoryStore();
   const privateStore = memoryStore();
   let time = Date.UTC(2026, 0, 1);
   let uploads = 0;
@@ -131,14 +134,18 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
       createsInOrder: options.createsInOrder,
       ...hooks,
     });
-  const publicBucket = view(publicStore, 'public');
-  const privateBucket = view(privateStore, 'private');
+  const views = (hooks?: BucketHooks): CacheBuckets =>
+    guardRoots({
+      public: view(publicStore, 'public', hooks),
+      staging: view(stagingStore, 'staging', hooks),
+      private: view(privateStore, 'private', hooks),
+    });
+  const buckets = views();
   const wakes: WaitingMarker[] = [];
 
   const publisher: TestCache['publisher'] = ({ hooks, ...others } = {}) =>
     createPublisher({
-      public: view(publicStore, 'public', hooks),
-      private: view(privateStore, 'private', hooks),
+      ...views(hooks),
       config,
       signers,
       upstreams,
@@ -158,16 +165,16 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
 
   const stageRaw: TestCache['stageRaw'] = async (manifest, nars, raw = {}) => {
     const { id = { upload: newUpload(), batch: 0 }, encoding = 'none' } = raw;
-    if (nars) await privateBucket.put(stagedNarsKey(id, encoding), nars);
-    await privateBucket.put(manifestKey(id), Buffer.from(manifest));
+    if (nars) await buckets.staging.put(stagedNarsKey(id, encoding), nars);
+    await buckets.staging.put(manifestKey(id), Buffer.from(manifest));
     return id;
   };
 
   return {
     publicStore,
+    stagingStore,
     privateStore,
-    public: publicBucket,
-    private: privateBucket,
+    ...buckets,
     config,
     signers,
     upstreams,
@@ -179,7 +186,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     stageRaw,
     async stage(paths, { id = { upload: newUpload(), batch: 0 }, encoding = 'none', logs } = {}) {
       for (const [drvName, log] of Object.entries(logs ?? {})) {
-        await privateBucket.put(stagedLogKey(id.upload, drvName), Buffer.from(log), {
+        await buckets.staging.put(stagedLogKey(id.upload, drvName), Buffer.from(log), {
           contentType: contentTypeOf('x.log'),
         });
       }
@@ -200,8 +207,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     },
     async sweep(by = publisher()) {
       return sweep({
-        private: privateBucket,
-        public: publicBucket,
+        ...buckets,
         publisher: by,
         waitingDays: config.limits.waitingDays,
         staleMs: 2 * by.timeLimitMs,
@@ -210,10 +216,16 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     },
     async receipt(upload, subject) {
       const name = typeof subject === 'number' ? String(subject) : storeHash(subject.path);
-      const listed = (await listStrongestReceipts(privateBucket, upload)).get(name);
-      return listed ? readListedReceipt(privateBucket, listed) : null;
+      const listed = (await listStrongestReceipts(buckets.staging, upload)).get(name);
+      return listed ? readListedReceipt(buckets.staging, listed) : null;
     },
   };
+}
+
+/** Returns the first components of all keys outside of the public root, each once, sorted. */
+export async function leftPrefixes(cache: CacheBuckets): Promise<string[]> {
+  const keys = [...(await listKeys(cache.staging)), ...(await listKeys(cache.private))];
+  return [...new Set(keys.map((key) => key.split('/')[0] ?? ''))].sort();
 }
 
 /** Returns the public key of a test key, in the format of `niche.json`. */

@@ -66,6 +66,7 @@ export async function makeSmallCache(
       publicKeys: [publicKey],
       substituter: url,
       storage: url,
+      staging: url,
       private: url,
       upstreams: [],
     }),

@@ -99,7 +99,7 @@ export function watchInvariants(
   }
 
   function textOf(key: string): string {
-    return Buffer.from(cache.privateStore.objects.get(key)?.bytes ?? []).toString();
+    return Buffer.from(cache.stagingStore.objects.get(key)?.bytes ?? []).toString();
   }
 
   /** Returns `<upload> <subject> <status>` of each receipt in the object. */
@@ -114,7 +114,7 @@ export function watchInvariants(
   }
 
   function saidOf(upload: string): Set<string> {
-    const keys = [...cache.privateStore.objects.keys()];
+    const keys = [...cache.stagingStore.objects.keys()];
     return new Set(keys.filter((key) => key.startsWith(receiptPrefix(upload))).flatMap(receiptsIn));
   }
 

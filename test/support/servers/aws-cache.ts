@@ -39,8 +39,9 @@ export interface AwsCache {
   /** The URL for Nix. The bucket is in the path, since its host name does not resolve. */
   readonly substituter: string;
   readonly publicKey: string;
-  /** Both roots, with the credentials of the account's root user. */
+  /** The roots, with the credentials of the account's root user. */
   readonly public: Bucket;
+  readonly staging: Bucket;
   readonly private: Bucket;
   /** The environment of a CI job that assumed the uploader's role. */
   asUploader(): Promise<Record<string, string>>;
@@ -81,7 +82,8 @@ async function makeCache(
   const substituter = `${endpoint}/${parseS3Url(output('PublicStorage')).bucket}`;
   const made = await runNiche(
     [
-      ...['init', output('PublicStorage'), '--private', output('PrivateStorage')],
+      ...['init', output('PublicStorage')],
+      ...['--staging', output('StagingStorage'), '--private', output('PrivateStorage')],
       ...['--signer', output('Signer'), '--substituter', substituter, '--name', name, '--json'],
       ...(options.storeDir === undefined ? [] : ['--store-dir', options.storeDir]),
       ...(options.init ?? ['--no-upstream']),
@@ -115,6 +117,7 @@ async function makeCache(
     substituter,
     publicKey,
     public: open(output('PublicStorage')),
+    staging: open(output('StagingStorage')),
     private: open(output('PrivateStorage')),
     async asUploader() {
       const { Credentials } = await sts.send(

@@ -169,7 +169,7 @@ describe('a damaged narinfo', () => {
     await cache.publish(id);
     assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'conflict');
     assert.equal((await cache.receipt(id.upload, other.info))?.status, 'published');
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
   it('counts as a missing reference until it is deleted and published again', async () => {
@@ -239,7 +239,7 @@ describe('signing', () => {
         cache.advance(3_600_000);
       }
       assert.equal(await cache.public.head(narInfoKey(storeHash(glibc.info.path))), null);
-      assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
+      assert.equal((await listKeys(cache.staging, 'staging/')).length, 2);
       assert.deepEqual(await listKeys(cache.private, 'audit/'), []);
       await cache.publish(id);
       assert.equal((await cache.receipt(id.upload, glibc.info))?.status, 'published');

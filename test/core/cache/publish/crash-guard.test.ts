@@ -48,7 +48,7 @@ describe('a path that crashes its publisher', () => {
     );
     assert.equal((await cache.receipt(id.upload, killer.info))?.code, 'failed');
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
   it('is rejected also after unexpected errors that the process survives', async () => {
@@ -80,7 +80,7 @@ describe('a path that crashes its publisher', () => {
     const [published] = await cache.publish(id, doomed(cache, listingKey(killerHash)));
     assert.equal(published?.outcome.status, 'exists');
     assert.equal((await cache.receipt(id.upload, killer.info))?.status, 'exists');
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
   it('is a conflict if other contents were published meanwhile', async () => {
@@ -156,7 +156,7 @@ describe('a manifest at which its publisher fails', () => {
     assert.match(rejected.outcome.message ?? '', /the manifest staging.* crashed 5 times/);
     assert.equal((await cache.receipt(id.upload, id.batch))?.code, 'failed');
     assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
   it('is published once the fault is repaired', async () => {
@@ -181,7 +181,7 @@ describe('a manifest at which its publisher fails', () => {
       );
       const [rejected] = await cache.publish(id);
       assert.equal(rejected?.outcome.code, 'malformed-manifest');
-      assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+      assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
       assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
     }
   });
@@ -213,10 +213,10 @@ describe('an outage', () => {
     const cache = createTestCache();
     for (const paths of [[one], [killer, three]]) {
       const id = await cache.stage(paths);
-      const broken = faultyBucket(cache.private, (operation, key) =>
+      const broken = faultyBucket(cache.staging, (operation, key) =>
         operation === 'get' && key.endsWith('.nars') ? 'broken' : undefined,
       );
-      const publisher = cache.publisher({ private: broken });
+      const publisher = cache.publisher({ staging: broken });
       await assert.rejects(cache.publish(id, publisher), { code: 'storage-unavailable' });
       assert.equal(await cache.receipt(id.upload, paths[0]!.info), null);
       assert.equal((await cache.publish(id))[0]?.outcome.status, 'published');

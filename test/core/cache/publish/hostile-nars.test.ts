@@ -185,8 +185,8 @@ describe('NARs staged as zstd', () => {
       const claim = expected === 'published' ? info : claimOf(inventedPath('bomb'), nar);
       const manifest = formatManifest({ encoding: 'zstd', paths: [claim] });
       const id = await cache.stageRaw(manifest, nars, { encoding: 'zstd' });
-      const reading = countedReads(cache.private, stagedNarsKey(id, 'zstd'));
-      const [only] = await cache.publish(id, cache.publisher({ private: reading.bucket }));
+      const reading = countedReads(cache.staging, stagedNarsKey(id, 'zstd'));
+      const [only] = await cache.publish(id, cache.publisher({ staging: reading.bucket }));
       assert.equal(only?.outcome.code ?? only?.outcome.status, expected);
       assert.ok(reading.bytes() < nars.length / 2, `${reading.bytes()} of ${nars.length}`);
     }

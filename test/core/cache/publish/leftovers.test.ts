@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { listingKey, pendingKey, waitingKey } from '../../../../core/cache/layout.ts';
+import { listingKey, pendingKey, rootOf, waitingKey } from '../../../../core/cache/layout.ts';
 import { deleteLeftovers } from '../../../../core/cache/publish/leftovers.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
@@ -26,20 +26,20 @@ describe('deleteLeftovers', () => {
         upload,
       }),
     ];
-    for (const key of leftovers) await cache.private.put(key, body);
+    for (const key of leftovers) await cache[rootOf(key)].put(key, body);
     const id = await cache.stage([glibc]);
     await cache.publish(id);
     cache.advance(6 * dayMs);
     await cache.sweep();
-    assert.equal((await listKeys(cache.private, `staging/${upload}/`)).length, 2);
+    assert.equal((await listKeys(cache.staging, `staging/${upload}/`)).length, 2);
     cache.advance(dayMs);
     await cache.sweep();
-    for (const key of leftovers) assert.equal(await cache.private.head(key), null, key);
-    assert.equal((await listKeys(cache.private, 'receipts/')).length, 1);
+    for (const key of leftovers) assert.equal(await cache[rootOf(key)].head(key), null, key);
+    assert.equal((await listKeys(cache.staging, 'receipts/')).length, 1);
     cache.advance(23 * dayMs);
     const { deleted } = await cache.sweep();
     assert.equal(deleted, 1);
-    assert.deepEqual(await listKeys(cache.private, 'receipts/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'receipts/'), []);
     assert.equal((await listKeys(cache.private, 'audit/')).length, 1);
   });
 
@@ -49,7 +49,7 @@ describe('deleteLeftovers', () => {
     cache.advance(8 * dayMs);
     const publisher = { ...cache.publisher(), publishBatch: () => Promise.resolve([]) };
     await cache.sweep(publisher);
-    assert.equal((await listKeys(cache.private, `staging/${id.upload}/`)).length, 3);
+    assert.equal((await listKeys(cache.staging, `staging/${id.upload}/`)).length, 3);
   });
 
   it('keeps the attachments of a waiting path', async () => {
@@ -70,12 +70,15 @@ describe('deleteLeftovers', () => {
   it('ends unfinished multipart uploads after a day, and only those of the cache', async () => {
     const cache = createTestCache();
     const swept: [string, Date][] = [];
-    const bucket = {
-      ...cache.private,
-      sweepUploads: (prefix: string, olderThan: Date) =>
-        Promise.resolve(swept.push([prefix, olderThan])),
+    const sweepUploads = (prefix: string, olderThan: Date): Promise<number> =>
+      Promise.resolve(swept.push([prefix, olderThan]));
+    const { public: publicRoot, staging, private: privateRoot } = cache;
+    const roots = {
+      public: { ...publicRoot, sweepUploads },
+      staging: { ...staging, sweepUploads },
+      private: privateRoot,
     };
-    await deleteLeftovers({ private: bucket, public: bucket }, cache.now().getTime());
+    await deleteLeftovers(roots, cache.now().getTime());
     const dayAgo = new Date(cache.now().getTime() - dayMs);
     assert.deepEqual(swept, [
       ['staging/', dayAgo],

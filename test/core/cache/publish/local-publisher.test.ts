@@ -36,6 +36,7 @@ function open(
   const publisher = createLocalPublisher({
     ...cache,
     public: memoryBucket({ store: cache.publicStore, ...recorded }),
+    staging: memoryBucket({ store: cache.stagingStore, ...recorded }),
     private: memoryBucket({ store: cache.privateStore, ...recorded }),
     version: 'test',
     onPublished: (one) => published.push(one),
@@ -65,7 +66,7 @@ describe('a local publisher', () => {
     const cache = createTestCache();
     const { publisher, published } = open(cache);
     await cache.stage([base]);
-    await cache.private.put('staging/strange', Buffer.from('x'));
+    await cache.staging.put('staging/strange', Buffer.from('x'));
     assert.equal(await publisher.submitStaged(), 1);
     await publisher.idle();
     assert.deepEqual(statusesOf(published, base), ['published']);
@@ -86,7 +87,7 @@ describe('a local publisher', () => {
     publisher.submit(await cache.stage([await testPath('other')]));
     await assert.rejects(publisher.idle(), { code: 'storage-unavailable' });
     assert.deepEqual(statusesOf(published, base), []);
-    assert.equal((await listKeys(cache.private, 'staging/')).length, 2);
+    assert.equal((await listKeys(cache.staging, 'staging/')).length, 2);
     await publisher.idle();
   });
 });

@@ -205,14 +205,14 @@ describe('I4 fails', () => {
     ]) {
       const cache = createTestCache(none);
       const watch = watchInvariants(cache);
-      const { url } = cache.private;
-      const seen = memoryBucket({ store: cache.privateStore, url, now: cache.now, ...watch });
+      const { url } = cache.staging;
+      const seen = memoryBucket({ store: cache.stagingStore, url, now: cache.now, ...watch });
       const forgetful = withPut(
         seen,
         (key) => isLost.test(key),
         () => Promise.resolve('created'),
       );
-      const publisher = cache.publisher({ private: forgetful, hooks: watch });
+      const publisher = cache.publisher({ staging: forgetful, hooks: watch });
       const waits = await testPath('waits', { references: [await testPath('late')] });
       await cache.publish(await cache.stage([a, waits]), publisher);
       await cache.publish(await cache.stage([await testPath('late')]), publisher);

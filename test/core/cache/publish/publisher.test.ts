@@ -6,7 +6,7 @@ import { parseNarInfo } from '../../../../core/nix/narinfo.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys, readObject } from '../../../support/assert/bytes.ts';
 import { checkInvariants } from '../../../support/cache/invariants.ts';
-import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
+import { leftPrefixes, auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 
 describe('publishing a batch', () => {
@@ -50,8 +50,7 @@ describe('publishing a batch', () => {
         [glibc, hello].map((path) => [path.info.path, id.upload, 1]),
       );
       await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
-      const left = (await listKeys(cache.private)).map((key) => key.split('/')[0]);
-      assert.deepEqual(new Set(left), new Set(['receipts', 'audit']));
+      assert.deepEqual(await leftPrefixes(cache), ['audit', 'receipts']);
     });
   }
 
@@ -127,7 +126,7 @@ describe('publishing a batch', () => {
     for (const { info } of paths) {
       assert.equal((await cache.receipt(id.upload, info))?.status, 'published');
     }
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
   it('deletes the staged objects of a batch whose manifest it refuses', async () => {
@@ -136,7 +135,7 @@ describe('publishing a batch', () => {
     const id = await cache.stageRaw('{"version":1}', nar);
     await cache.publish(id);
     assert.equal((await cache.receipt(id.upload, id.batch))?.code, 'malformed-manifest');
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
     assert.deepEqual(await cache.publish(id), []);
   });
 
@@ -169,6 +168,6 @@ describe('publishing a batch', () => {
     assert.deepEqual(await late.publishBatch(id), []);
     assert.ok(isRefused);
     assert.equal((await cache.receipt(id.upload, info))?.code, 'malformed-nar');
-    assert.equal((await listKeys(cache.private, 'receipts/')).length, 1);
+    assert.equal((await listKeys(cache.staging, 'receipts/')).length, 1);
   });
 });

@@ -22,8 +22,8 @@ describe('sweep', () => {
       report.published.map(({ path, outcome }) => [path, outcome.status]),
       [[glibc.info.path, 'published']],
     );
-    assert.equal(await cache.private.head(manifestKey(forgotten)), null);
-    assert.notEqual(await cache.private.head(manifestKey(fresh)), null);
+    assert.equal(await cache.staging.head(manifestKey(forgotten)), null);
+    assert.notEqual(await cache.staging.head(manifestKey(fresh)), null);
   });
 
   it('resumes a path whose reference was published, also one without its marker', async () => {
@@ -99,14 +99,14 @@ describe('sweep', () => {
     const fresh = await cache.stage([await testPath('other')]);
     await cache.sweep();
     assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
-    assert.notEqual(await cache.private.head(manifestKey(fresh)), null);
+    assert.notEqual(await cache.staging.head(manifestKey(fresh)), null);
   });
 
   it('finishes all other work before it throws a failure', async () => {
     const cache = createTestCache();
     const bad = await cache.stage([hello]);
     const good = await cache.stage([glibc]);
-    await cache.private.put(`staging/${cache.newUpload()}/0.nars`, Buffer.from('leftover'));
+    await cache.staging.put(`staging/${cache.newUpload()}/0.nars`, Buffer.from('leftover'));
     cache.advance(8 * dayMs);
     const publisher = cache.publisher();
     const failing: typeof publisher = {
@@ -118,6 +118,6 @@ describe('sweep', () => {
     };
     await assert.rejects(cache.sweep(failing), /this batch fails/);
     assert.equal((await cache.receipt(good.upload, glibc.info))?.status, 'published');
-    assert.deepEqual((await listKeys(cache.private, 'staging/')).length, 2);
+    assert.deepEqual((await listKeys(cache.staging, 'staging/')).length, 2);
   });
 });

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { maxBytesWithin } from '../../../../core/cache/publish/time-budget.ts';
 import { narInfoKey } from '../../../../core/cache/layout.ts';
+import { writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
 import { checkInvariants } from '../../../support/cache/invariants.ts';
-import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
+import { leftPrefixes, auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 
 describe('a publisher with a time limit', () => {
@@ -37,7 +38,11 @@ describe('a publisher with a time limit', () => {
       const timeLeftMs = (): number => (leftMs -= 9_000);
       await assert.rejects(limited().publishBatch(id, { timeLeftMs }), { code: 'out-of-time' });
       // Running out of time is no crash: the batch's paths are not isolated afterwards.
-      assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
+      const attempts = await listKeys(cache.private, 'attempts/');
+      assert.deepEqual(
+        attempts.filter((key) => !key.includes('/finished.')),
+        [],
+      );
       cache.advance(60_000);
     }
     const results = await limited().publishBatch(id);
@@ -46,6 +51,32 @@ describe('a publisher with a time limit', () => {
       ['exists', 'exists', 'published'],
     );
     await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+
+  it('publishes a path although a client wrote a receipt for it', async () => {
+    const cache = createTestCache();
+    const contents = 'x'.repeat(5000);
+    const paths = await Promise.all(
+      ['one', 'two', 'three'].map((name) => testPath(name, { contents })),
+    );
+    const id = await cache.stage(paths);
+    for (const { info } of paths) {
+      await writeReceipt(cache.staging, id.upload, storeHash(info.path), {
+        path: info.path,
+        status: 'published',
+        at: cache.now().toISOString(),
+      });
+    }
+    const publisher = cache.publisher({ timeLimitMs: 10_000, bytesPerSecond: 1000 });
+    const timeLeftMs = (): number => 10_000;
+    for (let calls = 1; calls < paths.length; calls += 1) {
+      await assert.rejects(publisher.publishBatch(id, { timeLeftMs }), { code: 'out-of-time' });
+    }
+    await publisher.publishBatch(id, { timeLeftMs });
+    for (const { info } of paths) {
+      assert.ok(await cache.public.head(narInfoKey(storeHash(info.path))), info.path);
+    }
+    assert.deepEqual(await leftPrefixes(cache), ['audit', 'receipts']);
   });
 
   it('reaches a path that needs nearly the whole limit', async () => {
@@ -70,7 +101,7 @@ describe('a publisher with a time limit', () => {
       }
     }
     assert.deepEqual(handled, [[], [], ['published']]);
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
     for (const { info } of [large, larger]) {
       assert.ok(await cache.public.head(narInfoKey(storeHash(info.path))), info.path);
     }

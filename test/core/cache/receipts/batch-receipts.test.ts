@@ -38,8 +38,8 @@ const hourMs = 3_600_000;
 const [one, two, three] = [inventedPath('one'), inventedPath('two'), inventedPath('three')];
 const batchKey = /^receipts\/[0-9a-f-]{36}\/[0-9]+\.[0-9a-f]{16}\.[a-z]+(-[a-z]+)*\.json$/;
 
-const keysOf = (cache: Pick<TestCache, 'private'>): Promise<string[]> =>
-  listKeys(cache.private, 'receipts/');
+const keysOf = (cache: Pick<TestCache, 'staging'>): Promise<string[]> =>
+  listKeys(cache.staging, 'receipts/');
 
 describe('a batch receipt', () => {
   it('covers several paths, with their statuses in its key', async () => {
@@ -50,7 +50,7 @@ describe('a batch receipt', () => {
       { path: three, status: 'rejected', code: 'malformed-nar', message: 'no NAR' },
     ];
     await writeReceipts(bucket, id, outcomes, at);
-    const [key = '', ...more] = await keysOf({ private: bucket });
+    const [key = '', ...more] = await keysOf({ staging: bucket });
     assert.deepEqual(more, []);
     assert.match(key, /^receipts\/[^/]+\/3\.[0-9a-f]{16}\.waiting-rejected-published\.json$/);
     const listed = await listStrongestReceipts(bucket, upload);
@@ -68,7 +68,7 @@ describe('a batch receipt', () => {
       const outcomes = [one, two].map((path): PathOutcome => ({ path, status }));
       await writeReceipts(bucket, id, outcomes, at);
     }
-    assert.equal((await keysOf({ private: bucket })).length, 3);
+    assert.equal((await keysOf({ staging: bucket })).length, 3);
     const expected = [one, two].map((path) => [storeHash(path), 'published'] as const);
     assert.deepEqual(await listStatuses(bucket, upload), new Map(expected));
   });
@@ -76,7 +76,7 @@ describe('a batch receipt', () => {
   it('stays within the limits of readers; a single path has a receipt of its own', async () => {
     const bucket = memoryBucket();
     await writeReceipts(bucket, id, [{ path: one, status: 'published' }], at);
-    assert.deepEqual(await keysOf({ private: bucket }), [
+    assert.deepEqual(await keysOf({ staging: bucket }), [
       receiptKey(upload, storeHash(one), 'published'),
     ]);
 
@@ -91,9 +91,9 @@ describe('a batch receipt', () => {
         : { path, status: 'waiting', missing };
     });
     await writeReceipts(bucket, { upload, batch: 4 }, outcomes, at);
-    const keys = (await keysOf({ private: bucket })).filter((key) => batchKey.test(key));
+    const keys = (await keysOf({ staging: bucket })).filter((key) => batchKey.test(key));
     assert.equal(keys.length, 3);
-    assert.equal((await keysOf({ private: bucket })).length, 4);
+    assert.equal((await keysOf({ staging: bucket })).length, 4);
     for (const key of keys) {
       const { size = Infinity } = (await bucket.head(key)) ?? {};
       assert.ok(size <= maxReceiptBytes, `${size} bytes`);
@@ -340,7 +340,7 @@ describe('a publisher', () => {
       (await keysOf(cache)).filter((key) => !batchKey.test(key)),
       own.sort(),
     );
-    assert.deepEqual(await listKeys(cache.private, 'staging/'), []);
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
   it('continues after the paths that earlier calls reported', async () => {
@@ -357,10 +357,10 @@ describe('a publisher', () => {
       last.map(({ path, outcome }) => [path, outcome.status]),
       [[large.info.path, 'published']],
     );
-    assert.equal((await listStatuses(cache.private, staged.upload)).size, 3);
+    assert.equal((await listStatuses(cache.staging, staged.upload)).size, 3);
     const keys = await keysOf(cache);
     assert.deepEqual(keys.map((key) => batchKey.test(key)).sort(), [false, true]);
-    for (const key of keys) assert.ok((await readObject(cache.private, key))!.length > 0);
+    for (const key of keys) assert.ok((await readObject(cache.staging, key))!.length > 0);
   });
 
   it('deletes old batch receipts in its sweep', async () => {

@@ -38,7 +38,7 @@ async function stageAll(
   const staged: { id: BatchId; paths: string[] }[] = [];
   const failed: [string, string][] = [];
   const stager = createStager({
-    bucket: cache.private,
+    bucket: cache.staging,
     upload: cache.newUpload(),
     storeDir: cache.config.storeDir,
     onStaged: (id, infos) => staged.push({ id, paths: infos.map(({ path }) => path) }),
@@ -75,7 +75,7 @@ describe('staging', () => {
       [maxBatchPaths, maxBatchPaths, 600 - 2 * maxBatchPaths],
     );
     for (const { id } of staged) {
-      assert.ok(await readManifest(cache.private, id, cache.config.storeDir));
+      assert.ok(await readManifest(cache.staging, id, cache.config.storeDir));
     }
   });
 
@@ -85,11 +85,11 @@ describe('staging', () => {
     const deriver = inventedPath('a.drv');
     const log = () => Promise.resolve(Buffer.from('log'));
     const outputs = [a, b].map(({ info, nar }) => local({ info: { ...info, deriver }, nar }, log));
-    const bucket: typeof cache.private = {
-      ...cache.private,
+    const bucket: typeof cache.staging = {
+      ...cache.staging,
       put: (key, body, options) => {
         keys.push(key.split('/')[2]!);
-        return cache.private.put(key, body, options);
+        return cache.staging.put(key, body, options);
       },
     };
     await stageAll(cache, outputs, { bucket });
@@ -118,14 +118,14 @@ describe('staging', () => {
   it('deletes a batch whose manifest does not fit into the storage, and none after other failures', async () => {
     for (const fault of ['full', 'unavailable'] as const) {
       const cache = createTestCache();
-      const bucket = faultyBucket(cache.private, (operation, key) =>
+      const bucket = faultyBucket(cache.staging, (operation, key) =>
         operation === 'put' && key.endsWith('.json') ? fault : undefined,
       );
       const { staged, failure } = await stageAll(cache, [local(a)], { bucket });
       assert.deepEqual(staged, []);
       assert.ok(isNicheError(failure, `storage-${fault}`));
       // The manifest may exist, since only the response may be lost.
-      assert.equal((await listKeys(cache.private)).length, fault === 'full' ? 0 : 1);
+      assert.equal((await listKeys(cache.staging)).length, fault === 'full' ? 0 : 1);
     }
   });
 
@@ -153,9 +153,9 @@ describe('staging', () => {
       ]),
     );
     const { id } = staged[0]!;
-    assert.equal((await listKeys(cache.private)).length, 2);
+    assert.equal((await listKeys(cache.staging)).length, 2);
     assert.deepEqual(
-      await readObject(cache.private, `staging/${id.upload}/${id.batch}.nars`),
+      await readObject(cache.staging, `staging/${id.upload}/${id.batch}.nars`),
       a.nar,
     );
   });
@@ -163,7 +163,7 @@ describe('staging', () => {
   it('reports the paths that an outage prevented, and throws it', async () => {
     const cache = createTestCache();
     for (const fault of ['unavailable', 'denied', 'full'] as const) {
-      const bucket = faultyBucket(cache.private, (operation) =>
+      const bucket = faultyBucket(cache.staging, (operation) =>
         operation === 'put' || operation === 'commit' ? fault : undefined,
       );
       const { staged, failed, failure } = await stageAll(cache, [local(a), local(large)], {
@@ -173,7 +173,7 @@ describe('staging', () => {
       assert.equal(failed.length, 2);
       assert.ok(isNicheError(failure, `storage-${fault}`), String(failure));
     }
-    assert.deepEqual(await listKeys(cache.private), []);
+    assert.deepEqual(await listKeys(cache.staging), []);
   });
 
   it('refuses a path whose manifest would be too long', async () => {

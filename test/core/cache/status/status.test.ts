@@ -43,7 +43,7 @@ test('an upload with published, existing, rejected and waiting paths', async () 
   clock.now += minuteMs;
   const app = await localTestPath('app', [lib]);
   const upload = await cache.publish(lib, app, waiter, liar);
-  const found = await readUploadStatus(cache.private, upload, storeDir);
+  const found = await readUploadStatus(cache.staging, upload, storeDir);
   assert.ok(found);
   assert.deepEqual([found.upload, found.startedAt, found.staged], [upload, at(clock.now), []]);
   const bySubject = new Map(found.receipts.map((receipt) => [receipt.subject, receipt]));
@@ -78,14 +78,14 @@ test('an upload that is not handled yet, or unknown', async () => {
   const { cache, clock } = await clockedCache();
   const [one, two] = [await localTestPath('one'), await localTestPath('two')];
   const upload = await cache.stage(one, two);
-  assert.deepEqual(await readUploadStatus(cache.private, upload, storeDir), {
+  assert.deepEqual(await readUploadStatus(cache.staging, upload, storeDir), {
     upload,
     startedAt: at(clock.now),
     receipts: [],
     staged: [{ upload, batch: 0, stagedAt: at(clock.now), paths: [one.path, two.path] }],
   });
-  await cache.private.put(`staging/${upload}/10.json`, Buffer.from('{'));
-  const found = await readUploadStatus(cache.private, upload, storeDir);
+  await cache.staging.put(`staging/${upload}/10.json`, Buffer.from('{'));
+  const found = await readUploadStatus(cache.staging, upload, storeDir);
   assert.deepEqual(
     found?.staged?.map(({ batch, paths }) => [batch, paths?.length ?? null]),
     [
@@ -93,20 +93,20 @@ test('an upload that is not handled yet, or unknown', async () => {
       [10, null],
     ],
   );
-  assert.equal(await readUploadStatus(cache.private, newUploadId(), storeDir), null);
+  assert.equal(await readUploadStatus(cache.staging, newUploadId(), storeDir), null);
 });
 
 test('a batch that was refused as a whole', async () => {
   const { cache, clock } = await clockedCache();
   const upload = newUploadId(new Date(clock.now));
-  await cache.private.put(`staging/${upload}/0.json`, Buffer.from('{'));
+  await cache.staging.put(`staging/${upload}/0.json`, Buffer.from('{'));
   await cache.publish();
-  const found = await readUploadStatus(cache.private, upload, storeDir);
+  const found = await readUploadStatus(cache.staging, upload, storeDir);
   assert.deepEqual(
     found?.receipts.map(({ subject, path, code }) => [subject, path, code]),
     [['0', undefined, 'malformed-manifest']],
   );
-  const { rejected } = await readCacheStatus(cache.private, new Date(clock.now));
+  const { rejected } = await readCacheStatus(cache, new Date(clock.now));
   assert.deepEqual(
     rejected.latest.map(({ path, code }) => [path, code]),
     [[null, 'malformed-manifest']],
@@ -115,7 +115,7 @@ test('a batch that was refused as a whole', async () => {
 
 test('a new cache', async () => {
   const { cache, clock } = await clockedCache();
-  assert.deepEqual(await readCacheStatus(cache.private, new Date(clock.now)), {
+  assert.deepEqual(await readCacheStatus(cache, new Date(clock.now)), {
     lastPublished: null,
     staged: { batches: 0, stale: [] },
     waiting: { paths: 0, references: 0, missing: [] },
@@ -131,7 +131,7 @@ test('the time of the last publication', async () => {
   clock.now += hourMs;
   // An `exists` result is not a publication.
   await cache.publish(await localTestPath('one'));
-  const { lastPublished } = await readCacheStatus(cache.private, new Date(clock.now));
+  const { lastPublished } = await readCacheStatus(cache, new Date(clock.now));
   assert.equal(lastPublished, at(began + hourMs));
 });
 
@@ -141,7 +141,7 @@ test('a staged batch is stale after 15 minutes', async () => {
   clock.now += minuteMs;
   const second = await cache.stage(await localTestPath('two'));
   const atAge = async (ms: number): Promise<unknown> =>
-    (await readCacheStatus(cache.private, new Date(began + ms))).staged;
+    (await readCacheStatus(cache, new Date(began + ms))).staged;
   assert.deepEqual(await atAge(staleStagedMs), { batches: 2, stale: [] });
   const oldest = { upload: first, batch: 0, stagedAt: at(began) };
   assert.deepEqual(await atAge(staleStagedMs + 1), { batches: 2, stale: [oldest] });
@@ -161,7 +161,7 @@ test('missing references, with the most dependents first', async () => {
   const third = await localTestPath('third', [rare]);
   await cache.publish(second, third);
   await cache.publish(second);
-  const { waiting } = await readCacheStatus(cache.private, new Date(clock.now));
+  const { waiting } = await readCacheStatus(cache, new Date(clock.now));
   assert.deepEqual([waiting.paths, waiting.references], [3, 2]);
   const [most, least] = waiting.missing;
   assert.deepEqual([most?.hash, most?.path, most?.waiters], [wanted.hash, wanted.path, 2]);
@@ -183,7 +183,7 @@ test('a marker whose record is gone is counted without names', async () => {
     storeHash: waiter.hash,
     upload,
   });
-  const { waiting } = await readCacheStatus(cache.private);
+  const { waiting } = await readCacheStatus(cache);
   assert.deepEqual(waiting, {
     paths: 1,
     references: 1,
@@ -203,14 +203,14 @@ test('paths that were rejected in the last day and not published since', async (
       message: `${name} is no NAR`,
       at: at(clock.now),
     };
-    await writeReceipt(cache.private, upload, hash, receipt);
+    await writeReceipt(cache.staging, upload, hash, receipt);
     return path;
   };
   await reject('old');
   clock.now += 24 * hourMs;
   await reject('retried');
   const retried = await localTestPath('retried');
-  await writeReceipt(cache.private, upload, retried.hash, {
+  await writeReceipt(cache.staging, upload, retried.hash, {
     path: retried.path,
     status: 'published',
     at: at(clock.now),
@@ -218,7 +218,7 @@ test('paths that were rejected in the last day and not published since', async (
   await reject('one');
   clock.now += minuteMs;
   const two = await reject('two');
-  const { rejected } = await readCacheStatus(cache.private, new Date(clock.now));
+  const { rejected } = await readCacheStatus(cache, new Date(clock.now));
   assert.equal(rejected.count, 2);
   assert.deepEqual(rejected.latest[0], {
     upload,
@@ -235,7 +235,7 @@ test('rejections and later publications in batch receipts', async () => {
   const liar = { ...lone, info: { ...lone.info, references: [lib.path] } };
   const upload = await cache.publish(lib, liar);
   const survey = async (): Promise<unknown[]> => {
-    const { lastPublished, rejected } = await readCacheStatus(cache.private, new Date(clock.now));
+    const { lastPublished, rejected } = await readCacheStatus(cache, new Date(clock.now));
     return [lastPublished, rejected.count, rejected.latest.map(({ path, code }) => [path, code])];
   };
   const told = [at(began), 1, [[lone.path, 'unproven-reference']]];
@@ -247,7 +247,7 @@ test('rejections and later publications in batch receipts', async () => {
   clock.now = began;
   for (const paths of [[lone], [lib, lone]]) {
     const outcomes = paths.map(({ path }) => ({ path, status: 'exists' }) as const);
-    await writeReceipts(cache.private, { upload, batch: 0 }, outcomes, at(clock.now));
+    await writeReceipts(cache.staging, { upload, batch: 0 }, outcomes, at(clock.now));
     assert.deepEqual(await survey(), [at(began), 0, []]);
   }
 });
@@ -259,11 +259,11 @@ test('only the receipts of uploads with recent rejections are read', async () =>
   await cache.publish(await localTestPath('one'), await localTestPath('two'));
   await cache.publish(lib, liar);
   const read: string[] = [];
-  const bucket = faultyBucket(cache.private, (operation, key) => {
+  const bucket = faultyBucket(cache.staging, (operation, key) => {
     if (operation === 'get') read.push(key);
     return undefined;
   });
-  await readCacheStatus(bucket, new Date(clock.now));
+  await readCacheStatus({ ...cache, staging: bucket }, new Date(clock.now));
   assert.equal(read.length, 1);
   assert.match(read[0] ?? '', /\.rejected-published\.json$/);
 });
@@ -272,15 +272,15 @@ test('a damaged receipt keeps its status, and hides no other', async () => {
   const { cache } = await clockedCache();
   const upload = newUploadId(new Date(began));
   const [broken, whole] = [await localTestPath('broken'), await localTestPath('whole')];
-  await cache.private.put(receiptKey(upload, broken.hash, 'rejected'), Buffer.from('{"version":1'));
+  await cache.staging.put(receiptKey(upload, broken.hash, 'rejected'), Buffer.from('{"version":1'));
   const receipt: Receipt = { path: whole.path, status: 'published', at: at(began) };
-  await writeReceipt(cache.private, upload, whole.hash, receipt);
-  const found = await readUploadStatus(cache.private, upload, storeDir);
+  await writeReceipt(cache.staging, upload, whole.hash, receipt);
+  const found = await readUploadStatus(cache.staging, upload, storeDir);
   const bySubject = new Map(found?.receipts.map((each) => [each.subject, each]));
   assert.deepEqual(bySubject.get(whole.hash), { subject: whole.hash, ...receipt });
   assert.equal(bySubject.get(broken.hash)?.status, 'rejected');
   assert.match(bySubject.get(broken.hash)?.message ?? '', /is not JSON/);
-  const { rejected } = await readCacheStatus(cache.private, new Date(began));
+  const { rejected } = await readCacheStatus(cache, new Date(began));
   assert.deepEqual([rejected.count, rejected.latest[0]?.code], [1, 'failed']);
 });
 
@@ -290,7 +290,7 @@ test('at most a hundred paths are listed', async () => {
   const pending = createPendingPaths(cache.private);
   for (let index = 0; index < 120; index += 1) {
     const { path, hash } = await localTestPath(`path-${index}`);
-    await writeReceipt(cache.private, upload, hash, {
+    await writeReceipt(cache.staging, upload, hash, {
       path,
       status: 'rejected',
       code: 'failed',
@@ -299,7 +299,7 @@ test('at most a hundred paths are listed', async () => {
     });
     await pending.markWaiting({ reference: hash, storeHash: hash, upload });
   }
-  const { rejected, waiting } = await readCacheStatus(cache.private, new Date(began));
+  const { rejected, waiting } = await readCacheStatus(cache, new Date(began));
   assert.deepEqual([rejected.count, rejected.latest.length], [120, 100]);
   assert.deepEqual([waiting.references, waiting.missing.length], [120, 100]);
 });
@@ -310,7 +310,7 @@ test('a damaged pending record is counted without its path', async () => {
   const { hash } = await localTestPath('waiter');
   await createPendingPaths(cache.private).markWaiting({ reference: hash, storeHash: hash, upload });
   await cache.private.put(pendingKey(hash, upload), Buffer.from('{}'));
-  const { waiting } = await readCacheStatus(cache.private, new Date(began));
+  const { waiting } = await readCacheStatus(cache, new Date(began));
   assert.deepEqual(waiting.missing, [{ hash, path: null, waiters: 1, first: null }]);
 });
 
@@ -318,6 +318,7 @@ test('failing storage is not an idle cache', async () => {
   const { cache } = await clockedCache();
   for (const prefix of ['staging/', 'receipts/', 'waiting/']) {
     const bucket = faultyBucket(cache.private, (_, key) => (key === prefix ? 'denied' : undefined));
-    await assert.rejects(readCacheStatus(bucket), (error) => isNicheError(error, 'storage-denied'));
+    const roots = { staging: bucket, private: bucket };
+    await assert.rejects(readCacheStatus(roots), (error) => isNicheError(error, 'storage-denied'));
   }
 });

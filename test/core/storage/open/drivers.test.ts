@@ -24,7 +24,8 @@ describe('the registry of drivers', () => {
       if (protocol === 'file:') continue;
       const provisioner = await openProvisioner(example);
       assert.equal(provisioner.url, example);
-      assert.match(provisioner.privateUrl, /-private$/);
+      assert.match(provisioner.siblingUrl('staging'), /-staging$/);
+      assert.match(provisioner.siblingUrl('private'), /-private$/);
     }
     for (const url of ['file:///srv/cache', 'ftp://acme', 's3:acme']) {
       await assert.rejects(openProvisioner(url), { code: 'invalid-url', hint: /s3:\/\/bucket/ });

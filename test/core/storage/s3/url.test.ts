@@ -32,10 +32,14 @@ describe('s3:// URLs', () => {
       ],
       [inside, 'gs://acme-private', recorded, 'gs://acme-private'],
     ] as const) {
-      assert.deepEqual(adaptS3Roots(named, { storage: recorded, private: root }), {
-        storage,
-        private: expected,
-      });
+      assert.deepEqual(
+        adaptS3Roots(named, { storage: recorded, staging: recorded, private: root }),
+        {
+          storage,
+          staging: storage,
+          private: expected,
+        },
+      );
     }
   });
 
