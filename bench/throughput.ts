@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { packTree } from '../cli/nix/pack-tree.ts';
 import { compressZstd, decompressZstd } from '../core/cache/zstd/stream.ts';
-import { createListingBuilder } from '../core/nix/listing.ts';
+import { createListingWriter } from '../core/nix/listing-writer.ts';
 import { createNarParser } from '../core/nix/nar-parser.ts';
 import { writeNar } from '../core/nix/nar-writer.ts';
 import { createReferenceScanner } from '../core/nix/references.ts';
@@ -48,7 +48,7 @@ export async function benchThroughput({ quick }: BenchOptions): Promise<Result[]
 
   return [
     await measure('NAR: parse and list', () => {
-      const parser = createNarParser(createListingBuilder());
+      const parser = createNarParser(createListingWriter());
       for (const chunk of chunks) parser.write(chunk);
       parser.end();
     }),

@@ -18,8 +18,8 @@ export const maxNarTargetBytes = 4095;
 export const maxNarDepth = 64;
 /** The default limit for a NAR, in bytes; a cache may set its own. */
 export const defaultMaxNarBytes = 64 * gib;
-/** Entries in a NAR listing; a larger NAR gets no `.ls`. */
-export const maxListingEntries = 250_000;
+/** A NAR listing, in bytes: some 200,000 entries. A NAR with more gets no `.ls`. */
+export const maxListingBytes = 16 * mib;
 /** A build log, in bytes. */
 export const maxLogBytes = 16 * mib;
 /** The zstd window accepted when decoding, as log2 of bytes. */

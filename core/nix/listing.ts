@@ -1,7 +1,6 @@
 import { messageOf, NicheError, quote } from '../errors.ts';
-import { maxListingEntries, maxNarDepth, maxNarTargetBytes } from '../limits.ts';
+import { maxListingBytes, maxNarDepth, maxNarTargetBytes } from '../limits.ts';
 import { parseJson } from '../util/json.ts';
-import type { NarHandler } from './nar-parser.ts';
 import { compareBytes, isNarName } from './nar-wire.ts';
 
 /** The files of a NAR and their offsets: the contents of Nix's `.ls` files, version 1. */
@@ -27,70 +26,8 @@ export interface ListedSymlink {
   readonly target: string;
 }
 
-/** A handler that builds the listing of the NAR that a parser reads. */
-export interface ListingBuilder extends NarHandler {
-  /**
-   * Returns the listing, after the parser's `end` has returned. Undefined beyond
-   * {@link maxListingEntries} entries, and for a name or target that is not UTF-8: JSON cannot
-   * represent it, and Nix fails on it.
-   */
-  listing(): NarListing | undefined;
-}
-
-export function createListingBuilder(): ListingBuilder {
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  let root: NarListing | undefined;
-  let open: Map<string, NarListing>[] = [];
-  let entries = 0;
-  let hasFailed = false;
-
-  const giveUp = (): void => {
-    hasFailed = true;
-    root = undefined;
-    open = [];
-  };
-  const add = (name: Uint8Array, node: NarListing): void => {
-    if (++entries > maxListingEntries) {
-      giveUp();
-      return;
-    }
-    const parent = open.at(-1);
-    if (parent === undefined) root = node;
-    else parent.set(decoder.decode(name), node);
-  };
-  const orGiveUp = (action: () => void): void => {
-    if (hasFailed) return;
-    try {
-      action();
-    } catch {
-      // The decoder fails only on bytes that are not UTF-8.
-      giveUp();
-    }
-  };
-  return {
-    directory: (name) => {
-      orGiveUp(() => {
-        const children = new Map<string, NarListing>();
-        add(name, { type: 'directory', entries: children });
-        open.push(children);
-      });
-    },
-    leave: () => {
-      open.pop();
-    },
-    regular: (name, { executable, size, offset }) => {
-      orGiveUp(() => {
-        add(name, { type: 'regular', size, executable, narOffset: offset });
-      });
-    },
-    symlink: (name, target) => {
-      orGiveUp(() => {
-        add(name, { type: 'symlink', target: decoder.decode(target) });
-      });
-    },
-    listing: () => root,
-  };
-}
+/** The longest `.ls` file that is parsed, in bytes: other writers add white space. */
+const maxParsedBytes = 2 * maxListingBytes;
 
 /** Formats a `.ls` file, byte for byte as Nix writes it. */
 export function formatListing(listing: NarListing): string {
@@ -125,6 +62,8 @@ export function formatListing(listing: NarListing): string {
  * @throws NicheError `malformed-listing`
  */
 export function parseListing(text: string): NarListing {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > maxParsedBytes) throw malformed('the size', `at most ${maxParsedBytes} bytes`, bytes);
   let document: unknown;
   try {
     document = parseJson(text);
@@ -136,12 +75,7 @@ export function parseListing(text: string): NarListing {
   }
   const { version, root } = recordOf(document, 'the document');
   if (version !== 1) throw malformed('the version', '1', version);
-  let entries = 0;
-
   const nodeOf = (value: unknown, path: string, depth: number): NarListing => {
-    if (++entries > maxListingEntries) {
-      throw malformed('the entries', `at most ${maxListingEntries}`, entries);
-    }
     const { type, ...rest } = recordOf(value, `the entry ${quote(path)}`);
     switch (type) {
       case 'directory':

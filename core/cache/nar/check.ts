@@ -2,8 +2,7 @@ import { createHash } from 'node:crypto';
 
 import { NicheError } from '../../errors.ts';
 import { formatSha256 } from '../../nix/hash.ts';
-import { createListingBuilder } from '../../nix/listing.ts';
-import type { NarListing } from '../../nix/listing.ts';
+import { createListingWriter } from '../../nix/listing-writer.ts';
 import { createNarParser } from '../../nix/nar-parser.ts';
 import type { NarHandler } from '../../nix/nar-parser.ts';
 import { createReferenceScanner } from '../../nix/references.ts';
@@ -13,8 +12,8 @@ import type { FileHandler } from './content-address.ts';
 
 /** What the check of a NAR finds, besides that the claim is true. */
 export interface NarFacts {
-  /** Null when the NAR has too many entries for a listing, or names that are not UTF-8. */
-  readonly listing: NarListing | null;
+  /** The `.ls` file; null when it would be too large, or a name or target is not UTF-8. */
+  readonly listing: Uint8Array | null;
   /** Store paths that the contents contain and the client did not claim as references. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
 }
@@ -43,7 +42,7 @@ export function createNarCheck(
     storeDir: storePath.storeDir,
     candidates: referenceHashes,
   });
-  const listing = createListingBuilder();
+  const listing = createListingWriter();
   const address = contentAddress && createContentAddressCheck(claim, contentAddress);
   const parser = createNarParser(address?.file ? withFile(listing, address.file) : listing);
   let size = 0;
@@ -97,7 +96,7 @@ export function createNarCheck(
       write(nar);
       verify();
     },
-    facts: () => ({ listing: listing.listing() ?? null, unclaimed: scanner.unclaimed() }),
+    facts: () => ({ listing: listing.listing(), unclaimed: scanner.unclaimed() }),
   };
 }
 

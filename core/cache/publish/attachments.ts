@@ -1,6 +1,4 @@
 import { isNicheError } from '../../errors.ts';
-import { formatListing } from '../../nix/listing.ts';
-import type { NarListing } from '../../nix/listing.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { baseNameOf, storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
@@ -13,8 +11,8 @@ import type { PathReport } from './report.ts';
 
 /** The objects that a path has besides its narinfo and its NAR. */
 export interface Attachments {
-  /** The text of the `.ls` object; null when the NAR cannot have one or the cache has none. */
-  readonly listing: string | null;
+  /** The `.ls` object; null when the NAR cannot have one or the cache has none. */
+  readonly listing: Uint8Array | null;
   /** The build log. */
   readonly log: Uint8Array | null;
 }
@@ -22,7 +20,7 @@ export interface Attachments {
 /** Reads and writes the attachments of published paths. */
 export interface AttachmentStore {
   /** Returns the attachments that this cache publishes for a path with this listing and log. */
-  formatAttachments(listing: NarListing | null, log: Uint8Array | null): Attachments;
+  formatAttachments(listing: Uint8Array | null, log: Uint8Array | null): Attachments;
   /** Returns the attachments of a published path, without a listing that is published already. */
   findMissing(claim: PathInfo, log: Uint8Array | null): Promise<Attachments>;
   /**
@@ -42,7 +40,7 @@ export function createAttachmentStore(options: {
   const hasListings = config.listings !== false;
 
   /** Returns the listing of a published path; null when it is published already. */
-  async function findMissingListing(claim: PathInfo): Promise<NarListing | null> {
+  async function findMissingListing(claim: PathInfo): Promise<Uint8Array | null> {
     const hash = storeHash(claim.path);
     if (!hasListings || (await bucket.head(listingKey(hash))) !== null) return null;
     const narInfo = await readNarInfo(bucket, hash, storeDir);
@@ -63,8 +61,8 @@ export function createAttachmentStore(options: {
     return narInfo?.deriver === info.deriver;
   }
 
-  function formatAttachments(listing: NarListing | null, log: Uint8Array | null): Attachments {
-    return { listing: hasListings && listing ? formatListing(listing) : null, log };
+  function formatAttachments(listing: Uint8Array | null, log: Uint8Array | null): Attachments {
+    return { listing: hasListings ? listing : null, log };
   }
 
   return {

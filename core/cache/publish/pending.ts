@@ -1,7 +1,7 @@
 import * as z from 'zod';
 
 import { NicheError } from '../../errors.ts';
-import { maxDocumentBytes } from '../../limits.ts';
+import { maxDocumentBytes, maxListingBytes } from '../../limits.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
@@ -15,7 +15,7 @@ import {
   waitingPrefix,
 } from '../layout.ts';
 import type { WaitingMarker } from '../layout.ts';
-import { readObject, readText, writeObject } from '../objects.ts';
+import { readObject, writeObject } from '../objects.ts';
 import { readStoredJson } from '../stored-json.ts';
 import type { JsonFormat } from '../stored-json.ts';
 import type { Attachments } from './attachments.ts';
@@ -157,7 +157,7 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
     },
     async readAttachments(hash, upload) {
       return {
-        listing: await readText(bucket, pendingListingKey(hash, upload), Infinity),
+        listing: await readObject(bucket, pendingListingKey(hash, upload), maxListingBytes),
         log: await readObject(bucket, pendingLogKey(hash, upload), Infinity),
       };
     },

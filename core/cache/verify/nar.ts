@@ -1,7 +1,6 @@
 import { isNicheError, isRejection, messageOf, quote } from '../../errors.ts';
 import { parseHash } from '../../nix/hash.ts';
 import { formatListing, parseListing } from '../../nix/listing.ts';
-import type { NarListing } from '../../nix/listing.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
@@ -49,7 +48,7 @@ export async function verifyNar(
   const expected = info.fileHash === null ? null : parseHash(info.fileHash);
   const tally = createFileHasher(expected?.algorithm);
   const file = keptOpen(tally.hashStream(upTo(object.body, maxFileBytes(info))));
-  let listing: NarListing | null = null;
+  let listing: Uint8Array | null = null;
   try {
     listing = await verifyContents(file, info, storeDir, report);
   } catch (error) {
@@ -76,7 +75,7 @@ async function verifyContents(
   info: NarInfo,
   storeDir: string,
   report: Report,
-): Promise<NarListing | null> {
+): Promise<Uint8Array | null> {
   if (info.compression !== 'zstd' && info.compression !== 'none') {
     report(
       'unchecked',
@@ -112,13 +111,13 @@ function verifyFile(
 async function verifyListing(
   reader: ObjectReader,
   info: NarInfo,
-  listing: NarListing,
+  listing: Uint8Array,
   report: Report,
 ): Promise<void> {
   const key = listingKey(storeHash(info.path));
-  const expected = formatListing(listing);
+  const expected = Buffer.from(listing).toString();
   try {
-    const text = await readText(reader, key, Buffer.byteLength(expected) + listingSlackBytes);
+    const text = await readText(reader, key, listing.length + listingSlackBytes);
     if (text === null) {
       report('warning', 'missing-listing', `its listing ${key} is missing`);
     } else if (text !== expected && formatListing(parseListing(text)) !== expected) {

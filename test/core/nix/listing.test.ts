@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { isNicheError } from '../../../core/errors.ts';
-import { maxListingEntries } from '../../../core/limits.ts';
-import { createListingBuilder, formatListing, parseListing } from '../../../core/nix/listing.ts';
-import type { NarListing } from '../../../core/nix/listing.ts';
+import { maxListingBytes } from '../../../core/limits.ts';
+import { createListingWriter } from '../../../core/nix/listing-writer.ts';
+import { formatListing, parseListing } from '../../../core/nix/listing.ts';
 import { createNarParser } from '../../../core/nix/nar-parser.ts';
 import {
   casesUnder,
@@ -14,12 +14,13 @@ import {
   narString,
 } from '../../support/cache/nar-corpus.ts';
 
-function listingOf(nar: Uint8Array): NarListing | undefined {
-  const builder = createListingBuilder();
-  const parser = createNarParser(builder);
+function listingOf(nar: Uint8Array): string | null {
+  const writer = createListingWriter();
+  const parser = createNarParser(writer);
   parser.write(nar);
   parser.end();
-  return builder.listing();
+  const listing = writer.listing();
+  return listing && Buffer.from(listing).toString();
 }
 
 const refused = (text: string, message: RegExp): void => {
@@ -46,12 +47,11 @@ describe('the listing of a NAR', () => {
   });
   for (const { path, read, nar } of listed) {
     test(`${path} matches Nix’s listing`, () => {
-      const listing = listingOf(nar!.read());
-      assert.ok(listing);
+      const text = listingOf(nar!.read());
+      assert.ok(text);
       const root: unknown = JSON.parse(read().toString());
-      const text = formatListing(listing);
       assert.deepEqual(JSON.parse(text), { version: 1, root });
-      assert.deepEqual(parseListing(text), listing);
+      assert.equal(formatListing(parseListing(text)), text);
     });
   }
 
@@ -67,10 +67,8 @@ describe('the listing of a NAR', () => {
     );
     const tenOffset = nar.indexOf(narString('x')) + 8;
     const nineOffset = nar.lastIndexOf(narString('contents')) + 24;
-    const listing = listingOf(nar);
-    assert.ok(listing);
     assert.equal(
-      formatListing(listing),
+      listingOf(nar),
       '{"root":{"entries":{' +
         `"10":{"executable":true,"narOffset":${tenOffset},"size":1,"type":"regular"},` +
         `"9":{"narOffset":${nineOffset},"size":0,"type":"regular"},` +
@@ -83,7 +81,7 @@ describe('the listing of a NAR', () => {
     const link = (target: Uint8Array): (string | Uint8Array)[] => {
       return ['(', 'type', 'symlink', 'target', target, ')'];
     };
-    assert.equal(listingOf(narOf(...link(Buffer.from([0xff])))), undefined);
+    assert.equal(listingOf(narOf(...link(Buffer.from([0xff])))), null);
     const entry = [
       'entry',
       '(',
@@ -94,29 +92,40 @@ describe('the listing of a NAR', () => {
       ')',
     ];
     const more = ['entry', '(', 'name', 'b', 'node', '(', 'type', 'directory', ')', ')'];
-    assert.equal(listingOf(narOf('(', 'type', 'directory', ...entry, ...more, ')')), undefined);
+    assert.equal(listingOf(narOf('(', 'type', 'directory', ...entry, ...more, ')')), null);
   });
 
   test('keeps a byte order mark', () => {
-    assert.deepEqual(listingOf(narOf('(', 'type', 'symlink', 'target', '\ufefft', ')')), {
-      type: 'symlink',
-      target: '\ufefft',
-    });
+    assert.equal(
+      listingOf(narOf('(', 'type', 'symlink', 'target', '\ufefft', ')')),
+      '{"root":{"target":"\ufefft","type":"symlink"},"version":1}',
+    );
   });
 
-  test('is null above its size limit', () => {
-    const build = (count: number): NarListing | undefined => {
-      const builder = createListingBuilder();
-      const target = Buffer.from('t');
-      builder.directory?.(new Uint8Array());
-      for (let index = 1; index < count; index++) {
-        builder.symlink?.(Buffer.from(`n${index}`), target);
+  test('escapes names and targets as JSON.stringify does', () => {
+    const characters = Array.from({ length: 0x17f }, (_, code) => String.fromCharCode(code + 1));
+    const all = [...characters, '\u2028', '\u{1f600}'].join('');
+    const text = listingOf(narOf('(', 'type', 'symlink', 'target', all, ')'));
+    assert.equal(text, `{"root":{"target":${JSON.stringify(all)},"type":"symlink"},"version":1}`);
+  });
+
+  test('is null above its limit in bytes, and is not kept', () => {
+    const build = (links: number): number | undefined => {
+      const writer = createListingWriter();
+      // Each byte of these becomes six of the listing.
+      const target = new Uint8Array(4095).fill(1);
+      writer.directory?.(new Uint8Array());
+      for (let index = 0; index < links; index++) {
+        writer.symlink?.(Buffer.from(index.toString().padStart(5, '0')), target);
       }
-      builder.leave?.();
-      return builder.listing();
+      writer.leave?.();
+      return writer.listing()?.length;
     };
-    assert.ok(build(maxListingEntries));
-    assert.equal(build(maxListingEntries + 1), undefined);
+    const each = build(1)! - build(0)! + 1;
+    const most = Math.floor((maxListingBytes - build(0)! + 1) / each);
+    assert.equal(build(most), build(0)! + most * each - 1);
+    assert.equal(build(most + 1), undefined);
+    assert.equal(build(10 * most), undefined);
   });
 });
 
@@ -144,6 +153,10 @@ describe('parseListing', () => {
     }
     const listing = parseListing(`{"version":1,"root":${readFileSync(path, 'utf8')}}`);
     assert.ok(listing.type === 'directory' && listing.entries.size > 0);
+  });
+
+  test('refuses one that is far larger than its limit', () => {
+    refused(' '.repeat(2 * maxListingBytes + 1), /the size: expected at most \d+ bytes/);
   });
 
   test('keeps __proto__ and constructor', () => {
@@ -179,9 +192,14 @@ describe('parseListing', () => {
       /a name in "".*got "a\/b"/,
     ],
     [
+      'nesting that is too deep',
+      `{"version":1,"root":${'{"type":"directory","entries":{"d":'.repeat(100)}{}${'}}'.repeat(100)}}`,
+      /the nesting: expected less than 64 deep/,
+    ],
+    [
       'nesting without end',
       `{"version":1,"root":${'{"type":"directory","entries":{"d":'.repeat(5000)}{}${'}}'.repeat(5000)}}`,
-      /the nesting: expected less than 64 deep/,
+      /it has more than 256 levels/,
     ],
   ];
   for (const [what, text, message] of cases) {

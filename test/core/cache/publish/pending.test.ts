@@ -48,7 +48,7 @@ describe('pending paths', () => {
   it('are found by their missing reference until they are deleted', async () => {
     const bucket = memoryBucket();
     const pending = createPendingPaths(bucket);
-    const attachments = { listing: '{}', log: Buffer.from('log') };
+    const attachments = { listing: Buffer.from('{}'), log: Buffer.from('log') };
     const waiting = {
       reference: storeHash(glibc.info.path),
       storeHash: hash,
