@@ -1,17 +1,18 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, rmdirSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { join } from 'node:path';
 import { quote } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { Bucket, GetOptions, PutOptions, PutOutcome, StoredObject } from '../bucket.ts';
 import { assertDigest } from '../digest.ts';
 import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
+import { inFolder, openFolder, splitKey, statObject } from './folder.ts';
 import { createInOrder, putInGroup } from './group-commit.ts';
 import { listFiles } from './list.ts';
 import { withLock } from './lock.ts';
 import { readBody } from './read.ts';
-import { fileRoot, isAbsence, locate, objectInfo, statObject, type FileRoot } from './root.ts';
+import { assertLocation, fileRoot, isAbsence, locate, objectInfo, type FileRoot } from './root.ts';
 import { replaceFile } from './replace.ts';
 import {
   discardQuietly,
@@ -25,6 +26,9 @@ import { assertKey } from '../keys.ts';
 import { clipRange } from '../range.ts';
 
 /* eslint-disable @typescript-eslint/require-await -- a failure must reject, although the call is synchronous */
+
+/** Without O_NONBLOCK, opening a named pipe would wait for a writer forever. */
+const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** Concurrent deletions; more would only queue for the thread pool. */
 const deletesAtOnce = 16;
@@ -45,7 +49,8 @@ export function openFileBucket(directory: string): Bucket {
     capabilities: { conditionalPut: true, conditionalComplete: true, conditionalReplace: true },
     async head(key, options) {
       throwIfAborted(options?.signal, `checking ${quote(key)} in ${root.url}`);
-      return statObject(root, key, locate(root, key));
+      assertLocation(root, key);
+      return statObject(root, key);
     },
     async get(key, options) {
       return getFile(root, key, options);
@@ -92,10 +97,9 @@ function getFile(
 ): StoredObject | null {
   const action = `reading ${quote(key)} in ${root.url}`;
   throwIfAborted(options?.signal, action);
-  const path = locate(root, key);
+  assertLocation(root, key);
   try {
-    // Without O_NONBLOCK, opening a named pipe would wait for a writer forever.
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const fd = inFolder(root, key, (path) => openSync(path, readFlags));
     try {
       const info = objectInfo(root, key, fstatSync(fd, { bigint: true }));
       if (info !== null) {
@@ -149,24 +153,32 @@ async function deleteFile(
   key: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const path = locate(root, key);
+  assertLocation(root, key);
   const action = `deleting ${quote(key)} in ${root.url}`;
+  const { folder, name } = splitKey(key);
   try {
-    if (isFolderOrGone(path)) return;
-    // On the thread pool: freeing the blocks of a large file takes a while.
-    await withLock({ root, key, action, signal }, () => unlink(path));
+    if (isFolderOrGone(root, key)) return;
+    await withLock({ root, key, action, signal }, async () => {
+      const opened = openFolder(root, folder);
+      try {
+        // On the thread pool: freeing the blocks of a large file takes a while.
+        await unlink(join(opened.path, name));
+      } finally {
+        opened.close();
+      }
+    });
   } catch (error) {
     // Something else may be there by now. Some systems report EPERM for a folder.
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EPERM') && isFolderOrGone(path)) return;
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EISDIR', 'EPERM') && isFolderOrGone(root, key)) return;
     throw fileError(error, action);
   }
-  pruneFolders(root, dirname(path));
+  pruneFolders(root, folder);
 }
 
 /** A folder is no object. */
-function isFolderOrGone(path: string): boolean {
+function isFolderOrGone(root: FileRoot, key: string): boolean {
   try {
-    return lstatSync(path).isDirectory();
+    return inFolder(root, key, (path) => lstatSync(path).isDirectory());
   } catch (error) {
     if (isAbsence(error)) return true;
     throw error;
@@ -174,10 +186,10 @@ function isFolderOrGone(path: string): boolean {
 }
 
 /** Removes folders that have become empty; a writer that loses its folder creates it again. */
-function pruneFolders(root: FileRoot, folder: string): void {
-  for (let path = folder; path !== root.path; path = dirname(path)) {
+function pruneFolders(root: FileRoot, lowest: string): void {
+  for (let folder = lowest; folder !== ''; folder = splitKey(folder).folder) {
     try {
-      rmdirSync(path);
+      inFolder(root, folder, rmdirSync);
     } catch {
       // Not empty, or not ours to remove: the object itself is gone.
       return;

@@ -37,7 +37,7 @@ function begin(path: string): Promise<void> {
 
 async function syncNow(path: string): Promise<void> {
   try {
-    const folder = openSync(path, constants.O_RDONLY);
+    const folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
       await fsyncLater(folder);
     } finally {

@@ -60,7 +60,7 @@ export async function createInOrder(
     await Promise.all(written.map(({ temporary }) => syncTemporary(temporary)));
     for (const { key, path, temporary } of written) {
       folders.add(dirname(path));
-      const outcome = await reveal(root, temporary, key, path, true);
+      const outcome = await reveal(root, temporary, key, true);
       outcomes.push(outcome);
       if (outcome === 'exists') break;
     }
@@ -91,8 +91,8 @@ async function putGroup(group: readonly Member[]): Promise<void> {
     try {
       const sync = synced[index];
       if (sync?.status === 'rejected') throw sync.reason;
-      const { root, key, path, ifAbsent } = member;
-      revealed.push({ member, outcome: await reveal(root, temporary, key, path, ifAbsent) });
+      const { root, key, ifAbsent } = member;
+      revealed.push({ member, outcome: await reveal(root, temporary, key, ifAbsent) });
     } catch (error) {
       discardQuietly(temporary);
       member.settled.reject(error);

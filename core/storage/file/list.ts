@@ -2,18 +2,29 @@ import { lstatSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { quote } from '../../errors.ts';
+import { isNicheError, quote, type NicheError } from '../../errors.ts';
 import { throwIfAborted } from '../../util/abort.ts';
 import type { ListedObject, RequestOptions } from '../bucket.ts';
 import { fileError } from './errors.ts';
-import { isAbsence, isReserved, locate, objectInfo, type FileRoot } from './root.ts';
+import { openFolder, splitKey, type OpenFolder } from './folder.ts';
+import {
+  assertLocation,
+  findLink,
+  isAbsence,
+  isReserved,
+  objectInfo,
+  type FileRoot,
+} from './root.ts';
+import { isErrno } from '../../util/errno.ts';
 import { assertPrefix, isKey } from '../keys.ts';
 
 /** Files read between two turns of the event loop. */
 const statsAtOnce = 256;
 
 /**
- * Implements {@link Bucket.list} for a directory. Files that vanish meanwhile are left out.
+ * Implements {@link Bucket.list} for a directory. Left out are files that vanish meanwhile, links and
+ * special files, and what another user of a shared directory made unreadable: nobody may stop the
+ * listing of what others stored.
  *
  * @throws NicheError `invalid-key`, `storage-denied`, `storage-unavailable`, `aborted`
  */
@@ -25,7 +36,7 @@ export async function* listFiles(
   assertPrefix(prefix);
   root.checkOnce();
   const parent = prefix.slice(0, prefix.lastIndexOf('/') + 1);
-  if (parent !== '') locate(root, `${parent}x`);
+  if (parent !== '') assertLocation(root, `${parent}x`);
   yield* walk(root, parent, prefix, options?.signal);
   // An empty or short listing may mean that the directory is gone.
   root.check();
@@ -46,8 +57,7 @@ async function* walk(
     if (name.endsWith('/')) {
       yield* walk(root, name, prefix, signal);
     } else {
-      const found = batch.map((key) => infoOf(root, key));
-      yield* found.filter((info) => info !== null);
+      yield* infosOf(root, folder, batch);
       if (next < names.length) await setImmediate();
     }
   }
@@ -67,24 +77,77 @@ function takeBatch(names: readonly string[], start: number): readonly string[] {
  */
 async function namesIn(root: FileRoot, folder: string, prefix: string): Promise<string[]> {
   const names: string[] = [];
+  const opened = openListed(root, folder);
+  if (opened === null) return [];
   try {
-    for (const entry of await readdir(join(root.path, folder), { withFileTypes: true })) {
+    for (const entry of await readdir(opened.path, { withFileTypes: true })) {
       const key = folder + entry.name;
       const name = entry.isDirectory() ? `${key}/` : key;
       const isWanted = name.startsWith(prefix) || (name.endsWith('/') && prefix.startsWith(name));
       if (isWanted && isKey(key) && !isReserved(key)) names.push(name);
     }
   } catch (error) {
-    if (!isAbsence(error)) throw fileError(error, `listing ${quote(folder)} in ${root.url}`);
+    if (!isLeftOut(root, folder, error)) throw listingError(root, folder, error);
+  } finally {
+    opened.close();
   }
   return names.sort();
 }
 
-function infoOf(root: FileRoot, key: string): ListedObject | null {
+/** Returns the objects of some keys in one folder. */
+function infosOf(root: FileRoot, folder: string, keys: readonly string[]): ListedObject[] {
+  const infos: ListedObject[] = [];
+  const opened = openListed(root, folder);
+  if (opened === null) return [];
   try {
-    return objectInfo(root, key, lstatSync(join(root.path, key), { bigint: true }));
+    for (const key of keys) {
+      const path = join(opened.path, key.slice(folder.length));
+      const found = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+      const info = found?.isFile() === true ? objectInfo(root, key, found) : null;
+      if (info !== null) infos.push(info);
+    }
   } catch (error) {
-    if (isAbsence(error)) return null;
-    throw fileError(error, `listing ${quote(key)} in ${root.url}`);
+    if (!isLeftOut(root, folder, error)) throw listingError(root, folder, error);
+  } finally {
+    opened.close();
   }
+  return infos;
+}
+
+/**
+ * @param folder empty, or with a `/` at its end
+ * @returns null for a folder whose objects are left out
+ */
+function openListed(root: FileRoot, folder: string): OpenFolder | null {
+  try {
+    return openFolder(root, folder.slice(0, -1));
+  } catch (error) {
+    if (isLeftOut(root, folder, error)) return null;
+    throw listingError(root, folder, error);
+  }
+}
+
+/** Whether `error` comes of what is left out. */
+function isLeftOut(root: FileRoot, folder: string, error: unknown): boolean {
+  if (isAbsence(error)) return true;
+  if (isNicheError(error, 'storage-denied') && findLink(root, folder.slice(0, -1)) !== null)
+    return true;
+  return isErrno(error, 'EACCES', 'EPERM') && isOfStranger(root, folder);
+}
+
+function isOfStranger(root: FileRoot, folder: string): boolean {
+  // A folder in a closed one belongs to whoever closed that.
+  for (let each = folder.slice(0, -1); each !== ''; each = splitKey(each).folder) {
+    try {
+      const found = lstatSync(join(root.path, each), { throwIfNoEntry: false });
+      if (found !== undefined) return !root.isTrusted(found.uid);
+    } catch (error) {
+      if (!isErrno(error, 'EACCES')) throw error;
+    }
+  }
+  return false;
+}
+
+function listingError(root: FileRoot, folder: string, error: unknown): NicheError {
+  return fileError(error, `listing ${quote(folder)} in ${root.url}`);
 }

@@ -2,9 +2,10 @@ import { dirname } from 'node:path';
 import { quote } from '../../errors.ts';
 import type { ObjectOptions, ReplaceOutcome } from '../bucket.ts';
 import { fileError } from './errors.ts';
+import { statObject } from './folder.ts';
 import { syncFolder } from './fsync.ts';
 import { withLock } from './lock.ts';
-import { statObject, type FileRoot } from './root.ts';
+import type { FileRoot } from './root.ts';
 import {
   discard,
   discardQuietly,
@@ -36,8 +37,8 @@ export async function replaceFile(
       const isReplaced = await withLock(
         { root, key, action, signal: options?.signal },
         async () => {
-          if (statObject(root, key, path)?.etag !== etag) return false;
-          await revealUnlocked(root, temporary, key, path, false);
+          if (statObject(root, key)?.etag !== etag) return false;
+          await revealUnlocked(root, temporary, key, false);
           return true;
         },
       );

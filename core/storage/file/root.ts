@@ -1,4 +1,4 @@
-import { lstatSync, statSync, type BigIntStats, type Stats } from 'node:fs';
+import { lstatSync, realpathSync, statSync, type BigIntStats } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { NicheError, quote } from '../../errors.ts';
@@ -31,6 +31,8 @@ export interface FileRoot {
   check(): void;
   /** Checks the directory before the first operation only, and records its file system. */
   checkOnce(): void;
+  /** Returns the directory's path without symbolic links, as the last check found it. */
+  realPath(): string;
   /**
    * Whether users who do not trust each other write to the directory: it has the sticky bit, so that
    * each may remove only their own files.
@@ -58,10 +60,13 @@ export function fileRoot(directory: string): FileRoot {
   let device: bigint | undefined;
   let owner: bigint | undefined;
   let isSticky = false;
+  let realPath = path;
 
   function statRoot(): BigIntStats | undefined {
     try {
-      return statSync(path, { bigint: true });
+      const found = statSync(path, { bigint: true });
+      realPath = realpathSync.native(path);
+      return found;
     } catch (error) {
       if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
       throw fileError(error, `opening the bucket ${url}`);
@@ -96,6 +101,7 @@ export function fileRoot(directory: string): FileRoot {
     checkOnce() {
       if (device === undefined) check();
     },
+    realPath: () => realPath,
     isShared: () => isSticky,
     isTrusted: (uid) =>
       !isSticky || uid === 0 || BigInt(uid) === owner || uid === process.geteuid?.(),
@@ -113,6 +119,13 @@ export function isReserved(key: string): boolean {
  * @throws NicheError `invalid-key`; `storage-denied` where a symbolic link would be followed
  */
 export function locate(root: FileRoot, key: string): string {
+  assertLocation(root, key);
+  refuseLinks(root, key.slice(0, Math.max(key.lastIndexOf('/'), 0)));
+  return join(root.path, key);
+}
+
+/** @throws NicheError `invalid-key`; `storage-unavailable` without the directory */
+export function assertLocation(root: FileRoot, key: string): void {
   assertKey(key);
   if (isReserved(key)) {
     throw new NicheError(
@@ -121,20 +134,27 @@ export function locate(root: FileRoot, key: string): string {
     );
   }
   root.checkOnce();
-  for (let slash = key.indexOf('/'); slash !== -1; slash = key.indexOf('/', slash + 1)) {
-    refuseLink(root, key.slice(0, slash));
-  }
-  return join(root.path, key);
 }
 
-function refuseLink(root: FileRoot, folder: string): void {
-  let found: Stats | undefined;
+/** @throws NicheError `storage-denied` if `folder`, or one above it, is a symbolic link */
+export function refuseLinks(root: FileRoot, folder: string): void {
+  const link = findLink(root, folder);
+  if (link !== null) throw notAFile(root, link);
+}
+
+/** Returns the first folder down to `folder` that is a symbolic link. */
+export function findLink(root: FileRoot, folder: string): string | null {
+  const segments = folder === '' ? [] : folder.split('/');
   try {
-    found = lstatSync(join(root.path, folder), { throwIfNoEntry: false });
+    for (let depth = 1; depth <= segments.length; depth += 1) {
+      const each = segments.slice(0, depth).join('/');
+      const found = lstatSync(join(root.path, each), { throwIfNoEntry: false });
+      if (found?.isSymbolicLink() === true) return each;
+    }
   } catch (error) {
     if (!isAbsence(error)) throw fileError(error, `opening ${quote(folder)} in ${root.url}`);
   }
-  if (found?.isSymbolicLink() === true) throw notAFile(root, folder);
+  return null;
 }
 
 /**
@@ -151,21 +171,6 @@ export function objectInfo(root: FileRoot, key: string, found: BigIntStats): Lis
     modified: found.mtime,
     etag: `${found.ino.toString(36)}-${found.size.toString(36)}-${found.mtimeNs.toString(36)}`,
   };
-}
-
-/**
- * Returns the object under `key`, whose file is `path`; `null` means missing in an existing root.
- *
- * @throws NicheError `storage-denied`, `storage-unavailable`
- */
-export function statObject(root: FileRoot, key: string, path: string): ListedObject | null {
-  try {
-    return objectInfo(root, key, lstatSync(path, { bigint: true }));
-  } catch (error) {
-    if (!isAbsence(error)) throw fileError(error, `checking ${quote(key)} in ${root.url}`);
-    root.check();
-    return null;
-  }
 }
 
 /** Whether `error` means that there is no such file, or no folder on the way to it. */

@@ -19,6 +19,7 @@ import { NicheError, quote } from '../../errors.ts';
 import type { PutOutcome } from '../bucket.ts';
 import { fileError } from './errors.ts';
 import { isErrno } from '../../util/errno.ts';
+import { inFolder } from './folder.ts';
 import { withLock } from './lock.ts';
 import { objectInfo, type FileRoot } from './root.ts';
 import { syncFile, syncFolder } from './fsync.ts';
@@ -112,7 +113,7 @@ export async function publish(
   ifAbsent: boolean,
 ): Promise<PutOutcome> {
   await syncTemporary(temporary);
-  const outcome = await reveal(root, temporary, key, path, ifAbsent);
+  const outcome = await reveal(root, temporary, key, ifAbsent);
   await syncFolder(dirname(path));
   return outcome;
 }
@@ -125,12 +126,11 @@ export async function reveal(
   root: FileRoot,
   temporary: Temporary,
   key: string,
-  path: string,
   ifAbsent: boolean,
 ): Promise<PutOutcome> {
-  if (ifAbsent) return revealUnlocked(root, temporary, key, path, true);
+  if (ifAbsent) return revealUnlocked(root, temporary, key, true);
   const action = `writing ${quote(key)} in ${root.url}`;
-  return withLock({ root, key, action }, () => revealUnlocked(root, temporary, key, path, false));
+  return withLock({ root, key, action }, () => revealUnlocked(root, temporary, key, false));
 }
 
 /** Does {@link reveal} for a caller who holds the lock of the key, or who creates the object. */
@@ -138,17 +138,18 @@ export async function revealUnlocked(
   root: FileRoot,
   temporary: Temporary,
   key: string,
-  path: string,
   ifAbsent: boolean,
 ): Promise<PutOutcome> {
   close(temporary);
   for (let attempt = 1; attempt <= maxPublishAttempts; attempt += 1) {
     try {
-      if (ifAbsent) linkSync(temporary.path, path);
-      else renameSync(temporary.path, path);
+      const change = ifAbsent ? linkSync : renameSync;
+      inFolder(root, key, (target) => {
+        change(temporary.path, target);
+      });
     } catch (error) {
       if (ifAbsent && isErrno(error, 'EEXIST')) {
-        const outcome = outcomeOfFailedLink(root, temporary, key, path);
+        const outcome = outcomeOfFailedLink(root, temporary, key);
         if (outcome === null) continue;
         removeIfThere(temporary.path);
         return outcome;
@@ -181,13 +182,9 @@ function assertStillThere(root: FileRoot, { path }: Temporary, key: string): voi
 }
 
 /** Decides whose object made the link fail; `null` if it is gone again. */
-function outcomeOfFailedLink(
-  root: FileRoot,
-  temporary: Temporary,
-  key: string,
-  path: string,
-): PutOutcome | null {
-  const [ours, theirs] = [temporary.path, path].map(statIfThere);
+function outcomeOfFailedLink(root: FileRoot, temporary: Temporary, key: string): PutOutcome | null {
+  const ours = statIfThere(temporary.path);
+  const theirs = inFolder(root, key, statIfThere);
   if (!theirs) return null;
   if (objectInfo(root, key, theirs) === null) {
     throw new NicheError(
@@ -209,7 +206,7 @@ async function makeParents(root: FileRoot, key: string): Promise<void> {
   const segments = key.split('/');
   for (let depth = 1; depth < segments.length; depth += 1) {
     try {
-      await makeFolder(join(root.path, ...segments.slice(0, depth)));
+      await makeFolder(root, segments.slice(0, depth).join('/'));
     } catch (error) {
       // The folder above was pruned meanwhile: the caller tries again.
       if (isErrno(error, 'ENOENT')) return;
@@ -218,14 +215,16 @@ async function makeParents(root: FileRoot, key: string): Promise<void> {
   }
 }
 
-async function makeFolder(path: string): Promise<void> {
+async function makeFolder(root: FileRoot, folder: string): Promise<void> {
   try {
-    mkdirSync(path);
+    inFolder(root, folder, (path) => {
+      mkdirSync(path);
+    });
   } catch (error) {
     if (isErrno(error, 'EEXIST')) return;
     throw error;
   }
-  await syncFolder(dirname(path));
+  await syncFolder(dirname(join(root.path, folder)));
 }
 
 /**

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmod,
   mkdir,
@@ -14,6 +15,7 @@ import {
   utimes,
   writeFile,
 } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { openFileBucket } from '../../../../core/storage/file/driver.ts';
@@ -213,9 +215,60 @@ describe('a bucket in a directory: foreign files', () => {
     }
     await assert.rejects(bucket.put('folder/new', body), refused);
     await assert.rejects(bucket.delete(['folder/secret']), refused);
-    await assert.rejects(listKeys(bucket), refused);
-    await assert.rejects(listKeys(bucket, 'folder/'), refused);
+    assert.deepEqual(await listKeys(bucket), []);
+    assert.deepEqual(await listKeys(bucket, 'folder/'), []);
     assert.deepEqual(await listKeys(outside.bucket), ['secret']);
+  });
+
+  it('lists what others store, whatever else is there', async (context) => {
+    const { bucket, directory } = await opened(context);
+    const outside = await opened(context);
+    await outside.bucket.put('secret', body);
+    await bucket.put('staging/one/0.json', body);
+    await bucket.put('staging/two/0.json', body);
+    const odd = join(directory, 'staging/odd');
+    await mkdir(odd);
+    execFileSync('mkfifo', [join(odd, 'pipe')]);
+    execFileSync('mkfifo', [join(directory, 'staging/pipe.json')]);
+    const server = createServer().listen(join(odd, 'socket'));
+    context.after(() => server.close());
+    await once(server, 'listening');
+    await symlink(outside.directory, join(directory, 'staging/folder'));
+    await symlink(join(outside.directory, 'secret'), join(odd, 'file'));
+    await symlink('nothing', join(odd, 'broken'));
+    await symlink('loop', join(odd, 'loop'));
+    const keys = ['staging/one/0.json', 'staging/two/0.json'];
+    for (const prefix of ['', 'staging/']) assert.deepEqual(await listKeys(bucket, prefix), keys);
+    for (const prefix of ['staging/odd/', 'staging/folder/', 'staging/pipe.json/']) {
+      assert.deepEqual(await listKeys(bucket, prefix), []);
+    }
+    await bucket.delete(keys);
+    assert.deepEqual(await listKeys(bucket), []);
+    assert.deepEqual(await listKeys(outside.bucket), ['secret']);
+  });
+
+  it('uses no folder for temporary files that leads elsewhere', async (context) => {
+    const { bucket, directory } = await opened(context);
+    const outside = await opened(context);
+    await bucket.put('object', body);
+    const { etag } = (await bucket.head('object'))!;
+    const upload = await bucket.upload('upload');
+    await rm(join(directory, '.niche-tmp'), { recursive: true });
+    await symlink(outside.directory, join(directory, '.niche-tmp'));
+    await writeFile(join(outside.directory, 'old'), body);
+    await utimes(join(outside.directory, 'old'), 0, 0);
+    const refused = { code: 'storage-denied' };
+    await assert.rejects(bucket.put('new', body), refused);
+    await assert.rejects(bucket.put('new', body, { ifAbsent: true }), refused);
+    await assert.rejects(bucket.put('new', patternBytes(2 ** 20)), refused);
+    await assert.rejects(async () => bucket.createInOrder?.([{ key: 'new', body }]), refused);
+    await assert.rejects(bucket.upload('new'), refused);
+    await assert.rejects(upload.commit(), { code: 'storage-denied' });
+    await assert.rejects(bucket.replace('object', body, etag), refused);
+    await assert.rejects(bucket.delete(['object']), refused);
+    await assert.rejects(bucket.sweepUploads!('', new Date()), refused);
+    assert.deepEqual(await listKeys(bucket), ['object']);
+    assert.deepEqual(await readdir(outside.directory), ['old']);
   });
 
   it('refuses a key below a file, or at a folder', async (context) => {
