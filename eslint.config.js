@@ -9,7 +9,9 @@ import tseslint from 'typescript-eslint';
 const formats = ['core', 'core/util', 'core/nix'];
 const storage = [...formats, 'core/storage', 'core/storage/open'];
 const cache = [...storage, 'core/secrets', 'core/signing', 'core/cache'];
-const functions = [...cache, 'core/kms', 'core/cache/keys', 'core/cache/publish'];
+const functions = [
+  ...[...cache, 'core/kms', 'core/cache/keys', 'core/cache/publish', 'core/cache/withdraw'],
+];
 const cli = [...cache, 'core/storage/file', 'core/cache/keys', 'cli/process'];
 const mayImport = {
   core: [],
@@ -29,15 +31,19 @@ const mayImport = {
     ...['core/storage/s3', 'core/storage/azure', 'core/storage/google'],
   ],
   'core/cache': [...storage, 'core/storage/http', 'core/secrets', 'core/signing'],
+  'core/cache/withdraw': cache,
   'core/cache/zstd': ['core', 'core/util'],
   'core/cache/nar': [...cache, 'core/cache/zstd'],
   'core/cache/receipts': cache,
   'core/cache/local': cache,
   'core/cache/stage': [...cache, 'core/cache/local'],
-  'core/cache/publish': [...cache, 'core/cache/zstd', 'core/cache/nar', 'core/cache/receipts'],
+  'core/cache/publish': [
+    ...[...cache, 'core/cache/withdraw', 'core/cache/zstd', 'core/cache/nar'],
+    ...['core/cache/receipts'],
+  ],
   'core/cache/status': [...cache, 'core/cache/receipts', 'core/cache/publish'],
   'core/cache/verify': [...cache, 'core/cache/zstd', 'core/cache/nar'],
-  'core/cache/keys': cache,
+  'core/cache/keys': [...cache, 'core/cache/withdraw'],
   'functions/events': cache,
   'functions/shared': [...functions, 'functions/events'],
   'functions/worker': [...functions, 'functions/events'],
@@ -73,6 +79,7 @@ const mayImport = {
   'cli/commands': [
     ...[...cli, 'core/storage/http'],
     ...['core/cache/receipts', 'core/cache/publish', 'core/cache/status', 'core/cache/verify'],
+    'core/cache/withdraw',
     ...['cli/ui', 'cli/nix', 'cli/secrets', 'cli/cache', 'cli/serve', 'cli/use', 'cli/init'],
     ...['cli/config', 'cli/upload', 'cli/build', 'cli/worker'],
   ],

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
-import { blockPath, unblockPath } from '../../core/cache/blocklist.ts';
-import type { BlockResult } from '../../core/cache/blocklist.ts';
+import { blockPath, unblockPath } from '../../core/cache/withdraw/block.ts';
+import type { BlockResult } from '../../core/cache/withdraw/block.ts';
 import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { openCacheAt } from '../cache/open.ts';
@@ -50,12 +50,13 @@ async function block(texts: readonly string[], flags: BlockFlags, context: Conte
   // Parses all paths before it withdraws any, so that a typo changes nothing.
   const paths = texts.map((text) => parsePathArgument(text, cache.config.storeDir));
   const local = await openLocalRecord(cache, context.env);
+  const at = new Date().toISOString();
   try {
     for (const { hash, path } of paths) {
       const name = path ?? hash;
       const [record, line] = flags.undo
         ? unblockedResult(name, await unblockPath(cache.private, hash))
-        : blockedResult(name, await blockPath(cache, hash, flags.reason ?? '', new Date()));
+        : blockedResult(name, await blockPath(cache, hash, { at, why: flags.reason ?? '' }));
       // Else the next upload of this machine would report the path as already there.
       local.known.forgetHash(hash);
       context.stdout.write(`${flags.json ? JSON.stringify(record) : line}\n`);

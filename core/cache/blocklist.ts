@@ -1,67 +1,77 @@
-import type { Bucket } from '../storage/bucket.ts';
-import { blockedKey, blockedPrefix, listingKey, narInfoKey } from './layout.ts';
-import { createObject } from './objects.ts';
+import type { PathInfo } from '../nix/path-info.ts';
+import { storeHash } from '../nix/store-path.ts';
+import type { Bucket, ListedObject } from '../storage/bucket.ts';
+import { blockedPrefix, parseBlockedKey } from './layout.ts';
+import type { BlockedMarker } from './layout.ts';
 
-/** The paths that an administrator has withdrawn, as of the last read of the private root. */
-export interface Blocklist {
+/** The paths and contents that an administrator has withdrawn. */
+export interface Blocked {
+  /** Returns whether the path is withdrawn, or a process is deleting its narinfo. */
   has(storeHash: string): boolean;
-  /** Reads the private root again. */
+  /** Returns whether contents are refused under every name. */
+  hasNar(narHash: string): boolean;
+  /** Returns whether the path or its contents are withdrawn. */
+  refuses(info: Pick<PathInfo, 'path' | 'narHash'>): boolean;
+  /**
+   * Returns whether the path is withdrawn or was until recently. A process that found it published
+   * earlier has to look again.
+   */
+  wasBlocked(storeHash: string): boolean;
+}
+
+/** Does the same as {@link Blocked}, as of the last read of the private bucket. */
+export interface Blocklist extends Blocked {
+  /** Reads the private bucket again. */
   refresh(): Promise<void>;
 }
 
-export async function openBlocklist(privateRoot: Bucket): Promise<Blocklist> {
-  let blocked = await listBlocked(privateRoot);
+export async function openBlocklist(privateBucket: Bucket): Promise<Blocklist> {
+  let blocked = await listBlocked(privateBucket);
   return {
     has: (hash) => blocked.has(hash),
+    hasNar: (narHash) => blocked.hasNar(narHash),
+    refuses: (info) => blocked.refuses(info),
+    wasBlocked: (hash) => blocked.wasBlocked(hash),
     async refresh() {
-      blocked = await listBlocked(privateRoot);
+      blocked = await listBlocked(privateBucket);
     },
   };
 }
 
-/** Returns the store hashes of all withdrawn paths. */
-export async function listBlocked(privateRoot: Bucket): Promise<ReadonlySet<string>> {
-  const blocked = new Set<string>();
-  for await (const { key } of privateRoot.list(blockedPrefix)) {
-    blocked.add(key.slice(blockedPrefix.length));
+/** Lists the withdrawn paths and contents. */
+export async function listBlocked(privateBucket: Bucket): Promise<Blocked> {
+  const paths = new Set<string>();
+  const undone = new Set<string>();
+  const nars = new Set<string>();
+  for await (const { kind, hash } of listMarkers(privateBucket)) {
+    if (kind === 'path' || kind === 'deleting') paths.add(hash);
+    if (kind === 'undone') undone.add(hash);
+    if (kind === 'nar' || kind === 'purging') nars.add(hash);
   }
-  return blocked;
+  const has = (hash: string): boolean => paths.has(hash);
+  const hasNar = (narHash: string): boolean => nars.has(narHash);
+  return {
+    has,
+    hasNar,
+    refuses: ({ path, narHash }) => has(storeHash(path)) || hasNar(narHash),
+    wasBlocked: (hash) => has(hash) || undone.has(hash),
+  };
 }
 
-/** The state of a path before it was withdrawn. */
-export interface BlockResult {
-  readonly wasPublished: boolean;
-  readonly wasBlocked: boolean;
+/** Lists the objects below `blocked/`, each with its meaning. */
+export async function* listMarkers(
+  privateBucket: Bucket,
+): AsyncIterable<BlockedMarker & { readonly object: ListedObject }> {
+  for await (const object of privateBucket.list(blockedPrefix)) {
+    const marker = parseBlockedKey(object.key);
+    if (marker) yield { ...marker, object };
+  }
 }
 
-/**
- * Withdraws a path: deletes its narinfo and listing, and keeps it from being published or counted as
- * present. Keeps its NAR, which other paths may share.
- *
- * @param why for people; kept in the marker
- */
-export async function blockPath(
-  roots: { readonly public: Bucket; readonly private: Bucket },
-  hash: string,
-  why: string,
-  at: Date,
-): Promise<BlockResult> {
-  const marker = JSON.stringify({ at: at.toISOString(), why });
-  // The marker comes first: a publisher must not create the narinfo again after the delete.
-  const wasBlocked = (await createObject(roots.private, blockedKey(hash), marker)) === 'exists';
-  const wasPublished = (await roots.public.head(narInfoKey(hash))) !== null;
-  await roots.public.delete([narInfoKey(hash)]);
-  await roots.public.delete([listingKey(hash)]);
-  return { wasPublished, wasBlocked };
-}
-
-/**
- * Allows a withdrawn path to be published again once a client stages it again.
- *
- * @returns whether it was withdrawn
- */
-export async function unblockPath(privateRoot: Bucket, hash: string): Promise<boolean> {
-  const wasBlocked = (await privateRoot.head(blockedKey(hash))) !== null;
-  await privateRoot.delete([blockedKey(hash)]);
-  return wasBlocked;
-}
+/** For a client that may not read the private bucket. */
+export const nothingBlocked: Blocked = {
+  has: () => false,
+  hasNar: () => false,
+  refuses: () => false,
+  wasBlocked: () => false,
+};

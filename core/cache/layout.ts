@@ -58,7 +58,23 @@ export const waitingKey = ({ reference, storeHash, upload }: WaitingMarker): str
   `${waitingForPrefix(reference)}${storeHash}.${upload}`;
 
 export const blockedPrefix = 'blocked/';
+/** Marks a withdrawn path. */
 export const blockedKey = (storeHash: string): string => `${blockedPrefix}${storeHash}`;
+/** Marks contents that are refused under every name. */
+export const blockedNarKey = (narHash: string): string =>
+  `${blockedPrefix}nar-${digestOf(narHash)}`;
+/** Marks refused contents whose objects a purge has deleted. */
+export const purgedNarKey = (narHash: string): string =>
+  `${blockedPrefix}purged-${digestOf(narHash)}`;
+/** Marks a path that was withdrawn and may be published again. */
+export const unblockedKey = (storeHash: string, id: string): string =>
+  `${blockedPrefix}undone-${storeHash}-${id}`;
+/** Marks a path whose narinfo a process is deleting. */
+export const withdrawingKey = (storeHash: string, id: string): string =>
+  `${blockedPrefix}deleting-${storeHash}-${id}`;
+/** Marks contents whose NARs a process is deleting. */
+export const purgingKey = (narHash: string, id: string): string =>
+  `${blockedPrefix}purging-${digestOf(narHash)}-${id}`;
 export const auditPrefix = 'audit/';
 export const attemptsPrefix = 'attempts/';
 /** What a publisher stores about its attempts at a batch. */
@@ -88,6 +104,14 @@ export function rootOf(key: string): RootName {
   return key === signingConfigKey || isIn(privatePrefixes) ? 'private' : 'public';
 }
 
+/** Returns the base32 digest of a NAR hash in canonical form, `sha256:<base32>`. */
+function digestOf(narHash: string): string {
+  return narHash.slice('sha256:'.length);
+}
+
+/** The prefix of the keys of all NARs with this hash. */
+export const narHashPrefix = (narHash: string): string => `${narPrefix}${digestOf(narHash)}`;
+
 /** One batch of one upload. */
 export interface BatchId {
   /** The UUIDv7 of the client session. */
@@ -105,11 +129,16 @@ export interface WaitingMarker {
 
 const uuid = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 const hash = '[0-9a-df-np-sv-z]{32}';
+const narDigest = '[0-9a-df-np-sv-z]{52}';
 const manifestGrammar = new RegExp(`^staging/(${uuid})/(0|[1-9][0-9]{0,8})\\.json$`);
 const pendingGrammar = new RegExp(`^pending/(${hash})/(${uuid})\\.json$`);
 const waitingGrammar = new RegExp(`^waiting/(${hash})/(${hash})\\.(${uuid})$`);
 const narInfoGrammar = new RegExp(`^(${hash})\\.narinfo$`);
+const storeHashGrammar = new RegExp(`^${hash}$`);
 const uploadGrammar = new RegExp(`^${uuid}$`);
+const blockedGrammar = new RegExp(
+  `^blocked/(?:(${hash})|(nar|purged|purging)-(${narDigest})|(undone|deleting)-(${hash}))(?:-[0-9a-f]{16})?$`,
+);
 const publicGrammar = new RegExp(
   `^(?:nix-cache-info|niche\\.json|niche\\.client\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+)$`,
 );
@@ -134,9 +163,29 @@ export function parseWaitingKey(key: string): WaitingMarker | null {
     : null;
 }
 
+/** An object below `blocked/`: what it marks, and the store hash or the NAR hash. */
+export interface BlockedMarker {
+  readonly kind: 'path' | 'undone' | 'deleting' | 'nar' | 'purged' | 'purging';
+  /** A store hash; for the last three kinds a NAR hash, `sha256:<base32>`. */
+  readonly hash: string;
+}
+
+/** Parses the key of a marker below `blocked/`; null for every other key. */
+export function parseBlockedKey(key: string): BlockedMarker | null {
+  const [, path, nar, narDigest = '', state, storeHash = ''] = blockedGrammar.exec(key) ?? [];
+  if (path !== undefined) return { kind: 'path', hash: path };
+  const kind = (nar ?? state) as BlockedMarker['kind'] | undefined;
+  if (kind === undefined) return null;
+  return { kind, hash: nar === undefined ? storeHash : `sha256:${narDigest}` };
+}
+
 /** Returns the store hash of a narinfo's key; null for every other key. */
 export function parseNarInfoKey(key: string): string | null {
   return narInfoGrammar.exec(key)?.[1] ?? null;
+}
+
+export function isStoreHash(text: string): boolean {
+  return storeHashGrammar.test(text);
 }
 
 export function isUploadId(text: string): boolean {

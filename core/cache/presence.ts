@@ -58,7 +58,7 @@ export function createPresence(options: {
   readonly cache: ObjectReader;
   readonly upstreams: Upstreams;
   readonly storeDir: string;
-  readonly blocked: Pick<Blocklist, 'has'>;
+  readonly blocked: Pick<Blocklist, 'has' | 'hasNar' | 'wasBlocked'>;
   readonly seen: RecentPaths;
 }): Presence {
   const { cache, upstreams, storeDir, blocked, seen } = options;
@@ -66,10 +66,11 @@ export function createPresence(options: {
   async function isPresent(path: string): Promise<boolean> {
     const hash = storeHash(path);
     if (blocked.has(hash)) return false;
-    if (seen.has(path)) return true;
+    // After a withdrawal, only the narinfo proves that the path is published again.
+    if (seen.has(path) && !blocked.wasBlocked(hash)) return true;
     const info =
       (await readNarInfoOrNull(cache, hash, storeDir)) ?? (await upstreams.findNarInfo(hash));
-    if (info?.path !== path) return false;
+    if (info?.path !== path || blocked.hasNar(info.narHash)) return false;
     seen.add(path);
     return true;
   }

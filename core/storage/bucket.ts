@@ -51,6 +51,11 @@ export interface Bucket {
   /** Deletes the objects under `keys`; a missing one is no failure. */
   delete(keys: readonly string[], options?: RequestOptions): Promise<void>;
   /**
+   * Deletes the object under `key` with all its versions and snapshots, also those that a plain
+   * deletion left. Absent where a storage has none. Objects under a retention policy stay.
+   */
+  deleteVersions?(key: string, options?: RequestOptions): Promise<void>;
+  /**
    * Removes unfinished uploads to keys that start with `prefix`, last written to before `olderThan`. A
    * storage that only holds uploads of niche may ignore `prefix`. Absent where a storage keeps no
    * unfinished uploads.

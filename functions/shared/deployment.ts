@@ -80,6 +80,7 @@ export function createDeployment(options: DeploymentOptions): Deployment {
       upstreams,
       version,
       wake: (waiting) => queue.send({ kind: 'resume', waiting }),
+      withdraw: (storeHash) => queue.send({ kind: 'withdraw', storeHash }),
       timeLimitMs: settings.NICHE_TIME_LIMIT_SECONDS * 1000,
       bytesPerSecond: settings.NICHE_BYTES_PER_SECOND,
       now,

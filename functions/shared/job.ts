@@ -2,15 +2,19 @@ import * as z from 'zod';
 
 import type { Origin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/stored-json.ts';
-import { isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
+import { isStoreHash, isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
 import type { BatchId, WaitingMarker } from '../../core/cache/layout.ts';
 import { batchOf, malformedEvent, originOf } from '../events/trigger.ts';
 import type { ObjectEvent, TriggerRoot } from '../events/trigger.ts';
 
-/** The work of one invocation: publish a batch, or resume a path that waited for a reference. */
+/**
+ * The work of one invocation: publish a batch, resume a path that waited for a reference, or withdraw
+ * a path that was blocked while it was published.
+ */
 export type Job =
   | { readonly kind: 'publish'; readonly id: BatchId; readonly origin: Origin }
-  | { readonly kind: 'resume'; readonly waiting: WaitingMarker };
+  | { readonly kind: 'resume'; readonly waiting: WaitingMarker }
+  | { readonly kind: 'withdraw'; readonly storeHash: string };
 
 /** The queue that carries jobs to other invocations. */
 export interface JobQueue {
@@ -49,6 +53,8 @@ const message = z.strictObject({
     .optional(),
   /** The key of the waiting path's marker. */
   resume: text.optional(),
+  /** The store hash of a blocked path. */
+  withdraw: z.string().refine(isStoreHash, { error: 'expected a store hash' }).optional(),
 });
 
 /** Returns whether a document from a queue is a job, and not an event of the storage. */
@@ -58,9 +64,14 @@ export function isJobMessage(document: unknown): boolean {
 
 /** Returns the message that {@link parseJob} reads. */
 export function formatJob(job: Job): object {
-  return job.kind === 'resume'
-    ? { niche: messageVersion, resume: waitingKey(job.waiting) }
-    : { niche: messageVersion, publish: { ...job.id, ...job.origin } };
+  switch (job.kind) {
+    case 'publish':
+      return { niche: messageVersion, publish: { ...job.id, ...job.origin } };
+    case 'resume':
+      return { niche: messageVersion, resume: waitingKey(job.waiting) };
+    case 'withdraw':
+      return { niche: messageVersion, withdraw: job.storeHash };
+  }
 }
 
 /**
@@ -70,16 +81,20 @@ export function formatJob(job: Job): object {
  */
 export function parseJob(document: unknown): Job {
   const result = message.safeParse(document);
-  const { publish, resume } = result.data ?? {};
-  if (publish && resume === undefined) {
-    const { upload, batch, ...origin } = publish;
-    return { kind: 'publish', id: { upload, batch }, origin };
+  const { publish, resume, withdraw } = result.data ?? {};
+  const given = [publish, resume, withdraw].filter((job) => job !== undefined);
+  if (given.length === 1) {
+    if (publish) {
+      const { upload, batch, ...origin } = publish;
+      return { kind: 'publish', id: { upload, batch }, origin };
+    }
+    const waiting = resume === undefined ? null : parseWaitingKey(resume);
+    if (waiting) return { kind: 'resume', waiting };
+    if (withdraw !== undefined) return { kind: 'withdraw', storeHash: withdraw };
   }
-  const waiting = resume !== undefined && !publish ? parseWaitingKey(resume) : null;
-  if (waiting) return { kind: 'resume', waiting };
   throw malformedEvent(
     result.error
       ? describeIssues(result.error, document)
-      : 'expected either a batch to publish or a path to resume',
+      : 'expected either a batch to publish, or a path to resume or to withdraw',
   );
 }

@@ -1,5 +1,6 @@
 import type { PublishCall } from '../../core/cache/publish/publish-batch.ts';
 import { sweep } from '../../core/cache/publish/sweep.ts';
+import { withdrawRefused } from '../../core/cache/withdraw/withdraw.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { Deployment } from './deployment.ts';
 import type { Job } from './job.ts';
@@ -23,7 +24,14 @@ export async function runJob(
   invocation: Invocation,
 ): Promise<void> {
   const { log, timeLeftMs } = invocation;
-  const { publisher } = await deployment.cache();
+  const { config, publisher } = await deployment.cache();
+  if (job.kind === 'withdraw') {
+    const { storeHash } = job;
+    // A forged job does nothing: the blocklist decides.
+    const isBlocked = await withdrawRefused({ ...deployment, config }, storeHash);
+    log.info(isBlocked ? 'withdrawn' : 'not blocked', { storeHash });
+    return;
+  }
   if (job.kind === 'resume') {
     const published = await publisher.resumePath(job.waiting);
     if (published) logOutcome(published, invocation);

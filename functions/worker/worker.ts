@@ -17,7 +17,7 @@ export interface WorkerOptions {
   readonly onEvent: (event: WorkerEvent) => void;
 }
 
-/** @param id the batch; null for a resumed path */
+/** @param id the batch; null for a path that is resumed or withdrawn */
 type OnEnded = (id: BatchId | null, failure: Error | null) => void;
 
 /** An event of the worker itself. The publisher reports the results of paths. */
@@ -67,7 +67,10 @@ export function createWorker(options: WorkerOptions): Worker {
   let lastFailure: string | null = null;
 
   const publisher = options.open((id, failure) => {
-    recordResult(id === null ? 'resuming a path' : `publishing batch ${nameOf(id)}`, failure);
+    recordResult(
+      id === null ? 'resuming or withdrawing a path' : `publishing batch ${nameOf(id)}`,
+      failure,
+    );
     if (id === null) return;
     const name = nameOf(id);
     if (failure === null) held.delete(name);

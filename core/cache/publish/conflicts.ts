@@ -39,7 +39,7 @@ export function createConflictChecker(options: {
 
   async function checkCache(context: PublishContext, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
-    if (context.blocked.has(hash)) throw blockedError(claim);
+    if (context.blocked.refuses(claim)) throw blockedError(claim);
     const found = await readNarInfo(cache, hash, config.storeDir).catch((error: unknown) => {
       throw isUnreadableNarInfo(error) ? unreadableError(claim, error) : error;
     });
@@ -66,9 +66,10 @@ export function createConflictChecker(options: {
   };
 }
 
-/** Creates the rejection of a blocked path. */
-export function blockedError({ path }: PathInfo): NicheError {
-  return new NicheError('blocked', `${path} is blocked: an administrator withdrew it`);
+/** Creates the rejection of a blocked path, or of one with blocked contents. */
+export function blockedError({ path }: PathInfo): NicheError & { code: 'blocked' } {
+  const error = new NicheError('blocked', `${path} is blocked: an administrator withdrew it`);
+  return error as NicheError & { code: 'blocked' };
 }
 
 /** A damaged narinfo counts as a conflict: nobody knows which contents it was signed for. */

@@ -1,6 +1,5 @@
 import { NicheError, isRejection } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
-import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import type { CacheConfig } from '../config.ts';
 import type { CheckedNar, NarStore } from '../nar/store.ts';
@@ -46,10 +45,10 @@ export function createIngest(
    * it up, so a small path is hardly ever there, and a conditional write finds that out without a
    * request of its own: neither its NAR nor its narinfo can be created.
    */
-  function storesFirst(context: PublishContext, { narSize, path }: PathInfo): boolean {
+  function storesFirst(context: PublishContext, claim: PathInfo): boolean {
     const { conditionalPut, conditionalComplete } = options.public.capabilities;
-    const isSmall = narSize <= frameBytes && conditionalPut && conditionalComplete;
-    return isSmall && !context.blocked.has(storeHash(path));
+    const isSmall = claim.narSize <= frameBytes && conditionalPut && conditionalComplete;
+    return isSmall && !context.blocked.refuses(claim);
   }
 
   /** Stores the NAR, and looks the path up in the cache only if its NAR is there or is rejected. */

@@ -1,8 +1,10 @@
+import { isNicheError } from '../../errors.ts';
 import { createTaskQueue } from '../../util/task-queue.ts';
 import type { Task } from '../../util/task-queue.ts';
 import type { Origin } from '../audit.ts';
 import { parseManifestKey, stagingPrefix } from '../layout.ts';
 import type { BatchId, WaitingMarker } from '../layout.ts';
+import { withdrawRefused } from '../withdraw/withdraw.ts';
 import type { PublisherLease } from './lease.ts';
 import { createPublisher } from './publisher.ts';
 import type { Publisher, PublisherOptions } from './publisher.ts';
@@ -45,23 +47,23 @@ export interface LocalPublisher {
   close(): Promise<void>;
 }
 
-/** The number of tasks. A task is a batch, or a path that is resumed. */
+/** The number of tasks. A task is a batch, or a path that is resumed or withdrawn. */
 export interface PublisherLoad {
   readonly queued: number;
   readonly running: number;
 }
 
-export type LocalPublisherOptions = Omit<PublisherOptions, 'wake'> & {
+export type LocalPublisherOptions = Omit<PublisherOptions, 'wake' | 'withdraw'> & {
   /** Receives the result of each path. */
   readonly onPublished?: (published: PublishResult) => void;
-  /** Receives each batch, or null for a resumed path, when it has ended, with its failure. */
+  /** Receives each batch, or null for another task, when it has ended, with its failure. */
   readonly onEnded?: ((id: BatchId | null, failure: Error | null) => void) | undefined;
   /** Held where the storage does not write conditionally. */
   readonly lease?: PublisherLease | undefined;
 };
 
 interface PublishTask extends Task {
-  /** Null for a path that is resumed. */
+  /** Null for a path that is resumed or withdrawn. */
   readonly id: BatchId | null;
 }
 
@@ -84,7 +86,27 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       queue.add(resumeTask(waiting));
       return Promise.resolve();
     },
+    withdraw(storeHash) {
+      queue.add(withdrawTask(storeHash));
+      return Promise.resolve();
+    },
   });
+
+  function withdrawTask(storeHash: string): PublishTask {
+    return {
+      id: null,
+      key: `withdraw ${storeHash}`,
+      repeats: true,
+      async run() {
+        try {
+          await withdrawRefused({ ...options, now: options.now ?? (() => new Date()) }, storeHash);
+        } catch (error) {
+          // This process may only publish. The sweep of another identity withdraws the path.
+          if (!isNicheError(error, 'storage-denied')) throw error;
+        }
+      },
+    };
+  }
 
   function resumeTask(waiting: WaitingMarker): PublishTask {
     return {

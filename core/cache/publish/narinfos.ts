@@ -1,6 +1,7 @@
 import { formatNarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
+import type { Blocked } from '../blocklist.ts';
 import { contentTypeOf, narInfoKey } from '../layout.ts';
 import { createObject } from '../objects.ts';
 import { blockedError } from './conflicts.ts';
@@ -35,14 +36,15 @@ export interface NarInfoPublisher {
    * Creates the narinfo of a candidate whose references are present.
    *
    * @param prepared narinfos of the candidate's batch
-   * @returns `exists` when another publisher created it first
+   * @returns `exists` when another publisher created it first; `missing`, with nothing created, when a
+   *   reference was withdrawn meanwhile
    * @throws NicheError `blocked`, `conflict`, `upstream-conflict`
    */
   publishNarInfo(
     context: PublishContext,
     candidate: Candidate,
     prepared: PreparedNarInfos,
-  ): Promise<'published' | 'exists'>;
+  ): Promise<'published' | 'exists' | 'missing'>;
 }
 
 export function createNarInfoPublisher(
@@ -62,13 +64,20 @@ export function createNarInfoPublisher(
     return new Map(signed.map((info) => [info.path, formatNarInfo(info, config.storeDir)]));
   }
 
-  /** Signs a candidate that was not ready with its batch, unless it was blocked in the meantime. */
-  async function signAlone(context: PublishContext, candidate: Candidate): Promise<string> {
+  /**
+   * Signs a candidate that was not ready with its batch.
+   *
+   * @returns null when a reference was withdrawn in the meantime
+   * @throws NicheError `blocked` when the candidate itself was
+   */
+  async function signAlone(context: PublishContext, candidate: Candidate): Promise<string | null> {
+    const { path, references } = candidate.info;
     await context.blocked.refresh();
-    const { path } = candidate.info;
-    const signed = await sign(context.blocked.has(storeHash(path)) ? [] : [candidate]);
-    const narInfo = signed.get(path);
-    if (narInfo === undefined) throw blockedError(candidate.info);
+    if (context.blocked.refuses(candidate.info)) throw blockedError(candidate.info);
+    const others = references.filter((reference) => reference !== path);
+    const { missing } = await context.presence.findReferences(others, 1);
+    if (missing.length > 0) return null;
+    const [narInfo = null] = (await sign([candidate])).values();
     return narInfo;
   }
 
@@ -123,6 +132,7 @@ export function createNarInfoPublisher(
       const { path } = candidate.info;
       if (created.has(path)) return 'published';
       const narInfo = signed.get(path) ?? (await signAlone(context, candidate));
+      if (narInfo === null) return 'missing';
       const key = narInfoKey(storeHash(path));
       if ((await createObject(bucket, key, narInfo)) === 'created') {
         context.presence.markPresent(path);
@@ -144,13 +154,14 @@ export function createNarInfoPublisher(
  */
 function selectReady(
   candidates: readonly Candidate[],
-  blocked: { has(storeHash: string): boolean },
+  blocked: Pick<Blocked, 'refuses'>,
   present: ReadonlySet<string>,
 ): Candidate[] {
   const inBatch = new Set(candidates.map(({ info }) => info.path));
   const ready = new Set<string>();
-  return candidates.filter(({ info: { path, references } }) => {
-    if (blocked.has(storeHash(path))) return false;
+  return candidates.filter(({ info }) => {
+    if (blocked.refuses(info)) return false;
+    const { path, references } = info;
     const isReady = references.every((reference) =>
       inBatch.has(reference) ? reference === path || ready.has(reference) : present.has(reference),
     );

@@ -40,3 +40,8 @@ export interface FinishedPath extends PathReport {
 
 /** The `unpark` of a path that has no pending record, or whose record stays. */
 export const nothingToUnpark = (): Promise<void> => Promise.resolve();
+
+/** Returns whether readers can get the path. */
+export function isPublished({ outcome: { status } }: PathReport): boolean {
+  return status === 'published' || status === 'exists';
+}

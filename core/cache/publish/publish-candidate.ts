@@ -5,6 +5,7 @@ import { catchRejection, isFinal } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { ConflictChecker } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
+import { nothingPrepared } from './narinfos.ts';
 import type { NarInfoPublisher, PreparedNarInfos } from './narinfos.ts';
 import type { Parked } from './parked.ts';
 import { nothingToUnpark } from './paths.ts';
@@ -81,6 +82,7 @@ export function createCandidatePublisher(options: {
     switch (step.kind) {
       case 'publish': {
         const status = await narInfos.publishNarInfo(context, candidate, prepared);
+        if (status === 'missing') return takeStep(context, candidate, parked, nothingPrepared);
         return { status, ...warnings };
       }
       case 'exists':

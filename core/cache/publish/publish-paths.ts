@@ -11,14 +11,16 @@ import type { IngestOptions } from './ingest.ts';
 import { createNarInfoPublisher, nothingPrepared } from './narinfos.ts';
 import type { PreparedNarInfos } from './narinfos.ts';
 import { createUnparked, openParked } from './parked.ts';
-import { nothingToUnpark } from './paths.ts';
+import { isPublished, nothingToUnpark } from './paths.ts';
 import type { FinishedPath, IngestedPath, StagedPath } from './paths.ts';
 import type { PendingPaths, PendingRecord } from './pending.ts';
 import { createCandidatePublisher } from './publish-candidate.ts';
-import { isPublished } from './wake-dependents.ts';
+import { createBlockedCheck } from './withdrawals.ts';
 
 export interface PathPublisherOptions extends IngestOptions {
   readonly pending: PendingPaths;
+  /** Schedules the deletion of a blocked path's narinfo, by an identity that may delete it. */
+  readonly withdraw: (storeHash: string) => Promise<void>;
   readonly now: () => Date;
 }
 
@@ -69,6 +71,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   const conflicts = createConflictChecker(options);
   const ingestPath = createIngest(options, conflicts, attachmentStore);
   const narInfos = createNarInfoPublisher(options, conflicts);
+  const rejectBlocked = createBlockedCheck(options);
   const publishCandidate = createCandidatePublisher({ conflicts, narInfos });
 
   async function ingest(context: PublishContext, staged: StagedPath): Promise<IngestResult> {
@@ -126,7 +129,8 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
         const result = results[index];
         if (result && isPublished(path)) await attach(result, path);
       });
-      return finished;
+      // After the listings too: an administrator who blocks a path deletes both.
+      return rejectBlocked(context, finished);
     },
 
     async resumeParked(context, record, stored) {
@@ -138,7 +142,8 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
         const attachments = await pending.readAttachments(storeHash(info.path), upload);
         await attachmentStore.writeAttachments(finished, attachments);
       }
-      return finished;
+      const [kept = finished] = await rejectBlocked(context, [finished]);
+      return kept;
     },
 
     async giveUpPath(context, { claim: info, upload }) {

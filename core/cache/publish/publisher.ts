@@ -24,6 +24,11 @@ export interface PublisherOptions extends CacheBuckets {
   readonly upstreams: Upstreams;
   /** Schedules {@link Publisher.resumePath} for a path whose reference was published. */
   readonly wake: (waiting: WaitingMarker) => Promise<void>;
+  /**
+   * Schedules `withdrawRefused` for a path that was blocked while it was published. A publisher
+   * deletes no public object.
+   */
+  readonly withdraw: (storeHash: string) => Promise<void>;
   /** The niche release, for the audit log. */
   readonly version: string;
   /** The longest that one call of `publishBatch` may take, in milliseconds. @default 15 minutes */

@@ -2,6 +2,7 @@ import { toError } from '../../errors.ts';
 import type { ObjectInfo } from '../../storage/bucket.ts';
 import { parseManifestKey, stagingPrefix } from '../layout.ts';
 import type { BatchId, CacheBuckets } from '../layout.ts';
+import { sweepBlocked } from '../withdraw/sweep-blocked.ts';
 import { startAnywhere, takeTurns } from './fair-turns.ts';
 import { deleteLeftovers } from './leftovers.ts';
 import type { Publisher } from './publisher.ts';
@@ -25,14 +26,17 @@ export interface SweepOptions extends CacheBuckets {
 
 export interface SweepReport {
   readonly published: readonly PublishResult[];
-  /** The number of deleted objects. */
+  /** The store hashes of blocked paths that were visible. */
+  readonly withdrawn: readonly string[];
+  /** The number of deleted objects, except those of withdrawn paths. */
   readonly deleted: number;
 }
 
 /**
- * Repairs what events missed and deletes what is no longer needed: publishes stale staged batches,
- * resumes paths whose references are available, rejects paths that have waited too long, and deletes
- * leftovers. Uploads take turns, so that none of them uses up the time of a sweep.
+ * Repairs what events missed and deletes what is no longer needed: withdraws blocked paths that are
+ * visible, publishes stale staged batches, resumes paths whose references are available, rejects paths
+ * that have waited too long, and deletes leftovers. Uploads take turns, so that none of them uses up
+ * the time of a sweep.
  *
  * @throws the first failure, after all other work is done
  */
@@ -53,6 +57,8 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
       return null;
     }
   };
+  // First: a withdrawal must not wait for slow batches.
+  const withdrawn = (await tryTask(() => sweepBlocked(options, now))) ?? [];
   const published = [
     ...(await sweepStaging(options, tryTask, olderThan(options.staleMs), random)),
     ...(await sweepWaiting({
@@ -65,7 +71,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const deleted = await deleteLeftovers(options, now);
   const [failure] = failures;
   if (failure) throw failure;
-  return { published, deleted };
+  return { published, withdrawn, deleted };
 }
 
 type IsOld = (object: ObjectInfo) => boolean;

@@ -1,6 +1,7 @@
 import { storeHash } from '../../nix/store-path.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import type { WaitingMarker } from '../layout.ts';
+import { isPublished } from './paths.ts';
 import type { PathReport } from './report.ts';
 import type { PendingPaths } from './pending.ts';
 
@@ -32,9 +33,4 @@ export function createDependentWaker(options: {
       await pending.unmarkWaiting(group);
     }
   };
-}
-
-/** Returns whether readers have the path. */
-export function isPublished({ outcome: { status } }: PathReport): boolean {
-  return status === 'published' || status === 'exists';
 }

@@ -3,6 +3,7 @@ import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
 import type { Finding } from './finding.ts';
+import type { Blocked } from '../blocklist.ts';
 import { narInfoKey } from '../layout.ts';
 import { readNarInfo, isUnreadableNarInfo } from '../read-narinfo.ts';
 import { checkSignatures } from './signatures.ts';
@@ -37,8 +38,7 @@ interface PathVerifierOptions {
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
   readonly references: ReferenceLocator;
-  /** Store hashes that an administrator has blocked. */
-  readonly blocked: ReadonlySet<string>;
+  readonly blocked: Pick<Blocked, 'has' | 'hasNar'>;
   readonly onFinding: (finding: Finding) => void;
 }
 
@@ -117,7 +117,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
     } else if (subject.path !== null && subject.path !== info.path) {
       report('wrong', 'wrong-store-path', `the cache has ${info.path} instead`);
     }
-    if (blocked.has(hash)) {
+    if (blocked.has(hash) || blocked.hasNar(info.narHash)) {
       report('wrong', 'blocked-but-visible', 'it is blocked, but still visible');
     }
     const signatures = verifySignatures(info, report);

@@ -2,6 +2,7 @@ import { isNicheError, messageOf } from '../../errors.ts';
 import type { NicheError } from '../../errors.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
+import type { Blocked } from '../blocklist.ts';
 import { readNarInfo, isUnreadableNarInfo } from '../read-narinfo.ts';
 import { checkSignatures } from './signatures.ts';
 import type { Upstreams } from '../upstreams.ts';
@@ -21,8 +22,7 @@ interface ReferencesOptions {
   readonly upstreams: Upstreams;
   readonly publicKeys: readonly string[];
   readonly storeDir: string;
-  /** Store hashes that an administrator has blocked. */
-  readonly blocked: ReadonlySet<string>;
+  readonly blocked: Pick<Blocked, 'has'>;
 }
 
 /** After this many failures in a row, upstreams are not queried again: each may take a minute. */

@@ -4,7 +4,8 @@ import { parseCacheInfo } from '../../nix/cache-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import { listBlocked } from '../blocklist.ts';
+import { listBlocked, nothingBlocked } from '../blocklist.ts';
+import type { Blocked } from '../blocklist.ts';
 import type { Finding } from './finding.ts';
 import { auditPrefix, cacheInfoKey, parseNarInfoKey } from '../layout.ts';
 import { readText } from '../objects.ts';
@@ -62,7 +63,7 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   const { reader, storeDir, selection, onFinding } = options;
   const blocked = options.private && (await blockedUnlessDenied(options.private));
   const privateRoot = blocked ? options.private : null;
-  const shared = { ...options, blocked: blocked ?? new Set<string>() };
+  const shared = { ...options, blocked: blocked ?? nothingBlocked };
   const verifyPath = createPathVerifier({ ...shared, references: createReferenceLocator(shared) });
   const trail = createAuditTrail();
   let paths = 0;
@@ -118,8 +119,8 @@ async function* each<T>(items: readonly T[]): AsyncIterable<T> {
   yield* items;
 }
 
-/** Lists blocked store hashes; null when this client may not read the private bucket. */
-async function blockedUnlessDenied(bucket: Bucket): Promise<ReadonlySet<string> | null> {
+/** Lists blocked paths; null when this client may not read the private bucket. */
+async function blockedUnlessDenied(bucket: Bucket): Promise<Blocked | null> {
   try {
     return await listBlocked(bucket);
   } catch (error) {

@@ -25,8 +25,9 @@ describe('a job', () => {
       kind: 'resume' as const,
       waiting: { reference: hash('a'), storeHash: hash('b'), upload },
     });
+    const withdraw = fc.constant({ kind: 'withdraw' as const, storeHash: hash('c') });
     fc.assert(
-      fc.property(fc.oneof(publish, resume), (job: Job) => {
+      fc.property(fc.oneof(publish, resume, withdraw), (job: Job) => {
         const document: unknown = JSON.parse(JSON.stringify(formatJob(job)));
         assert.ok(isJobMessage(document));
         assert.deepEqual(
@@ -42,6 +43,9 @@ describe('a job', () => {
     { niche: 2, resume: `waiting/${hash('a')}/${hash('b')}.${upload}` },
     { niche: 1, resume: `waiting/${hash('a')}/../${upload}` },
     { niche: 1, resume: `pending/${hash('a')}/${upload}.json` },
+    { niche: 1, withdraw: `blocked/${hash('a')}` },
+    { niche: 1, withdraw: hash('e') },
+    { niche: 1, withdraw: hash('a'), resume: `waiting/${hash('a')}/${hash('b')}.${upload}` },
     { niche: 1, publish: { upload, batch: -1, via: 'event' } },
     { niche: 1, publish: { upload: '../x', batch: 0, via: 'event' } },
     { niche: 1, publish: { upload, batch: 0, via: 'me' } },

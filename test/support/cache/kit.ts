@@ -78,6 +78,8 @@ export interface TestCache extends CacheBuckets {
   advance(ms: number): void;
   /** Paths that a publisher woke and that were not resumed yet. */
   readonly wakes: WaitingMarker[];
+  /** Store hashes of paths that a publisher wants withdrawn. */
+  readonly withdrawals: string[];
   /** Returns a publisher like that of a separate process. `hooks` see all its bucket operations. */
   publisher(options?: TestPublisherOptions): Publisher;
   newUpload(): string;
@@ -142,6 +144,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     });
   const buckets = views();
   const wakes: WaitingMarker[] = [];
+  const withdrawals: string[] = [];
 
   const publisher: TestCache['publisher'] = ({ hooks, ...others } = {}) =>
     createPublisher({
@@ -151,6 +154,10 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
       upstreams,
       wake: (waiting) => {
         wakes.push(waiting);
+        return Promise.resolve();
+      },
+      withdraw: (storeHash) => {
+        withdrawals.push(storeHash);
         return Promise.resolve();
       },
       version: 'test',
@@ -181,6 +188,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
     now,
     advance: (ms) => (time += ms),
     wakes,
+    withdrawals,
     publisher,
     newUpload,
     stageRaw,

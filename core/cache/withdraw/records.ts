@@ -1,0 +1,48 @@
+import * as z from 'zod';
+
+import { maxDocumentBytes } from '../../limits.ts';
+import type { Bucket } from '../../storage/bucket.ts';
+import { createObject } from '../objects.ts';
+import { readStoredJson } from '../stored-json.ts';
+import type { JsonFormat } from '../stored-json.ts';
+
+/** The contents of a marker: who reads it later learns when, why and what was withdrawn. */
+export interface BlockedRecord {
+  /** ISO 8601. */
+  readonly at: string;
+  /** For people. */
+  readonly why: string;
+  /** The contents of the path, if they are refused too. */
+  readonly narHash?: string | undefined;
+  /** The deriver of such a path, by which a purge finds its build log. */
+  readonly deriver?: string | null | undefined;
+}
+
+const recordFormat: JsonFormat<BlockedRecord> = {
+  code: 'malformed-config',
+  schema: z.object({
+    at: z.iso.datetime(),
+    why: z.string(),
+    narHash: z.string().optional(),
+    deriver: z.string().nullable().optional(),
+  }),
+  maxBytes: maxDocumentBytes,
+};
+
+/** Creates a marker, unless it exists. */
+export async function createRecord(
+  bucket: Bucket,
+  key: string,
+  record: BlockedRecord,
+): Promise<'created' | 'exists'> {
+  return createObject(bucket, key, JSON.stringify(record));
+}
+
+/**
+ * Reads a marker; null when it is missing.
+ *
+ * @throws NicheError `malformed-config`, `storage-…`
+ */
+export async function readRecord(bucket: Bucket, key: string): Promise<BlockedRecord | null> {
+  return readStoredJson(bucket, key, recordFormat);
+}
