@@ -22,12 +22,27 @@ async function codeOf(action: Promise<unknown>): Promise<string> {
   }
 }
 
+function dropRoot(): void {
+  if (process.getuid?.() !== 0) return;
+  process.setgid?.(unprivilegedId);
+  process.setuid?.(unprivilegedId);
+}
+
+/** Prints what an unprivileged owner of the directory can do, as JSON. */
+async function owner(): Promise<void> {
+  dropRoot();
+  const listed: string[] = [];
+  const list = async (): Promise<void> => {
+    for await (const { key } of bucket.list('staging/')) listed.push(key);
+  };
+  const put = await codeOf(bucket.put('new', Buffer.from('x'), { ifAbsent: true }));
+  const remove = await codeOf(bucket.delete(['object']));
+  console.log(JSON.stringify({ put, delete: remove, list: await codeOf(list()), listed }));
+}
+
 /** Prints the result of each operation as JSON. */
 async function denied(): Promise<void> {
-  if (process.getuid?.() === 0) {
-    process.setgid?.(unprivilegedId);
-    process.setuid?.(unprivilegedId);
-  }
+  dropRoot();
   const body = Buffer.from('x');
   console.log(
     JSON.stringify({
@@ -95,6 +110,7 @@ async function unfinished(): Promise<void> {
 }
 
 const tasks = new Map([
+  ['owner', owner],
   ['deleting', deleting],
   ['denied', denied],
   ['locking', locking],
