@@ -13,7 +13,7 @@ import { isDebugging } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
 import { shellWord } from '../../core/util/shell.ts';
-import { isLoopback } from '../../core/util/loopback.ts';
+import { hostnameOf, isLoopback } from '../../core/util/loopback.ts';
 import { serveCache } from '../serve/server.ts';
 import type { Access } from '../serve/server.ts';
 import { stopSignal } from '../process/stop-signal.ts';
@@ -24,6 +24,7 @@ interface ServeFlags {
   readonly cacheUrl?: string;
   readonly port: number;
   readonly host: string;
+  readonly allowHost: readonly string[];
   readonly log: boolean;
   readonly json: boolean;
 }
@@ -48,6 +49,14 @@ export function addServe(program: Command, context: Context): void {
         .default(defaultPort),
     )
     .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .addOption(
+      new Option(
+        '--allow-host <name>',
+        'answer requests for this host name too, such as a proxy’s; repeatable',
+      )
+        .argParser(addHostName)
+        .default([], 'only this machine’s'),
+    )
     .option('--log', 'log each request to standard error', false)
     .option('--json', 'print the URL and the public keys as JSON', false)
     .action(async (url: string | undefined, flags: ServeFlags) => {
@@ -71,6 +80,7 @@ async function serve(url: string | undefined, flags: ServeFlags, context: Contex
     reader,
     host: flags.host,
     port: flags.port,
+    allowedHosts: flags.allowHost,
     onRequest: (access) => {
       if (logsAll || access.error) context.stderr.write(accessLine(access));
     },
@@ -125,6 +135,12 @@ function accessLine({ client, method, url, status, durationMs, ...rest }: Access
   const cut = rest.complete ? '' : ', aborted';
   const why = rest.error ? `: ${messageOf(rest.error)}` : '';
   return `niche: ${client} ${method} ${quote(url)} ${status}${cut} (${durationMs} ms)${why}\n`;
+}
+
+function addHostName(text: string, previous: readonly string[]): readonly string[] {
+  const hostname = hostnameOf(text);
+  if (hostname !== null && hostname === text.toLowerCase()) return [...previous, hostname];
+  throw new InvalidArgumentError('expected a host name without a port, such as cache.example.org');
 }
 
 function parsePort(text: string): number {

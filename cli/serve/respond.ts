@@ -71,6 +71,12 @@ export async function respond(
   await sendBody(response, 200, object, lengthOf(object.info));
 }
 
+/** Refuses a request for a host that this server does not answer for. */
+export function refuseHost(response: ServerResponse): Promise<void> {
+  const text = 'unknown host: use localhost or 127.0.0.1, or pass --allow-host to niche serve';
+  return sendText(response, 421, text, { 'cache-control': 'no-store', connection: 'close' });
+}
+
 /** Responds with an error of {@link respond}, or aborts a response that was begun. */
 export async function respondWithError(response: ServerResponse, error: unknown): Promise<void> {
   if (response.headersSent) {

@@ -1,11 +1,14 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 
 import { isNicheError, toError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
+import { hostnameOf, isLoopback, isLoopbackHost } from '../../core/util/loopback.ts';
 import type { ObjectReader } from '../../core/storage/bucket.ts';
-import { respond, respondWithError } from './respond.ts';
+import { trackConnections } from './connections.ts';
+import { refuseHost, respond, respondWithError } from './respond.ts';
+import { createSlots } from './slots.ts';
+import type { Slots } from './slots.ts';
 
 interface ServeOptions {
   /** The cache's public root. */
@@ -13,8 +16,19 @@ interface ServeOptions {
   readonly host: string;
   /** 0 for a free port. */
   readonly port: number;
+  /**
+   * Host names that clients may use besides those of this machine. On a loopback address, any other
+   * `Host` is refused: a web page whose name leads here (DNS rebinding) could read a private cache.
+   *
+   * @default none on a loopback address, any on another one
+   */
+  readonly allowedHosts?: readonly string[];
   /** Requests in flight; further ones wait. @default 64 */
   readonly concurrency?: number;
+  /** Requests in flight of one client address. @default half of `concurrency` */
+  readonly clientConcurrency?: number;
+  /** For a client to take some of the data that waits for it, in milliseconds. @default 30,000 */
+  readonly stallTimeoutMs?: number;
   /** Called after each request. */
   readonly onRequest?: (access: Access) => void;
 }
@@ -44,91 +58,71 @@ export interface CacheServer extends Listening {
  * @throws NicheError `usage` when it cannot listen on the host and port
  */
 export async function serveCache(options: ServeOptions): Promise<CacheServer> {
-  const { host, port, concurrency = 64 } = options;
-  const semaphore = createSemaphore(concurrency);
-  /** Requests in flight on each connection. */
-  const connections = new Map<Socket, number>();
-  let isClosing = false;
+  const { host, port, concurrency = 64, stallTimeoutMs = 30_000 } = options;
+  const { clientConcurrency = Math.ceil(concurrency / 2) } = options;
+  const slots = createSlots({ total: concurrency, perClient: clientConcurrency });
+  let isAllowed: IsAllowed = () => true;
 
   const server = createServer((request, response) => {
-    const { socket } = request;
-    connections.set(socket, (connections.get(socket) ?? 0) + 1);
-    response.once('close', () => {
-      const left = (connections.get(socket) ?? 1) - 1;
-      if (connections.has(socket)) connections.set(socket, left);
-      if (isClosing && left === 0) socket.destroySoon();
-    });
-    void handle(options, semaphore, request, response);
+    void handle(options, slots, isAllowed, request, response);
   });
-  server.on('connection', (socket) => {
-    connections.set(socket, 0);
-    socket.once('close', () => connections.delete(socket));
-  });
-
+  const connections = trackConnections(server, stallTimeoutMs);
   const hint = 'pass another --port, or --port 0 for a free one';
   const listening = await listen(server, { host, port, hint });
+  isAllowed = hostRule(listening.address, options.allowedHosts ?? []);
   return {
     ...listening,
     close: () =>
       new Promise((resolve) => {
-        isClosing = true;
         server.close(() => {
           resolve();
         });
-        // Node treats a connection before its first request as busy.
-        for (const [socket, requests] of connections) if (requests === 0) socket.destroy();
+        connections.endWhenIdle();
       }),
   };
 }
 
-/** Limits concurrent requests; others wait in order. */
-interface Semaphore {
-  acquire(): Promise<void>;
-  release(): void;
-}
+/** Whether the server answers requests with this `Host` header. */
+type IsAllowed = (header: string | undefined) => boolean;
 
-function createSemaphore(limit: number): Semaphore {
-  const waiting: (() => void)[] = [];
-  let free = limit;
-  return {
-    async acquire() {
-      if (free > 0) free -= 1;
-      // release() passes the slot on to the next waiter.
-      else await new Promise<void>((resolve) => waiting.push(resolve));
-    },
-    release() {
-      const next = waiting.shift();
-      if (next) next();
-      else free += 1;
-    },
+function hostRule(address: string, allowedHosts: readonly string[]): IsAllowed {
+  if (!isLoopback(address) && allowedHosts.length === 0) return () => true;
+  const allowed = new Set(allowedHosts.map((name) => name.toLowerCase()));
+  return (header) => {
+    const hostname = hostnameOf(header);
+    return hostname !== null && (isLoopbackHost(hostname) || allowed.has(hostname));
   };
 }
 
 async function handle(
   { reader, onRequest }: ServeOptions,
-  semaphore: Semaphore,
+  slots: Slots,
+  isAllowed: IsAllowed,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const startedAt = Date.now();
+  const client = request.socket.remoteAddress ?? 'disconnected';
   const disconnected = new AbortController();
   response.once('close', () => {
     disconnected.abort();
   });
   let error: Error | null = null;
-  await semaphore.acquire();
+  const release = await slots.acquire(client);
   try {
-    await respond(reader, request, response, disconnected.signal);
+    if (isAllowed(request.headers.host)) {
+      await respond(reader, request, response, disconnected.signal);
+    } else await refuseHost(response);
   } catch (thrown) {
     // A disconnected client is no error of this server. An error of storage is, even after that.
     const isOurs = isNicheError(thrown) ? thrown.code !== 'aborted' : !disconnected.signal.aborted;
     error = isOurs ? toError(thrown) : null;
     await respondWithError(response, thrown);
   } finally {
-    semaphore.release();
+    release();
   }
   onRequest?.({
-    client: request.socket.remoteAddress ?? 'disconnected',
+    client,
     method: request.method ?? '',
     url: request.url ?? '',
     status: response.statusCode,

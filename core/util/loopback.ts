@@ -15,6 +15,12 @@ export function isLoopbackHost(hostname: string): boolean {
   return hostname === 'localhost' || (isIP(address) !== 0 && isLoopback(address));
 }
 
+/** Returns the host name in a `Host` header, as `URL` spells it; null if it is missing or malformed. */
+export function hostnameOf(header: string | undefined): string | null {
+  if (header === undefined || !/^[^\s/?#@\\]+$/.test(header)) return null;
+  return URL.parse(`http://${header}`)?.hostname ?? null;
+}
+
 /** Returns whether `url` is read over plain HTTP from another machine, so that it can be forged. */
 export function isRemotePlainHttp(url: string): boolean {
   const parsed = URL.parse(url);

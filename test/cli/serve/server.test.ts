@@ -4,6 +4,7 @@ import { readdir, readlink, rm } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
+import type { Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -34,6 +35,7 @@ async function served(t: TestContext): Promise<Served> {
 async function serve(
   t: TestContext,
   reader: ObjectReader,
+  options: Partial<Parameters<typeof serveCache>[0]> = {},
 ): Promise<{ server: CacheServer; accesses: Access[] }> {
   const accesses: Access[] = [];
   const server = await serveCache({
@@ -41,10 +43,16 @@ async function serve(
     host: '127.0.0.1',
     port: 0,
     onRequest: (access) => accesses.push(access),
+    ...options,
   });
-  t.after(() => server.close());
+  t.after(() => {
+    for (const socket of opened.splice(0)) socket.destroy();
+    return server.close();
+  });
   return { server, accesses };
 }
+
+const opened: Socket[] = [];
 
 interface Answer {
   readonly status: number;
@@ -55,7 +63,12 @@ interface Answer {
 async function ask(
   url: string,
   path: string,
-  options: { method?: string; headers?: Record<string, string>; agent?: Agent } = {},
+  options: {
+    method?: string;
+    headers?: Record<string, string>;
+    agent?: Agent;
+    localAddress?: string;
+  } = {},
 ): Promise<Answer> {
   const asked = request(`${url}${path}`, { agent: false, ...options });
   asked.end();
@@ -129,8 +142,6 @@ describe('a cache over HTTP', () => {
     assert.match(headers['content-type'] ?? '', /^text\/plain/);
     assert.ok(body.includes(publicKey));
     assert.ok(body.includes(`niche use ${server.url}`));
-    const hostile = await ask(server.url, '/', { headers: { host: 'a b\u00e9$(x)' } });
-    assert.ok(hostile.body.includes(`niche use ${server.url}`));
   });
 
   test('sends only headers for HEAD', async (t) => {
@@ -224,7 +235,7 @@ describe('a cache over HTTP', () => {
   test('responds to hostile requests, and to the next one', async (t) => {
     const { server } = await served(t);
     const send = (line: string): Promise<string> =>
-      raw(server.url, `${line}\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      raw(server.url, `${line}\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
     for (const [line, status] of [
       ['GET /../../../etc/passwd HTTP/1.1', 400],
       ['GET /nar/../../etc/passwd HTTP/1.1', 400],
@@ -247,7 +258,7 @@ describe('a cache over HTTP', () => {
       assert.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), line);
       assert.equal(answer.includes('root:'), false);
     }
-    const pipelined = 'GET /nix-cache-info HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2);
+    const pipelined = 'GET /nix-cache-info HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(2);
     assert.equal((await send(`${pipelined}GET /niche.json HTTP/1.1`)).split('StoreDir').length, 3);
     assert.equal((await ask(server.url, '/nix-cache-info')).status, 200);
   });
@@ -356,7 +367,7 @@ describe('clients that disconnect, and closing', () => {
   test('closes the file when the client disconnects', { skip: canSeeFiles }, async (t) => {
     const { server, file, accesses } = await servedBig(t);
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1');
-    socket.write('GET /nar/big.nar HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /nar/big.nar HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await once(socket, 'readable');
     assert.equal(await hasOpen(file), true);
     socket.destroy();
@@ -385,7 +396,7 @@ describe('clients that disconnect, and closing', () => {
     };
     const { server } = await serve(t, reader);
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1');
-    socket.write('GET /nar/big.nar HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /nar/big.nar HTTP/1.1\r\nHost: localhost\r\n\r\n');
     await once(socket, 'readable');
     let before = -1;
     while (taken !== before) {
@@ -448,6 +459,7 @@ describe('clients that disconnect, and closing', () => {
       host: '127.0.0.1',
       port: 0,
       concurrency: 3,
+      clientConcurrency: 3,
     });
     t.after(() => server.close());
     const answers = await Promise.all(
@@ -455,6 +467,162 @@ describe('clients that disconnect, and closing', () => {
     );
     assert.ok(answers.every(({ status }) => status === 200));
     assert.equal(most, 3);
+  });
+});
+
+/** Opens a connection that lasts until the end of the test at most. */
+function open(url: string, localAddress: string): Socket {
+  const port = Number(new URL(url).port);
+  const socket = connect({ port, host: '127.0.0.1', localAddress }).on('error', () => undefined);
+  opened.push(socket);
+  return socket;
+}
+
+/** Returns a reader whose objects have `size` bytes and wait for `delayMs`. */
+function bigReader(bucket: ObjectReader, size: number, delayMs = 0): ObjectReader {
+  return {
+    ...bucket,
+    async get(key) {
+      await delay(delayMs);
+      return {
+        info: { key, size, modified: new Date(0), etag: 'x' },
+        body: (async function* () {
+          for (let sent = 0; sent < size; sent += 2 ** 20) {
+            yield await Promise.resolve(Buffer.alloc(2 ** 20));
+          }
+        })(),
+      };
+    },
+  };
+}
+
+describe('clients that take all they can', () => {
+  const get = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
+
+  /** Opens connections that request a large object and read nothing of it. */
+  async function stall(
+    { url }: CacheServer,
+    count: number,
+    localAddress = '127.0.0.1',
+  ): Promise<Socket[]> {
+    const sockets = Array.from({ length: count }, () => open(url, localAddress));
+    for (const socket of sockets) {
+      socket.on('error', () => undefined);
+      socket.write(get('/nar/big.nar'));
+    }
+    await Promise.all(sockets.map((socket) => once(socket, 'readable')));
+    return sockets;
+  }
+
+  test('a response that makes no progress is ended, so that others are answered', async (t) => {
+    const { bucket } = await makeSmallCache(t);
+    const { server, accesses } = await serve(t, bigReader(bucket, 2 ** 30), {
+      clientConcurrency: 64,
+      stallTimeoutMs: 200,
+    });
+    await stall(server, 64);
+    assert.equal((await ask(server.url, '/nix-cache-info', { method: 'HEAD' })).status, 200);
+    await until('all are logged', () => accesses.length === 65);
+    assert.equal(accesses.filter(({ complete }) => complete).length, 1);
+    assert.ok(accesses.every(({ error }) => error === null));
+  });
+
+  test('one client address does not take all the slots', async (t) => {
+    const { bucket } = await makeSmallCache(t);
+    const { server } = await serve(t, bigReader(bucket, 2 ** 30), { stallTimeoutMs: 3_600_000 });
+    await stall(server, 32, '127.0.0.2');
+    const more = Array.from({ length: 64 }, () => open(server.url, '127.0.0.2'));
+    for (const socket of more) socket.write(get('/nar/big.nar'));
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, () => ask(server.url, '/nix-cache-info', { method: 'HEAD' })),
+    );
+    assert.ok(answers.every(({ status }) => status === 200));
+  });
+
+  test('one client address does not take all the connections', async (t) => {
+    const { server } = await served(t);
+    const idle = Array.from({ length: 128 }, () => open(server.url, '127.0.0.2'));
+    await Promise.all(idle.map((socket) => once(socket, 'connect')));
+    const refused = open(server.url, '127.0.0.2').on('error', () => undefined);
+    await once(refused, 'close');
+    assert.equal((await ask(server.url, '/nix-cache-info')).status, 200);
+  });
+
+  test('a connection that sends requests without end is closed', async (t) => {
+    const { bucket } = await makeSmallCache(t);
+    const { server } = await serve(t, bigReader(bucket, 2 ** 30));
+    const socket = open(server.url, '127.0.0.1');
+    socket.on('error', () => undefined);
+    socket.write(get('/nar/big.nar').repeat(1000));
+    await once(socket.resume(), 'close');
+    assert.equal((await ask(server.url, '/nix-cache-info', { method: 'HEAD' })).status, 200);
+  });
+
+  test('neither a slow storage nor a slow client counts as a stall', async (t) => {
+    const { bucket } = await makeSmallCache(t);
+    const size = 16 * 2 ** 20;
+    const { server, accesses } = await serve(t, bigReader(bucket, size, 700), {
+      stallTimeoutMs: 200,
+    });
+    const asked = request(`${server.url}/nar/big.nar`, { agent: false });
+    asked.end();
+    const [response] = (await once(asked, 'response')) as [IncomingMessage];
+    let read = 0;
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      const before = Math.floor(read / 2 ** 20);
+      read += chunk.length;
+      if (Math.floor(read / 2 ** 20) > before) await delay(60);
+    }
+    assert.equal(read, size);
+    await until('the request is logged', () => accesses.length === 1);
+    assert.equal(accesses[0]!.complete, true);
+  });
+});
+
+describe('the host of a request', () => {
+  const status = async (server: CacheServer, host: string): Promise<number> =>
+    (await ask(server.url, '/nix-cache-info', { headers: { host } })).status;
+
+  test('must be this machine’s on a loopback address', async (t) => {
+    const { server } = await served(t);
+    for (const host of ['localhost', 'LOCALHOST:5000', '127.0.0.1', '127.0.0.2:1', '[::1]:5000']) {
+      assert.equal(await status(server, host), 200, host);
+    }
+    for (const host of [
+      'evil.example',
+      'evil.example:5000',
+      'localhost.evil.example',
+      '127.0.0.1.evil.example',
+      'localhost@evil.example',
+      'evil.example#localhost',
+      'evil.example/localhost',
+      '192.0.2.1',
+      '0.0.0.0',
+      '[::ffff:192.0.2.1]',
+      'a b$(x)',
+    ]) {
+      assert.equal(await status(server, host), 421, host);
+    }
+    const landing = await ask(server.url, '/', { headers: { host: 'evil.example' } });
+    assert.equal(landing.status, 421);
+    assert.equal(landing.body.includes('evil'), false);
+    for (const line of ['GET /niche.json HTTP/1.0', 'GET /niche.json HTTP/1.1\r\nHost: ']) {
+      assert.match(await raw(server.url, `${line}\r\n\r\n`), /^HTTP\/1\.1 421 /);
+    }
+  });
+
+  test('may be one that the user allowed', async (t) => {
+    const { bucket } = await makeSmallCache(t);
+    const { server } = await serve(t, bucket, { allowedHosts: ['Cache.example'] });
+    assert.equal(await status(server, 'cache.example:443'), 200);
+    assert.equal(await status(server, '127.0.0.1'), 200);
+    assert.equal(await status(server, 'evil.example'), 421);
+  });
+
+  test('may be any on an address that other machines reach', async (t) => {
+    const { bucket } = await makeSmallCache(t);
+    const { server } = await serve(t, bucket, { host: '0.0.0.0' });
+    assert.equal(await status(server, 'cache.example'), 200);
   });
 });
 
