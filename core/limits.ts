@@ -18,6 +18,11 @@ export const maxNarTargetBytes = 4095;
 export const maxNarDepth = 64;
 /** The default limit for a NAR, in bytes; a cache may set its own. */
 export const defaultMaxNarBytes = 64 * gib;
+/**
+ * Occurrences of its own store hash in a content-addressed path. Nix hashes their offsets after the
+ * contents, so a publisher holds them all, in 8 bytes each.
+ */
+export const maxSelfReferences = 1_000_000;
 /** A NAR listing, in bytes: some 200,000 entries. A NAR with more gets no `.ls`. */
 export const maxListingBytes = 16 * mib;
 /** A build log, in bytes. */

@@ -30,7 +30,7 @@ export interface NarCheck {
 
 /**
  * Creates a check of one NAR. Its errors are rejections: `malformed-nar`, `nar-size-mismatch`,
- * `nar-hash-mismatch`, `unproven-reference`, `unclaimed-reference`, `ca-mismatch`.
+ * `nar-hash-mismatch`, `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `too-large`.
  */
 export function createNarCheck(
   claim: NarClaim,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 
 import { NicheError } from '../../errors.ts';
+import { maxSelfReferences } from '../../limits.ts';
 import { formatContentAddress } from '../../nix/content-address.ts';
 import type { ContentAddress } from '../../nix/content-address.ts';
 import { formatHash } from '../../nix/hash.ts';
@@ -16,7 +17,11 @@ export type FileHandler = Required<Pick<NarHandler, 'regular' | 'contents'>>;
  * with these references. That proves the references.
  */
 export interface ContentAddressCheck {
-  /** Hashes the next bytes of the NAR, where the address needs them. */
+  /**
+   * Hashes the next bytes of the NAR, where the address needs them.
+   *
+   * @throws NicheError `too-large` for too many references to itself
+   */
   write(chunk: Uint8Array): void;
   /** Receives the file in the NAR; null when the address hashes the NAR itself. */
   readonly file: FileHandler | null;
@@ -31,10 +36,11 @@ export interface ContentAddressCheck {
 
 /** @param address the content address of `claim` */
 export function createContentAddressCheck(
-  { info, storePath }: NarClaim,
+  claim: NarClaim,
   address: ContentAddress,
 ): ContentAddressCheck {
-  const { name, hash: selfHash, storeDir } = storePath;
+  const { info, storePath } = claim;
+  const { name, storeDir } = storePath;
   const hasSelfReference = info.references.includes(info.path);
   const others = info.references.filter((reference) => reference !== info.path);
   const isFlat = address.method !== 'nar';
@@ -42,7 +48,7 @@ export function createContentAddressCheck(
   // The address of most paths added to a store is the NAR hash, which is computed anyway.
   const isNarHash = !isFlat && !hasSelfReference && algorithm === 'sha256';
   const hasher =
-    !isFlat && hasSelfReference ? createModuloHash(algorithm, selfHash) : createHash(algorithm);
+    !isFlat && hasSelfReference ? createModuloHash(algorithm, claim) : createHash(algorithm);
   const subject = `content address ${formatContentAddress(address)} of ${info.path}`;
   let flat: NarFile | null = null;
 
@@ -91,13 +97,15 @@ export function createContentAddressCheck(
 /**
  * Hashes a NAR that contains its own store hash: each occurrence counts as zero bytes, and the offsets
  * of all occurrences are hashed after the contents (HashModuloSink in Nix's references.cc).
+ *
+ * @throws NicheError `too-large` from `update`, beyond {@link maxSelfReferences}
  */
 function createModuloHash(
   algorithm: string,
-  selfHash: string,
+  { info, storePath }: NarClaim,
 ): { update(chunk: Uint8Array): void; digest(): Buffer } {
   const hash = createHash(algorithm);
-  const needle = Buffer.from(selfHash, 'latin1');
+  const needle = Buffer.from(storePath.hash, 'latin1');
   const positions: number[] = [];
   let held = Buffer.alloc(0);
   let heldAt = 0;
@@ -108,6 +116,12 @@ function createModuloHash(
       at >= 0;
       at = buffer.indexOf(needle, at + needle.length)
     ) {
+      if (positions.length === maxSelfReferences) {
+        throw new NicheError(
+          'too-large',
+          `the NAR of ${info.path} contains its own store hash too often: expected at most ${maxSelfReferences} times`,
+        );
+      }
       positions.push(heldAt + at);
       buffer.fill(0, at, at + needle.length);
     }

@@ -180,6 +180,20 @@ describe('a content-addressed path', () => {
       check.verify(createHash('sha256').update(nar).digest());
     }
   });
+
+  it('is too large when it refers to itself more often than the limit', async () => {
+    const { info } = await selfReferringFile('self');
+    const claim = parseNarClaim(info, '/nix/store');
+    assert.ok(claim.contentAddress);
+    const check = createContentAddressCheck(claim, claim.contentAddress);
+    const hash = storeHash(info.path);
+    const piece = Buffer.alloc((32 * maxSelfReferences) / 100, hash);
+    for (let count = 0; count < 100; count += 1) check.write(piece);
+    check.write(Buffer.from('z'.repeat(32)));
+    refuses('too-large', () => {
+      check.write(Buffer.from(hash));
+    });
+  });
 });
 
 const data = corpus();
