@@ -29,6 +29,11 @@ export const maxListingBytes = 16 * mib;
 export const maxLogBytes = 16 * mib;
 /** The zstd window accepted when decoding, as log2 of bytes. */
 export const maxZstdWindowLog = 27;
+/**
+ * The zstd window accepted when decoding staged NARs, as log2 of bytes: up to level 19, zstd needs no
+ * larger one. A decoder holds as much, and two batches are published at once.
+ */
+export const maxStagedWindowLog = 23;
 /** Store paths in a receipt's `missing`. */
 export const maxNamedMissing = 100;
 /** Receipts in one object, in bytes. 256 published paths take some 30 KiB. */

@@ -1,4 +1,5 @@
 import { NicheError, isNicheError, messageOf } from '../../errors.ts';
+import { maxStagedWindowLog } from '../../limits.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
@@ -33,7 +34,7 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
     if (!object) {
       throw new NicheError('missing-nar', `reading the staged NARs: ${key} is missing`);
     }
-    const raw = isRaw ? object.body : decompress(object.body, key);
+    const raw = isRaw ? object.body : decompress(object.body, key, maxCompressedBytes(total));
     let left = total;
     for await (const chunk of raw) {
       yield chunk.subarray(0, left);
@@ -66,11 +67,30 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
 async function* decompress(
   source: AsyncIterable<Uint8Array>,
   key: string,
+  maxBytes: number,
 ): AsyncIterable<Uint8Array> {
   try {
-    yield* decompressZstd(source);
+    yield* decompressZstd(upTo(source, maxBytes), maxStagedWindowLog);
   } catch (cause) {
     if (isNicheError(cause)) throw cause;
     throw new NicheError('malformed-nar', `decompressing ${key}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Returns a limit for the compressed form of `total` bytes, in bytes. zstd itself adds far less. */
+function maxCompressedBytes(total: number): number {
+  return total + Math.ceil(total / 64) + 1024 * 1024;
+}
+
+/** Throws an Error when the chunks of `source` exceed `maxBytes`: they may decompress to nothing. */
+async function* upTo(
+  source: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): AsyncIterable<Uint8Array> {
+  let size = 0;
+  for await (const chunk of source) {
+    size += chunk.length;
+    if (size > maxBytes) throw new Error(`expected at most ${maxBytes} bytes for these NARs`);
+    yield chunk;
   }
 }

@@ -4,6 +4,8 @@ export interface FrameParser {
   take(chunk: Uint8Array): number;
   /** Whether the frame is complete. */
   isDone(): boolean;
+  /** The number of blocks so far. */
+  blocks(): number;
   /** False for a skippable frame; known once {@link frameKindBytes} were taken. */
   hasContents(): boolean;
 }
@@ -32,6 +34,7 @@ export function createFrameParser(): FrameParser {
   let hasContents = true;
   let hasChecksum = false;
   let isDone = false;
+  let blocks = 0;
 
   function readStart(): void {
     const start = field.readUInt32LE(0);
@@ -61,6 +64,7 @@ export function createFrameParser(): FrameParser {
   function readBlock(): void {
     const header = field.readUIntLE(0, 3);
     const type = (header >> 1) & 3;
+    blocks += 1;
     if (type === reservedBlock) throw new Error('the zstd frame has a block of unknown type');
     skip = type === rleBlock ? 1 : header >> 3;
     if ((header & 1) === 1) {
@@ -76,6 +80,7 @@ export function createFrameParser(): FrameParser {
 
   return {
     isDone: () => isDone,
+    blocks: () => blocks,
     hasContents: () => hasContents,
     take(chunk) {
       let at = 0;

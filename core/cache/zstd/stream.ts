@@ -1,7 +1,7 @@
 import { Readable, pipeline } from 'node:stream';
 import { constants, createZstdDecompress } from 'node:zlib';
 
-import { maxZstdWindowLog } from '../../limits.ts';
+import { maxBatchPaths, maxZstdWindowLog } from '../../limits.ts';
 import { createFrameParser, frameKindBytes } from './frame-parser.ts';
 import type { FrameParser } from './frame-parser.ts';
 import { createFrameBuffer } from './frames.ts';
@@ -16,8 +16,18 @@ export const frameBytes = 8 * 1024 * 1024;
 
 const outputChunkBytes = 1024 * 1024;
 
-/** Each frame costs a decoder, so an attacker must not get away with many empty ones. */
-const maxEmptyFrames = 64;
+/**
+ * Each frame costs a decoder, a quarter of a millisecond, so an attacker must not get away with many
+ * small ones. Each of the NARs in a batch may have one, and some more.
+ */
+const maxSmallFrames = maxBatchPaths + 64;
+
+/** Frames with less contents, in bytes, are small. */
+const minFrameBytes = 64 * 1024;
+
+/** Each block costs time as well, also an empty one. Compressors make blocks of some KiB and more. */
+const minBlockBytes = 256;
+const maxSmallBlocks = 1024 * 1024;
 
 /**
  * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time in workers. Holds
@@ -88,14 +98,19 @@ export async function* compressZstd(
  * Decompresses concatenated zstd frames. Each frame gets its own decoder, because node:zlib's decoder
  * silently drops the bytes that follow the end of a frame within a chunk.
  *
+ * @param maxWindowLog the largest window that is decoded, as log2 of bytes
  * @throws Error when the data is damaged or truncated: zlib's own error, or {@link createFrameParser}'s
  */
 export async function* decompressZstd(
   source: AsyncIterable<Uint8Array>,
+  maxWindowLog = maxZstdWindowLog,
 ): AsyncIterable<Uint8Array> {
   const chunks = source[Symbol.asyncIterator]();
   let rest: Uint8Array = new Uint8Array();
-  let emptyFrames = 0;
+  let smallFrames = 0;
+  /** Of all frames. */
+  let blocks = 0;
+  let bytes = 0;
 
   /** Fetches the next chunk when `rest` is empty. Returns false at the end of the source. */
   async function fill(): Promise<boolean> {
@@ -113,6 +128,9 @@ export async function* decompressZstd(
       if (!(await fill())) throw new Error('the last zstd frame is truncated');
       const piece = rest.subarray(0, parser.take(rest));
       rest = rest.subarray(piece.length);
+      if (blocks + parser.blocks() > maxSmallBlocks + bytes / minBlockBytes) {
+        throw new Error('too many small zstd blocks');
+      }
       yield piece;
     }
   }
@@ -124,15 +142,17 @@ export async function* decompressZstd(
       const start = await readAtLeast(frame, frameKindBytes);
       let size = 0;
       if (parser.hasContents()) {
-        for await (const chunk of decodeFrame(concat(start, frame))) {
+        for await (const chunk of decodeFrame(concat(start, frame), maxWindowLog)) {
           size += chunk.length;
+          bytes += chunk.length;
           yield chunk;
         }
       } else {
         while ((await frame.next()).done !== true);
       }
-      emptyFrames += size === 0 ? 1 : 0;
-      if (emptyFrames > maxEmptyFrames) throw new Error('too many empty zstd frames');
+      blocks += parser.blocks();
+      smallFrames += size < minFrameBytes ? 1 : 0;
+      if (smallFrames > maxSmallFrames) throw new Error('too many small zstd frames');
     }
   } finally {
     await chunks.return?.();
@@ -161,9 +181,12 @@ async function* concat(
   for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
 }
 
-async function* decodeFrame(frame: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+async function* decodeFrame(
+  frame: AsyncIterable<Uint8Array>,
+  maxWindowLog: number,
+): AsyncIterable<Uint8Array> {
   const decoder = createZstdDecompress({
-    params: { [constants.ZSTD_d_windowLogMax]: maxZstdWindowLog },
+    params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
     chunkSize: outputChunkBytes,
   });
   // On any failure the pipeline destroys the decoder with the error, and the loop below throws it.

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
+import { maxSelfReferences } from '../../../../core/limits.ts';
 import { formatContentAddress } from '../../../../core/nix/content-address.ts';
 import { formatHash } from '../../../../core/nix/hash.ts';
 import type { HashAlgorithm } from '../../../../core/nix/hash.ts';

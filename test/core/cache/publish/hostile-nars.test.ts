@@ -10,6 +10,7 @@ import type { TestCache } from '../../../support/cache/kit.ts';
 import { claimOf, fileNar, inventedPath, testPath } from '../../../support/cache/paths.ts';
 import type { TestPath } from '../../../support/cache/paths.ts';
 import type { Bucket } from '../../../../core/storage/bucket.ts';
+import type { Receipt } from '../../../../core/cache/receipts/receipts.ts';
 import type { PathInfo } from '../../../../core/nix/path-info.ts';
 
 const data = corpus();
@@ -22,16 +23,21 @@ async function verdict(cache: TestCache, { info, nar }: TestPath): Promise<strin
   return receipt?.code ?? receipt?.status ?? 'no receipt';
 }
 
-/** Stages these bytes under this claim without checking them. */
-async function staged(
+/** Stages these bytes under this claim without checking them, and returns the path's receipt. */
+async function publishStaged(
   cache: TestCache,
   info: PathInfo,
   nars: Uint8Array | null,
   encoding: 'none' | 'zstd' = 'none',
-): Promise<string> {
+): Promise<Receipt | null> {
   const id = await cache.stageRaw(formatManifest({ encoding, paths: [info] }), nars, { encoding });
   await cache.publish(id);
-  const receipt = await cache.receipt(id.upload, info);
+  return cache.receipt(id.upload, info);
+}
+
+/** Does the same as {@link publishStaged}, and returns the receipt's code, or else its status. */
+async function staged(...staging: Parameters<typeof publishStaged>): Promise<string> {
+  const receipt = await publishStaged(...staging);
   return receipt?.code ?? receipt?.status ?? 'no receipt';
 }
 
@@ -163,12 +169,37 @@ describe('NARs staged as zstd', () => {
     }
   });
 
-  it('may need a window of 128 MiB and no more', async () => {
+  it('may need a window of 8 MiB and no more', async () => {
     const cache = createTestCache();
     const { info, nar } = await testPath('hello');
-    assert.equal(await staged(cache, info, rawFrame(nar, 28), 'zstd'), 'malformed-nar');
+    assert.equal(await staged(cache, info, rawFrame(nar, 24), 'zstd'), 'malformed-nar');
     assertNothingVisible(cache);
-    assert.equal(await staged(cache, info, rawFrame(nar, 27), 'zstd'), 'published');
+    assert.equal(await staged(cache, info, rawFrame(nar, 23), 'zstd'), 'published');
+  });
+
+  it('are rejected when they are mostly frames or blocks of next to nothing', async () => {
+    const { info, nar } = await testPath('small-pieces', { contents: 'x'.repeat(2 ** 22) });
+    const frames = Array.from({ length: 400 }, (_, at) =>
+      zstdCompressSync(nar.subarray(at, at + 1)),
+    );
+    const emptyBlocks = Buffer.concat([
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3]),
+      Buffer.alloc(3_200_000),
+    ]);
+    const skippable = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 0, 0, 0x80, 0]);
+    for (const [nars, reason] of [
+      [[...frames, zstdCompressSync(nar.subarray(400))], /too many small zstd frames/],
+      [[emptyBlocks], /too many small zstd blocks/],
+      [[skippable, Buffer.alloc(2 ** 23), zstdCompressSync(nar)], /expected at most \d+ bytes/],
+    ] as const) {
+      const cache = createTestCache();
+      const receipt = await publishStaged(cache, info, Buffer.concat(nars), 'zstd');
+      assert.equal(receipt?.code, 'malformed-nar');
+      assert.match(receipt.message ?? '', reason);
+      assertNothingVisible(cache);
+    }
+    const fine = [...frames.slice(0, 300), zstdCompressSync(nar.subarray(300))];
+    assert.equal(await staged(createTestCache(), info, Buffer.concat(fine), 'zstd'), 'published');
   });
 
   it('are decompressed only up to the claimed size', async () => {
