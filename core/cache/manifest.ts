@@ -37,7 +37,8 @@ const referenceList = z.custom<readonly string[]>(
   { error: `expected at most ${maxReferences} strings` },
 );
 
-const claim = z.strictObject({
+/** A claim about a path, as manifests and pending records store it. */
+export const claim = z.strictObject({
   path: z.string(),
   narHash: z.string(),
   narSize: z.int().min(minNarBytes),
@@ -92,7 +93,12 @@ export async function readManifest(
 /** @throws NicheError `malformed-manifest`, naming the field */
 export function parseManifest(text: string, storeDir: string): Manifest {
   const parsed = parseStoredJson(text, 'the manifest', manifestFormat);
-  const paths = parsed.paths.map((claim, index) => canonicalClaim(claim, index, storeDir));
+  const paths = parsed.paths.map((claim, index) =>
+    canonicalClaim(claim, storeDir, (field, cause) => {
+      const where = `paths.${index}.${field} of the manifest`;
+      return new NicheError('malformed-manifest', `${where}: ${messageOf(cause)}`, { cause });
+    }),
+  );
   const seen = new Set<string>();
   const twice = paths.find(({ path }) => seen.size === seen.add(path).size);
   if (twice) {
@@ -111,20 +117,21 @@ export function parseManifest(text: string, storeDir: string): Manifest {
   return { encoding: parsed.encoding, paths };
 }
 
-function canonicalClaim(
-  { path, narHash, narSize, references, deriver, ca, signatures }: z.infer<typeof claim>,
-  index: number,
+/**
+ * Brings every field of a claim into canonical form.
+ *
+ * @param refuse creates the error for a field that is not valid
+ */
+export function canonicalClaim(
+  { path, narHash, narSize, references, deriver, ca, signatures }: PathInfo,
   storeDir: string,
+  refuse: (field: string, cause: unknown) => NicheError,
 ): PathInfo {
   const field = <T>(name: string, read: () => T): T => {
     try {
       return read();
     } catch (cause) {
-      throw new NicheError(
-        'malformed-manifest',
-        `paths.${index}.${name} of the manifest: ${messageOf(cause)}`,
-        { cause },
-      );
+      throw refuse(name, cause);
     }
   };
   const storePath = (text: string): string => parseStorePath(text, storeDir).path;

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 import { NicheError, isNicheError, isRejection, messageOf } from '../../errors.ts';
 import { encodeBase32 } from '../../nix/base32.ts';
+import { parseHash } from '../../nix/hash.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { drain } from '../../util/streams.ts';
@@ -47,7 +48,7 @@ export interface NarStore {
    *
    * @throws NicheError `storage-integrity` when it is missing or does not match; `storage-…`
    */
-  checkNar(info: PathInfo, url: string): Promise<NarFacts>;
+  checkNar(info: PathInfo, url: string): Promise<CheckedNar>;
 }
 
 /** The ending of a NAR's key, by compression. */
@@ -55,6 +56,13 @@ const narSuffix: Readonly<Record<Compression['kind'], string>> = {
   zstd: '.nar.zst',
   none: '.nar',
 };
+
+/** Returns whether `key` is one that a NAR with this hash is stored under. */
+export function isNarKeyOf(key: string, narHash: string): boolean {
+  const digest = encodeBase32(parseHash(narHash, 'sha256').digest);
+  const [, hash] = /^nar\/([0-9a-z]+)(?:-[0-9a-f]{16})?\.nar(?:\.zst)?$/.exec(key) ?? [];
+  return hash === digest;
+}
 
 export interface NarStoreOptions {
   readonly bucket: Bucket;

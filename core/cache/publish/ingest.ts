@@ -99,7 +99,11 @@ export function createIngest(
  * @param maxNarBytes the largest NAR that the cache accepts
  * @throws NicheError `too-large`
  */
-function assertSize({ path, narSize }: PathInfo, maxInTime: number, maxNarBytes: number): void {
+export function assertSize(
+  { path, narSize }: PathInfo,
+  maxInTime: number,
+  maxNarBytes: number,
+): void {
   if (narSize > maxInTime) {
     throw new NicheError(
       'too-large',

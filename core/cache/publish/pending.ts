@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 import * as z from 'zod';
 
 import { NicheError } from '../../errors.ts';
@@ -15,8 +17,9 @@ import {
   waitingPrefix,
 } from '../layout.ts';
 import type { WaitingMarker } from '../layout.ts';
+import { claim } from '../manifest.ts';
 import { readObject, writeObject } from '../objects.ts';
-import { readStoredJson } from '../stored-json.ts';
+import { parseStoredJson, readBoundedText } from '../stored-json.ts';
 import type { JsonFormat } from '../stored-json.ts';
 import type { Attachments } from './attachments.ts';
 import type { Candidate } from './paths.ts';
@@ -26,6 +29,12 @@ export interface PendingRecord extends Candidate {
   readonly version: typeof recordVersion;
   /** When it began to wait, ISO 8601. */
   readonly since: string;
+}
+
+/** A record that was read. */
+export interface ReadRecord extends PendingRecord {
+  /** Whether this process wrote every byte of it, and so stored the NAR too. */
+  readonly isOwn: boolean;
 }
 
 /** The pending records, and the markers by which a published reference finds its dependents. */
@@ -45,7 +54,7 @@ export interface PendingPaths {
    * @throws NicheError `failed` (a rejection) when the record is damaged, `newer-version` when a later
    *   release wrote it
    */
-  readRecord(storeHash: string, upload: string): Promise<PendingRecord | null>;
+  readRecord(storeHash: string, upload: string): Promise<ReadRecord | null>;
   readAttachments(storeHash: string, upload: string): Promise<Attachments>;
   /** Deletes the record and the attachments of a path that no longer waits. */
   deleteRecord(storeHash: string, upload: string): Promise<void>;
@@ -61,14 +70,8 @@ const recordVersion = 1;
 
 const record = z.object({
   version: z.literal(recordVersion),
-  info: z.object({
+  info: claim.extend({
     path: z.string().refine(isStorePath, { error: 'expected a store path' }),
-    narHash: z.string(),
-    narSize: z.int().positive(),
-    references: z.array(z.string()),
-    deriver: z.string().nullable(),
-    ca: z.string().nullable(),
-    signatures: z.array(z.string()),
   }),
   nar: z.object({
     url: z.string(),
@@ -102,6 +105,8 @@ const maxMarkersListed = 1000;
 const listsAtOnce = 16;
 
 export function createPendingPaths(bucket: Bucket): PendingPaths {
+  const own = createOwnRecords();
+
   async function markWaiting(waiting: WaitingMarker): Promise<void> {
     await writeObject(bucket, waitingKey(waiting), '');
   }
@@ -141,19 +146,24 @@ export function createPendingPaths(bucket: Bucket): PendingPaths {
       const stored: PendingRecord = { version: recordVersion, ...candidate, since };
       if (listing !== null) await writeObject(bucket, pendingListingKey(hash, upload), listing);
       if (log !== null) await writeObject(bucket, pendingLogKey(hash, upload), log);
-      await writeObject(bucket, pendingKey(hash, upload), JSON.stringify(stored));
+      const key = pendingKey(hash, upload);
+      const text = JSON.stringify(stored);
+      own.add(key, digestOf(text));
+      await writeObject(bucket, key, text);
       await markWaiting({ reference, storeHash: hash, upload });
     },
     async readRecord(hash, upload) {
       const key = pendingKey(hash, upload);
-      const found = await readStoredJson(bucket, key, recordFormat);
-      if (found && pendingKey(storeHash(found.info.path), found.upload) !== key) {
+      const text = await readBoundedText(bucket, key, recordFormat);
+      if (text === null) return null;
+      const found = parseStoredJson(text, key, recordFormat);
+      if (pendingKey(storeHash(found.info.path), found.upload) !== key) {
         throw new NicheError(
           'failed',
           `${key} is not valid: it is the record of ${found.info.path} in the upload ${found.upload}`,
         );
       }
-      return found;
+      return { ...found, isOwn: own.has(key, digestOf(text)) };
     },
     async readAttachments(hash, upload) {
       return {
@@ -184,4 +194,28 @@ function isStorePath(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** The records that this process has written last, by key. */
+interface OwnRecords {
+  add(key: string, digest: string): void;
+  has(key: string, digest: string): boolean;
+}
+
+/** Bounds the memory to about 20 MB. Other records are checked like those of other processes. */
+const maxOwnRecords = 100_000;
+
+function createOwnRecords(): OwnRecords {
+  const digests = new Map<string, string>();
+  return {
+    add(key, digest) {
+      if (digests.size >= maxOwnRecords) digests.clear();
+      digests.set(key, digest);
+    },
+    has: (key, digest) => digests.get(key) === digest,
+  };
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
 }

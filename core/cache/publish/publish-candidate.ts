@@ -16,12 +16,14 @@ import type { Candidate, FinishedPath } from './paths.ts';
  *
  * @param parked its waiting state, which this updates
  * @param prepared narinfos of the candidate's batch
+ * @param confirm checks a candidate that was parked, right before it is published
  */
 export type PublishCandidate = (
   context: PublishContext,
   candidate: Candidate,
   parked: Parked,
   prepared: PreparedNarInfos,
+  confirm?: () => Promise<Candidate>,
 ) => Promise<FinishedPath>;
 
 /** The next step for a candidate. */
@@ -76,14 +78,18 @@ export function createCandidatePublisher(options: {
     candidate: Candidate,
     parked: Parked,
     prepared: PreparedNarInfos,
+    confirm: () => Promise<Candidate>,
   ): Promise<Outcome> {
     const warnings = warningsOf(candidate);
     const step = await parkUntilReady(context, candidate.info, parked);
     switch (step.kind) {
       case 'publish': {
-        const status = await narInfos.publishNarInfo(context, candidate, prepared);
-        if (status === 'missing') return takeStep(context, candidate, parked, nothingPrepared);
-        return { status, ...warnings };
+        const confirmed = await confirm();
+        const status = await narInfos.publishNarInfo(context, confirmed, prepared);
+        if (status === 'missing') {
+          return takeStep(context, candidate, parked, nothingPrepared, confirm);
+        }
+        return { status, ...warningsOf(confirmed) };
       }
       case 'exists':
         return { status: 'exists', ...warnings };
@@ -92,9 +98,12 @@ export function createCandidatePublisher(options: {
     }
   }
 
-  return async (context, candidate, parked, prepared) => {
+  return async (context, candidate, parked, prepared, confirm) => {
     const { info } = candidate;
-    const outcome = await catchRejection(() => takeStep(context, candidate, parked, prepared));
+    const asIs = (): Promise<Candidate> => Promise.resolve(candidate);
+    const outcome = await catchRejection(() =>
+      takeStep(context, candidate, parked, prepared, confirm ?? asIs),
+    );
     const unpark = isFinal(outcome.status) ? () => parked.forget() : nothingToUnpark;
     return { info, outcome, unpark };
   };

@@ -13,7 +13,8 @@ import type { PreparedNarInfos } from './narinfos.ts';
 import { createUnparked, openParked } from './parked.ts';
 import { isPublished, nothingToUnpark } from './paths.ts';
 import type { FinishedPath, IngestedPath, StagedPath } from './paths.ts';
-import type { PendingPaths, PendingRecord } from './pending.ts';
+import type { PendingPaths, ReadRecord } from './pending.ts';
+import { createParkedCheck } from './check-parked.ts';
 import { createCandidatePublisher } from './publish-candidate.ts';
 import { createBlockedCheck } from './withdrawals.ts';
 
@@ -45,7 +46,7 @@ export interface PathPublisher {
    */
   resumeParked(
     context: PublishContext,
-    record: PendingRecord,
+    record: ReadRecord,
     stored: { readonly reference: string; readonly isMarked: boolean },
   ): Promise<FinishedPath>;
   /**
@@ -73,6 +74,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
   const narInfos = createNarInfoPublisher(options, conflicts);
   const rejectBlocked = createBlockedCheck(options);
   const publishCandidate = createCandidatePublisher({ conflicts, narInfos });
+  const checkParked = createParkedCheck(options);
 
   async function ingest(context: PublishContext, staged: StagedPath): Promise<IngestResult> {
     return { staged, ingested: await catchRejection(() => ingestPath(context, staged)) };
@@ -137,7 +139,9 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const { info, nar, unclaimed, upload, origin } = record;
       const candidate = { info, nar, unclaimed, upload, origin };
       const parked = openParked(pending, candidate, stored);
-      const finished = await publishCandidate(context, candidate, parked, nothingPrepared);
+      const finished = await publishCandidate(context, candidate, parked, nothingPrepared, () =>
+        checkParked(record),
+      );
       if (isPublished(finished)) {
         const attachments = await pending.readAttachments(storeHash(info.path), upload);
         await attachmentStore.writeAttachments(finished, attachments);

@@ -3,7 +3,7 @@ import { maxNamedMissing } from '../../limits.ts';
 import type { WaitingMarker } from '../layout.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { PublishContext } from './context.ts';
-import type { PendingPaths, PendingRecord } from './pending.ts';
+import type { PendingPaths, PendingRecord, ReadRecord } from './pending.ts';
 import type { PathPublisher } from './publish-paths.ts';
 import type { PublishResult, Reporter } from './report.ts';
 import type { WakeDependents } from './wake-dependents.ts';
@@ -42,9 +42,9 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
    */
   async function withRecord(
     waiting: WaitingMarker,
-    work: (record: PendingRecord) => Promise<PublishResult>,
+    work: (record: ReadRecord) => Promise<PublishResult>,
   ): Promise<PublishResult | null> {
-    let record: PendingRecord | null;
+    let record: ReadRecord | null;
     try {
       record = await pending.readRecord(waiting.storeHash, waiting.upload);
     } catch (error) {
@@ -63,7 +63,7 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
 
   async function resume(
     { reference, upload }: WaitingMarker,
-    record: PendingRecord,
+    record: ReadRecord,
     isMarked: boolean,
   ): Promise<PublishResult> {
     const finished = await paths.resumeParked(await openContext(), record, { reference, isMarked });

@@ -100,7 +100,8 @@ export interface TestCache extends CacheBuckets {
   ): Promise<BatchId>;
   /** Publishes the batch and then the paths that this wakes. */
   publish(id: BatchId, publisher?: Publisher): Promise<PublishResult[]>;
-  sweep(publisher?: Publisher): Promise<SweepReport>;
+  /** @param random decides which upload and which path come first. @default the first ones */
+  sweep(publisher?: Publisher, random?: () => number): Promise<SweepReport>;
   /** Returns the current receipt of a path, or of a whole batch by its number. */
   receipt(upload: string, subject: PathInfo | number): Promise<Receipt | null>;
 }
@@ -213,13 +214,14 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
       }
       return published;
     },
-    async sweep(by = publisher()) {
+    async sweep(by = publisher(), random = () => 0) {
       return sweep({
         ...buckets,
         publisher: by,
         waitingDays: config.limits.waitingDays,
         staleMs: 2 * by.timeLimitMs,
         now,
+        random,
       });
     },
     async receipt(upload, subject) {

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { pendingKey } from '../../../../core/cache/layout.ts';
 import { createPendingPaths } from '../../../../core/cache/publish/pending.ts';
+import type { PathInfo } from '../../../../core/nix/path-info.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys, readObject } from '../../../support/assert/bytes.ts';
 import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
-import { createTestCache } from '../../../support/cache/kit.ts';
+import { checkInvariants } from '../../../support/cache/invariants.ts';
+import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
-import { testPath } from '../../../support/cache/paths.ts';
+import { narHashOf, testPath } from '../../../support/cache/paths.ts';
 
 const glibc = await testPath('glibc');
 const hello = await testPath('hello', { references: [glibc] });
@@ -60,6 +62,7 @@ describe('pending paths', () => {
       version: 1,
       ...candidate,
       since,
+      isOwn: true,
     });
     assert.deepEqual(await pending.readAttachments(hash, upload), attachments);
     assert.equal(await pending.readRecord(hash, other), null);
@@ -106,13 +109,86 @@ describe('pending paths', () => {
   });
 });
 
+describe('a pending record that no publisher wrote', () => {
+  const evil = Buffer.from('evil');
+  const forgeries: readonly (readonly [what: string, forge: (record: object) => object])[] = [
+    ['of a NAR at another address', (record) => withNar(record, 'http://127.0.0.1:1/evil.nar')],
+    ['of a NAR with another hash', (record) => withNar(record, `nar/${'0'.repeat(52)}.nar`)],
+    ['of a NAR that is missing', (record) => withNar(record, suffixed(record))],
+    [
+      'with another NAR hash',
+      (record) => withInfo(record, { narHash: narHashOf(evil), narSize: evil.length }),
+    ],
+    [
+      'with a reference that the NAR lacks',
+      (record) => withInfo(record, { references: [bash.info.path, glibc.info.path] }),
+    ],
+    [
+      'with a false content address',
+      (record) => withInfo(record, { ca: `fixed:r:sha256:${'0'.repeat(52)}` }),
+    ],
+  ];
+
+  for (const [what, forge] of forgeries) {
+    it(`${what} is rejected, and nothing is signed`, async () => {
+      const { cache, upload } = await parkDamaged((record) => JSON.stringify(forge(record)));
+      await cache.publish(await cache.stage([glibc]), cache.publisher());
+      const rejected = await cache.receipt(upload, hello.info);
+      assert.equal(rejected?.status, 'rejected', JSON.stringify(rejected));
+      const signed = (await auditRecords(cache)).map(({ path }) => path);
+      assert.ok(!signed.includes(hello.info.path));
+      assert.equal((await cache.receipt(upload, bash.info))?.status, 'published');
+    });
+  }
+
+  it('of a path whose NAR was never staged is rejected', async () => {
+    const cache = createTestCache();
+    const upload = cache.newUpload();
+    const nar = {
+      url: `nar/${narDigest(hello.info)}.nar.zst`,
+      compression: 'zstd',
+      fileHash: hello.info.narHash,
+      fileSize: 1,
+    };
+    const record = {
+      version: 1,
+      info: { ...hello.info, references: [] },
+      nar,
+      unclaimed: { count: 0, first: [] },
+      upload,
+      origin: { via: 'event', principal: 'an administrator' },
+      since: cache.now().toISOString(),
+    };
+    await cache.private.put(
+      pendingKey(storeHash(hello.info.path), upload),
+      Buffer.from(JSON.stringify(record)),
+    );
+    await cache.sweep();
+    assert.equal((await cache.receipt(upload, hello.info))?.code, 'failed');
+    assert.deepEqual(await auditRecords(cache), []);
+  });
+
+  it('publishes what was checked, and nothing else that it states', async () => {
+    const { cache, upload } = await parkDamaged((record) => {
+      const { nar } = record as { readonly nar: object };
+      return JSON.stringify({ ...record, nar: { ...nar, fileHash: narHashOf(evil), fileSize: 7 } });
+    });
+    await cache.publish(await cache.stage([glibc]), cache.publisher());
+    assert.equal((await cache.receipt(upload, hello.info))?.status, 'published');
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+});
+
 describe('a damaged pending record', () => {
   const damages: readonly (readonly [what: string, damage: (record: object) => string])[] = [
     ['is empty', () => ''],
     ['is cut short', (record) => JSON.stringify(record).slice(0, 100)],
     ['has no NAR', (record) => JSON.stringify({ ...record, nar: undefined })],
-    ['has a path that is no store path', (record) => withInfo(record, { path: '/tmp/x' })],
-    ['is of another path', (record) => withInfo(record, { path: bash.info.path })],
+    [
+      'has a path that is no store path',
+      (record) => JSON.stringify(withInfo(record, { path: '/tmp/x' })),
+    ],
+    ['is of another path', (record) => JSON.stringify(withInfo(record, { path: bash.info.path }))],
   ];
 
   for (const [what, damage] of damages) {
@@ -130,7 +206,7 @@ describe('a damaged pending record', () => {
 
   it('does not keep its path from being uploaded again', async () => {
     const { cache, upload } = await parkDamaged(() => '{}');
-    await cache.sweep();
+    await cache.sweep(cache.publisher(), lastFirst);
     assert.equal((await cache.receipt(upload, hello.info))?.code, 'failed');
     const again = await cache.stage([glibc, hello]);
     await cache.publish(again);
@@ -150,12 +226,30 @@ describe('a pending record of a later release', () => {
     };
     await assert.rejects(cache.publisher().resumePath(waiting), { code: 'newer-version' });
     assert.notEqual(await cache.private.head(key), null);
-    await assert.rejects(cache.sweep(), { code: 'newer-version' });
+    await assert.rejects(cache.sweep(cache.publisher(), lastFirst), { code: 'newer-version' });
     assert.equal((await cache.receipt(upload, hello.info))?.status, 'waiting');
   });
 });
 
-function withInfo(record: object, change: object): string {
+/** The record of `hello` comes after that of `bash`. */
+const lastFirst = (): number => 0.99;
+
+function withNar(record: object, url: string): object {
+  const { nar } = record as { readonly nar: object };
+  return { ...record, nar: { ...nar, url } };
+}
+
+/** Returns the key of the record's NAR with a suffix, where nothing is stored. */
+function suffixed(record: object): string {
+  const { nar } = record as { readonly nar: { readonly url: string } };
+  return nar.url.replace('.nar', `-${'0'.repeat(16)}.nar`);
+}
+
+function narDigest({ narHash }: PathInfo): string {
+  return narHash.replace('sha256:', '');
+}
+
+function withInfo(record: object, change: object): object {
   const { info } = record as { readonly info: object };
-  return JSON.stringify({ ...record, info: { ...info, ...change } });
+  return { ...record, info: { ...info, ...change } };
 }
