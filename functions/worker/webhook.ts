@@ -6,6 +6,7 @@ import type { Origin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { isNicheError, type NicheError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
+import { hostnameOf, isLoopback, isLoopbackHost } from '../../core/util/loopback.ts';
 import { isCreation, isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
 import { batchOf, originOf } from '../events/trigger.ts';
 import type { TriggerRoot } from '../events/trigger.ts';
@@ -17,11 +18,15 @@ export interface WebhookOptions {
   readonly port: number;
   /** Senders must send it as `Authorization: Bearer …`. */
   readonly token?: string | undefined;
-  /** B2 signs its notifications with it. Without this and a token, every sender is accepted. */
+  /**
+   * B2 signs its notifications with it. Without this and a token, every sender may trigger a batch, but
+   * the origin that it claims is ignored.
+   */
   readonly b2Secret?: string | undefined;
   /** Events outside this root are ignored. With null all are, and only `/healthz` is of use. */
   readonly root: TriggerRoot | null;
-  readonly onBatch: (id: BatchId, origin: Origin) => void;
+  /** @param origin null if the sender proved nothing */
+  readonly onBatch: (id: BatchId, origin: Origin | null) => void;
   readonly health: () => Health;
   /** Receives the reason for each refused notification. */
   readonly onRefused: (error: NicheError) => void;
@@ -48,8 +53,9 @@ const keepAliveTimeoutMs = 75_000;
 export async function listenForEvents(options: WebhookOptions): Promise<Webhook> {
   const { host, port } = options;
   const timeouts = { requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs };
+  let isOnLoopback = true;
   const server = createServer(timeouts, (request, response) => {
-    handle(options, request).then(
+    handle(options, isOnLoopback, request).then(
       (reply) => {
         send(response, reply);
       },
@@ -60,6 +66,7 @@ export async function listenForEvents(options: WebhookOptions): Promise<Webhook>
   server.maxConnections = maxConnections;
   const hint = 'choose another address with --listen; port 0 selects a free port';
   const listening = await listen(server, { host, port, hint });
+  isOnLoopback = isLoopback(listening.address);
   return {
     ...listening,
     close: () =>
@@ -78,19 +85,37 @@ interface Reply {
   readonly allow?: string;
 }
 
-async function handle(options: WebhookOptions, request: IncomingMessage): Promise<Reply> {
-  const path = (request.url ?? '').replace(/\?.*$/s, '');
-  if (path === '/healthz') return healthReply(options, request);
-  if (request.method !== 'POST') {
+/** For a request under a name that leads to this machine, which a web page may have (DNS rebinding). */
+const unknownHost: Reply = {
+  status: 421,
+  body: { error: 'unknown host: use localhost or 127.0.0.1, or send the bearer token' },
+};
+
+async function handle(
+  options: WebhookOptions,
+  isOnLoopback: boolean,
+  request: IncomingMessage,
+): Promise<Reply> {
+  const { headers, method, url = '' } = request;
+  const isForeign = isOnLoopback && !isLoopbackHost(hostnameOf(headers.host) ?? '');
+  if (url.replace(/\?.*$/s, '') === '/healthz') {
+    return isForeign ? unknownHost : healthReply(options, request);
+  }
+  if (method !== 'POST') {
     return { status: 405, body: { error: 'only POST' }, allow: 'POST' };
+  }
+  if (!/^application\/json\s*(?:;|$)/i.test(headers['content-type'] ?? '')) {
+    return { status: 415, body: { error: 'expected content-type: application/json' } };
   }
   const body = await readBody(request);
   if (body === null) {
     return { status: 413, body: { error: `expected at most ${maxEventBytes} bytes` } };
   }
-  if (!isFromBucket(options, request, body)) {
+  const isProven = isFromBucket(options, request, body);
+  if (!isProven && needsProof(options)) {
     return { status: 401, body: { error: 'expected the bearer token or a signature of B2' } };
   }
+  if (!isProven && isForeign) return unknownHost;
   try {
     const events = parseS3Events(body);
     const { root } = options;
@@ -98,7 +123,7 @@ async function handle(options: WebhookOptions, request: IncomingMessage): Promis
     for (const event of events) {
       const id = root && isCreation(event) ? batchOf(event, root) : null;
       if (id === null) continue;
-      options.onBatch(id, originOf(event));
+      options.onBatch(id, isProven ? originOf(event) : null);
       batches += 1;
     }
     return { status: 200, body: { events: events.length, batches } };
@@ -129,12 +154,16 @@ async function readBody(request: IncomingMessage): Promise<Buffer | null> {
   return Buffer.concat(chunks);
 }
 
+function needsProof({ token, b2Secret }: WebhookOptions): boolean {
+  return token !== undefined || b2Secret !== undefined;
+}
+
+/** Returns whether the sender proved that it knows a secret. */
 function isFromBucket(
   { token, b2Secret }: WebhookOptions,
   { headers }: IncomingMessage,
   body: Buffer,
 ): boolean {
-  if (token === undefined && b2Secret === undefined) return true;
   const signature = headers['x-bz-event-notification-signature']?.toString();
   if (b2Secret !== undefined && isSignedByB2(body, signature, b2Secret)) return true;
   // MinIO and others send the configured value verbatim, with or without the scheme.

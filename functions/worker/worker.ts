@@ -41,7 +41,7 @@ export interface Health extends PublisherLoad {
 /** Publishes staged batches for as long as it runs. */
 export interface Worker {
   /** Queues the batch of a notification; returns at once. */
-  readonly submit: (id: BatchId, origin: Origin) => void;
+  readonly submit: (id: BatchId, origin: Origin | null) => void;
   /** Runs until `signal` is aborted and the tasks in flight have ended. */
   run(signal: AbortSignal): Promise<void>;
   readonly health: () => Health;
@@ -124,7 +124,7 @@ export function createWorker(options: WorkerOptions): Worker {
 
   return {
     submit(id, origin) {
-      if (isDue(id)) publisher.submit(id, origin);
+      if (isDue(id)) publisher.submit(id, origin ?? undefined);
     },
 
     async run(signal) {

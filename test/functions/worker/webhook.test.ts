@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
+import { request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { createConnection } from 'node:net';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
@@ -33,7 +35,11 @@ async function start(t: TestContext, options: Partial<WebhookOptions> = {}) {
   });
   t.after(() => webhook.close());
   const post = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = {}) =>
-    fetch(`${webhook.url}/hook`, { method: 'POST', body, headers });
+    fetch(`${webhook.url}/hook`, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json', ...headers },
+    });
   return { webhook, heard, refused, post };
 }
 
@@ -52,8 +58,10 @@ const event = (key: string, bucket = 'acme', eventName = 's3:ObjectCreated:Put')
 
 describe('notifications over HTTP', () => {
   test('submits the batch of a new manifest, with its origin', async (t) => {
-    const { heard, post } = await start(t);
-    const answer = await post(event(`p%2Fstaging%2F${upload}%2F7.json`));
+    const { heard, post } = await start(t, { token: 'secret' });
+    const answer = await post(event(`p%2Fstaging%2F${upload}%2F7.json`), {
+      authorization: 'Bearer secret',
+    });
     assert.equal(answer.status, 200);
     assert.deepEqual(await answer.json(), { events: 1, batches: 1 });
     assert.deepEqual(heard, [
@@ -67,6 +75,70 @@ describe('notifications over HTTP', () => {
         },
       ],
     ]);
+  });
+
+  test('believes no origin of a sender without a secret', async (t) => {
+    const { heard, post } = await start(t);
+    assert.equal((await post(event(`p/staging/${upload}/7.json`))).status, 200);
+    assert.deepEqual(heard, [[{ upload, batch: 7 }, null]]);
+  });
+
+  test('refuses what a web page can send without asking', async (t) => {
+    const { heard, post, webhook } = await start(t, { token: 'secret' });
+    const body = event(`p/staging/${upload}/7.json`);
+    const authorization = 'Bearer secret';
+    for (const type of [
+      'text/plain',
+      'text/plain;charset=UTF-8',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data; boundary=application/json',
+      'text/plain; application/json',
+      'application/jsonp',
+    ]) {
+      assert.equal((await post(body, { authorization, 'content-type': type })).status, 415, type);
+    }
+    const asked = await fetch(webhook.url, {
+      method: 'OPTIONS',
+      headers: { origin: 'https://evil.example', 'access-control-request-method': 'POST' },
+    });
+    assert.equal(asked.headers.get('access-control-allow-origin'), null);
+    assert.deepEqual(heard, []);
+    const type = 'Application/JSON; charset=utf-8';
+    assert.equal((await post(body, { authorization, 'content-type': type })).status, 200);
+  });
+
+  /** Sends a request with a `Host`, which `fetch` does not. */
+  async function statusFor(
+    url: string,
+    { path = '/', body = '', headers }: { path?: string; body?: string; headers: object },
+  ): Promise<number | undefined> {
+    const asked = request(`${url}${path}`, {
+      method: body === '' ? 'GET' : 'POST',
+      agent: false,
+      headers: { 'content-type': 'application/json', ...headers },
+    });
+    asked.end(body);
+    const [response] = (await once(asked, 'response')) as [IncomingMessage];
+    response.resume();
+    return response.statusCode;
+  }
+
+  test('on a loopback address, answers no other host without the token', async (t) => {
+    const body = event(`p/staging/${upload}/7.json`);
+    const host = 'evil.example';
+    const plain = await start(t);
+    assert.equal(await statusFor(plain.webhook.url, { body, headers: { host } }), 421);
+    assert.equal(await statusFor(plain.webhook.url, { path: '/healthz', headers: { host } }), 421);
+    assert.deepEqual(plain.heard, []);
+    assert.equal(
+      await statusFor(plain.webhook.url, { body, headers: { host: 'localhost:1' } }),
+      200,
+    );
+    // A proxy on this machine passes its own host on.
+    const { webhook } = await start(t, { token: 'secret' });
+    const authorization = 'Bearer secret';
+    assert.equal(await statusFor(webhook.url, { body, headers: { host, authorization } }), 200);
+    assert.equal(await statusFor(webhook.url, { body, headers: { host } }), 401);
   });
 
   test('ignores other events of the bucket', async (t) => {
