@@ -131,7 +131,8 @@ describe('the deployed functions, when things go wrong', () => {
     // The queue drains, and no temporary objects remain.
     await until('nothing is queued', async () => (await cache.messages()).queued === 0);
     assert.deepEqual(await cache.messages(), { queued: 0, dead: 0 });
-    for (const prefix of ['staging/', 'pending/', 'waiting/']) {
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
+    for (const prefix of ['pending/', 'waiting/']) {
       assert.deepEqual(await listKeys(cache.private, prefix), [], prefix);
     }
     // A function killed right after it removed a batch leaves its marker.

@@ -51,7 +51,7 @@ describe('the deployed functions', () => {
 });
 
 function s3Event(cache: AwsCache, id: BatchId): string {
-  const { bucket } = parseS3Url(cache.stack.outputs['PrivateStorage'] ?? '');
+  const { bucket } = parseS3Url(cache.stack.outputs['StagingStorage'] ?? '');
   const s3 = { bucket: { name: bucket }, object: { key: manifestKey(id) } };
   return JSON.stringify({ Records: [{ eventName: 'ObjectCreated:Put', s3 }] });
 }

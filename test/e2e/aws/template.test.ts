@@ -27,6 +27,8 @@ const everything = {
   certificate: `arn:aws:acm:us-east-1:${account}:certificate/1234abcd-12ab-34cd-56ef-1234567890ab`,
   publicBucket: 'team-public',
   publicPrefix: 'nix/',
+  stagingBucket: 'team-staging',
+  stagingPrefix: 'nix/',
   privateBucket: 'team-private',
   privatePrefix: 'nix/',
   key,
@@ -41,6 +43,7 @@ const everything = {
   createGitlabProvider: 'yes',
   uploaders: `arn:aws:iam::${account}:role/ci,arn:aws:iam::${account}:role/cd`,
   auditors: `arn:aws:iam::${account}:role/audit`,
+  administrators: `arn:aws:iam::${account}:role/admin`,
   memory: 1769,
   timeLimit: 600,
   visibility: 660,
@@ -57,9 +60,11 @@ describe('the packaged AWS deployment', () => {
     folder = await mkdtemp(join(tmpdir(), 'niche-template-'));
     const uploaders = `arn:aws:iam::${account}:role/ci`;
     const auditors = `arn:aws:iam::${account}:role/audit`;
+    const administrators = `arn:aws:iam::${account}:role/admin`;
     main = await packageDeployment(folder, 'main', {
       uploaders,
       auditors,
+      administrators,
       githubRepository: 'acme/nix',
       gitlabProject: 'acme/nix',
     });
@@ -110,21 +115,29 @@ describe('the packaged AWS deployment', () => {
 
   it('stays within its prefixes in shared buckets', () => {
     const template = resolveTemplate(whole.template);
-    const [priv, pub] = ['arn:aws:s3:::team-private', 'arn:aws:s3:::team-public'];
+    const [pub, staging, priv] = ['public', 'staging', 'private'].map(
+      (root) => `arn:aws:s3:::team-${root}`,
+    );
     const rows: [string, boolean, string, string][] = [
-      ['publisher', true, 's3:GetObject', `${priv}/nix/staging/u/0.json`],
-      ['publisher', false, 's3:GetObject', `${priv}/staging/u/0.json`],
+      ['publisher', true, 's3:GetObject', `${staging}/nix/staging/u/0.json`],
+      ['publisher', false, 's3:GetObject', `${staging}/staging/u/0.json`],
       ['publisher', true, 's3:PutObject', `${pub}/nix/abc.narinfo`],
       ['publisher', false, 's3:PutObject', `${pub}/abc.narinfo`],
       ['publisher', false, 's3:PutObject', `${pub}/other/nar/abc`],
-      ['uploader', false, 's3:GetObject', `${priv}/receipts/u/x.json`],
+      ['sweep', true, 's3:DeleteObject', `${pub}/nix/abc.narinfo`],
+      ['sweep', false, 's3:DeleteObject', `${pub}/abc.narinfo`],
+      ['uploader', true, 's3:GetObject', `${staging}/nix/receipts/u/x.json`],
+      ['uploader', false, 's3:GetObject', `${staging}/receipts/u/x.json`],
+      ['administrator', false, 's3:PutObject', `${priv}/blocked/abc`],
       ['auditor', false, 's3:GetObject', `${priv}/audit/x.jsonl`],
     ];
     for (const [role, expected, action, resource] of rows) {
       const allowed = isAllowed({ action, resource }, policiesOf(template, role));
       assert.equal(allowed, expected, `${role} ${action} ${resource}`);
     }
-    assert.ok(!template.resources.has('PublicBucket') && !template.resources.has('PrivateBucket'));
+    for (const bucket of ['PublicBucket', 'StagingBucket', 'PrivateBucket']) {
+      assert.ok(!template.resources.has(bucket));
+    }
     assert.ok(!template.resources.has('SigningKey'));
     assert.equal(template.resources.get('StagedRule')?.Type, 'AWS::Events::Rule');
     assert.equal(template.outputs.get('CacheUrl'), 'https://cache.example.org/nix');
@@ -175,10 +188,10 @@ describe('the packaged AWS deployment', () => {
 
   it('isolates two deployments from each other', () => {
     const [one, other] = [resolveTemplate(main.template), resolveTemplate(pr.template)];
-    for (const role of ['publisher', 'uploader']) {
+    for (const role of ['publisher', 'sweep', 'uploader']) {
       for (const action of ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:ListBucket']) {
         for (const place of ['', '/staging/u/0.json', '/receipts/u/x', '/nar/x', '/x.narinfo']) {
-          for (const bucket of ['public', 'private']) {
+          for (const bucket of ['public', 'staging', 'private']) {
             const resource = `arn:aws:s3:::niche-main-${bucket}-${account}${place}`;
             const context = { 's3:if-none-match': '*', 's3:ObjectCreationOperation': 'true' };
             assert.ok(!isAllowed({ action, resource, context }, policiesOf(other, role)));
@@ -212,9 +225,11 @@ describe('the packaged AWS deployment', () => {
       const policies = resourcePolicies(resolveTemplate(main.template), read.resource);
       assert.ok(!isAllowed({ ...read, action }, policies), action);
     }
-    const secret = `arn:aws:s3:::niche-main-private-${account}/staging/u/0.nars`;
-    const policies = resourcePolicies(resolveTemplate(main.template), secret);
-    assert.ok(!isAllowed({ ...read, resource: secret }, policies));
+    for (const secret of ['staging-X/staging/u/0.nars', 'private-X/audit/x.jsonl']) {
+      const resource = `arn:aws:s3:::niche-main-${secret.replace('X', account)}`;
+      const policies = resourcePolicies(resolveTemplate(main.template), resource);
+      assert.ok(!isAllowed({ ...read, resource }, policies), resource);
+    }
   });
 
   it('retains buckets and keys on removal', () => {
@@ -227,9 +242,14 @@ describe('the packaged AWS deployment', () => {
   it('hides a message for longer than an invocation can run', () => {
     for (const { template } of [main, whole]) {
       const { resources } = resolveTemplate(template);
-      const visible = Number(resources.get('Queue')?.Properties['VisibilityTimeout']);
-      const limit = Number(resources.get('PublishLambdaFunction')?.Properties['Timeout']);
-      assert.ok(visible > limit);
+      for (const [queue, name] of [
+        ['Queue', 'PublishLambdaFunction'],
+        ['Withdrawals', 'SweepLambdaFunction'],
+      ] as const) {
+        const visible = Number(resources.get(queue)?.Properties['VisibilityTimeout']);
+        const limit = Number(resources.get(name)?.Properties['Timeout']);
+        assert.ok(visible > limit, queue);
+      }
     }
   });
 });
@@ -239,106 +259,166 @@ type Row = [
   verdict: 'may' | 'may not',
   action: string,
   resource: string,
-  context?: Record<string, string>,
+  context?: Context,
 ];
 
+type Context = Readonly<Record<string, string>>;
+
 function table(id: string, prefix: string): Row[] {
-  const pub = `arn:aws:s3:::${id}-public-${account}`;
-  const priv = `arn:aws:s3:::${id}-private-${account}`;
+  const [pub, staging, priv] = ['public', 'staging', 'private'].map(
+    (root) => `arn:aws:s3:::${id}-${root}-${account}`,
+  ) as [string, string, string];
   const at = (bucket: string, name: string): string => `${bucket}/${prefix}${name}`;
   const queue = `arn:aws:sqs:eu-central-1:${account}:${id}`;
+  const withdrawals = `${queue}-withdrawals`;
   const signing = `arn:aws:kms:eu-central-1:${account}:key/SigningKey`;
   const create = { 's3:if-none-match': '*', 's3:ObjectCreationOperation': 'true' };
   const replace = { 's3:ObjectCreationOperation': 'true' };
   const part = { 's3:ObjectCreationOperation': 'false' };
   const upload = '0198c0de-0000-7000-8000-000000000001';
+  const nars = at(staging, `staging/${upload}/0.nars`);
   const asNix = { 'kms:SigningAlgorithm': 'ED25519_SHA_512', 'kms:MessageType': 'RAW' };
+  const published = ['abc.narinfo', 'abc.ls', 'nar/abc.nar.zst', 'log/abc.drv'];
+  const documents = ['niche.json', 'niche.client.json', 'nix-cache-info'];
+  const records = ['pending', 'waiting', 'attempts', 'blocked', 'audit', 'publishers'];
+  /** The rights that both functions have. */
+  const publishes = (role: string): Row[] => [
+    [role, 'may', 's3:GetObject', at(pub, 'niche.json')],
+    ...published.map((name): Row => [role, 'may', 's3:PutObject', at(pub, name), create]),
+    ...documents.map((name): Row => [role, 'may not', 's3:PutObject', at(pub, name), create]),
+    ...[pub, staging, priv].map((bucket): Row => [role, 'may', 's3:ListBucket', bucket]),
+    [role, 'may not', 's3:PutBucketPolicy', pub],
+    [role, 'may', 's3:PutObject', at(staging, `receipts/${upload}/x.published.json`), replace],
+    [role, 'may not', 's3:PutObject', nars, create],
+    ...['pending', 'waiting', 'attempts'].flatMap((name): Row[] => [
+      [role, 'may', 's3:PutObject', at(priv, `${name}/x`), create],
+      [role, 'may', 's3:DeleteObject', at(priv, `${name}/x`)],
+    ]),
+    [role, 'may', 's3:GetObject', at(priv, 'blocked/abc')],
+    [role, 'may not', 's3:DeleteObject', at(priv, 'blocked/abc')],
+    [role, 'may', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), create],
+    [role, 'may not', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), replace],
+    [role, 'may not', 's3:DeleteObject', at(priv, 'audit/2026/x.jsonl')],
+    [role, 'may not', 's3:PutObject', at(priv, 'niche.signing.json'), create],
+    [role, 'may', 'kms:Sign', signing, asNix],
+    [role, 'may not', 'kms:Sign', signing, { ...asNix, 'kms:MessageType': 'DIGEST' }],
+    [role, 'may not', 'kms:ScheduleKeyDeletion', signing],
+    [role, 'may not', 'kms:PutKeyPolicy', signing],
+    [role, 'may', 'sqs:SendMessage', queue],
+    [role, 'may not', 'sqs:PurgeQueue', queue],
+    [role, 'may not', 'iam:PassRole', '*'],
+  ];
   return [
-    ['publisher', 'may', 's3:GetObject', at(pub, 'niche.json')],
-    ['publisher', 'may', 's3:PutObject', at(pub, 'abc.narinfo'), create],
-    ['publisher', 'may', 's3:PutObject', at(pub, 'abc.ls'), create],
-    ['publisher', 'may', 's3:PutObject', at(pub, 'nar/abc.nar.zst'), create],
-    ['publisher', 'may', 's3:PutObject', at(pub, 'log/abc.drv'), create],
-    ['publisher', 'may', 's3:ListBucket', pub],
-    ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.json'), create],
-    ['publisher', 'may not', 's3:PutObject', at(pub, 'niche.client.json'), create],
-    ['publisher', 'may not', 's3:PutObject', at(pub, 'nix-cache-info'), create],
-    ...['abc.narinfo', 'abc.ls', 'nar/abc.nar.zst', 'niche.json'].map((name): Row => [
-      'publisher',
-      'may not',
-      's3:DeleteObject',
-      at(pub, name),
+    ...publishes('publisher'),
+    ...[...published, ...documents].flatMap((name): Row[] => [
+      ['publisher', 'may not', 's3:DeleteObject', at(pub, name)],
+      ['publisher', 'may not', 's3:DeleteObjectVersion', at(pub, name)],
     ]),
-    ['publisher', 'may not', 's3:PutBucketPolicy', pub],
-    ['publisher', 'may', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
-    ['publisher', 'may', 's3:DeleteObject', at(priv, `staging/${upload}/0.json`)],
-    // The sweep reads the age of the last part of an unfinished upload, then aborts the upload.
-    ...[at(pub, 'nar/abc.nar.zst'), at(priv, `staging/${upload}/0.nars`)].flatMap((key): Row[] => [
-      ['publisher', 'may', 's3:ListMultipartUploadParts', key],
-      ['publisher', 'may', 's3:AbortMultipartUpload', key],
-    ]),
-    ['publisher', 'may', 's3:ListBucketMultipartUploads', pub],
-    ['publisher', 'may', 's3:ListBucketMultipartUploads', priv],
-    ['publisher', 'may not', 's3:PutObject', at(priv, `staging/${upload}/0.json`), create],
-    ...['pending', 'waiting', 'attempts', 'receipts'].flatMap((name): Row[] => [
-      ['publisher', 'may', 's3:PutObject', at(priv, `${name}/x`), create],
-      ['publisher', 'may', 's3:DeleteObject', at(priv, `${name}/x`)],
-    ]),
-    ['publisher', 'may', 's3:GetObject', at(priv, 'blocked/abc')],
+    ['publisher', 'may', 's3:GetObject', nars],
+    ['publisher', 'may', 's3:DeleteObject', at(staging, `staging/${upload}/0.json`)],
+    ['publisher', 'may not', 's3:GetObject', at(staging, `receipts/${upload}/x.published.json`)],
+    ['publisher', 'may', 's3:AbortMultipartUpload', at(pub, 'nar/abc.nar.zst')],
+    ['publisher', 'may not', 's3:GetObject', at(priv, 'audit/2026/x.jsonl')],
     ['publisher', 'may not', 's3:PutObject', at(priv, 'blocked/abc'), create],
-    ['publisher', 'may not', 's3:DeleteObject', at(priv, 'blocked/abc')],
-    ['publisher', 'may', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), create],
-    ['publisher', 'may not', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), replace],
-    ['publisher', 'may not', 's3:DeleteObject', at(priv, 'audit/2026/x.jsonl')],
-    ['publisher', 'may not', 's3:PutObject', at(priv, 'niche.signing.json'), create],
-    ['publisher', 'may', 'kms:Sign', signing, asNix],
-    ['publisher', 'may not', 'kms:Sign', signing, { ...asNix, 'kms:MessageType': 'DIGEST' }],
-    ['publisher', 'may not', 'kms:ScheduleKeyDeletion', signing],
-    ['publisher', 'may not', 'kms:PutKeyPolicy', signing],
-    ['publisher', 'may', 'sqs:SendMessage', queue],
     ['publisher', 'may', 'sqs:ReceiveMessage', queue],
-    ['publisher', 'may not', 'sqs:PurgeQueue', queue],
-    ['publisher', 'may not', 'iam:PassRole', '*'],
+    ['publisher', 'may', 'sqs:SendMessage', withdrawals],
+    ['publisher', 'may not', 'sqs:ReceiveMessage', withdrawals],
 
-    ['uploader', 'may', 's3:PutObject', at(priv, `staging/${upload}/0.nars`), create],
-    ['uploader', 'may', 's3:PutObject', at(priv, `staging/${upload}/0.nars`), part],
-    ['uploader', 'may', 's3:AbortMultipartUpload', at(priv, `staging/${upload}/0.nars`)],
-    ['uploader', 'may', 's3:ListMultipartUploadParts', at(priv, `staging/${upload}/0.nars`)],
-    ['uploader', 'may', 's3:GetObject', at(priv, `receipts/${upload}/x.published.json`)],
-    ['uploader', 'may', 's3:ListBucket', priv, { 's3:prefix': `${prefix}receipts/${upload}/` }],
+    ...publishes('sweep'),
+    ...published.flatMap((name): Row[] => [
+      ['sweep', 'may', 's3:DeleteObject', at(pub, name)],
+      ['sweep', 'may', 's3:DeleteObjectVersion', at(pub, name)],
+    ]),
+    ...documents.map((name): Row => ['sweep', 'may not', 's3:DeleteObject', at(pub, name)]),
+    // It never reads staged NARs and manifests.
+    ['sweep', 'may not', 's3:GetObject', nars],
+    ['sweep', 'may', 's3:DeleteObject', nars],
+    ['sweep', 'may', 's3:DeleteObject', at(staging, `receipts/${upload}/x.published.json`)],
+    // It reads the age of the last part of an unfinished upload, then aborts the upload.
+    ...[at(pub, 'nar/abc.nar.zst'), nars].flatMap((key): Row[] => [
+      ['sweep', 'may', 's3:ListMultipartUploadParts', key],
+      ['sweep', 'may', 's3:AbortMultipartUpload', key],
+    ]),
+    ['sweep', 'may', 's3:ListBucketMultipartUploads', pub],
+    ['sweep', 'may', 's3:ListBucketMultipartUploads', staging],
+    ['sweep', 'may', 's3:GetObject', at(priv, 'audit/2026/x.jsonl')],
+    ['sweep', 'may', 's3:PutObject', at(priv, 'blocked/deleting-abc-0')],
+    ['sweep', 'may', 's3:DeleteObject', at(priv, 'blocked/deleting-abc-0')],
+    ['sweep', 'may not', 's3:DeleteObject', at(priv, 'blocked/nar-abc')],
+    ['sweep', 'may', 'sqs:ReceiveMessage', withdrawals],
+    ['sweep', 'may not', 'sqs:ReceiveMessage', queue],
+
+    ['uploader', 'may', 's3:PutObject', nars, create],
+    ['uploader', 'may', 's3:PutObject', nars, part],
+    ['uploader', 'may', 's3:AbortMultipartUpload', nars],
+    ['uploader', 'may', 's3:ListMultipartUploadParts', nars],
+    ['uploader', 'may', 's3:GetObject', at(staging, `receipts/${upload}/x.published.json`)],
+    ['uploader', 'may', 's3:ListBucket', staging, { 's3:prefix': `${prefix}receipts/${upload}/` }],
     ['uploader', 'may', 's3:GetObject', at(pub, 'abc.narinfo')],
-    ['uploader', 'may not', 's3:PutObject', at(priv, `staging/${upload}/0.nars`), replace],
-    ['uploader', 'may not', 's3:PutObject', at(priv, `staging/${upload}/0.nars`)],
-    ['uploader', 'may not', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
-    ['uploader', 'may not', 's3:DeleteObject', at(priv, `staging/${upload}/0.nars`)],
-    ['uploader', 'may not', 's3:ListBucket', priv],
-    ['uploader', 'may not', 's3:ListBucket', priv, { 's3:prefix': `${prefix}staging/` }],
-    ['uploader', 'may not', 's3:ListBucket', priv, { 's3:prefix': `${prefix}receipts/` }],
+    ['uploader', 'may not', 's3:PutObject', nars, replace],
+    ['uploader', 'may not', 's3:PutObject', nars],
+    // The publisher could not read such objects, or they would cost more.
+    ...[
+      { 's3:x-amz-storage-class': 'DEEP_ARCHIVE' },
+      { 's3:x-amz-server-side-encryption-customer-algorithm': 'AES256' },
+      { 's3:x-amz-server-side-encryption': 'aws:kms' },
+    ].flatMap((header): Row[] => [
+      ['uploader', 'may not', 's3:PutObject', nars, { ...create, ...header }],
+      ['uploader', 'may not', 's3:PutObject', nars, { ...part, ...header }],
+    ]),
+    ['uploader', 'may not', 's3:GetObject', nars],
+    ['uploader', 'may not', 's3:DeleteObject', nars],
+    ['uploader', 'may not', 's3:ListBucket', staging],
+    ['uploader', 'may not', 's3:ListBucket', staging, { 's3:prefix': `${prefix}staging/` }],
+    ['uploader', 'may not', 's3:ListBucket', staging, { 's3:prefix': `${prefix}receipts/` }],
+    ['uploader', 'may not', 's3:PutObject', at(staging, 'receipts/x'), create],
+    ['uploader', 'may not', 's3:PutObject', at(staging, 'x'), create],
     ['uploader', 'may not', 's3:ListBucket', pub],
-    ...['receipts', 'pending', 'waiting', 'attempts', 'blocked', 'audit'].map((name): Row => [
+    ...[...published, ...documents].map((name): Row => [
       'uploader',
       'may not',
       's3:PutObject',
-      at(priv, `${name}/x`),
+      at(pub, name),
       create,
     ]),
-    ['uploader', 'may not', 's3:GetObject', at(priv, 'niche.signing.json')],
-    ['uploader', 'may not', 's3:GetObject', at(priv, 'audit/2026/x.jsonl')],
-    ['uploader', 'may not', 's3:PutObject', at(pub, 'abc.narinfo'), create],
-    ['uploader', 'may not', 's3:PutObject', at(pub, 'nar/abc.nar.zst'), create],
+    // Nothing at all in the private bucket.
+    ...[...records.map((name) => `${name}/x`), 'staging/x', 'niche.signing.json'].flatMap(
+      (name): Row[] => [
+        ['uploader', 'may not', 's3:PutObject', at(priv, name), create],
+        ['uploader', 'may not', 's3:GetObject', at(priv, name)],
+        ['uploader', 'may not', 's3:DeleteObject', at(priv, name)],
+      ],
+    ),
+    ['uploader', 'may not', 's3:ListBucket', priv],
+    ['uploader', 'may not', 's3:ListBucket', priv, { 's3:prefix': `${prefix}receipts/${upload}/` }],
     ['uploader', 'may not', 'kms:Sign', signing, asNix],
     ['uploader', 'may not', 'sqs:SendMessage', queue],
+    ['uploader', 'may not', 'sqs:SendMessage', withdrawals],
 
     ['auditor', 'may', 's3:GetObject', at(priv, 'audit/2026/x.jsonl')],
     ['auditor', 'may', 's3:ListBucket', priv, { 's3:prefix': `${prefix}audit/2026/` }],
     ['auditor', 'may', 's3:GetObject', at(priv, 'blocked/abc')],
+    ['auditor', 'may', 's3:GetObject', at(pub, 'abc.narinfo')],
     ['auditor', 'may', 'kms:GetPublicKey', signing],
     ['auditor', 'may', 'cloudtrail:LookupEvents', '*'],
     ['auditor', 'may not', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), create],
     ['auditor', 'may not', 's3:DeleteObject', at(priv, 'audit/2026/x.jsonl')],
     ['auditor', 'may not', 's3:GetObject', at(priv, 'niche.signing.json')],
-    ['auditor', 'may not', 's3:GetObject', at(priv, `staging/${upload}/0.nars`)],
+    ['auditor', 'may not', 's3:GetObject', nars],
     ['auditor', 'may not', 'kms:Sign', signing, asNix],
+
+    ...documents.map((name): Row => ['administrator', 'may', 's3:PutObject', at(pub, name)]),
+    ['administrator', 'may', 's3:DeleteObject', at(pub, 'abc.narinfo')],
+    ['administrator', 'may', 's3:DeleteObjectVersion', at(pub, 'nar/abc.nar.zst')],
+    ['administrator', 'may', 's3:PutObject', at(priv, 'blocked/abc'), create],
+    ['administrator', 'may', 's3:DeleteObject', at(priv, 'blocked/abc')],
+    ['administrator', 'may', 's3:PutObject', at(priv, 'niche.signing.json')],
+    ['administrator', 'may not', 's3:PutObject', at(priv, 'pending/x'), create],
+    ['administrator', 'may not', 's3:PutObject', nars, create],
+    ['administrator', 'may not', 's3:PutObject', at(priv, 'audit/2026/x.jsonl'), replace],
+    ['administrator', 'may not', 's3:DeleteObject', at(priv, 'audit/2026/x.jsonl')],
+    ['administrator', 'may not', 'kms:Sign', signing, asNix],
+    ['administrator', 'may not', 's3:PutBucketPolicy', priv],
   ];
 }
 
@@ -349,11 +429,16 @@ function roleOf(template: ResolvedTemplate, role: string): Readonly<Record<strin
   return found;
 }
 
+/** Returns the policies in the role, and the managed ones that it refers to by their names. */
 function policiesOf(template: ResolvedTemplate, role: string): PolicyDocument[] {
-  const { Policies } = roleOf(template, role) as {
+  const { Policies, ManagedPolicyArns = [] } = roleOf(template, role) as {
     Policies: readonly { PolicyDocument: PolicyDocument }[];
+    ManagedPolicyArns?: readonly string[];
   };
-  return Policies.map(({ PolicyDocument }) => PolicyDocument);
+  const managed = ManagedPolicyArns.map(
+    (name) => template.resources.get(name)?.Properties['PolicyDocument'] as PolicyDocument,
+  );
+  return [...Policies.map(({ PolicyDocument }) => PolicyDocument), ...managed];
 }
 
 function trustOf(template: ResolvedTemplate, name: string): readonly Statement[] {

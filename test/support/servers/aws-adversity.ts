@@ -44,8 +44,8 @@ export function createAdversity(aws: Ministack, cache: AwsCache): Adversity {
   const lambda = new LambdaClient(config);
   const sqs = new SQSClient(config);
   const s3 = new S3Client({ ...config, forcePathStyle: true });
-  const { QueueUrl, DeadLettersUrl, PrivateStorage = '' } = cache.stack.outputs;
-  const { bucket: Bucket } = parseS3Url(PrivateStorage);
+  const { QueueUrl, DeadLettersUrl, StagingStorage = '' } = cache.stack.outputs;
+  const { bucket: Bucket } = parseS3Url(StagingStorage);
 
   return {
     async reachAwsAt(url) {

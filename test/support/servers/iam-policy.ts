@@ -63,6 +63,8 @@ function holds(operator: string, actual: string | undefined, expected: readonly 
     case 'ArnEquals':
     case 'ArnLike':
       return expected.some((pattern) => like(pattern, actual));
+    case 'StringNotEquals':
+      return !expected.includes(actual);
     case 'ArnNotEquals':
       return !expected.some((pattern) => like(pattern, actual));
     default:

@@ -4,6 +4,8 @@ It adds the parts of AWS IAM that niche's policies use and ministack lacks:
 
 - the condition keys `s3:if-none-match` and `s3:ObjectCreationOperation`
   (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html)
+- `s3:x-amz-storage-class` and `s3:x-amz-server-side-encryption-customer-algorithm`
+  (https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html)
 - `kms:SigningAlgorithm` and `kms:MessageType`
   (https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html)
 - `aws:PrincipalArn` is a session's role, not the session
@@ -32,15 +34,23 @@ _pin_request_origin = iam_evaluator.pin_request_origin
 _resolve_condition_key = iam_evaluator._resolve_condition_key
 
 
+_put_headers = {
+    "if-none-match": "s3:if-none-match",
+    "x-amz-storage-class": "s3:x-amz-storage-class",
+    "x-amz-server-side-encryption-customer-algorithm": "s3:x-amz-server-side-encryption-customer-algorithm",
+}
+
+
 def s3_service_context(iam_action, query_params=None, path="", headers=None):
     context = dict(_s3_service_context(iam_action, query_params, path, headers))
     if iam_action == "s3:PutObject":
         query = query_params or {}
         begins_or_is_part = "uploads" in query or "partNumber" in query
         context["s3:ObjectCreationOperation"] = "false" if begins_or_is_part else "true"
-        condition = (headers or {}).get("if-none-match")
-        if condition:
-            context["s3:if-none-match"] = condition
+        for header, key in _put_headers.items():
+            value = (headers or {}).get(header)
+            if value:
+                context[key] = value
     return context
 
 
