@@ -24,6 +24,16 @@ export interface HttpResponse {
 /** Sends one request. */
 export type Transport = (request: HttpRequest) => Promise<HttpResponse>;
 
+export interface TransportOptions {
+  /**
+   * The longest time from the end of the request to the end of the response's headers, in
+   * milliseconds, for a server that sends them byte by byte. @default four times the idle timeout
+   */
+  readonly headersTimeoutMs?: number | undefined;
+  /** The longest time to make a connection, in milliseconds. @default the idle timeout */
+  readonly connectTimeoutMs?: number | undefined;
+}
+
 /** The server sent nothing, or no whole response, for too long. */
 class TimeoutError extends Error {
   override readonly name = 'TimeoutError';
@@ -33,14 +43,9 @@ class TimeoutError extends Error {
 /**
  * Returns a transport that ends a request, from the connection to the body's last chunk, when nothing
  * has moved for `idleTimeoutMs` in either direction. A slow reader or a slow source does not count.
- *
- * @param headersTimeoutMs the longest time from the end of the request to the end of the response's
- *   headers, for a server that sends them byte by byte
  */
-export function createTransport(
-  idleTimeoutMs: number,
-  headersTimeoutMs = 4 * idleTimeoutMs,
-): Transport {
+export function createTransport(idleTimeoutMs: number, options: TransportOptions = {}): Transport {
+  const { headersTimeoutMs = 4 * idleTimeoutMs, connectTimeoutMs = idleTimeoutMs } = options;
   return (request) =>
     new Promise((resolve, reject) => {
       const { method, url, headers, body, signal, agent } = request;
@@ -77,7 +82,8 @@ export function createTransport(
           }
           fail(`no data was sent or received for ${idleTimeoutMs} ms`);
         };
-        socket.setTimeout(idleTimeoutMs);
+        socket.setTimeout(socket.connecting ? connectTimeoutMs : idleTimeoutMs);
+        socket.once('connect', () => socket.setTimeout(idleTimeoutMs));
         socket.on('timeout', onTimeout);
         // It may serve another request next.
         outgoing.on('close', () => socket.off('timeout', onTimeout));
@@ -122,14 +128,14 @@ function plainHeaders({ headers }: IncomingMessage): Record<string, string> {
 const maxReadMs = 120_000;
 
 /**
- * Returns a response's body as text. Cuts it after `maxBytes` and then closes the connection. Throws
- * the connection's error, with the code ETIMEDOUT for a body that takes longer than `maxMs`.
+ * Returns a response's body. Cuts it after `maxBytes` and then closes the connection. Throws the
+ * connection's error, with the code ETIMEDOUT for a body that takes longer than `maxMs`.
  */
-export async function readText(
+export async function readBytes(
   body: Readable,
   maxBytes: number,
   maxMs = maxReadMs,
-): Promise<string> {
+): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   const timer = setTimeout(() => {
@@ -144,7 +150,12 @@ export async function readText(
   } finally {
     clearTimeout(timer);
   }
-  return Buffer.concat(chunks).subarray(0, maxBytes).toString('utf8');
+  return Buffer.concat(chunks).subarray(0, maxBytes);
+}
+
+/** Does the same as {@link readBytes}, and decodes UTF-8. */
+export async function readText(body: Readable, maxBytes: number, maxMs?: number): Promise<string> {
+  return (await readBytes(body, maxBytes, maxMs)).toString('utf8');
 }
 
 /** The longest body that is read only to keep the connection, in bytes. */

@@ -1,5 +1,6 @@
 import http from 'node:http';
 import https from 'node:https';
+import type { Readable } from 'node:stream';
 import type { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { NicheError } from '../../errors.ts';
@@ -7,8 +8,10 @@ import type { StorageCredentials } from '../credentials.ts';
 import type { OperationRunner } from '../http/operation.ts';
 import { assertKey } from '../keys.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
+import { createTransport, readBytes } from '../../util/transport.ts';
 import { openFastPut, type FastPut } from './fast-put.ts';
 import { explainS3Error } from './errors.ts';
+import { transportHandler } from './http-handler.ts';
 import { addHeaders } from './middleware.ts';
 import { conditionals, s3Providers, type S3Provider } from './providers.ts';
 import type * as Sdk from './sdk.ts';
@@ -62,6 +65,8 @@ export interface S3BucketClient extends OperationRunner<S3Attempt> {
 const httpAgent = new http.Agent({ keepAlive: true });
 const httpsAgent = new https.Agent({ keepAlive: true });
 
+/** Of a response that is read whole: a listing of 1,000 objects takes some 1 MiB. */
+const maxResponseBytes = 32 * 2 ** 20;
 const defaultConnectTimeoutMs = 10_000;
 const defaultIdleTimeoutMs = 30_000;
 
@@ -84,7 +89,7 @@ export function createS3BucketClient(location: S3Location, options: S3Options): 
 
   async function load(): Promise<S3Api> {
     const sdk = await import('./sdk.ts');
-    const s3 = options.client ?? new sdk.S3Client(clientConfig(location, options));
+    const s3 = options.client ?? new sdk.S3Client(clientConfig(sdk, location, options));
     addHeaders(s3, { needsMd5: !provider.checksums });
     let fastPut: Promise<FastPut | null> | undefined;
     return {
@@ -120,7 +125,9 @@ export function createS3BucketClient(location: S3Location, options: S3Options): 
   };
 }
 
-function clientConfig(location: S3Location, options: S3Options): S3ClientConfig {
+function clientConfig(sdk: typeof Sdk, location: S3Location, options: S3Options): S3ClientConfig {
+  const { idleTimeoutMs = defaultIdleTimeoutMs, connectTimeoutMs = defaultConnectTimeoutMs } =
+    options;
   const region = s3Region(location);
   const endpoint = s3Endpoint(location);
   return {
@@ -139,12 +146,11 @@ function clientConfig(location: S3Location, options: S3Options): S3ClientConfig 
     responseChecksumValidation: 'WHEN_REQUIRED',
     // It would cost a round trip for each large body.
     expectContinueHeader: false,
-    requestHandler: {
-      connectionTimeout: options.connectTimeoutMs ?? defaultConnectTimeoutMs,
-      socketTimeout: options.idleTimeoutMs ?? defaultIdleTimeoutMs,
-      httpAgent,
-      httpsAgent,
-    },
+    requestHandler: transportHandler(sdk, createTransport(idleTimeoutMs, { connectTimeoutMs }), {
+      http: httpAgent,
+      https: httpsAgent,
+    }),
+    streamCollector: (body: Readable) => readBytes(body, maxResponseBytes),
   };
 }
 

@@ -22,4 +22,4 @@ export {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 export { getEndpointFromInstructions } from '@smithy/core/endpoints';
-export { HttpRequest } from '@smithy/core/protocols';
+export { buildQueryString, HttpRequest, HttpResponse } from '@smithy/core/protocols';

@@ -4,11 +4,13 @@ import type { ServerResponse } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { readObject } from '../../../../core/cache/objects.ts';
 import type { ObjectReader } from '../../../../core/storage/bucket.ts';
 import { openHttpReader } from '../../../../core/storage/http/reader.ts';
 import { resumingBody } from '../../../../core/storage/http/resuming-body.ts';
+import { openS3Bucket } from '../../../../core/storage/s3/driver.ts';
+import { parseS3Url } from '../../../../core/storage/s3/url.ts';
 import { createTransport, readText } from '../../../../core/util/transport.ts';
 import { collect } from '../../../support/assert/bytes.ts';
 import { serveAnswers } from '../../../support/cache/http.ts';
@@ -61,21 +63,23 @@ describe('a server that sends a byte now and then', () => {
   });
 
   it('fails to send the headers in time', async (t) => {
-    const server = createServer((socket) => {
-      socket.write('HTTP/1.1 200 OK\r\n');
-      const timer = setInterval(() => socket.write('a'), 5);
-      socket.on('close', () => {
-        clearInterval(timer);
-      });
-      socket.on('error', () => undefined);
-    }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.after(() => server.close());
-    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const send = createTransport(10_000, 50);
+    const url = await serveEndlessHeaders(t);
+    const send = createTransport(10_000, { headersTimeoutMs: 50 });
     await assert.rejects(send({ method: 'GET', url, headers: {} }), { code: 'ETIMEDOUT' });
     const reader = openHttpReader(url, { retry: { maxAttempts: 1 }, idleTimeoutMs: 50 });
     await assert.rejects(reader.get('object'), unavailable);
+  });
+
+  it('fails to send the headers in time to the SDK of S3 too', async (t) => {
+    const location = parseS3Url(`s3://bucket?endpoint=${await serveEndlessHeaders(t)}&region=here`);
+    const bucket = openS3Bucket(location, {
+      credentials: { kind: 's3', accessKeyId: 'id', secretAccessKey: 'secret' },
+      retry: { maxAttempts: 1 },
+      idleTimeoutMs: 50,
+    });
+    await assert.rejects(bucket.get('object'), unavailable);
+    await assert.rejects(bucket.put('object', Buffer.from('x')), unavailable);
+    await assert.rejects(bucket.list('')[Symbol.asyncIterator]().next(), unavailable);
   });
 
   it('fails to send a body that is read whole in time', async () => {
@@ -139,4 +143,19 @@ async function* endless(): AsyncGenerator<Buffer> {
     await sleep(1);
     yield Buffer.from('x');
   }
+}
+
+/** Starts a server whose response has headers without end. */
+async function serveEndlessHeaders(t: TestContext): Promise<string> {
+  const server = createServer((socket) => {
+    socket.write('HTTP/1.1 200 OK\r\n');
+    const timer = setInterval(() => socket.write('a'), 5);
+    socket.on('close', () => {
+      clearInterval(timer);
+    });
+    socket.on('error', () => undefined);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
