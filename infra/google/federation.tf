@@ -43,7 +43,12 @@ resource "google_iam_workload_identity_pool_provider" "gitlab" {
 
   attribute_condition = join(" && ", concat(
     ["assertion.project_path in ${jsonencode(var.gitlab_projects)}"],
-    var.gitlab_ref == "" ? [] : ["assertion.ref == ${jsonencode(var.gitlab_ref)}"],
+    # A tag may have the name of a branch, and a member may push to a branch that is not protected.
+    var.gitlab_ref == "" ? [] : [
+      "assertion.ref == ${jsonencode(var.gitlab_ref)}",
+      "assertion.ref_type == \"branch\"",
+      "assertion.ref_protected == \"true\"",
+    ],
   ))
 
   oidc {

@@ -65,6 +65,11 @@ variable "github_ref" {
   description = "The only ref whose workflows can upload, such as \"refs/heads/main\". Empty for every ref, including pull requests from branches of the repository."
   type        = string
   default     = "refs/heads/main"
+
+  validation {
+    condition     = var.github_ref == "" || startswith(var.github_ref, "refs/heads/")
+    error_message = "Expected a branch, such as refs/heads/main."
+  }
 }
 
 variable "gitlab_projects" {
@@ -80,7 +85,7 @@ variable "gitlab_url" {
 }
 
 variable "gitlab_ref" {
-  description = "The only branch whose pipelines can upload. Empty for every ref."
+  description = "The only branch whose pipelines can upload; it must be protected. Empty for every ref."
   type        = string
   default     = "main"
 }

@@ -207,6 +207,13 @@ describe('infra/google', () => {
       assert.match(String(provider!['attribute_condition']), /assertion\.\w+ in /, name);
     }
   });
+
+  it('accepts a protected branch of GitLab, and no tag of the same name', () => {
+    const [provider] = module.resource['google_iam_workload_identity_pool_provider']!['gitlab']!;
+    const condition = String(provider!['attribute_condition']);
+    assert.match(condition, /assertion\.ref_type == \\?"branch\\?"/);
+    assert.match(condition, /assertion\.ref_protected == \\?"true\\?"/);
+  });
 });
 
 function checkBlock(block: Block, schema: BlockSchema, where: string): void {
