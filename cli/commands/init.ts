@@ -148,7 +148,8 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   // Before saving the key: a key without a cache could be mistaken for one in use.
   await assertNoCache(buckets.public);
   const isTried = !flags.unsafeShareSigningKey;
-  const rights = isTried ? await tryCredentials(roots, secrets.credentials, buckets) : null;
+  const isNew = secrets.expires !== undefined;
+  const rights = isTried ? await tryCredentials(roots, secrets.credentials, buckets, isNew) : null;
   // The key before the cache: nobody could publish to a cache without its key.
   await keys.save();
   await createSecrets(buckets, secrets);

@@ -44,13 +44,14 @@ function withoutSecrets(value: Value): object {
     name,
     name === 'kind' || name === 'accessKeyId' ? each : '(hidden)',
   ]);
-  // The expiry of a SAS token is not secret, and users need to know it.
-  const expires = new URLSearchParams(
-    credentials.kind === 'azure' ? credentials.sas : undefined,
-  ).get('se');
+  // The expiry of a SAS token is not secret, and users need to know it. A stored access policy has it
+  // where the token does not.
+  const sas = new URLSearchParams(credentials.kind === 'azure' ? credentials.sas : undefined);
+  const [expires, accessPolicy] = [sas.get('se'), sas.get('si')];
   return {
     ...rest,
     credentials: Object.fromEntries(hidden) as object,
     ...(expires === null ? {} : { expires }),
+    ...(accessPolicy === null ? {} : { accessPolicy }),
   };
 }

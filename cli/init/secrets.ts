@@ -172,15 +172,21 @@ async function readText(file: string, { cwd, stdin }: Context): Promise<string> 
   }
 }
 
+/** Returns the stored access policy of a SAS token; it is not secret. */
+function policyOf(credentials: StoredCredentials | undefined): string | null {
+  return new URLSearchParams(credentials?.kind === 'azure' ? credentials.sas : '').get('si');
+}
+
 /** Describes the rights that the credentials for clients have or need; null if they are known. */
 export async function uploadAdvice(
   config: CacheConfig,
-  { hasCredentials, expires, ...documents }: NewSecrets,
+  { hasCredentials, expires, credentials, ...documents }: NewSecrets,
 ): Promise<string | null> {
   if (expires !== undefined) {
     return `Created a SAS token for clients in ${clientDocument.key}. It can create, list and read blobs in
 ${config.staging}, but not overwrite or delete them.
-It expires on ${expires.toISOString().slice(0, 10)}. Replace it before then with niche config edit.`;
+It expires on ${expires.toISOString().slice(0, 10)}. Its stored access policy ${policyOf(credentials) ?? ''} renews or revokes it:
+see docs/storage/azure.md.`;
   }
   if (documents.client === undefined || hasCredentials) return null;
   if (config.staging.startsWith('file:')) return null;

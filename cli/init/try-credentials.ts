@@ -13,6 +13,7 @@ import type { RootUrls } from './roots.ts';
  *
  * @param credentials absent when clients bring their own
  * @param administrator the roots, opened with this machine's credentials
+ * @param isNew whether niche has just created the credentials
  * @returns null when there is nothing to try
  * @throws NicheError `usage` when roots share a bucket and there are no credentials to try; the codes
  *   of {@link tryUploaderRights}
@@ -21,6 +22,7 @@ export async function tryCredentials(
   roots: RootUrls,
   credentials: StoredCredentials | undefined,
   administrator: CacheBuckets,
+  isNew: boolean,
 ): Promise<UploaderRights | null> {
   const urls = { public: roots.storage, staging: roots.staging, private: roots.private };
   if (urls.staging.startsWith('file:')) return null;
@@ -29,7 +31,9 @@ export async function tryCredentials(
     return null;
   }
   const client = forEachRoot((root) => openBucket(urls[root], { credentials }));
-  return tryUploaderRights(guardRoots(client), administrator);
+  const { uploadCredentialsDelayMs = 0 } = await openProvisioner(urls.staging);
+  const delayMs = isNew ? uploadCredentialsDelayMs : 0;
+  return tryUploaderRights(guardRoots(client), administrator, { delayMs });
 }
 
 /**

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 
 import { NicheError, isNicheError, messageOf } from '../errors.ts';
 import { encodeBase32 } from '../nix/base32.ts';
@@ -23,12 +24,24 @@ export interface UploaderRights {
   readonly delete: boolean;
 }
 
+/** How long credentials that were created moments ago may be denied everything. */
+export interface Activation {
+  /** In milliseconds. */
+  readonly delayMs: number;
+  /** @default waits */
+  readonly sleep?: (ms: number) => Promise<unknown>;
+}
+
+/** Inactive credentials are tried again after this time, in milliseconds. */
+const activationPollMs = 2_000;
+
 /**
  * Tries credentials for clients on the storage: they must create objects in the staging root and
  * write nowhere else.
  *
  * @param client the roots, opened with these credentials
  * @param administrator the roots, opened with rights to delete what the test has created
+ * @param activation for credentials that may not be active yet. @default they are
  * @returns what else they may do in the staging root
  * @throws NicheError `unsafe-credentials` when they write to the private or the public root, or when
  *   the storage does not plainly deny it; `storage-denied` when they cannot stage; `storage-…`
@@ -36,12 +49,14 @@ export interface UploaderRights {
 export async function tryUploaderRights(
   client: CacheBuckets,
   administrator: CacheBuckets,
+  activation: Activation = { delayMs: 0 },
 ): Promise<UploaderRights> {
   const id = randomBytes(16).toString('hex');
   // No manifest has such a key, so no publisher is woken.
   const stagingKey = `${uploadPrefix(newUploadId())}probe`;
   try {
-    await client.staging.put(stagingKey, Buffer.from('1'), { ifAbsent: true });
+    // First: inactive credentials are denied everything, which proves nothing.
+    await stageOnceActive(client.staging, stagingKey, activation);
     for (const prefix of [pendingPrefix, blockedPrefix, auditPrefix, attemptsPrefix]) {
       await assertCannotWrite('private', `${prefix}probe-${id}`, client, administrator);
     }
@@ -50,6 +65,23 @@ export async function tryUploaderRights(
     return await tryStagingRights(client.staging, stagingKey);
   } finally {
     await administrator.staging.delete([stagingKey]);
+  }
+}
+
+/** Creates an object. While it is denied, tries again until the credentials must be active. */
+async function stageOnceActive(
+  staging: Bucket,
+  key: string,
+  { delayMs, sleep = wait }: Activation,
+): Promise<void> {
+  for (let left = delayMs; ; left -= activationPollMs) {
+    try {
+      await staging.put(key, Buffer.from('1'), { ifAbsent: true });
+      return;
+    } catch (error) {
+      if (!isNicheError(error, 'storage-denied') || left <= 0) throw error;
+      await sleep(activationPollMs);
+    }
   }
 }
 

@@ -21,6 +21,8 @@ export interface StorageProvisioner {
    * @returns null where an administrator has to create them
    */
   createUploadCredentials(expires: Date): Promise<StoredCredentials | null>;
+  /** How long such credentials may take to become active, in milliseconds. @default 0 */
+  readonly uploadCredentialsDelayMs?: number;
   /**
    * Creates the bucket if it is missing. Makes a public one publicly readable, where the provider
    * allows that.

@@ -27,20 +27,18 @@ export interface AzureOptions {
   readonly idleTimeoutMs?: number | undefined;
 }
 
-/** Signs the requests of a batch, one by one. */
-export type BlobCredential = AnonymousCredential | StorageSharedKeyCredential | TokenCredential;
+type BlobCredential = AnonymousCredential | StorageSharedKeyCredential | TokenCredential;
 
 interface AzureApi {
   readonly container: ContainerClient;
-  readonly credential: BlobCredential;
 }
 
 /** One container, or a prefix of one. */
 export interface AzureBucketClient extends OperationRunner<AzureApi> {
   readonly url: string;
   readonly location: AzureLocation;
-  /** Whether blobs may be written in blocks; a SAS token that only creates takes one request. */
-  readonly mayUseBlocks: boolean;
+  /** Whether blobs may be written in blocks; with a SAS token that only creates, they may not. */
+  readonly blocks: 'allowed' | 'denied' | 'unknown';
   /**
    * Returns the blob's whole name.
    *
@@ -65,18 +63,18 @@ export function createAzureBucketClient(
 
   async function load(): Promise<AzureApi> {
     const sdk = await import('./sdk.ts');
+    if (options.client !== undefined) return { container: options.client };
     const credential = await credentialOf(sdk, location, access);
-    if (options.client !== undefined) return { container: options.client, credential };
     const pipeline = boundedPipeline(sdk, credential, options.idleTimeoutMs);
     const query = access.kind === 'sas' ? `?${access.sas}` : '';
     const service = new sdk.BlobServiceClient(`${accountUrl(location)}${query}`, pipeline);
-    return { container: service.getContainerClient(location.container), credential };
+    return { container: service.getContainerClient(location.container) };
   }
 
   return {
     url,
     location,
-    mayUseBlocks: access.kind !== 'sas' || mayWrite(access.sas),
+    blocks: access.kind === 'sas' ? blocksWith(access.sas) : 'allowed',
     blobName(key) {
       assertKey(key);
       return location.prefix + key;
@@ -161,10 +159,11 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
   };
 }
 
-/** Whether a SAS token may write. The rights of one with a stored access policy are not known. */
-function mayWrite(sas: string): boolean {
+/** Returns whether a SAS token allows blocks. Those of a stored access policy do not state it. */
+function blocksWith(sas: string): AzureBucketClient['blocks'] {
   const permissions = new URLSearchParams(sas).get('sp');
-  return permissions === null || permissions.includes('w');
+  if (permissions === null) return 'unknown';
+  return permissions.includes('w') ? 'allowed' : 'denied';
 }
 
 function bodyOf(body: unknown): Uint8Array | string | AsyncIterable<Uint8Array> | undefined {

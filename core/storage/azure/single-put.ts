@@ -6,7 +6,7 @@ import type { ObjectOptions, PutOutcome } from '../bucket.ts';
 import type { PartSink } from '../http/multipart-upload.ts';
 
 /** Azure's limit on a blob that is written in one request, in bytes. */
-const maxSinglePutBytes = 5000 * 2 ** 20;
+export const maxSinglePutBytes = 5000 * 2 ** 20;
 
 const ifAbsent = { ifNoneMatch: '*' };
 

@@ -5,17 +5,19 @@ import { createWriterId } from '../http/conditional-write.ts';
 import { createMultipartUpload } from '../http/multipart-upload.ts';
 import { blockBytes, blockSink, countStoredBlocks } from './block-upload.ts';
 import type { AzureBucketClient } from './client.ts';
-import { singlePutSink } from './single-put.ts';
+import { maxSinglePutBytes, singlePutSink } from './single-put.ts';
 
 const blocksAtOnce = 3;
 
-/** {@link Bucket.upload}: in blocks, or in one request where the SAS token forbids blocks. */
+/** {@link Bucket.upload}: in blocks, or in one request where a SAS token denies blocks or may do so. */
 export function uploadBlob(client: AzureBucketClient, key: string, options: ObjectOptions): Upload {
   client.blobName(key);
   const action = `writing ${quote(key)} in ${client.url}`;
-  const { signal } = options;
+  const { signal, size = Infinity } = options;
   throwIfAborted(signal, action);
-  if (client.mayUseBlocks) return uploadBlocks(client, key, options, createWriterId(), 0);
+  const mayDeny = client.blocks === 'unknown' && size <= maxSinglePutBytes;
+  if (client.blocks !== 'denied' && !mayDeny)
+    return uploadBlocks(client, key, options, createWriterId(), 0);
   const sink = singlePutSink(client, key, options);
   return createMultipartUpload(sink, { action, partBytes: blockBytes, partsAtOnce: 1, signal });
 }

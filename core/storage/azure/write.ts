@@ -7,12 +7,12 @@ import type { AzureBucketClient } from './client.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../bucket.ts';
 import { assertDigest } from '../digest.ts';
 import { createWriterId, writeOnce } from '../http/conditional-write.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
 
 /** The metadata field of a blob's writer. */
 export const writerField = 'niche_writer';
 
-/** Azure's limit on the blobs of one batch. */
-const batchSize = 256;
+const deletesAtOnce = 16;
 
 /** {@link Bucket.put}. */
 export async function putBlob(
@@ -87,43 +87,31 @@ export async function readWriter(
   return (await headBlob(client, key))?.metadata[writerField];
 }
 
-/** {@link Bucket.delete}. */
+/**
+ * {@link Bucket.delete}, together with the blobs' snapshots: a blob that has snapshots cannot be deleted
+ * alone, and clients that may create blobs may also create snapshots. There is one request for each
+ * blob. A batch request would take the right `containers/write`, which also changes who can read the
+ * container, and costs as much.
+ *
+ * @see https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory
+ */
 export async function deleteBlobs(
   client: AzureBucketClient,
   keys: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const names = keys.map((key) => client.blobName(key));
-  const action = `deleting in ${client.url}`;
-  for (let next = 0; next < names.length; next += batchSize) {
-    let batch = names.slice(next, next + batchSize);
-    await client.run({
-      action,
+  await mapConcurrent(names, deletesAtOnce, (name) =>
+    client.run({
+      action: `deleting in ${client.url}`,
       signal,
-      attempt: async ({ container, credential }) => {
-        const [only] = batch;
-        if (only !== undefined && batch.length === 1) {
-          await container.getBlobClient(only).deleteIfExists(abortable(signal));
-          return;
-        }
-        const urls = batch.map((name) => container.getBlobClient(name).url);
-        const { subResponses } = await container
-          .getBlobBatchClient()
-          .deleteBlobs(urls, credential, abortable(signal));
-        const isDeleted = (each: (typeof subResponses)[number] | undefined): boolean =>
-          each !== undefined && (each.status < 300 || each.errorCode === 'BlobNotFound');
-        // Deleted blobs are not requested again. A batch that is refused as a whole has one response,
-        // which the SDK drops.
-        batch = batch.filter((_, index) => !isDeleted(subResponses[index]));
-        if (batch.length === 0) return;
-        const failed = subResponses.find((each) => !isDeleted(each));
-        throw Object.assign(new Error(failed?.statusMessage ?? 'Azure gave no reason'), {
-          statusCode: failed?.status,
-          code: failed?.errorCode,
-        });
+      attempt: async ({ container }) => {
+        await container
+          .getBlobClient(name)
+          .deleteIfExists({ ...abortable(signal), deleteSnapshots: 'include' });
       },
-    });
-  }
+    }),
+  );
 }
 
 export function headersOf({ contentType, cacheControl }: ObjectOptions): BlobHTTPHeaders {

@@ -106,8 +106,17 @@ test('init on Azure creates a SAS token for clients with the given lifetime, or 
   const shown = await runCommand(['config', 'show', '-u', server.url('made')], {
     env: { ...env, SOPS_AGE_KEY: client.secretKey },
   });
-  assert.match(shown.stdout, new RegExp(`"expires": "${day}`));
+  const [, policy = ''] =
+    /stored access policy (niche-clients-[0-9a-f]{8}) /.exec(made.stdout) ?? [];
+  assert.match(shown.stdout, new RegExp(`"accessPolicy": "${policy}"`));
   assert.doesNotMatch(shown.stdout, /sig=/);
+  const { signedIdentifiers } = await server.admin
+    .getContainerClient('made-staging')
+    .getAccessPolicy();
+  assert.deepEqual(
+    signedIdentifiers.map(({ id, accessPolicy }) => [id, accessPolicy.permissions]),
+    [[policy, 'rcl']],
+  );
 
   const none = await init('none', '--no-upload-credentials');
   assert.equal(none.status, 0, none.stderr);
