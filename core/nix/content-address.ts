@@ -1,35 +1,55 @@
 import { NicheError, isNicheError, quote } from '../errors.ts';
-import { formatHash, isHashAlgorithm, parseHash } from './hash.ts';
-import type { Hash } from './hash.ts';
+import { formatHash, isComputable, isHashAlgorithm, parseHash } from './hash.ts';
+import type { ComputableAlgorithm, Hash } from './hash.ts';
 
 /**
  * What the name of a content-addressed path is computed from: `text` (a file with references, such as
- * a `.drv`), `flat` (the bytes of a file) or `nar` (the NAR, with self-references zeroed).
+ * a `.drv`), `flat` (the bytes of a file), `nar` (the NAR, with self-references zeroed) or `git` (a Git
+ * blob or tree; experimental in Nix, git-hashing).
  */
 export interface ContentAddress {
-  readonly method: 'text' | 'flat' | 'nar';
+  readonly method: 'text' | 'flat' | 'nar' | 'git';
   readonly hash: Hash;
 }
 
-const prefixes = { text: 'text:', flat: 'fixed:', nar: 'fixed:r:' } as const;
+/** A content address that a publisher can compare with contents. */
+export interface VerifiableContentAddress extends ContentAddress {
+  readonly method: 'text' | 'flat' | 'nar';
+  readonly hash: Hash & { readonly algorithm: ComputableAlgorithm };
+}
+
+const prefixes = { text: 'text:', flat: 'fixed:', nar: 'fixed:r:', git: 'fixed:git:' } as const;
+
+const methods = ['text', 'flat', 'nar', 'git'] as const;
+
+/** The algorithms that Nix accepts for each method; all for the others. */
+const algorithms: Partial<Record<ContentAddress['method'], readonly string[]>> = {
+  text: ['sha256'],
+  git: ['sha1', 'sha256'],
+};
 
 /**
- * Parses `text:sha256:…`, `fixed:<algorithm>:…` or `fixed:r:<algorithm>:…`.
+ * Parses `text:sha256:…`, `fixed:<algorithm>:…`, `fixed:r:<algorithm>:…` or `fixed:git:<algorithm>:…`.
  *
  * @throws NicheError `unsupported-ca` for any other method or algorithm, `malformed-hash`
  */
 export function parseContentAddress(text: string): ContentAddress {
-  const parts = /^(text:|fixed:r:|fixed:)([^:]*):/.exec(text);
-  const [, prefix = '', algorithm = ''] = parts ?? [];
-  const known = prefix === prefixes.text ? algorithm === 'sha256' : isHashAlgorithm(algorithm);
-  if (!known) {
+  const [, prefix = '', algorithm = ''] =
+    /^(text:|fixed:r:|fixed:git:|fixed:)([^:]*):/.exec(text) ?? [];
+  const method = methods.find((each) => prefixes[each] === prefix);
+  const isKnown = method !== undefined && isHashAlgorithm(algorithm);
+  if (!isKnown || algorithms[method]?.includes(algorithm) === false) {
     throw new NicheError(
       'unsupported-ca',
-      `unsupported content address ${quote(text)}: expected text:sha256:… or fixed:[r:]<md5, sha1, sha256 or sha512>:…`,
+      `unsupported content address ${quote(text)}: expected text:sha256:…, fixed:[r:]<md5, sha1, sha256, sha512 or blake3>:… or fixed:git:<sha1 or sha256>:…`,
     );
   }
-  const method = prefix === prefixes.text ? 'text' : prefix === prefixes.nar ? 'nar' : 'flat';
   return { method, hash: parseHash(text.slice(prefix.length)) };
+}
+
+/** Returns whether contents can be compared with the address. */
+export function isVerifiable(address: ContentAddress): address is VerifiableContentAddress {
+  return address.method !== 'git' && isComputable(address.hash.algorithm);
 }
 
 /** Formats a content address as in the `CA` field of a narinfo and the `ca` of a path info. */

@@ -2,9 +2,17 @@ import { messageOf, NicheError, quote } from '../errors.ts';
 import { decodeBase32, encodeBase32 } from './base32.ts';
 import { decodeBase64, encodeBase64 } from '../util/base64.ts';
 
-const digestBytes = { md5: 16, sha1: 20, sha256: 32, sha512: 64 } as const;
+/** blake3 is experimental in Nix (blake3-hashes). */
+const digestBytes = { md5: 16, sha1: 20, sha256: 32, sha512: 64, blake3: 32 } as const;
 
 export type HashAlgorithm = keyof typeof digestBytes;
+
+/** An algorithm that node:crypto can compute. */
+export type ComputableAlgorithm = Exclude<HashAlgorithm, 'blake3'>;
+
+export function isComputable(algorithm: HashAlgorithm): algorithm is ComputableAlgorithm {
+  return algorithm !== 'blake3';
+}
 
 export interface Hash {
   readonly algorithm: HashAlgorithm;
@@ -21,7 +29,7 @@ export function isHashAlgorithm(text: string): text is HashAlgorithm {
 /**
  * Parses a hash as Nix writes it: SRI (`sha256-<base64>`), `sha256:<base16, base32 or base64>`, or a
  * bare digest when `algorithm` is given. The length distinguishes the encodings. Unlike Nix, it
- * refuses upper-case base16 and SRI with odd padding, so that a hash has one spelling per encoding.
+ * refuses SRI with odd padding.
  *
  * @param algorithm the algorithm that the hash must have
  * @throws NicheError `malformed-hash`
@@ -99,10 +107,10 @@ function decodeDigest(digest: string, algorithm: HashAlgorithm, text: string): U
   const size = digestBytes[algorithm];
   switch (digest.length) {
     case size * 2:
-      if (/^[0-9a-f]*$/.test(digest)) {
+      if (/^[0-9a-f]*$/i.test(digest)) {
         return new Uint8Array(Buffer.from(digest, 'hex'));
       }
-      throw malformed(text, 'expected lower-case base16');
+      throw malformed(text, 'expected base16');
     case Math.ceil((size * 8) / 5):
       try {
         return decodeBase32(digest);

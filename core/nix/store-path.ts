@@ -126,7 +126,7 @@ export function computeCaPath(
   if (ca.method === 'text') {
     return makeStorePath(['text', ...sorted].join(':'), digest, name, storeDir);
   }
-  const method = ca.method === 'nar' ? 'r:' : '';
+  const method = { flat: '', nar: 'r:', git: 'git:' }[ca.method];
   const inner = createHash('sha256')
     .update(`fixed:out:${method}${formatHash(ca.hash, 'base16')}:`)
     .digest('hex');

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { NicheError } from '../../errors.ts';
 import { maxSelfReferences } from '../../limits.ts';
 import { formatContentAddress } from '../../nix/content-address.ts';
-import type { ContentAddress } from '../../nix/content-address.ts';
+import type { VerifiableContentAddress } from '../../nix/content-address.ts';
 import { formatHash } from '../../nix/hash.ts';
 import type { NarFile, NarHandler } from '../../nix/nar-parser.ts';
 import { computeCaPath } from '../../nix/store-path.ts';
@@ -37,7 +37,7 @@ export interface ContentAddressCheck {
 /** @param address the content address of `claim` */
 export function createContentAddressCheck(
   claim: NarClaim,
-  address: ContentAddress,
+  address: VerifiableContentAddress,
 ): ContentAddressCheck {
   const { info, storePath } = claim;
   const { name, storeDir } = storePath;

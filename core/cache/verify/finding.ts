@@ -25,6 +25,7 @@ export type FindingCode =
   // its NAR
   | 'bad-url'
   | 'unsupported-compression'
+  | 'unsupported-hash'
   | 'damaged-file'
   | 'file-size-mismatch'
   | 'file-hash-mismatch'

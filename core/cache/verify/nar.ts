@@ -1,5 +1,5 @@
 import { isNicheError, isRejection, messageOf, quote } from '../../errors.ts';
-import { parseHash } from '../../nix/hash.ts';
+import { isComputable, parseHash } from '../../nix/hash.ts';
 import { formatListing, parseListing } from '../../nix/listing.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
@@ -46,7 +46,8 @@ export async function verifyNar(
     return;
   }
   const expected = info.fileHash === null ? null : parseHash(info.fileHash);
-  const tally = createFileHasher(expected?.algorithm);
+  const algorithm = expected?.algorithm ?? 'sha256';
+  const tally = createFileHasher(isComputable(algorithm) ? algorithm : undefined);
   const file = keptOpen(tally.hashStream(upTo(object.body, maxFileBytes(info))));
   let listing: Uint8Array | null = null;
   try {
@@ -103,6 +104,9 @@ function verifyFile(
     const more = got.fileSize > maxFileBytes(info) ? ' or more' : '';
     const message = `${url}: expected ${fileSize} bytes, got ${got.fileSize}${more}`;
     report('wrong', 'file-size-mismatch', message);
+  } else if (fileHash !== null && !isComputable(parseHash(fileHash).algorithm)) {
+    const message = `its FileHash is ${fileHash}, which niche cannot compute`;
+    report('unchecked', 'unsupported-hash', message);
   } else if (fileHash !== null && got.fileHash !== fileHash) {
     report('wrong', 'file-hash-mismatch', `${url}: expected ${fileHash}, got ${got.fileHash}`);
   }

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatContentAddress, parseContentAddress } from '../../../core/nix/content-address.ts';
+import {
+  formatContentAddress,
+  isVerifiable,
+  parseContentAddress,
+} from '../../../core/nix/content-address.ts';
 import { contentAddresses } from '../../support/lab/nix-values.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 
+const sha1 = 'kpcd173cq987hw957sx6m0868wv3x6d9';
 const sha256 = '1lr187v6dck1rjh2j6svpikcfz53wyl3qrlcbb405zlh13x0khhh';
 
 test('parses every content address that it formats', () => {
@@ -19,6 +24,9 @@ test('the prefix determines the method', () => {
   assert.equal(parseContentAddress(`text:sha256:${sha256}`).method, 'text');
   assert.equal(parseContentAddress(`fixed:sha256:${sha256}`).method, 'flat');
   assert.equal(parseContentAddress(`fixed:r:sha256:${sha256}`).method, 'nar');
+  assert.equal(parseContentAddress(`fixed:git:sha256:${sha256}`).method, 'git');
+  assert.equal(parseContentAddress(`fixed:git:sha1:${sha1}`).method, 'git');
+  assert.equal(parseContentAddress(`fixed:r:blake3:${sha256}`).hash.algorithm, 'blake3');
 });
 
 test('other methods and algorithms are unsupported', () => {
@@ -29,13 +37,26 @@ test('other methods and algorithms are unsupported', () => {
     `text:r:sha256:${sha256}`,
     'text:sha1:kpcd173cq987hw957sx6m0868wv3x6d9',
     'text:somevalue:whocares',
-    'fixed:git:sha1:kpcd173cq987hw957sx6m0868wv3x6d9',
-    `fixed:r:blake3:${sha256}`,
+    `text:blake3:${sha256}`,
+    `fixed:git:blake3:${sha256}`,
+    `fixed:git:md5:${'0'.repeat(26)}`,
+    `fixed:git:r:sha256:${sha256}`,
+    `fixed:git::${sha256}`,
     `fixed:constructor:${sha256}`,
     'fixed:r:sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=',
     ` text:sha256:${sha256}`,
   ]) {
     refuses('unsupported-ca', () => parseContentAddress(text), text);
+  }
+});
+
+test('only contents whose hash niche computes can be verified', () => {
+  const isVerified = (text: string): boolean => isVerifiable(parseContentAddress(text));
+  for (const prefix of ['text:sha256', 'fixed:sha256', 'fixed:r:sha256']) {
+    assert.ok(isVerified(`${prefix}:${sha256}`), prefix);
+  }
+  for (const prefix of ['fixed:git:sha256', 'fixed:blake3', 'fixed:r:blake3']) {
+    assert.ok(!isVerified(`${prefix}:${sha256}`), prefix);
   }
 });
 

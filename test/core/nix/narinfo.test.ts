@@ -7,6 +7,7 @@ import { maxNarInfoBytes, maxReferences } from '../../../core/limits.ts';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
 import { formatHash } from '../../../core/nix/hash.ts';
 import { parsePublicKey, verifyFingerprint } from '../../../core/nix/keys.ts';
+import { parseHash } from '../../../core/nix/hash.ts';
 import { formatNarInfo, parseNarInfo } from '../../../core/nix/narinfo.ts';
 import type { NarInfo } from '../../../core/nix/narinfo.ts';
 import {
@@ -110,6 +111,17 @@ test('missing fields have defaults', () => {
   assert.equal(parseNarInfo(withLine('Deriver', 'CA: ')).ca, null);
 });
 
+test('accepts the hashes and content addresses that Nix accepts, in any case', () => {
+  const { narHash } = parseNarInfo(withLine('Deriver'));
+  const hex = Buffer.from(parseHash(narHash).digest).toString('hex').toUpperCase();
+  assert.equal(parseNarInfo(withLine('NarHash', `NarHash: sha256:${hex}`)).narHash, narHash);
+  const git = 'fixed:git:sha1:kpcd173cq987hw957sx6m0868wv3x6d9';
+  assert.equal(parseNarInfo(withLine('Deriver', `CA: ${git}`)).ca, git);
+  const blake3 = 'blake3:1079ig9grzy4wxrk3hbfv8q78dzc0vns2h4h0hnvcpwn94afww4y';
+  assert.equal(parseNarInfo(withLine('Deriver', `CA: fixed:r:${blake3}`)).ca, `fixed:r:${blake3}`);
+  assert.equal(parseNarInfo(withLine('FileHash', `FileHash: ${blake3}`)).fileHash, blake3);
+});
+
 test('the last of repeated fields wins, and each must be valid', () => {
   assert.equal(parseNarInfo(withLine('NarSize', 'NarSize: 1', 'NarSize: 2')).narSize, 2);
   assert.equal(parseNarInfo(withLine('URL', 'URL: a', 'URL: b')).url, 'b');
@@ -155,7 +167,7 @@ test('refuses a malformed value of each field', () => {
     ],
     ['Deriver', 'Deriver: '],
     ['Deriver', 'CA: text:sha256:'],
-    ['Deriver', 'CA: fixed:git:sha1:kpcd173cq987hw957sx6m0868wv3x6d9'],
+    ['Deriver', 'CA: fixed:git:md5:kpcd173cq987hw957sx6m0868w'],
     ['Deriver', ''],
     ['Deriver', 'no colon'],
     ['Deriver', ': no name'],

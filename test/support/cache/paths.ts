@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { encodeBase32 } from '../../../core/nix/base32.ts';
 import { formatContentAddress } from '../../../core/nix/content-address.ts';
 import { formatHash } from '../../../core/nix/hash.ts';
-import type { HashAlgorithm } from '../../../core/nix/hash.ts';
+import type { ComputableAlgorithm } from '../../../core/nix/hash.ts';
 import { writeNar } from '../../../core/nix/nar-writer.ts';
 import type { NarNode } from '../../../core/nix/nar-writer.ts';
 import type { PathInfo } from '../../../core/nix/path-info.ts';
@@ -89,7 +89,7 @@ export function largeTestPath(): Promise<TestPath> {
 export async function contentAddressedFile(
   name: string,
   method: 'text' | 'flat' | 'nar',
-  algorithm: HashAlgorithm,
+  algorithm: ComputableAlgorithm,
   options: { readonly references?: readonly TestPath[] } = {},
 ): Promise<TestPath> {
   const references = (options.references ?? []).map(pathOf).sort();

@@ -17,6 +17,7 @@ export const hashes: fc.Arbitrary<Hash> = fc
     { algorithm: 'sha1' as const, size: 20 },
     { algorithm: 'sha256' as const, size: 32 },
     { algorithm: 'sha512' as const, size: 64 },
+    { algorithm: 'blake3' as const, size: 32 },
   )
   .chain(({ algorithm, size }) => bytes(size).map((digest) => ({ algorithm, digest })));
 
@@ -41,8 +42,9 @@ export const sortedStorePaths: fc.Arbitrary<string[]> = fc
   .map((paths) => paths.sort());
 
 export const contentAddresses: fc.Arbitrary<string> = fc
-  .tuple(fc.constantFrom('text' as const, 'flat' as const, 'nar' as const), hashes)
+  .tuple(fc.constantFrom('text' as const, 'flat' as const, 'nar' as const, 'git' as const), hashes)
   .filter(([method, hash]) => method !== 'text' || hash.algorithm === 'sha256')
+  .filter(([method, hash]) => method !== 'git' || /^sha(1|256)$/.test(hash.algorithm))
   .map(([method, hash]) => formatContentAddress({ method, hash }));
 
 export const keyNames: fc.Arbitrary<string> = fc.string({

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { maxSelfReferences } from '../../../../core/limits.ts';
 import { formatContentAddress } from '../../../../core/nix/content-address.ts';
 import { formatHash } from '../../../../core/nix/hash.ts';
-import type { HashAlgorithm } from '../../../../core/nix/hash.ts';
+import type { ComputableAlgorithm } from '../../../../core/nix/hash.ts';
 import { parseNarInfo } from '../../../../core/nix/narinfo.ts';
 import type { PathInfo } from '../../../../core/nix/path-info.ts';
 import { computeCaPath, storeHash } from '../../../../core/nix/store-path.ts';
@@ -29,7 +29,7 @@ import {
 import type { TestPath } from '../../../support/cache/paths.ts';
 import { refuses } from '../../../support/assert/refuses.ts';
 
-const algorithms: readonly HashAlgorithm[] = ['md5', 'sha1', 'sha256', 'sha512'];
+const algorithms: readonly ComputableAlgorithm[] = ['md5', 'sha1', 'sha256', 'sha512'];
 const dep = await testPath('dep');
 const other = await testPath('other');
 
@@ -159,7 +159,9 @@ describe('a content-addressed path', () => {
     for (const ca of [
       `fixed:git:${sha256}`,
       `text:sha1:${'0'.repeat(32)}`,
+      `fixed:git:sha1:${'0'.repeat(32)}`,
       `fixed:blake3:${'0'.repeat(52)}`,
+      `fixed:r:blake3:${'0'.repeat(52)}`,
       `fixed:r:r:${sha256}`,
       'something',
       '',
