@@ -158,7 +158,11 @@ function describeCache(cache: OpenCache, found: CacheStatus, now: Date): string[
     ...shown(
       waiting.missing,
       ({ hash, path, waiters, first }) => {
-        const since = first ? `, since ${formatAge(ageOf(first.since, now))}: ${first.path}` : '';
+        const age = first ? `, since ${formatAge(ageOf(first.since, now))}` : '';
+        if (path !== null && path === first?.path) {
+          return `  ${path}\n    waiting because an upstream has an unusable narinfo of it${age}`;
+        }
+        const since = first ? `${age}: ${first.path}` : '';
         return `  ${path ?? hash}\n    ${count(waiters, 'path')} waiting${since}${waiters > 1 ? ', …' : ''}`;
       },
       waiting.references,

@@ -82,7 +82,9 @@ function statusOf(session: UploadSession, { mustPublish }: UploadRequest): numbe
 function printProblems(results: readonly PathResult[], progress: Progress): void {
   for (const { path, status, code, message, missing = [], warnings = [] } of results) {
     if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
-    if (status === 'waiting') {
+    if (status === 'waiting' && code !== undefined) {
+      progress.line(`waiting (${code}): ${message ?? path}`);
+    } else if (status === 'waiting') {
       const first = missing.slice(0, 5).join(', ');
       progress.line(`${path} waits for ${count(missing.length, 'reference')}: ${first}`);
     }

@@ -22,7 +22,10 @@ export interface WorkerLog {
 }
 
 /** @param json whether each line is a JSON document, for log collectors */
-export function createWorkerLog({ stdout, stderr }: Context, json: boolean): WorkerLog {
+export function createWorkerLog(
+  { stdout, stderr }: Pick<Context, 'stdout' | 'stderr'>,
+  json: boolean,
+): WorkerLog {
   return {
     path(published) {
       stdout.write(`${json ? JSON.stringify(resultOf(published)) : describePath(published)}\n`);
@@ -42,6 +45,7 @@ function describePath({ path, outcome }: PublishResult): string {
   const subject = path ?? 'batch';
   if (status === 'rejected') return `rejected (${code ?? 'failed'}) ${message ?? subject}`;
   if (status === 'waiting') {
+    if (code !== undefined) return `waiting (${code}) ${message ?? subject}`;
     return `waiting ${subject}: ${count(outcome.missing?.length ?? 0, 'reference')} missing`;
   }
   return `${status} ${subject}`;

@@ -1,5 +1,6 @@
 import { mapConcurrent } from '../util/concurrency.ts';
 import { storeHash } from '../nix/store-path.ts';
+import type { NarInfo } from '../nix/narinfo.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import type { Blocklist } from './blocklist.ts';
 import { readNarInfoOrNull } from './read-narinfo.ts';
@@ -68,11 +69,16 @@ export function createPresence(options: {
     if (blocked.has(hash)) return false;
     // After a withdrawal, only the narinfo proves that the path is published again.
     if (seen.has(path) && !blocked.wasBlocked(hash)) return true;
-    const info =
-      (await readNarInfoOrNull(cache, hash, storeDir)) ?? (await upstreams.findNarInfo(hash));
+    const info = (await readNarInfoOrNull(cache, hash, storeDir)) ?? (await findUpstream(hash));
     if (info?.path !== path || blocked.hasNar(info.narHash)) return false;
     seen.add(path);
     return true;
+  }
+
+  /** A reader cannot use a narinfo that niche cannot verify, so it does not count. */
+  async function findUpstream(hash: string): Promise<NarInfo | null> {
+    const lookup = await upstreams.findNarInfo(hash);
+    return lookup.kind === 'found' ? lookup.info : null;
   }
 
   return {

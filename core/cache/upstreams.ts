@@ -1,11 +1,12 @@
-import { NicheError, isNicheError, messageOf } from '../errors.ts';
+import { NicheError, isNicheError } from '../errors.ts';
 import { fingerprint } from '../nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../nix/keys.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
-import { readNarInfo } from './read-narinfo.ts';
+import { narInfoKey } from './layout.ts';
+import { isUnreadableNarInfo, readNarInfo } from './read-narinfo.ts';
 
 /** Another cache that all readers of this one use, and the key of its narinfos. */
 export interface Upstream {
@@ -14,14 +15,21 @@ export interface Upstream {
   readonly publicKey: string;
 }
 
+/** What the upstreams have under a store hash. */
+export type UpstreamLookup =
+  /** At least one has a narinfo that its key verifies. */
+  | { readonly kind: 'found'; readonly info: NarInfo }
+  /** At least one has something that niche cannot read or verify. Readers may see more in it. */
+  | { readonly kind: 'unusable'; readonly why: string }
+  | { readonly kind: 'absent' };
+
 export interface Upstreams {
   /**
-   * Finds a verified narinfo by store hash. A damaged or unverified one counts as missing.
+   * Looks a store hash up in each upstream until one has it.
    *
-   * @returns null when every upstream answered and none has it
    * @throws NicheError `upstream-unavailable` when none has it, and at least one did not answer
    */
-  findNarInfo(hash: string): Promise<NarInfo | null>;
+  findNarInfo(hash: string): Promise<UpstreamLookup>;
   /** Returns the path's signatures that verify under an upstream's key; makes no request. */
   verifiedSignatures(info: PathInfo): string[];
 }
@@ -32,38 +40,48 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
     publicKey: parsePublicKey(publicKey),
   }));
 
+  /** @throws NicheError `upstream-unavailable` */
   async function findIn(
     { reader, publicKey }: (typeof opened)[number],
     hash: string,
-  ): Promise<NarInfo | null> {
-    const info = await readNarInfo(reader, hash, storeDir);
-    if (!info || storeHash(info.path) !== hash) return null;
+  ): Promise<UpstreamLookup> {
+    const unusable = (reason: string): UpstreamLookup => ({
+      kind: 'unusable',
+      why: `${narInfoKey(hash)} in ${reader.url} is unusable: ${reason}`,
+    });
+    let info: NarInfo | null;
+    try {
+      info = await readNarInfo(reader, hash, storeDir);
+    } catch (cause) {
+      if (isUnreadableNarInfo(cause)) return unusable(cause.message);
+      if (!isNicheError(cause) || cause.code === 'aborted') throw cause;
+      const message = `cannot look up ${hash} in the upstream ${reader.url}: ${cause.message}`;
+      throw new NicheError('upstream-unavailable', message, { cause });
+    }
+    if (!info) return { kind: 'absent' };
+    if (storeHash(info.path) !== hash) return unusable(`it is the narinfo of ${info.path}`);
     const text = fingerprint(info, storeDir);
     const isVerified = info.signatures.some((each) => verifyFingerprint(text, each, [publicKey]));
-    return isVerified ? info : null;
+    if (!isVerified) return unusable(`it has no valid signature by the key ${publicKey.name}`);
+    return { kind: 'found', info };
   }
 
   return {
     async findNarInfo(hash) {
       let failure: NicheError | null = null;
+      let result: UpstreamLookup = { kind: 'absent' };
       for (const upstream of opened) {
         try {
-          const info = await findIn(upstream, hash);
-          if (info) return info;
-        } catch (cause) {
-          if (isNicheError(cause, 'storage-denied', 'storage-unavailable')) {
-            failure = new NicheError(
-              'upstream-unavailable',
-              `cannot look up ${hash} in the upstream ${upstream.reader.url}: ${messageOf(cause)}`,
-              { cause },
-            );
-          } else if (!isNicheError(cause)) {
-            throw cause;
-          }
+          const lookup = await findIn(upstream, hash);
+          if (lookup.kind === 'found') return lookup;
+          if (lookup.kind === 'unusable') result = lookup;
+        } catch (error) {
+          if (!isNicheError(error, 'upstream-unavailable')) throw error;
+          failure = error;
         }
       }
       if (failure) throw failure;
-      return null;
+      return result;
     },
     verifiedSignatures(info) {
       if (info.signatures.length === 0 || opened.length === 0) return [];

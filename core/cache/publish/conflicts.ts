@@ -6,6 +6,17 @@ import { readNarInfo, isSamePath, isUnreadableNarInfo } from '../read-narinfo.ts
 import type { Upstreams } from '../upstreams.ts';
 import type { PublishContext } from './context.ts';
 
+/** What the upstreams have in the place of a claimed path. */
+export type UpstreamCheck =
+  /** Nothing, or the same path. */
+  | { readonly kind: 'none' }
+  /** Something that niche cannot read or verify, so nobody knows whether it is the same path. */
+  | { readonly kind: 'undecided'; readonly why: string };
+
+/** What the cache and its upstreams have in the place of a claimed path. */
+export type ConflictCheck =
+  UpstreamCheck /** The cache has the same path. */ | { readonly kind: 'exists' };
+
 /** Compares a claimed path with the narinfos that the cache and its upstreams have. */
 export interface ConflictChecker {
   /**
@@ -20,14 +31,13 @@ export interface ConflictChecker {
    *
    * @throws NicheError `upstream-conflict`, `upstream-unavailable`
    */
-  checkUpstreams(claim: PathInfo): Promise<void>;
+  checkUpstreams(claim: PathInfo): Promise<UpstreamCheck>;
   /**
    * Looks the path up in the cache and, if it is not there, in the upstreams.
    *
-   * @returns `exists` when the same path is published, null when the path may be published
    * @throws NicheError `blocked`, `conflict`, `upstream-conflict`, `upstream-unavailable`
    */
-  checkConflicts(context: PublishContext, claim: PathInfo): Promise<'exists' | null>;
+  checkConflicts(context: PublishContext, claim: PathInfo): Promise<ConflictCheck>;
 }
 
 export function createConflictChecker(options: {
@@ -49,19 +59,23 @@ export function createConflictChecker(options: {
     return 'exists';
   }
 
-  async function checkUpstreams(claim: PathInfo): Promise<void> {
-    const found = await upstreams.findNarInfo(storeHash(claim.path));
-    if (found && !isSamePath(found, claim))
-      throw conflictError('upstream-conflict', claim, found, 'an upstream');
+  async function checkUpstreams(claim: PathInfo): Promise<UpstreamCheck> {
+    const lookup = await upstreams.findNarInfo(storeHash(claim.path));
+    if (lookup.kind === 'unusable') {
+      return { kind: 'undecided', why: `comparing ${claim.path} with its upstream: ${lookup.why}` };
+    }
+    if (lookup.kind === 'found' && !isSamePath(lookup.info, claim)) {
+      throw conflictError('upstream-conflict', claim, lookup.info, 'an upstream');
+    }
+    return { kind: 'none' };
   }
 
   return {
     checkCache,
     checkUpstreams,
     async checkConflicts(context, claim) {
-      const state = await checkCache(context, claim);
-      if (state === null) await checkUpstreams(claim);
-      return state;
+      const kind = await checkCache(context, claim);
+      return kind ? { kind } : checkUpstreams(claim);
     },
   };
 }

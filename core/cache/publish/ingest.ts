@@ -7,7 +7,7 @@ import type { Outcome } from '../receipts/receipts.ts';
 import type { Upstreams } from '../upstreams.ts';
 import { frameBytes } from '../zstd/stream.ts';
 import type { AttachmentStore } from './attachments.ts';
-import type { ConflictChecker } from './conflicts.ts';
+import type { ConflictChecker, UpstreamCheck } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
 import type { IngestedPath, StagedPath } from './paths.ts';
 import type { NarInfoSigner } from './sign-narinfo.ts';
@@ -33,6 +33,12 @@ export type IngestPath = (
   staged: StagedPath,
 ) => Promise<Outcome | IngestedPath>;
 
+/** A claim whose NAR is stored. */
+interface StoredClaim {
+  readonly nar: CheckedNar;
+  readonly upstream: UpstreamCheck;
+}
+
 export function createIngest(
   options: IngestOptions,
   conflicts: ConflictChecker,
@@ -55,26 +61,28 @@ export function createIngest(
   async function storeThenCheck(
     context: PublishContext,
     { claim, openNar }: StagedPath,
-  ): Promise<CheckedNar | 'exists'> {
-    await conflicts.checkUpstreams(claim);
-    let stored: CheckedNar;
+  ): Promise<StoredClaim | 'exists'> {
+    const upstream = await conflicts.checkUpstreams(claim);
+    let nar: CheckedNar;
     try {
-      stored = await nars.storeNar(claim, openNar);
+      nar = await nars.storeNar(claim, openNar);
     } catch (error) {
       // A published path decides the outcome, whatever is wrong with the staged NAR.
       const state = isRejection(error) ? await conflicts.checkCache(context, claim) : null;
       if (state === null) throw error;
       return state;
     }
-    return (stored.isNew ? null : await conflicts.checkCache(context, claim)) ?? stored;
+    const state = nar.isNew ? null : await conflicts.checkCache(context, claim);
+    return state ?? { nar, upstream };
   }
 
   async function checkThenStore(
     context: PublishContext,
     { claim, openNar }: StagedPath,
-  ): Promise<CheckedNar | 'exists'> {
-    const state = await conflicts.checkConflicts(context, claim);
-    return state ?? nars.storeNar(claim, openNar);
+  ): Promise<StoredClaim | 'exists'> {
+    const check = await conflicts.checkConflicts(context, claim);
+    if (check.kind === 'exists') return check.kind;
+    return { nar: await nars.storeNar(claim, openNar), upstream: check };
   }
 
   return async (context, staged) => {
@@ -84,11 +92,12 @@ export function createIngest(
     const storeNar = storesFirst(context, claim) ? storeThenCheck : checkThenStore;
     const stored = await storeNar(context, staged);
     if (stored === 'exists') return { status: stored };
-    const { listing, unclaimed, url, compression, fileHash, fileSize } = stored;
+    const { listing, unclaimed, url, compression, fileHash, fileSize } = stored.nar;
     const nar = { url, compression, fileHash, fileSize };
     const info = { ...claim, signatures: upstreams.verifiedSignatures(claim) };
     const attachments = attachmentStore.formatAttachments(listing, await readLog());
-    return { candidate: { info, nar, unclaimed, upload, origin }, attachments };
+    const candidate = { info, nar, unclaimed, upload, origin };
+    return { candidate, attachments, upstream: stored.upstream };
   };
 }
 

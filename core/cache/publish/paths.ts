@@ -2,6 +2,7 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import type { Origin } from '../audit.ts';
 import type { StoredNar } from '../nar/store.ts';
 import type { Attachments } from './attachments.ts';
+import type { UpstreamCheck } from './conflicts.ts';
 import type { PathReport } from './report.ts';
 
 /** First, a path is staged, as its batch's manifest claims it. */
@@ -17,6 +18,7 @@ export interface StagedPath {
 export interface IngestedPath {
   readonly candidate: Candidate;
   readonly attachments: Attachments;
+  readonly upstream: UpstreamCheck;
 }
 
 /** All that the narinfo of an ingested path needs, except the cache's signatures. */

@@ -3,7 +3,7 @@ import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import { catchRejection, isFinal } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
-import type { ConflictChecker } from './conflicts.ts';
+import type { ConflictCheck, ConflictChecker, UpstreamCheck } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
 import { nothingPrepared } from './narinfos.ts';
 import type { NarInfoPublisher, PreparedNarInfos } from './narinfos.ts';
@@ -11,26 +11,30 @@ import type { Parked } from './parked.ts';
 import { nothingToUnpark } from './paths.ts';
 import type { Candidate, FinishedPath } from './paths.ts';
 
-/**
- * Publishes a candidate if its references are present, else parks it.
- *
- * @param parked its waiting state, which this updates
- * @param prepared narinfos of the candidate's batch
- * @param confirm checks a candidate that was parked, right before it is published
- */
+/** Publishes a candidate if its references are present, else parks it. */
 export type PublishCandidate = (
   context: PublishContext,
-  candidate: Candidate,
-  parked: Parked,
-  prepared: PreparedNarInfos,
-  confirm?: () => Promise<Candidate>,
+  request: CandidateRequest,
 ) => Promise<FinishedPath>;
+
+export interface CandidateRequest {
+  readonly candidate: Candidate;
+  /** Its waiting state, which is updated. */
+  readonly parked: Parked;
+  /** What the upstreams have in its place; null when that was not looked up just now. */
+  readonly upstream: UpstreamCheck | null;
+  /** Narinfos of the candidate's batch. */
+  readonly prepared: PreparedNarInfos;
+  /** Checks a candidate that was parked, right before it is published. */
+  readonly confirm?: () => Promise<Candidate>;
+}
 
 /** The next step for a candidate. */
 type NextStep =
   | { readonly kind: 'publish' }
   | { readonly kind: 'exists' }
-  | { readonly kind: 'waiting'; readonly missing: readonly string[] };
+  | { readonly kind: 'waiting'; readonly missing: readonly string[] }
+  | { readonly kind: 'undecided'; readonly why: string };
 
 export function createCandidatePublisher(options: {
   readonly conflicts: ConflictChecker;
@@ -40,54 +44,47 @@ export function createCandidatePublisher(options: {
 
   /**
    * Parks the candidate until its references are present. A reference may be published while the
-   * candidate is being parked, and neither publisher sees the other. So the reference is requested
-   * again after its marker is written.
+   * candidate is being parked, and neither publisher sees the other. So everything is checked again
+   * after the marker is written, until the answer stays the same.
    *
-   * A path may have thousands of references. One that is missing is enough to wait for it, so the
-   * rest is not requested then. Only a fresh candidate lists more of them, for its first receipt.
+   * A candidate whose upstream is undecided waits for itself: for a sweep, or for another upload that
+   * publishes it.
    */
   async function parkUntilReady(
     context: PublishContext,
-    info: PathInfo,
-    parked: Parked,
+    { candidate: { info }, parked, upstream }: CandidateRequest,
   ): Promise<NextStep> {
-    const { presence } = context;
-    const references = info.references.filter((reference) => reference !== info.path);
-    const isFresh = parked.reference === null;
-    if (parked.isMarked) {
-      const awaited = references.filter((reference) => storeHash(reference) === parked.reference);
-      const { missing } = await presence.findReferences(awaited, 1);
-      if (missing.length > 0) return { kind: 'waiting', missing };
-    }
-    // A fresh candidate was just checked for conflicts, a resumed one long ago.
-    if (!isFresh && (await conflicts.checkConflicts(context, info))) return { kind: 'exists' };
+    const maxMissing = parked.reference === null ? maxNamedMissing : 1;
+    let check: ConflictCheck | null = upstream;
+    let named: readonly string[] = [];
     for (;;) {
-      const maxMissing = isFresh ? maxNamedMissing : 1;
-      const { missing } = await presence.findReferences(references, maxMissing);
-      const [next] = missing;
-      if (next === undefined) return { kind: 'publish' };
-      await parked.moveTo(storeHash(next));
-      if (await conflicts.checkConflicts(context, info)) return { kind: 'exists' };
-      const again = await presence.findReferences([next], 1);
-      if (again.missing.length > 0) return { kind: 'waiting', missing };
+      const missing = await findMissing(context, info, parked, maxMissing);
+      if (missing.length === 0) {
+        check ??= await conflicts.checkConflicts(context, info);
+        if (check.kind === 'exists') return check;
+        if (check.kind === 'none') return { kind: 'publish' };
+      }
+      const awaited = storeHash(missing[0] ?? info.path);
+      const isStored = parked.isMarked && parked.reference === awaited;
+      if (isStored && missing.length === 0 && check?.kind === 'undecided') return check;
+      if (isStored) return { kind: 'waiting', missing: named.length > 0 ? named : missing };
+      await parked.moveTo(awaited);
+      named = missing;
+      check = await conflicts.checkConflicts(context, info);
+      if (check.kind === 'exists') return check;
     }
   }
 
-  async function takeStep(
-    context: PublishContext,
-    candidate: Candidate,
-    parked: Parked,
-    prepared: PreparedNarInfos,
-    confirm: () => Promise<Candidate>,
-  ): Promise<Outcome> {
+  async function takeStep(context: PublishContext, request: CandidateRequest): Promise<Outcome> {
+    const { candidate, prepared, confirm } = request;
     const warnings = warningsOf(candidate);
-    const step = await parkUntilReady(context, candidate.info, parked);
+    const step = await parkUntilReady(context, request);
     switch (step.kind) {
       case 'publish': {
-        const confirmed = await confirm();
+        const confirmed = confirm ? await confirm() : candidate;
         const status = await narInfos.publishNarInfo(context, confirmed, prepared);
         if (status === 'missing') {
-          return takeStep(context, candidate, parked, nothingPrepared, confirm);
+          return takeStep(context, { ...request, upstream: null, prepared: nothingPrepared });
         }
         return { status, ...warningsOf(confirmed) };
       }
@@ -95,18 +92,39 @@ export function createCandidatePublisher(options: {
         return { status: 'exists', ...warnings };
       case 'waiting':
         return { status: 'waiting', missing: step.missing, ...warnings };
+      case 'undecided':
+        return { status: 'waiting', code: 'upstream-unavailable', message: step.why, ...warnings };
     }
   }
 
-  return async (context, candidate, parked, prepared, confirm) => {
-    const { info } = candidate;
-    const asIs = (): Promise<Candidate> => Promise.resolve(candidate);
-    const outcome = await catchRejection(() =>
-      takeStep(context, candidate, parked, prepared, confirm ?? asIs),
-    );
+  return async (context, request) => {
+    const {
+      candidate: { info },
+      parked,
+    } = request;
+    const outcome = await catchRejection(() => takeStep(context, request));
     const unpark = isFinal(outcome.status) ? () => parked.forget() : nothingToUnpark;
     return { info, outcome, unpark };
   };
+}
+
+/**
+ * Finds missing references of a candidate. Without a limit, a path with thousands of them would cost
+ * as many requests each time. So a path that waits for one of them is only looked up under that.
+ */
+async function findMissing(
+  { presence }: PublishContext,
+  { path, references }: PathInfo,
+  { reference, isMarked }: Parked,
+  maxMissing: number,
+): Promise<readonly string[]> {
+  if (isMarked) {
+    const awaited = references.filter((each) => storeHash(each) === reference && each !== path);
+    const { missing } = await presence.findReferences(awaited, 1);
+    if (missing.length > 0) return missing;
+  }
+  const others = references.filter((each) => each !== path);
+  return (await presence.findReferences(others, maxMissing)).missing;
 }
 
 function warningsOf({ unclaimed }: Candidate): Pick<Outcome, 'warnings'> {

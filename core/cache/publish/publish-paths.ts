@@ -94,12 +94,11 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const { path, references } = ingested.candidate.info;
       const before = references.flatMap((reference) => started.get(reference) ?? []);
       const work = Promise.all(before).then(() =>
-        publishCandidate(
-          context,
-          ingested.candidate,
-          createUnparked(pending, ingested, now),
+        publishCandidate(context, {
+          ...ingested,
+          parked: createUnparked(pending, ingested, now),
           prepared,
-        ),
+        }),
       );
       started.set(path, work);
       return work;
@@ -122,7 +121,7 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const results = await mapConcurrent(paths, pathsAtOnce, (path) => ingest(context, path));
       await context.inFlight?.waitForEarlier(paths.flatMap(({ claim }) => claim.references));
       const candidates = results.flatMap(({ ingested }) =>
-        isOutcome(ingested) ? [] : [ingested.candidate],
+        isOutcome(ingested) || ingested.upstream.kind === 'undecided' ? [] : [ingested.candidate],
       );
       const prepared = await narInfos.prepareNarInfos(context, candidates);
       const finished = await finishAll(context, results, prepared);
@@ -139,9 +138,13 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       const { info, nar, unclaimed, upload, origin } = record;
       const candidate = { info, nar, unclaimed, upload, origin };
       const parked = openParked(pending, candidate, stored);
-      const finished = await publishCandidate(context, candidate, parked, nothingPrepared, () =>
-        checkParked(record),
-      );
+      const finished = await publishCandidate(context, {
+        candidate,
+        parked,
+        upstream: null,
+        prepared: nothingPrepared,
+        confirm: () => checkParked(record),
+      });
       if (isPublished(finished)) {
         const attachments = await pending.readAttachments(storeHash(info.path), upload);
         await attachmentStore.writeAttachments(finished, attachments);

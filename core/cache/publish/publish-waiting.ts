@@ -1,5 +1,6 @@
 import { isRejection } from '../../errors.ts';
 import { maxNamedMissing } from '../../limits.ts';
+import type { PathInfo } from '../../nix/path-info.ts';
 import type { WaitingMarker } from '../layout.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { PublishContext } from './context.ts';
@@ -21,8 +22,13 @@ export interface WaitingPublisher {
     waiting: WaitingMarker,
     options?: { readonly isMarked?: boolean },
   ): Promise<PublishResult | null>;
-  /** Rejects a path that has waited too long; null when it no longer waits. */
-  expirePath(waiting: WaitingMarker): Promise<PublishResult | null>;
+  /**
+   * Rejects a path that has waited too long.
+   *
+   * @param outcome what {@link WaitingPublisher.resumePath} has just returned
+   * @returns null when it no longer waits
+   */
+  expirePath(waiting: WaitingMarker, outcome: Outcome): Promise<PublishResult | null>;
 }
 
 export interface WaitingPublisherOptions {
@@ -77,19 +83,32 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
   async function expire(
     waiting: WaitingMarker,
     { info, since }: PendingRecord,
+    { code, message = '' }: Outcome,
   ): Promise<PublishResult> {
-    const references = info.references.filter((reference) => reference !== info.path);
-    const { presence } = await openContext();
-    const { missing } = await presence.findReferences(references, maxNamedMissing);
-    const outcome: Outcome = {
-      status: 'rejected',
-      code: 'missing-references',
-      message: `${info.path} has waited for its references since ${since}, too long for this cache`,
-      missing,
-    };
+    const outcome: Outcome =
+      code === 'upstream-unavailable'
+        ? {
+            status: 'rejected',
+            // As for a damaged narinfo in the cache: nobody knows for which contents it stands.
+            code: 'upstream-conflict',
+            message: `${info.path} has waited since ${since}, too long for this cache: ${message}`,
+          }
+        : {
+            status: 'rejected',
+            code: 'missing-references',
+            message: `${info.path} has waited for its references since ${since}, too long for this cache`,
+            missing: await findMissing(info),
+          };
     const result = await reporter.reportPath(waiting.upload, { info, outcome });
     await stopWaiting(waiting);
     return result;
+  }
+
+  /** Returns the missing references, as many as a receipt lists. */
+  async function findMissing({ path, references }: PathInfo): Promise<readonly string[]> {
+    const { presence } = await openContext();
+    const others = references.filter((reference) => reference !== path);
+    return (await presence.findReferences(others, maxNamedMissing)).missing;
   }
 
   return {
@@ -98,6 +117,7 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
       if (!result) await pending.unmarkWaiting([waiting]);
       return result;
     },
-    expirePath: (waiting) => withRecord(waiting, (record) => expire(waiting, record)),
+    expirePath: (waiting, outcome) =>
+      withRecord(waiting, (record) => expire(waiting, record, outcome)),
   };
 }

@@ -44,8 +44,8 @@ export async function sweepWaiting(options: SweepWaitingOptions): Promise<Publis
     const { waiting, isMarked, expired } = path;
     const result = await tryTask(async () => {
       const resumed = await publisher.resumePath(waiting, { isMarked });
-      const isTooLate = expired && resumed?.outcome.status === 'waiting';
-      return isTooLate ? publisher.expirePath(waiting) : resumed;
+      if (!expired || resumed?.outcome.status !== 'waiting') return resumed;
+      return publisher.expirePath(waiting, resumed.outcome);
     });
     if (result && result.outcome.status !== 'waiting') published.push(result);
     else share.countVain(result?.outcome.missing ?? []);

@@ -24,7 +24,7 @@ export type ReceiptStatus = (typeof receiptStatuses)[number];
 /** The result of one staged path. Every status but `waiting` is final. */
 export interface Outcome {
   readonly status: ReceiptStatus;
-  /** A {@link RejectionCode}; a newer publisher may write others. */
+  /** A {@link RejectionCode}, or `upstream-unavailable`; a newer publisher may write others. */
   readonly code?: string;
   /** What was expected and what was found. */
   readonly message?: string;

@@ -59,7 +59,7 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
     if (config.upstreams.length === 0) return null;
     counts.upstream += 1;
     const there = await upstreams.findNarInfo(hash);
-    return there && isSamePath(there, info) ? 'upstream' : null;
+    return there.kind === 'found' && isSamePath(there.info, info) ? 'upstream' : null;
   }
 
   /**

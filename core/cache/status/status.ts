@@ -268,7 +268,10 @@ async function nameMissing(
   waiters: number,
 ): Promise<MissingReference> {
   const record = await readableRecord(pending, waiter, upload);
-  const path = record?.info.references.find((candidate) => storeHash(candidate) === reference);
+  const { path: own, references = [] } = record?.info ?? {};
+  // A path waits for itself while its upstream has an unusable narinfo of it.
+  const candidates = own === undefined ? [] : [own, ...references];
+  const path = candidates.find((candidate) => storeHash(candidate) === reference);
   return {
     hash: reference,
     path: path ?? null,

@@ -79,7 +79,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
         const found = await references.locateReference(reference);
         if (found.at === 'here') here.push(reference);
         if (found.at !== null) return;
-        const message = `readers cannot find its reference ${reference}: ${found.why}, and no upstream has it`;
+        const message = `readers cannot find its reference ${reference}: ${found.why}`;
         report('wrong', 'missing-reference', message);
       });
     }

@@ -34,12 +34,15 @@ export function createReferenceLocator(options: ReferencesOptions): ReferenceLoc
   let failuresInRow = 0;
   let lastFailure: NicheError | undefined;
 
-  async function isUpstream(path: string): Promise<boolean> {
+  /** Returns why readers cannot get the path from an upstream; null when they can. */
+  async function faultUpstream(path: string): Promise<string | null> {
     if (lastFailure && failuresInRow >= maxUpstreamFailures) throw lastFailure;
     try {
-      const info = await upstreams.findNarInfo(storeHash(path));
+      const lookup = await upstreams.findNarInfo(storeHash(path));
       failuresInRow = 0;
-      return info?.path === path;
+      if (lookup.kind === 'unusable') return lookup.why;
+      const isThere = lookup.kind === 'found' && lookup.info.path === path;
+      return isThere ? null : 'no upstream has it';
     } catch (error) {
       if (isNicheError(error, 'upstream-unavailable')) {
         failuresInRow += 1;
@@ -66,9 +69,10 @@ export function createReferenceLocator(options: ReferencesOptions): ReferenceLoc
   }
 
   async function find(path: string): Promise<ReferenceLocation> {
-    const why = await faultHere(path);
-    if (why === null) return { at: 'here' };
-    return (await isUpstream(path)) ? { at: 'upstream' } : { at: null, why };
+    const here = await faultHere(path);
+    if (here === null) return { at: 'here' };
+    const upstream = await faultUpstream(path);
+    return upstream === null ? { at: 'upstream' } : { at: null, why: `${here}, and ${upstream}` };
   }
 
   return {

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
-import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
+import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
+import { localTestPath, makeBucketCache, testPublicKey } from '../../support/cache/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
 after(close);
@@ -136,4 +137,26 @@ test('status refuses an unknown upload', async () => {
     stdout: '',
     stderr: 'niche: invalid upload ID: expected a UUID, got "../x"\n',
   });
+});
+
+test('status gives the reason of a path whose upstream has an unusable narinfo of it', async (t) => {
+  const own = await temporaryFileBucket();
+  t.after(own.close);
+  const upstream = memoryBucket({ url: 'memory:///upstream' });
+  await upstream.put(`${lone.hash}.narinfo`, Buffer.from('<html>'));
+  const open = { reader: upstream, publicKey: testPublicKey, url: 'https://up.example' };
+  const dependent = await makeBucketCache(own.bucket, { upstreams: [open] });
+  const upload = await dependent.publish(lone);
+  const whole = await runCommand(['status', '-u', own.bucket.url]);
+  assert.ok(
+    timeless(whole.stdout).includes(
+      `  ${lone.path}\n    waiting because an upstream has an unusable narinfo of it, since <age>\n`,
+    ),
+    whole.stdout,
+  );
+  const { stdout } = await runCommand(['status', '-u', own.bucket.url, upload]);
+  assert.match(
+    stdout,
+    /waiting: .*-lone\n {2}comparing .*-lone with its upstream: .*\.narinfo in memory:\/\/\/upstream is unusable: /,
+  );
 });

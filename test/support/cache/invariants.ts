@@ -53,7 +53,9 @@ export async function checkInvariants(options: InvariantOptions): Promise<Visibl
     checkSignatures(info, options.publicKeys, audited);
     for (const reference of info.references) {
       const hash = storeHash(reference);
-      const found = infos.get(`${hash}.narinfo`) ?? (await options.upstreams.findNarInfo(hash));
+      const lookup = await options.upstreams.findNarInfo(hash);
+      const upstream = lookup.kind === 'found' ? lookup.info : undefined;
+      const found = infos.get(`${hash}.narinfo`) ?? upstream;
       if (found?.path !== reference) fail('I2', `${info.path} refers to ${reference}, not present`);
     }
   }

@@ -92,7 +92,12 @@ describe('I1 fails', () => {
 describe('I2 fails', () => {
   it('when every reference counts as present', async () => {
     const optimist: Upstreams = {
-      findNarInfo: (hash) => Promise.resolve(hash === storeHash(a.info.path) ? narInfoOfA : null),
+      findNarInfo: (hash) =>
+        Promise.resolve(
+          hash === storeHash(a.info.path)
+            ? { kind: 'found', info: narInfoOfA }
+            : { kind: 'absent' },
+        ),
       verifiedSignatures: () => [],
     };
     const narInfoOfA = {

@@ -10,6 +10,7 @@ import { checkInvariants } from '../../../support/cache/invariants.ts';
 import { auditRecords, createTestCache } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
 import { narHashOf, testPath } from '../../../support/cache/paths.ts';
+import type { TestPath } from '../../../support/cache/paths.ts';
 
 const glibc = await testPath('glibc');
 const hello = await testPath('hello', { references: [glibc] });
@@ -22,10 +23,13 @@ interface Parked {
   readonly key: string;
 }
 
-/** Parks `hello` and `bash`, and replaces the record of `hello` with `damage` of it. */
-async function parkDamaged(damage: (record: object) => string): Promise<Parked> {
+/** Parks `hello` and the others, and replaces the record of `hello` with `damage` of it. */
+async function parkDamaged(
+  damage: (record: object) => string,
+  others: readonly TestPath[] = [],
+): Promise<Parked> {
   const cache = createTestCache();
-  const { upload } = await cache.stage([hello, bash]);
+  const { upload } = await cache.stage([hello, ...others]);
   await cache.publish({ upload, batch: 0 });
   const key = pendingKey(storeHash(hello.info.path), upload);
   const record = JSON.parse(String(await readObject(cache.private, key))) as object;
@@ -131,7 +135,10 @@ describe('a pending record that no publisher wrote', () => {
 
   for (const [what, forge] of forgeries) {
     it(`${what} is rejected, and nothing is signed`, async () => {
-      const { cache, upload } = await parkDamaged((record) => JSON.stringify(forge(record)));
+      const { cache, upload } = await parkDamaged(
+        (record) => JSON.stringify(forge(record)),
+        [bash],
+      );
       await cache.publish(await cache.stage([glibc]), cache.publisher());
       const rejected = await cache.receipt(upload, hello.info);
       assert.equal(rejected?.status, 'rejected', JSON.stringify(rejected));
@@ -193,7 +200,7 @@ describe('a damaged pending record', () => {
 
   for (const [what, damage] of damages) {
     it(`rejects its path, and no other, when it ${what}`, async () => {
-      const { cache, upload } = await parkDamaged(damage);
+      const { cache, upload } = await parkDamaged(damage, [bash]);
       await cache.publish(await cache.stage([glibc]));
       const rejected = await cache.receipt(upload, hello.info);
       assert.equal(rejected?.code, 'failed');

@@ -9,7 +9,11 @@ import { createLookups } from '../../../../core/cache/stage/lookups.ts';
 import type { Lookups } from '../../../../core/cache/stage/lookups.ts';
 import { NicheError } from '../../../../core/errors.ts';
 import type { Bucket } from '../../../../core/storage/bucket.ts';
-import { localTestPath, makeBucketCache } from '../../../support/cache/bucket-cache.ts';
+import {
+  localTestPath,
+  makeBucketCache,
+  testPublicKey,
+} from '../../../support/cache/bucket-cache.ts';
 import type { BucketCache, LocalTestPath } from '../../../support/cache/bucket-cache.ts';
 import { inventedPath } from '../../../support/cache/paths.ts';
 import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
@@ -182,3 +186,14 @@ describe('finding the paths that a cache lacks', () => {
 function inventedHash(number: number): string {
   return inventedPath(`other-${number}`).slice('/nix/store/'.length).slice(0, 32);
 }
+
+test('an unusable narinfo of an upstream does not keep a path from being uploaded', async () => {
+  const [path = assert.fail()] = await paths(1);
+  const upstream = memoryBucket({ url: 'memory:///upstream' });
+  await upstream.put(`${path.hash}.narinfo`, Buffer.from('<html>'));
+  const open = { reader: upstream, publicKey: testPublicKey, url: 'https://up.example' };
+  const cache = await makeBucketCache(memoryBucket(), { upstreams: [open] });
+  const lookups = createLookups({ ...cache, reader: cache.public }, await memory());
+  assert.deepEqual(await lookups.findPaths([path.info]), [null]);
+  assert.equal(lookups.counts().upstream, 1);
+});

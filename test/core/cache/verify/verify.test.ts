@@ -451,7 +451,12 @@ test('references in an upstream count, when its key verifies them', async () => 
   );
 
   await changeNarInfo(upstream, lib, (info) => signed(info, generateSecretKey('test-1')));
-  assert.deepEqual(brief(await verify(cache)), [`wrong missing-reference ${app.path}`]);
+  const found = await verify(cache);
+  assert.deepEqual(brief(found), [`wrong missing-reference ${app.path}`]);
+  assert.match(
+    found.findings[0]?.message ?? '',
+    /it is not in this cache, and .*\.narinfo in memory:\/\/\/upstream is unusable: it has no valid signature/,
+  );
 });
 
 test('an upstream that is down causes no finding, and is not requested forever', async () => {
