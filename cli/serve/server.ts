@@ -27,7 +27,7 @@ interface ServeOptions {
   readonly concurrency?: number;
   /** Requests in flight of one client address. @default half of `concurrency` */
   readonly clientConcurrency?: number;
-  /** For a client to take some of the data that waits for it, in milliseconds. @default 30,000 */
+  /** For a client to take some of the data that waits for it, in milliseconds. @default 15,000 */
   readonly stallTimeoutMs?: number;
   /** Called after each request. */
   readonly onRequest?: (access: Access) => void;
@@ -58,7 +58,7 @@ export interface CacheServer extends Listening {
  * @throws NicheError `usage` when it cannot listen on the host and port
  */
 export async function serveCache(options: ServeOptions): Promise<CacheServer> {
-  const { host, port, concurrency = 64, stallTimeoutMs = 30_000 } = options;
+  const { host, port, concurrency = 64, stallTimeoutMs = 15_000 } = options;
   const { clientConcurrency = Math.ceil(concurrency / 2) } = options;
   const slots = createSlots({ total: concurrency, perClient: clientConcurrency });
   let isAllowed: IsAllowed = () => true;
