@@ -43,7 +43,7 @@ try {
   const { endpoint, region, credentials } = aws;
   const config = { endpoint, region, credentials };
   const s3 = new S3Client({ ...config, forcePathStyle: true });
-  for (const Bucket of ['bench-public', 'bench-private']) {
+  for (const Bucket of ['bench-public', 'bench-staging', 'bench-private']) {
     await s3.send(new CreateBucketCommand({ Bucket }));
   }
   const { QueueUrl = '' } = await new SQSClient(config).send(
@@ -56,7 +56,7 @@ try {
       { ...parseS3Url(`s3://${bucket}?region=${region}`), endpoint },
       { credentials: { kind: 's3', ...credentials } },
     );
-  const [publicRoot, privateRoot] = [open('bench-public'), open('bench-private')];
+  const [publicRoot, staging] = [open('bench-public'), open('bench-staging')];
   const cache = parseConfig(
     JSON.stringify({
       version: 1,
@@ -65,6 +65,7 @@ try {
       publicKeys: [await readPublicKey(kms, key, 'bench-1')],
       substituter: 'https://bench.test',
       storage: 's3://bench-public',
+      staging: 's3://bench-staging',
       private: 's3://bench-private',
     }),
     'the bench',
@@ -77,14 +78,14 @@ try {
   for (let run = 0; run < runs; run += 1) {
     const path = await testPath(`cold-${run}`);
     const id = { upload: newUploadId(), batch: 0 };
-    await privateRoot.put(stagedNarsKey(id, 'none'), path.nar);
+    await staging.put(stagedNarsKey(id, 'none'), path.nar);
     const manifest = formatManifest({ encoding: 'none', paths: [path.info] });
-    await privateRoot.put(manifestKey(id), Buffer.from(manifest));
+    await staging.put(manifestKey(id), Buffer.from(manifest));
     const event = {
       Records: [
         {
           eventName: 'ObjectCreated:Put',
-          s3: { bucket: { name: 'bench-private' }, object: { key: manifestKey(id) } },
+          s3: { bucket: { name: 'bench-staging' }, object: { key: manifestKey(id) } },
         },
       ],
     };
@@ -97,10 +98,12 @@ try {
           ...aws.env,
           NICHE_CACHE: 'bench',
           NICHE_PUBLIC: `s3://bench-public?region=${region}`,
+          NICHE_STAGING: `s3://bench-staging?region=${region}`,
           NICHE_PRIVATE: `s3://bench-private?region=${region}`,
           NICHE_SIGNERS: `aws-kms:${key}?name=bench-1`,
           NICHE_TIME_LIMIT_SECONDS: '900',
           NICHE_QUEUE_URL: QueueUrl,
+          NICHE_WITHDRAWALS_URL: QueueUrl,
         },
       },
     );

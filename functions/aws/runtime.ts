@@ -25,7 +25,10 @@ export interface LambdaContext {
 /** The parts that all invocations of a process share. */
 export interface AwsRuntime {
   readonly deployment: Deployment;
-  readonly queue: SqsQueue;
+  /** The queue of the publish function. */
+  readonly jobQueue: SqsQueue;
+  /** The queue of the sweep function. */
+  readonly withdrawalQueue: SqsQueue;
   readonly root: TriggerRoot;
   /** Runs an invocation, and writes its metrics even when `work` throws. */
   invoke<T>(context: LambdaContext, work: (reporting: Reporting) => Promise<T>): Promise<T>;
@@ -33,7 +36,8 @@ export interface AwsRuntime {
 
 /** Replacements, for tests. By default everything is opened from the settings. */
 export interface AwsOverrides {
-  readonly queue?: SqsQueue | undefined;
+  readonly jobQueue?: SqsQueue | undefined;
+  readonly withdrawalQueue?: SqsQueue | undefined;
   readonly buckets?: DeploymentOptions['buckets'];
   readonly kms?: DeploymentOptions['kms'];
   /** Decrypts `niche.signing.json`. */
@@ -52,12 +56,14 @@ export function createAwsRuntime(
   overrides: AwsOverrides = {},
 ): AwsRuntime {
   const settings = readAwsSettings(env);
-  const queue = overrides.queue ?? openSqsQueue(settings.NICHE_QUEUE_URL);
+  const jobQueue = overrides.jobQueue ?? openSqsQueue(settings.NICHE_QUEUE_URL);
+  const withdrawalQueue = overrides.withdrawalQueue ?? openSqsQueue(settings.NICHE_WITHDRAWALS_URL);
   const name = env['AWS_LAMBDA_FUNCTION_NAME'] ?? 'local';
   const version = env['AWS_LAMBDA_FUNCTION_VERSION'] ?? '$LATEST';
   const openKms = overrides.openKms ?? openAwsKmsFor;
   return {
-    queue,
+    jobQueue,
+    withdrawalQueue,
     root: parseS3Url(settings.NICHE_STAGING),
     deployment: createDeployment({
       settings,
@@ -65,7 +71,10 @@ export function createAwsRuntime(
       kms: overrides.kms ?? { aws: openAwsKms() },
       // The document's role and profile are for people. The function has its own role.
       identities: [kmsIdentity(awsDataKeys(({ kind, arn }) => openKms({ kind, arn })))],
-      queue,
+      queue: {
+        send: (job) => (job.kind === 'withdraw' ? withdrawalQueue : jobQueue).send(job),
+        isEmpty: () => jobQueue.isEmpty(),
+      },
       version: `niche ${packageJson.version} (${name}:${version})`,
     }),
     invoke(context, work) {

@@ -15,10 +15,12 @@ export const awsAdapter: Adapter = {
     return '_aws' in record ? null : record;
   },
   start({ deployment, write, timeLimitMs }) {
+    const queue = { ...deployment.queue, retrySoon: () => Promise.resolve() };
     const runtime: AwsRuntime = {
       deployment,
       root: awsAdapter.root,
-      queue: { ...deployment.queue, retrySoon: () => Promise.resolve() },
+      jobQueue: queue,
+      withdrawalQueue: queue,
       invoke(_context, work) {
         const log = createLog((record) => {
           write(JSON.stringify(record));

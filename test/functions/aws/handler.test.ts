@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { formatConfig } from '../../../core/cache/config.ts';
-import { manifestKey, stagingPrefix } from '../../../core/cache/layout.ts';
+import { blockedKey, manifestKey, narInfoKey, stagingPrefix } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
 import { encryptSecret } from '../../../core/cache/keys/create.ts';
 import { NicheError } from '../../../core/errors.ts';
 import { formatSecretKey } from '../../../core/nix/keys.ts';
+import { storeHash } from '../../../core/nix/store-path.ts';
 import type { AwsKms } from '../../../core/kms/aws.ts';
 import { awsDataKeys } from '../../../core/secrets/aws-kms.ts';
 import type { OpenAwsKms } from '../../../core/secrets/aws-kms.ts';
@@ -46,11 +47,12 @@ async function deployed(options: {
   const lines: Line[] = [];
   const sent: Job[] = [];
   const putOff: number[] = [];
-  const queue: SqsQueue = {
-    send: (job) => Promise.resolve(void sent.push(job)),
+  const withdrawals: Job[] = [];
+  const queueOf = (jobs: Job[]): SqsQueue => ({
+    send: (job) => Promise.resolve(void jobs.push(job)),
     isEmpty: () => Promise.resolve(true),
     retrySoon: (_handle, count) => Promise.resolve(void putOff.push(count)),
-  };
+  });
   const good = testSigner('test-1');
   async function signed(text: string) {
     return { ...(await good.sign(text)), requestId: 'request-1' };
@@ -63,11 +65,13 @@ async function deployed(options: {
     NICHE_SIGNERS: 'aws-kms:alias/test?name=test-1',
     NICHE_TIME_LIMIT_SECONDS: '900',
     NICHE_QUEUE_URL: 'https://sqs.example/1/niche-test',
+    NICHE_WITHDRAWALS_URL: 'https://sqs.example/1/niche-test-withdrawals',
     AWS_LAMBDA_FUNCTION_NAME: 'niche-test-publish',
     ...options.env,
   };
   const runtime = createAwsRuntime(env, (line) => void lines.push(JSON.parse(line) as Line), {
-    queue,
+    jobQueue: queueOf(sent),
+    withdrawalQueue: queueOf(withdrawals),
     buckets: cache,
     kms: { aws: testKms({ ...good, sign: options.sign ?? signed }) },
     openKms: options.openKms,
@@ -78,6 +82,7 @@ async function deployed(options: {
     cache,
     lines,
     sent,
+    withdrawals,
     putOff,
     metric: (name: string) =>
       lines.filter((line) => line._aws !== undefined && name in line && !('Code' in line)).at(-1)?.[
@@ -85,7 +90,7 @@ async function deployed(options: {
       ],
     invoke: (event: unknown, left = 900_000) =>
       publish(event, { ...context, getRemainingTimeInMillis: () => left }),
-    sweep: () => createSweepHandler(() => runtime)({}, context),
+    sweep: (event: unknown = {}) => createSweepHandler(() => runtime)(event, context),
   };
 }
 
@@ -334,6 +339,30 @@ describe('the sweep function', () => {
     assert.equal(lines.filter(({ message }) => message === 'swept').length, 1);
     assert.equal(metric('Published'), 1);
     assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
+  });
+
+  it('withdraws what the publish function asks for, by a queue of its own', async () => {
+    const { cache, invoke, sweep, sent, withdrawals } = await deployed({});
+    const hello = await testPath('hello');
+    const hash = storeHash(hello.info.path);
+    await invoke(sqs(s3Event(await cache.stage([hello]))));
+    // The administrator could not delete the narinfo, as it was created later.
+    const record = { at: new Date().toISOString(), why: 'a test' };
+    await cache.private.put(blockedKey(hash), Buffer.from(JSON.stringify(record)));
+    await invoke(sqs(s3Event(await cache.stage([hello]))));
+    assert.deepEqual([sent, withdrawals], [[], [{ kind: 'withdraw', storeHash: hash }]]);
+    assert.deepEqual(await sweep(sqs(formatJob(withdrawals[0]!))), { batchItemFailures: [] });
+    assert.equal(await cache.public.head(narInfoKey(hash)), null);
+  });
+
+  it('publishes no batch from its queue', async () => {
+    const { cache, sweep, metric } = await deployed({});
+    const id = await cache.stage([await testPath('hello')]);
+    const publish = formatJob({ kind: 'publish', id, origin: { via: 'event' } });
+    assert.deepEqual(await sweep(sqs(publish, s3Event(id))), {
+      batchItemFailures: ['m-0', 'm-1'].map((itemIdentifier) => ({ itemIdentifier })),
+    });
+    assert.deepEqual([metric('Malformed'), metric('Published')], [2, 0]);
   });
 
   it('logs a storage failure, and fails', async () => {
