@@ -47,7 +47,7 @@ try {
   await rm(scratch, { recursive: true, force: true });
 }
 
-/** `*.slow.test.ts` tries every crash or interleaving; `*.process.test.ts` replaces built-ins. */
+/** `*.slow.test.ts` tries every crash; `*.process.test.ts` replaces built-ins. */
 function jobsOf(kind: string, folders: readonly string[]): Job[] {
   const wanted = folders.map((name) => name.replace(/^test\//, '').replace(/\/+$/, ''));
   const files = globSync('**/*.test.ts', { cwd: join(checkout, 'test') })

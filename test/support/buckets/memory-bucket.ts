@@ -57,6 +57,8 @@ interface MemoryBucketOptions extends BucketHooks {
   readonly now?: (() => Date) | undefined;
   /** The size of a body's chunks, in bytes. @default 65536 */
   readonly chunkBytes?: number | undefined;
+  /** Objects that one step of a listing returns: it sees later changes after them. @default Infinity */
+  readonly pageSize?: number | undefined;
 }
 
 export function memoryStore(): MemoryStore {
@@ -71,6 +73,7 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
   const store = options.store ?? memoryStore();
   const url = options.url ?? 'memory:///bucket';
   const chunkBytes = options.chunkBytes ?? 65_536;
+  const pageSize = options.pageSize ?? Infinity;
 
   async function step<Result>(
     operation: BucketOperation,
@@ -78,9 +81,13 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
     signal: AbortSignal | undefined,
     effect: () => Result,
   ): Promise<Result> {
-    throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    const throwIfEnded = (): void => {
+      if (signal?.aborted === true)
+        throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    };
+    throwIfEnded();
     await options.before?.(operation, key);
-    throwIfAborted(signal, `the ${operation} of ${quote(key)} in ${url}`);
+    throwIfEnded();
     const result = effect();
     await options.after?.(operation, key);
     return result;
@@ -114,7 +121,7 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
       token: options.resumable === true ? token : undefined,
       async write(chunk) {
         chunksOf();
-        const bytes = Uint8Array.from(chunk);
+        const bytes = new Uint8Array(chunk);
         await step('write', key, request.signal, () => chunksOf().push(bytes));
       },
       async commit(commit) {
@@ -139,7 +146,7 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
     for (const { key, body, ...described } of objects) {
       assertKey(key);
       const outcome = await step('put', key, request.signal, () =>
-        storeObject(key, Uint8Array.from(body), true, described),
+        storeObject(key, new Uint8Array(body), true, described),
       );
       outcomes.push(outcome);
       if (outcome === 'exists') break;
@@ -173,7 +180,7 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
 
     async put(key, body, request = {}) {
       assertKey(key);
-      const bytes = Uint8Array.from(body);
+      const bytes = new Uint8Array(body);
       return step('put', key, request.signal, () => {
         assertDigest(key, bytes, request.sha256);
         return storeObject(key, bytes, request.ifAbsent, request);
@@ -184,7 +191,7 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
 
     async replace(key, body, etag, request = {}) {
       assertKey(key);
-      const bytes = Uint8Array.from(body);
+      const bytes = new Uint8Array(body);
       return step('replace', key, request.signal, () => {
         if (store.objects.get(key)?.etag !== etag) return 'changed';
         storeObject(key, bytes, false, request);
@@ -215,13 +222,18 @@ export function memoryBucket(options: MemoryBucketOptions = {}): Bucket {
 
     async *list(prefix, request) {
       assertPrefix(prefix);
-      yield* await step('list', prefix, request?.signal, () =>
-        [...store.objects.keys()]
-          .filter((key) => key.startsWith(prefix))
-          .sort()
-          .map((key) => infoOf(store, key))
-          .filter((info) => info !== null),
-      );
+      let after = '';
+      for (let isWhole = false; !isWhole;) {
+        const page = await step('list', prefix, request?.signal, () => {
+          const keys = [...store.objects.keys()]
+            .filter((key) => key > after && key.startsWith(prefix))
+            .sort();
+          isWhole = keys.length <= pageSize;
+          return keys.slice(0, pageSize).flatMap((key) => infoOf(store, key) ?? []);
+        });
+        yield* page;
+        after = page.at(-1)?.key ?? after;
+      }
     },
 
     async delete(keys, request) {

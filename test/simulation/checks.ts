@@ -1,0 +1,291 @@
+import { parseConfig } from '../../core/cache/config.ts';
+import {
+  auditPrefix,
+  blockedPrefix,
+  configKey,
+  narInfoKey,
+  narPrefix,
+  parseManifestKey,
+  parseNarInfoKey,
+  parsePendingKey,
+  receiptsPrefix,
+  signingConfigKey,
+  stagingPrefix,
+} from '../../core/cache/layout.ts';
+import { parseManifest } from '../../core/cache/manifest.ts';
+import type { Manifest } from '../../core/cache/manifest.ts';
+import { receiptFormat } from '../../core/cache/receipts/receipts.ts';
+import type { Outcome, Receipt } from '../../core/cache/receipts/receipts.ts';
+import { parseStoredJson } from '../../core/cache/stored-json.ts';
+import type { NarInfo } from '../../core/nix/narinfo.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
+import { storeHash } from '../../core/nix/store-path.ts';
+import type { BucketOperation, MemoryStore } from '../support/buckets/memory-bucket.ts';
+import {
+  checkNar,
+  checkSignatures,
+  checkUnchanged,
+  fail,
+  parseVisible,
+} from '../support/cache/invariants.ts';
+import { createMemory } from './memory.ts';
+
+export type Root = 'public' | 'private';
+
+export type Role = 'publisher' | 'sweep' | 'client' | 'admin';
+
+/** Whose operation took effect, and when the work began that it belongs to. */
+export interface Actor {
+  readonly role: Role;
+  readonly busySince: number;
+}
+
+/** Checks the invariants after every effect, as far as the effect can break them. */
+export interface Checks {
+  /** @throws InvariantError */
+  onEffect(actor: Actor, root: Root, operation: BucketOperation, key: string): void;
+  /**
+   * Checks the end of a schedule, when all work is done and all time limits have passed.
+   *
+   * @param blocked the store hashes that are blocked now
+   * @throws InvariantError
+   */
+  checkEnd(blocked: ReadonlySet<string>): void;
+  /** Returns the outcomes of a path in an upload. */
+  outcomesOf(upload: string, path: string): readonly Outcome[];
+}
+
+export interface ChecksOptions {
+  readonly stores: Readonly<Record<Root, MemoryStore>>;
+  readonly upstreamPaths: readonly string[];
+  /** The number of the current step. */
+  readonly step: () => number;
+  /** Whether the claim is true, and the path the only one with its name. */
+  readonly isValid: (info: PathInfo) => boolean;
+  /** Whether several claims for the path are true: one is published, the others conflict with it. */
+  readonly isContested: (info: PathInfo) => boolean;
+  /** Whether the upload was staged after everything was unblocked. */
+  readonly isLast: (upload: string) => boolean;
+}
+
+export function createChecks(options: ChecksOptions): Checks {
+  const { stores, upstreamPaths, step } = options;
+  const visible = new Map<string, NarInfo>();
+  const texts = new Map<string, string>();
+  /** The steps at which narinfos were deleted, by path. */
+  const hiddenAt = new Map<string, number>();
+  const narEtags = new Map<string, string>();
+  const audited = new Set<string>();
+  const everBlocked = new Set<string>();
+  const outcomes = new Map<string, Outcome[]>();
+  /** The paths of each batch whose manifest was created, by its key. */
+  const staged = new Map<string, readonly PathInfo[]>();
+  const pathsByHash = new Map<string, PathInfo>();
+
+  const textOf = (root: Root, key: string): string | undefined => {
+    const object = stores[root].objects.get(key);
+    return object && Buffer.from(object.bytes).toString();
+  };
+  const wasBlocked = ({ path, references }: PathInfo): boolean =>
+    everBlocked.has(storeHash(path)) ||
+    references.some((reference) => {
+      const info = pathsByHash.get(storeHash(reference));
+      return info !== undefined && info.path !== path && wasBlocked(info);
+    });
+  const publicKeys = (): readonly string[] => keysOf(textOf('public', configKey) ?? '');
+
+  function checkNarInfo(actor: Actor, key: string): void {
+    const before = texts.get(key);
+    const now = textOf('public', key);
+    if (now === before) return;
+    if (now === undefined) {
+      const path = visible.get(key)?.path ?? '';
+      if (!everBlocked.has(storeHash(path))) fail('I3', `${key} is gone`);
+      visible.delete(key);
+      texts.delete(key);
+      hiddenAt.set(path, step());
+      return;
+    }
+    if (before !== undefined) checkUnchanged(new Map([[key, before]]), new Map([[key, now]]));
+    const info = narInfoOf(key, now);
+    checkStoredNar(info);
+    checkSignatures(info, publicKeys(), audited);
+    if (before === undefined) checkReferences(actor, info);
+    visible.set(key, info);
+    texts.set(key, now);
+  }
+
+  function checkReferences({ busySince }: Actor, info: NarInfo): void {
+    for (const reference of info.references) {
+      if (reference === info.path || isAvailable(reference)) continue;
+      // A reference that was withdrawn while the publisher worked cannot be seen to be missing.
+      if ((hiddenAt.get(reference) ?? -1) >= busySince) continue;
+      fail('I2', `${info.path} became visible without ${reference}`);
+    }
+  }
+
+  const isAvailable = (path: string): boolean =>
+    upstreamPaths.includes(path) || visible.get(narInfoKey(storeHash(path)))?.path === path;
+
+  function checkStoredNar(info: NarInfo): void {
+    const bytes = stores.public.objects.get(info.url)?.bytes ?? null;
+    if (bytes === null) return fail('I1', `${info.url} of ${info.path} is missing`);
+    const facts = `${info.url} ${info.narHash} ${info.fileHash} ${Buffer.from(bytes).toString('latin1')}`;
+    soundNars(facts, () => {
+      checkNar(info, bytes);
+      return true;
+    });
+  }
+
+  function checkNarObject(key: string): void {
+    const etag = stores.public.objects.get(key)?.etag;
+    const before = narEtags.get(key);
+    if (before !== undefined && before !== etag) {
+      const user = [...visible.values()].find(({ url }) => url === key);
+      if (user) fail('I1', `the NAR of ${user.path} was replaced or deleted`);
+    }
+    if (etag === undefined) narEtags.delete(key);
+    else narEtags.set(key, etag);
+  }
+
+  /** Checks that readers who trust the current keys can use every visible path. */
+  function checkKeys(): void {
+    const keys = publicKeys();
+    for (const info of visible.values()) checkSignatures(info, keys, audited);
+  }
+
+  function readAudit(key: string): void {
+    for (const line of (textOf('private', key) ?? '').trimEnd().split('\n')) {
+      const record = JSON.parse(line) as { path: string; signatures: string[] };
+      for (const signature of record.signatures) audited.add(`${record.path} ${signature}`);
+    }
+  }
+
+  function readReceipts(key: string): void {
+    const text = textOf('private', key) ?? '';
+    const [, upload = '', name = ''] = key.split('/');
+    const receipts = receiptTexts(text, () => parseStoredJson(text, key, receiptFormat));
+    for (const { path, ...outcome } of receipts) {
+      const subject = `${upload} ${path === undefined ? name.split('.')[0] : storeHash(path)}`;
+      const known = outcomes.get(subject) ?? [];
+      outcomes.set(subject, [...known, outcome]);
+      if (path === undefined) continue;
+      const isIn = outcome.status === 'published' || outcome.status === 'exists';
+      if (isIn && !everBlocked.has(storeHash(path)) && !isAvailable(path)) {
+        fail('I4', `${path} is reported as ${outcome.status} and is not visible`);
+      }
+    }
+  }
+
+  const outcomesOf = (upload: string, path: string): readonly Outcome[] =>
+    outcomes.get(`${upload} ${storeHash(path)}`) ?? [];
+
+  /** Checks that an object that leads to a receipt remains until the receipt exists. */
+  function checkForgotten(key: string): void {
+    const pending = parsePendingKey(key);
+    if (pending) {
+      const said = outcomes.get(`${pending.upload} ${pending.storeHash}`) ?? [];
+      if (!said.some(({ status }) => status !== 'waiting')) {
+        fail('I4', `${key} was deleted before its receipt`);
+      }
+    }
+    const id = parseManifestKey(key);
+    for (const { path } of (id && staged.get(key)) ?? []) {
+      if (outcomesOf(id!.upload, path).length > 0) continue;
+      if (outcomes.has(`${id!.upload} ${id!.batch}`)) continue;
+      fail('I4', `${key} was deleted before the receipt of ${path}`);
+    }
+  }
+
+  function checkRole({ role }: Actor, root: Root, operation: BucketOperation, key: string): void {
+    const isDenied =
+      (role === 'client' && !key.startsWith(stagingPrefix)) ||
+      (role === 'publisher' && root === 'public' && operation !== 'put') ||
+      (role === 'publisher' && key.startsWith(blockedPrefix));
+    if (isDenied) fail('roles', `a ${role} did ${operation} ${key}`);
+  }
+
+  return {
+    outcomesOf,
+    onEffect(actor, root, operation, key) {
+      if (!isWrite(operation)) return;
+      checkRole(actor, root, operation, key);
+      if (root === 'public') {
+        if (parseNarInfoKey(key) !== null) checkNarInfo(actor, key);
+        else if (key.startsWith(narPrefix)) checkNarObject(key);
+        else if (key === configKey) checkKeys();
+      } else if (operation === 'delete') checkForgotten(key);
+      else if (key.startsWith(auditPrefix)) readAudit(key);
+      else if (key.startsWith(receiptsPrefix)) readReceipts(key);
+      else if (key.startsWith(blockedPrefix)) everBlocked.add(key.slice(blockedPrefix.length));
+      else if (parseManifestKey(key)) {
+        const text = textOf('private', key) ?? '';
+        const { paths } = manifests(text, () => parseManifest(text, '/nix/store'));
+        staged.set(key, paths);
+        for (const info of paths) pathsByHash.set(storeHash(info.path), info);
+      }
+    },
+
+    checkEnd(blocked) {
+      for (const hash of blocked) {
+        if (visible.has(narInfoKey(hash))) fail('blocked', `${hash} is blocked and visible`);
+      }
+      checkKeys();
+      for (const [key, paths] of staged) {
+        const { upload } = parseManifestKey(key)!;
+        for (const info of paths) checkResult(upload, info);
+      }
+      const left = [...stores.private.objects.keys()].filter(
+        (key) => !isInert(key) && !key.startsWith(blockedPrefix),
+      );
+      if (left.length > 0) fail('leftovers', left.join(' '));
+    },
+  };
+
+  /** Checks the results that the client of a path gets. */
+  function checkResult(upload: string, info: PathInfo): void {
+    const said = outcomesOf(upload, info.path);
+    const about = `${info.path} in ${upload}: ${said.map(({ status, code }) => code ?? status).join(', ')}`;
+    const isIn = said.some(({ status }) => status === 'published' || status === 'exists');
+    const rejection = said.find(({ status }) => status === 'rejected');
+    if (!isIn && !rejection) fail('I4', `no final receipt of ${about}`);
+    const isExcused = wasBlocked(info) && !options.isLast(upload);
+    if (isExcused) return;
+    if (isIn && rejection && !wasBlocked(info)) fail('I4', `both results of ${about}`);
+    const published = visible.get(narInfoKey(storeHash(info.path)));
+    const isSame = published?.path === info.path && published.narHash === info.narHash;
+    if (isIn && !isSame) fail('I4', `a false receipt of ${about}`);
+    if (!isIn && isSame) fail('I5', `it is visible, in spite of ${about}`);
+    if (!isIn && options.isValid(info)) {
+      const isBeaten = options.isContested(info) && rejection?.code === 'conflict';
+      if (!isBeaten) fail('I4', `never published, although valid: ${about}`);
+    }
+    if (isIn && !options.isValid(info)) fail('I5', `invalid: ${about}`);
+  }
+}
+
+const soundNars = createMemory<true>();
+const receiptTexts = createMemory<Receipt[]>();
+const manifests = createMemory<Manifest>();
+const narInfos = createMemory<NarInfo>();
+const configs = createMemory<readonly string[]>();
+
+const writes: ReadonlySet<BucketOperation> = new Set([
+  'put',
+  'replace',
+  'commit',
+  'delete',
+] as const);
+const isWrite = (operation: BucketOperation): boolean => writes.has(operation);
+
+/** Whether an object of the private root is a record, so that no sweep has to look at it. */
+export const isInert = (key: string): boolean =>
+  /^(?:audit|receipts)\//.test(key) || key === signingConfigKey;
+
+function narInfoOf(key: string, text: string): NarInfo {
+  return narInfos(`${key}\n${text}`, () => parseVisible(key, text));
+}
+
+function keysOf(config: string): readonly string[] {
+  return configs(config, () => parseConfig(config, configKey).publicKeys);
+}
