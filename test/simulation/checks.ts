@@ -12,6 +12,7 @@ import {
   signingConfigKey,
   stagingPrefix,
 } from '../../core/cache/layout.ts';
+import type { RootName } from '../../core/cache/layout.ts';
 import { parseManifest } from '../../core/cache/manifest.ts';
 import type { Manifest } from '../../core/cache/manifest.ts';
 import { receiptFormat } from '../../core/cache/receipts/receipts.ts';
@@ -30,8 +31,6 @@ import {
 } from '../support/cache/invariants.ts';
 import { createMemory } from './memory.ts';
 
-export type Root = 'public' | 'private';
-
 export type Role = 'publisher' | 'sweep' | 'client' | 'admin';
 
 /** Whose operation took effect, and when the work began that it belongs to. */
@@ -43,7 +42,7 @@ export interface Actor {
 /** Checks the invariants after every effect, as far as the effect can break them. */
 export interface Checks {
   /** @throws InvariantError */
-  onEffect(actor: Actor, root: Root, operation: BucketOperation, key: string): void;
+  onEffect(actor: Actor, root: RootName, operation: BucketOperation, key: string): void;
   /**
    * Checks the end of a schedule, when all work is done and all time limits have passed.
    *
@@ -56,7 +55,7 @@ export interface Checks {
 }
 
 export interface ChecksOptions {
-  readonly stores: Readonly<Record<Root, MemoryStore>>;
+  readonly stores: Readonly<Record<RootName, MemoryStore>>;
   readonly upstreamPaths: readonly string[];
   /** The number of the current step. */
   readonly step: () => number;
@@ -82,7 +81,7 @@ export function createChecks(options: ChecksOptions): Checks {
   const staged = new Map<string, readonly PathInfo[]>();
   const pathsByHash = new Map<string, PathInfo>();
 
-  const textOf = (root: Root, key: string): string | undefined => {
+  const textOf = (root: RootName, key: string): string | undefined => {
     const object = stores[root].objects.get(key);
     return object && Buffer.from(object.bytes).toString();
   };
@@ -162,7 +161,7 @@ export function createChecks(options: ChecksOptions): Checks {
   }
 
   function readReceipts(key: string): void {
-    const text = textOf('private', key) ?? '';
+    const text = textOf('staging', key) ?? '';
     const [, upload = '', name = ''] = key.split('/');
     const receipts = receiptTexts(text, () => parseStoredJson(text, key, receiptFormat));
     for (const { path, ...outcome } of receipts) {
@@ -197,9 +196,14 @@ export function createChecks(options: ChecksOptions): Checks {
     }
   }
 
-  function checkRole({ role }: Actor, root: Root, operation: BucketOperation, key: string): void {
+  function checkRole(
+    { role }: Actor,
+    root: RootName,
+    operation: BucketOperation,
+    key: string,
+  ): void {
     const isDenied =
-      (role === 'client' && !key.startsWith(stagingPrefix)) ||
+      (role === 'client' && (root !== 'staging' || !key.startsWith(stagingPrefix))) ||
       (role === 'publisher' && root === 'public' && operation !== 'put') ||
       (role === 'publisher' && key.startsWith(blockedPrefix));
     if (isDenied) fail('roles', `a ${role} did ${operation} ${key}`);
@@ -219,7 +223,7 @@ export function createChecks(options: ChecksOptions): Checks {
       else if (key.startsWith(receiptsPrefix)) readReceipts(key);
       else if (key.startsWith(blockedPrefix)) everBlocked.add(key.slice(blockedPrefix.length));
       else if (parseManifestKey(key)) {
-        const text = textOf('private', key) ?? '';
+        const text = textOf('staging', key) ?? '';
         const { paths } = manifests(text, () => parseManifest(text, '/nix/store'));
         staged.set(key, paths);
         for (const info of paths) pathsByHash.set(storeHash(info.path), info);
@@ -235,9 +239,8 @@ export function createChecks(options: ChecksOptions): Checks {
         const { upload } = parseManifestKey(key)!;
         for (const info of paths) checkResult(upload, info);
       }
-      const left = [...stores.private.objects.keys()].filter(
-        (key) => !isInert(key) && !key.startsWith(blockedPrefix),
-      );
+      const keys = [...stores.staging.objects.keys(), ...stores.private.objects.keys()];
+      const left = keys.filter((key) => !isInert(key) && !key.startsWith(blockedPrefix));
       if (left.length > 0) fail('leftovers', left.join(' '));
     },
   };
@@ -278,7 +281,7 @@ const writes: ReadonlySet<BucketOperation> = new Set([
 ] as const);
 const isWrite = (operation: BucketOperation): boolean => writes.has(operation);
 
-/** Whether an object of the private root is a record, so that no sweep has to look at it. */
+/** Whether an object outside of the public root is a record, so that no sweep has to look at it. */
 export const isInert = (key: string): boolean =>
   /^(?:audit|receipts)\//.test(key) || key === signingConfigKey;
 

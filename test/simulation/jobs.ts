@@ -156,7 +156,7 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
       name: `stage ${id.upload.slice(-2)}/${id.batch}: ${paths.map(({ info }) => info.path.slice(44)).join(' ')}`,
       role: 'client',
       async run(process) {
-        const bucket = world.bucketsOf(process).private;
+        const bucket = world.bucketsOf(process).staging;
         const nars = Buffer.concat(paths.map(({ nar }) => nar));
         await bucket.put(stagedNarsKey(id, 'none'), nars, { ifAbsent: true });
         await bucket.put(manifestKey(id), manifestOf(paths), { ifAbsent: true });
@@ -166,7 +166,7 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
       name: `poll ${upload.slice(-2)}`,
       role: 'client',
       async run(process) {
-        const bucket = world.bucketsOf(process).private;
+        const bucket = world.bucketsOf(process).staging;
         for (const listed of (await listStrongestReceipts(bucket, upload)).values()) {
           if (listed.status !== 'waiting') continue;
           const receipt = await readListedReceipt(bucket, listed);

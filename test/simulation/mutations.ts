@@ -57,7 +57,11 @@ function putLate(
       return outcome;
     },
   });
-  return { ...buckets, public: wrap(buckets.public), private: wrap(buckets.private) };
+  return {
+    public: wrap(buckets.public),
+    staging: wrap(buckets.staging),
+    private: wrap(buckets.private),
+  };
 }
 
 /** Puts the first of two narinfos after the second. */
@@ -80,8 +84,14 @@ function putPairsSwapped(bucket: Bucket): Bucket {
   };
 }
 
+/** Lists nothing under a prefix. */
 function withoutList(bucket: Bucket, hidden: string): Bucket {
-  return { ...bucket, list: (prefix) => bucket.list(prefix === hidden ? 'nothing/' : prefix) };
+  return {
+    ...bucket,
+    async *list(prefix, options) {
+      if (prefix !== hidden) yield* bucket.list(prefix, options);
+    },
+  };
 }
 
 const publishing: readonly Role[] = ['publisher', 'sweep'];
@@ -120,9 +130,9 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'receipt-lost',
     ...{ scenario: 'pair', breaks: 'I4', roles: publishing },
-    wrap: ({ private: bucket, ...others }) => ({
+    wrap: ({ staging: bucket, ...others }) => ({
       ...others,
-      private: withPut(
+      staging: withPut(
         bucket,
         (key) => key.startsWith('receipts/'),
         () => Promise.resolve('created'),
@@ -140,9 +150,9 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'sweep-without-staging',
     ...{ scenario: 'pair', breaks: 'I4', roles: ['sweep'] },
-    wrap: ({ private: bucket, ...others }) => ({
+    wrap: ({ staging: bucket, ...others }) => ({
       ...others,
-      private: withoutList(bucket, 'staging/'),
+      staging: withoutList(bucket, 'staging/'),
     }),
   },
   {

@@ -206,10 +206,13 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     await runUntilIdle(isCalm);
   }
 
-  const countWrites = (): number => world.stores.private.writes + world.stores.public.writes;
+  const countWrites = (): number =>
+    Object.values(world.stores).reduce((sum, { writes }) => sum + writes, 0);
   /** Whether there is anything that a sweep could act on: it only lists otherwise. */
   const isUnfinished = (): boolean =>
-    [...world.stores.private.objects.keys()].some((key) => !isInert(key));
+    [world.stores.staging, world.stores.private].some(({ objects }) =>
+      [...objects.keys()].some((key) => !isInert(key)),
+    );
 
   for (const batches of scenario.uploads) stageUpload(batches);
   administer(scenario.admin ?? []);

@@ -7,7 +7,7 @@ const { mutations } = await import('./mutations.ts');
 const { runSchedule } = await import('./schedule.ts');
 const { findScenario, scenarios } = await import('./scenarios.ts');
 
-const schedulesPerScenario = 60;
+const schedulesPerScenario = 40;
 /** Their races are known, and not closed yet. */
 const withdrawals = ['block', 'unblock'];
 /** The most schedules that it takes to find a mutation. */

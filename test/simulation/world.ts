@@ -1,11 +1,13 @@
 import { parseConfig, formatConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { configKey, signingConfigKey } from '../../core/cache/layout.ts';
-import type { CacheBuckets } from '../../core/cache/layout.ts';
+import type { CacheBuckets, RootName } from '../../core/cache/layout.ts';
+import { guardRoots } from '../../core/cache/roots.ts';
 import { encryptSecret } from '../../core/cache/keys/create.ts';
 import type { Upstreams } from '../../core/cache/upstreams.ts';
 import { formatSecretKey } from '../../core/nix/keys.ts';
 import type { Keyring } from '../../core/secrets/recipient.ts';
+import type { Bucket } from '../../core/storage/bucket.ts';
 import { memoryBucket, memoryStore } from '../support/buckets/memory-bucket.ts';
 import type {
   BucketHooks,
@@ -14,7 +16,7 @@ import type {
 } from '../support/buckets/memory-bucket.ts';
 import { publicKeyOf, testKey } from '../support/cache/kit.ts';
 import { memoryUpstream } from '../support/cache/scenario.ts';
-import type { Actor, Root } from './checks.ts';
+import type { Actor } from './checks.ts';
 import type { Mutation } from './mutations.ts';
 import type { Plan } from './plan.ts';
 import type { Scenario } from './scenarios.ts';
@@ -22,7 +24,7 @@ import type { Scheduler, SimulatedProcess } from './scheduler.ts';
 
 /** The storage of a cache, as the processes of a schedule see it. */
 export interface World {
-  readonly stores: Readonly<Record<Root, MemoryStore>>;
+  readonly stores: Readonly<Record<RootName, MemoryStore>>;
   readonly config: CacheConfig;
   readonly upstreams: Upstreams;
   readonly keyring: Keyring;
@@ -38,7 +40,12 @@ export interface WorldOptions {
   readonly scheduler: Scheduler;
   readonly mutation: Mutation | null;
   readonly now: () => Date;
-  readonly onEffect: (actor: Actor, root: Root, operation: BucketOperation, key: string) => void;
+  readonly onEffect: (
+    actor: Actor,
+    root: RootName,
+    operation: BucketOperation,
+    key: string,
+  ) => void;
 }
 
 const firstKey = testKey('test-1');
@@ -51,6 +58,7 @@ const config = parseConfig(
     publicKeys: [publicKeyOf(firstKey)],
     substituter: 'https://cache.test',
     storage: 'memory:///public',
+    staging: 'memory:///staging',
     private: 'memory:///private',
     // Compression would take most of the time, and its threads would not repeat.
     compression: { kind: 'none', level: 3 },
@@ -87,8 +95,8 @@ export async function prepareScenario(scenario: Scenario): Promise<void> {
 
 export function createWorld(options: WorldOptions): World {
   const { plan, scheduler, mutation, now, onEffect } = options;
-  const stores = { public: memoryStore(), private: memoryStore() };
-  const open = (root: Root, hooks: BucketHooks = {}) =>
+  const stores = { public: memoryStore(), staging: memoryStore(), private: memoryStore() };
+  const open = (root: RootName, hooks: BucketHooks = {}) =>
     memoryBucket({
       store: stores[root],
       url: `memory:///${root}`,
@@ -97,18 +105,18 @@ export function createWorld(options: WorldOptions): World {
       createsInOrder: plan.createsInOrder,
       ...hooks,
     });
-  const plain = { public: open('public'), private: open('private') };
+  const plain = eachRoot((root) => open(root));
   const known = new WeakMap<SimulatedProcess, CacheBuckets>();
 
   function openBuckets(process: SimulatedProcess & Actor): CacheBuckets {
-    const openFor = (root: Root) =>
+    const openFor = (root: RootName) =>
       open(
         root,
         scheduler.hooks(process, root, (operation, key) => {
           onEffect(process, root, operation, key);
         }),
       );
-    const buckets = { public: openFor('public'), private: openFor('private') };
+    const buckets = guardRoots(eachRoot(openFor));
     return mutation?.roles.includes(process.role) === true ? mutation.wrap(buckets) : buckets;
   }
 
@@ -125,6 +133,12 @@ export function createWorld(options: WorldOptions): World {
     },
   };
 }
+
+const eachRoot = (openRoot: (root: RootName) => Bucket): CacheBuckets => ({
+  public: openRoot('public'),
+  staging: openRoot('staging'),
+  private: openRoot('private'),
+});
 
 const configText = Buffer.from(formatConfig(config));
 
