@@ -1,3 +1,4 @@
+import type { Blocked } from '../../core/cache/blocklist.ts';
 import { parseConfig } from '../../core/cache/config.ts';
 import {
   auditPrefix,
@@ -5,6 +6,7 @@ import {
   configKey,
   narInfoKey,
   narPrefix,
+  parseBlockedKey,
   parseManifestKey,
   parseNarInfoKey,
   parsePendingKey,
@@ -44,14 +46,18 @@ export interface Checks {
   /** @throws InvariantError */
   onEffect(actor: Actor, root: RootName, operation: BucketOperation, key: string): void;
   /**
-   * Checks the end of a schedule, when all work is done and all time limits have passed.
+   * Checks that no blocked path is visible.
    *
-   * @param blocked the store hashes that are blocked now
    * @throws InvariantError
    */
-  checkEnd(blocked: ReadonlySet<string>): void;
-  /** Returns the outcomes of a path in an upload. */
-  outcomesOf(upload: string, path: string): readonly Outcome[];
+  checkBlocked(blocked: Blocked): void;
+  /**
+   * Checks the end of a schedule, when all work is done and all time limits have passed.
+   *
+   * @param blocked the paths that are blocked now
+   * @throws InvariantError
+   */
+  checkEnd(blocked: Blocked): void;
 }
 
 export interface ChecksOptions {
@@ -79,6 +85,8 @@ export function createChecks(options: ChecksOptions): Checks {
   const outcomes = new Map<string, Outcome[]>();
   /** The paths of each batch whose manifest was created, by its key. */
   const staged = new Map<string, readonly PathInfo[]>();
+  /** Those that were staged while a path was blocked, or was being deleted. */
+  const early = new Set<string>();
   const pathsByHash = new Map<string, PathInfo>();
 
   const textOf = (root: RootName, key: string): string | undefined => {
@@ -153,6 +161,16 @@ export function createChecks(options: ChecksOptions): Checks {
     for (const info of visible.values()) checkSignatures(info, keys, audited);
   }
 
+  function isWithdrawing(): boolean {
+    const keys = [...stores.private.objects.keys()];
+    return keys.some((key) => /^(?:path|deleting)$/.test(parseBlockedKey(key)?.kind ?? ''));
+  }
+
+  function noteBlocked(key: string): void {
+    const marker = parseBlockedKey(key);
+    if (marker?.kind === 'path') everBlocked.add(marker.hash);
+  }
+
   function readAudit(key: string): void {
     for (const line of (textOf('private', key) ?? '').trimEnd().split('\n')) {
       const record = JSON.parse(line) as { path: string; signatures: string[] };
@@ -209,8 +227,14 @@ export function createChecks(options: ChecksOptions): Checks {
     if (isDenied) fail('roles', `a ${role} did ${operation} ${key}`);
   }
 
+  function checkBlocked(blocked: Blocked): void {
+    for (const info of visible.values()) {
+      if (blocked.refuses(info)) fail('blocked', `${info.path} is blocked and visible`);
+    }
+  }
+
   return {
-    outcomesOf,
+    checkBlocked,
     onEffect(actor, root, operation, key) {
       if (!isWrite(operation)) return;
       checkRole(actor, root, operation, key);
@@ -221,23 +245,23 @@ export function createChecks(options: ChecksOptions): Checks {
       } else if (operation === 'delete') checkForgotten(key);
       else if (key.startsWith(auditPrefix)) readAudit(key);
       else if (key.startsWith(receiptsPrefix)) readReceipts(key);
-      else if (key.startsWith(blockedPrefix)) everBlocked.add(key.slice(blockedPrefix.length));
+      else if (key.startsWith(blockedPrefix)) noteBlocked(key);
       else if (parseManifestKey(key)) {
         const text = textOf('staging', key) ?? '';
         const { paths } = manifests(text, () => parseManifest(text, '/nix/store'));
         staged.set(key, paths);
         for (const info of paths) pathsByHash.set(storeHash(info.path), info);
+        if (isWithdrawing()) early.add(key);
       }
     },
 
     checkEnd(blocked) {
-      for (const hash of blocked) {
-        if (visible.has(narInfoKey(hash))) fail('blocked', `${hash} is blocked and visible`);
-      }
+      checkBlocked(blocked);
       checkKeys();
       for (const [key, paths] of staged) {
         const { upload } = parseManifestKey(key)!;
-        for (const info of paths) checkResult(upload, info);
+        const isFree = options.isLast(upload) && !early.has(key);
+        for (const info of paths) checkResult(upload, info, isFree);
       }
       const keys = [...stores.staging.objects.keys(), ...stores.private.objects.keys()];
       const left = keys.filter((key) => !isInert(key) && !key.startsWith(blockedPrefix));
@@ -245,15 +269,18 @@ export function createChecks(options: ChecksOptions): Checks {
     },
   };
 
-  /** Checks the results that the client of a path gets. */
-  function checkResult(upload: string, info: PathInfo): void {
+  /**
+   * Checks the results that the client of a path gets.
+   *
+   * @param isFree whether no path was blocked any more when the upload was staged
+   */
+  function checkResult(upload: string, info: PathInfo, isFree: boolean): void {
     const said = outcomesOf(upload, info.path);
     const about = `${info.path} in ${upload}: ${said.map(({ status, code }) => code ?? status).join(', ')}`;
     const isIn = said.some(({ status }) => status === 'published' || status === 'exists');
     const rejection = said.find(({ status }) => status === 'rejected');
     if (!isIn && !rejection) fail('I4', `no final receipt of ${about}`);
-    const isExcused = wasBlocked(info) && !options.isLast(upload);
-    if (isExcused) return;
+    if (wasBlocked(info) && !isFree) return;
     if (isIn && rejection && !wasBlocked(info)) fail('I4', `both results of ${about}`);
     const published = visible.get(narInfoKey(storeHash(info.path)));
     const isSame = published?.path === info.path && published.narHash === info.narHash;

@@ -1,4 +1,3 @@
-import { blockPath, unblockPath } from '../../core/cache/blocklist.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { readConfig } from '../../core/cache/config.ts';
 import { findDependents, resignNarInfos } from '../../core/cache/keys/resign.ts';
@@ -14,6 +13,8 @@ import {
   listStrongestReceipts,
   readListedReceipt,
 } from '../../core/cache/receipts/listed-receipts.ts';
+import { blockPath, unblockPath } from '../../core/cache/withdraw/block.ts';
+import { withdrawRefused } from '../../core/cache/withdraw/withdraw.ts';
 import { NicheError, isNicheError } from '../../core/errors.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Signer } from '../../core/signing/signer.ts';
@@ -53,6 +54,10 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
         cluster.enqueue(resume(waiting));
         return Promise.resolve();
       },
+      withdraw: (hash) => {
+        cluster.enqueue(withdraw(hash));
+        return Promise.resolve();
+      },
       version,
       timeLimitMs,
       now,
@@ -80,6 +85,13 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
     run: async (process) => (await publisherOf(process)).resumePath(waiting),
   });
 
+  const withdraw = (hash: string): Job => ({
+    name: `withdraw ${hash.slice(0, 4)}`,
+    role: 'sweep',
+    run: (process) =>
+      withdrawRefused({ ...world.bucketsOf(process), config: world.config, now }, hash),
+  });
+
   async function runAdminStep(
     step: Exclude<AdminStep, { kind: 'stage' }>,
     process: ClusterProcess,
@@ -87,7 +99,10 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
     const buckets = world.bucketsOf(process);
     switch (step.kind) {
       case 'block':
-        await blockPath(buckets, storeHash(step.path.info.path), 'a test', now());
+        await blockPath(buckets, storeHash(step.path.info.path), {
+          at: now().toISOString(),
+          why: 'a test',
+        });
         return;
       case 'unblock':
         await unblockPath(buckets.private, storeHash(step.path.info.path));

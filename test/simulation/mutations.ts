@@ -1,6 +1,6 @@
 import { parseNarInfoKey } from '../../core/cache/layout.ts';
 import type { CacheBuckets } from '../../core/cache/layout.ts';
-import type { Bucket, PutOptions } from '../../core/storage/bucket.ts';
+import type { Bucket, ListedObject, PutOptions } from '../../core/storage/bucket.ts';
 import type { Role } from './checks.ts';
 
 /** A fault of the code under test, made by wrapping its buckets. It shows that the checks can fail. */
@@ -94,6 +94,26 @@ function withoutList(bucket: Bucket, hidden: string): Bucket {
   };
 }
 
+/** Lists a prefix once, and then returns the same. */
+function listOnce(bucket: Bucket, once: string): Bucket {
+  let first: ListedObject[] | null = null;
+  return {
+    ...bucket,
+    async *list(prefix, options) {
+      if (prefix !== once) {
+        yield* bucket.list(prefix, options);
+        return;
+      }
+      if (first === null) {
+        const listed: ListedObject[] = [];
+        for await (const object of bucket.list(prefix, options)) listed.push(object);
+        first = listed;
+      }
+      yield* first;
+    },
+  };
+}
+
 const publishing: readonly Role[] = ['publisher', 'sweep'];
 
 export const mutations: readonly Mutation[] = [
@@ -153,6 +173,14 @@ export const mutations: readonly Mutation[] = [
     wrap: ({ staging: bucket, ...others }) => ({
       ...others,
       staging: withoutList(bucket, 'staging/'),
+    }),
+  },
+  {
+    name: 'blocked-read-once',
+    ...{ scenario: 'block', breaks: 'blocked', roles: ['publisher'] },
+    wrap: ({ private: bucket, ...others }) => ({
+      ...others,
+      private: listOnce(bucket, 'blocked/'),
     }),
   },
   {
