@@ -65,6 +65,18 @@ export function isGoogleError(error: unknown, ...statuses: readonly number[]): b
   return error instanceof GoogleResponseError && statuses.includes(error.status);
 }
 
+/**
+ * Whether Google refused to create an object because there is one already. To replace an object needs
+ * the right to delete it. Credentials without that right may get this refusal instead of 412: Google
+ * does not document which check comes first.
+ *
+ * @see https://cloud.google.com/storage/docs/access-control/iam-json
+ */
+export function existsAlready(error: unknown): boolean {
+  if (isGoogleError(error, 412)) return true;
+  return isGoogleError(error, 403) && /\bstorage\.objects\.delete\b/.test((error as Error).message);
+}
+
 /** Whether the request may have been carried out although it failed. */
 export function mayHaveReachedGoogle(error: unknown): boolean {
   return mayHaveHappened(read(error));

@@ -6,6 +6,7 @@ import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket
 import { createWriterId, unlessDenied } from '../http/conditional-write.ts';
 import { createMultipartUpload, type PartSink } from '../http/multipart-upload.ts';
 import type { GoogleBucketClient } from './client.ts';
+import { existsAlready, isGoogleError } from './errors.ts';
 import { headObject } from './read.ts';
 import {
   deleteSession,
@@ -166,19 +167,23 @@ async function startSession(
     action,
     signal: options.signal,
     attempt: async (send) => {
-      const response = await send({
-        method: 'POST',
-        path: uploadPath(client),
-        query: { uploadType: 'resumable', name, ifGenerationMatch: generation },
-        headers: { 'content-type': 'application/json; charset=UTF-8' },
-        body: JSON.stringify({ ...resourceOf(options, createWriterId()), name }),
-        accept: [412],
-      });
-      await discardBody(response);
-      if (response.status === 412) return null;
-      const { location } = response.headers;
-      if (location === undefined) throw new Error('Google returned no address for the upload');
-      return location;
+      try {
+        const response = await send({
+          method: 'POST',
+          path: uploadPath(client),
+          query: { uploadType: 'resumable', name, ifGenerationMatch: generation },
+          headers: { 'content-type': 'application/json; charset=UTF-8' },
+          body: JSON.stringify({ ...resourceOf(options, createWriterId()), name }),
+        });
+        await discardBody(response);
+        const { location } = response.headers;
+        if (location === undefined) throw new Error('Google returned no address for the upload');
+        return location;
+      } catch (error) {
+        const isRefused = generation === '0' ? existsAlready(error) : isGoogleError(error, 412);
+        if (isRefused) return null;
+        throw error;
+      }
     },
   });
   if (uri === null) throw overtaken(action);

@@ -1,5 +1,6 @@
 import { discardBody, type HttpResponse } from '../../util/transport.ts';
 import type { Send } from './client.ts';
+import { existsAlready } from './errors.ts';
 
 /**
  * A resumable upload that Google keeps for a week.
@@ -96,9 +97,14 @@ async function sendFrom(send: Send, uri: string, chunk: Chunk, from: number): Pr
     'content-range': `bytes ${range}/${isLast ? end : '*'}`,
     ...(isLast && md5 !== undefined ? { 'x-goog-hash': `md5=${md5}` } : {}),
   };
-  return readProgress(
-    await send({ method: 'PUT', path: uri, headers, body: rest, accept: sessionStatuses }),
-  );
+  try {
+    return await readProgress(
+      await send({ method: 'PUT', path: uri, headers, body: rest, accept: sessionStatuses }),
+    );
+  } catch (error) {
+    if (existsAlready(error)) return 'refused';
+    throw error;
+  }
 }
 
 async function readProgress(response: HttpResponse): Promise<Progress> {

@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { quote } from '../../errors.ts';
 import type { ObjectOptions, PutOptions, PutOutcome, ReplaceOutcome } from '../bucket.ts';
 import { assertDigest } from '../digest.ts';
-import { isGoogleError, mayHaveReachedGoogle } from './errors.ts';
+import { existsAlready, isGoogleError, mayHaveReachedGoogle } from './errors.ts';
 import { headObject } from './read.ts';
 import { discardBody } from '../../util/transport.ts';
 import type { GoogleBucketClient } from './client.ts';
@@ -78,7 +78,10 @@ async function write(
       });
       await discardBody(response);
     },
-    isRefused: (error) => generation !== undefined && isGoogleError(error, 412),
+    isRefused: (error) =>
+      generation === '0'
+        ? existsAlready(error)
+        : generation !== undefined && isGoogleError(error, 412),
     mayHaveHappened: mayHaveReachedGoogle,
     readWriter: async () => (await headObject(client, key))?.metadata[writerField],
   });
