@@ -73,10 +73,12 @@ async function run(flags: ResignFlags, context: Context): Promise<void> {
 /** Prints at most this many unverified narinfos. */
 const maxShown = 20;
 
-function describe({ signed, complete, unsignable, changed, unverified }: ResignCounts): string {
+function describe(counts: ResignCounts): string {
+  const { signed, complete, unsignable, changed, blocked, unverified } = counts;
   const rest = [
     unsignable > 0 ? `${unsignable} too long for the signer` : '',
     changed > 0 ? `${changed} changed meanwhile (run niche resign again)` : '',
+    blocked > 0 ? `${count(blocked, 'blocked path')} withdrawn` : '',
     unverified.length > 0 ? `${unverified.length} not verified` : '',
   ].filter((part) => part !== '');
   return [`signed ${count(signed, 'narinfo')}`, `${complete} already complete`, ...rest].join(', ');

@@ -450,6 +450,17 @@ export function bucketConformance(
       assert.deepEqual(await listKeys(bucket), []);
     });
 
+    on('deletes an object with its versions', async (bucket) => {
+      if (bucket.deleteVersions === undefined) return;
+      for (const text of ['one', 'two']) await bucket.put('a', Buffer.from(text));
+      await bucket.put('ab', Buffer.from('other'));
+      await bucket.deleteVersions('a');
+      assert.deepEqual(await listKeys(bucket), ['ab']);
+      await bucket.deleteVersions('a');
+      await bucket.deleteVersions('never');
+      assert.deepEqual(await listKeys(bucket), ['ab']);
+    });
+
     on('creates an object once from 16 racing puts', async (bucket) => {
       if (!bucket.capabilities.conditionalPut) return;
       await raceToCreate(bucket, (key, body) => bucket.put(key, body, { ifAbsent: true }));

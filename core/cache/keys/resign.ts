@@ -9,10 +9,13 @@ import type { Signer } from '../../signing/signer.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
+import { openBlocklist } from '../blocklist.ts';
+import type { Blocklist } from '../blocklist.ts';
 import type { CacheConfig } from '../config.ts';
 import { parseNarInfoKey } from '../layout.ts';
 import { readObjectWithInfo, replaceObject } from '../objects.ts';
 import { isUnreadableNarInfo } from '../read-narinfo.ts';
+import { withdrawRefused } from '../withdraw/withdraw.ts';
 
 /** Narinfos that share one audit object. */
 const groupSize = 64;
@@ -29,6 +32,8 @@ export interface ResignCounts {
   readonly unsignable: number;
   /** Narinfos that changed or disappeared in the meantime; run again for these. */
   readonly changed: number;
+  /** Narinfos of blocked paths. They are withdrawn instead. */
+  readonly blocked: number;
   /** Keys of narinfos without a valid signature of the cache, or damaged. These are never signed. */
   readonly unverified: readonly string[];
 }
@@ -47,7 +52,7 @@ export interface ResignOptions {
 
 /**
  * Adds the missing signatures to every published narinfo, and changes nothing else. Signs only
- * narinfos that already verify under a key of the cache. It can be stopped at any time: the next run
+ * narinfos that already verify under a key of the cache. Withdraws blocked paths that are visible. It can be stopped at any time: the next run
  * continues.
  *
  * @throws NicheError `usage` when the storage cannot replace objects conditionally; `aborted`,
@@ -62,10 +67,14 @@ export async function resignNarInfos(options: ResignOptions): Promise<ResignCoun
       { hint: 'stop every publisher, and copy the cache to a storage with conditional writes' },
     );
   }
-  let tally: ResignCounts = { signed: 0, complete: 0, unsignable: 0, changed: 0, unverified: [] };
+  let tally: ResignCounts = {
+    ...{ signed: 0, complete: 0, unsignable: 0, changed: 0, blocked: 0 },
+    unverified: [],
+  };
+  const blocklist = await openBlocklist(options.private);
   for await (const group of groupsOf(options.public)) {
     if (signal?.aborted === true) throw new NicheError('aborted', 're-signing was stopped');
-    tally = await resignGroup(group, tally, options);
+    tally = await resignGroup(group, tally, options, blocklist);
     onProgress(tally);
   }
   return tally;
@@ -96,38 +105,60 @@ async function resignGroup(
   keys: readonly string[],
   before: ResignCounts,
   options: ResignOptions,
+  blocklist: Blocklist,
 ): Promise<ResignCounts> {
-  const outcomes = await mapConcurrent(keys, atOnce, (key) => resignOne(key, options));
+  const { now = () => new Date() } = options;
+  const outcomes = await mapConcurrent(keys, atOnce, (key) => resignOne(key, options, blocklist));
   const resigned = outcomes.filter((outcome) => typeof outcome === 'object');
   // Written before the signatures become visible, so that every visible signature has a record.
   if (resigned.length > 0) {
-    const at = (options.now?.() ?? new Date()).toISOString();
+    const at = now().toISOString();
     const records = resigned.map((each) => auditRecord(each, at, options.version));
     await writeAuditRecords(options.private, records);
   }
   const replaced = await mapConcurrent(resigned, atOnce, ({ key, text, etag }) =>
     replaceObject(options.public, key, text, etag),
   );
+  // Some may have been blocked since: a storage may replace a narinfo that was just deleted.
+  await blocklist.refresh();
+  const refused = keys.filter((key, index) => isRefused(key, outcomes[index], blocklist));
+  await mapConcurrent(refused, atOnce, (key) =>
+    withdrawRefused({ ...options, now }, parseNarInfoKey(key) ?? ''),
+  );
+  const signed = resigned.filter(
+    ({ key }, index) => replaced[index] === 'replaced' && !refused.includes(key),
+  );
   const count = <T>(list: readonly T[], value: T): number =>
     list.filter((each) => each === value).length;
   const unverified = keys.filter((_, index) => outcomes[index] === 'unverified');
   return {
-    signed: before.signed + count(replaced, 'replaced'),
+    signed: before.signed + signed.length,
     complete: before.complete + count<unknown>(outcomes, 'complete'),
     unsignable: before.unsignable + count<unknown>(outcomes, 'unsignable'),
     changed: before.changed + count(replaced, 'changed') + count<unknown>(outcomes, 'gone'),
+    blocked: before.blocked + refused.length,
     unverified: [...before.unverified, ...unverified],
   };
+}
+
+type ResignOutcome = Resigned | 'complete' | 'unsignable' | 'unverified' | 'gone' | 'blocked';
+
+/** Returns whether the path of a narinfo, or its contents, are blocked by now. */
+function isRefused(key: string, outcome: ResignOutcome | undefined, blocklist: Blocklist): boolean {
+  if (outcome === 'blocked' || blocklist.has(parseNarInfoKey(key) ?? '')) return true;
+  return typeof outcome === 'object' && blocklist.refuses(outcome.info);
 }
 
 async function resignOne(
   key: string,
   { public: bucket, config, signers }: ResignOptions,
-): Promise<Resigned | 'complete' | 'unsignable' | 'unverified' | 'gone'> {
+  blocklist: Blocklist,
+): Promise<ResignOutcome> {
   const { storeDir, publicKeys } = config;
   const found = await readPublished(bucket, key, storeDir);
   if (typeof found === 'string') return found === 'gone' ? 'gone' : 'unverified';
   const { text, etag, info, signed } = found;
+  if (blocklist.refuses(info)) return 'blocked';
   const verifies = (keys: readonly string[]): boolean =>
     info.signatures.some((each) => verifyFingerprint(signed, each, keys.map(parsePublicKey)));
   if (!verifies(publicKeys)) return 'unverified';

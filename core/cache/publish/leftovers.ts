@@ -14,7 +14,7 @@ const hourMs = 60 * 60 * 1000;
 const dayMs = 24 * hourMs;
 
 /** Objects that no manifest refers to (of interrupted uploads, crash markers) are kept this long. */
-const leftoverDays = 7;
+export const leftoverDays = 7;
 /** Receipts are kept this long. */
 export const receiptDays = 30;
 /** Unfinished multipart uploads are kept this long. */

@@ -12,9 +12,9 @@ export interface BlockedRecord {
   readonly at: string;
   /** For people. */
   readonly why: string;
-  /** The contents of the path, if they are refused too. */
+  /** The full store path, if it was published. A purge needs this field and the next two. */
+  readonly path?: string | undefined;
   readonly narHash?: string | undefined;
-  /** The deriver of such a path, by which a purge finds its build log. */
   readonly deriver?: string | null | undefined;
 }
 
@@ -23,6 +23,7 @@ const recordFormat: JsonFormat<BlockedRecord> = {
   schema: z.object({
     at: z.iso.datetime(),
     why: z.string(),
+    path: z.string().optional(),
     narHash: z.string().optional(),
     deriver: z.string().nullable().optional(),
   }),

@@ -104,11 +104,11 @@ export async function withdrawRefused(options: WithdrawOptions, hash: string): P
   if (await withdrawPath(options, hash)) return true;
   const info = await readNarInfoOrNull(options.public, hash, options.config.storeDir);
   if (!info) return false;
-  const { narHash, deriver } = info;
+  const { path, narHash, deriver } = info;
   if ((await options.private.head(blockedNarKey(narHash))) === null) return false;
   // By this record, publishers that found the path meanwhile evict it from their memories.
   const at = options.now().toISOString();
-  const record = { at, why: 'its contents are refused', narHash, deriver };
+  const record = { at, why: 'its contents are refused', path, narHash, deriver };
   await createRecord(options.private, blockedKey(hash), record);
   return withdrawPath(options, hash);
 }

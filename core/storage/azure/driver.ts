@@ -4,6 +4,7 @@ import { getBlob, headBlob, listBlobs } from './read.ts';
 import { createAzureBucketClient, type AzureOptions } from './client.ts';
 import { resumeBlob, uploadBlob } from './upload.ts';
 import { parseAzureUrl } from './url.ts';
+import { deleteBlobVersions } from './versions.ts';
 import { deleteBlobs, putBlob, replaceBlob } from './write.ts';
 import type { Bucket } from '../bucket.ts';
 
@@ -32,6 +33,7 @@ export function openAzureBucket(url: string, options: AzureOptions = {}): Bucket
     },
     resumeUpload: (key, token, request = {}) => resumeBlob(client, key, token, request),
     list: (prefix, request) => listBlobs(client, prefix, request),
+    deleteVersions: (key, request) => deleteBlobVersions(client, key, request),
     async delete(keys, request) {
       throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${client.url}`);
       await deleteBlobs(client, keys, request?.signal);

@@ -5,6 +5,7 @@ import { deleteObjects, getObject, headObject, listObjects } from './read.ts';
 import { createGoogleBucketClient, type GoogleOptions } from './client.ts';
 import { resumeObject, uploadObject } from './resumable-upload.ts';
 import { parseGoogleUrl } from './url.ts';
+import { deleteGenerations } from './versions.ts';
 import { putObject, replaceObject } from './write.ts';
 
 export type { GoogleOptions } from './client.ts';
@@ -32,6 +33,7 @@ export function openGoogleBucket(url: string, options: GoogleOptions = {}): Buck
     },
     resumeUpload: (key, token, request = {}) => resumeObject(client, key, token, request),
     list: (prefix, request) => listObjects(client, prefix, request),
+    deleteVersions: (key, request) => deleteGenerations(client, key, request),
     async delete(keys, request) {
       throwIfAborted(request?.signal, `deleting ${quote(keys[0] ?? '')} in ${client.url}`);
       await deleteObjects(client, keys, request?.signal);

@@ -6,6 +6,7 @@ import { createBucketCheck, getObject, headObject } from './read.ts';
 import { createS3BucketClient, type S3Options } from './client.ts';
 import { createUpload, resumeUpload } from './multipart-upload.ts';
 import type { S3Location } from './url.ts';
+import { deleteObjectVersions } from './versions.ts';
 import { putObject, replaceObject } from './write.ts';
 
 /**
@@ -51,6 +52,10 @@ export function openS3Bucket(location: S3Location, options: S3Options = {}): Buc
     async delete(keys, request) {
       throwIfAborted(request?.signal, `deleting in ${url}`);
       return deleteObjects(client, keys, request);
+    },
+    async deleteVersions(key, request) {
+      throwIfAborted(request?.signal, `deleting the versions of ${quote(key)} in ${url}`);
+      return deleteObjectVersions(client, key, request);
     },
     sweepUploads: (prefix, olderThan) => sweepS3Uploads(client, prefix, olderThan),
   };

@@ -6,6 +6,7 @@ import { storeHash } from '../../../core/nix/store-path.ts';
 import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { temporaryFolder } from '../../support/cache/small-cache.ts';
+import { inventedPath } from '../../support/cache/paths.ts';
 import { makeBucketCache, localTestPath } from '../../support/cache/bucket-cache.ts';
 
 const { bucket, directory, close } = await temporaryFileBucket();
@@ -117,4 +118,30 @@ test('niche block makes this machine look up the path again', async (t) => {
   const undone = await runCommand(['block', '-u', directory, '--undo', lib.path], { env });
   assert.equal(undone.status, 0, undone.stderr);
   assert.deepEqual(await known(), [null, 'present']);
+});
+
+test('niche block --purge deletes the contents of a path, and refuses them until it is undone', async (t) => {
+  const env = { XDG_CACHE_HOME: await temporaryFolder(t) };
+  const block = (...args: readonly string[]): ReturnType<typeof runCommand> =>
+    runCommand(['block', '-u', directory, ...args], { env });
+  const secret = await localTestPath('secret');
+  await cache.publish(secret);
+  const { path, narHash } = secret.info;
+  assert.match((await block('--purge', '--undo', path)).stderr, /cannot purge and undo at once/);
+  const purged = await block('--purge', '--wait', '0s', '--json', path);
+  assert.equal(purged.status, 0, purged.stderr);
+  const record = JSON.parse(purged.stdout) as { paths: string[]; deleted: string[] };
+  assert.deepEqual(record.paths, [path]);
+  assert.ok(record.deleted.some((url) => url.includes('/nar/')));
+  assert.equal(await bucket.head(`${storeHash(path)}.narinfo`), null);
+  const text = await block('--purge', '--wait', '0s', narHash);
+  assert.match(text.stdout, /deleted and refused from now on[^]*Copies may remain/);
+  const undone = await block('--undo', path);
+  assert.equal(
+    undone.stdout,
+    `${path}: can be published again, but its contents are still refused: niche block --undo ${narHash}\n`,
+  );
+  assert.equal((await block('--undo', narHash)).stdout, `${narHash}: can be published again\n`);
+  const unknown = await block('--purge', inventedPath('unknown'));
+  assert.match(unknown.stderr, /does not know its contents/);
 });

@@ -46,7 +46,7 @@ test(
     const signed = await niche('resign', '--json');
     assert.equal(signed.status, 0, signed.stderr);
     assert.deepEqual(JSON.parse(signed.stdout), {
-      ...{ signed: 1, complete: 0, unsignable: 0, changed: 0, unverified: [] },
+      ...{ signed: 1, complete: 0, unsignable: 0, changed: 0, blocked: 0, unverified: [] },
     });
     const after = await readFile(file, 'utf8');
     const added = after.split('\n').filter((line) => !before.includes(line));

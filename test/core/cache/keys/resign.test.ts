@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { readAuditRecords } from '../../../../core/cache/audit.ts';
+import { blockedKey, parseNarInfoKey } from '../../../../core/cache/layout.ts';
 import { findDependents, resignNarInfos } from '../../../../core/cache/keys/resign.ts';
 import type { ResignOptions } from '../../../../core/cache/keys/resign.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../../core/nix/keys.ts';
@@ -94,4 +95,24 @@ test('resign completes when it runs again after a crash at any write', async () 
       }
     }
   }
+});
+
+test('a blocked path is not signed, and withdrawn if it is blocked meanwhile', async () => {
+  const store = memoryStore();
+  const bucket = memoryBucket({ store });
+  const [early = '', late = ''] = (await writeNarInfos(bucket, old, count)).keys();
+  const hashOf = (key: string): string => parseNarInfoKey(key) ?? '';
+  await bucket.put(blockedKey(hashOf(early)), Buffer.from('{}'));
+  const blocking = memoryBucket({
+    store,
+    async after(operation, key) {
+      if (operation === 'replace' && key === late) {
+        await bucket.put(blockedKey(hashOf(late)), Buffer.from('{}'));
+      }
+    },
+  });
+  const tally = await resignNarInfos(options(blocking));
+  assert.deepEqual([tally.signed, tally.blocked], [count - 2, 2]);
+  assert.deepEqual([await bucket.head(early), await bucket.head(late)], [null, null]);
+  assert.equal((await resignNarInfos(options(bucket))).complete, count - 2);
 });
