@@ -114,8 +114,7 @@ async function undo(cache: OpenCache, target: BlockArgument): Promise<Result> {
   const { hash, path } = target;
   const { narHash = null } = await findContents(cache, hash);
   const wasBlocked = await unblockPath(cache.private, hash);
-  const isRefused =
-    narHash !== null && (await cache.private.head(blockedNarKey(narHash))) !== null;
+  const isRefused = narHash !== null && (await cache.private.head(blockedNarKey(narHash))) !== null;
   return unblockedResult(path ?? hash, wasBlocked, isRefused ? narHash : null);
 }
 

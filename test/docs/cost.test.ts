@@ -46,7 +46,7 @@ for (const count of [1, 100]) {
     assert.equal(of('get', 'head'), lookups + references + 2 * batches);
     assert.equal(of('put'), 3 * count + 5 * batches);
     // The test itself lists once, to find its staged batches.
-    assert.equal(of('list'), listings + 5 * batches + 1);
+    assert.equal(of('list'), listings + 6 * batches + 1);
     assert.equal(of('delete'), 4 * batches);
   });
 }
