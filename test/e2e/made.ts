@@ -5,6 +5,7 @@ import { createMachine, type Machine } from '../support/lab/e2e-machine.ts';
 /** A cache in a bucket, in the format of `niche init --json`. */
 export interface Made {
   readonly storage: string;
+  readonly staging: string;
   readonly private: string;
   readonly substituter: string;
   readonly publicKey: string;

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+
+import { generateX25519Identity, identityToRecipient } from 'age-encryption';
 
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
@@ -17,10 +19,33 @@ import {
 } from '../support/servers/fault-proxy.ts';
 import { isAllowed, type PolicyDocument, type Statement } from '../support/servers/iam-policy.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
+import { temporaryFolder } from '../support/cache/small-cache.ts';
+import { runNiche, type NicheRun } from '../support/lab/niche-process.ts';
 import { awsEnv, requireS3 } from '../support/servers/s3-servers.ts';
 import { initCache, readerOf } from './made.ts';
 
 const denied = { code: 'storage-denied' };
+
+/** Keys of the private root. */
+const privateKeys = [
+  'pending/x',
+  'waiting/x',
+  'attempts/x',
+  'blocked/x',
+  'audit/x',
+  'niche.signing.json',
+];
+
+function assertRefused({ status, stderr }: NicheRun, root: string, bucket: string): void {
+  assert.equal(status, 1, stderr);
+  assert.match(
+    stderr,
+    new RegExp(
+      `^niche: the credentials for clients must not write to the ${root} root s3://${bucket}\\?.*, but they can write to it\nhint: limit them`,
+      'm',
+    ),
+  );
+}
 
 /** Reads the policy for uploaders from docs/storage/s3.md. */
 async function documentedPolicy(): Promise<PolicyDocument> {
@@ -29,33 +54,38 @@ async function documentedPolicy(): Promise<PolicyDocument> {
   return JSON.parse(json) as PolicyDocument;
 }
 
-/** The publisher's permissions on that page, as statements. */
-const publisherPolicy: PolicyDocument = {
+/** The permissions of a worker on that page, as statements: those of the publisher and the sweep. */
+const workerPolicy: PolicyDocument = {
   Statement: [
     {
       Effect: 'Allow',
-      Action: ['s3:GetObject', 's3:PutObject'],
+      Action: ['s3:GetObject', 's3:PutObject', 's3:DeleteObject'],
       Resource: ['arn:aws:s3:::acme/*', 'arn:aws:s3:::acme-private/*'],
     },
     {
       Effect: 'Allow',
-      Action: 's3:ListBucket',
-      Resource: ['arn:aws:s3:::acme', 'arn:aws:s3:::acme-private'],
+      Action: ['s3:GetObject', 's3:DeleteObject'],
+      Resource: 'arn:aws:s3:::acme-staging/staging/*',
     },
     {
       Effect: 'Allow',
-      Action: 's3:DeleteObject',
-      Resource: 'arn:aws:s3:::acme-private/*',
+      Action: ['s3:PutObject', 's3:DeleteObject'],
+      Resource: 'arn:aws:s3:::acme-staging/receipts/*',
+    },
+    {
+      Effect: 'Allow',
+      Action: 's3:ListBucket',
+      Resource: ['arn:aws:s3:::acme', 'arn:aws:s3:::acme-staging', 'arn:aws:s3:::acme-private'],
     },
     {
       Effect: 'Allow',
       Action: 's3:ListBucketMultipartUploads',
-      Resource: ['arn:aws:s3:::acme-private', 'arn:aws:s3:::acme'],
+      Resource: ['arn:aws:s3:::acme', 'arn:aws:s3:::acme-staging'],
     },
     {
       Effect: 'Allow',
       Action: ['s3:AbortMultipartUpload', 's3:ListMultipartUploadParts'],
-      Resource: ['arn:aws:s3:::acme-private/*', 'arn:aws:s3:::acme/nar/*'],
+      Resource: ['arn:aws:s3:::acme/nar/*', 'arn:aws:s3:::acme-staging/staging/*'],
     },
   ],
 };
@@ -186,7 +216,7 @@ describe('permissions in S3', { concurrency: false }, () => {
         await server.addUser('publisher'),
       ];
       const policy = await documentedPolicy();
-      for (const bucket of ['acme', 'acme-private']) {
+      for (const bucket of ['acme', 'acme-staging', 'acme-private']) {
         const everyone = {
           Effect: 'Allow',
           Principal: '*',
@@ -196,7 +226,7 @@ describe('permissions in S3', { concurrency: false }, () => {
         await server.setPolicy(bucket, [
           ...(bucket === 'acme' ? [everyone] : []),
           ...inBucket(bucket, uploader, policy),
-          ...inBucket(bucket, publisher, publisherPolicy),
+          ...inBucket(bucket, publisher, workerPolicy),
         ]);
       }
       let isEmpty = true;
@@ -226,7 +256,9 @@ describe('permissions in S3', { concurrency: false }, () => {
       isEmpty = false;
       const told = await machine.nicheDoes(['push', '-u', url, large], { env });
       assert.doesNotMatch(told.stderr, /staged [1-9]/);
-      const owner = openS3Bucket(parseS3Url(made.private), { credentials: server.credentials });
+      const [owner, ownPrivate] = [made.staging, made.private].map((root) =>
+        openS3Bucket(parseS3Url(root), { credentials: server.credentials }),
+      ) as [Bucket, Bucket];
       const [, id = ''] =
         /^receipts\/([^/]+)\//.exec((await listKeys(owner, 'receipts/'))[0] ?? '') ?? [];
       const status = await machine.nicheDoes(['status', '-u', url, id], { env });
@@ -240,20 +272,20 @@ describe('permissions in S3', { concurrency: false }, () => {
       const reader = await readerOf(t, machine, made);
       await reader.output('nix-store', ['--realise', large]);
 
-      const [acme, secret] = [made.storage, made.private].map((root) =>
+      const [acme, staging, secret] = [made.storage, made.staging, made.private].map((root) =>
         openS3Bucket(parseS3Url(root), { credentials: uploader }),
-      ) as [Bucket, Bucket];
+      ) as [Bucket, Bucket, Bucket];
       const [upload, other] = [newUploadId(), newUploadId()];
       const [ours, theirs] = [`staging/${upload}/0.nars`, `staging/${other}/0.nars`];
       await owner.put(theirs, Buffer.from('theirs'));
       await owner.put(`receipts/${other}/x.published.json`, Buffer.from('theirs'));
-      const [audited = ''] = await listKeys(owner, 'audit/');
-      assert.equal(await secret.put(ours, Buffer.from('ours'), { ifAbsent: true }), 'created');
+      const [audited = ''] = await listKeys(ownPrivate, 'audit/');
+      assert.equal(await staging.put(ours, Buffer.from('ours'), { ifAbsent: true }), 'created');
       if (parameters === '') {
         for (const key of [ours, theirs]) {
-          await assert.rejects(secret.put(key, Buffer.from('other')), denied);
-          assert.equal(await secret.put(key, Buffer.from('x'), { ifAbsent: true }), 'exists');
-          const parts = await secret.upload(key);
+          await assert.rejects(staging.put(key, Buffer.from('other')), denied);
+          assert.equal(await staging.put(key, Buffer.from('x'), { ifAbsent: true }), 'exists');
+          const parts = await staging.upload(key);
           await parts.write(Buffer.alloc(17 * 2 ** 20));
           await assert.rejects(parts.commit(), denied);
           await parts.abort();
@@ -261,20 +293,24 @@ describe('permissions in S3', { concurrency: false }, () => {
         assert.equal(String(await readObject(owner, ours)), 'ours');
         assert.equal(String(await readObject(owner, theirs)), 'theirs');
       }
-      for (const key of [ours, theirs, audited, 'niche.signing.json']) {
+      for (const key of [ours, theirs]) {
+        await assert.rejects(staging.get(key), denied, key);
+        await assert.rejects(staging.delete([key]), denied, key);
+      }
+      for (const prefix of ['', 'staging/', `staging/${other}/`, 'receipts/']) {
+        await assert.rejects(listKeys(staging, prefix), denied, prefix);
+      }
+      for (const key of [`receipts/${upload}/x.published.json`, 'pending/x', 'blocked/x']) {
+        await assert.rejects(staging.put(key, Buffer.from('x'), { ifAbsent: true }), denied, key);
+      }
+      for (const key of [audited, ...privateKeys]) {
+        await assert.rejects(secret.put(key, Buffer.from('x'), { ifAbsent: true }), denied, key);
+        await assert.rejects(secret.put(key, Buffer.from('x')), denied, key);
         await assert.rejects(secret.get(key), denied, key);
         await assert.rejects(secret.delete([key]), denied, key);
       }
-      for (const prefix of ['', 'staging/', `staging/${other}/`, 'receipts/', 'audit/']) {
+      for (const prefix of ['', 'pending/', 'receipts/', `receipts/${upload}/`, 'audit/']) {
         await assert.rejects(listKeys(secret, prefix), denied, prefix);
-      }
-      for (const key of [
-        audited,
-        `receipts/${upload}/x.published.json`,
-        'pending/x',
-        'blocked/x',
-      ]) {
-        await assert.rejects(secret.put(key, Buffer.from('x'), { ifAbsent: true }), denied, key);
       }
       for (const key of [`${'1'.repeat(32)}.narinfo`, 'nar/x.nar.zst', 'niche.json']) {
         await assert.rejects(acme.put(key, Buffer.from('x')), denied, key);
@@ -282,6 +318,82 @@ describe('permissions in S3', { concurrency: false }, () => {
       }
     });
   }
+
+  test('niche init tries the credentials for clients, and refuses unsafe ones', async (t) => {
+    const server = await requireS3(t);
+    if (server === null) return;
+    const folder = await temporaryFolder(t);
+    const uploader = await server.addUser('uploader');
+    const roots = ['acme', 'acme-staging', 'acme-private'];
+    for (const root of roots) await server.createBucket(root);
+    const file = join(folder, 'credentials.json');
+    await writeFile(file, JSON.stringify(uploader));
+    const recipient = await identityToRecipient(await generateX25519Identity());
+    const init = (): Promise<NicheRun> =>
+      runNiche(
+        [
+          ...['init', server.url('acme'), '--name', 'acme', '--no-upstream'],
+          ...['--age', recipient, '--upload-credentials', file],
+          ...['--secret-key-file', join(folder, 'key')],
+        ],
+        { cwd: folder, env: { ...server.env, HOME: folder } },
+      );
+    const everything = (bucket: string): object[] => {
+      const arn = `arn:aws:s3:::${bucket}`;
+      const Principal = { AWS: uploader.accessKeyId };
+      return [{ Effect: 'Allow', Principal, Action: 's3:*', Resource: [arn, `${arn}/*`] }];
+    };
+    const nothing = (bucket: string): object[] => [
+      {
+        Effect: 'Deny',
+        Principal: { AWS: uploader.accessKeyId },
+        Action: 's3:*',
+        Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
+      },
+    ];
+    const stored = async (): Promise<string[]> =>
+      (
+        await Promise.all(
+          roots.map((root) =>
+            listKeys(
+              openS3Bucket(parseS3Url(server.url(root)), { credentials: server.credentials }),
+            ),
+          ),
+        )
+      ).flat();
+
+    // A key for all buckets, as an administrator might pass by mistake, and one that reaches one too many.
+    for (const root of roots) await server.setPolicy(root, everything(root));
+    assertRefused(await init(), 'private', 'acme-private');
+    assert.deepEqual(await stored(), []);
+    await server.setPolicy('acme-private', nothing('acme-private'));
+    assertRefused(await init(), 'public', 'acme');
+    assert.deepEqual(await stored(), []);
+
+    // A key that cannot stage is of no use.
+    for (const root of roots) await server.setPolicy(root, nothing(root));
+    const useless = await init();
+    assert.equal(useless.status, 1, useless.stderr);
+    assert.match(useless.stderr, /access denied/);
+    assert.deepEqual(await stored(), []);
+
+    await server.setPolicy(
+      'acme-staging',
+      inBucket('acme-staging', uploader, await documentedPolicy()),
+    );
+    const made = await init();
+    assert.equal(made.status, 0, made.stderr);
+    // This server knows no condition that keeps a client from replacing objects.
+    assert.match(
+      made.stdout,
+      /^tried the credentials for clients: they create objects in the staging root, also overwrite there, and write nowhere else$/m,
+    );
+    assert.deepEqual((await stored()).sort(), [
+      'niche.client.json',
+      'niche.json',
+      'nix-cache-info',
+    ]);
+  });
 
   test('a denied narinfo is not treated as missing if no other narinfo is readable', async (t) => {
     const server = await requireS3(t);
@@ -300,8 +412,8 @@ describe('permissions in S3', { concurrency: false }, () => {
       },
     ]);
     await server.setPolicy(
-      'acme-private',
-      inBucket('acme-private', uploader, await documentedPolicy()),
+      'acme-staging',
+      inBucket('acme-staging', uploader, await documentedPolicy()),
     );
     await machine.writeGraph([{ name: 'lower' }]);
     const path = await machine.output('nix-build', ['--no-out-link', '-A', 'lower']);
