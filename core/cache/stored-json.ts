@@ -91,9 +91,11 @@ export function checkDocument<T>(document: unknown, where: string, format: JsonF
   throw new NicheError(code, `${where} is not valid: ${issues}`);
 }
 
+const versioned = z.object({ version: z.number() });
+
 /** @throws NicheError `newer-version` when a later release wrote the document */
 function assertVersion(document: unknown, where: string, newest: number): void {
-  const version = z.object({ version: z.number() }).safeParse(document).data?.version ?? newest;
+  const version = versioned.safeParse(document).data?.version ?? newest;
   if (version <= newest) return;
   throw new NicheError(
     'newer-version',

@@ -14,8 +14,8 @@ export function judgeClaims(scenario: Scenario): Pick<ChecksOptions, 'isValid' |
 const judged = new WeakMap<Scenario, Pick<ChecksOptions, 'isValid' | 'isContested'>>();
 
 function judge(scenario: Scenario): Pick<ChecksOptions, 'isValid' | 'isContested'> {
-  const { uploads, onDemand = [], upstream = [], admin = [] } = scenario;
-  const late = admin.flatMap((step) => (step.kind === 'stage' ? step.upload : []));
+  const { uploads, onDemand = [], upstream = [], admins = [] } = scenario;
+  const late = admins.flat().flatMap((step) => (step.kind === 'stage' ? step.upload : []));
   const staged = [...uploads.flat(), ...late].flat().concat(onDemand);
   const isTrue = ({ info, nar }: TestPath): boolean => narHashOf(nar) === info.narHash;
   const available = new Set(upstream.map(({ info }) => info.path));

@@ -4,7 +4,7 @@ import { testPath } from '../support/cache/paths.ts';
 /** The paths of one batch. */
 export type BatchPaths = readonly TestPath[];
 
-/** What an administrator does, one step after the other. */
+/** What an administrator does before the next step. */
 export type AdminStep =
   | { readonly kind: 'block' | 'unblock'; readonly path: TestPath }
   | { readonly kind: 'stage'; readonly upload: readonly BatchPaths[] }
@@ -18,7 +18,8 @@ export interface Scenario {
   /** Paths that a client stages only when a receipt reports them as missing. */
   readonly onDemand?: readonly TestPath[];
   readonly upstream?: readonly TestPath[];
-  readonly admin?: readonly AdminStep[];
+  /** The steps of each administrator. */
+  readonly admins?: readonly (readonly AdminStep[])[];
 }
 
 const far = await testPath('far');
@@ -46,16 +47,26 @@ export const scenarios: readonly Scenario[] = [
   {
     name: 'resign',
     uploads: [[[b], [a]], [[a]]],
-    admin: [{ kind: 'rotate' }, { kind: 'redeploy' }, { kind: 'resign' }, { kind: 'retire' }],
+    admins: [[{ kind: 'rotate' }, { kind: 'redeploy' }, { kind: 'resign' }, { kind: 'retire' }]],
   },
-  { name: 'block', uploads: [[[b], [a]], [[a]]], admin: [{ kind: 'block', path: a }] },
+  { name: 'block', uploads: [[[b], [a]], [[a]]], admins: [[{ kind: 'block', path: a }]] },
+  {
+    name: 'resign-block',
+    uploads: [[[a]]],
+    admins: [
+      [{ kind: 'rotate' }, { kind: 'redeploy' }, { kind: 'resign' }],
+      [{ kind: 'block', path: a }],
+    ],
+  },
   {
     name: 'unblock',
     uploads: [[[a]], [[b]]],
-    admin: [
-      { kind: 'block', path: a },
-      { kind: 'unblock', path: a },
-      { kind: 'stage', upload: [[b, a]] },
+    admins: [
+      [
+        { kind: 'block', path: a },
+        { kind: 'unblock', path: a },
+        { kind: 'stage', upload: [[b, a]] },
+      ],
     ],
   },
 ];

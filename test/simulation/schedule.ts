@@ -82,7 +82,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     ...judgeClaims(scenario),
     isLast: (upload) => lastUploads.has(upload),
   });
-  const rotates = scenario.admin?.some(({ kind }) => kind === 'rotate') ?? false;
+  const { admins = [] } = scenario;
+  const rotates = admins.flat().some(({ kind }) => kind === 'rotate');
   const jobs = createJobs(world, cluster, rotates);
   await initWorld(world);
 
@@ -225,7 +226,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   }
 
   for (const batches of scenario.uploads) stageUpload(batches);
-  administer(scenario.admin ?? []);
+  for (const steps of admins) administer(steps);
   await runUntilIdle(() => cluster.step() > maxFaultySteps);
   // Without a crash no path waits for a sweep to be withdrawn.
   if (deaths + faultySteps.length === 0) await check('checkBlocked');
