@@ -85,6 +85,7 @@ export async function runSweep(deployment: Deployment, reporting: Reporting): Pr
   for (const published of swept.published) logOutcome(published, reporting);
   reporting.log.info('swept', {
     handedOn,
+    withdrawn: swept.withdrawn.length,
     deleted: swept.deleted,
     ended: swept.published.length,
     isBusy,

@@ -112,6 +112,28 @@ describe('a purge', () => {
     await assertPurged(cache);
   });
 
+  it('withdraws paths that wait, and leaves their rejection to the sweep', async () => {
+    const cache = createTestCache();
+    const reference = await testPath('reference');
+    const waiting = await testPath('waiting', { references: [reference] });
+    const id = await cache.stage([waiting]);
+    await cache.publish(id);
+    const result = await purgeContents({
+      ...cache,
+      ...{ narHash: waiting.info.narHash, why: '', waitMs: 0, sleep: () => Promise.resolve() },
+    });
+    assert.deepEqual([result.paths, result.pending], [[waiting.info.path], 1]);
+    const pending = await listKeys(cache.private, 'pending/');
+    assert.deepEqual(
+      pending.map((key) => key.split('.').at(-1)),
+      ['json'],
+    );
+    await cache.publish(await cache.stage([reference]));
+    await cache.sweep();
+    assert.equal((await cache.receipt(id.upload, waiting.info))?.code, 'blocked');
+    assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
+  });
+
   it('continues after a crash at any write', async () => {
     for (let nth = 1; ; nth += 1) {
       const cache = await createLeak();
