@@ -73,6 +73,7 @@ async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
       ['read here', reader.url],
       ['substituter', config.substituter],
       ['storage', config.storage],
+      ['staging', config.staging],
       ['private', config.private],
       ['store', config.storeDir],
       ['public keys', ...config.publicKeys],

@@ -9,7 +9,7 @@ import { cliDocs, cliDocsFile } from '../../scripts/cli-docs.ts';
 
 const checkout = join(import.meta.dirname, '../..');
 const documents = [
-  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md'],
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
   ...readdirSync(join(checkout, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),

@@ -29,6 +29,7 @@ test('show prints the configuration of a cache', async () => {
 read here:   ${server.url}
 substituter: ${bucket.url}
 storage:     ${bucket.url}
+staging:     ${bucket.url}
 private:     ${bucket.url}
 store:       /nix/store
 public keys: ${testPublicKey}
