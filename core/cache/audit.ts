@@ -33,7 +33,10 @@ export interface AuditRecord {
   /** The signer of each of `signatures`, in the same order. */
   readonly signers: readonly AuditedSigner[];
   readonly upload: string;
-  /** Null when no event or sweep led to the batch, as in a worker that lists staged batches. */
+  /**
+   * Null when no event or sweep led to the batch, as in a worker that lists staged batches, and when
+   * the event was about another object under the manifest's key.
+   */
   readonly origin: Origin | null;
   /** The release that checked and signed. */
   readonly publisher: string;
@@ -58,6 +61,28 @@ export interface Origin {
   readonly sourceAddress?: string | undefined;
   /** The time of the upload, ISO 8601. */
   readonly at?: string | undefined;
+}
+
+/** An origin as an event reports it, before the publisher has read the manifest. */
+export interface ReportedOrigin extends Origin {
+  /** The etag of the manifest that the event is about; a generation with Google. */
+  readonly etag?: string | undefined;
+}
+
+/**
+ * Returns the origin of a manifest. An event counts only for the very object that it reports: someone
+ * else may have replaced that since.
+ *
+ * @param etag that of the manifest that was read
+ */
+export function confirmOrigin(reported: ReportedOrigin | null, etag: string): Origin | null {
+  if (reported === null) return null;
+  const { etag: reportedEtag, ...origin } = reported;
+  const withoutQuotes = (text: string): string => text.replaceAll('"', '').toLowerCase();
+  const isConfirmed =
+    origin.via === 'sweep' ||
+    (reportedEtag !== undefined && withoutQuotes(reportedEtag) === withoutQuotes(etag));
+  return isConfirmed ? origin : null;
 }
 
 const text = z.string();

@@ -10,7 +10,7 @@ import { parseStorePath } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { manifestKey } from './layout.ts';
 import type { BatchId } from './layout.ts';
-import { parseStoredJson, readBoundedText } from './stored-json.ts';
+import { parseStoredJson, readBoundedObject } from './stored-json.ts';
 import type { JsonFormat } from './stored-json.ts';
 
 /** The manifest version that this release writes, and the newest that it reads. */
@@ -78,16 +78,17 @@ export function formatManifest(manifest: Manifest): string {
 /**
  * Reads and checks a staged manifest, and brings every field into canonical form.
  *
- * @returns null when it is missing, which means that the batch is finished
+ * @returns the manifest and the etag of its object; null when it is missing, which means that the batch
+ *   is finished
  * @throws NicheError `malformed-manifest`, naming the field; `storage-…` when it cannot be read
  */
 export async function readManifest(
   bucket: Bucket,
   id: BatchId,
   storeDir: string,
-): Promise<Manifest | null> {
-  const text = await readBoundedText(bucket, manifestKey(id), manifestFormat);
-  return text === null ? null : parseManifest(text, storeDir);
+): Promise<{ readonly manifest: Manifest; readonly etag: string } | null> {
+  const found = await readBoundedObject(bucket, manifestKey(id), manifestFormat);
+  return found && { manifest: parseManifest(found.text, storeDir), etag: found.etag };
 }
 
 /** @throws NicheError `malformed-manifest`, naming the field */

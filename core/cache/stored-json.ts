@@ -5,7 +5,7 @@ import type { NicheErrorCode } from '../errors.ts';
 import { describeFields } from '../secrets/metadata.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { parseJson } from '../util/json.ts';
-import { readText } from './objects.ts';
+import { readObjectWithInfo } from './objects.ts';
 
 /** One kind of JSON document that a cache stores. */
 export interface JsonFormat<T> {
@@ -46,10 +46,20 @@ export async function readStoredJson<T>(
 export async function readBoundedText(
   bucket: ObjectReader,
   key: string,
-  { code, maxBytes }: Pick<JsonFormat<unknown>, 'code' | 'maxBytes'>,
+  format: Pick<JsonFormat<unknown>, 'code' | 'maxBytes'>,
 ): Promise<string | null> {
+  return (await readBoundedObject(bucket, key, format))?.text ?? null;
+}
+
+/** Does the same as {@link readBoundedText}, and returns the object's etag too. */
+export async function readBoundedObject(
+  bucket: ObjectReader,
+  key: string,
+  { code, maxBytes }: Pick<JsonFormat<unknown>, 'code' | 'maxBytes'>,
+): Promise<{ readonly text: string; readonly etag: string } | null> {
   try {
-    return await readText(bucket, key, maxBytes);
+    const found = await readObjectWithInfo(bucket, key, maxBytes);
+    return found && { text: found.body.toString('utf8'), etag: found.info.etag };
   } catch (error) {
     if (isNicheError(error, 'oversized'))
       throw new NicheError(code, error.message, { cause: error });

@@ -8,7 +8,7 @@ import type { Job } from '../shared/job.ts';
 const createdType = 'Microsoft.Storage.BlobCreated';
 
 /**
- * A CloudEvent of Event Grid. Only the blob's address is used: the account is the last part of
+ * A CloudEvent of Event Grid. Of the blob, its address and etag are used: the account is the last part of
  * `source`, the container and the name are in `subject`.
  *
  * @see https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage
@@ -25,6 +25,7 @@ const blobCreated = z.object({
     .max(4096)
     .regex(/^\/blobServices\/default\/containers\/[^/]+\/blobs\/.+$/s),
   time: z.string().max(64).optional(),
+  data: z.object({ eTag: z.string().max(256).optional() }).optional(),
 });
 
 /**
@@ -36,9 +37,9 @@ const blobCreated = z.object({
  */
 export function readJob(document: unknown, root: TriggerRoot): Job | null {
   if (isJobMessage(document)) return parseJob(document);
-  const { source, subject, time } = parseEvent(blobCreated, document);
+  const { source, subject, time, data } = parseEvent(blobCreated, document);
   const account = source.slice(source.lastIndexOf('/') + 1);
   const [, container = '', key = ''] =
     /^\/blobServices\/default\/containers\/([^/]+)\/blobs\/(.+)$/s.exec(subject) ?? [];
-  return jobOfEvent({ bucket: `${account}/${container}`, key, time }, root);
+  return jobOfEvent({ bucket: `${account}/${container}`, key, time, etag: data?.eTag }, root);
 }

@@ -21,6 +21,8 @@ export interface S3Event {
   readonly sourceAddress?: string;
   /** ISO 8601. */
   readonly time?: string;
+  /** The object's etag, without quotes. */
+  readonly etag?: string;
 }
 
 /** The largest notification that is parsed, in bytes: the limit of an SQS message. */
@@ -114,7 +116,7 @@ const records = z.object({
         requestParameters: z.object({ sourceIPAddress: name }).optional(),
         s3: z.object({
           bucket: z.object({ name: text }),
-          object: z.object({ key: text, size: size.optional() }),
+          object: z.object({ key: text, size: size.optional(), eTag: name }),
         }),
       }),
     )
@@ -134,6 +136,7 @@ function fromRecords(document: unknown): S3Event[] {
       principal: record.userIdentity?.principalId ?? record.userIdentity?.PrincipalId,
       sourceAddress: record.requestParameters?.sourceIPAddress,
       time: record.eventTime,
+      etag: record.s3.object.eTag,
     }),
   }));
 }
@@ -152,7 +155,7 @@ const eventBridge = z.object({
   time: text.optional(),
   detail: z.object({
     bucket: z.object({ name: text }),
-    object: z.object({ key: text, size: size.optional() }),
+    object: z.object({ key: text, size: size.optional(), etag: name }),
     requester: name,
     'source-ip-address': name,
   }),
@@ -171,6 +174,7 @@ function fromEventBridge(document: unknown): S3Event[] {
         principal: detail.requester,
         sourceAddress: detail['source-ip-address'],
         time,
+        etag: detail.object.etag,
       }),
     },
   ];
@@ -180,14 +184,15 @@ function fromEventBridge(document: unknown): S3Event[] {
 const r2 = z.object({
   action: text,
   bucket: text,
-  object: z.object({ key: text, size: size.optional() }),
+  object: z.object({ key: text, size: size.optional(), eTag: name }),
   eventTime: text.optional(),
 });
 
 function fromR2(document: unknown): S3Event {
   const { action, bucket, object, eventTime } = parseEvent(r2, document);
   const { key } = object;
-  return { bucket, key, eventName: action, ...defined({ size: object.size, time: eventTime }) };
+  const details = defined({ size: object.size, time: eventTime, etag: object.eTag });
+  return { bucket, key, eventName: action, ...details };
 }
 
 const b2Test = z.object({ eventType: z.literal('b2:TestEvent') });
@@ -243,7 +248,7 @@ function hasFields(document: unknown, fields: readonly string[]): boolean {
   );
 }
 
-type Detail = 'size' | 'principal' | 'sourceAddress' | 'time';
+type Detail = 'size' | 'principal' | 'sourceAddress' | 'time' | 'etag';
 
 /** Removes fields that are undefined or empty. */
 function defined(fields: {

@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 
-import type { Origin } from '../../core/cache/audit.ts';
+import type { ReportedOrigin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/stored-json.ts';
 import { parseManifestKey } from '../../core/cache/layout.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
@@ -16,6 +16,8 @@ export interface ObjectEvent {
   readonly sourceAddress?: string | undefined;
   /** ISO 8601. */
   readonly time?: string | undefined;
+  /** The object's etag as the storage reports it; its generation with Google. */
+  readonly etag?: string | undefined;
 }
 
 /** The private root of the deployment's cache, as events of its bucket identify it. */
@@ -35,8 +37,8 @@ export function batchOf(event: ObjectEvent, { bucket, prefix }: TriggerRoot): Ba
 }
 
 /** Returns who staged the batch, for the audit log. */
-export function originOf({ principal, sourceAddress, time }: ObjectEvent): Origin {
-  return { via: 'event', principal, sourceAddress, at: time };
+export function originOf({ principal, sourceAddress, time, etag }: ObjectEvent): ReportedOrigin {
+  return { via: 'event', principal, sourceAddress, at: time, etag };
 }
 
 /** Returns the error for an event that cannot be parsed. */

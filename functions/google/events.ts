@@ -19,8 +19,15 @@ export const messagePublishedType = 'google.cloud.pubsub.topic.v1.messagePublish
 
 const text = z.string().min(1).max(4096);
 
-/** `StorageObjectData`; only the object's address is used. */
-const storageObject = z.object({ bucket: text, name: text });
+/** `StorageObjectData`. The generation identifies one version of the object. */
+const storageObject = z.object({
+  bucket: text,
+  name: text,
+  generation: z
+    .union([z.string().max(64), z.int()])
+    .transform(String)
+    .optional(),
+});
 
 /** `MessagePublishedData`, whose data is base64. */
 const messagePublished = z.object({ message: z.object({ data: z.base64().max(1024 * 1024) }) });
@@ -35,8 +42,8 @@ const messagePublished = z.object({ message: z.object({ data: z.base64().max(102
 export function readJob(event: CloudEvent, root: TriggerRoot): Job | null {
   switch (event.type ?? '') {
     case finalizedType: {
-      const { bucket, name } = parseEvent(storageObject, event.data);
-      return jobOfEvent({ bucket, key: name, time: event.time }, root);
+      const { bucket, name, generation } = parseEvent(storageObject, event.data);
+      return jobOfEvent({ bucket, key: name, time: event.time, etag: generation }, root);
     }
     case messagePublishedType: {
       const { message } = parseEvent(messagePublished, event.data);

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-import type { Origin } from '../../core/cache/audit.ts';
+import type { ReportedOrigin } from '../../core/cache/audit.ts';
 import { describeIssues } from '../../core/cache/stored-json.ts';
 import { isStoreHash, isUploadId, parseWaitingKey, waitingKey } from '../../core/cache/layout.ts';
 import type { BatchId, WaitingMarker } from '../../core/cache/layout.ts';
@@ -12,7 +12,7 @@ import type { ObjectEvent, TriggerRoot } from '../events/trigger.ts';
  * a path that was blocked while it was published.
  */
 export type Job =
-  | { readonly kind: 'publish'; readonly id: BatchId; readonly origin: Origin }
+  | { readonly kind: 'publish'; readonly id: BatchId; readonly origin: ReportedOrigin }
   | { readonly kind: 'resume'; readonly waiting: WaitingMarker }
   | { readonly kind: 'withdraw'; readonly storeHash: string };
 
@@ -49,6 +49,7 @@ const message = z.strictObject({
       principal: text.optional(),
       sourceAddress: text.optional(),
       at: text.optional(),
+      etag: text.optional(),
     })
     .optional(),
   /** The key of the waiting path's marker. */

@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-import type { Origin } from '../../core/cache/audit.ts';
+import type { ReportedOrigin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { isNicheError, type NicheError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
@@ -26,7 +26,7 @@ export interface WebhookOptions {
   /** Events outside this root are ignored. With null all are, and only `/healthz` is of use. */
   readonly root: TriggerRoot | null;
   /** @param origin null if the sender proved nothing */
-  readonly onBatch: (id: BatchId, origin: Origin | null) => void;
+  readonly onBatch: (id: BatchId, origin: ReportedOrigin | null) => void;
   readonly health: () => Health;
   /** Receives the reason for each refused notification. */
   readonly onRefused: (error: NicheError) => void;

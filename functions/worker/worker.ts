@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { Origin } from '../../core/cache/audit.ts';
+import type { ReportedOrigin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import type { LocalPublisher, PublisherLoad } from '../../core/cache/publish/local-publisher.ts';
 import { isNicheError, toError } from '../../core/errors.ts';
@@ -41,7 +41,7 @@ export interface Health extends PublisherLoad {
 /** Publishes staged batches for as long as it runs. */
 export interface Worker {
   /** Queues the batch of a notification; returns at once. */
-  readonly submit: (id: BatchId, origin: Origin | null) => void;
+  readonly submit: (id: BatchId, origin: ReportedOrigin | null) => void;
   /** Runs until `signal` is aborted and the tasks in flight have ended. */
   run(signal: AbortSignal): Promise<void>;
   readonly health: () => Health;

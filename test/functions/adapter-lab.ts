@@ -22,7 +22,12 @@ import type { BucketHooks } from '../support/buckets/memory-bucket.ts';
 
 /** A delivery to a function: an event of an object, a message of its own queue, or malformed. */
 export type Delivery =
-  | { readonly kind: 'object'; readonly bucket: string; readonly key: string }
+  | {
+      readonly kind: 'object';
+      readonly bucket: string;
+      readonly key: string;
+      readonly etag?: string | undefined;
+    }
   | { readonly kind: 'message'; readonly body: object }
   | { readonly kind: 'nonsense' };
 
@@ -97,6 +102,7 @@ export async function createAdapterLab(adapter: Adapter): Promise<AdapterLab> {
       kind: 'object',
       bucket: adapter.root.bucket,
       key: `${adapter.root.prefix}${manifestKey(id)}`,
+      etag: cache.stagingStore.objects.get(manifestKey(id))?.etag,
     }),
     process({ hooks = {}, limitSeconds = timeLimitSeconds, isMute = false } = {}) {
       const seen = { now: cache.now, ...chainHooks(watch, hooks) };

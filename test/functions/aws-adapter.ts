@@ -78,7 +78,7 @@ function bodyOf(delivery: Exclude<Delivery, { kind: 'nonsense' }>): object {
         s3: {
           s3SchemaVersion: '1.0',
           bucket: { name: delivery.bucket, arn: `arn:aws:s3:::${delivery.bucket}` },
-          object: { key: encodeURIComponent(delivery.key), size: 1024, eTag: 'd41d8cd9' },
+          object: { key: encodeURIComponent(delivery.key), size: 1024, eTag: delivery.etag },
         },
       },
     ],

@@ -48,7 +48,7 @@ function messageOf(delivery: Delivery): unknown {
   switch (delivery.kind) {
     case 'object': {
       const [account = '', container = ''] = delivery.bucket.split('/');
-      return blobCreatedEvent(account, container, delivery.key);
+      return blobCreatedEvent(account, container, delivery.key, delivery.etag);
     }
     case 'message':
       return delivery.body;

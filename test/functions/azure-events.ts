@@ -6,7 +6,12 @@ import { randomUUID } from 'node:crypto';
  *
  * @see https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage
  */
-export function blobCreatedEvent(account: string, container: string, name: string): object {
+export function blobCreatedEvent(
+  account: string,
+  container: string,
+  name: string,
+  eTag = '0x8D4BCC2E4835CD0',
+): object {
   return {
     source: `/subscriptions/${randomUUID()}/resourceGroups/cache/providers/Microsoft.Storage/storageAccounts/${account}`,
     subject: `/blobServices/default/containers/${container}/blobs/${name}`,
@@ -18,7 +23,7 @@ export function blobCreatedEvent(account: string, container: string, name: strin
       api: 'PutBlob',
       clientRequestId: randomUUID(),
       requestId: randomUUID(),
-      eTag: '0x8D4BCC2E4835CD0',
+      eTag,
       contentType: 'application/json',
       contentLength: 524,
       blobType: 'BlockBlob',

@@ -55,7 +55,7 @@ export const googleAdapter: Adapter = {
 function eventOf(delivery: Delivery): object {
   switch (delivery.kind) {
     case 'object':
-      return finalizedEvent(delivery.bucket, delivery.key);
+      return finalizedEvent(delivery.bucket, delivery.key, delivery.etag);
     case 'message':
       return publishedEvent(delivery.body);
     case 'nonsense':

@@ -6,7 +6,11 @@ import { randomUUID } from 'node:crypto';
  *
  * @see https://github.com/googleapis/google-cloudevents/blob/main/proto/google/events/cloud/storage/v1/data.proto
  */
-export function finalizedEvent(bucket: string, name: string): object {
+export function finalizedEvent(
+  bucket: string,
+  name: string,
+  generation = '1587627537231057',
+): object {
   const at = new Date().toISOString();
   return {
     specversion: '1.0',
@@ -22,7 +26,7 @@ export function finalizedEvent(bucket: string, name: string): object {
       selfLink: `https://www.googleapis.com/storage/v1/b/${bucket}/o/${encodeURIComponent(name)}`,
       name,
       bucket,
-      generation: '1587627537231057',
+      generation,
       metageneration: '1',
       contentType: 'application/json',
       timeCreated: at,

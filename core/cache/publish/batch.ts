@@ -1,5 +1,6 @@
 import type { Bucket } from '../../storage/bucket.ts';
-import type { Origin } from '../audit.ts';
+import { confirmOrigin } from '../audit.ts';
+import type { ReportedOrigin } from '../audit.ts';
 import { manifestKey, stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { readManifest } from '../manifest.ts';
@@ -29,10 +30,15 @@ export interface StagedBatch {
 export async function openStagedBatch(
   bucket: Bucket,
   id: BatchId,
-  { storeDir, origin }: { readonly storeDir: string; readonly origin: Origin | null },
+  {
+    storeDir,
+    origin: reported,
+  }: { readonly storeDir: string; readonly origin: ReportedOrigin | null },
 ): Promise<StagedBatch | null> {
-  const manifest = await readManifest(bucket, id, storeDir);
-  if (!manifest) return null;
+  const found = await readManifest(bucket, id, storeDir);
+  if (!found) return null;
+  const { manifest, etag } = found;
+  const origin = confirmOrigin(reported, etag);
   const openNar = openStagedNars(bucket, id, manifest);
   const logs = openStagedLogs(bucket, id.upload, storeDir);
   const paths = manifest.paths.map((claim, index): StagedPath => ({

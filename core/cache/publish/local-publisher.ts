@@ -1,7 +1,7 @@
 import { isNicheError } from '../../errors.ts';
 import { createTaskQueue } from '../../util/task-queue.ts';
 import type { Task } from '../../util/task-queue.ts';
-import type { Origin } from '../audit.ts';
+import type { ReportedOrigin } from '../audit.ts';
 import { parseManifestKey, stagingPrefix } from '../layout.ts';
 import type { BatchId, WaitingMarker } from '../layout.ts';
 import { withdrawRefused } from '../withdraw/withdraw.ts';
@@ -21,7 +21,7 @@ const batchesAtOnce = 2;
  */
 export interface LocalPublisher {
   /** Queues a batch. */
-  submit(id: BatchId, origin?: Origin): void;
+  submit(id: BatchId, origin?: ReportedOrigin): void;
   /**
    * Queues every staged batch that `accept` returns true for.
    *
@@ -122,7 +122,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     };
   }
 
-  function batchTask(id: BatchId, origin: Origin | undefined): PublishTask {
+  function batchTask(id: BatchId, origin: ReportedOrigin | undefined): PublishTask {
     return {
       id,
       key: keyOf(id),
@@ -138,7 +138,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
     };
   }
 
-  function submit(id: BatchId, origin?: Origin): void {
+  function submit(id: BatchId, origin?: ReportedOrigin): void {
     if (!stopping.signal.aborted) queue.add(batchTask(id, origin));
   }
 

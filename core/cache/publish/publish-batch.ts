@@ -4,7 +4,7 @@ import { NicheError, isRejection } from '../../errors.ts';
 import type { RejectionCode } from '../../errors.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
-import type { Origin } from '../audit.ts';
+import type { ReportedOrigin } from '../audit.ts';
 import { manifestKey } from '../layout.ts';
 import type { BatchId, CacheBuckets } from '../layout.ts';
 import { openStagedBatch, removeStagedBatch } from './batch.ts';
@@ -28,7 +28,7 @@ export type PublishBatch = (id: BatchId, call?: PublishCall) => Promise<PublishR
 /** The circumstances of one call of {@link PublishBatch}. */
 export interface PublishCall {
   /** How the publisher learned of the batch, for the audit log. */
-  readonly origin?: Origin | undefined;
+  readonly origin?: ReportedOrigin | undefined;
   /** Returns the time until the process may be ended, in milliseconds. @default `timeLimitMs`, from now */
   readonly timeLeftMs?: (() => number) | undefined;
 }
@@ -89,7 +89,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   async function openGuarded(
     guard: GuardedBatch,
     id: BatchId,
-    origin: Origin | null,
+    origin: ReportedOrigin | null,
   ): Promise<StagedBatch | null> {
     const { storeDir } = config;
     // Wrapped, because a batch that is gone opens as null too.

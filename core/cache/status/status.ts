@@ -181,8 +181,8 @@ async function stagedPaths(
   storeDir: string,
 ): Promise<string[] | null> {
   try {
-    const manifest = await readManifest(bucket, id, storeDir);
-    return manifest?.paths.map(({ path }) => path) ?? null;
+    const found = await readManifest(bucket, id, storeDir);
+    return found?.manifest.paths.map(({ path }) => path) ?? null;
   } catch (error) {
     // The publisher will write a receipt about it.
     if (isRejection(error)) return null;

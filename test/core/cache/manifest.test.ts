@@ -83,7 +83,7 @@ describe('a manifest', () => {
     assert.equal(await readManifest(bucket, id, storeDir), null);
     const text = manifestOf({});
     await bucket.put(manifestKey(id), Buffer.from(text.padEnd(maxManifestBytes)));
-    assert.equal((await readManifest(bucket, id, storeDir))?.paths.length, 1);
+    assert.equal((await readManifest(bucket, id, storeDir))?.manifest.paths.length, 1);
     await bucket.put(manifestKey(id), Buffer.from(text.padEnd(maxManifestBytes + 1)));
     await assert.rejects(readManifest(bucket, id, storeDir), { code: 'malformed-manifest' });
   });

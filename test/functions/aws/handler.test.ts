@@ -94,7 +94,7 @@ async function deployed(options: {
   };
 }
 
-function s3Event(id: BatchId, more: object = {}): object {
+function s3Event(id: BatchId, more: object = {}, eTag?: string): object {
   const key = encodeURIComponent(`nix/${manifestKey(id)}`).replaceAll('%2F', '/');
   return {
     Records: [
@@ -105,7 +105,7 @@ function s3Event(id: BatchId, more: object = {}): object {
         eventTime: '2026-01-01T00:00:01.000Z',
         userIdentity: { principalId: 'AWS:AROAEXAMPLE:ci' },
         requestParameters: { sourceIPAddress: '192.0.2.7' },
-        s3: { bucket: { name: 'staging' }, object: { key, size: 1 } },
+        s3: { bucket: { name: 'staging' }, object: { key, size: 1, eTag } },
         ...more,
       },
     ],
@@ -164,23 +164,23 @@ describe('the publish function', () => {
     assert.deepEqual(kms.asked, [recipient, { kind, arn }]);
   });
 
-  const eventBridge = (id: BatchId): object => ({
+  const eventBridge = (id: BatchId, etag: string): object => ({
     version: '0',
     source: 'aws.s3',
     'detail-type': 'Object Created',
     time: '2026-01-01T00:00:01Z',
     detail: {
       bucket: { name: 'staging' },
-      object: { key: `nix/${manifestKey(id)}`, size: 1 },
+      object: { key: `nix/${manifestKey(id)}`, size: 1, etag },
       requester: '123456789012',
       'source-ip-address': '192.0.2.7',
       reason: 'PutObject',
     },
   });
-  const shapes: [string, (id: BatchId) => object, string][] = [
-    ['S3, through SQS', (id) => sqs(s3Event(id)), 'AWS:AROAEXAMPLE:ci'],
-    ['S3 itself', s3Event, 'AWS:AROAEXAMPLE:ci'],
-    ['EventBridge, through SQS', (id) => sqs(eventBridge(id)), '123456789012'],
+  const shapes: [string, (id: BatchId, etag: string) => object, string][] = [
+    ['S3, through SQS', (id, etag) => sqs(s3Event(id, {}, etag)), 'AWS:AROAEXAMPLE:ci'],
+    ['S3 itself', (id, etag) => s3Event(id, {}, etag), 'AWS:AROAEXAMPLE:ci'],
+    ['EventBridge, through SQS', (id, etag) => sqs(eventBridge(id, etag)), '123456789012'],
     ['EventBridge itself', eventBridge, '123456789012'],
   ];
   for (const [from, shape, principal] of shapes) {
@@ -188,7 +188,8 @@ describe('the publish function', () => {
       const { cache, invoke, lines, metric } = await deployed({});
       const [library, tool] = [await testPath('library'), await testPath('tool')];
       const id = await cache.stage([library, tool]);
-      assert.deepEqual(await invoke(shape(id)), { batchItemFailures: [] });
+      const { etag = '' } = (await cache.staging.head(manifestKey(id))) ?? {};
+      assert.deepEqual(await invoke(shape(id, etag)), { batchItemFailures: [] });
       assert.deepEqual(
         lines
           .filter(({ message }) => message === 'published')
@@ -211,6 +212,21 @@ describe('the publish function', () => {
       await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
     });
   }
+
+  it('believes no origin of an event about another manifest under the same key', async () => {
+    const { cache, invoke } = await deployed({});
+    const id = await cache.stage([await testPath('replaced')]);
+    for (const etag of ['d41d8cd98f00b204e9800998ecf8427e', undefined]) {
+      await invoke(sqs(s3Event(id, {}, etag)));
+      await cache.stage([await testPath(`more-${etag}`)], { id });
+    }
+    await invoke(sqs(s3Event(id)));
+    const records = await auditRecords(cache);
+    assert.deepEqual(
+      records.map(({ origin }) => origin),
+      [null, null, null],
+    );
+  });
 
   it('accepts duplicates, S3’s test event, and events of other objects', async () => {
     const { cache, invoke, lines } = await deployed({});
@@ -292,14 +308,15 @@ describe('the publish function', () => {
   it('hands on the rest of a job when the time is too short', async () => {
     const { cache, invoke, sent } = await deployed({ env: { NICHE_BYTES_PER_SECOND: '1' } });
     const id = await cache.stage([await testPath('first'), await testPath('second')]);
-    await invoke(sqs(s3Event(id)), 1_000);
+    const { etag = '' } = (await cache.staging.head(manifestKey(id))) ?? {};
+    await invoke(sqs(s3Event(id, {}, etag)), 1_000);
     const origin = {
       via: 'event',
       principal: 'AWS:AROAEXAMPLE:ci',
       sourceAddress: '192.0.2.7',
       at: '2026-01-01T00:00:01.000Z',
     };
-    assert.deepEqual(sent, [{ kind: 'publish', id, origin }]);
+    assert.deepEqual(sent, [{ kind: 'publish', id, origin: { ...origin, etag } }]);
     await invoke(sqs(formatJob(sent[0]!)));
     assert.deepEqual(await listKeys(cache.staging, stagingPrefix), []);
     assert.deepEqual(

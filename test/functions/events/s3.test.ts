@@ -60,6 +60,7 @@ describe('notifications of S3', () => {
         principal: 'AIDAJDPLRKLG7UEXAMPLE',
         sourceAddress: '127.0.0.1',
         time: '1970-01-01T00:00:00.000Z',
+        etag: 'd41d8cd98f00b204e9800998ecf8427e',
       },
     ]);
   });
@@ -147,6 +148,7 @@ test('EventBridge: the key is not encoded', () => {
       principal: '123456789012',
       sourceAddress: '1.2.3.4',
       time: '2021-11-12T00:00:00Z',
+      etag: 'b1946ac92492d2347c6235b4d2611184',
     },
   ]);
   assert.equal(events.every(isCreation), true);
@@ -196,6 +198,7 @@ test('MinIO: records next to its own EventName and Key', () => {
       principal: 'minioadmin',
       sourceAddress: '127.0.0.1',
       time: '2026-01-05T12:00:00.000Z',
+      etag: 'e',
     },
   ]);
 });
@@ -215,6 +218,7 @@ describe('notifications of R2', () => {
     eventName: 'CopyObject',
     size: 65536,
     time: '2024-05-24T19:36:44.379Z',
+    etag: 'c846ff7a18f28c2e262116d6e8719ef0',
   };
 
   test('one, and as forwarded in batches', () => {

@@ -68,7 +68,13 @@ describe('a job', () => {
     assert.deepEqual(jobOfEvent(event, root), {
       kind: 'publish',
       id: { upload, batch: 3 },
-      origin: { via: 'event', principal: 'AWS:x', sourceAddress: undefined, at: undefined },
+      origin: {
+        via: 'event',
+        principal: 'AWS:x',
+        sourceAddress: undefined,
+        at: undefined,
+        etag: undefined,
+      },
     });
     const others = [
       { ...event, bucket: 'other' },

@@ -51,7 +51,7 @@ const event = (key: string, bucket = 'acme', eventName = 's3:ObjectCreated:Put')
         eventTime: '2026-01-01T00:00:00Z',
         userIdentity: { principalId: 'ci' },
         requestParameters: { sourceIPAddress: '192.0.2.1' },
-        s3: { bucket: { name: bucket }, object: { key, size: 3 } },
+        s3: { bucket: { name: bucket }, object: { key, size: 3, eTag: 'abc' } },
       },
     ],
   });
@@ -72,6 +72,7 @@ describe('notifications over HTTP', () => {
           principal: 'ci',
           sourceAddress: '192.0.2.1',
           at: '2026-01-01T00:00:00Z',
+          etag: 'abc',
         },
       ],
     ]);

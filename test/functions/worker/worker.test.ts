@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { manifestKey } from '../../../core/cache/layout.ts';
 import { createLocalPublisher } from '../../../core/cache/publish/local-publisher.ts';
 import type { PublishResult } from '../../../core/cache/publish/report.ts';
 import { NicheError } from '../../../core/errors.ts';
@@ -88,8 +89,9 @@ describe('a worker', () => {
     await until('a run succeeds', () => worker.health().lastSuccess !== null);
     const id = await cache.stage([await testPath('told')]);
     const origin = { via: 'event', principal: 'ci' } as const;
-    worker.submit(id, origin);
-    worker.submit(id, origin);
+    const { etag } = (await cache.staging.head(manifestKey(id))) ?? {};
+    worker.submit(id, { ...origin, etag });
+    worker.submit(id, { ...origin, etag });
     await until('a batch is published', () => published.length === 1);
     await stop();
     const records = await auditRecords(cache);
