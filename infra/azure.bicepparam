@@ -15,5 +15,8 @@ param gitlabSubjects = [
 // Object IDs of groups that can read the audit log.
 param auditors = []
 
+// Object IDs of groups that administer the cache: niche init, block, config edit, rotate.
+param administrators = []
+
 // Resource IDs of action groups for the alerts.
 param actionGroups = []

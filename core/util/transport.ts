@@ -83,7 +83,8 @@ export function createTransport(idleTimeoutMs: number, options: TransportOptions
           fail(`no data was sent or received for ${idleTimeoutMs} ms`);
         };
         socket.setTimeout(socket.connecting ? connectTimeoutMs : idleTimeoutMs);
-        socket.once('connect', () => socket.setTimeout(idleTimeoutMs));
+        // A socket that is used again would keep the listener.
+        if (socket.connecting) socket.once('connect', () => socket.setTimeout(idleTimeoutMs));
         socket.on('timeout', onTimeout);
         // It may serve another request next.
         outgoing.on('close', () => socket.off('timeout', onTimeout));

@@ -1,4 +1,6 @@
 import { logFailures } from '../shared/log-outcomes.ts';
+import { malformedEvent } from '../events/trigger.ts';
+import { parseJob } from '../shared/job.ts';
 import { runJob, runSweep } from '../shared/run.ts';
 import { readJob } from './events.ts';
 import type { AzureRuntime, Context } from './runtime.ts';
@@ -23,6 +25,25 @@ export function createPublishHandler(
         const job = readJob(message, root);
         if (job) await runJob(deployment, job, { ...reporting, timeLeftMs: undefined });
         else reporting.log.warn('ignored: not a manifest of this cache');
+      }),
+    );
+  };
+}
+
+/**
+ * Withdraws the path of a queue message. It runs no other job: only the publisher's app, with fewer
+ * rights, reads what clients stage.
+ */
+export function createWithdrawHandler(
+  runtime: () => AzureRuntime,
+): (message: unknown, context: Context) => Promise<void> {
+  return async (message, context) => {
+    const { deployment, ...current } = runtime();
+    await current.invoke(context, messageFields(context), (reporting) =>
+      logFailures(reporting, async () => {
+        const job = parseJob(message);
+        if (job.kind !== 'withdraw') throw malformedEvent('expected a path to withdraw');
+        await runJob(deployment, job, { ...reporting, timeLeftMs: undefined });
       }),
     );
   };

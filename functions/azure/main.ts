@@ -1,27 +1,31 @@
-/** The entry point of the app. The runtime loads it once, and each call here registers a function. */
+/** The entry point of both apps. The runtime loads it once, and each call here registers a function. */
 import { app } from '@azure/functions';
 
 import { lazily } from '../shared/invocation.ts';
-import { createPoisonHandler, createPublishHandler, createSweepHandler } from './handlers.ts';
+import {
+  createPoisonHandler,
+  createPublishHandler,
+  createSweepHandler,
+  createWithdrawHandler,
+} from './handlers.ts';
 import { createAzureRuntime } from './runtime.ts';
-import { queueConnection } from './settings.ts';
+import { queueConnection, readAppRole } from './settings.ts';
 
 const runtime = lazily(() => createAzureRuntime(process.env));
+const isSweep = readAppRole(process.env) === 'sweep';
 
 // The runtime replaces names in percent signs by the app's settings.
-app.storageQueue('publish', {
-  queueName: '%NICHE_WORK_QUEUE%',
-  connection: queueConnection,
-  handler: createPublishHandler(runtime),
-});
+const queueName = isSweep ? '%NICHE_WITHDRAWALS_QUEUE%' : '%NICHE_WORK_QUEUE%';
+const connection = queueConnection;
 
+if (isSweep) {
+  app.storageQueue('withdraw', { queueName, connection, handler: createWithdrawHandler(runtime) });
+  app.timer('sweep', { schedule: '%NICHE_SWEEP_SCHEDULE%', handler: createSweepHandler(runtime) });
+} else {
+  app.storageQueue('publish', { queueName, connection, handler: createPublishHandler(runtime) });
+}
 app.storageQueue('poison', {
-  queueName: '%NICHE_WORK_QUEUE%-poison',
-  connection: queueConnection,
+  queueName: `${queueName}-poison`,
+  connection,
   handler: createPoisonHandler(runtime),
-});
-
-app.timer('sweep', {
-  schedule: '%NICHE_SWEEP_SCHEDULE%',
-  handler: createSweepHandler(runtime),
 });

@@ -62,6 +62,7 @@ export function createAzureRuntime(env: Environment): AzureRuntime {
       identities: [kmsIdentity(azureDataKeys(vault))],
       queue: openStorageQueue({
         name: settings.NICHE_WORK_QUEUE,
+        withdrawals: settings.NICHE_WITHDRAWALS_QUEUE,
         connectionString: settings.NICHE_QUEUE,
         serviceUrl: settings.NICHE_QUEUE__queueServiceUri,
       }),

@@ -4,7 +4,7 @@
 param name string
 param location string
 param accountName string
-param privateContainer string
+param stagingContainer string
 param prefix string
 param workQueue string
 param deadContainer string
@@ -78,7 +78,7 @@ resource manifests 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2022-06-
     filter: {
       includedEventTypes: ['Microsoft.Storage.BlobCreated']
       isSubjectCaseSensitive: true
-      subjectBeginsWith: '/blobServices/default/containers/${privateContainer}/blobs/${prefix}staging/'
+      subjectBeginsWith: '/blobServices/default/containers/${stagingContainer}/blobs/${prefix}staging/'
       subjectEndsWith: '.json'
     }
     retryPolicy: {

@@ -1,10 +1,14 @@
-// The app that publishes, on Flex Consumption. It scales to zero, and each batch has its own instance.
+// One of the two apps, on Flex Consumption. It scales to zero, and each message has its own instance. An
+// app can request tokens of all its identities, and can replace its package. So the publisher and the
+// sweep are separate apps, each with its own host storage.
 
 param name string
 param location string
-param publisherId string
-param publisherClient string
-param publisherPrincipal string
+@allowed(['publisher', 'sweep'])
+param role string
+param identityId string
+param identityClient string
+param identityPrincipal string
 param insightsName string
 param instanceMemory int
 param maximumInstances int
@@ -21,7 +25,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 
 // The runtime's own storage: the deployed package, locks, and when the timer ran.
 resource host 'Microsoft.Storage/storageAccounts@2024-01-01' = {
-  name: take('${toLower(replace(name, '-', ''))}host${uniqueString(resourceGroup().id)}', 24)
+  name: take('${toLower(replace(name, '-', ''))}${take(role, 1)}${uniqueString(resourceGroup().id, role)}', 24)
   location: location
   kind: 'StorageV2'
   sku: {
@@ -45,28 +49,28 @@ resource packages 'Microsoft.Storage/storageAccounts/blobServices/containers@202
   name: 'packages'
 }
 
-resource publisherHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource identityHost 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: host
-  name: guid(host.id, publisherPrincipal, roleIds.storageBlobDataOwner)
+  name: guid(host.id, identityPrincipal, roleIds.storageBlobDataOwner)
   properties: {
-    principalId: publisherPrincipal
+    principalId: identityPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataOwner)
   }
 }
 
-resource publisherInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource identityInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: insights
-  name: guid(insights.id, publisherPrincipal, roleIds.monitoringMetricsPublisher)
+  name: guid(insights.id, identityPrincipal, roleIds.monitoringMetricsPublisher)
   properties: {
-    principalId: publisherPrincipal
+    principalId: identityPrincipal
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.monitoringMetricsPublisher)
   }
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
-  name: '${name}-plan'
+  name: '${name}-${role}-plan'
   location: location
   kind: 'functionapp'
   sku: {
@@ -79,13 +83,13 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2024-04-01' = {
-  name: '${name}-${uniqueString(resourceGroup().id)}'
+  name: '${name}-${role}-${uniqueString(resourceGroup().id)}'
   location: location
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
     userAssignedIdentities: {
-      '${publisherId}': {}
+      '${identityId}': {}
     }
   }
   properties: {
@@ -98,7 +102,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           value: '${host.properties.primaryEndpoints.blob}${packages.name}'
           authentication: {
             type: 'UserAssignedIdentity'
-            userAssignedIdentityResourceId: publisherId
+            userAssignedIdentityResourceId: identityId
           }
         }
       }
@@ -112,20 +116,21 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       }
     }
   }
-  dependsOn: [publisherHost, publisherInsights]
+  dependsOn: [identityHost, identityInsights]
 }
 
 resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   parent: app
   name: 'appsettings'
   properties: union(settings, {
-    AZURE_CLIENT_ID: publisherClient
+    NICHE_ROLE: role
+    AZURE_CLIENT_ID: identityClient
     AzureWebJobsStorage__accountName: host.name
-    AzureWebJobsStorage__clientId: publisherClient
+    AzureWebJobsStorage__clientId: identityClient
     AzureWebJobsStorage__credential: 'managedidentity'
-    NICHE_QUEUE__clientId: publisherClient
+    NICHE_QUEUE__clientId: identityClient
     NICHE_QUEUE__credential: 'managedidentity'
-    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${publisherClient};Authorization=AAD'
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClient};Authorization=AAD'
     APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
   })
 }

@@ -1,4 +1,4 @@
-// The identities of the function and of CI. CI authenticates with its own platform's token.
+// The identities of the two apps and of CI. CI authenticates with its own platform's token.
 
 param name string
 param location string
@@ -8,6 +8,11 @@ param gitlabUrl string
 
 resource publisher 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: '${name}-publisher'
+  location: location
+}
+
+resource sweep 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: '${name}-sweep'
   location: location
 }
 
@@ -47,5 +52,8 @@ resource gitlab 'Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdent
 output publisherId string = publisher.id
 output publisherClient string = publisher.properties.clientId
 output publisherPrincipal string = publisher.properties.principalId
+output sweepId string = sweep.id
+output sweepClient string = sweep.properties.clientId
+output sweepPrincipal string = sweep.properties.principalId
 output uploaderClient string = uploader.properties.clientId
 output uploaderPrincipal string = uploader.properties.principalId

@@ -1,4 +1,4 @@
-// One Nix cache: storage, a function that publishes, a key, identities, alerts.
+// One Nix cache: storage, two function apps, a key, identities, alerts.
 // infra/azure.bicepparam deploys it with your settings.
 targetScope = 'resourceGroup'
 
@@ -18,10 +18,13 @@ param accountName string = take('${toLower(replace(name, '-', ''))}${uniqueStrin
 @description('The container that Nix reads.')
 param publicContainer string = 'cache'
 
-@description('The container for staging, receipts and the audit log.')
+@description('The container in which clients stage paths and read their receipts.')
+param stagingContainer string = 'cache-staging'
+
+@description('The container for the publisher\'s state, the signing document and the audit log.')
 param privateContainer string = 'cache-private'
 
-@description('The prefix of every key in both containers, such as \'team/\'; empty for none.')
+@description('The prefix of every key in the three containers, such as \'team/\'; empty for none.')
 param prefix string = ''
 
 @description('Whether everyone can read the cache. A private cache is read through niche serve, by the identities in readers.')
@@ -39,6 +42,9 @@ param readers string[] = []
 
 @description('Object IDs of groups that can read the audit log and the log of the key\'s use.')
 param auditors string[] = []
+
+@description('Object IDs of groups that can administer the cache: all containers, and the key.')
+param administrators string[] = []
 
 @description('Subjects of GitHub\'s tokens that can upload, such as \'repo:acme/app:ref:refs/heads/main\' or \'repo:acme/app:environment:release\'.')
 param githubSubjects string[] = []
@@ -68,6 +74,11 @@ param sweepSchedule string = '0 */15 * * * *'
 @minValue(0)
 param auditDays int = 0
 
+@description('How long deleted blobs can be restored, in days. Azure bills all of them for that time, also staged NARs, of which each is deleted once it is published. 0 turns it off.')
+@minValue(0)
+@maxValue(365)
+param softDeleteDays int = 7
+
 @description('How long logs are kept, in days.')
 @minValue(30)
 @maxValue(730)
@@ -82,12 +93,14 @@ module storage 'storage.bicep' = {
     location: location
     accountName: accountName
     publicContainer: publicContainer
+    stagingContainer: stagingContainer
     privateContainer: privateContainer
     prefix: prefix
     publicRead: publicRead
     allowSharedKey: allowSharedKey
     redundancy: redundancy
     auditDays: auditDays
+    softDeleteDays: softDeleteDays
   }
 }
 
@@ -126,44 +139,85 @@ module roles 'roles.bicep' = {
     name: name
     accountName: storage.outputs.accountName
     publicContainer: publicContainer
+    stagingContainer: stagingContainer
+    privateContainer: privateContainer
+    prefix: prefix
+    vaultName: vault.outputs.vaultName
+    keyName: vault.outputs.keyName
+    workspaceName: logs.outputs.workspaceName
+    uploaderPrincipal: identities.outputs.uploaderPrincipal
+    readers: readers
+    auditors: auditors
+    administrators: administrators
+  }
+}
+
+module appRoles 'appRoles.bicep' = {
+  name: '${name}-app-roles'
+  params: {
+    name: name
+    accountName: storage.outputs.accountName
+    publicContainer: publicContainer
+    stagingContainer: stagingContainer
     privateContainer: privateContainer
     prefix: prefix
     workQueue: storage.outputs.workQueue
     poisonQueue: storage.outputs.poisonQueue
+    withdrawalsQueue: storage.outputs.withdrawalsQueue
+    withdrawalsPoisonQueue: storage.outputs.withdrawalsPoisonQueue
     vaultName: vault.outputs.vaultName
     keyName: vault.outputs.keyName
-    workspaceName: logs.outputs.workspaceName
     publisherPrincipal: identities.outputs.publisherPrincipal
-    uploaderPrincipal: identities.outputs.uploaderPrincipal
-    readers: readers
-    auditors: auditors
+    sweepPrincipal: identities.outputs.sweepPrincipal
   }
 }
 
-module function 'function.bicep' = {
-  name: '${name}-function'
+var settings = {
+  NICHE_PUBLIC: 'azure://${accountName}/${publicContainer}/${prefix}'
+  NICHE_STAGING: 'azure://${accountName}/${stagingContainer}/${prefix}'
+  NICHE_PRIVATE: 'azure://${accountName}/${privateContainer}/${prefix}'
+  NICHE_SIGNERS: signers
+  NICHE_VAULT: vault.outputs.vaultUrl
+  NICHE_WORK_QUEUE: storage.outputs.workQueue
+  NICHE_WITHDRAWALS_QUEUE: storage.outputs.withdrawalsQueue
+  NICHE_QUEUE__queueServiceUri: storage.outputs.queueEndpoint
+  NICHE_SWEEP_SCHEDULE: sweepSchedule
+  // functionTimeout of host.json: an attempt older than this has crashed.
+  NICHE_TIME_LIMIT_SECONDS: '1800'
+}
+
+module publisher 'function.bicep' = {
+  name: '${name}-publisher'
   params: {
     name: name
     location: location
-    publisherId: identities.outputs.publisherId
-    publisherClient: identities.outputs.publisherClient
-    publisherPrincipal: identities.outputs.publisherPrincipal
+    role: 'publisher'
+    identityId: identities.outputs.publisherId
+    identityClient: identities.outputs.publisherClient
+    identityPrincipal: identities.outputs.publisherPrincipal
     insightsName: logs.outputs.insightsName
     instanceMemory: instanceMemory
     maximumInstances: maximumInstances
-    settings: {
-      NICHE_PUBLIC: 'azure://${accountName}/${publicContainer}/${prefix}'
-      NICHE_PRIVATE: 'azure://${accountName}/${privateContainer}/${prefix}'
-      NICHE_SIGNERS: signers
-      NICHE_VAULT: vault.outputs.vaultUrl
-      NICHE_WORK_QUEUE: storage.outputs.workQueue
-      NICHE_SWEEP_SCHEDULE: sweepSchedule
-      // functionTimeout of host.json: an attempt older than this has crashed.
-      NICHE_TIME_LIMIT_SECONDS: '1800'
-      NICHE_QUEUE__queueServiceUri: storage.outputs.queueEndpoint
-    }
+    settings: settings
   }
-  dependsOn: [roles]
+  dependsOn: [appRoles]
+}
+
+module sweep 'function.bicep' = {
+  name: '${name}-sweep'
+  params: {
+    name: name
+    location: location
+    role: 'sweep'
+    identityId: identities.outputs.sweepId
+    identityClient: identities.outputs.sweepClient
+    identityPrincipal: identities.outputs.sweepPrincipal
+    insightsName: logs.outputs.insightsName
+    instanceMemory: instanceMemory
+    maximumInstances: maximumInstances
+    settings: settings
+  }
+  dependsOn: [appRoles]
 }
 
 module events 'events.bicep' = {
@@ -172,7 +226,7 @@ module events 'events.bicep' = {
     name: name
     location: location
     accountName: storage.outputs.accountName
-    privateContainer: privateContainer
+    stagingContainer: stagingContainer
     prefix: prefix
     workQueue: storage.outputs.workQueue
     deadContainer: storage.outputs.deadContainer
@@ -193,6 +247,9 @@ module alerts 'alerts.bicep' = {
 @description('The cache URL for niche -u, to make or administer the cache.')
 output cacheUrl string = 'azure://${accountName}/${publicContainer}/${prefix}'
 
+@description('The staging root, for niche init.')
+output stagingUrl string = 'azure://${accountName}/${stagingContainer}/${prefix}'
+
 @description('The private root, for niche init.')
 output privateUrl string = 'azure://${accountName}/${privateContainer}/${prefix}'
 
@@ -202,8 +259,8 @@ output substituter string = '${storage.outputs.blobEndpoint}${publicContainer}${
 @description('The Key Vault key that wraps niche.signing.json, in the format of SOPS.')
 output keyUrl string = vault.outputs.keyUrl
 
-@description('The app that the bundle is deployed to.')
-output functionApp string = function.outputs.appName
+@description('The apps that the bundle is deployed to.')
+output functionApps string[] = [publisher.outputs.appName, sweep.outputs.appName]
 
 @description('The client ID that CI logs in with.')
 output uploaderClient string = identities.outputs.uploaderClient

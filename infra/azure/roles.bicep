@@ -1,24 +1,22 @@
-// Rights, each on the smallest possible scope.
+// The rights of CI and of people, each on the smallest possible scope.
 
 param name string
 param accountName string
 param publicContainer string
+param stagingContainer string
 param privateContainer string
 param prefix string
-param workQueue string
-param poisonQueue string
 param vaultName string
 param keyName string
 param workspaceName string
-param publisherPrincipal string
 param uploaderPrincipal string
 param readers string[]
 param auditors string[]
+param administrators string[]
 
 var roleIds = {
   storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
   storageBlobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
-  storageQueueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
   keyVaultCryptoUser: '12338af0-0e69-4776-bea7-57ae8d297424'
   logAnalyticsReader: '73c42c96-874c-492b-b04d-ab87d138a893'
 }
@@ -37,24 +35,14 @@ resource public 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-
   name: publicContainer
 }
 
+resource staging 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
+  parent: blobs
+  name: stagingContainer
+}
+
 resource private 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
   parent: blobs
   name: privateContainer
-}
-
-resource queues 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' existing = {
-  parent: account
-  name: 'default'
-}
-
-resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' existing = {
-  parent: queues
-  name: workQueue
-}
-
-resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' existing = {
-  parent: queues
-  name: poisonQueue
 }
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
@@ -70,61 +58,10 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existin
   name: workspaceName
 }
 
-// The publisher: both containers, the work queue, and the key that decrypts its signing key.
-
-resource publisherPublic 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: public
-  name: guid(public.id, publisherPrincipal, roleIds.storageBlobDataContributor)
-  properties: {
-    principalId: publisherPrincipal
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataContributor)
-  }
-}
-
-resource publisherPrivate 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: private
-  name: guid(private.id, publisherPrincipal, roleIds.storageBlobDataContributor)
-  properties: {
-    principalId: publisherPrincipal
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataContributor)
-  }
-}
-
-resource publisherWork 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: work
-  name: guid(work.id, publisherPrincipal, roleIds.storageQueueDataContributor)
-  properties: {
-    principalId: publisherPrincipal
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageQueueDataContributor)
-  }
-}
-
-resource publisherPoison 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: poison
-  name: guid(poison.id, publisherPrincipal, roleIds.storageQueueDataContributor)
-  properties: {
-    principalId: publisherPrincipal
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageQueueDataContributor)
-  }
-}
-
-resource publisherKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: key
-  name: guid(key.id, publisherPrincipal, roleIds.keyVaultCryptoUser)
-  properties: {
-    principalId: publisherPrincipal
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.keyVaultCryptoUser)
-  }
-}
-
-// CI: writes below staging/, reads and lists below receipts/, deletes nothing. In Azure, the right to
-// send the blocks of a new blob is also the right to replace a blob. Uploads stay apart because an
-// upload's id can be neither guessed nor listed.
+// CI: writes below staging/, reads and lists below receipts/, deletes nothing, and has no right on the
+// private container. In Azure, the right to send the blocks of a new blob is also the right to replace a
+// blob: only Put Blob can do with add/action. So CI can replace the staged blobs of an upload whose ID it
+// knows, and the publisher checks what it reads.
 
 var uploads = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs'
 
@@ -146,9 +83,9 @@ resource uploaderRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
-resource uploaderPrivate 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: private
-  name: guid(private.id, uploaderPrincipal, 'uploader')
+resource uploaderStaging 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: staging
+  name: guid(staging.id, uploaderPrincipal, 'uploader')
   properties: {
     principalId: uploaderPrincipal
     principalType: 'ServicePrincipal'
@@ -217,6 +154,32 @@ resource auditingLogs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
       principalId: auditor
       principalType: 'Group'
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.logAnalyticsReader)
+    }
+  }
+]
+
+// Administrators: all containers, and the key that decrypts niche.signing.json.
+
+resource administering 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for administrator in administrators: {
+    scope: account
+    name: guid(account.id, administrator, roleIds.storageBlobDataContributor)
+    properties: {
+      principalId: administrator
+      principalType: 'Group'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.storageBlobDataContributor)
+    }
+  }
+]
+
+resource administeringKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for administrator in administrators: {
+    scope: key
+    name: guid(key.id, administrator, roleIds.keyVaultCryptoUser)
+    properties: {
+      principalId: administrator
+      principalType: 'Group'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds.keyVaultCryptoUser)
     }
   }
 ]

@@ -1,14 +1,16 @@
-// The cache itself: two containers, the work queue, and retention rules.
+// The cache itself: three containers, two queues, and retention rules.
 
 param location string
 param accountName string
 param publicContainer string
+param stagingContainer string
 param privateContainer string
 param prefix string
 param publicRead bool
 param allowSharedKey bool
 param redundancy string
 param auditDays int
+param softDeleteDays int
 
 resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   name: accountName
@@ -31,11 +33,9 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
   parent: account
   name: 'default'
   properties: {
-    // Deleted blobs can be restored for a week.
-    deleteRetentionPolicy: {
-      enabled: true
-      days: 7
-    }
+    // Deleted blobs can be restored. Azure has this setting for the whole account only, so it bills
+    // staged NARs for that time too.
+    deleteRetentionPolicy: softDeleteDays == 0 ? { enabled: false } : { enabled: true, days: softDeleteDays }
   }
 }
 
@@ -45,6 +45,15 @@ resource public 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-
   properties: {
     // Blobs can be read by name, but not listed.
     publicAccess: publicRead ? 'Blob' : 'None'
+  }
+}
+
+// Clients create blobs here, and read their receipts. Nothing else lies here.
+resource staging 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = {
+  parent: blobs
+  name: stagingContainer
+  properties: {
+    publicAccess: 'None'
   }
 }
 
@@ -75,10 +84,21 @@ resource work 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01
   name: '${privateContainer}-work'
 }
 
-// The runtime moves messages that failed five times here. It requires this name.
+// Publishers hand blocked paths to the sweep: they delete nothing public themselves.
+resource withdrawals 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = {
+  parent: queues
+  name: '${privateContainer}-withdrawals'
+}
+
+// The runtime moves messages that failed five times here. It requires these names.
 resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = {
   parent: queues
   name: '${work.name}-poison'
+}
+
+resource withdrawalsPoison 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = {
+  parent: queues
+  name: '${withdrawals.name}-poison'
 }
 
 var forEver = []
@@ -119,14 +139,20 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
               filters: {
                 blobTypes: ['blockBlob']
                 prefixMatch: [
-                  '${privateContainer}/${prefix}staging/'
-                  '${privateContainer}/${prefix}attempts/'
+                  '${staging.name}/${prefix}staging/'
+                  '${private.name}/${prefix}attempts/'
                 ]
               }
+              // Clients can create snapshots of their blobs.
               actions: {
                 baseBlob: {
                   delete: {
                     daysAfterModificationGreaterThan: 14
+                  }
+                }
+                snapshot: {
+                  delete: {
+                    daysAfterCreationGreaterThan: 14
                   }
                 }
               }
@@ -140,7 +166,7 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
               filters: {
                 blobTypes: ['blockBlob']
                 prefixMatch: [
-                  '${privateContainer}/${prefix}receipts/'
+                  '${staging.name}/${prefix}receipts/'
                   '${dead.name}/'
                 ]
               }
@@ -148,6 +174,11 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01
                 baseBlob: {
                   delete: {
                     daysAfterModificationGreaterThan: 45
+                  }
+                }
+                snapshot: {
+                  delete: {
+                    daysAfterCreationGreaterThan: 45
                   }
                 }
               }
@@ -165,4 +196,6 @@ output blobEndpoint string = account.properties.primaryEndpoints.blob
 output queueEndpoint string = account.properties.primaryEndpoints.queue
 output workQueue string = work.name
 output poisonQueue string = poison.name
+output withdrawalsQueue string = withdrawals.name
+output withdrawalsPoisonQueue string = withdrawalsPoison.name
 output deadContainer string = dead.name

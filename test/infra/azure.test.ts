@@ -73,6 +73,7 @@ const documentedRoles: Readonly<Record<string, string>> = {
   'ba92f5b4-2d11-453d-a403-e96b0029c9fe': 'Storage Blob Data Contributor',
   'b7e6dc6d-f1e8-4753-8033-0f276bb0955b': 'Storage Blob Data Owner',
   '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1': 'Storage Blob Data Reader',
+  '19e7f393-937e-4f77-808e-94535e297925': 'Storage Queue Data Reader',
   '974c5e8b-45b9-4653-ba55-5f855dd0fb88': 'Storage Queue Data Contributor',
   'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a': 'Storage Queue Data Message Sender',
   '12338af0-0e69-4776-bea7-57ae8d297424': 'Key Vault Crypto User',
@@ -117,19 +118,22 @@ describe('infra/azure', () => {
     const main = files['main.bicep']!;
     const text = texts.get('main.bicep')!;
     const modules = Object.entries(main.modules ?? {});
-    assert.equal(modules.length, Object.keys(files).length - 1);
+    const fileOf = new Map(
+      [...text.matchAll(/^module (\w+) '(\w+\.bicep)'/gm)].map(([, name, file]) => [name, file!]),
+    );
+    assert.deepEqual(new Set(['main.bicep', ...fileOf.values()]), new Set(Object.keys(files)));
     for (const [name, { config }] of modules) {
-      const file = files[`${name}.bicep`]!;
-      assert.ok(text.includes(`module ${name} '${name}.bicep'`), name);
-      const parameters = Object.keys(file.parameters ?? {});
+      const file = fileOf.get(name)!;
+      const parameters = Object.keys(files[file]!.parameters ?? {});
       assert.deepEqual(Object.keys(config.params).sort(), parameters.sort(), name);
       for (const parameter of parameters) {
-        const uses = texts.get(`${name}.bicep`)!.match(new RegExp(`\\b${parameter}\\b`, 'g')) ?? [];
-        assert.ok(uses.length > 1, `${name}.bicep does not use ${parameter}`);
+        const uses = texts.get(file)!.match(new RegExp(`\\b${parameter}\\b`, 'g')) ?? [];
+        assert.ok(uses.length > 1, `${file} does not use ${parameter}`);
       }
     }
     for (const [, name = '', output = ''] of text.matchAll(/\b(\w+)\.outputs\.(\w+)/g)) {
-      assert.ok(output in (files[`${name}.bicep`]?.outputs ?? {}), `${name}.outputs.${output}`);
+      const outputs = files[fileOf.get(name) ?? '']?.outputs ?? {};
+      assert.ok(output in outputs, `${name}.outputs.${output}`);
     }
   });
 
@@ -188,16 +192,123 @@ describe('infra/azure', () => {
     }
   });
 
-  it('gives CI no right to delete, and limits where it can write and read', { skip }, () => {
-    const text = texts.get('roles.bicep')!;
-    // "Permissions for Blob service operations" (rest/api/storageservices/authorize-with-azure-active-directory):
-    // Put Block and Put Block List take `write`; `add/action` alone is enough for Put Blob of a new one.
-    const actions = /dataActions: \[(.*)\]/.exec(text)?.[1];
-    assert.equal(actions, "'${uploads}/read', '${uploads}/write', '${uploads}/add/action'");
-    const role = /resource uploaderPrivate [\s\S]*?\n}\n/.exec(text)?.[0] ?? '';
-    for (const bound of ['{prefix}staging/*', '{prefix}receipts/*', "conditionVersion: '2.0'"]) {
-      assert.ok(role.includes(bound), bound);
+  /** Returns a role assignment. */
+  function assignment(file: string, name: string): string {
+    const text = new RegExp(`resource ${name} [\\s\\S]*?\\n}\\n`).exec(texts.get(file)!)?.[0];
+    assert.ok(text !== undefined, name);
+    return text;
+  }
+
+  /** Returns the condition of a role assignment, with its variables replaced. */
+  function conditionOf(file: string, name: string): string {
+    const text = texts.get(file)!;
+    const variables = new Map(
+      [...text.matchAll(/^var (\w+) = '(.*)'$/gm)].map(([, variable, value]) => [variable, value!]),
+    );
+    const expand = (value: string): string =>
+      value.replace(/\$\{(\w+)\}/g, (whole, variable: string) => {
+        const known = variables.get(variable);
+        return known === undefined ? whole : expand(known);
+      });
+    const condition = /condition: '(.*)'\n/.exec(assignment(file, name))?.[1] ?? '';
+    return expand(condition).replaceAll("\\'", "'");
+  }
+
+  it(
+    'lets CI write below staging/ and read below receipts/, both in the staging container',
+    { skip },
+    () => {
+      const text = texts.get('roles.bicep')!;
+      // "Permissions for Blob service operations" (rest/api/storageservices/authorize-with-azure-active-directory):
+      // Put Block and Put Block List take `write`; `add/action` alone is enough for Put Blob of a new one.
+      const actions = /dataActions: \[(.*)\]/.exec(text)?.[1];
+      assert.equal(actions, "'${uploads}/read', '${uploads}/write', '${uploads}/add/action'");
+      const role = assignment('roles.bicep', 'uploaderStaging');
+      assert.match(role, /scope: staging\n/);
+      for (const bound of ['{prefix}staging/*', '{prefix}receipts/*', "conditionVersion: '2.0'"]) {
+        assert.ok(role.includes(bound), bound);
+      }
+      // Everything else that CI has: reading the cache.
+      const scopes = [...text.matchAll(/scope: (\w+)\n[^}]*?principalId: uploaderPrincipal/g)];
+      assert.deepEqual(scopes.map(([, scope]) => scope).sort(), ['public', 'staging']);
+      assert.match(assignment('roles.bicep', 'uploaderPublic'), /storageBlobDataReader/);
+    },
+  );
+
+  it('lets the publisher delete nothing public, and only the sweep delete there', { skip }, () => {
+    const text = texts.get('appRoles.bicep')!;
+    assert.match(
+      assignment('appRoles.bicep', 'publisherPublic'),
+      /roleDefinitionId: writerRole\.id/,
+    );
+    assert.doesNotMatch(assignment('appRoles.bicep', 'writerRole'), /delete'/);
+    assert.match(assignment('appRoles.bicep', 'sweepPublic'), /roleDefinitionId: keeperRole\.id/);
+    // With `containers/write`, an app could make the private container public.
+    assert.doesNotMatch(text, /containers\/write|storageBlobData/);
+    assert.doesNotMatch(text, / actions: \[[^\]]/);
+  });
+
+  it('limits what both apps write and delete by name', { skip }, () => {
+    const below =
+      "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike '${prefix}";
+    const published = ['*.narinfo', '*.ls', 'nar/*', 'log/*'];
+    const state = ['pending/*', 'waiting/*', 'attempts/*'];
+    const markers = ['blocked/undone-*', 'blocked/deleting-*', 'blocked/purging-*'];
+    const expected: Readonly<Record<string, readonly [writes: string[], deletes: string[]]>> = {
+      publisherPublic: [published, []],
+      publisherStaging: [['receipts/*'], ['staging/*']],
+      publisherPrivate: [[...state, 'audit/*'], state],
+      sweepPublic: [published, published],
+      sweepStaging: [['receipts/*'], ['staging/*', 'receipts/*']],
+      sweepPrivate: [
+        [...state, 'audit/*', 'blocked/*'],
+        [...state, ...markers],
+      ],
+    };
+    for (const [name, [writes, deletes]] of Object.entries(expected)) {
+      const blob = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs';
+      const any = (patterns: readonly string[]): string =>
+        patterns.map((pattern) => `${below}${pattern}'`).join(' OR ');
+      const action = (kind: string): string => `!(ActionMatches{'${blob}/${kind}'})`;
+      const onWrite = `((${action('write')} AND ${action('add/action')}) OR (${any(writes)}))`;
+      const onDelete = `((${action('delete')}) OR (${any(deletes)}))`;
+      const condition = deletes.length === 0 ? onWrite : `${onWrite} AND ${onDelete}`;
+      assert.equal(conditionOf('appRoles.bicep', name), condition, name);
+      const role = assignment('appRoles.bicep', name);
+      assert.match(role, new RegExp(`principalId: ${/^[a-z]+/.exec(name)?.[0] ?? ''}Principal`));
     }
+  });
+
+  it(
+    'has a separate app, identity and host storage for the publisher and the sweep',
+    { skip },
+    () => {
+      const main = texts.get('main.bicep')!;
+      for (const role of ['publisher', 'sweep']) {
+        const call = new RegExp(`module ${role} 'function.bicep' [\\s\\S]*?\\n}\\n`).exec(
+          main,
+        )?.[0];
+        assert.ok(call?.includes(`role: '${role}'`));
+        assert.ok(call?.includes(`identityId: identities.outputs.${role}Id`));
+      }
+      const app = texts.get('function.bicep')!;
+      assert.match(app, /storageAccounts@[\d-]+' = {\n {2}name: .*role/);
+      assert.equal([...app.matchAll(/'\$\{identityId\}': {}/g)].length, 1);
+    },
+  );
+
+  it('watches and cleans up the staging container', { skip }, () => {
+    const filter = /subjectBeginsWith: '(.*)'/.exec(texts.get('events.bicep')!)?.[1];
+    assert.equal(
+      filter,
+      '/blobServices/default/containers/${stagingContainer}/blobs/${prefix}staging/',
+    );
+    const storage = texts.get('storage.bicep')!;
+    for (const folder of ['staging', 'receipts']) {
+      assert.ok(storage.includes(`'\${staging.name}/\${prefix}${folder}/'`), folder);
+    }
+    // A blob with snapshots is not deleted without them.
+    assert.equal([...storage.matchAll(/snapshot: {\n +delete: {/g)].length, 2);
   });
 
   it(

@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseConfig } from '../../../core/cache/config.ts';
+import { configVersion, parseConfig } from '../../../core/cache/config.ts';
+import { forEachRoot } from '../../../core/cache/roots.ts';
 import { initCache } from '../../../core/cache/init.ts';
 import { manifestKey, narInfoKey, signingConfigKey } from '../../../core/cache/layout.ts';
 import type { BatchId } from '../../../core/cache/layout.ts';
+import { blockPath } from '../../../core/cache/withdraw/block.ts';
 import { toSecretTree } from '../../../core/cache/secret-documents.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
@@ -20,7 +22,7 @@ import type { AzureAccount } from '../../support/servers/azure-account.ts';
 import { startAzureHost } from '../../support/servers/azure-host.ts';
 import type { AzureHost } from '../../support/servers/azure-host.ts';
 import { whyNoAzurite } from '../../support/servers/azurite.ts';
-import { listKeys } from '../../support/assert/bytes.ts';
+import { listKeys, readObject } from '../../support/assert/bytes.ts';
 import { auditRecords } from '../../support/cache/kit.ts';
 import { startKeyVault } from '../../support/servers/key-vault.ts';
 import type { KeyVault } from '../../support/servers/key-vault.ts';
@@ -34,16 +36,16 @@ const nix = availableNix().at(-1);
 const whyNoServer = whyNoAzurite();
 const why = whyNoServer === false ? whyNoNix() : whyNoServer;
 const prefix = 'team/';
-const work = 'cache-private-work';
+const [work, withdrawals] = ['cache-private-work', 'cache-private-withdrawals'];
 
 describe('the bundled Azure functions', { skip: why }, () => {
   let folder: string;
   let app: string;
   let account: AzureAccount;
   let vault: KeyVault;
-  let host: AzureHost;
+  let host: AzureHost, sweeper: AzureHost;
   let lab: NixLab;
-  let publicRoot: Bucket, privateRoot: Bucket;
+  let publicRoot: Bucket, stagingRoot: Bucket, privateRoot: Bucket;
   const key = generateSecretKey('acme-1', Buffer.alloc(32, 5));
   const publicKey = formatPublicKey(key.publicKey);
 
@@ -54,51 +56,62 @@ describe('the bundled Azure functions', { skip: why }, () => {
     vault = await startKeyVault(folder);
     lab = await createNixLab({ nix: nix! });
     await account.blobs.createContainer('cache', { access: 'blob' });
-    await account.blobs.createContainer('cache-private');
-    for (const name of [work, `${work}-poison`]) await account.queues.createQueue(name);
+    for (const name of ['cache-staging', 'cache-private'])
+      await account.blobs.createContainer(name);
+    for (const name of [work, withdrawals]) {
+      await account.queues.createQueue(name);
+      await account.queues.createQueue(`${name}-poison`);
+    }
     const credentials = { kind: 'azure', connectionString: account.connectionString } as const;
-    const urls = ['cache', 'cache-private'].map((name) =>
-      account.url(name).replace('?', `/${prefix}?`),
+    const urls = forEachRoot((root) =>
+      account.url(root === 'public' ? 'cache' : `cache-${root}`).replace('?', `/${prefix}?`),
     );
-    [publicRoot, privateRoot] = urls.map((url) => openBucket(url, { credentials })) as [
-      Bucket,
-      Bucket,
-    ];
+    ({
+      public: publicRoot,
+      staging: stagingRoot,
+      private: privateRoot,
+    } = forEachRoot((root) => openBucket(urls[root], { credentials })));
     await initCache(
       publicRoot,
       parseConfig(
         JSON.stringify({
-          version: 1,
+          version: configVersion,
           name: 'acme',
           storeDir: lab.storeDir,
           publicKeys: [publicKey],
           substituter: `${account.publicUrl('cache')}/team`,
-          storage: urls[0],
-          private: urls[1],
+          storage: urls.public,
+          staging: urls.staging,
+          private: urls.private,
         }),
         'the configuration',
       ),
     );
-    host = await startAzureHost({
-      app,
-      queues: account.queues,
-      retrySeconds: 0,
-      settings: {
-        NICHE_PUBLIC: urls[0]!,
-        NICHE_PRIVATE: urls[1]!,
-        NICHE_SIGNERS: 'secret-key:acme-1',
-        NICHE_VAULT: vault.url,
-        NICHE_WORK_QUEUE: work,
-        NICHE_SWEEP_SCHEDULE: '0 */15 * * * *',
-        NICHE_TIME_LIMIT_SECONDS: '1800',
-        NICHE_QUEUE: account.connectionString,
-        AZURE_STORAGE_CONNECTION_STRING: account.connectionString,
-        ...vault.identity,
-      },
-    });
+    const start = (role: 'publisher' | 'sweep'): Promise<AzureHost> =>
+      startAzureHost({
+        app,
+        queues: account.queues,
+        retrySeconds: 0,
+        settings: {
+          NICHE_ROLE: role,
+          NICHE_PUBLIC: urls.public,
+          NICHE_STAGING: urls.staging,
+          NICHE_PRIVATE: urls.private,
+          NICHE_SIGNERS: 'secret-key:acme-1',
+          NICHE_VAULT: vault.url,
+          NICHE_WORK_QUEUE: work,
+          NICHE_WITHDRAWALS_QUEUE: withdrawals,
+          NICHE_SWEEP_SCHEDULE: '0 */15 * * * *',
+          NICHE_TIME_LIMIT_SECONDS: '1800',
+          NICHE_QUEUE: account.connectionString,
+          AZURE_STORAGE_CONNECTION_STRING: account.connectionString,
+          ...vault.identity,
+        },
+      });
+    [host, sweeper] = [await start('publisher'), await start('sweep')];
   });
   after(async () => {
-    await host.stop();
+    await Promise.all([host.stop(), sweeper.stop()]);
     await Promise.all([account.stop(), vault.stop(), lab.close()]);
     await rm(folder, { recursive: true, force: true });
   });
@@ -126,7 +139,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
   }
 
   /** Sends Event Grid's message for a new blob. */
-  async function tell(key: string, container = 'cache-private'): Promise<void> {
+  async function tell(key: string, container = 'cache-staging'): Promise<void> {
     const event = blobCreatedEvent(account.name, container, key);
     const text = Buffer.from(JSON.stringify(event)).toString('base64');
     await account.queues.getQueueClient(work).sendMessage(text);
@@ -146,12 +159,18 @@ describe('the bundled Azure functions', { skip: why }, () => {
   }
 
   it('are registered with the triggers of the deployment', async () => {
-    const types = [...host.triggers].map(([name, { type }]) => [name, type]);
-    assert.deepEqual(types, [
+    const typesOf = (app: AzureHost): unknown[] =>
+      [...app.triggers].map(([name, { type }]) => [name, type]);
+    assert.deepEqual(typesOf(host), [
       ['publish', 'queueTrigger'],
       ['poison', 'queueTrigger'],
-      ['sweep', 'timerTrigger'],
     ]);
+    assert.deepEqual(typesOf(sweeper), [
+      ['withdraw', 'queueTrigger'],
+      ['sweep', 'timerTrigger'],
+      ['poison', 'queueTrigger'],
+    ]);
+    assert.equal(sweeper.triggers.get('withdraw')?.['queueName'], '%NICHE_WITHDRAWALS_QUEUE%');
     assert.equal(host.triggers.get('publish')?.['queueName'], '%NICHE_WORK_QUEUE%');
     assert.equal(host.triggers.get('publish')?.['connection'], 'NICHE_QUEUE');
     const settings = JSON.parse(await readFile(join(folder, 'host.json'), 'utf8')) as {
@@ -169,7 +188,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     ];
     const closure = await buildClosure(lab, parts, 'upper');
     assert.equal(closure.length, 3);
-    const ids = await stageBackwards(privateRoot, lab.storeDir, closure);
+    const ids = await stageBackwards(stagingRoot, lab.storeDir, closure);
 
     // Without the signing document, signing fails and no batch is lost.
     await tellOf(ids[2]!);
@@ -182,6 +201,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     await tellOf(ids[1]!);
     await tellOf(ids[0]!);
     await tell(`${prefix}receipts/whatever.json`);
+    await tell(`${prefix}${manifestKey(ids[0]!)}`, 'cache-private');
     await tell(`${prefix}staging/../${manifestKey(ids[0]!)}`);
     const killed = host.dequeue('publish');
     while ((await listKeys(privateRoot, 'attempts/')).length === 0) {
@@ -194,7 +214,7 @@ describe('the bundled Azure functions', { skip: why }, () => {
     for (const { info } of closure) {
       assert.ok(await publicRoot.head(narInfoKey(storeHash(info.path))), info.path);
     }
-    assert.deepEqual(await listKeys(privateRoot, 'staging/'), []);
+    assert.deepEqual(await listKeys(stagingRoot, 'staging/'), []);
     assert.deepEqual(await listKeys(privateRoot, 'waiting/'), []);
     const records = await auditRecords({ private: privateRoot });
     assert.ok(records.length >= 3);
@@ -220,18 +240,39 @@ describe('the bundled Azure functions', { skip: why }, () => {
     );
   });
 
+  it('withdraw a blocked path in the app of the sweep, which runs no other job', async () => {
+    const [key = ''] = (await listKeys(publicRoot)).filter((each) => each.endsWith('.narinfo'));
+    const hash = key.slice(0, -'.narinfo'.length);
+    const send = async (job: object): Promise<string | null> => {
+      const text = Buffer.from(JSON.stringify({ niche: 1, ...job })).toString('base64');
+      await account.queues.getQueueClient(withdrawals).sendMessage(text);
+      return sweeper.dequeue('withdraw');
+    };
+    assert.equal(await send({ withdraw: hash }), 'done');
+    const narInfo = await readObject(publicRoot, key);
+    assert.ok(narInfo, 'it is not blocked');
+    const roots = { public: publicRoot, private: privateRoot };
+    await blockPath(roots, hash, { at: new Date().toISOString(), why: 'a test' });
+    await publicRoot.put(key, narInfo);
+    assert.equal(await send({ withdraw: hash }), 'done');
+    assert.equal(await publicRoot.head(key), null);
+    const upload = '00000000-0000-7000-8000-000000000000';
+    assert.equal(await send({ publish: { upload, batch: 0, via: 'event' } }), 'again');
+  });
+
   it('sweep when the timer fires, and log the result', async () => {
-    assert.equal(await host.fire('sweep'), null);
-    const said = host.logs.filter(({ message }) => message.includes('"message":"swept"'));
+    assert.equal(await sweeper.fire('sweep'), null);
+    const said = sweeper.logs.filter(({ message }) => message.includes('"message":"swept"'));
     assert.equal(said.length, 1);
   });
 
   it('log no secrets', () => {
-    const all = host.logs.map(({ message }) => message).join('\n');
+    const logs = [...host.logs, ...sweeper.logs];
+    const all = logs.map(({ message }) => message).join('\n');
     const secret = formatSecretKey(key).split(':')[1]!;
     assert.ok(!all.includes(secret) && !all.includes(secret.slice(0, 40)));
     assert.ok(!all.includes('AccountKey='));
-    const levels = new Set(host.logs.map(({ level }) => level));
+    const levels = new Set(logs.map(({ level }) => level));
     assert.ok(!levels.has('stderr'), all);
   });
 });

@@ -24,6 +24,7 @@ import { requireNix } from '../../support/lab/nix-lab.ts';
 
 interface Made {
   readonly storage: string;
+  readonly staging: string;
   readonly private: string;
   readonly substituter: string;
   readonly publicKey: string;
@@ -143,7 +144,7 @@ describe('from niche init to real Nix, published by the function', () => {
     const signing = ['--signing-azure-kv', `${vault.url}/keys/${vault.keyName}`];
     const { made, upper } = await initAndBuild(machine, account.url('cache'), signing, env);
     const credentials = { kind: 'azure', connectionString: account.connectionString } as const;
-    const root = openBucket(made.private, { credentials });
+    const root = openBucket(made.staging, { credentials });
     const staged = await manifestsIn(root);
     assert.ok(staged.length > 0);
     assert.ok(!vault.requests.some((request) => request.endsWith('/decrypt')));
@@ -153,11 +154,14 @@ describe('from niche init to real Nix, published by the function', () => {
       queues: account.queues,
       retrySeconds: 0,
       settings: {
+        NICHE_ROLE: 'publisher',
         NICHE_PUBLIC: made.storage,
+        NICHE_STAGING: made.staging,
         NICHE_PRIVATE: made.private,
         NICHE_SIGNERS: 'secret-key:acme-1',
         NICHE_VAULT: vault.url,
         NICHE_WORK_QUEUE: work,
+        NICHE_WITHDRAWALS_QUEUE: 'cache-private-withdrawals',
         NICHE_SWEEP_SCHEDULE: '0 */15 * * * *',
         NICHE_TIME_LIMIT_SECONDS: '1800',
         NICHE_QUEUE: account.connectionString,
@@ -166,7 +170,7 @@ describe('from niche init to real Nix, published by the function', () => {
     });
     t.after(() => host.stop());
     for (const key of staged) {
-      const event = JSON.stringify(blobCreatedEvent(account.name, 'cache-private', key));
+      const event = JSON.stringify(blobCreatedEvent(account.name, 'cache-staging', key));
       const queue = account.queues.getQueueClient(work);
       await queue.sendMessage(Buffer.from(event).toString('base64'));
     }
