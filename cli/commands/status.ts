@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import { NicheError, quote } from '../../core/errors.ts';
+import { parsePublicKey } from '../../core/nix/keys.ts';
 import { shellWord } from '../../core/util/shell.ts';
 import { isUploadId } from '../../core/cache/layout.ts';
 import type { OpenCache } from '../../core/cache/open.ts';
@@ -12,7 +13,7 @@ import {
 } from '../../core/cache/status/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status/status.ts';
 import { receiptDays } from '../../core/cache/publish/leftovers.ts';
-import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
+import { assertNoUrls, parseCacheAddress, trustedKeys } from '../cache/address.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
@@ -37,7 +38,8 @@ export function addStatus(program: Command, context: Context): void {
       .summary('show the result of an upload, or the health of a cache')
       .description(
         'With an upload ID: shows the result of each path. The exit status is 76 when one was rejected, ' +
-          'and 75 when one is not published yet.\n\n' +
+          'and 75 when one is not published yet. Receipts are unsigned, so published paths are ' +
+          'confirmed by their signed narinfos.\n\n' +
           'Without: shows when the cache last published, what is staged, which references are missing, ' +
           'and what was rejected in the last day.',
       )
@@ -60,19 +62,21 @@ async function status(
   context: Context,
 ): Promise<void> {
   assertNoUrls(upload === undefined ? [] : [upload], 'status', 'an upload ID');
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const address = parseCacheAddress(flags.cacheUrl, [], context);
+  const cache = await openCacheAt(address, context);
   const now = new Date();
   if (upload === undefined) {
     const found = await readCacheStatus(cache, now);
     print(context, flags, found, () => describeCache(cache, found, now));
     return;
   }
-  const found = await readUpload(cache, upload);
+  const found = await readUpload(cache, upload, trustedKeys(address, cache.config));
   print(context, flags, found, () => describeUpload(found, now));
   const { receipts, staged } = found;
   const isRejected = receipts.some(({ status: is }) => is === 'rejected');
   const isStaged = staged === null ? receipts.length === 0 : staged.length > 0;
-  const isOpen = isStaged || receipts.some((it) => it.status === 'waiting');
+  const isOpen =
+    isStaged || receipts.some((it) => it.status === 'waiting' || it.unconfirmed !== undefined);
   context.setExitStatus(isRejected ? statusRejected : isOpen ? statusNotPublished : 0);
 }
 
@@ -85,11 +89,15 @@ function print(
   context.stdout.write(json ? `${JSON.stringify(found)}\n` : `${describe().join('\n')}\n`);
 }
 
-async function readUpload(cache: OpenCache, upload: string): Promise<UploadStatus> {
+async function readUpload(
+  cache: OpenCache,
+  upload: string,
+  publicKeys: readonly string[],
+): Promise<UploadStatus> {
   if (!isUploadId(upload)) {
     throw new NicheError('usage', `invalid upload ID: expected a UUID, got ${quote(upload)}`);
   }
-  const found = await readUploadStatus(cache.staging, upload, cache.config.storeDir);
+  const found = await readUploadStatus(cache, upload, publicKeys.map(parsePublicKey));
   if (found) return found;
   throw new NicheError(
     'not-found',
@@ -97,18 +105,26 @@ async function readUpload(cache: OpenCache, upload: string): Promise<UploadStatu
   );
 }
 
-const shownStatuses: readonly (readonly [ReceiptStatus, string])[] = [
+/** What {@link describeUpload} groups receipts by. */
+type ShownStatus = ReceiptStatus | 'unconfirmed';
+
+const shownStatuses: readonly (readonly [ShownStatus, string])[] = [
   ['rejected', 'rejected'],
+  ['unconfirmed', 'not confirmed'],
   ['waiting', 'waiting'],
   ['published', 'published'],
   ['exists', 'already there'],
 ];
 
+function shownStatusOf({ status, unconfirmed }: UploadReceipt): ShownStatus {
+  return unconfirmed === undefined ? status : 'unconfirmed';
+}
+
 function describeUpload(found: UploadStatus, now: Date): string[] {
   const { upload, startedAt, receipts, staged } = found;
   const groups = shownStatuses.map(([status, title]) => ({
     title,
-    receipts: receipts.filter((receipt) => receipt.status === status),
+    receipts: receipts.filter((receipt) => shownStatusOf(receipt) === status),
   }));
   const totals = groups
     .filter((group) => group.receipts.length > 0)
@@ -130,6 +146,9 @@ function describeUpload(found: UploadStatus, now: Date): string[] {
 
 function describeReceipt(receipt: UploadReceipt): string {
   const { status, subject, path = `batch ${subject}`, code, message, missing = [] } = receipt;
+  if (receipt.unconfirmed !== undefined) {
+    return `not confirmed: ${path}\n  its receipt reports "${status}", but ${receipt.unconfirmed}`;
+  }
   const more = missing.length > maxMissingShown ? ['    …'] : [];
   return [
     status === 'rejected'

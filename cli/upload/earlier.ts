@@ -1,6 +1,7 @@
 import type { BatchId } from '../../core/cache/layout.ts';
 import { manifestKey } from '../../core/cache/layout.ts';
 import { listStatuses } from '../../core/cache/receipts/listed-receipts.ts';
+import { isPublished } from '../../core/cache/receipts/receipts.ts';
 import type { ReceiptStatus } from '../../core/cache/receipts/receipts.ts';
 import type { JournalEntry, UploadJournal } from '../../core/cache/local/upload-journal.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
@@ -9,7 +10,10 @@ import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 
-/** Finds paths that earlier runs on this machine staged and that are not published yet. */
+/**
+ * Finds paths that earlier runs on this machine staged and that are not published yet. Only for paths
+ * that the cache lacks: so a receipt that reports one as published is forged or outdated.
+ */
 export interface EarlierUploads {
   find(infos: readonly PathInfo[]): Promise<{
     readonly staged: readonly { readonly info: PathInfo; readonly batch: BatchId }[];
@@ -48,9 +52,10 @@ export function createEarlierUploads(bucket: Bucket, journal: UploadJournal): Ea
     const found = await receiptsOf(batch.upload);
     if (found === null) return false;
     const status = found.get(storeHash(path)) ?? found.get(String(batch.batch));
-    return (
-      status === 'waiting' || (status === undefined && ((await isStaged(batch)) ?? isConfirmed))
-    );
+    if (status === 'waiting') return true;
+    if (status === undefined) return (await isStaged(batch)) ?? isConfirmed;
+    // While the batch is there, a publisher will handle it, or has published the path just now.
+    return isPublished(status) && (await isStaged(batch)) === true;
   }
 
   return {

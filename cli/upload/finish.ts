@@ -82,6 +82,7 @@ function statusOf(session: UploadSession, { mustPublish }: UploadRequest): numbe
 function printProblems(results: readonly PathResult[], progress: Progress): void {
   for (const { path, status, code, message, missing = [], warnings = [] } of results) {
     if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
+    if (code === 'unconfirmed') progress.line(`not confirmed: ${message ?? path}`);
     if (status === 'waiting' && code !== undefined) {
       progress.line(`waiting (${code}): ${message ?? path}`);
     } else if (status === 'waiting') {

@@ -8,8 +8,10 @@ import { needsLease, takeLease, singlePublisherWarning } from '../../core/cache/
 import type { PublisherLease } from '../../core/cache/publish/lease.ts';
 import { createLocalPublisher } from '../../core/cache/publish/local-publisher.ts';
 import { NicheError } from '../../core/errors.ts';
+import { parsePublicKey } from '../../core/nix/keys.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
+import { trustedKeys } from '../cache/address.ts';
 import type { Nix } from '../nix/nix.ts';
 import type { Context } from '../process/context.ts';
 import { findSigners } from '../secrets/signing-keys.ts';
@@ -21,7 +23,7 @@ import type { OpenPublisher, UploadOptions } from './session.ts';
 /** What an upload needs from the cache and this machine, apart from Nix. */
 export type OpenUpload = Pick<
   UploadOptions,
-  'cache' | 'record' | 'publisher' | 'exclude' | 'logs' | 'waitMs'
+  'cache' | 'publicKeys' | 'record' | 'publisher' | 'exclude' | 'logs' | 'waitMs'
 >;
 
 /**
@@ -39,6 +41,7 @@ export async function openUpload(
   if (request.reportFile !== null) await writeReport(request.reportFile, []);
   return {
     cache,
+    publicKeys: trustedKeys(request.cache, cache.config).map(parsePublicKey),
     record: await openLocalRecord(cache, context.env),
     publisher: publishesHere(cache, request)
       ? await openPublisher(cache, request.secretKeyFile, context)

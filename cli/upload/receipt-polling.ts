@@ -6,10 +6,14 @@ import {
   listStrongestReceipts,
   readListedOutcome,
 } from '../../core/cache/receipts/listed-receipts.ts';
+import type { ListedReceipt } from '../../core/cache/receipts/listed-receipts.ts';
+import { isPublished } from '../../core/cache/receipts/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
+import type { PathInfo } from '../../core/nix/path-info.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
+import type { Confirmer } from './confirm.ts';
 import type { Results } from './results.ts';
 
 /** Reads the receipts of staged paths while another process publishes them. */
@@ -21,7 +25,7 @@ export interface ReceiptPolling {
 }
 
 export interface ReceiptPollingOptions {
-  /** The private root. */
+  /** The staging root. */
   readonly bucket: Bucket;
   /** How long no result may come before waiting ends. */
   readonly waitMs: number;
@@ -30,18 +34,38 @@ export interface ReceiptPollingOptions {
   readonly results: Results;
   /** Where each path is staged; it grows. */
   readonly batches: ReadonlyMap<string, BatchId>;
+  /** The info of each path in `batches`; it grows. */
+  readonly infos: ReadonlyMap<string, PathInfo>;
+  readonly confirmer: Confirmer;
   readonly onOutcome: (path: string, outcome: Outcome) => void;
   /** Called after each poll. */
   readonly onPolled: () => void;
 }
 
-/** Receipts read at the same time. */
+/** Receipts, with the narinfos that confirm them, read at the same time. */
 const receiptsAtOnce = 32;
 
 export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPolling {
-  const { bucket, waitMs, signal, results, batches } = options;
+  const { bucket, waitMs, signal, results, batches, infos, confirmer } = options;
   // Reads each batch's receipts once, over all polls.
   const batchReceipts = createBatchReceiptReader(bucket);
+
+  /** Returns the outcome of a receipt; null when it is gone, or the cache does not confirm it. */
+  async function readOutcome(path: string, listed: ListedReceipt): Promise<Outcome | null> {
+    const info = infos.get(path);
+    if (!isPublished(listed.status)) return readListedOutcome(bucket, listed, path);
+    if (!info || !confirmer.isDue(path)) return null;
+    const confirmation = await confirmer.confirm(info);
+    switch (confirmation.kind) {
+      case 'confirmed':
+        return readListedOutcome(bucket, listed, path);
+      case 'conflict':
+        return confirmation.outcome;
+      case 'unconfirmed':
+        results.setUnconfirmed(path, confirmation.why);
+        return null;
+    }
+  }
 
   async function read(): Promise<boolean> {
     let changed = false;
@@ -58,7 +82,7 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
         return listed && listed.status !== results.get(path)?.status ? [{ path, listed }] : [];
       });
       await mapConcurrent(news, receiptsAtOnce, async ({ path, listed }) => {
-        const outcome = await readListedOutcome(bucket, listed, path);
+        const outcome = await readOutcome(path, listed);
         if (!outcome) return;
         options.onOutcome(path, outcome);
         changed = true;

@@ -1,9 +1,8 @@
 import { createWriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
 
-import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import type { PathResult } from './results.ts';
+import type { PathResult, UploadLookups } from './results.ts';
 
 /**
  * Writes the results as JSON Lines: a record for each path, then one with the number of requests that
@@ -14,7 +13,7 @@ import type { PathResult } from './results.ts';
 export async function writeReport(
   file: string,
   results: readonly PathResult[],
-  lookups?: LookupCounts,
+  lookups?: UploadLookups,
 ): Promise<void> {
   try {
     const stream = createWriteStream(file);

@@ -4,6 +4,7 @@ import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
 import { count, formatBytes } from '../ui/format.ts';
+import { conflictWith } from './confirm.ts';
 import type { Skip } from './select.ts';
 
 /** The result of one path: its receipt's status, or how far this upload got with it. */
@@ -14,11 +15,20 @@ export interface PathResult {
   readonly path: string;
   readonly narSize: number;
   readonly status: PathStatus;
-  /** The reason, if it was skipped, rejected or failed: a `RejectionCode`, `Skip` or `not-staged`. */
+  /**
+   * The reason, if it was skipped, rejected or failed: a `RejectionCode`, `Skip` or `not-staged`. A
+   * staged path with a receipt that its narinfo does not confirm has `unconfirmed`.
+   */
   readonly code?: string;
   readonly message?: string;
   readonly missing?: readonly string[];
   readonly warnings?: readonly string[];
+}
+
+/** Requests that looked for paths, before they were staged and after a receipt reported them. */
+export interface UploadLookups extends LookupCounts {
+  /** Narinfos requested to confirm receipts. */
+  readonly receipts: number;
 }
 
 type Sized = Pick<PathInfo, 'path' | 'narSize'>;
@@ -29,6 +39,8 @@ export interface Results {
   setStaged(info: PathInfo): void;
   setFailed(info: Sized, error: unknown): void;
   setOutcome(path: string, outcome: Outcome): void;
+  /** Records why the receipt of a path counts as none: the path is pending. */
+  setUnconfirmed(path: string, message: string): void;
   get(path: string): PathResult | undefined;
   all(): readonly PathResult[];
   /** Returns the paths that are staged and have no final receipt. */
@@ -42,10 +54,7 @@ export function createResults(): Results {
   };
   return {
     setSkipped(info, why) {
-      if (why === 'conflict') {
-        const message = `the cache already has ${info.path} with other contents or references`;
-        set(info, { status: 'rejected', code: 'conflict', message });
-      } else set(info, { status: 'skipped', code: why });
+      set(info, why === 'conflict' ? conflictWith(info.path) : { status: 'skipped', code: why });
     },
     setStaged(info) {
       // The publisher may have been faster.
@@ -61,6 +70,10 @@ export function createResults(): Results {
     setOutcome(path, outcome) {
       const narSize = results.get(path)?.narSize ?? 0;
       results.set(path, { path, narSize, ...outcome });
+    },
+    setUnconfirmed(path, message) {
+      const narSize = results.get(path)?.narSize ?? 0;
+      results.set(path, { path, narSize, status: 'staged', code: 'unconfirmed', message });
     },
     get: (path) => results.get(path),
     all: () => [...results.values()],
@@ -84,14 +97,15 @@ export function exitStatusOf(results: readonly PathResult[]): number {
 }
 
 /** Returns a line with the requests that looked for paths; null when there were none. */
-export function describeLookups(counts: LookupCounts): string | null {
-  const { known, lookups, listings, upstream } = counts;
-  const requests = lookups + listings + upstream;
+export function describeLookups(counts: UploadLookups): string | null {
+  const { known, lookups, listings, upstream, receipts } = counts;
+  const requests = lookups + listings + upstream + receipts;
   if (requests === 0) return null;
   const parts = [
     ...(listings > 0 ? [count(listings, 'list page')] : []),
     ...(lookups > 0 ? [`${lookups} for narinfos`] : []),
     ...(upstream > 0 ? [`${upstream} to upstreams`] : []),
+    ...(receipts > 0 ? [`${receipts} to confirm receipts`] : []),
     ...(known > 0 ? [`${count(known, 'path')} known without a request`] : []),
   ];
   return `looked for paths with ${count(requests, 'request')}: ${parts.join(', ')}`;
@@ -110,7 +124,7 @@ export function summarize(results: readonly PathResult[]): string {
   };
   add('published', ({ status }) => status === 'published');
   add('staged', ({ status }) => status === 'staged');
-  add('waiting for references', ({ status }) => status === 'waiting');
+  add('waiting for references or upstreams', ({ status }) => status === 'waiting');
   add('rejected', ({ status }) => status === 'rejected');
   add('failed', ({ status }) => status === 'failed');
   add('already there', ({ status, code }) => status === 'exists' || code === 'present');

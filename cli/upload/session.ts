@@ -1,6 +1,5 @@
 import type { OpenCache } from '../../core/cache/open.ts';
 import { createLookups } from '../../core/cache/stage/lookups.ts';
-import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import type {
   LocalPublisher,
   LocalPublisherOptions,
@@ -9,17 +8,19 @@ import type { PublishResult } from '../../core/cache/publish/report.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { NicheError } from '../../core/errors.ts';
+import type { PublicKey } from '../../core/nix/keys.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
 import type { Nix } from '../nix/nix.ts';
 import { queryPathInfos } from '../nix/query.ts';
 import type { Progress } from '../ui/progress.ts';
+import { createConfirmer } from './confirm.ts';
 import { createUploadDisplay } from './display.ts';
 import { createEarlierUploads } from './earlier.ts';
 import type { LocalRecord } from './local-record.ts';
 import { createOutcomeJournal } from './outcome-journal.ts';
 import { createReceiptPolling } from './receipt-polling.ts';
 import { createResults } from './results.ts';
-import type { Results } from './results.ts';
+import type { Results, UploadLookups } from './results.ts';
 import { createSelector } from './select.ts';
 import { createStaging } from './staging.ts';
 
@@ -32,6 +33,8 @@ export type OpenPublisher = (
 export interface UploadOptions {
   readonly nix: Nix;
   readonly cache: OpenCache;
+  /** The keys that prove that a path is published. */
+  readonly publicKeys: readonly PublicKey[];
   /** What this machine knows of the cache from earlier runs. */
   readonly record: LocalRecord;
   readonly exclude: RegExp | null;
@@ -55,7 +58,7 @@ export interface UploadSession {
   /** The upload whose status shows pending paths: this one or, if it has none, an earlier one. */
   pendingUpload(): string;
   /** Requests so far that looked for paths in the cache and its upstreams. */
-  lookups(): LookupCounts;
+  lookups(): UploadLookups;
   /** Stages the paths that the cache lacks; resolves when `found` has ended and all are staged. */
   stage(found: AsyncIterable<PathInfos>): Promise<void>;
   /** Returns the paths that are not published yet. */
@@ -97,12 +100,15 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     noteOutcome(path, outcome);
     display.published(path, outcome);
   });
+  const confirmer = createConfirmer(cache, options.publicKeys);
   const receipts = createReceiptPolling({
     bucket: cache.staging,
     waitMs,
     signal,
     results,
     batches: staging.batches,
+    infos: staging.infos,
+    confirmer,
     onOutcome: noteOutcome,
     onPolled() {
       display.counts();
@@ -174,7 +180,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       const uploads = results.pending().map((path) => staging.batches.get(path)?.upload ?? upload);
       return uploads.includes(upload) ? upload : (uploads[0] ?? upload);
     },
-    lookups: () => lookups.counts(),
+    lookups: () => ({ ...lookups.counts(), receipts: confirmer.requests() }),
     async stage(found) {
       for await (const infos of found) await stageGroup(infos);
       await staging.finish();

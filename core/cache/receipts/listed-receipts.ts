@@ -3,7 +3,13 @@ import type { Bucket } from '../../storage/bucket.ts';
 import { receiptPrefix, receiptsPrefix } from '../layout.ts';
 import { createBatchReceiptReader } from './batch-receipts.ts';
 import type { BatchReceiptReader } from './batch-receipts.ts';
-import { formatReceipts, isStronger, readReceipt, receiptStatuses } from './receipts.ts';
+import {
+  formatReceipts,
+  isPublished,
+  isStronger,
+  readReceipt,
+  receiptStatuses,
+} from './receipts.ts';
 import type { Outcome, Receipt, ReceiptStatus } from './receipts.ts';
 
 /** A receipt, as far as a LIST shows it. */
@@ -155,7 +161,6 @@ export async function readListedOutcome(
 ): Promise<Outcome | null> {
   const { status, size, modified, receipt } = listed;
   const bare = formatReceipts([{ path, status }], modified.toISOString());
-  const isIn = status === 'published' || status === 'exists';
-  const isBare = isIn && !receipt && size === Buffer.byteLength(bare);
+  const isBare = isPublished(status) && !receipt && size === Buffer.byteLength(bare);
   return isBare ? { status } : readListedReceipt(bucket, listed);
 }

@@ -125,6 +125,11 @@ export function isFinal(status: ReceiptStatus): boolean {
   return status !== 'waiting';
 }
 
+/** Whether the status means that the public root has the path. A receipt alone does not prove it. */
+export function isPublished(status: ReceiptStatus): boolean {
+  return status === 'published' || status === 'exists';
+}
+
 /** Whether a receipt with status `one` overrides a receipt with status `other`. */
 export function isStronger(one: ReceiptStatus, other: ReceiptStatus): boolean {
   return receiptStatuses.indexOf(one) > receiptStatuses.indexOf(other);

@@ -1,5 +1,6 @@
 import { mapConcurrent } from '../../util/concurrency.ts';
 import { isNicheError, isRejection } from '../../errors.ts';
+import type { PublicKey } from '../../nix/keys.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { createBatchReceiptReader } from '../receipts/batch-receipts.ts';
@@ -13,9 +14,12 @@ import {
 } from '../receipts/listed-receipts.ts';
 import type { ListedReceipt, ListedUpload } from '../receipts/listed-receipts.ts';
 import { readManifest } from '../manifest.ts';
+import type { CacheConfig } from '../config.ts';
 import { createPendingPaths } from '../publish/pending.ts';
 import type { PendingPaths, PendingRecord } from '../publish/pending.ts';
+import { isPublished } from '../receipts/receipts.ts';
 import type { Receipt } from '../receipts/receipts.ts';
+import { readSignedNarInfo } from '../signed-narinfo.ts';
 import { uploadTime } from '../upload-id.ts';
 
 /** A batch staged for longer than this suggests that no publisher runs, in milliseconds. */
@@ -25,6 +29,7 @@ const rejectedWithinMs = 24 * 60 * 60 * 1000;
 /** The longest list in a report. */
 const maxListed = 100;
 const readsAtOnce = 8;
+const narInfosAtOnce = 32;
 
 /** A batch that no publisher has finished yet. */
 export interface StagedBatchStatus extends BatchId {
@@ -49,18 +54,27 @@ export interface UploadStatus {
 export interface UploadReceipt extends Receipt {
   /** The store hash, or the batch's number when a whole batch was refused. */
   readonly subject: string;
+  /**
+   * Why the cache does not confirm a receipt that reports a path as published: the receipt is forged,
+   * or the path was withdrawn. Absent when it does.
+   */
+  readonly unconfirmed?: string;
 }
 
 /**
- * Returns the state of an upload; null when there is no trace of it.
+ * Returns the state of an upload; null when there is no trace of it. Receipts are unsigned, so those
+ * that report a path as published are checked against its narinfo, one GET for each.
  *
- * @throws NicheError `storage-…` when the staging root cannot be read
+ * @param publicKeys the keys that sign the cache's narinfos
+ * @throws NicheError `storage-…` when the staging or the public root cannot be read
  */
 export async function readUploadStatus(
-  bucket: Bucket,
+  cache: Pick<CacheBuckets, 'public' | 'staging'> & { readonly config: CacheConfig },
   upload: string,
-  storeDir: string,
+  publicKeys: readonly PublicKey[],
 ): Promise<UploadStatus | null> {
+  const { staging: bucket, config } = cache;
+  const { storeDir } = config;
   // Staging first: a batch that is finished in between has its receipts.
   const staged = await readStaged(bucket, upload, storeDir);
   const listed = [...(await listStrongestReceipts(bucket, upload)).values()];
@@ -72,9 +86,26 @@ export async function readUploadStatus(
   return {
     upload,
     startedAt: uploadTime(upload).toISOString(),
-    receipts: receipts.filter((receipt) => receipt !== null),
+    receipts: await mapConcurrent(
+      receipts.filter((receipt) => receipt !== null),
+      narInfosAtOnce,
+      async (receipt) => {
+        if (!isPublished(receipt.status)) return receipt;
+        const unconfirmed = await whyUnconfirmed(cache, receipt.path, publicKeys);
+        return unconfirmed === null ? receipt : { ...receipt, unconfirmed };
+      },
+    ),
     staged,
   };
+}
+
+async function whyUnconfirmed(
+  { public: root, config }: Pick<CacheBuckets, 'public'> & { readonly config: CacheConfig },
+  path: string | undefined,
+  publicKeys: readonly PublicKey[],
+): Promise<string | null> {
+  if (path === undefined) return 'it does not contain the path';
+  return (await readSignedNarInfo(root, path, config, publicKeys)).problem;
 }
 
 async function readStaged(

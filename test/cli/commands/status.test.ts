@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { writeReceipt } from '../../../core/cache/receipts/receipts.ts';
 import { runCommand } from '../../support/lab/command.ts';
 import { temporaryFileBucket } from '../../support/buckets/file-bucket.ts';
 import { memoryBucket } from '../../support/buckets/memory-bucket.ts';
@@ -111,6 +112,34 @@ test('status shows the results of a finished upload', async () => {
     'waiting',
     'rejected',
   ]);
+});
+
+test('status does not believe a forged receipt', async () => {
+  const upload = await cache.publish(lib);
+  const forged = await localTestPath('forged');
+  const at = new Date().toISOString();
+  const receipt = { path: forged.path, status: 'published', at } as const;
+  await writeReceipt(cache.staging, upload, forged.hash, receipt);
+  const run = await runCommand(['status', '-u', bucket.url, upload]);
+  assert.deepEqual([run.status, run.stderr], [75, '']);
+  assert.equal(
+    timeless(run.stdout),
+    `upload ${upload}, started <age> ago
+1 not confirmed, 1 already there
+not confirmed: ${forged.path}
+  its receipt reports "published", but ${forged.hash}.narinfo in ${bucket.url} is missing
+already there: ${lib.path}
+`,
+  );
+  const json = await runCommand(['status', '-u', bucket.url, '--json', upload]);
+  const { receipts } = JSON.parse(json.stdout) as { receipts: Record<string, string>[] };
+  assert.deepEqual(
+    receipts.map(({ path, unconfirmed }) => [path, unconfirmed !== undefined]).sort(),
+    [
+      [forged.path, true],
+      [lib.path, false],
+    ].sort(),
+  );
 });
 
 test('status shortens long lists', async () => {

@@ -12,9 +12,14 @@ import {
 } from '../../../../core/cache/status/status.ts';
 import { newUploadId } from '../../../../core/cache/upload-id.ts';
 import { isNicheError } from '../../../../core/errors.ts';
+import { parsePublicKey } from '../../../../core/nix/keys.ts';
 import { faultyBucket } from '../../../support/buckets/faulty-bucket.ts';
 import { memoryBucket } from '../../../support/buckets/memory-bucket.ts';
-import { makeBucketCache, localTestPath } from '../../../support/cache/bucket-cache.ts';
+import {
+  makeBucketCache,
+  localTestPath,
+  testPublicKey,
+} from '../../../support/cache/bucket-cache.ts';
 import type { BucketCache } from '../../../support/cache/bucket-cache.ts';
 
 const minuteMs = 60_000;
@@ -29,7 +34,7 @@ async function clockedCache(): Promise<{ cache: BucketCache; clock: { now: numbe
 }
 
 const at = (ms: number): string => new Date(ms).toISOString();
-const storeDir = '/nix/store';
+const keys = [parsePublicKey(testPublicKey)];
 
 test('an upload with published, existing, rejected and waiting paths', async () => {
   const { cache, clock } = await clockedCache();
@@ -43,7 +48,7 @@ test('an upload with published, existing, rejected and waiting paths', async () 
   clock.now += minuteMs;
   const app = await localTestPath('app', [lib]);
   const upload = await cache.publish(lib, app, waiter, liar);
-  const found = await readUploadStatus(cache.staging, upload, storeDir);
+  const found = await readUploadStatus(cache, upload, keys);
   assert.ok(found);
   assert.deepEqual([found.upload, found.startedAt, found.staged], [upload, at(clock.now), []]);
   const bySubject = new Map(found.receipts.map((receipt) => [receipt.subject, receipt]));
@@ -78,14 +83,14 @@ test('an upload that is not handled yet, or unknown', async () => {
   const { cache, clock } = await clockedCache();
   const [one, two] = [await localTestPath('one'), await localTestPath('two')];
   const upload = await cache.stage(one, two);
-  assert.deepEqual(await readUploadStatus(cache.staging, upload, storeDir), {
+  assert.deepEqual(await readUploadStatus(cache, upload, keys), {
     upload,
     startedAt: at(clock.now),
     receipts: [],
     staged: [{ upload, batch: 0, stagedAt: at(clock.now), paths: [one.path, two.path] }],
   });
   await cache.staging.put(`staging/${upload}/10.json`, Buffer.from('{'));
-  const found = await readUploadStatus(cache.staging, upload, storeDir);
+  const found = await readUploadStatus(cache, upload, keys);
   assert.deepEqual(
     found?.staged?.map(({ batch, paths }) => [batch, paths?.length ?? null]),
     [
@@ -93,7 +98,7 @@ test('an upload that is not handled yet, or unknown', async () => {
       [10, null],
     ],
   );
-  assert.equal(await readUploadStatus(cache.staging, newUploadId(), storeDir), null);
+  assert.equal(await readUploadStatus(cache, newUploadId(), keys), null);
 });
 
 test('a batch that was refused as a whole', async () => {
@@ -101,7 +106,7 @@ test('a batch that was refused as a whole', async () => {
   const upload = newUploadId(new Date(clock.now));
   await cache.staging.put(`staging/${upload}/0.json`, Buffer.from('{'));
   await cache.publish();
-  const found = await readUploadStatus(cache.staging, upload, storeDir);
+  const found = await readUploadStatus(cache, upload, keys);
   assert.deepEqual(
     found?.receipts.map(({ subject, path, code }) => [subject, path, code]),
     [['0', undefined, 'malformed-manifest']],
@@ -273,15 +278,33 @@ test('a damaged receipt keeps its status, and hides no other', async () => {
   const upload = newUploadId(new Date(began));
   const [broken, whole] = [await localTestPath('broken'), await localTestPath('whole')];
   await cache.staging.put(receiptKey(upload, broken.hash, 'rejected'), Buffer.from('{"version":1'));
+  await cache.publish(whole);
   const receipt: Receipt = { path: whole.path, status: 'published', at: at(began) };
   await writeReceipt(cache.staging, upload, whole.hash, receipt);
-  const found = await readUploadStatus(cache.staging, upload, storeDir);
+  const found = await readUploadStatus(cache, upload, keys);
   const bySubject = new Map(found?.receipts.map((each) => [each.subject, each]));
   assert.deepEqual(bySubject.get(whole.hash), { subject: whole.hash, ...receipt });
   assert.equal(bySubject.get(broken.hash)?.status, 'rejected');
   assert.match(bySubject.get(broken.hash)?.message ?? '', /is not JSON/);
   const { rejected } = await readCacheStatus(cache, new Date(began));
   assert.deepEqual([rejected.count, rejected.latest[0]?.code], [1, 'failed']);
+});
+
+test('a receipt that reports a path as published needs a signed narinfo', async () => {
+  const { cache } = await clockedCache();
+  const [there, forged] = [await localTestPath('there'), await localTestPath('forged')];
+  const upload = await cache.publish(there);
+  const receipt: Receipt = { path: forged.path, status: 'exists', at: at(began) };
+  await writeReceipt(cache.staging, upload, forged.hash, receipt);
+  const unconfirmed = async (publicKeys: typeof keys): Promise<string[]> => {
+    const found = await readUploadStatus(cache, upload, publicKeys);
+    return (found?.receipts ?? []).filter((each) => each.unconfirmed).map((each) => each.subject);
+  };
+  assert.deepEqual(await unconfirmed(keys), [forged.hash]);
+  assert.deepEqual((await unconfirmed([])).sort(), [forged.hash, there.hash].sort());
+
+  const down = { ...cache, public: faultyBucket(cache.public, () => 'unavailable') };
+  await assert.rejects(readUploadStatus(down, upload, keys), { code: 'storage-unavailable' });
 });
 
 test('at most a hundred paths are listed', async () => {
