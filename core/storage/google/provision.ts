@@ -31,7 +31,7 @@ export function googleProvisioner(
     publicUrl: `${endpointOf(location)}/${bucket}/${prefix}`.replace(/\/$/, ''),
     siblingUrl: (root) => formatGoogleUrl({ ...location, bucket: `${bucket}-${root}` }),
     publicAdvice: `let everyone read it with: gcloud storage buckets add-iam-policy-binding gs://${bucket} --member=${everyone} --role=${readerRole}`,
-    uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, which overwrites nothing, and roles/storage.objectViewer there with a condition for objects below ${prefix}receipts/`,
+    uploadRights: `a service account with roles/storage.objectCreator on gs://${bucket}, limited by a condition to objects below ${prefix}staging/, and with roles/storage.objectViewer there, limited to objects and listings below ${prefix}receipts/`,
     createUploadCredentials: () => Promise.resolve(null),
     create: (isPublic) => (isPublic ? createPublic(client) : createPrivate(client)),
     resolveUrl: () => Promise.resolve(client.url),

@@ -75,7 +75,10 @@ test(
 test('init prints the rights that clients need if it cannot create their credentials', async () => {
   for (const [url, rights] of [
     ['s3://acme-private/some?region=eu-central-1', /s3:PutObject.*acme-private\/some\/staging\/\*/],
-    ['gs://acme-private', /objectCreator on gs:\/\/acme-private/],
+    [
+      'gs://acme-private',
+      /objectCreator on gs:\/\/acme-private, limited by a condition.* staging\//,
+    ],
   ] as const) {
     const provisioner = await openProvisioner(url);
     assert.match(provisioner.uploadRights, rights);
