@@ -17,6 +17,9 @@ module "cache" {
   # Readers of the audit log, such as "group:audit@example.org".
   auditors = []
 
+  # Those who run niche init, block, resign, key and config, such as "group:admins@example.org".
+  administrators = []
+
   # Channels for the alerts, such as "projects/acme/notificationChannels/1234".
   alert_channels = []
 }

@@ -29,7 +29,7 @@ const storageObject = z.object({
     .optional(),
 });
 
-/** `MessagePublishedData`, whose data is base64. */
+/** `MessagePublishedData`, the body of a push subscription's request. Its data is base64. */
 const messagePublished = z.object({ message: z.object({ data: z.base64().max(1024 * 1024) }) });
 
 /**
@@ -45,13 +45,31 @@ export function readJob(event: CloudEvent, root: TriggerRoot): Job | null {
       const { bucket, name, generation } = parseEvent(storageObject, event.data);
       return jobOfEvent({ bucket, key: name, time: event.time, etag: generation }, root);
     }
-    case messagePublishedType: {
-      const { message } = parseEvent(messagePublished, event.data);
-      return parseJob(parseEventBody(Buffer.from(message.data, 'base64').toString()));
-    }
+    case messagePublishedType:
+      return readMessage(event.data);
     default:
       throw malformedEvent(
         `expected type ${finalizedType} or ${messagePublishedType}, got ${quote(event.type ?? '')}`,
       );
   }
+}
+
+/**
+ * Reads the withdrawal in the body of a push subscription's request. Returns null for another body, such
+ * as the empty one of the scheduler.
+ *
+ * @throws NicheError `malformed-event`
+ */
+export function readWithdrawal(body: unknown): Job | null {
+  const isPush = typeof body === 'object' && body !== null && Object.hasOwn(body, 'message');
+  if (!isPush) return null;
+  const job = readMessage(body);
+  // The sweep deletes public objects, so it reads nothing that clients stage.
+  if (job.kind !== 'withdraw') throw malformedEvent('expected a path to withdraw');
+  return job;
+}
+
+function readMessage(data: unknown): Job {
+  const { message } = parseEvent(messagePublished, data);
+  return parseJob(parseEventBody(Buffer.from(message.data, 'base64').toString()));
 }

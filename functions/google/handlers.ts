@@ -1,7 +1,7 @@
 import { isNicheError } from '../../core/errors.ts';
 import { logFailures } from '../shared/log-outcomes.ts';
 import { runJob, runSweep } from '../shared/run.ts';
-import { messagePublishedType, readJob } from './events.ts';
+import { messagePublishedType, readJob, readWithdrawal } from './events.ts';
 import type { CloudEvent } from './events.ts';
 import type { GoogleRuntime } from './runtime.ts';
 
@@ -36,17 +36,22 @@ export interface SweepRequest {
     readonly authorization?: string | undefined;
     readonly host?: string | undefined;
   };
+  /** The framework parses JSON. */
+  readonly body?: unknown;
 }
 
 export interface SweepResponse {
   status(code: number): { json(body: object): unknown };
 }
 
-/** Sweeps the cache. Only Cloud Scheduler may call it. */
+/**
+ * Sweeps the cache for Cloud Scheduler, and withdraws paths for the push subscription. Both send
+ * the token of one service account, and nobody else may call it. A failed withdrawal is delivered again.
+ */
 export function createSweepHandler(
   runtime: () => GoogleRuntime,
 ): (request: SweepRequest, response: SweepResponse) => Promise<void> {
-  return async ({ method, headers }, response) => {
+  return async ({ method, headers, body }, response) => {
     const { deployment, checkToken, ...current } = runtime();
     const status = await current.invoke({ call: 'sweep' }, async (reporting) => {
       try {
@@ -58,10 +63,14 @@ export function createSweepHandler(
       }
       if (method !== 'POST') return 405;
       try {
-        await logFailures(reporting, () => runSweep(deployment, reporting));
+        await logFailures(reporting, async () => {
+          const job = readWithdrawal(body);
+          if (job) await runJob(deployment, job, { ...reporting, timeLeftMs: undefined });
+          else await runSweep(deployment, reporting);
+        });
         return 200;
       } catch {
-        // The error is logged; the status makes the scheduler retry.
+        // The error is logged; the status makes the caller retry.
         return 500;
       }
     });

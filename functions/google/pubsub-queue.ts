@@ -12,14 +12,22 @@ export interface PubSubQueueOptions {
   readonly emulator?: string | undefined;
 }
 
+/** The topics of a deployment: `projects/…/topics/…`. */
+export interface PubSubTopics {
+  readonly wake: string;
+  readonly withdrawals: string;
+}
+
 /**
- * Opens the deployment's Pub/Sub topic, over its REST API: Google's own client would bring gRPC for
+ * Opens the deployment's Pub/Sub topics, over its REST API: Google's own client would bring gRPC for
  * one kind of request.
  *
- * @param topic `projects/…/topics/…`
  * @see https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.topics/publish
  */
-export function openPubSubQueue(topic: string, { emulator }: PubSubQueueOptions = {}): JobQueue {
+export function openPubSubQueue(
+  topics: PubSubTopics,
+  { emulator }: PubSubQueueOptions = {},
+): JobQueue {
   const isEmulated = emulator !== undefined;
   const base = isEmulated ? `http://${emulator}` : 'https://pubsub.googleapis.com';
   const scope = 'https://www.googleapis.com/auth/pubsub';
@@ -30,6 +38,7 @@ export function openPubSubQueue(topic: string, { emulator }: PubSubQueueOptions 
 
   return {
     async send(job) {
+      const topic = job.kind === 'withdraw' ? topics.withdrawals : topics.wake;
       const data = Buffer.from(JSON.stringify(formatJob(job))).toString('base64');
       await retrier.run({
         action: 'sending to the topic',

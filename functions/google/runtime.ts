@@ -64,9 +64,10 @@ export function createGoogleRuntime(
       settings,
       kms: { google: kms },
       identities: [kmsIdentity(googleDataKeys(kms))],
-      queue: openPubSubQueue(settings.NICHE_WAKE_TOPIC, {
-        emulator: settings.PUBSUB_EMULATOR_HOST,
-      }),
+      queue: openPubSubQueue(
+        { wake: settings.NICHE_WAKE_TOPIC, withdrawals: settings.NICHE_WITHDRAWALS_TOPIC },
+        { emulator: settings.PUBSUB_EMULATOR_HOST },
+      ),
       version: `niche ${packageJson.version} (${service}:${revision})`,
     }),
     invoke(fields, work) {

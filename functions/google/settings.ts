@@ -6,12 +6,16 @@ import type { Environment } from '../shared/settings.ts';
 /** The certificates of Google's identity tokens, by key id. */
 const googleCertificates = 'https://www.googleapis.com/oauth2/v1/certs';
 
+const topic = z
+  .string()
+  .regex(/^projects\/[^/\s]+\/topics\/[^/\s]+$/, { error: 'expected projects/…/topics/…' });
+
 const googleSettings = deploymentSettings.extend({
   NICHE_STAGING: z.string().regex(/^gs:\/\/[^/?#]+/, { error: 'expected gs://bucket/prefix' }),
-  /** The topic that receives niche's own jobs. */
-  NICHE_WAKE_TOPIC: z
-    .string()
-    .regex(/^projects\/[^/\s]+\/topics\/[^/\s]+$/, { error: 'expected projects/…/topics/…' }),
+  /** The topic whose jobs `publish` receives. */
+  NICHE_WAKE_TOPIC: topic,
+  /** The topic whose jobs `sweep` receives, which alone may delete public objects. */
+  NICHE_WITHDRAWALS_TOPIC: topic,
   /** The only service account that may call the sweep. */
   NICHE_SWEEP_CALLER: z.email(),
   NICHE_SWEEP_CERTIFICATES: z.url().default(googleCertificates),

@@ -67,7 +67,7 @@ resource "google_monitoring_alert_policy" "errors" {
 }
 
 resource "google_monitoring_alert_policy" "dead" {
-  display_name          = "${var.name}: wake-ups are dropped"
+  display_name          = "${var.name}: messages are dropped"
   combiner              = "OR"
   notification_channels = var.alert_channels
 
@@ -88,7 +88,7 @@ resource "google_monitoring_alert_policy" "dead" {
   }
 
   documentation {
-    content = "A wake-up failed five times. The sweep resumes its path all the same; the logs of ${var.name}-publish contain the reason."
+    content = "A wake-up or a withdrawal failed too often. The sweep resumes or withdraws its path all the same; the logs of ${var.name}-publish and ${var.name}-sweep contain the reason."
   }
 }
 
@@ -113,5 +113,33 @@ resource "google_monitoring_alert_policy" "sweep" {
 
   documentation {
     content = "The sweep has not succeeded for two hours. See the job ${var.name}-sweep of Cloud Scheduler and the logs of the function."
+  }
+}
+
+# Uploaders can store as much as they like. The lifecycle rules delete it in the end.
+resource "google_monitoring_alert_policy" "staging" {
+  display_name          = "${var.name}: the staging bucket is unusually large"
+  combiner              = "OR"
+  notification_channels = var.alert_channels
+
+  conditions {
+    display_name = "bytes in the staging bucket"
+
+    condition_threshold {
+      filter          = "resource.type = \"gcs_bucket\" AND resource.labels.bucket_name = \"${google_storage_bucket.staging.name}\" AND metric.type = \"storage.googleapis.com/storage/total_bytes\""
+      comparison      = "COMPARISON_GT"
+      threshold_value = var.alert_staging_bytes
+      duration        = "0s"
+
+      aggregations {
+        alignment_period     = "3600s"
+        per_series_aligner   = "ALIGN_MAX"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    content = "Look for uploads that never finish, and for a stolen upload credential. niche status shows what is staged."
   }
 }

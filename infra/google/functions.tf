@@ -4,11 +4,13 @@ locals {
   sweep_seconds   = 1800
 
   environment = {
-    NICHE_PUBLIC       = local.public_url
-    NICHE_PRIVATE      = local.private_url
-    NICHE_SIGNERS      = join(" ", concat([local.signer], var.more_signers))
-    NICHE_WAKE_TOPIC   = google_pubsub_topic.wake.id
-    NICHE_SWEEP_CALLER = google_service_account.invoker.email
+    NICHE_PUBLIC            = local.public_url
+    NICHE_STAGING           = local.staging_url
+    NICHE_PRIVATE           = local.private_url
+    NICHE_SIGNERS           = join(" ", concat([local.signer], var.more_signers))
+    NICHE_WAKE_TOPIC        = google_pubsub_topic.wake.id
+    NICHE_WITHDRAWALS_TOPIC = google_pubsub_topic.withdrawals.id
+    NICHE_SWEEP_CALLER      = google_service_account.invoker.email
     # An attempt older than this has crashed.
     NICHE_TIME_LIMIT_SECONDS = local.publish_seconds
   }
@@ -115,7 +117,7 @@ resource "google_cloudfunctions2_function" "publish" {
 
     event_filters {
       attribute = "bucket"
-      value     = google_storage_bucket.private.name
+      value     = google_storage_bucket.staging.name
     }
   }
 
@@ -131,7 +133,7 @@ resource "google_cloudfunctions2_function" "publish" {
 resource "google_cloudfunctions2_function" "sweep" {
   name        = "${var.name}-sweep"
   location    = var.region
-  description = "Finishes abandoned batches of the Nix cache ${var.name}"
+  description = "Finishes abandoned batches and withdraws blocked paths of the Nix cache ${var.name}"
 
   build_config {
     runtime         = "nodejs24"
@@ -147,13 +149,14 @@ resource "google_cloudfunctions2_function" "sweep" {
   }
 
   service_config {
-    available_memory                 = var.memory
-    available_cpu                    = var.cpu
-    timeout_seconds                  = local.sweep_seconds
-    max_instance_count               = 1
+    available_memory = var.memory
+    available_cpu    = var.cpu
+    timeout_seconds  = local.sweep_seconds
+    # Withdrawals do not wait for a sweep that runs for long.
+    max_instance_count               = 3
     max_instance_request_concurrency = 1
     ingress_settings                 = "ALLOW_INTERNAL_ONLY"
-    service_account_email            = google_service_account.publisher.email
+    service_account_email            = google_service_account.sweep.email
     environment_variables            = local.environment
   }
 

@@ -34,16 +34,20 @@ resource "google_kms_crypto_key" "documents" {
   }
 }
 
-resource "google_kms_crypto_key_iam_member" "publisher_signs" {
+resource "google_kms_crypto_key_iam_member" "functions_sign" {
+  for_each = local.functions
+
   crypto_key_id = google_kms_crypto_key.signing.id
   role          = "roles/cloudkms.signer"
-  member        = google_service_account.publisher.member
+  member        = each.value
 }
 
-resource "google_kms_crypto_key_iam_member" "publisher_decrypts" {
+resource "google_kms_crypto_key_iam_member" "functions_decrypt" {
+  for_each = local.functions
+
   crypto_key_id = google_kms_crypto_key.documents.id
   role          = "roles/cloudkms.cryptoKeyDecrypter"
-  member        = google_service_account.publisher.member
+  member        = each.value
 }
 
 # Logs each use of a key: the caller, the time and the version.

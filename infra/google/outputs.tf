@@ -3,6 +3,11 @@ output "cache_url" {
   value       = local.public_url
 }
 
+output "staging_url" {
+  description = "The staging root, for niche init."
+  value       = local.staging_url
+}
+
 output "private_url" {
   description = "The private root, for niche init."
   value       = local.private_url
@@ -24,8 +29,13 @@ output "documents_key" {
 }
 
 output "publisher" {
-  description = "The service account of the functions."
+  description = "The service account of the function publish."
   value       = google_service_account.publisher.email
+}
+
+output "sweeper" {
+  description = "The service account of the function sweep."
+  value       = google_service_account.sweep.email
 }
 
 output "uploader" {
@@ -44,6 +54,6 @@ output "gitlab_provider" {
 }
 
 output "dead_letters" {
-  description = "The subscription that keeps undelivered wake-ups."
+  description = "The subscription that keeps undelivered messages."
   value       = google_pubsub_subscription.dead.id
 }

@@ -16,8 +16,9 @@ resource "google_storage_bucket" "public" {
   depends_on = [google_project_service.needed]
 }
 
-resource "google_storage_bucket" "private" {
-  name                        = local.private_bucket
+# Uploaders create objects here and read their receipts.
+resource "google_storage_bucket" "staging" {
+  name                        = local.staging_bucket
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
@@ -43,7 +44,7 @@ resource "google_storage_bucket" "private" {
     }
     condition {
       age            = 14
-      matches_prefix = ["${var.prefix}staging/", "${var.prefix}attempts/"]
+      matches_prefix = ["${var.prefix}staging/"]
     }
   }
 
@@ -54,6 +55,27 @@ resource "google_storage_bucket" "private" {
     condition {
       age            = 45
       matches_prefix = ["${var.prefix}receipts/"]
+    }
+  }
+
+  depends_on = [google_project_service.needed]
+}
+
+# Only the functions, auditors and administrators access this bucket.
+resource "google_storage_bucket" "private" {
+  name                        = local.private_bucket
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  # The sweep deletes these objects sooner.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 14
+      matches_prefix = ["${var.prefix}attempts/"]
     }
   }
 
@@ -72,14 +94,4 @@ resource "google_storage_bucket" "private" {
   }
 
   depends_on = [google_project_service.needed]
-}
-
-# Readers can get objects but not list them. Auditors of a private cache also need to read niche.json,
-# which locates the private root.
-resource "google_storage_bucket_iam_member" "reader" {
-  for_each = toset(concat(var.readers, var.auditors))
-
-  bucket = google_storage_bucket.public.name
-  role   = "roles/storage.legacyObjectReader"
-  member = each.value
 }

@@ -26,14 +26,20 @@ variable "public_bucket" {
   default     = ""
 }
 
+variable "staging_bucket" {
+  description = "The bucket for uploads and their receipts. Empty for <project>-<name>-staging."
+  type        = string
+  default     = ""
+}
+
 variable "private_bucket" {
-  description = "The bucket for staging, receipts and the audit log. Empty for <project>-<name>-private."
+  description = "The bucket for the publisher's state, blocked paths and the audit log. Empty for <project>-<name>-private."
   type        = string
   default     = ""
 }
 
 variable "prefix" {
-  description = "The prefix of every key in both buckets, such as \"team/\"; empty for none."
+  description = "The prefix of every key in the three buckets, such as \"team/\"; empty for none."
   type        = string
   default     = ""
 
@@ -51,6 +57,12 @@ variable "readers" {
 
 variable "auditors" {
   description = "Readers of the audit log and of the log of the key's use, such as \"group:audit@example.org\"."
+  type        = list(string)
+  default     = []
+}
+
+variable "administrators" {
+  description = "Members that can run niche init, block, resign, key and config, such as \"group:admins@example.org\"."
   type        = list(string)
   default     = []
 }
@@ -149,6 +161,12 @@ variable "audit_days" {
   default     = 0
 }
 
+variable "alert_staging_bytes" {
+  description = "An alert fires when the staging bucket holds more bytes than this. Google measures it once a day."
+  type        = number
+  default     = 100000000000
+}
+
 variable "alert_channels" {
   description = "Notification channels for the alerts, such as projects/<project>/notificationChannels/<id>."
   type        = list(string)
@@ -157,9 +175,16 @@ variable "alert_channels" {
 
 locals {
   public_bucket  = var.public_bucket != "" ? var.public_bucket : "${var.project}-${var.name}"
+  staging_bucket = var.staging_bucket != "" ? var.staging_bucket : "${var.project}-${var.name}-staging"
   private_bucket = var.private_bucket != "" ? var.private_bucket : "${var.project}-${var.name}-private"
   key_name       = var.key_name != "" ? var.key_name : "${var.name}-1"
 
   public_url  = "gs://${local.public_bucket}/${trimsuffix(var.prefix, "/")}"
+  staging_url = "gs://${local.staging_bucket}/${trimsuffix(var.prefix, "/")}"
   private_url = "gs://${local.private_bucket}/${trimsuffix(var.prefix, "/")}"
+
+  # The names of the cache's objects in conditions start with these.
+  public_objects  = "projects/_/buckets/${local.public_bucket}/objects/${var.prefix}"
+  staging_objects = "projects/_/buckets/${local.staging_bucket}/objects/${var.prefix}"
+  private_objects = "projects/_/buckets/${local.private_bucket}/objects/${var.prefix}"
 }

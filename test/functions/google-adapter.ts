@@ -5,7 +5,7 @@ import type { LogRecord } from '../../functions/shared/log.ts';
 import { createLog } from '../../functions/shared/log.ts';
 import { createMetrics } from '../../functions/shared/metrics.ts';
 import type { Adapter, Delivery, Verdict } from './adapter-lab.ts';
-import { finalizedEvent, publishedEvent } from './google-events.ts';
+import { finalizedEvent, publishedEvent, pushBody } from './google-events.ts';
 
 export const googleAdapter: Adapter = {
   name: 'Google Cloud',
@@ -30,8 +30,21 @@ export const googleAdapter: Adapter = {
     };
     const publish = createPublishHandler(() => runtime);
     const sweep = createSweepHandler(() => runtime);
+    async function callSweep(body?: object): Promise<Verdict> {
+      let verdict: Verdict = 'again';
+      const status = (code: number) => {
+        verdict = code === 200 ? 'done' : 'again';
+        return { json: () => undefined };
+      };
+      await sweep({ method: 'POST', headers: {}, body }, { status });
+      return verdict;
+    }
+
     return {
       async publish(delivery) {
+        // Withdrawals have a topic of their own.
+        const isWithdrawal = delivery.kind === 'message' && 'withdraw' in delivery.body;
+        if (isWithdrawal) return callSweep(pushBody(delivery.body));
         try {
           await publish(eventOf(delivery));
           return 'done';
@@ -39,15 +52,7 @@ export const googleAdapter: Adapter = {
           return 'again';
         }
       },
-      async sweep() {
-        let verdict: Verdict = 'again';
-        const status = (code: number) => {
-          verdict = code === 200 ? 'done' : 'again';
-          return { json: () => undefined };
-        };
-        await sweep({ method: 'POST', headers: {} }, { status });
-        return verdict;
-      },
+      sweep: () => callSweep(),
     };
   },
 };

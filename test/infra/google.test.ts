@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { format } from '@cdktn/hcl-tools';
 import { convertFiles } from '@cdktn/hcl2json';
+import { isAllowedByGoogle, readBindings } from '../support/servers/google-iam-policy.ts';
 import type { BlockSchema } from './provider-schema.ts';
 
 const folder = join(import.meta.dirname, '../../infra/google');
@@ -26,6 +27,8 @@ const metaArguments = ['count', 'depends_on', 'for_each', 'lifecycle', 'provider
 const documentedRoles: Readonly<Record<string, string>> = {
   'roles/artifactregistry.writer': 'iam/docs/roles-permissions/artifactregistry',
   'roles/cloudkms.cryptoKeyDecrypter': 'iam/docs/roles-permissions/cloudkms',
+  'roles/cloudkms.cryptoKeyEncrypterDecrypter': 'iam/docs/roles-permissions/cloudkms',
+  'roles/cloudkms.publicKeyViewer': 'iam/docs/roles-permissions/cloudkms',
   'roles/cloudkms.signer': 'iam/docs/roles-permissions/cloudkms',
   'roles/eventarc.eventReceiver': 'iam/docs/roles-permissions/eventarc',
   'roles/iam.workloadIdentityUser': 'iam/docs/roles-permissions/iam',
@@ -34,6 +37,8 @@ const documentedRoles: Readonly<Record<string, string>> = {
   'roles/pubsub.publisher': 'iam/docs/roles-permissions/pubsub',
   'roles/pubsub.subscriber': 'iam/docs/roles-permissions/pubsub',
   'roles/run.invoker': 'iam/docs/roles-permissions/run',
+  'roles/storage.legacyBucketReader': 'iam/docs/roles-permissions/storage',
+  'roles/storage.legacyBucketWriter': 'iam/docs/roles-permissions/storage',
   'roles/storage.legacyObjectReader': 'iam/docs/roles-permissions/storage',
   'roles/storage.objectCreator': 'iam/docs/roles-permissions/storage',
   'roles/storage.objectUser': 'iam/docs/roles-permissions/storage',
@@ -51,6 +56,14 @@ const documentedNames: Readonly<Record<string, string>> = {
   ENCRYPT_DECRYPT: 'kms/docs/reference/rest/v1/projects.locations.keyRings.cryptoKeys',
   AbortIncompleteMultipartUpload: 'storage/docs/lifecycle',
   Delete: 'storage/docs/lifecycle',
+};
+
+/** The names of a deployment, for {@link readBindings}. */
+const names = {
+  'local.public_bucket': 'public',
+  'local.staging_bucket': 'staging',
+  'local.private_bucket': 'private',
+  'var.prefix': 'team/',
 };
 
 describe('infra/google', () => {
@@ -135,17 +148,19 @@ describe('infra/google', () => {
     assert.deepEqual([...values].sort(), Object.keys(documentedNames).sort());
   });
 
-  it('gives the key only to the publisher, and grants no role that can write in the whole project', () => {
+  it('lets only the functions sign, and grants no role that can write in the whole project', () => {
     const ofKeys = Object.values(module.resource['google_kms_crypto_key_iam_member']!).flat();
     assert.deepEqual(
-      ofKeys.map(({ crypto_key_id: key, role, member }) => [key, role, member]),
+      ofKeys.map(({ crypto_key_id: key, role, for_each: members }) => [key, role, members]),
       [
-        ['documents', 'cryptoKeyDecrypter'],
-        ['signing', 'signer'],
-      ].map(([key, role]) => [
+        ['documents', 'cryptoKeyEncrypterDecrypter', 'toset(var.administrators)'],
+        ['signing', 'publicKeyViewer', 'toset(var.administrators)'],
+        ['documents', 'cryptoKeyDecrypter', 'local.functions'],
+        ['signing', 'signer', 'local.functions'],
+      ].map(([key, role, members]) => [
         `\${google_kms_crypto_key.${key}.id}`,
         `roles/cloudkms.${role}`,
-        '${google_service_account.publisher.member}',
+        `\${${members}}`,
       ]),
     );
     const ofProject = Object.values(module.resource['google_project_iam_member']!).flat();
@@ -170,21 +185,77 @@ describe('infra/google', () => {
     }
   });
 
-  it('limits uploaders by conditions to creating below staging/ and reading below receipts/', () => {
-    const members = Object.values(module.resource['google_storage_bucket_iam_member']!).flat();
-    const uploader = members.filter(
-      ({ member, bucket }) =>
-        member === '${google_service_account.uploader.member}' &&
-        bucket === '${google_storage_bucket.private.name}',
+  it('gives uploaders no right on the private bucket, and the right to create below staging/', async () => {
+    const bindings = await readBindings(names);
+    const prefix = 'projects/_/buckets/staging/objects/team';
+    assert.deepEqual(
+      bindings.filter(({ member }) => member === 'uploader'),
+      [
+        ['public', 'legacyObjectReader', undefined],
+        [
+          'staging',
+          'objectViewer',
+          `resource.name.startsWith("${prefix}/receipts/") || api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("team/receipts/")`,
+        ],
+        ['staging', 'objectCreator', `resource.name.startsWith("${prefix}/staging/")`],
+      ].map(([bucket, role, condition]) => ({
+        bucket,
+        role: `roles/storage.${role}`,
+        member: 'uploader',
+        condition,
+      })),
     );
-    const conditions = uploader.map(({ role, condition }) => [
-      role,
-      (condition as Block[])[0]!['title'],
+  });
+
+  it('gives the publisher no right to delete or replace a public object, and the sweep no right to read uploads', async () => {
+    const bindings = await readBindings(names);
+    const can = (member: string, permission: string, bucket: string, key: string): boolean =>
+      isAllowedByGoogle({ permission, bucket, object: `team/${key}` }, member, bindings);
+    for (const key of [
+      `${'a'.repeat(32)}.narinfo`,
+      `${'a'.repeat(32)}.ls`,
+      'nar/x.nar',
+      'log/x.drv',
+    ]) {
+      assert.equal(can('publisher', 'objects.create', 'public', key), true, key);
+      assert.equal(can('publisher', 'objects.delete', 'public', key), false, key);
+      assert.equal(can('sweep', 'objects.delete', 'public', key), true, key);
+    }
+    for (const member of ['publisher', 'sweep']) {
+      for (const permission of ['objects.create', 'objects.delete']) {
+        assert.equal(can(member, permission, 'public', 'niche.json'), false);
+      }
+    }
+    assert.equal(can('sweep', 'objects.get', 'staging', 'staging/x/0.json'), false);
+    assert.equal(can('publisher', 'objects.get', 'private', 'audit/x.jsonl'), false);
+    assert.equal(can('auditors', 'objects.get', 'private', 'audit/x.jsonl'), true);
+    for (const member of ['publisher', 'sweep', 'auditors', 'administrators']) {
+      assert.equal(can(member, 'objects.delete', 'private', 'audit/x.jsonl'), false, member);
+    }
+  });
+
+  it('has the trigger and the expiry of uploads on the staging bucket', () => {
+    const [publish] = module.resource['google_cloudfunctions2_function']!['publish']!;
+    const [trigger] = publish!['event_trigger'] as [Block];
+    const [filter] = trigger['event_filters'] as [Block];
+    assert.equal(filter['value'], '${google_storage_bucket.staging.name}');
+    const [staging] = module.resource['google_storage_bucket']!['staging']!;
+    assert.deepEqual(staging!['soft_delete_policy'], [{ retention_duration_seconds: 0 }]);
+    const rules = (staging!['lifecycle_rule'] as Block[]).map(({ condition }) => condition);
+    assert.deepEqual(rules, [
+      [{ age: 1 }],
+      [{ age: 14, matches_prefix: ['${var.prefix}staging/'] }],
+      [{ age: 45, matches_prefix: ['${var.prefix}receipts/'] }],
     ]);
-    assert.deepEqual(conditions, [
-      ['roles/storage.objectViewer', 'receipts'],
-      ['roles/storage.objectCreator', 'staging'],
-    ]);
+  });
+
+  it('exposes no bucket but the public one', () => {
+    for (const [name, [bucket]] of Object.entries(module.resource['google_storage_bucket']!)) {
+      const prevention = bucket!['public_access_prevention'];
+      if (name === 'public')
+        assert.match(String(prevention), /contains\(var.readers, "allUsers"\)/);
+      else assert.equal(prevention, 'enforced', name);
+    }
   });
 
   it('lets auditors read the niche.json of a private cache, which locates the audit log', () => {

@@ -18,7 +18,7 @@ import { startFakeGcs, whyNoFakeGcs } from '../../support/servers/fake-gcs.ts';
 import { bundleFunctions } from '../../support/servers/function-bundle.ts';
 import { startFramework } from '../../support/servers/google-framework.ts';
 import { startGoogleKms } from '../../support/servers/google-kms.ts';
-import { startGoogleServices } from '../../support/servers/google-services.ts';
+import { googleTopics, startGoogleServices } from '../../support/servers/google-services.ts';
 import { startKeyVault } from '../../support/servers/key-vault.ts';
 import { requireNix } from '../../support/lab/nix-lab.ts';
 
@@ -79,8 +79,7 @@ describe('from niche init to real Nix, published by the function', () => {
     if (skipUnlessChroot(t, machine)) return;
     const folder = await temporaryFolder(t);
     const [gcs, kms] = [await startFakeGcs(), await startGoogleKms()];
-    const topic = 'projects/acme/topics/niche-wake';
-    const services = await startGoogleServices(topic, kms.token);
+    const services = await startGoogleServices(kms.token);
     t.after(() => Promise.all([gcs.stop(), kms.close(), services.stop()]));
     const version =
       'projects/acme/locations/europe-west1/keyRings/niche/cryptoKeys/signing/cryptoKeyVersions/1';
@@ -90,31 +89,31 @@ describe('from niche init to real Nix, published by the function', () => {
     const signing = ['--signer', `gcp-kms:${version}`];
     const { made, upper } = await initAndBuild(machine, gcs.url('acme'), signing, env);
     assert.match(made.publicKey, /^acme-1:/);
-    const roots = { public: openBucket(made.storage), private: openBucket(made.private) };
-    const staged = await manifestsIn(roots.private);
+    const [stagingRoot, privateRoot] = [openBucket(made.staging), openBucket(made.private)];
+    const staged = await manifestsIn(stagingRoot);
     assert.ok(staged.length > 0);
 
     await bundleFunctions('google', folder);
     const publish = await startFramework(folder, 'publish', {
       NICHE_PUBLIC: made.storage,
+      NICHE_STAGING: made.staging,
       NICHE_PRIVATE: made.private,
       NICHE_SIGNERS: `gcp-kms:${version}?name=acme-1`,
-      NICHE_WAKE_TOPIC: topic,
       NICHE_SWEEP_CALLER: 'niche-invoker@acme.iam.gserviceaccount.com',
       NICHE_TIME_LIMIT_SECONDS: '540',
       ...env,
     });
     t.after(() => publish.kill());
     for (const key of staged) {
-      const event = finalizedEvent('acme-private', key) as Record<string, unknown>;
+      const event = finalizedEvent('acme-staging', key) as Record<string, unknown>;
       const type = { 'content-type': 'application/cloudevents+json' };
       assert.equal(await publish.post('/', event, type), 204, publish.lines.join('\n'));
     }
     for (let message = services.messages.shift(); message; message = services.messages.shift()) {
-      assert.equal(await publish.post(`/${topic}`, pushBody(message)), 204);
+      assert.equal(await publish.post(`/${googleTopics.wake}`, pushBody(message)), 204);
     }
-    assert.deepEqual(await manifestsIn(roots.private), []);
-    const records = await auditRecords({ private: roots.private });
+    assert.deepEqual(await manifestsIn(stagingRoot), []);
+    const records = await auditRecords({ private: privateRoot });
     assert.ok(records.every(({ signers }) => signers[0]?.keyId === version));
     await machine.nicheDoes(['status', '-u', gcs.url('acme')], { env });
     await substitute(t, machine, made, upper);

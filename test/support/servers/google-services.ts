@@ -12,19 +12,29 @@ export interface GoogleServices {
   readonly host: string;
   /** Variables of a function's environment for these services. */
   readonly env: Readonly<Record<string, string>>;
-  /** Bodies of the published messages that were not received yet. */
+  /** Bodies of the messages in the topic `…-wake` that were not received yet. */
   readonly messages: object[];
+  /** The same for the topic `…-withdrawals`. */
+  readonly withdrawals: object[];
   /** Returns an identity token as Cloud Scheduler sends it. */
   identityToken(claims: Readonly<Record<string, string | number | boolean>>): string;
   stop(): Promise<void>;
 }
 
+/** The topics of the deployment. */
+export const googleTopics = {
+  wake: 'projects/acme/topics/niche-wake',
+  withdrawals: 'projects/acme/topics/niche-withdrawals',
+};
+
 /** @param accessToken the token that the metadata server returns */
-export async function startGoogleServices(
-  topic: string,
-  accessToken: string,
-): Promise<GoogleServices> {
+export async function startGoogleServices(accessToken: string): Promise<GoogleServices> {
   const messages: object[] = [];
+  const withdrawals: object[] = [];
+  const topics = new Map([
+    [`/v1/${googleTopics.wake}:publish`, messages],
+    [`/v1/${googleTopics.withdrawals}:publish`, withdrawals],
+  ]);
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const kid = randomBytes(8).toString('hex');
 
@@ -45,10 +55,11 @@ export async function startGoogleServices(
         answer(200, url.pathname.endsWith('universe-domain') ? 'googleapis.com' : 'acme');
       } else if (url.pathname === '/certs') {
         answer(200, { [kid]: publicKey.export({ type: 'spki', format: 'pem' }) });
-      } else if (url.pathname === `/v1/${topic}:publish` && request.method === 'POST') {
+      } else if (topics.has(url.pathname) && request.method === 'POST') {
+        const topic = topics.get(url.pathname)!;
         const { messages: sent } = JSON.parse(body) as { messages: { data: string }[] };
         for (const { data } of sent) {
-          messages.push(JSON.parse(Buffer.from(data, 'base64').toString()) as object);
+          topic.push(JSON.parse(Buffer.from(data, 'base64').toString()) as object);
         }
         answer(200, { messageIds: sent.map(() => randomBytes(6).toString('hex')) });
       } else {
@@ -61,7 +72,10 @@ export async function startGoogleServices(
   return {
     host,
     messages,
+    withdrawals,
     env: {
+      NICHE_WAKE_TOPIC: googleTopics.wake,
+      NICHE_WITHDRAWALS_TOPIC: googleTopics.withdrawals,
       GCE_METADATA_HOST: host,
       METADATA_SERVER_DETECTION: 'assume-present',
       PUBSUB_EMULATOR_HOST: host,
