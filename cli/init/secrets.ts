@@ -185,8 +185,8 @@ export async function uploadAdvice(
   if (expires !== undefined) {
     return `Created a SAS token for clients in ${clientDocument.key}. It can create, list and read blobs in
 ${config.staging}, but not overwrite or delete them.
-It expires on ${expires.toISOString().slice(0, 10)}. Its stored access policy ${policyOf(credentials) ?? ''} renews or revokes it:
-see docs/storage/azure.md.`;
+It expires on ${expires.toISOString().slice(0, 10)}. To renew or revoke it, change its stored access policy
+${policyOf(credentials) ?? ''} (see docs/storage/azure.md).`;
   }
   if (documents.client === undefined || hasCredentials) return null;
   if (config.staging.startsWith('file:')) return null;

@@ -110,7 +110,7 @@ test('init on Azure creates a SAS token for clients with the given lifetime, or 
     env: { ...env, SOPS_AGE_KEY: client.secretKey },
   });
   const [, policy = ''] =
-    /stored access policy (niche-clients-[0-9a-f]{8}) /.exec(made.stdout) ?? [];
+    /stored access policy\n(niche-clients-[0-9a-f]{8}) /.exec(made.stdout) ?? [];
   assert.match(shown.stdout, new RegExp(`"accessPolicy": "${policy}"`));
   assert.doesNotMatch(shown.stdout, /sig=/);
   const { signedIdentifiers } = await server.admin
