@@ -47,6 +47,7 @@ for (const [name, start] of Object.entries(clouds)) {
       const created = await machine.nicheDoes([...init, '--create'], { env });
       const made = JSON.parse(created.stdout) as Made;
       assert.equal(made.substituter, publicUrl);
+      assert.equal(made.staging, url.replace(/\bacme\b/, 'acme-staging'));
       assert.equal(made.private, url.replace(/\bacme\b/, 'acme-private'));
       assert.match((await machine.niche(init, { env })).stderr, /there is a cache/);
 

@@ -85,6 +85,7 @@ describe('a cache without conditional writes', { concurrency: false }, () => {
       const told = await machine.nicheDoes(init, { env });
       const made = JSON.parse(told.stdout) as Made;
       assert.match(made.storage, storage);
+      assert.match(made.staging, storage);
       assert.match(made.private, storage);
       assert.match(told.stderr, weaker);
       const atInit = server.ignored.length;

@@ -31,6 +31,7 @@ for (const name of s3ServerNames) {
       assert.equal(made.substituter, `${server.endpoint}/acme`);
       // No preset exists for this server, so init detects its capabilities.
       assert.match(made.storage, /^s3:\/\/acme\?.*conditional=yes$/);
+      assert.match(made.staging, /^s3:\/\/acme-staging\?.*conditional=yes$/);
       assert.match(made.private, /^s3:\/\/acme-private\?.*conditional=yes$/);
       const again = await machine.niche(
         ['init', server.url('acme'), '--create', '--name', 'acme', '--no-upstream'],
@@ -59,7 +60,7 @@ for (const name of s3ServerNames) {
       const worked = await machine.nicheDoes(['worker', url, '--once'], { env });
       assert.match(worked.stderr, /2 paths published, 0 rejected/);
       await machine.nicheDoes(['verify', '-u', url], { env });
-      const staged = openS3Bucket(parseS3Url(made.private), { credentials: server.credentials });
+      const staged = openS3Bucket(parseS3Url(made.staging), { credentials: server.credentials });
       assert.deepEqual(await listKeys(staged, 'staging/'), []);
 
       const copying = await readerOf(t, machine, made);

@@ -15,6 +15,7 @@ import { parseConfig } from '../../core/cache/config.ts';
 import { initCache } from '../../core/cache/init.ts';
 import { readAuditRecords } from '../../core/cache/audit.ts';
 import { narInfoKey } from '../../core/cache/layout.ts';
+import type { CacheBuckets } from '../../core/cache/layout.ts';
 import { createStager } from '../../core/cache/stage/stager.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
@@ -106,10 +107,11 @@ async function startWorker(
   };
 }
 
-async function makeCache(server: S3Server): Promise<{ public: Bucket; private: Bucket }> {
+async function makeCache(server: S3Server): Promise<CacheBuckets> {
   const urls = {
     storage: server.url(await server.createBucket('acme')),
-    // Uses a prefix, as for several caches in one private bucket.
+    // Uses a prefix, as for several caches in one bucket.
+    staging: server.url(await server.createBucket('acme-staging')).replace('?', '/some/prefix?'),
     private: server.url(await server.createBucket('acme-private')).replace('?', '/some/prefix?'),
   };
   const config = parseConfig(
@@ -126,7 +128,10 @@ async function makeCache(server: S3Server): Promise<{ public: Bucket; private: B
   const { credentials } = server;
   const bucket = openBucket(urls.storage, { credentials });
   await initCache(bucket, config);
-  return { public: bucket, private: openBucket(urls.private, { credentials }) };
+  const [staging, own] = [urls.staging, urls.private].map((url) =>
+    openBucket(url, { credentials }),
+  ) as [Bucket, Bucket];
+  return { public: bucket, staging, private: own };
 }
 
 async function stage(bucket: Bucket, ...paths: readonly LocalTestPath[]): Promise<void> {
@@ -162,7 +167,7 @@ describe('niche worker on a real S3 server', () => {
     const lower = await localTestPath('lower');
     const upper = await localTestPath('upper', [lower]);
     const large = await localTestPath('large', [], Buffer.alloc(20 * 2 ** 20, 'large'));
-    await stage(cache.private, lower, upper, large);
+    await stage(cache.staging, lower, upper, large);
     for (const path of [lower, upper, large]) await untilVisible(cache.public, path);
 
     assert.equal((await health()).lastFailure, null);
@@ -193,7 +198,7 @@ describe('niche worker on a real S3 server', () => {
     const paths = await Promise.all(
       Array.from({ length: 20 }, (_, number) => localTestPath(`path-${number}`)),
     );
-    for (const path of paths) await stage(cache.private, path);
+    for (const path of paths) await stage(cache.staging, path);
     for (const path of paths) await untilVisible(cache.public, path);
     for (const worker of workers) assert.equal(await worker.stop(), 0);
     const outcomes = workers.flatMap(({ published }) => published);
