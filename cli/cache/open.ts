@@ -12,10 +12,26 @@ import { keyringOf } from '../secrets/identities.ts';
  *
  * @throws NicheError `wrong-key` when the cache lacks a pinned key; the codes of {@link openCache}
  */
-export async function openCacheAt(address: CacheAddress, context: Context): Promise<OpenCache> {
-  const cache = await openCache(address.url, accessOf(context));
+export async function openCacheAt(
+  address: CacheAddress,
+  context: Context,
+  needs: 'staging' | 'private' = 'staging',
+): Promise<OpenCache> {
+  const cache = await openCache(address.url, accessOf(context), needs);
   trustedKeys(address, cache.config);
   return cache;
+}
+
+/**
+ * Opens the cache for an administrator or an auditor, who may have no rights on the staging root.
+ *
+ * @throws NicheError the codes of {@link openCacheAt}
+ */
+export async function openAsAdministrator(
+  address: CacheAddress,
+  context: Context,
+): Promise<OpenCache> {
+  return openCacheAt(address, context, 'private');
 }
 
 /** Returns this machine's credentials and identities for opening a cache. */

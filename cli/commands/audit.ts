@@ -7,7 +7,7 @@ import { parsePublicKey } from '../../core/nix/keys.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import { parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
-import { openCacheAt } from '../cache/open.ts';
+import { openAsAdministrator } from '../cache/open.ts';
 import { parsePathArgument } from '../cache/path-argument.ts';
 import { count } from '../ui/format.ts';
 import { addExamples } from '../ui/help.ts';
@@ -53,7 +53,7 @@ export function addAudit(program: Command, context: Context): void {
 }
 
 async function audit(flags: AuditFlags, context: Context): Promise<void> {
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   const { storeDir } = cache.config;
   const hash = flags.path === undefined ? null : parsePathArgument(flags.path, storeDir).hash;
   let records = 0;

@@ -11,7 +11,7 @@ import { findContents, parseBlockArgument } from '../block/arguments.ts';
 import type { BlockArgument } from '../block/arguments.ts';
 import { runPurge } from '../block/purge.ts';
 import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
-import { openCacheAt } from '../cache/open.ts';
+import { openAsAdministrator } from '../cache/open.ts';
 import type { Context } from '../process/context.ts';
 import { addExamples } from '../ui/help.ts';
 import { addCacheOption, parseDuration } from '../ui/options.ts';
@@ -66,7 +66,7 @@ async function block(texts: readonly string[], flags: BlockFlags, context: Conte
   if (flags.purge && flags.undo) {
     throw new NicheError('usage', 'cannot purge and undo at once: deleted contents are gone');
   }
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   // Parses all paths before it withdraws any, so that a typo changes nothing.
   const targets = texts.map((text) => parseBlockArgument(text, cache.config.storeDir));
   const reason = flags.reason ?? '';

@@ -21,7 +21,7 @@ import { parseCacheAddress, normalizeCacheUrl, printedCacheOption } from '../cac
 import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 import { publicKeyOf } from '../init/signing-key.ts';
-import { openCacheAt, ownAccess } from '../cache/open.ts';
+import { openAsAdministrator, ownAccess } from '../cache/open.ts';
 import {
   defaultSecretKeyFile,
   readSecretKeyFile,
@@ -142,7 +142,7 @@ function addRetire(key: Command, context: Context): void {
 }
 
 async function rotate(flags: RotateFlags, context: Context): Promise<void> {
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   const name = flags.keyName ?? nextName(cache.config.publicKeys);
   const publicKey = await rotateKey(cache, name, keyringOf(context));
   const u = printedCacheOption(flags.cacheUrl);
@@ -170,7 +170,7 @@ function nextName(publicKeys: readonly string[]): string {
 const narInfoDays = 30;
 
 async function retire(text: string, flags: RotateFlags, context: Context): Promise<void> {
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   const { publicKeys, name } = cache.config;
   const publicKey = publicKeys.find((key) => key === text || key.startsWith(`${text}:`));
   if (publicKey === undefined || publicKeys.length === 1) {

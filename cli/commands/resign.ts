@@ -6,7 +6,7 @@ import { parseCacheAddress } from '../cache/address.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
 import { listenForInterrupt } from '../process/interrupt.ts';
-import { openCacheAt } from '../cache/open.ts';
+import { openAsAdministrator } from '../cache/open.ts';
 import { findSigners } from '../secrets/signing-keys.ts';
 import { count } from '../ui/format.ts';
 import { addExamples } from '../ui/help.ts';
@@ -38,7 +38,7 @@ export function addResign(program: Command, context: Context): void {
 }
 
 async function run(flags: ResignFlags, context: Context): Promise<void> {
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   const signers = await findSigners(cache, flags.secretKeyFile, context);
   const progress = startProgress(context, true);
   const interrupt = listenForInterrupt(true);

@@ -63,7 +63,7 @@ async function status(
 ): Promise<void> {
   assertNoUrls(upload === undefined ? [] : [upload], 'status', 'an upload ID');
   const address = parseCacheAddress(flags.cacheUrl, [], context);
-  const cache = await openCacheAt(address, context);
+  const cache = await openCacheAt(address, context, upload === undefined ? 'private' : 'staging');
   const now = new Date();
   if (upload === undefined) {
     const found = await readCacheStatus(cache, now);

@@ -112,7 +112,7 @@ async function verify(
 /** Over HTTP, niche does not open the private root: a forged niche.json could specify any URL. */
 async function open(url: string, context: Context): Promise<ReadableCache | OpenCache> {
   const access = ownAccess(context);
-  return /^https?:/.test(url) ? openCacheReader(url, access) : openCache(url, access);
+  return /^https?:/.test(url) ? openCacheReader(url, access) : openCache(url, access, 'private');
 }
 
 function isOpen(cache: ReadableCache | OpenCache): cache is OpenCache {

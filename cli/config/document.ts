@@ -7,7 +7,7 @@ import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
-import { openCacheAt } from '../cache/open.ts';
+import { openAsAdministrator } from '../cache/open.ts';
 
 /** Selects a secret document of a cache. */
 export interface ConfigFlags {
@@ -28,7 +28,7 @@ interface Opened {
 
 /** Opens the cache, and returns the kind and the root of the selected document. */
 export async function openDocument(flags: ConfigFlags, context: Context): Promise<Opened> {
-  const cache = await openCacheAt(parseCacheAddress(flags.cacheUrl, [], context), context);
+  const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   return flags.signing
     ? { cache, kind: signingDocument, root: cache.private }
     : { cache, kind: clientDocument, root: cache.public };

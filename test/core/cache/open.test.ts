@@ -103,3 +103,33 @@ test('encrypted credentials go only to the storage in their own document, not to
   assert.deepEqual([...named.seen], ['own']);
   assert.deepEqual([...meant.seen], ['for-reading', 'encrypted']);
 });
+
+test('an auditor needs no rights on the staging root, and no identity', async (t) => {
+  const cache = await makeSmallCache(t);
+  const requests: string[] = [];
+  const { url: endpoint } = await serveAnswers(t, (_, response, { url = '' }) => {
+    requests.push(url);
+    const headers = {
+      etag: '"1"',
+      'content-length': '0',
+      'last-modified': new Date(0).toUTCString(),
+    };
+    if (url.startsWith('/acme-private/')) response.writeHead(200, headers).end();
+    else response.writeHead(403).end();
+  });
+  const at = (bucket: string): string => `s3://${bucket}?region=us-east-1&endpoint=${endpoint}`;
+  const roots = { storage: at('acme'), staging: at('acme-staging'), private: at('acme-private') };
+  const config = formatConfig({ ...cache.config, ...roots });
+  await writeFile(join(cache.directory, 'niche.json'), config);
+  const access = {
+    hasCredentials: () => true,
+    credentialsFor: () => ({ kind: 's3', accessKeyId: 'auditor', secretAccessKey: 'x' }) as const,
+    identities: [],
+  };
+  const opened = await openCache(cache.url, access, 'private');
+  assert.equal((await opened.private.head('audit/2026/01/02/key.jsonl'))?.size, 0);
+  assert.ok(
+    requests.every((url) => url.startsWith('/acme-private/')),
+    requests.join(),
+  );
+});
