@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 
+import { ContainerClient } from '@azure/storage-blob';
+
 import {
   auditPrefix,
   blockedKey,
@@ -109,11 +111,18 @@ test('a client of a cache in Azure stages with its SAS token, and can do nothing
     const upper = await machine.output('nix-build', ['--no-out-link', '-A', 'upper']);
     const url = `${made.substituter}#${made.publicKey}`;
     await machine.nicheDoes(['push', '-u', url, '--no-publish', upper], { env });
+    // A blob with snapshots cannot be deleted alone.
+    const staged = await listKeys(owner.staging, 'staging/');
+    assert.ok(staged.length >= 2);
+    const sas = credentials.kind === 'azure' ? credentials.sas : undefined;
+    const container = new ContainerClient(`${server.origin}/${server.account}/acme-staging?${sas}`);
+    for (const key of staged) await container.getBlobClient(key).createSnapshot();
     const worker = ['worker', server.url('acme'), '--once'];
     const worked = await machine.nicheDoes(worker, {
       env: { ...admin, SOPS_AGE_KEY: publisher.secretKey },
     });
     assert.match(worked.stderr, /2 paths published, 0 rejected/);
+    assert.deepEqual(await listKeys(owner.staging, 'staging/'), []);
     const reader = await readerOf(t, machine, made);
     await reader.output('nix-store', ['--realise', upper]);
     await reader.output('nix-store', ['--verify-path', upper]);
