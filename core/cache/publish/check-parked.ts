@@ -38,8 +38,11 @@ export function createParkedCheck(options: IngestOptions): CheckParked {
     const info = canonicalClaim(record.info, config.storeDir, (field, cause) =>
       invalid(record.info, `${field}: ${messageOf(cause)}`, cause),
     );
-    // The NAR is as this process stored it: the record still has each byte that it wrote then.
-    if (isOwn) return { info, nar: record.nar, unclaimed, upload, origin };
+    // The record still has each byte that this process wrote, so the NAR is as it stored it. A purge
+    // may have deleted that NAR since then.
+    if (isOwn && (await options.public.head(record.nar.url)) !== null) {
+      return { info, nar: record.nar, unclaimed, upload, origin };
+    }
     assertSize(info, maxNarBytes, config.limits.maxNarBytes);
     narInfoSigner.assertSignable(info);
     const { url, compression, fileHash, fileSize, unclaimed: found } = await checkNar(info, record);

@@ -134,6 +134,26 @@ describe('a purge', () => {
     assert.deepEqual(await listKeys(cache.private, 'pending/'), []);
   });
 
+  it('deletes the NAR of a path that waits, which is not published after an undo', async () => {
+    const cache = createTestCache();
+    const publisher = cache.publisher();
+    const reference = await testPath('reference');
+    const waiting = await testPath('waiting', { references: [reference] });
+    const { path, narHash: purged } = waiting.info;
+    const id = await cache.stage([waiting]);
+    await cache.publish(id, publisher);
+    await purgeContents({
+      ...cache,
+      ...{ narHash: purged, why: '', waitMs: 0, sleep: () => Promise.resolve() },
+    });
+    await unblockContents(cache, purged);
+    await unblockPath(cache.private, storeHash(path));
+    // The same publisher, which remembers that it stored the NAR.
+    await cache.publish(await cache.stage([reference]), publisher);
+    assert.equal((await cache.receipt(id.upload, waiting.info))?.code, 'failed');
+    await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
+  });
+
   it('continues after a crash at any write', async () => {
     for (let nth = 1; ; nth += 1) {
       const cache = await createLeak();
