@@ -116,7 +116,8 @@ const records = z.object({
         requestParameters: z.object({ sourceIPAddress: name }).optional(),
         s3: z.object({
           bucket: z.object({ name: text }),
-          object: z.object({ key: text, size: size.optional(), eTag: name }),
+          // versitygw reports null for some objects.
+          object: z.object({ key: text, size: size.optional(), eTag: name.nullable() }),
         }),
       }),
     )

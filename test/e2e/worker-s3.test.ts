@@ -41,7 +41,8 @@ async function startRelay(t: TestContext) {
       const body = await buffer(incoming);
       bodies.push(body);
       if (relay.target !== null) {
-        const headers = { authorization: 'Bearer let-me-in' };
+        const type = incoming.headers['content-type'] ?? '';
+        const headers = { authorization: 'Bearer let-me-in', 'content-type': type };
         const request = { method: 'POST', body: new Uint8Array(body), headers };
         // A stopped worker receives no more notifications.
         await fetch(relay.target, request).catch(() => undefined);

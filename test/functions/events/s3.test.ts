@@ -50,6 +50,14 @@ const withKey = (key: string): object => ({
 const manifest = 'cache/staging/01900000-0000-7000-8000-000000000000/0.json';
 
 describe('notifications of S3', () => {
+  test('without an etag, as versitygw sends them', () => {
+    const object = { ...s3Record.s3.object, eTag: null };
+    const body = { Records: [{ ...s3Record, s3: { ...s3Record.s3, object } }] };
+    const [event] = readS3Events(body);
+    assert.equal(event?.key, 'HappyFace.jpg');
+    assert.ok(!('etag' in event));
+  });
+
   test('records', () => {
     assert.deepEqual(parseS3Events(JSON.stringify({ Records: [s3Record] })), [
       {
