@@ -9,10 +9,11 @@ import { keyringOf } from '../secrets/identities.ts';
 import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags, Value } from './document.ts';
 import { editText } from './edit-text.ts';
+import { tryDocument } from './try-document.ts';
 
 /** Runs `niche config edit`. */
 export async function editDocument(flags: ConfigFlags, context: Context): Promise<void> {
-  const { kind, root } = await openDocument(flags, context);
+  const { cache, kind, root } = await openDocument(flags, context);
   const secret = await openSecretForEdit(root, kind, keyringOf(context));
   const value = await editValid(
     {
@@ -27,6 +28,7 @@ export async function editDocument(flags: ConfigFlags, context: Context): Promis
     context.stderr.write('niche: no changes\n');
     return;
   }
+  await tryDocument(value, cache, context);
   await saveDocument(root, kind, rewriteSecret(secret, value), secret, context);
 }
 

@@ -12,6 +12,7 @@ import { openDocument, saveDocument } from './document.ts';
 import type { ConfigFlags } from './document.ts';
 import { assertStillApart } from './still-apart.ts';
 import type { ApartFlags } from './still-apart.ts';
+import { tryDocument } from './try-document.ts';
 
 /** Runs `niche config download`. */
 export async function downloadDocument(
@@ -36,9 +37,10 @@ export async function uploadDocument(
   const before = await readSecret(root, kind);
   const where = before?.where ?? `${kind.key} of ${root.url}`;
   const stored = { text, where: file, etag: '' };
-  await openSecret(stored, kind, keyringOf(context).identities);
+  const { value } = await openSecret(stored, kind, keyringOf(context).identities);
   const recipients = recipientsOfSecret(stored);
   await assertStillApart(cache, flags, recipients);
+  await tryDocument(value, cache, context);
   if (before) await saveDocument(root, kind, text, { stored: { ...before, where } }, context);
   else await createSecrets(cache, flags.signing ? { signing: text } : { client: text });
 }

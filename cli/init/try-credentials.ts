@@ -9,7 +9,7 @@ import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { RootUrls } from './roots.ts';
 
 /**
- * Tries the credentials for clients on the new cache's storage.
+ * Tries the credentials for clients on a cache's storage.
  *
  * @param credentials absent when clients bring their own
  * @param administrator the roots, opened with this machine's credentials
@@ -19,7 +19,7 @@ import type { RootUrls } from './roots.ts';
  *   of {@link tryUploaderRights}
  */
 export async function tryCredentials(
-  roots: RootUrls,
+  roots: Pick<RootUrls, 'storage' | 'staging' | 'private'>,
   credentials: StoredCredentials | undefined,
   administrator: CacheBuckets,
   isNew: boolean,

@@ -54,6 +54,17 @@ describe('credentials for clients', () => {
     }
   });
 
+  it('are refused also when the object that they wrote cannot be deleted', async () => {
+    const { administrator, client } = openRoots();
+    const open = { ...client, private: administrator.private };
+    const remove = (): Promise<never> => Promise.resolve().then(denied);
+    const limited = { ...administrator, private: { ...administrator.private, delete: remove } };
+    await assert.rejects(tryUploaderRights(open, limited), {
+      code: 'unsafe-credentials',
+      message: /pending\/probe-[0-9a-f]+ may be left there/,
+    });
+  });
+
   it('are refused when the storage does not plainly deny a write', async () => {
     const { administrator, client } = openRoots();
     const put = (): Promise<never> => Promise.reject(new NicheError('storage-unavailable', 'down'));
