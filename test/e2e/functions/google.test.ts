@@ -14,6 +14,7 @@ import type { LocalPath } from '../../../core/cache/stage/local-path.ts';
 import { tryUploaderRights } from '../../../core/cache/uploader-rights.ts';
 import { formatPublicKey } from '../../../core/nix/keys.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
+import { partBytes } from '../../../core/storage/google/resumable-upload.ts';
 import { openBucket } from '../../../core/storage/open/open-bucket.ts';
 import { listKeys } from '../../support/assert/bytes.ts';
 import { auditRecords } from '../../support/cache/kit.ts';
@@ -132,10 +133,15 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
   });
 
   /** Posts an event as Eventarc does: by default the attributes are headers and the body is data. */
-  async function tell(name: string, mode: 'binary' | 'structured' = 'binary'): Promise<number> {
+  async function tell(
+    name: string,
+    mode: 'binary' | 'structured' = 'binary',
+    generation?: string,
+  ): Promise<number> {
     const { data, datacontenttype, ...attributes } = finalizedEvent(
       buckets.staging,
       name,
+      generation,
     ) as Record<string, unknown>;
     if (mode === 'structured') {
       return publish.post(
@@ -150,8 +156,10 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     return publish.post('/', data, Object.fromEntries(headers) as Record<string, string>);
   }
 
-  const tellOf = (id: BatchId, mode?: 'binary' | 'structured'): Promise<number> =>
-    tell(`team/${manifestKey(id)}`, mode);
+  async function tellOf(id: BatchId, mode?: 'binary' | 'structured'): Promise<number> {
+    const manifest = await administrator.staging.head(manifestKey(id));
+    return tell(`team/${manifestKey(id)}`, mode, manifest?.etag);
+  }
 
   async function uploaderStages(path: LocalPath): Promise<BatchId> {
     const [id] = await stageBackwards(uploader.staging, lab.storeDir, [path]);
@@ -311,13 +319,16 @@ describe('the bundled Google Cloud functions', { skip: why }, () => {
     const one = 'staging/0197cf0e-0000-7000-8000-000000000000/0.json';
     await uploader.staging.put(one, Buffer.from('1'), { ifAbsent: true });
     assert.equal(await uploader.staging.put(one, Buffer.from('2'), { ifAbsent: true }), 'exists');
+    const large = await uploader.staging.upload(`${one}.nars`);
+    await large.write(new Uint8Array(partBytes + 1));
+    assert.equal(await large.commit({ ifAbsent: true }), 'created');
     await assert.rejects(uploader.staging.put('receipts/x/y.json', Buffer.from('1')), denied);
     await assert.rejects(listKeys(uploader.staging, 'staging/'), denied);
     await assert.rejects(uploader.private.head('niche.signing.json'), denied);
     await assert.rejects(listKeys(uploader.private, 'audit/'), denied);
     // It learns the ids of all uploads, and reads their receipts.
     assert.ok((await listKeys(uploader.staging, 'receipts/')).length > 0);
-    await administrator.staging.delete([one]);
+    await administrator.staging.delete([one, `${one}.nars`]);
   });
 
   it('log records as Cloud Logging reads them, without a token', () => {
