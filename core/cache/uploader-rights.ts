@@ -80,10 +80,20 @@ async function stageOnceActive(
       await staging.put(key, Buffer.from('1'), { ifAbsent: true });
       return;
     } catch (error) {
-      if (!isNicheError(error, 'storage-denied') || left <= 0) throw error;
+      if (!isNicheError(error, 'storage-denied')) throw error;
+      if (left <= 0) throw cannotStage(staging, error);
       await sleep(activationPollMs);
     }
   }
+}
+
+/** With several storages, a policy can grant rights only once the bucket exists. */
+function cannotStage({ url }: Bucket, cause: NicheError): NicheError {
+  return new NicheError(
+    'storage-denied',
+    `the credentials for clients cannot create objects in ${url}: ${cause.message}`,
+    { cause, hint: 'allow them to create objects there, then run the same command again' },
+  );
 }
 
 async function assertCannotWrite(

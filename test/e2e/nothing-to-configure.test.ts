@@ -36,7 +36,7 @@ async function onVersitygw(t: TestContext): Promise<Place | null> {
   const server = await requireS3(t, 'versitygw');
   if (!server) return null;
   const clients = await server.addUser('uploader');
-  const arn = 'arn:aws:s3:::acme-private';
+  const arn = 'arn:aws:s3:::acme-staging';
   const rights = [
     [['s3:PutObject', 's3:AbortMultipartUpload'], `${arn}/staging/*`],
     [['s3:GetObject'], `${arn}/receipts/*`],
@@ -49,7 +49,7 @@ async function onVersitygw(t: TestContext): Promise<Place | null> {
     uploadCredentials: clients,
     allowUploads: () =>
       server.setPolicy(
-        'acme-private',
+        'acme-staging',
         rights.map(([Action, Resource]) => ({
           Effect: 'Allow',
           Principal: { AWS: [clients.accessKeyId] },
@@ -107,21 +107,32 @@ for (const [name, open] of [
     };
 
     // The administrator creates the cache with commands only.
-    const made = heard(
-      await admin(
-        [
-          ...['init', place.url, '--create', '--name', 'acme', '--no-upstream', '--json'],
-          ...['--store-dir', machine.storeDir, '--age', age.recipient, '--pgp', fingerprint],
-          ...['--signing-age', publisher.recipient],
-        ],
-        place.uploadCredentials && {
-          NICHE_UPLOAD_CREDENTIALS: JSON.stringify(place.uploadCredentials),
-        },
-      ),
-    );
+    const init = [
+      ...['init', place.url, '--create', '--name', 'acme', '--no-upstream', '--json'],
+      ...['--store-dir', machine.storeDir, '--age', age.recipient, '--pgp', fingerprint],
+      ...['--signing-age', publisher.recipient],
+    ];
+    const withCredentials = place.uploadCredentials && {
+      NICHE_UPLOAD_CREDENTIALS: JSON.stringify(place.uploadCredentials),
+    };
+    if (withCredentials) {
+      // A bucket must exist before its policy can grant anything.
+      const early = heard(
+        await runNiche(init, {
+          env: { ...lab.env, ...place.adminEnv, ...adminSpies.env, ...withCredentials },
+        }),
+      );
+      assert.equal(early.status, 1, early.stderr);
+      assert.match(
+        early.stderr,
+        /credentials for clients cannot create objects in s3:\/\/acme-staging/,
+      );
+      assert.match(early.stderr, /run the same command again/);
+    }
+    await place.allowUploads();
+    const made = heard(await admin(init, withCredentials));
     const cache = JSON.parse(made.stdout) as Record<string, string>;
     const { storage = '', substituter = '', publicKey = '' } = cache;
-    await place.allowUploads();
     const isMadeByInit = place.uploadCredentials === undefined;
     assert.equal(cache['uploadCredentialsExpire'] !== undefined, isMadeByInit);
 
@@ -134,8 +145,8 @@ for (const [name, open] of [
     const { credentials } = await reveal<ClientConfig>(asClient);
     const { secretKeys } = await reveal<SigningConfig>(asPublisher, '--signing');
     const signature = credentials?.kind === 'azure' ? (credentials.sas ?? '') : '';
-    const { sig = '', sp } = Object.fromEntries(new URLSearchParams(signature));
-    if (isMadeByInit) assert.equal(sp, 'rcl');
+    const { sig = '', si } = Object.fromEntries(new URLSearchParams(signature));
+    if (isMadeByInit) assert.match(si ?? '', /^niche-clients-/);
 
     // Clients have only an identity: no variable, no file, no key of the cache.
     const gnupg = join(lab.env['HOME'] ?? '', '.gnupg');
@@ -173,7 +184,7 @@ for (const [name, open] of [
 
     // All output, files, and environments of child processes.
     await writeFile(join(machine.folder, 'planted'), 'planted-in-a-file');
-    for (const url of [storage, cache['private'] ?? '']) {
+    for (const url of [storage, cache['staging'] ?? '', cache['private'] ?? '']) {
       const root = place.open(url);
       for await (const { key } of root.list('')) {
         const text = (await readObject(root, key, 2 ** 26))?.toString('latin1') ?? '';
