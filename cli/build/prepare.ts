@@ -1,7 +1,8 @@
-import type { OpenCache } from '../../core/cache/open.ts';
+import type { ReadableCache } from '../../core/cache/open.ts';
 import { isNicheError } from '../../core/errors.ts';
 import { trustedKeys } from '../cache/address.ts';
-import { openCacheAt } from '../cache/open.ts';
+import type { CacheAddress } from '../cache/address.ts';
+import { openCacheAt, openReaderAt } from '../cache/open.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
 import type { OwnCache } from '../nix/own-cache.ts';
@@ -53,32 +54,39 @@ export async function prepareBuild(
       progress.line(`warning: building without ${what}: ${error.message}`);
       return null;
     };
-  const opened = await open(request, args, context).catch(continueWithout('the cache'));
+  if (policy === 'off') {
+    const opened = await open(openReaderAt, request, args, context).catch(
+      continueWithout('the cache'),
+    );
+    return opened && { ...opened, upload: null };
+  }
+  const opened = await open(openCacheAt, request, args, context).catch(
+    continueWithout('the cache'),
+  );
   if (!opened) return null;
-  const { cache, nix } = opened;
-  const upload =
-    policy === 'off'
-      ? null
-      : await openUpload(cache, request, context).catch(continueWithout('uploading'));
-  const { substituter } = cache.config;
-  return {
-    nix,
-    ownCache: { substituter, publicKeys: trustedKeys(request.cache, cache.config) },
-    upload: upload && { request, opened: upload },
-  };
+  const { cache, nix, ownCache } = opened;
+  const upload = await openUpload(cache, request, context).catch(continueWithout('uploading'));
+  return { nix, ownCache, upload: upload && { request, opened: upload } };
 }
 
-async function open(
+interface OpenedBuild<Cache> extends Pick<PreparedBuild, 'nix' | 'ownCache'> {
+  readonly cache: Cache;
+}
+
+async function open<Cache extends ReadableCache>(
+  openAt: (address: CacheAddress, context: Context) => Promise<Cache>,
   request: UploadRequest,
   args: readonly string[],
   context: Context,
-): Promise<{ readonly cache: OpenCache; readonly nix: Nix }> {
+): Promise<OpenedBuild<Cache>> {
   const { env, cwd } = context;
   const storeUrl = chosenStore(args);
   const [cache, nix] = await Promise.all([
-    openCacheAt(request.cache, context),
+    openAt(request.cache, context),
     openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
   ]);
   assertSameStore(cache, nix);
-  return { cache, nix };
+  const { substituter } = cache.config;
+  const publicKeys = trustedKeys(request.cache, cache.config);
+  return { cache, nix, ownCache: { substituter, publicKeys } };
 }

@@ -1,8 +1,8 @@
-import { openCache } from '../../core/cache/open.ts';
-import type { CacheAccess, OpenCache } from '../../core/cache/open.ts';
+import { openCache, openCacheReader } from '../../core/cache/open.ts';
+import type { CacheAccess, OpenCache, ReadableCache } from '../../core/cache/open.ts';
 import { hasAmbientCredentials } from '../secrets/ambient.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
-import { trustedKeys } from './address.ts';
+import { assertKeysPinned, trustedKeys } from './address.ts';
 import type { CacheAddress } from './address.ts';
 import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
@@ -32,6 +32,22 @@ export async function openAsAdministrator(
   context: Context,
 ): Promise<OpenCache> {
   return openCacheAt(address, context, 'private');
+}
+
+/**
+ * Opens the cache at `address` for reading alone. Over plain HTTP a pinned key suffices for that.
+ *
+ * @throws NicheError `usage` over plain HTTP from another machine without a pinned key; `wrong-key`
+ *   when the cache lacks a pinned key; the codes of {@link openCacheReader}
+ */
+export async function openReaderAt(
+  address: CacheAddress,
+  context: Context,
+): Promise<ReadableCache> {
+  assertKeysPinned(address);
+  const cache = await openCacheReader(address.url, accessOf(context));
+  trustedKeys(address, cache.config);
+  return cache;
 }
 
 /** Returns this machine's credentials and identities for opening a cache. */

@@ -3,7 +3,7 @@ import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
-import type { OpenCache } from '../../core/cache/open.ts';
+import type { OpenCache, ReadableCache } from '../../core/cache/open.ts';
 import { needsLease, takeLease, singlePublisherWarning } from '../../core/cache/publish/lease.ts';
 import type { PublisherLease } from '../../core/cache/publish/lease.ts';
 import { createLocalPublisher } from '../../core/cache/publish/local-publisher.ts';
@@ -91,7 +91,7 @@ async function takeOnlyLease(cache: OpenCache, context: Context): Promise<Publis
 }
 
 /** @throws NicheError `usage` when the cache is for another store directory than this Nix has */
-export function assertSameStore(cache: OpenCache, nix: Nix): void {
+export function assertSameStore(cache: ReadableCache, nix: Nix): void {
   if (cache.config.storeDir === nix.storeDir) return;
   throw new NicheError(
     'usage',

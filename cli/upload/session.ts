@@ -23,6 +23,7 @@ import { createResults } from './results.ts';
 import type { Results, UploadLookups } from './results.ts';
 import { createSelector } from './select.ts';
 import { createStaging } from './staging.ts';
+import { createUploadPublisher } from './upload-publisher.ts';
 
 /** Opens a publisher in this process. */
 export type OpenPublisher = (
@@ -67,7 +68,8 @@ export interface UploadSession {
    * Publishes the staged paths in this process, or waits for another publisher as long as it makes
    * progress. A publisher in this process also publishes what killed runs left staged.
    *
-   * @throws NicheError with the first failure of Nix, storage, an upstream or a signer
+   * @throws NicheError with the first failure of Nix, storage, an upstream or a signer that concerns
+   *   paths of this upload
    */
   publish(): Promise<void>;
 }
@@ -94,12 +96,22 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     onFailed: fail,
   });
   const outcomes = createOutcomeJournal(record, (path) => staging.infos.get(path));
-  const publisher = options.publisher?.(({ path, upload: from, outcome }) => {
-    // It also publishes batches of other uploads.
-    if (path === null || staging.batches.get(path)?.upload !== from) return;
-    noteOutcome(path, outcome);
-    display.published(path, outcome);
-  });
+  const publisher =
+    options.publisher &&
+    createUploadPublisher({
+      open: options.publisher,
+      isOwn: ({ upload: from }) =>
+        from === upload || [...staging.batches.values()].some((batch) => batch.upload === from),
+      onPublished({ path, upload: from, outcome }) {
+        // It also publishes batches of other uploads.
+        if (path === null || staging.batches.get(path)?.upload !== from) return;
+        noteOutcome(path, outcome);
+        display.published(path, outcome);
+      },
+      onWarning(message) {
+        display.warning(message);
+      },
+    });
   const confirmer = createConfirmer(cache, options.publicKeys);
   const receipts = createReceiptPolling({
     bucket: cache.staging,
@@ -193,16 +205,11 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       try {
         do {
           // When storage fails, the paths staged before are still published.
-          await staging.finish().finally(() => publisher?.idle());
+          await staging.finish().finally(() => publisher?.finish());
           if (publisher) await receipts.read();
           else await receipts.wait();
         } while (await stageMissing());
-        if (publisher) {
-          // Paths left by killed runs: there may be no other publisher.
-          await publisher.submitStaged();
-          await publisher.idle();
-          await publisher.sweep();
-        }
+        await publisher?.publishOthers();
       } finally {
         outcomes.flush();
         await publisher?.close();
