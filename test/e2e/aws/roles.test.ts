@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3';
-import { narInfoKey, pendingKey, stagedNarsKey, waitingKey } from '../../../core/cache/layout.ts';
+import {
+  blockedKey,
+  narInfoKey,
+  pendingKey,
+  stagedNarsKey,
+  waitingKey,
+} from '../../../core/cache/layout.ts';
 import { newUploadId } from '../../../core/cache/upload-id.ts';
 import { storeHash } from '../../../core/nix/store-path.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
@@ -13,6 +19,7 @@ import { requireAws } from '../../support/servers/aws-cache.ts';
 import type { AwsAccount, AwsCache } from '../../support/servers/aws-cache.ts';
 import { listKeys, readObject } from '../../support/assert/bytes.ts';
 import { testPath } from '../../support/cache/paths.ts';
+import { until } from '../../support/assert/until.ts';
 
 const denied = { code: 'storage-denied' };
 
@@ -101,6 +108,28 @@ describe('the deployed roles', () => {
       await assert.rejects(uploader.public.put(key, body), denied, key);
       await assert.rejects(uploader.public.delete([key]), denied, key);
     }
+  });
+
+  test('the sweep withdraws a path that the publisher finds blocked and visible', async (t) => {
+    const aws = await requireAws(t);
+    if (!aws) return;
+    const cache = await aws.cache('main', { storeDir: '/nix/store' });
+    const path = await testPath('withdrawn');
+    await receiptOf(cache, await stage(cache, path), path, 'published');
+    // As if the administrator had blocked it just before the narinfo was created.
+    const hash = storeHash(path.info.path);
+    const record = JSON.stringify({ at: new Date().toISOString(), why: 'a test' });
+    await cache.private.put(blockedKey(hash), Buffer.from(record), { ifAbsent: true });
+    await receiptOf(cache, await stage(cache, path), path, 'rejected');
+    await until(
+      'it is withdrawn',
+      async () => (await cache.public.head(narInfoKey(hash))) === null,
+    );
+    // Its role can delete its own marker, and not the administrator's record.
+    await until('its marker is deleted', async () => {
+      const [first, ...others] = await listKeys(cache.private, 'blocked/');
+      return first === blockedKey(hash) && others.length === 0;
+    });
   });
 
   test('a pending record that an uploader made up is never signed', async (t) => {
