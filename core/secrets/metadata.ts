@@ -94,6 +94,8 @@ const schema = z.object({
   version: text,
 });
 
+const versioned = z.object({ version: z.string() });
+
 type Group = z.infer<typeof group>;
 
 /**
@@ -110,7 +112,7 @@ export function readMetadata(document: JsonMap, where: string): Metadata {
     );
   }
   const plain = toPlain(member);
-  const version = z.object({ version: z.string() }).safeParse(plain).data?.version ?? '';
+  const version = versioned.safeParse(plain).data?.version ?? '';
   if (Number(/^(\d+)\./.exec(version)?.[1] ?? 0) > newestMajor) {
     throw new NicheError(
       'newer-version',

@@ -5,6 +5,7 @@ import {
   blockedPrefix,
   configKey,
   narInfoKey,
+  narHashPrefix,
   narPrefix,
   parseBlockedKey,
   parseManifestKey,
@@ -69,6 +70,8 @@ export interface ChecksOptions {
   readonly isValid: (info: PathInfo) => boolean;
   /** Whether several claims for the path are true: one is published, the others conflict with it. */
   readonly isContested: (info: PathInfo) => boolean;
+  /** Whether so many publishers crashed that one may have rejected a valid path. */
+  readonly mayGiveUp: () => boolean;
   /** Whether the upload was staged after everything was unblocked. */
   readonly isLast: (upload: string) => boolean;
 }
@@ -82,6 +85,7 @@ export function createChecks(options: ChecksOptions): Checks {
   const narEtags = new Map<string, string>();
   const audited = new Set<string>();
   const everBlocked = new Set<string>();
+  const everBlockedNars = new Set<string>();
   const outcomes = new Map<string, Outcome[]>();
   /** The paths of each batch whose manifest was created, by its key. */
   const staged = new Map<string, readonly PathInfo[]>();
@@ -93,8 +97,9 @@ export function createChecks(options: ChecksOptions): Checks {
     const object = stores[root].objects.get(key);
     return object && Buffer.from(object.bytes).toString();
   };
-  const wasBlocked = ({ path, references }: PathInfo): boolean =>
+  const wasBlocked = ({ path, narHash, references }: PathInfo): boolean =>
     everBlocked.has(storeHash(path)) ||
+    everBlockedNars.has(narHash) ||
     references.some((reference) => {
       const info = pathsByHash.get(storeHash(reference));
       return info !== undefined && info.path !== path && wasBlocked(info);
@@ -169,6 +174,7 @@ export function createChecks(options: ChecksOptions): Checks {
   function noteBlocked(key: string): void {
     const marker = parseBlockedKey(key);
     if (marker?.kind === 'path') everBlocked.add(marker.hash);
+    if (marker?.kind === 'nar') everBlockedNars.add(marker.hash);
   }
 
   function readAudit(key: string): void {
@@ -233,6 +239,16 @@ export function createChecks(options: ChecksOptions): Checks {
     }
   }
 
+  function checkPurged(): void {
+    for (const key of stores.private.objects.keys()) {
+      const marker = parseBlockedKey(key);
+      if (marker?.kind !== 'purged') continue;
+      const prefix = narHashPrefix(marker.hash);
+      const left = [...stores.public.objects.keys()].find((each) => each.startsWith(prefix));
+      if (left !== undefined) fail('purged', `${left} is still stored`);
+    }
+  }
+
   return {
     checkBlocked,
     onEffect(actor, root, operation, key) {
@@ -257,9 +273,12 @@ export function createChecks(options: ChecksOptions): Checks {
 
     checkEnd(blocked) {
       checkBlocked(blocked);
+      checkPurged();
       checkKeys();
       for (const [key, paths] of staged) {
-        const { upload } = parseManifestKey(key)!;
+        const { upload, batch } = parseManifestKey(key)!;
+        // A manifest at which publishers crashed is rejected as a whole, with all its paths.
+        if (options.mayGiveUp() && outcomes.has(`${upload} ${batch}`)) continue;
         const isFree = options.isLast(upload) && !early.has(key);
         for (const info of paths) checkResult(upload, info, isFree);
       }
@@ -286,7 +305,7 @@ export function createChecks(options: ChecksOptions): Checks {
     const isSame = published?.path === info.path && published.narHash === info.narHash;
     if (isIn && !isSame) fail('I4', `a false receipt of ${about}`);
     if (!isIn && isSame) fail('I5', `it is visible, in spite of ${about}`);
-    if (!isIn && options.isValid(info)) {
+    if (!isIn && options.isValid(info) && !options.mayGiveUp()) {
       const isBeaten = options.isContested(info) && rejection?.code === 'conflict';
       if (!isBeaten) fail('I4', `never published, although valid: ${about}`);
     }

@@ -11,8 +11,7 @@ import type { Random } from './random.ts';
  */
 export function makeCryptoDeterministic(): void {
   Object.assign(crypto, {
-    randomBytes: (size: number) =>
-      Buffer.from(Array.from({ length: size }, () => source.below(256))),
+    randomBytes: (size: number) => (size === keyBytes ? Buffer.alloc(size, 1) : drawBytes(size)),
     createPublicKey: rememberKeys(crypto.createPublicKey as ImportKey),
     createPrivateKey: rememberKeys(crypto.createPrivateKey as ImportKey),
     sign: rememberSignatures(),
@@ -21,7 +20,24 @@ export function makeCryptoDeterministic(): void {
   syncBuiltinESMExports();
 }
 
-let source: Random = { below: () => 0, chance: () => false, pick: ([first]) => first! };
+/**
+ * The size of the seed of a signing key. Every generated key is the same, since its signatures could not
+ * be remembered otherwise.
+ */
+const keyBytes = 32;
+
+function drawBytes(size: number): Buffer {
+  const bytes = Buffer.allocUnsafe(size);
+  for (let at = 0; at < size; at += 1) bytes[at] = source.below(256);
+  return bytes;
+}
+
+let source: Random = {
+  fraction: () => 0,
+  below: () => 0,
+  chance: () => false,
+  pick: ([first]) => first!,
+};
 
 /** Sets where random bytes come from. */
 export function setRandomSource(random: Random): void {
@@ -30,12 +46,15 @@ export function setRandomSource(random: Random): void {
 
 type ImportKey = (input: JsonWebKeyInput | PrivateKeyInput | KeyObject) => KeyObject;
 
-/** Imports each JSON web key once. */
+/** Imports each key once. */
 function rememberKeys(importKey: ImportKey): ImportKey {
   const known = new Map<string, KeyObject>();
   return (input) => {
-    if (input instanceof KeyObject || input.format !== 'jwk') return importKey(input);
-    const id = `${input.key.d ?? ''} ${input.key.x ?? ''}`;
+    if (input instanceof KeyObject) return importKey(input);
+    const id =
+      input.format === 'jwk'
+        ? `${input.key.d ?? ''} ${input.key.x ?? ''}`
+        : Buffer.from(input.key as Buffer).toString('latin1');
     const key = known.get(id) ?? importKey(input);
     known.set(id, key);
     return key;

@@ -3,7 +3,7 @@ import { readConfig } from '../../core/cache/config.ts';
 import { findDependents, resignNarInfos } from '../../core/cache/keys/resign.ts';
 import { retireKey, rotateKey } from '../../core/cache/keys/rotate.ts';
 import { openSigners } from '../../core/cache/keys/signing-keys.ts';
-import { manifestKey, stagedNarsKey } from '../../core/cache/layout.ts';
+import { manifestKey, signingConfigKey, stagedNarsKey } from '../../core/cache/layout.ts';
 import type { BatchId, WaitingMarker } from '../../core/cache/layout.ts';
 import { formatManifest } from '../../core/cache/manifest.ts';
 import { createPublisher } from '../../core/cache/publish/publisher.ts';
@@ -14,12 +14,14 @@ import {
   readListedReceipt,
 } from '../../core/cache/receipts/listed-receipts.ts';
 import { blockPath, unblockPath } from '../../core/cache/withdraw/block.ts';
+import { purgeContents } from '../../core/cache/withdraw/purge.ts';
 import { withdrawRefused } from '../../core/cache/withdraw/withdraw.ts';
 import { NicheError, isNicheError } from '../../core/errors.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Signer } from '../../core/signing/signer.ts';
 import { testSigner } from '../support/cache/kit.ts';
 import type { Cluster, ClusterProcess, Job } from './cluster.ts';
+import type { Random } from './random.ts';
 import type { AdminStep, BatchPaths } from './scenarios.ts';
 import type { World } from './world.ts';
 
@@ -37,7 +39,17 @@ export const timeLimitMs = 15 * 60 * 1000;
 const version = 'simulation';
 const firstSigner = testSigner('test-1');
 
-export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jobs {
+export interface JobsOptions {
+  readonly world: World;
+  readonly cluster: Cluster;
+  readonly random: Random;
+  /** Whether an administrator changes the keys, so that each process has to read them. */
+  readonly rotates: boolean;
+  /** Advances the clock. */
+  readonly advance: (ms: number) => void;
+}
+
+export function createJobs({ world, cluster, random, rotates, advance }: JobsOptions): Jobs {
   const { now } = cluster;
   const publishers = new WeakMap<ClusterProcess, Promise<Publisher>>();
 
@@ -107,6 +119,16 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
       case 'unblock':
         await unblockPath(buckets.private, storeHash(step.path.info.path));
         return;
+      case 'purge':
+        await purgeContents({
+          ...buckets,
+          config: world.config,
+          narHash: step.path.info.narHash,
+          why: 'a test',
+          now,
+          sleep: () => sleep(process),
+        });
+        return;
       case 'rotate':
         await rotateKey(buckets, 'test-2', world.keyring).catch((error: unknown) => {
           // An attempt whose answer was lost has added the key.
@@ -125,6 +147,12 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
       case 'retire':
         await retireFirstKey(process);
     }
+  }
+
+  /** Lets other processes take steps. Then several minutes may have passed. */
+  async function sleep(process: ClusterProcess): Promise<void> {
+    await world.bucketsOf(process).private.head(signingConfigKey);
+    if (process.isAlive && random.chance(0.3)) advance(6 * 60_000);
   }
 
   async function resignAll(process: ClusterProcess): Promise<void> {
@@ -165,6 +193,7 @@ export function createJobs(world: World, cluster: Cluster, rotates: boolean): Jo
           waitingDays: world.config.limits.waitingDays,
           staleMs: 2 * timeLimitMs,
           now,
+          random: () => random.fraction(),
         }),
     }),
     stage: (id, paths) => ({

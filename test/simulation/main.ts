@@ -1,60 +1,25 @@
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { makeCryptoDeterministic } from './determinism.ts';
+import { runAll } from './run-all.ts';
+import type { RunReport } from './run-all.ts';
 
 /**
  * Simulates publishers, sweeps, clients and administrators of one cache, and checks its invariants:
  * `npm run simulate -- --schedules 10000 --seed 1`. Each schedule has a seed, which decides the order of
- * all storage operations, and which of them fail. A failure prints how to repeat it.
+ * all storage operations, and which of them fail. Each failure is printed with a command that repeats it.
  */
 
-interface WorkerOrder {
-  readonly scenario: string | undefined;
-  readonly mutation: string | undefined;
-  readonly firstSeed: number;
-  readonly schedules: number;
-  /** The distance between two seeds of one worker. */
-  readonly stride: number;
-}
-
-interface Progress {
-  readonly schedules: number;
-  readonly steps: number;
-  readonly failure: { readonly scenario: string; readonly seed: number } | null;
-}
-
-const schedulesPerReport = 200;
+const progressMs = 5000;
+/** The exit status of a program that Ctrl-C ended. */
+const interruptedStatus = 130;
 
 makeCryptoDeterministic();
 const { runSchedule } = await import('./schedule.ts');
 const { findMutation } = await import('./mutations.ts');
 const { findScenario, scenarioOfSeed } = await import('./scenarios.ts');
 
-if (isMainThread) await main();
-else await work(workerData as WorkerOrder);
-
-/** Runs every seed of one worker until the first failure. */
-async function work(order: WorkerOrder): Promise<void> {
-  const { firstSeed, schedules, stride } = order;
-  const mutation = findMutation(order.mutation);
-  let done = 0;
-  let steps = 0;
-  for (let count = 1; count <= schedules; count += 1) {
-    const seed = firstSeed + (count - 1) * stride;
-    const scenario = order.scenario ? findScenario(order.scenario) : scenarioOfSeed(seed);
-    const result = await runSchedule({ scenario, seed, mutation });
-    done += 1;
-    steps += result.steps;
-    const failure = result.failure && { scenario: scenario.name, seed };
-    if (failure !== null || done === schedulesPerReport || count === schedules) {
-      parentPort?.postMessage({ schedules: done, steps, failure } satisfies Progress);
-      done = 0;
-      steps = 0;
-    }
-    if (failure !== null) return;
-  }
-}
+await main();
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -76,73 +41,47 @@ async function main(): Promise<void> {
     process.exitCode = (await explain(name, seed, mutation, without)) ? 1 : 0;
     return;
   }
-  const failure = await runAll({
-    scenario,
-    mutation,
-    seed,
-    schedules,
-    workers: Number(values.workers),
+  const workers = Number(values.workers);
+  await runMany({ scenario, mutation, seed, schedules, workers });
+}
+
+/** Runs many schedules until the end, ten failures, or Ctrl-C, and prints the results. */
+async function runMany(order: Omit<Parameters<typeof runAll>[0], 'signal'>): Promise<void> {
+  const { mutation } = order;
+  const interrupt = new AbortController();
+  process.once('SIGINT', () => {
+    interrupt.abort();
   });
-  if (failure === null) return;
-  process.exitCode = 1;
-  const smallest = await removeFaults(failure.scenario, failure.seed, mutation);
-  await explain(failure.scenario, failure.seed, mutation, smallest);
-  console.log(`repeat it with: ${commandOf(failure.scenario, failure.seed, mutation, smallest)}`);
-}
-
-interface RunOrder {
-  readonly scenario: string | undefined;
-  readonly mutation: string | undefined;
-  readonly seed: number;
-  readonly schedules: number;
-  readonly workers: number;
-}
-
-/** Runs the schedules in parallel. Returns the first failure. */
-async function runAll(order: RunOrder): Promise<Progress['failure']> {
-  const { scenario, mutation, seed, schedules } = order;
-  const stride = Math.min(order.workers, schedules);
   const started = performance.now();
-  let done = 0;
-  let steps = 0;
-  const failures: { readonly scenario: string; readonly seed: number }[] = [];
-  const summary = (): string => {
-    const seconds = (performance.now() - started) / 1000;
-    return `${done} schedules, ${steps} steps, ${seconds.toFixed(1)} s, ${Math.round(done / seconds)} schedules a second`;
-  };
-  const ticker = setInterval(() => {
-    console.log(summary());
-  }, 10_000);
-  const workers = Array.from({ length: stride }, (_, index) => {
-    const count = Math.ceil((schedules - index) / stride);
-    const workerOrder = { scenario, mutation, firstSeed: seed + index, schedules: count, stride };
-    return new Worker(new URL(import.meta.url), {
-      workerData: workerOrder satisfies WorkerOrder,
-      // Most objects of a schedule die young.
-      resourceLimits: { maxYoungGenerationSizeMb: 64 },
-    });
+  let shownAt = started;
+  const report = await runAll({ ...order, signal: interrupt.signal }, (current) => {
+    if (performance.now() - shownAt < progressMs) return;
+    shownAt = performance.now();
+    console.error(`${summarize(current, started)}, ${current.failures.length} failures`);
   });
-  await Promise.all(
-    workers.map(async (worker) => {
-      const { promise: ended, resolve, reject } = Promise.withResolvers<null>();
-      worker.on('message', (progress: Progress) => {
-        done += progress.schedules;
-        steps += progress.steps;
-        if (progress.failure === null) return;
-        failures.push(progress.failure);
-        for (const other of workers) void other.terminate();
-      });
-      worker.on('error', reject);
-      worker.on('exit', () => {
-        resolve(null);
-      });
-      return ended;
-    }),
-  );
-  clearInterval(ticker);
-  const [failure = null] = failures;
-  console.log(`${summary()}: ${failure ? 'an invariant broke' : 'every invariant held'}`);
-  return failure;
+  const { counts, failures } = report;
+  console.log(summarize(report, started));
+  console.log([...counts].map(([name, count]) => `${name} ${count}`).join(', '));
+  const isInterrupted = interrupt.signal.aborted;
+  if (isInterrupted) console.log(`interrupted: ${order.schedules} schedules were requested`);
+  if (failures.length === 0) console.log('every invariant held');
+  for (const { scenario, seed, message } of failures) {
+    console.log(`${message}\n  repeat it with: ${commandOf(scenario, seed, mutation, new Set())}`);
+  }
+  process.exitCode = failures.length > 0 ? 1 : isInterrupted ? interruptedStatus : 0;
+  const [first] = failures;
+  if (!first || isInterrupted) return;
+  const smallest = await removeFaults(first.scenario, first.seed, mutation);
+  await explain(first.scenario, first.seed, mutation, smallest);
+  console.log(`repeat it with: ${commandOf(first.scenario, first.seed, mutation, smallest)}`);
+}
+
+/** Describes what is done, and how fast. */
+function summarize({ schedules, steps }: RunReport, started: number): string {
+  const seconds = (performance.now() - started) / 1000;
+  const { user, system } = process.cpuUsage();
+  const perCpuSecond = Math.round((schedules * 1e6) / (user + system));
+  return `${schedules} schedules, ${steps} steps, ${seconds.toFixed(1)} s: ${Math.round(schedules / seconds)} schedules a second, ${perCpuSecond} a CPU second`;
 }
 
 /** Leaves out faults that the failure does not need. Returns the steps of these. */

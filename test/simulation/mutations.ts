@@ -8,7 +8,7 @@ export interface Mutation {
   readonly name: string;
   /** A scenario in which it shows. */
   readonly scenario: string;
-  /** The first word of the failure. */
+  /** An invariant that it breaks: the first word of the failure. */
   readonly breaks: string;
   /** The processes that have it. */
   readonly roles: readonly Role[];
@@ -90,6 +90,18 @@ function withoutList(bucket: Bucket, hidden: string): Bucket {
     ...bucket,
     async *list(prefix, options) {
       if (prefix !== hidden) yield* bucket.list(prefix, options);
+    },
+  };
+}
+
+/** Leaves out the keys that begin with a prefix from every listing. */
+function withoutListed(bucket: Bucket, hidden: string): Bucket {
+  return {
+    ...bucket,
+    async *list(prefix, options) {
+      for await (const object of bucket.list(prefix, options)) {
+        if (!object.key.startsWith(hidden)) yield object;
+      }
     },
   };
 }
@@ -181,6 +193,22 @@ export const mutations: readonly Mutation[] = [
     wrap: ({ private: bucket, ...others }) => ({
       ...others,
       private: listOnce(bucket, 'blocked/'),
+    }),
+  },
+  {
+    name: 'refused-contents-ignored',
+    ...{ scenario: 'purge', breaks: 'blocked', roles: ['publisher'] },
+    wrap: ({ private: bucket, ...others }) => ({
+      ...others,
+      private: withoutListed(bucket, 'blocked/nar-'),
+    }),
+  },
+  {
+    name: 'purge-keeps-nars',
+    ...{ scenario: 'purge', breaks: 'purged', roles: ['admin', 'sweep'] },
+    wrap: ({ public: bucket, ...others }) => ({
+      ...others,
+      public: withoutListed(bucket, 'nar/'),
     }),
   },
   {

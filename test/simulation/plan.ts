@@ -13,6 +13,8 @@ export interface Plan {
   readonly schedulesMarkers: boolean;
   /** Probabilities of each step. */
   readonly death: number;
+  /** Publishers that may end by a fault. After five at one path, the path is rejected. */
+  readonly maxDeaths: number;
   readonly repeat: number;
   readonly sweep: number;
   readonly advance: number;
@@ -35,6 +37,7 @@ export function drawPlan(seed: number, random: Random, without: ReadonlySet<numb
     createsInOrder: random.chance(0.3),
     schedulesMarkers: random.chance(0.2),
     death: rate(0, 0, 0.005, 0.02),
+    maxDeaths: rate(4, 4, 4, 20),
     repeat: rate(0, 0.01, 0.03),
     sweep: rate(0, 0, 0.005, 0.02),
     advance: rate(0, 0, 0.01, 0.03),

@@ -1,5 +1,7 @@
 /** Random numbers that depend only on a seed. */
 export interface Random {
+  /** Returns a number from 0 to below 1. */
+  fraction(): number;
   /** Returns an integer from 0 up to, not including, `count`. */
   below(count: number): number;
   /** Returns true with this probability. */
@@ -11,17 +13,18 @@ export interface Random {
 export function createRandom(seed: number): Random {
   let state = seed >>> 0;
 
-  function next(): number {
+  function fraction(): number {
     state = (state + 0x6d2b79f5) >>> 0;
     let mixed = Math.imul(state ^ (state >>> 15), state | 1);
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  const below = (count: number): number => Math.floor(next() * count);
+  const below = (count: number): number => Math.floor(fraction() * count);
   return {
+    fraction,
     below,
-    chance: (probability) => next() < probability,
+    chance: (probability) => fraction() < probability,
     pick: (items) => items[below(items.length)]!,
   };
 }

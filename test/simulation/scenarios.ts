@@ -4,15 +4,17 @@ import { testPath } from '../support/cache/paths.ts';
 /** The paths of one batch. */
 export type BatchPaths = readonly TestPath[];
 
-/** What an administrator does before the next step. */
+/** What an administrator does before the next step. `purge` is about the contents of the path. */
 export type AdminStep =
-  | { readonly kind: 'block' | 'unblock'; readonly path: TestPath }
+  | { readonly kind: 'block' | 'unblock' | 'purge'; readonly path: TestPath }
   | { readonly kind: 'stage'; readonly upload: readonly BatchPaths[] }
   | { readonly kind: 'resign' | 'rotate' | 'redeploy' | 'retire' };
 
 /** What clients and administrators do. The seed decides in which order, and what fails. */
 export interface Scenario {
   readonly name: string;
+  /** Its share of the schedules of a mix. Scenarios that take longer have smaller shares. */
+  readonly weight: number;
   /** The batches of each upload. */
   readonly uploads: readonly (readonly BatchPaths[])[];
   /** Paths that a client stages only when a receipt reports them as missing. */
@@ -27,6 +29,7 @@ const a = await testPath('a');
 const b = await testPath('b', { references: [a] });
 const c = await testPath('c', { references: [a, b], selfReference: true });
 const e = await testPath('e', { references: [far, b] });
+const copy = await testPath('copy', { contents: 'the contents of a' });
 const never = await testPath('never');
 const g = await testPath('g', { references: [a, never] });
 const twin = await testPath('twin', { references: [a], contents: 'one' });
@@ -36,22 +39,29 @@ const lie = { ...bad, info: { ...bad.info, narHash: a.info.narHash } };
 const ofLie = await testPath('of-lie', { references: [lie] });
 
 export const scenarios: readonly Scenario[] = [
-  { name: 'pair', uploads: [[[b], [a]]] },
-  { name: 'chain', uploads: [[[b], [a]], [[c, a]]] },
-  { name: 'one-batch', uploads: [[[c, b, a]], [[a, b]]] },
-  { name: 'on-demand', uploads: [[[c, b]]], onDemand: [a] },
-  { name: 'twins', uploads: [[[twin, a]], [[otherTwin], [a]]] },
-  { name: 'waiting', uploads: [[[g, b]], [[a]]] },
-  { name: 'lie', uploads: [[[a, lie]], [[ofLie, b]]] },
-  { name: 'upstream', uploads: [[[e], [b]], [[a]]], upstream: [far] },
+  { name: 'pair', weight: 6, uploads: [[[b], [a]]] },
+  { name: 'chain', weight: 2, uploads: [[[b], [a]], [[c, a]]] },
+  { name: 'one-batch', weight: 2, uploads: [[[c, b, a]], [[a, b]]] },
+  { name: 'on-demand', weight: 2, uploads: [[[c, b]]], onDemand: [a] },
+  { name: 'twins', weight: 3, uploads: [[[twin, a]], [[otherTwin], [a]]] },
+  { name: 'waiting', weight: 3, uploads: [[[g, b]], [[a]]] },
+  { name: 'lie', weight: 3, uploads: [[[a, lie]], [[ofLie, b]]] },
+  { name: 'upstream', weight: 2, uploads: [[[e], [b]], [[a]]], upstream: [far] },
   {
     name: 'resign',
+    weight: 1,
     uploads: [[[b], [a]], [[a]]],
     admins: [[{ kind: 'rotate' }, { kind: 'redeploy' }, { kind: 'resign' }, { kind: 'retire' }]],
   },
-  { name: 'block', uploads: [[[b], [a]], [[a]]], admins: [[{ kind: 'block', path: a }]] },
+  {
+    name: 'block',
+    weight: 4,
+    uploads: [[[b], [a]], [[a]]],
+    admins: [[{ kind: 'block', path: a }]],
+  },
   {
     name: 'resign-block',
+    weight: 1,
     uploads: [[[a]]],
     admins: [
       [{ kind: 'rotate' }, { kind: 'redeploy' }, { kind: 'resign' }],
@@ -60,6 +70,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'unblock',
+    weight: 2,
     uploads: [[[a]], [[b]]],
     admins: [
       [
@@ -69,10 +80,21 @@ export const scenarios: readonly Scenario[] = [
       ],
     ],
   },
+  {
+    name: 'purge',
+    weight: 2,
+    uploads: [[[b], [a]], [[copy]]],
+    admins: [[{ kind: 'purge', path: a }]],
+  },
 ];
 
+const mix = scenarios.flatMap((scenario) =>
+  Array.from({ length: scenario.weight }, () => scenario),
+);
+
+/** Returns the scenario of a seed in a mix of all of them. */
 export function scenarioOfSeed(seed: number): Scenario {
-  return scenarios[seed % scenarios.length]!;
+  return mix[seed % mix.length]!;
 }
 
 export function findScenario(name: string): Scenario {

@@ -41,8 +41,6 @@ const maxFaultySteps = 500;
 /** A schedule that takes more steps never ends. */
 const maxSteps = 8000;
 const maxRounds = 8;
-/** A path at which five publishers crash is rejected, so a schedule has fewer crashes. */
-const maxDeaths = 4;
 
 /** Runs one schedule: a scenario in the order, and with the faults, that the seed decides. */
 export async function runSchedule(options: ScheduleOptions): Promise<ScheduleResult> {
@@ -74,17 +72,25 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       if (operation === 'put') noteManifest(key);
     },
   });
+  let deaths = 0;
+
+  function advance(ms: number): void {
+    deaths += cluster.advance(ms);
+  }
+
   const lastUploads = new Set<string>();
   const checks = createChecks({
     stores: world.stores,
     upstreamPaths: (scenario.upstream ?? []).map(({ info }) => info.path),
     step: cluster.step,
     ...judgeClaims(scenario),
+    // Five crashes at a path, and its publisher rejects it.
+    mayGiveUp: () => deaths > 4,
     isLast: (upload) => lastUploads.has(upload),
   });
   const { admins = [] } = scenario;
   const rotates = admins.flat().some(({ kind }) => kind === 'rotate');
-  const jobs = createJobs(world, cluster, rotates);
+  const jobs = createJobs({ world, cluster, random, rotates, advance });
   await initWorld(world);
 
   const events: BatchId[] = [];
@@ -140,7 +146,6 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     }
   }
 
-  let deaths = 0;
   const faultySteps: number[] = [];
 
   /** Takes one step; `isCalm` without faults. */
@@ -158,7 +163,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       return;
     }
     let fault = isCalm ? null : plan.faultAt(cluster.step());
-    if (fault === 'died' && deaths >= maxDeaths) fault = null;
+    if (fault === 'died' && deaths >= plan.maxDeaths) fault = null;
     if (fault === 'died') deaths += 1;
     if (fault !== null) faultySteps.push(cluster.step());
     if (await scheduler.step(fault)) return;
@@ -167,7 +172,7 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
 
   /** What happens at random besides storage operations. */
   function disturb(): void {
-    if (random.chance(plan.death) && deaths < maxDeaths && cluster.processes.length > 0) {
+    if (random.chance(plan.death) && deaths < plan.maxDeaths && cluster.processes.length > 0) {
       deaths += 1;
       cluster.kill(random.pick(cluster.processes));
     }
@@ -175,8 +180,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
       cluster.enqueue(jobs.publish(random.pick(events)));
     }
     if (random.chance(plan.sweep)) cluster.enqueue(jobs.sweep());
-    if (random.chance(plan.advance) && deaths < maxDeaths) {
-      deaths += cluster.advance(random.pick([1, 6, 6, 11, 35]) * minuteMs);
+    if (random.chance(plan.advance) && deaths < plan.maxDeaths) {
+      advance(random.pick([1, 6, 6, 11, 35]) * minuteMs);
     }
     if (random.chance(0.01) && uploads.size > 0) poll(random.pick([...uploads.keys()]));
   }

@@ -38,11 +38,10 @@ describe('the simulation finds a publisher whose', () => {
       const scenario = findScenario(mutation.scenario);
       for (let seed = 1; seed <= maxSchedules; seed += 1) {
         const { failure } = await runSchedule({ scenario, seed, mutation });
-        if (failure === null) continue;
-        assert.ok(failure.message.startsWith(`${mutation.breaks}:`), `seed ${seed}: ${failure}`);
-        return;
+        // It may break other invariants too, and earlier.
+        if (failure?.message.startsWith(`${mutation.breaks}:`) === true) return;
       }
-      assert.fail(`no schedule of ${maxSchedules} fails`);
+      assert.fail(`no schedule of ${maxSchedules} breaks ${mutation.breaks}`);
     });
   }
 });
