@@ -197,7 +197,7 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'refused-contents-ignored',
-    ...{ scenario: 'purge', breaks: 'blocked', roles: ['publisher'] },
+    ...{ scenario: 'purge', breaks: 'I1', roles: ['publisher'] },
     wrap: ({ private: bucket, ...others }) => ({
       ...others,
       private: withoutListed(bucket, 'blocked/nar-'),
