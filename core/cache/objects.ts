@@ -102,6 +102,15 @@ export async function createBestEffort(
   return writeObject(bucket, key, body, { ifAbsent: true, durable: false });
 }
 
+/** Stores an object that nothing depends on, see {@link createBestEffort}. Replaces an existing one. */
+export async function writeBestEffort(
+  bucket: Bucket,
+  key: string,
+  body: Uint8Array | string,
+): Promise<void> {
+  await writeObject(bucket, key, body, { durable: false });
+}
+
 /** Replaces an object if it still has `etag`, with the content type and caching of its key. */
 export async function replaceObject(
   bucket: Bucket,

@@ -8,7 +8,7 @@ import { splitIntoChunks } from '../../util/chunk.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import { batchReceiptKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
-import { createBestEffort } from '../objects.ts';
+import { writeBestEffort } from '../objects.ts';
 import { readStoredJson } from '../stored-json.ts';
 import {
   clipOutcome,
@@ -64,7 +64,7 @@ export async function writeReceipts(
       group.some(({ status }) => status === candidate),
     );
     const key = batchReceiptKey(id, randomBytes(8).toString('hex'), statuses);
-    await createBestEffort(bucket, key, formatReceipts(group, at));
+    await writeBestEffort(bucket, key, formatReceipts(group, at));
   }
 }
 

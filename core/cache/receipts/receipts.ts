@@ -12,7 +12,7 @@ import {
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { receiptKey } from '../layout.ts';
-import { createBestEffort } from '../objects.ts';
+import { writeBestEffort } from '../objects.ts';
 import { readStoredJson } from '../stored-json.ts';
 import type { JsonFormat } from '../stored-json.ts';
 
@@ -136,7 +136,7 @@ export function isStronger(one: ReceiptStatus, other: ReceiptStatus): boolean {
 }
 
 /**
- * Writes the receipt of one path. An existing receipt with the same status stays.
+ * Writes the receipt of one path. Replaces an object under its key: clients may be able to create one.
  *
  * @param subject the store hash, or the batch's number when a whole batch was refused
  */
@@ -147,7 +147,7 @@ export async function writeReceipt(
   { at, ...receipt }: Receipt,
 ): Promise<void> {
   const body = formatReceipts([clipOutcome(receipt)], at);
-  await createBestEffort(bucket, receiptKey(upload, subject, receipt.status), body);
+  await writeBestEffort(bucket, receiptKey(upload, subject, receipt.status), body);
 }
 
 /**

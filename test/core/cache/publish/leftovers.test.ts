@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { NicheError } from '../../../../core/errors.ts';
 import { listingKey, pendingKey, rootOf, waitingKey } from '../../../../core/cache/layout.ts';
 import { deleteLeftovers } from '../../../../core/cache/publish/leftovers.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
@@ -65,6 +66,28 @@ describe('deleteLeftovers', () => {
     await cache.publish(await cache.stage([glibc]));
     assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
     assert.notEqual(await cache.public.head(listingKey(storeHash(hello.info.path))), null);
+  });
+
+  it('deletes the others when the storage refuses to delete one', async () => {
+    const cache = createTestCache();
+    const upload = cache.newUpload();
+    const [held, free] = [`staging/${upload}/0.nars`, `staging/${upload}/1.nars`];
+    const attempt = `attempts/${upload}/0/batch.0011223344556677`;
+    for (const key of [held, free, attempt]) {
+      await cache[rootOf(key)].put(key, Buffer.from('x'));
+    }
+    cache.advance(8 * dayMs);
+    const staging = {
+      ...cache.staging,
+      delete: async (keys: readonly string[]) => {
+        if (keys.includes(held)) throw new NicheError('storage-denied', 'under a hold');
+        await cache.staging.delete(keys);
+      },
+    };
+    const roots = { public: cache.public, staging, private: cache.private };
+    await assert.rejects(deleteLeftovers(roots, cache.now().getTime()), { code: 'storage-denied' });
+    assert.deepEqual(await listKeys(cache.staging), [held]);
+    assert.deepEqual(await listKeys(cache.private), []);
   });
 
   it('ends unfinished multipart uploads after a day, and only those of the cache', async () => {
