@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 
 import type { OpenCache } from '../../core/cache/open.ts';
 import type { LocalPublisher } from '../../core/cache/publish/local-publisher.ts';
+import { toError } from '../../core/errors.ts';
 import { parseS3Url } from '../../core/storage/s3/url.ts';
 import { listenForEvents } from '../../functions/worker/webhook.ts';
 import type { Webhook } from '../../functions/worker/webhook.ts';
@@ -61,13 +62,21 @@ export async function runWorker(request: WorkerRequest, context: Context): Promi
 }
 
 async function publishOnce(publisher: LocalPublisher): Promise<void> {
+  const failures: Error[] = [];
+  // A batch that fails each time must not prevent the sweep.
+  const steps = [
+    () => publisher.submitStaged(),
+    () => publisher.idle(),
+    () => publisher.sweep(),
+    () => publisher.idle(),
+  ];
   try {
-    await publisher.submitStaged();
-    await publisher.idle();
-    await publisher.sweep();
+    for (const step of steps) await step().catch((error: unknown) => failures.push(toError(error)));
   } finally {
     await publisher.close();
   }
+  const [failure] = failures;
+  if (failure) throw failure;
 }
 
 async function publishUntilStopped(

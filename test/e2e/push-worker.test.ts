@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 
+import { newUploadId } from '../../core/cache/upload-id.ts';
 import { createMachine, skipUnlessChroot } from '../support/lab/e2e-machine.ts';
 import { requireNix } from '../support/lab/nix-lab.ts';
 
@@ -34,6 +35,27 @@ describe('niche worker', { concurrency: false }, () => {
     assert.equal(idle.stdout, '');
     const { event, published, rejected } = JSON.parse(idle.stderr) as Record<string, unknown>;
     assert.deepEqual([event, published, rejected], ['stopped', 0, 0]);
+  });
+
+  test('worker --once sweeps although a batch always fails', async (t) => {
+    const nix = requireNix(t);
+    if (nix === null) return;
+    const machine = await createMachine(t, { nix });
+    const cache = await machine.makeCache();
+    const [poison, abandoned] = [newUploadId(), newUploadId()];
+    for (const folder of ['receipts', `staging/${poison}`, `staging/${abandoned}`]) {
+      await mkdir(join(cache.directory, folder), { recursive: true });
+    }
+    // The receipt of this batch cannot be written.
+    await writeFile(join(cache.directory, `staging/${poison}/0.json`), '{}');
+    await writeFile(join(cache.directory, `receipts/${poison}`), '');
+    const leftover = join(cache.directory, `staging/${abandoned}/0.nars`);
+    await writeFile(leftover, '');
+    await utimes(leftover, 0, 0);
+    const worked = await machine.niche(['worker', cache.url, '--once']);
+    assert.equal(worked.status, 1);
+    assert.match(worked.stderr, /^niche: writing "receipts\/\S+" in .* failed: not a directory/m);
+    await assert.rejects(access(leftover), 'it was not swept');
   });
 
   test('two concurrent workers publish 200 staged paths correctly', async (t) => {
