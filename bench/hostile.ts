@@ -23,7 +23,7 @@ const honestReferences = references.slice(0, 20);
 
 /**
  * Compares publishing two NARs that were made to be slow or large with two of the same size that
- * consist of real files of this machine. niche's speed must stay above half of the peer's, and its peak below 256 MiB.
+ * consist of real files of this machine. The ratio must stay above 0.5, and the peak below 256 MiB.
  */
 export async function benchHostile({ quick }: BenchOptions): Promise<Result[]> {
   const size = (quick ? 16 : 256) * mib;

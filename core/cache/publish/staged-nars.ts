@@ -26,11 +26,8 @@ export function openStagedNars(bucket: Bucket, id: BatchId, manifest: Manifest):
 
   async function* stream(): AsyncIterable<Uint8Array> {
     const isRaw = manifest.encoding === 'none';
-    // A decoder keeps its input for a while, so a compressed object's chunks cannot be lent.
-    const object = await bucket.get(
-      key,
-      isRaw ? { range: { start: 0, end: total }, lend: true } : undefined,
-    );
+    const range = isRaw ? { start: 0, end: total } : undefined;
+    const object = await bucket.get(key, { range, lend: true });
     if (!object) {
       throw new NicheError('missing-nar', `reading the staged NARs: ${key} is missing`);
     }

@@ -1,8 +1,10 @@
-import { Readable, pipeline } from 'node:stream';
+import type { Writable } from 'node:stream';
+import { promisify } from 'node:util';
 import { constants, createZstdDecompress } from 'node:zlib';
 
+import { toError } from '../../errors.ts';
 import { maxBatchPaths, maxZstdWindowLog } from '../../limits.ts';
-import { createFrameParser, frameKindBytes } from './frame-parser.ts';
+import { createFrameParser } from './frame-parser.ts';
 import type { FrameParser } from './frame-parser.ts';
 import { createFrameBuffer } from './frames.ts';
 import type { FrameBuffer } from './frames.ts';
@@ -17,17 +19,17 @@ export const frameBytes = 8 * 1024 * 1024;
 const outputChunkBytes = 1024 * 1024;
 
 /**
- * Each frame costs a decoder, a quarter of a millisecond, so an attacker must not get away with many
- * small ones. Each of the NARs in a batch may have one, and some more.
+ * Each frame and each block costs time, also an empty one, so an attacker must not get away with many
+ * small ones. Each of the NARs in a batch may have a frame, and some more.
  */
 const maxSmallFrames = maxBatchPaths + 64;
+const maxSmallBlocks = 1024 * 1024;
 
 /** Frames with less contents, in bytes, are small. */
 const minFrameBytes = 64 * 1024;
 
-/** Each block costs time as well, also an empty one. Compressors make blocks of some KiB and more. */
+/** Blocks with less contents, in bytes, are small. Compressors make blocks of some KiB and more. */
 const minBlockBytes = 256;
-const maxSmallBlocks = 1024 * 1024;
 
 /**
  * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time in workers. Holds
@@ -95,101 +97,90 @@ export async function* compressZstd(
 }
 
 /**
- * Decompresses concatenated zstd frames. Each frame gets its own decoder, because node:zlib's decoder
- * silently drops the bytes that follow the end of a frame within a chunk.
+ * Decompresses concatenated zstd frames. One decoder decodes all: a decoder holds a window of several
+ * MiB, and allocating one for each frame would fragment the memory. It gets the frames in separate
+ * pieces, because node:zlib silently drops the bytes that follow the end of a frame within a piece.
  *
+ * @param source its chunks may be lent: each is decoded before the next is requested
  * @param maxWindowLog the largest window that is decoded, as log2 of bytes
+ * @returns chunks, each valid only until the next is requested: their memory is freed
  * @throws Error when the data is damaged or truncated: zlib's own error, or {@link createFrameParser}'s
  */
 export async function* decompressZstd(
   source: AsyncIterable<Uint8Array>,
   maxWindowLog = maxZstdWindowLog,
 ): AsyncIterable<Uint8Array> {
-  const chunks = source[Symbol.asyncIterator]();
-  let rest: Uint8Array = new Uint8Array();
-  let smallFrames = 0;
-  /** Of all frames. */
-  let blocks = 0;
   let bytes = 0;
 
-  /** Fetches the next chunk when `rest` is empty. Returns false at the end of the source. */
-  async function fill(): Promise<boolean> {
-    while (rest.length === 0) {
-      const next = await chunks.next();
-      if (next.done === true) return false;
-      rest = next.value;
-    }
-    return true;
-  }
-
-  /** Yields the bytes of one frame. */
-  async function* framePieces(parser: FrameParser): AsyncIterable<Uint8Array> {
-    while (!parser.isDone()) {
-      if (!(await fill())) throw new Error('the last zstd frame is truncated');
-      const piece = rest.subarray(0, parser.take(rest));
-      rest = rest.subarray(piece.length);
-      if (blocks + parser.blocks() > maxSmallBlocks + bytes / minBlockBytes) {
-        throw new Error('too many small zstd blocks');
-      }
-      yield piece;
-    }
-  }
-
-  try {
-    while (await fill()) {
-      const parser = createFrameParser();
-      const frame = framePieces(parser)[Symbol.asyncIterator]();
-      const start = await readAtLeast(frame, frameKindBytes);
-      let size = 0;
-      if (parser.hasContents()) {
-        for await (const chunk of decodeFrame(concat(start, frame), maxWindowLog)) {
-          size += chunk.length;
-          bytes += chunk.length;
-          yield chunk;
+  /** Yields the bytes of the source, cut at the ends of frames. */
+  async function* cutFrames(): AsyncGenerator<Uint8Array> {
+    let frames = 0;
+    let blocks = 0;
+    let parser: FrameParser | null = null;
+    for await (const chunk of source) {
+      for (let at = 0; at < chunk.length;) {
+        parser ??= createFrameParser();
+        const start = at;
+        const blocksBefore = parser.blocks();
+        at += parser.take(chunk.subarray(at));
+        blocks += parser.blocks() - blocksBefore;
+        if (blocks > maxSmallBlocks + bytes / minBlockBytes) {
+          throw new Error('too many small zstd blocks');
         }
-      } else {
-        while ((await frame.next()).done !== true);
+        if (parser.isDone()) {
+          parser = null;
+          frames += 1;
+        }
+        if (frames > maxSmallFrames + bytes / minFrameBytes) {
+          throw new Error('too many small zstd frames');
+        }
+        yield chunk.subarray(start, at);
       }
-      blocks += parser.blocks();
-      smallFrames += size < minFrameBytes ? 1 : 0;
-      if (smallFrames > maxSmallFrames) throw new Error('too many small zstd frames');
     }
-  } finally {
-    await chunks.return?.();
+    if (parser) throw new Error('the last zstd frame is truncated');
   }
-}
 
-/** Reads pieces of `source` until they add up to `bytes` bytes, or it ends. */
-async function readAtLeast(
-  source: AsyncIterator<Uint8Array>,
-  bytes: number,
-): Promise<Uint8Array[]> {
-  const pieces: Uint8Array[] = [];
-  for (let size = 0; size < bytes; size += pieces.at(-1)?.length ?? 0) {
-    const next = await source.next();
-    if (next.done === true) break;
-    pieces.push(next.value);
-  }
-  return pieces;
-}
-
-async function* concat(
-  start: readonly Uint8Array[],
-  rest: AsyncIterator<Uint8Array>,
-): AsyncIterable<Uint8Array> {
-  yield* start;
-  for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
-}
-
-async function* decodeFrame(
-  frame: AsyncIterable<Uint8Array>,
-  maxWindowLog: number,
-): AsyncIterable<Uint8Array> {
   const decoder = createZstdDecompress({
     params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
     chunkSize: outputChunkBytes,
+    // The parser detects truncation. The decoder would refuse empty input.
+    finishFlush: constants.ZSTD_e_continue,
   });
-  // On any failure the pipeline destroys the decoder with the error, and the loop below throws it.
-  const output = pipeline(Readable.from(frame, { objectMode: true }), decoder, () => undefined);
-  for await (const chunk of output) yield chunk as Buffer;
+  const pieces = cutFrames();
+  void writeAll(pieces, decoder);
+  try {
+    for await (const chunk of decoder as AsyncIterable<Buffer<ArrayBuffer>>) {
+      bytes += chunk.length;
+      yield chunk;
+      freeIfFull(chunk);
+    }
+  } finally {
+    decoder.destroy();
+    await pieces.return(undefined);
+  }
+}
+
+/**
+ * Writes the chunks, each after the last one was processed. A failure destroys `target` with it. Once
+ * `target` is destroyed, this may never return.
+ */
+async function writeAll(source: AsyncIterable<Uint8Array>, target: Writable): Promise<void> {
+  const write = promisify((chunk: Uint8Array, done: (error?: Error | null) => void) =>
+    target.write(chunk, done),
+  );
+  try {
+    for await (const chunk of source) await write(chunk);
+    target.end();
+  } catch (error) {
+    target.destroy(toError(error));
+  }
+}
+
+/**
+ * Frees a decoder's output buffer once its last byte was used. The garbage collector would free it
+ * late, because the object that refers to the buffer is small.
+ */
+function freeIfFull({ buffer, byteOffset, byteLength }: Buffer<ArrayBuffer>): void {
+  // The decoder goes on with a buffer that is not full.
+  if (byteOffset + byteLength === outputChunkBytes) buffer.transfer(0);
 }
