@@ -23,7 +23,8 @@ import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 import { addRecipientOptions, recipientsOf, signingFlags } from '../init/recipients.ts';
 import type { RecipientFlags } from '../init/recipients.ts';
-import { addRootOptions, makeDirectory, prepareRoots, whyUnreadable } from '../init/roots.ts';
+import { groupAdvice, makeDirectories } from '../init/directories.ts';
+import { addRootOptions, prepareRoots, whyUnreadable } from '../init/roots.ts';
 import type { RootFlags, RootUrls } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
@@ -144,7 +145,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
     private: open(config.private),
   });
   const secrets = await encryptSecrets(readers, config, secretKey, flags, context);
-  if (storage.startsWith('file:')) makeDirectory(storage);
+  makeDirectories(roots);
   // Before saving the key: a key without a cache could be mistaken for one in use.
   await assertNoCache(buckets.public);
   const isTried = !flags.unsafeShareSigningKey;
@@ -178,7 +179,7 @@ ${keys.lines.join('\n')}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
 clients:    ${readers.clients.map(describeRecipient).join(', ') || 'anyone with their own credentials'}
 
-${[unreadable, rights && describeRights(rights), advice].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
+${[unreadable, rights && describeRights(rights), advice, groupAdvice(roots)].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
   niche use ${readUrl}
 To build and upload, as in CI, run:
   niche build -u ${shellWord(buildUrl)} -- .#default

@@ -1,12 +1,8 @@
-import { fileURLToPath } from 'node:url';
-
 import type { Command } from 'commander';
 
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
-import { fileError } from '../../core/storage/file/errors.ts';
-import { makeFolders } from '../../core/util/folders.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
 import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { StorageProvisioner } from '../../core/storage/provision.ts';
@@ -102,14 +98,4 @@ export async function whyUnreadable({ storage, substituter }: RootUrls): Promise
   }
   const { publicAdvice } = await openProvisioner(storage);
   return `Readers without credentials cannot read ${substituter} (${why}): ${publicAdvice}`;
-}
-
-/** Creates the directory of a `file:` URL and its parents. */
-export function makeDirectory(storage: string): void {
-  const directory = fileURLToPath(storage);
-  try {
-    makeFolders(directory);
-  } catch (cause) {
-    throw fileError(cause, `creating the directory ${directory}`);
-  }
 }
