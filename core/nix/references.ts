@@ -23,7 +23,10 @@ export interface ReferenceScanner {
 }
 
 export interface UnclaimedPaths {
-  /** Distinct hashes; counting stops at {@link maxCountedUnclaimed}. */
+  /**
+   * Distinct hashes, at most {@link maxCountedUnclaimed}, among the first {@link maxUnclaimedLookups}
+   * occurrences.
+   */
   readonly count: number;
   /** The first full paths in the order of their occurrence, at most {@link maxNamedUnclaimed}. */
   readonly first: readonly string[];
@@ -31,6 +34,9 @@ export interface UnclaimedPaths {
 
 /** Bounds the memory of a scanner: about 200 bytes for each. */
 export const maxCountedUnclaimed = 10_000;
+
+/** Bounds the time of a scan: more occurrences of unclaimed paths, also of the same, are not counted. */
+export const maxUnclaimedLookups = 100_000;
 
 const nameCharacters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-._?=';
 const isNameByte = new Uint8Array(256);
@@ -58,7 +64,11 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
   const longestPath = prefix.length + storeHashLength + 1 + maxStoreNameLength;
   let tail = Buffer.alloc(0);
 
-  const isComplete = (): boolean => wanted.size() === 0 && unclaimed.size() >= maxCountedUnclaimed;
+  /** Occurrences of unclaimed paths so far, also of the same ones. */
+  let lookups = 0;
+  const hasCounted = (): boolean =>
+    unclaimed.size() >= maxCountedUnclaimed || lookups >= maxUnclaimedLookups;
+  const isComplete = (): boolean => wanted.size() === 0 && hasCounted();
 
   /** Returns whether a store path without its hash surrounds the hash at `start`. */
   const isInPath = (buffer: Buffer, start: number): boolean => {
@@ -73,11 +83,12 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
 
   /** Records the path around the hash at `start`, if any. `isLast`: nothing follows `buffer`. */
   const checkUnclaimed = (buffer: Buffer, start: number, isLast: boolean): void => {
-    if (unclaimed.size() >= maxCountedUnclaimed || !isInPath(buffer, start)) return;
-    const nameEnd = endOfName(buffer, start + storeHashLength + 1);
-    if (nameEnd === undefined && !isLast) return;
+    if (hasCounted() || !isInPath(buffer, start)) return;
     const key = keyAt(buffer, start);
     if (candidates.indexOf(key, buffer, start) >= 0) return;
+    const nameEnd = endOfName(buffer, start + storeHashLength + 1);
+    if (nameEnd === undefined && !isLast) return;
+    lookups += 1;
     if (unclaimed.indexOf(key, buffer, start) >= 0) return;
     unclaimed.add(key, buffer, start);
     if (first.length >= maxNamedUnclaimed) return;

@@ -139,9 +139,10 @@ export function createStoreHashSet(expected: number): StoreHashSet {
   }
 
   function isAt(index: number, buffer: Uint8Array, start: number): boolean {
+    const stored = hashes;
     const from = index * storeHashLength;
     for (let offset = 0; offset < storeHashLength; offset++) {
-      if (hashes[from + offset] !== buffer[start + offset]) return false;
+      if (stored[from + offset] !== buffer[start + offset]) return false;
     }
     return true;
   }

@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { maxNamedUnclaimed } from '../../../core/limits.ts';
-import { createReferenceScanner, maxCountedUnclaimed } from '../../../core/nix/references.ts';
+import {
+  createReferenceScanner,
+  maxCountedUnclaimed,
+  maxUnclaimedLookups,
+} from '../../../core/nix/references.ts';
 import type { UnclaimedPaths } from '../../../core/nix/references.ts';
 import { piecesOf } from '../../support/cache/nar-corpus.ts';
 
@@ -133,5 +137,15 @@ describe('unclaimed paths', () => {
     const { unclaimed } = scan(paths.join(' '), [], [1000]);
     assert.equal(unclaimed.count, maxCountedUnclaimed);
     assert.deepEqual(unclaimed.first, paths.slice(0, maxNamedUnclaimed));
+  });
+
+  test('are not counted after too many occurrences of the same ones', () => {
+    const paths = (hash: string, count: number): string => `/nix/store/${hash}-n `.repeat(count);
+    const text = (count: number): string => paths(other, count) + paths(bash, 1);
+    assert.equal(scan(text(maxUnclaimedLookups - 1), []).unclaimed.count, 2);
+    assert.equal(scan(text(maxUnclaimedLookups), []).unclaimed.count, 1);
+    // Claimed paths do not use up the limit.
+    assert.equal(scan(text(maxUnclaimedLookups), [other]).unclaimed.count, 1);
+    assert.deepEqual(scan(text(maxUnclaimedLookups), [bash]).found, [bash]);
   });
 });
