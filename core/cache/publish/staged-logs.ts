@@ -19,14 +19,20 @@ export interface StagedLogs {
 /** The most that the logs of one group have together, in bytes. */
 const maxGroupBytes = 2 * maxLogBytes;
 
+/** Objects of an upload that are listed for their logs: each batch lists them, 1,000 a request. */
+export const maxListedObjects = 50_000;
+
 export function openStagedLogs(bucket: Bucket, upload: string, storeDir: string): StagedLogs {
   const keysRead = new Set<string>();
   let listed: Promise<Map<string, number>> | undefined;
 
-  /** Returns the size of each staged log in bytes, by key. */
+  /** Returns the size of each staged log in bytes, by key. Ignores the logs of an excessive upload. */
   async function listLogs(): Promise<Map<string, number>> {
     const sizes = new Map<string, number>();
+    let listed = 0;
     for await (const { key, size } of bucket.list(uploadPrefix(upload))) {
+      listed += 1;
+      if (listed > maxListedObjects) break;
       if (key.endsWith('.log')) sizes.set(key, size);
     }
     return sizes;
