@@ -12,7 +12,7 @@ import type { FileHandler } from './content-address.ts';
 
 /** What the check of a NAR finds, besides that the claim is true. */
 export interface NarFacts {
-  /** The `.ls` file; null when it would be too large, or a name or target is not UTF-8. */
+  /** The `.ls` file; null when it is not wanted or too large, or a name or target is not UTF-8. */
   readonly listing: Uint8Array | null;
   /** Store paths that the contents contain and the client did not claim as references. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
@@ -34,7 +34,11 @@ export interface NarCheck {
  */
 export function createNarCheck(
   claim: NarClaim,
-  options: { readonly unclaimed: 'warn' | 'reject' },
+  options: {
+    readonly unclaimed: 'warn' | 'reject';
+    /** Whether to write the `.ls` file. */
+    readonly listing: boolean;
+  },
 ): NarCheck {
   const { info, storePath, contentAddress, referenceHashes } = claim;
   const hash = createHash('sha256');
@@ -42,9 +46,10 @@ export function createNarCheck(
     storeDir: storePath.storeDir,
     candidates: referenceHashes,
   });
-  const listing = createListingWriter();
+  const listing = options.listing ? createListingWriter() : null;
+  const lister: NarHandler = listing ?? {};
   const address = contentAddress && createContentAddressCheck(claim, contentAddress);
-  const parser = createNarParser(address?.file ? withFile(listing, address.file) : listing);
+  const parser = createNarParser(address?.file ? withFile(lister, address.file) : lister);
   let size = 0;
 
   /** @returns false when the NAR is larger than claimed */
@@ -96,7 +101,7 @@ export function createNarCheck(
       write(nar);
       verify();
     },
-    facts: () => ({ listing: listing.listing(), unclaimed: scanner.unclaimed() }),
+    facts: () => ({ listing: listing?.listing() ?? null, unclaimed: scanner.unclaimed() }),
   };
 }
 

@@ -66,13 +66,14 @@ export function isNarKeyOf(key: string, narHash: string): boolean {
 
 export interface NarStoreOptions {
   readonly bucket: Bucket;
-  readonly config: Pick<CacheConfig, 'storeDir' | 'compression' | 'limits'>;
+  readonly config: Pick<CacheConfig, 'storeDir' | 'compression' | 'listings' | 'limits'>;
   /** zstd frames to compress at once. */
   readonly parallelism: number;
 }
 
 export function createNarStore({ bucket, config, parallelism }: NarStoreOptions): NarStore {
   const { compression, storeDir, limits } = config;
+  const checkOptions = { unclaimed: limits.unclaimed, listing: config.listings !== false };
 
   function narKey({ narDigest }: NarClaim, distinct: boolean): string {
     const suffix = distinct ? `-${randomBytes(8).toString('hex')}` : '';
@@ -93,7 +94,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     key: string,
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<CheckedNar | null> {
-    const check = createNarCheck(claim, limits);
+    const check = createNarCheck(claim, checkOptions);
     const { narSize } = claim.info;
     const writeNar = narSize <= frameBytes ? writeWhole : writeStream;
     const file = await writeNar(open(), narSize, key, check);
@@ -158,7 +159,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     const stored = file.hashStream(object.body);
     const kind = key.endsWith(narSuffix.zstd) ? 'zstd' : 'none';
     const raw = kind === 'zstd' ? decompressZstd(stored) : stored;
-    const check = createNarCheck(claim, limits);
+    const check = createNarCheck(claim, checkOptions);
     try {
       await drain(check.checkStream(raw));
     } catch (cause) {

@@ -50,6 +50,15 @@ describe('the NARs of a cache', () => {
     }
   }
 
+  it('are listed unless the cache has no listings', async () => {
+    for (const overrides of [{}, { listings: false }]) {
+      const { config } = createTestCache({ config: overrides });
+      const nars = createNarStore({ bucket: memoryBucket(), config, parallelism: 2 });
+      const { listing } = await nars.storeNar(small.info, open(small));
+      assert.equal(listing !== null, config.listings !== false);
+    }
+  });
+
   it('have one object for equal contents of different paths', async () => {
     const cache = createTestCache();
     const twin = { ...small, info: { ...small.info, path: inventedPath('twin') } };
