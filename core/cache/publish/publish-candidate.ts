@@ -123,8 +123,20 @@ async function findMissing(
     const { missing } = await presence.findReferences(awaited, 1);
     if (missing.length > 0) return missing;
   }
-  const others = references.filter((each) => each !== path);
+  const others = startingWith(
+    references.filter((each) => each !== path),
+    reference,
+  );
   return (await presence.findReferences(others, maxMissing)).missing;
+}
+
+/**
+ * Puts the references before the awaited one last: they were found before. Else a path that is woken
+ * for each of its thousands of references would look for all earlier ones each time.
+ */
+function startingWith(references: readonly string[], awaited: string | null): readonly string[] {
+  const start = references.findIndex((each) => storeHash(each) === awaited);
+  return start > 0 ? [...references.slice(start), ...references.slice(0, start)] : references;
 }
 
 function warningsOf({ unclaimed }: Candidate): Pick<Outcome, 'warnings'> {

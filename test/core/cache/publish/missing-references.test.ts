@@ -66,6 +66,25 @@ const missingPaths = (count: number, name = 'missing'): string[] =>
   Array.from({ length: count }, (_, n) => inventedPath(`${name}-${n}`));
 
 describe('a path with 10,000 missing references', async () => {
+  it('are not all looked for again at each wake-up', async () => {
+    const { cache, publisher, takeCounts } = createCountingCache();
+    const names = Array.from({ length: 120 }, (_, number) => `reference-${number}`);
+    const references = await Promise.all(names.map((name) => testPath(name)));
+    references.sort((one, other) => (one.info.path < other.info.path ? -1 : 1));
+    const app = await testPath('app', { references });
+    const id = await cache.stage([app]);
+    await cache.publish(id, publisher());
+    takeCounts();
+    // Each one is the reference that the path waits for. No publisher remembers what others found.
+    for (const reference of references) {
+      await cache.publish(await cache.stage([reference]), publisher());
+    }
+    assert.equal((await cache.receipt(id.upload, app.info))?.status, 'published');
+    const perWake = lookupsInFlight + 3;
+    const last = 2 * references.length;
+    assert.ok(takeCounts().here <= references.length * perWake + last);
+  });
+
   const references = missingPaths(maxReferences);
   const greedy = await testPath('greedy', { references });
   const inOrder = greedy.info.references;
