@@ -87,7 +87,7 @@ async function verifyContents(
   }
   const check = createNarCheck(parseNarClaim(info, storeDir), {
     unclaimed: 'warn',
-    listing: false,
+    listing: true,
   });
   await drain(check.checkStream(info.compression === 'zstd' ? decompressZstd(file) : file));
   return check.facts().listing;
