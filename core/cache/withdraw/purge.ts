@@ -95,8 +95,12 @@ export async function purgeContents(options: PurgeOptions): Promise<PurgeResult>
 /** @returns when the contents were refused first, in milliseconds since 1970 */
 async function startRefusing({ private: bucket, narHash, why }: PurgeOptions, at: string) {
   const key = blockedNarKey(narHash);
-  await createRecord(bucket, key, { at, why, narHash });
-  return Date.parse((await readRecord(bucket, key))?.at ?? at);
+  const begun = Date.parse(at);
+  if ((await createRecord(bucket, key, { at, why, narHash })) === 'created') return begun;
+  const record = await readRecord(bucket, key);
+  const modified = (await bucket.head(key))?.modified.getTime();
+  // The clock of the machine that wrote the record may have been behind, so the later time counts.
+  return Math.max(record ? Date.parse(record.at) : begun, modified ?? begun);
 }
 
 /** What a search found, all of it withdrawn. */

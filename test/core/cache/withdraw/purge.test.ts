@@ -154,6 +154,19 @@ describe('a purge', () => {
     await checkInvariants({ ...cache, publicKeys: cache.config.publicKeys });
   });
 
+  it('waits although it was begun by a machine whose clock is behind', async () => {
+    const cache = await createLeak();
+    const stopped = purgeContents({
+      ...{ ...cache, narHash, why: '', waitMs },
+      now: () => new Date(cache.now().getTime() - 10 * waitMs),
+      sleep: () => Promise.reject(new CrashError('stopped')),
+    });
+    await assert.rejects(stopped, CrashError);
+    const { progress } = await purge(cache);
+    assert.ok(progress.some(({ phase }) => phase === 'waiting'));
+    await assertPurged(cache);
+  });
+
   it('continues after a crash at any write', async () => {
     for (let nth = 1; ; nth += 1) {
       const cache = await createLeak();
