@@ -76,7 +76,7 @@ const mayImport = {
   ],
   'cli/build': [...cli, 'cli/ui', 'cli/nix', 'cli/watch', 'cli/cache', 'cli/upload'],
   'cli/worker': [
-    ...[...cli, 'core/storage/s3', 'core/cache/publish'],
+    ...[...cli, 'core/storage/s3', 'core/cache/publish', 'core/cache/withdraw'],
     ...['functions/events', 'functions/shared', 'functions/worker'],
     ...['cli/ui', 'cli/cache', 'cli/upload'],
   ],

@@ -7,8 +7,8 @@ import { addExamples } from '../ui/help.ts';
 import { addSecretKeyOption, parseDuration } from '../ui/options.ts';
 import { parseListen } from '../worker/listen.ts';
 import type { ListenAddress, WebhookSecretFiles } from '../worker/listen.ts';
-import { runWorker } from '../worker/run.ts';
-import type { WorkerRequest } from '../worker/run.ts';
+import { runWorker, workerRoles } from '../worker/run.ts';
+import type { WorkerRequest, WorkerRole } from '../worker/run.ts';
 
 interface WorkerFlags extends WebhookSecretFiles {
   readonly once: boolean;
@@ -17,6 +17,7 @@ interface WorkerFlags extends WebhookSecretFiles {
   readonly grace: number;
   readonly listen?: ListenAddress;
   readonly secretKeyFile?: string;
+  readonly role: WorkerRole;
   readonly json: boolean;
 }
 
@@ -49,6 +50,14 @@ export function addWorker(program: Command, context: Context): void {
         .default(10 * 60_000, '10m'),
     );
   addSecretKeyOption(command)
+    .addOption(
+      new Option(
+        '--role <role>',
+        'publisher deletes nothing public; sweep only withdraws blocked paths, without a key',
+      )
+        .choices(workerRoles)
+        .default('all'),
+    )
     .optionsGroup('Notifications:')
     .addOption(
       new Option(
@@ -69,6 +78,7 @@ export function addWorker(program: Command, context: Context): void {
     command,
     'niche worker /srv/cache',
     'niche worker s3://acme --once',
+    'niche worker s3://acme --role sweep',
     'niche worker s3://acme --listen 0.0.0.0:8080 --token-file /run/secrets/webhook',
   );
 }
@@ -81,6 +91,7 @@ function workerRequest(
   return {
     cache: parseCacheAddress(url, [], context),
     secretKeyFile: flags.secretKeyFile,
+    role: flags.role,
     once: flags.once,
     intervalMs: flags.interval ?? null,
     sweepIntervalMs: flags.sweepInterval,

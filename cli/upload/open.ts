@@ -7,6 +7,7 @@ import type { OpenCache, ReadableCache } from '../../core/cache/open.ts';
 import { needsLease, takeLease, singlePublisherWarning } from '../../core/cache/publish/lease.ts';
 import type { PublisherLease } from '../../core/cache/publish/lease.ts';
 import { createLocalPublisher } from '../../core/cache/publish/local-publisher.ts';
+import type { LocalPublisherOptions } from '../../core/cache/publish/local-publisher.ts';
 import { NicheError } from '../../core/errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
@@ -77,12 +78,13 @@ export async function openPublisher(
   cache: OpenCache,
   secretKeyFile: string | undefined,
   context: Context,
+  options: Pick<LocalPublisherOptions, 'withdraws'> = {},
 ): Promise<OpenPublisher> {
   const signers = await findSigners(cache, secretKeyFile, context);
   const lease = needsLease(cache) ? await takeOnlyLease(cache, context) : undefined;
   const version = `niche ${context.version}`;
   return (onPublished, onEnded) =>
-    createLocalPublisher({ ...cache, signers, version, onPublished, onEnded, lease });
+    createLocalPublisher({ ...cache, ...options, signers, version, onPublished, onEnded, lease });
 }
 
 async function takeOnlyLease(cache: OpenCache, context: Context): Promise<PublisherLease> {

@@ -11,6 +11,8 @@ export type LogRecord =
   | { readonly event: 'recovered'; readonly action: string }
   | { readonly event: 'refused'; readonly error: unknown }
   | { readonly event: 'swept'; readonly deleted: number }
+  | { readonly event: 'sweeping'; readonly cache: string; readonly storage: string }
+  | { readonly event: 'withdrawn'; readonly hashes: readonly string[] }
   | { readonly event: 'stopping' }
   | { readonly event: 'abandoned'; readonly running: number }
   | { readonly event: 'stopped'; readonly published: number; readonly rejected: number };
@@ -73,6 +75,10 @@ function describe(record: LogRecord): string {
       return `notification refused: ${messageOf(record.error)}`;
     case 'swept':
       return `swept: deleted ${count(record.deleted, 'leftover object')}`;
+    case 'sweeping':
+      return `withdrawing blocked paths of the cache "${record.cache}" at ${record.storage}`;
+    case 'withdrawn':
+      return `withdrawn: ${record.hashes.join(' ')}`;
     case 'stopping':
       return 'stopping once running batches are finished; a second signal stops at once';
     case 'abandoned':

@@ -18,11 +18,21 @@ import { assertGuarded, readWebhookSecrets } from './listen.ts';
 import type { ListenAddress, WebhookSecretFiles } from './listen.ts';
 import { createWorkerLog } from './log.ts';
 import type { WorkerLog } from './log.ts';
+import { runSweeper } from './sweeper.ts';
+
+/**
+ * The identity of a worker: a `publisher` deletes nothing public, and `sweep` deletes what is blocked and
+ * needs no signing key. `all` is both.
+ */
+export const workerRoles = ['all', 'publisher', 'sweep'] as const;
+
+export type WorkerRole = (typeof workerRoles)[number];
 
 /** What the user wants of a worker. */
 export interface WorkerRequest {
   readonly cache: CacheAddress;
   readonly secretKeyFile: string | undefined;
+  readonly role: WorkerRole;
   /** Whether it ends once everything staged is published. */
   readonly once: boolean;
   /** Between two checks for batches; null for the default of the cache's storage. */
@@ -43,11 +53,16 @@ const remoteIntervalMs = 10_000;
 /** With notifications, for those that got lost. */
 const listeningIntervalMs = 60_000;
 
-/** Publishes until a signal stops it, or with `once` until everything staged is published. */
+/** Works until a signal stops it, or with `once` until there is nothing more to do. */
 export async function runWorker(request: WorkerRequest, context: Context): Promise<void> {
   const log = createWorkerLog(context, request.json);
   const cache = await openCacheAt(request.cache, context);
-  const openPlain = await openPublisher(cache, request.secretKeyFile, context);
+  if (request.role === 'sweep') {
+    await runSweeper(cache, request, log);
+    return;
+  }
+  const withdraws = request.role === 'all';
+  const openPlain = await openPublisher(cache, request.secretKeyFile, context, { withdraws });
   const totals = { published: 0, rejected: 0 };
   const open: OpenPublisher = (onPublished, onEnded) =>
     openPlain((published) => {

@@ -1,5 +1,6 @@
 import { NicheError, isRejection } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
+import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import type { CacheConfig } from '../config.ts';
 import type { CheckedNar, NarStore } from '../nar/store.ts';
@@ -10,6 +11,7 @@ import type { AttachmentStore } from './attachments.ts';
 import type { ConflictChecker, UpstreamCheck } from './conflicts.ts';
 import type { PublishContext } from './context.ts';
 import type { IngestedPath, StagedPath } from './paths.ts';
+import type { PendingPaths } from './pending.ts';
 import type { NarInfoSigner } from './sign-narinfo.ts';
 
 export interface IngestOptions {
@@ -18,6 +20,7 @@ export interface IngestOptions {
   readonly upstreams: Upstreams;
   readonly nars: NarStore;
   readonly narInfoSigner: NarInfoSigner;
+  readonly pending: Pick<PendingPaths, 'readRecord'>;
   /** The largest NAR that this publisher's time limit allows, in bytes. */
   readonly maxNarBytes: number;
 }
@@ -57,21 +60,36 @@ export function createIngest(
     return isSmall && !context.blocked.refuses(claim);
   }
 
-  /** Stores the NAR, and looks the path up in the cache only if its NAR is there or is rejected. */
+  /**
+   * Returns the state of a path whose staged NAR is refused. A published path stays published. A parked
+   * one goes on waiting when its NAR is gone: an earlier attempt stored it, and removed the batch while
+   * the client was staging it once more.
+   *
+   * @throws `error` for every other path
+   */
+  async function settleRefused(
+    context: PublishContext,
+    { claim, upload }: StagedPath,
+    error: unknown,
+  ): Promise<Outcome> {
+    if (!isRejection(error)) throw error;
+    // First, since a path moves from parked to published.
+    const isParked =
+      error.code === 'missing-nar' &&
+      (await options.pending.readRecord(storeHash(claim.path), upload)) !== null;
+    const state = await conflicts.checkCache(context, claim);
+    if (state !== null) return { status: state };
+    if (isParked) return { status: 'waiting' };
+    throw error;
+  }
+
+  /** Stores the NAR, and looks the path up in the cache only if its NAR is there. */
   async function storeThenCheck(
     context: PublishContext,
     { claim, openNar }: StagedPath,
   ): Promise<StoredClaim | 'exists'> {
     const upstream = await conflicts.checkUpstreams(claim);
-    let nar: CheckedNar;
-    try {
-      nar = await nars.storeNar(claim, openNar);
-    } catch (error) {
-      // A published path decides the outcome, whatever is wrong with the staged NAR.
-      const state = isRejection(error) ? await conflicts.checkCache(context, claim) : null;
-      if (state === null) throw error;
-      return state;
-    }
+    const nar = await nars.storeNar(claim, openNar);
     const state = nar.isNew ? null : await conflicts.checkCache(context, claim);
     return state ?? { nar, upstream };
   }
@@ -90,8 +108,11 @@ export function createIngest(
     assertSize(claim, options.maxNarBytes, config.limits.maxNarBytes);
     narInfoSigner.assertSignable(claim);
     const storeNar = storesFirst(context, claim) ? storeThenCheck : checkThenStore;
-    const stored = await storeNar(context, staged);
+    const stored = await storeNar(context, staged).catch((error: unknown) =>
+      settleRefused(context, staged, error),
+    );
     if (stored === 'exists') return { status: stored };
+    if ('status' in stored) return stored;
     const { listing, unclaimed, url, compression, fileHash, fileSize } = stored.nar;
     const nar = { url, compression, fileHash, fileSize };
     const info = { ...claim, signatures: upstreams.verifiedSignatures(claim) };

@@ -1,4 +1,3 @@
-import { isNicheError } from '../../errors.ts';
 import { createTaskQueue } from '../../util/task-queue.ts';
 import type { Task } from '../../util/task-queue.ts';
 import type { ReportedOrigin } from '../audit.ts';
@@ -58,6 +57,11 @@ export type LocalPublisherOptions = Omit<PublisherOptions, 'wake' | 'withdraw'> 
   readonly onPublished?: (published: PublishResult) => void;
   /** Receives each batch, or null for another task, when it has ended, with its failure. */
   readonly onEnded?: ((id: BatchId | null, failure: Error | null) => void) | undefined;
+  /**
+   * Whether it deletes public objects that are blocked. Else a process of another identity must do so.
+   * @default true
+   */
+  readonly withdraws?: boolean | undefined;
   /** Held where the storage does not write conditionally. */
   readonly lease?: PublisherLease | undefined;
 };
@@ -68,7 +72,7 @@ interface PublishTask extends Task {
 }
 
 export function createLocalPublisher(options: LocalPublisherOptions): LocalPublisher {
-  const { onPublished = () => undefined, lease } = options;
+  const { onPublished = () => undefined, lease, withdraws = true } = options;
   const failures: Error[] = [];
   const stopping = new AbortController();
 
@@ -87,7 +91,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       return Promise.resolve();
     },
     withdraw(storeHash) {
-      queue.add(withdrawTask(storeHash));
+      if (withdraws) queue.add(withdrawTask(storeHash));
       return Promise.resolve();
     },
   });
@@ -98,12 +102,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
       key: `withdraw ${storeHash}`,
       repeats: true,
       async run() {
-        try {
-          await withdrawRefused({ ...options, now: options.now ?? (() => new Date()) }, storeHash);
-        } catch (error) {
-          // This process may only publish. The sweep of another identity withdraws the path.
-          if (!isNicheError(error, 'storage-denied')) throw error;
-        }
+        await withdrawRefused({ ...options, now: options.now ?? (() => new Date()) }, storeHash);
       },
     };
   }
@@ -181,6 +180,7 @@ export function createLocalPublisher(options: LocalPublisherOptions): LocalPubli
         waitingDays: options.config.limits.waitingDays,
         staleMs,
         signal: stopping.signal,
+        withdraws,
         ...(options.now ? { now: options.now } : {}),
       });
       for (const published of report.published) onPublished(published);

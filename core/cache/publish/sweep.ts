@@ -20,6 +20,8 @@ export interface SweepOptions extends CacheBuckets {
   /** When it is aborted, the sweep starts no more batches and paths. */
   readonly signal?: AbortSignal;
   readonly now?: () => Date;
+  /** Whether it deletes what is blocked; else a sweep of another identity must. @default true */
+  readonly withdraws?: boolean | undefined;
   /** Returns a number from 0 to below 1. @default Math.random */
   readonly random?: () => number;
 }
@@ -58,7 +60,8 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
     }
   };
   // First: a withdrawal must not wait for slow batches.
-  const withdrawn = (await tryTask(() => sweepBlocked(options, now))) ?? [];
+  const { withdraws = true } = options;
+  const withdrawn = withdraws ? await tryTask(() => sweepBlocked(options, now)) : null;
   const published = [
     ...(await sweepStaging(options, tryTask, olderThan(options.staleMs), random)),
     ...(await sweepWaiting({
@@ -71,7 +74,7 @@ export async function sweep(options: SweepOptions): Promise<SweepReport> {
   const deleted = await deleteLeftovers(options, now);
   const [failure] = failures;
   if (failure) throw failure;
-  return { published, withdrawn, deleted };
+  return { published, withdrawn: withdrawn ?? [], deleted };
 }
 
 type IsOld = (object: ObjectInfo) => boolean;

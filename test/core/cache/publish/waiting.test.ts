@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { BatchId } from '../../../../core/cache/layout.ts';
+import { formatManifest } from '../../../../core/cache/manifest.ts';
+import { listStrongestReceipts } from '../../../../core/cache/receipts/listed-receipts.ts';
 import { readReceipt } from '../../../../core/cache/receipts/receipts.ts';
 import { maxNamedUnclaimed } from '../../../../core/limits.ts';
 import { storeBaseName, parseStorePath, storeHash } from '../../../../core/nix/store-path.ts';
@@ -170,5 +172,28 @@ describe('build logs', () => {
     assert.equal(published?.outcome.status, 'published');
     assert.equal(await cache.public.head(log), null);
     assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
+  });
+
+  it('keeps waiting when its batch is staged once more while a publisher removes it', async () => {
+    const cache = createTestCache();
+    const late = await testPath('late');
+    const waits = await testPath('waits', { references: [late] });
+    const id = await cache.stage([waits]);
+    await cache.publish(id);
+    // The client repeats the request that stores the manifest. The NARs are gone.
+    await cache.stageRaw(formatManifest({ encoding: 'none', paths: [waits.info] }), null, { id });
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, waits.info))?.status, 'waiting');
+    await cache.publish(await cache.stage([late]));
+    const strongest = await listStrongestReceipts(cache.staging, id.upload);
+    assert.equal(strongest.get(storeHash(waits.info.path))?.status, 'published');
+    const rejected = await readReceipt(
+      cache.staging,
+      id.upload,
+      storeHash(waits.info.path),
+      'rejected',
+    );
+    assert.equal(rejected, null);
+    assert.deepEqual(await leftPrefixes(cache), ['audit', 'receipts']);
   });
 });
