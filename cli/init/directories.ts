@@ -3,8 +3,10 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { receiptsPrefix, stagingPrefix } from '../../core/cache/layout.ts';
+import { NicheError } from '../../core/errors.ts';
 import { fileError } from '../../core/storage/file/errors.ts';
 import { temporaryFolder } from '../../core/storage/file/root.ts';
+import { isErrno } from '../../core/util/errno.ts';
 import { makeFolders } from '../../core/util/folders.ts';
 import { shellWord } from '../../core/util/shell.ts';
 import type { RootUrls } from './roots.ts';
@@ -36,6 +38,10 @@ function make(url: string, create: (folder: string) => void): void {
   try {
     create(folder);
   } catch (cause) {
+    if (isErrno(cause, 'EEXIST')) {
+      const message = `creating the directory ${folder}: expected a directory, got a file`;
+      throw new NicheError('usage', message, { cause });
+    }
     throw fileError(cause, `creating the directory ${folder}`);
   }
 }

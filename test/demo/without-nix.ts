@@ -64,7 +64,7 @@ async function makeDirectory(folder: string): Promise<string> {
 
 /** Stages a directory as Nix's `fixed:r:sha256` path of its contents. */
 async function stageDirectory(directory: string, cacheUrl: string): Promise<PathInfo> {
-  const { config, private: bucket } = await openCache(cacheUrl);
+  const { config, staging: bucket } = await openCache(cacheUrl);
   const hash = createHash('sha256');
   let narSize = 0;
   for await (const chunk of packTree(directory)) {

@@ -12,7 +12,7 @@ import { readerOf, type Made } from './made.ts';
 
 type Env = Readonly<Record<string, string>>;
 
-/** A storage server of a cloud with the private buckets `acme` and `acme-private`. */
+/** A storage server of a cloud with the private buckets `acme`, `acme-staging` and `acme-private`. */
 interface Cloud {
   readonly url: string;
   /** The URL that would be readable if the bucket were public. */
@@ -28,6 +28,7 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
     const server = await requireS3(t);
     if (server === null) return null;
     await server.createBucket('acme');
+    await server.createBucket('acme-staging');
     await server.createBucket('acme-private');
     const publicUrl = `${server.endpoint}/acme`;
     return { url: server.url('acme'), publicUrl, env: server.env, denial: 403 };
@@ -36,6 +37,7 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
     const server = await requireAzurite(t);
     if (server === null) return null;
     await server.admin.createContainer('acme');
+    await server.admin.createContainer('acme-staging');
     await server.admin.createContainer('acme-private');
     return {
       url: server.url('acme'),
@@ -49,6 +51,7 @@ const clouds: Readonly<Record<string, (t: TestContext) => Promise<Cloud | null>>
     const server = await requireFakeGcs(t);
     if (server === null) return null;
     await server.createBucket('acme');
+    await server.createBucket('acme-staging');
     await server.createBucket('acme-private');
     return { url: server.url('acme'), publicUrl: server.publicUrl('acme'), env: {}, denial: 200 };
   },

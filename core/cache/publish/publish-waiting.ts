@@ -6,6 +6,7 @@ import type { Outcome } from '../receipts/receipts.ts';
 import type { PublishContext } from './context.ts';
 import type { PendingPaths, PendingRecord, ReadRecord } from './pending.ts';
 import type { PathPublisher } from './publish-paths.ts';
+import { resultOf } from './report.ts';
 import type { PublishResult, Reporter } from './report.ts';
 import type { WakeDependents } from './wake-dependents.ts';
 
@@ -73,7 +74,12 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
     isMarked: boolean,
   ): Promise<PublishResult> {
     const finished = await paths.resumeParked(await openContext(), record, { reference, isMarked });
-    const result = await reporter.reportPath(upload, finished);
+    const { status, code } = finished.outcome;
+    // Its receipt says so already. A sweep must not write it again for each path that waits.
+    const waitsOn = isMarked && status === 'waiting' && code === undefined;
+    const result = waitsOn
+      ? resultOf(upload, finished)
+      : await reporter.reportPath(upload, finished);
     // The pending record last: it leads a repeated attempt to the paths that are not woken yet.
     await wakeDependents([finished]);
     await finished.unpark();

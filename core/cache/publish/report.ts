@@ -41,20 +41,23 @@ export interface Reporter {
   ): Promise<PublishResult>;
 }
 
+/** Returns the result of a path, without writing a receipt. */
+export function resultOf(upload: string, { info, outcome }: PathReport): PublishResult {
+  const { path, narSize } = info;
+  return { path, narSize, upload, outcome };
+}
+
 export function createReporter(bucket: Bucket, now: () => Date): Reporter {
   return {
-    async reportPath(upload, { info: { path, narSize }, outcome }) {
-      const receipt = { path, ...outcome, at: now().toISOString() };
-      await writeReceipt(bucket, upload, storeHash(path), receipt);
-      return { path, narSize, upload, outcome };
+    async reportPath(upload, path) {
+      const receipt = { path: path.info.path, ...path.outcome, at: now().toISOString() };
+      await writeReceipt(bucket, upload, storeHash(path.info.path), receipt);
+      return resultOf(upload, path);
     },
     async reportPaths(id, paths) {
       const outcomes = paths.map(({ info: { path }, outcome }) => ({ path, ...outcome }));
       await writeReceipts(bucket, id, outcomes, now().toISOString());
-      const { upload } = id;
-      return paths.map(({ info: { path, narSize }, outcome }) => {
-        return { path, narSize, upload, outcome };
-      });
+      return paths.map((path) => resultOf(id.upload, path));
     },
     async reportRejection(upload, subject, error) {
       const outcome = rejectedOutcome(error);

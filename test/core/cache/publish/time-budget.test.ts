@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { maxBytesWithin } from '../../../../core/cache/publish/time-budget.ts';
-import { narInfoKey } from '../../../../core/cache/layout.ts';
+import { manifestKey, narInfoKey } from '../../../../core/cache/layout.ts';
 import { writeReceipt } from '../../../../core/cache/receipts/receipts.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
@@ -121,7 +121,9 @@ describe('the origin of a batch', () => {
       at: '2026-01-01T00:00:00.000Z',
     } as const;
     const publisher = cache.publisher();
-    await publisher.publishBatch(await cache.stage([tool]), { origin });
+    const id = await cache.stage([tool]);
+    const { etag } = (await cache.staging.head(manifestKey(id))) ?? {};
+    await publisher.publishBatch(id, { origin: { ...origin, etag } });
     await cache.publish(await cache.stage([library]), publisher);
     assert.deepEqual(
       (await auditRecords(cache)).map((record) => record.origin),
