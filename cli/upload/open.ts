@@ -19,7 +19,8 @@ import { findSigners } from '../secrets/signing-keys.ts';
 import type { UploadRequest } from './flags.ts';
 import { openLocalRecord } from './local-record.ts';
 import { writeReport } from './report.ts';
-import type { OpenPublisher, UploadOptions } from './session.ts';
+import type { UploadOptions } from './session.ts';
+import type { OpenPublisher } from './upload-publisher.ts';
 
 /** What an upload needs from the cache and this machine, apart from Nix. */
 export type OpenUpload = Pick<

@@ -1,10 +1,5 @@
 import type { OpenCache } from '../../core/cache/open.ts';
 import { createLookups } from '../../core/cache/stage/lookups.ts';
-import type {
-  LocalPublisher,
-  LocalPublisherOptions,
-} from '../../core/cache/publish/local-publisher.ts';
-import type { PublishResult } from '../../core/cache/publish/report.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { NicheError } from '../../core/errors.ts';
@@ -24,12 +19,7 @@ import type { Results, UploadLookups } from './results.ts';
 import { createSelector } from './select.ts';
 import { createStaging } from './staging.ts';
 import { createUploadPublisher } from './upload-publisher.ts';
-
-/** Opens a publisher in this process. */
-export type OpenPublisher = (
-  onPublished: (published: PublishResult) => void,
-  onEnded?: LocalPublisherOptions['onEnded'],
-) => LocalPublisher;
+import type { OpenPublisher } from './upload-publisher.ts';
 
 export interface UploadOptions {
   readonly nix: Nix;

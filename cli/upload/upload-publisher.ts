@@ -1,7 +1,16 @@
 import type { BatchId } from '../../core/cache/layout.ts';
+import type {
+  LocalPublisher,
+  LocalPublisherOptions,
+} from '../../core/cache/publish/local-publisher.ts';
 import type { PublishResult } from '../../core/cache/publish/report.ts';
 import { isNicheError, messageOf } from '../../core/errors.ts';
-import type { OpenPublisher } from './session.ts';
+
+/** Opens a publisher in this process. */
+export type OpenPublisher = (
+  onPublished: (published: PublishResult) => void,
+  onEnded?: LocalPublisherOptions['onEnded'],
+) => LocalPublisher;
 
 /** A publisher in this process, as one upload uses it. */
 export interface UploadPublisher {

@@ -13,7 +13,7 @@ import { openCacheAt } from '../cache/open.ts';
 import type { Context } from '../process/context.ts';
 import { stopSignal } from '../process/stop-signal.ts';
 import { openPublisher } from '../upload/open.ts';
-import type { OpenPublisher } from '../upload/session.ts';
+import type { OpenPublisher } from '../upload/upload-publisher.ts';
 import { assertGuarded, readWebhookSecrets } from './listen.ts';
 import type { ListenAddress, WebhookSecretFiles } from './listen.ts';
 import { createWorkerLog } from './log.ts';

@@ -149,7 +149,9 @@ describe('niche use', () => {
 
   test('pins keys over HTTP, or warns', async (t) => {
     const cache = await makeSmallCache(t);
-    const server = await serveCache({ reader: cache.bucket, host: '127.0.0.1', port: 0 });
+    const allowedHosts = ['0.0.0.0'];
+    const listen = { reader: cache.bucket, host: '127.0.0.1', port: 0, allowedHosts };
+    const server = await serveCache(listen);
     t.after(() => server.close());
     const { use } = await makeHome(t, { PATH: '/nowhere' });
 

@@ -10,6 +10,7 @@ const settings = {
   NICHE_SIGNERS: 'aws-kms:alias/one?name=one-1  aws-kms:alias/two?name=two-1 ',
   NICHE_TIME_LIMIT_SECONDS: '900',
   NICHE_QUEUE_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/niche-test',
+  NICHE_WITHDRAWALS_URL: 'https://sqs.eu-central-1.amazonaws.com/123456789012/niche-withdrawals',
 };
 
 describe('the settings of an AWS function', () => {
