@@ -12,6 +12,11 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   /** @default Node’s own, which keeps connections alive and uses a configured proxy */
   readonly agent?: Agent | undefined;
+  /**
+   * The longest time without a byte in either direction, in milliseconds, for a request that takes the
+   * server long. @default the transport’s
+   */
+  readonly idleTimeoutMs?: number | undefined;
 }
 
 export interface HttpResponse {
@@ -42,13 +47,16 @@ class TimeoutError extends Error {
 
 /**
  * Returns a transport that ends a request, from the connection to the body's last chunk, when nothing
- * has moved for `idleTimeoutMs` in either direction. A slow reader or a slow source does not count.
+ * has moved for the idle timeout in either direction. A slow reader or a slow source does not count.
  */
-export function createTransport(idleTimeoutMs: number, options: TransportOptions = {}): Transport {
-  const { headersTimeoutMs = 4 * idleTimeoutMs, connectTimeoutMs = idleTimeoutMs } = options;
+export function createTransport(
+  defaultIdleMs: number,
+  { headersTimeoutMs: headersMs, connectTimeoutMs = defaultIdleMs }: TransportOptions = {},
+): Transport {
   return (request) =>
     new Promise((resolve, reject) => {
-      const { method, url, headers, body, signal, agent } = request;
+      const { method, url, headers, body, signal, agent, idleTimeoutMs = defaultIdleMs } = request;
+      const headersTimeoutMs = headersMs ?? 4 * idleTimeoutMs;
       let response: IncomingMessage | undefined;
       const isSecure = url.startsWith('https:');
       const outgoing = (isSecure ? https : http).request(url, {

@@ -67,6 +67,14 @@ const httpsAgent = new https.Agent({ keepAlive: true });
 
 /** Of a response that is read whole: a listing of 1,000 objects takes some 1 MiB. */
 const maxResponseBytes = 32 * 2 ** 20;
+/**
+ * The longest time in which a server may send nothing while it completes an upload, and in which a
+ * response that is read whole has to arrive, in milliseconds. S3 takes minutes to complete a large
+ * object, and sends spaces meanwhile; other servers are silent while they copy all parts.
+ *
+ * @see https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+ */
+export const completionMs = 5 * 60_000;
 const defaultConnectTimeoutMs = 10_000;
 const defaultIdleTimeoutMs = 30_000;
 
@@ -150,7 +158,7 @@ function clientConfig(sdk: typeof Sdk, location: S3Location, options: S3Options)
       http: httpAgent,
       https: httpsAgent,
     }),
-    streamCollector: (body: Readable) => readBytes(body, maxResponseBytes),
+    streamCollector: (body: Readable) => readBytes(body, maxResponseBytes, completionMs),
   };
 }
 

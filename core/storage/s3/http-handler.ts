@@ -14,7 +14,7 @@ export function transportHandler(
 ): HttpHandler {
   return {
     metadata: { handlerProtocol: 'http/1.1' },
-    async handle(request, { abortSignal } = {}) {
+    async handle(request, { abortSignal, requestTimeout } = {}) {
       const response = await send({
         method: request.method,
         url: urlOf(sdk, request),
@@ -22,6 +22,8 @@ export function transportHandler(
         body: request.body as Uint8Array | string | undefined,
         signal: abortSignal as AbortSignal | undefined,
         agent: request.protocol === 'https:' ? agents.https : agents.http,
+        // A command's option; the others have the transport's limit.
+        idleTimeoutMs: requestTimeout,
       });
       const { status: statusCode, headers, body } = response;
       return { response: new sdk.HttpResponse({ statusCode, headers, body }) };

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompletedPart } from '@aws-sdk/client-s3';
 import { NicheError, quote } from '../../errors.ts';
 import type { ObjectOptions, PutOutcome, ResumedUpload, Upload } from '../bucket.ts';
@@ -6,7 +7,9 @@ import { createMultipartUpload, type PartSink } from '../http/multipart-upload.t
 import { explainS3Error, isS3Error, isUnmet, mayHaveReachedS3 } from './errors.ts';
 import { signDigest } from './middleware.ts';
 import { abortUpload, listParts } from './list.ts';
+import { completionMs } from './client.ts';
 import type { S3BucketClient } from './client.ts';
+import { headObject } from './read.ts';
 import {
   base64,
   objectExists,
@@ -15,7 +18,7 @@ import {
   readWriter,
   writerField,
 } from './write.ts';
-import { createWriterId, writeOnce } from '../http/conditional-write.ts';
+import { createWriterId, unlessDenied, writeOnce } from '../http/conditional-write.ts';
 
 /**
  * The size of each part but the last, in bytes. All parts are alike, as one provider requires; 10,000
@@ -25,6 +28,9 @@ export const partBytes = 16 * 2 ** 20;
 
 /** S3's limit on the parts of one upload. */
 const maxParts = 10_000;
+
+/** The time between two looks for the object of a completed upload, in milliseconds. */
+const storedCheckMs = 500;
 
 /** An unfinished upload and its stored parts. */
 interface Multipart {
@@ -138,11 +144,13 @@ function multipartSink(
     const isConditional = ifAbsent && capabilities.conditionalComplete;
     if (ifAbsent && !isConditional && (await objectExists(client, key, { signal })))
       return 'exists';
+    let attempts = 0;
     const refusal = await writeOnce(client, {
       action,
       signal,
       writer,
       attempt: async ({ sdk, s3, sendOptions }) => {
+        attempts += 1;
         const command = new sdk.CompleteMultipartUploadCommand({
           Bucket: client.bucket,
           Key,
@@ -150,7 +158,10 @@ function multipartSink(
           MultipartUpload: { Parts: parts },
           ...(isConditional ? { IfNoneMatch: '*' } : {}),
         });
-        const { ETag } = await s3.send(command, sendOptions);
+        const { ETag } = await s3.send(command, {
+          ...sendOptions,
+          requestTimeout: completionMs,
+        });
         // A server that takes long sends its status before it is done, and the result in the body.
         if (ETag === undefined) throw new Error('the response does not contain the result');
       },
@@ -159,7 +170,11 @@ function multipartSink(
       mayHaveHappened: mayHaveReachedS3,
       readWriter: () => readWriter(client, key),
     });
-    if (refusal === null) return 'created';
+    if (refusal === null) {
+      // Some servers report success to a repetition while they still carry out the first attempt.
+      if (attempts > 1) await waitUntilStored(client, key, options);
+      return 'created';
+    }
     if (isUnmet(refusal.error)) return 'exists';
     // Only this writer knows the upload id, so no other writer can have completed it.
     if (refusal.mayBeOurs) return 'created';
@@ -181,6 +196,30 @@ function multipartSink(
       await abortUpload(client, Key, multipart.uploadId, `aborting ${action}`);
     },
   };
+}
+
+/**
+ * Waits until the object of a completed upload is there. Returns at once for credentials that may not
+ * look.
+ *
+ * @throws NicheError `storage-unavailable` when it does not appear in time
+ */
+async function waitUntilStored(
+  client: S3BucketClient,
+  key: string,
+  { signal }: ObjectOptions,
+): Promise<void> {
+  const begun = performance.now();
+  for (;;) {
+    if ((await unlessDenied(headObject(client, key, { signal }), 'denied')) !== null) return;
+    if (performance.now() - begun > completionMs) break;
+    await sleep(storedCheckMs, undefined, { signal }).catch(() => undefined);
+  }
+  throw new NicheError(
+    'storage-unavailable',
+    `writing ${quote(key)} in ${client.url} failed: the storage reported success, but the object is missing`,
+    { hint: 'try again' },
+  );
 }
 
 /** {@link Bucket.resumeUpload}. */
