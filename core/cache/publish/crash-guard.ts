@@ -23,10 +23,11 @@ export interface GuardedBatch {
   /**
    * Runs `attempt` on one part of the batch, under a marker of its own if the batch isolates parts.
    *
-   * @param part `manifest`, or the store hash of a path
-   * @returns null, without running it, after {@link maxAttempts} crashes at this part
+   * @param part `manifest`, the store hash of a path, or `look-up-` and a store hash
+   * @param maxCrashes @default {@link maxAttempts}
+   * @returns null, without running it, after `maxCrashes` crashes at this part
    */
-  guardPart<T>(part: string, attempt: () => Promise<T>): Promise<T | null>;
+  guardPart<T>(part: string, attempt: () => Promise<T>, maxCrashes?: number): Promise<T | null>;
   /** Deletes every object of the batch's attempts. Call it when the batch is finished. */
   clearMarkers(): Promise<void>;
 }
@@ -79,10 +80,10 @@ export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): Cr
       return runUnderMarker(`${prefix}batch.${newId()}`, () =>
         attempt({
           isolatesParts,
-          async guardPart(part, attemptPart) {
+          async guardPart(part, attemptPart, maxCrashes = maxAttempts) {
             if (!isolatesParts) return attemptPart();
             const partPrefix = `${prefix}${part}.`;
-            if ((await countCrashes(partPrefix)) >= maxAttempts) return null;
+            if ((await countCrashes(partPrefix)) >= maxCrashes) return null;
             return runUnderMarker(`${partPrefix}${newId()}`, attemptPart);
           },
           async clearMarkers() {

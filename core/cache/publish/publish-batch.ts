@@ -54,6 +54,9 @@ interface BatchRun {
   readonly inFlight: InFlightBatch;
 }
 
+/** Crashes at the last look for a path. Each costs one of the few deliveries that a queue makes. */
+const maxLookUpCrashes = 1;
+
 /** Pending records deleted at once. */
 const unparksAtOnce = 64;
 
@@ -162,10 +165,13 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   ): Promise<FinishedPath[]> {
     const [first] = group;
     if (!guard.isolatesParts || !first) return paths.publishPaths(context, group);
-    const finished = await guard.guardPart(storeHash(first.claim.path), () =>
-      paths.publishPaths(context, group),
-    );
-    return finished ?? [await paths.giveUpPath(context, first)];
+    const hash = storeHash(first.claim.path);
+    const finished = await guard.guardPart(hash, () => paths.publishPaths(context, group));
+    if (finished) return finished;
+    // The look-up may be what crashes the publishers.
+    const giveUp = (): Promise<FinishedPath> => paths.giveUpPath(context, first);
+    const found = await guard.guardPart(`look-up-${hash}`, giveUp, maxLookUpCrashes);
+    return [found ?? paths.giveUpUnseen(first)];
   }
 
   /**

@@ -55,6 +55,8 @@ export interface PathPublisher {
    * @returns `exists` when one of them has published it, else its rejection
    */
   giveUpPath(context: PublishContext, path: StagedPath): Promise<FinishedPath>;
+  /** Rejects such a path without a look at the cache, at which publishers have crashed too. */
+  giveUpUnseen(path: StagedPath): FinishedPath;
 }
 
 /** A staged path, and the candidate made from it or the outcome that ends it. */
@@ -116,6 +118,17 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
     await attachmentStore.writeAttachments(finished, attachments);
   }
 
+  function endPath({ claim: info, upload }: StagedPath, outcome: Outcome): FinishedPath {
+    // A crashed attempt may have parked it. A rejected path must not be published later.
+    const unpark = (): Promise<void> => pending.deleteRecord(storeHash(info.path), upload);
+    return { info, outcome, unpark };
+  }
+
+  function giveUpUnseen(path: StagedPath): FinishedPath {
+    const { message } = tooManyCrashes(path.claim.path);
+    return endPath(path, { status: 'rejected', code: 'failed', message });
+  }
+
   return {
     async publishPaths(context, paths) {
       const results = await mapConcurrent(paths, pathsAtOnce, (path) => ingest(context, path));
@@ -153,16 +166,15 @@ export function createPathPublisher(options: PathPublisherOptions): PathPublishe
       return kept;
     },
 
-    async giveUpPath(context, { claim: info, upload }) {
-      const outcome = await catchRejection(async (): Promise<Outcome> => {
-        const status = await conflicts.checkCache(context, info);
-        if (status === null) throw tooManyCrashes(info.path);
-        return { status };
+    async giveUpPath(context, path) {
+      const outcome = await catchRejection(async (): Promise<Outcome | null> => {
+        const status = await conflicts.checkCache(context, path.claim);
+        return status && { status };
       });
-      // A crashed attempt may have parked it. A rejected path must not be published later.
-      const unpark = (): Promise<void> => pending.deleteRecord(storeHash(info.path), upload);
-      return { info, outcome, unpark };
+      return outcome ? endPath(path, outcome) : giveUpUnseen(path);
     },
+
+    giveUpUnseen,
   };
 }
 

@@ -19,12 +19,16 @@ const three = await testPath('three');
 
 const killerHash = storeHash(killer.info.path);
 
-/** Returns a publisher that crashes before it writes `fatalKey`. All later operations fail. */
-function doomed(cache: TestCache, fatalKey = narInfoKey(killerHash)): Publisher {
+/** Returns a publisher that crashes before a fatal operation on `fatalKey`. All later operations fail. */
+function doomed(
+  cache: TestCache,
+  fatalKey = narInfoKey(killerHash),
+  fatal: readonly string[] = ['put'],
+): Publisher {
   let isDead = false;
   const hooks: BucketHooks = {
     before(operation, key) {
-      isDead ||= operation === 'put' && key === fatalKey;
+      isDead ||= fatal.includes(operation) && key === fatalKey;
       if (isDead) throw new CrashError(`killed at ${key}`);
     },
   };
@@ -80,6 +84,22 @@ describe('a path that crashes its publisher', () => {
     const [published] = await cache.publish(id, doomed(cache, listingKey(killerHash)));
     assert.equal(published?.outcome.status, 'exists');
     assert.equal((await cache.receipt(id.upload, killer.info))?.status, 'exists');
+    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
+  });
+
+  it('is rejected although the last look for it crashes too', async () => {
+    const cache = createTestCache();
+    const id = await cache.stage([one, killer, three]);
+    const publisher = (): Publisher => doomed(cache, narInfoKey(killerHash), ['put', 'get']);
+    for (let deaths = 0; deaths <= maxAttempts + 1; deaths += 1) {
+      assert.equal(await cache.receipt(id.upload, killer.info), null, `after ${deaths} deaths`);
+      await assert.rejects(cache.publish(id, publisher()), CrashError);
+      cache.advance(hourMs);
+    }
+    await cache.publish(id, publisher());
+    assert.equal((await cache.receipt(id.upload, killer.info))?.code, 'failed');
+    assert.equal((await cache.receipt(id.upload, three.info))?.status, 'published');
+    assert.deepEqual(await listKeys(cache.private, 'attempts/'), []);
     assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
   });
 
