@@ -57,7 +57,7 @@ export const maxDocumentBytes = 8 * mib;
 export const maxDocumentMs = 120_000;
 /** A secret document, in bytes: hundreds of recipients. */
 export const maxSecretDocumentBytes = mib;
-/** Crashes of a publisher on one path before the path is rejected. */
+/** Crashes of a publisher on one path, or failures to read it, before the path is rejected. */
 export const maxAttempts = 5;
 /** A `.drv` file, in bytes; structured attributes can take several MiB. */
 export const maxDerivationBytes = 64 * mib;

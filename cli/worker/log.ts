@@ -42,7 +42,12 @@ function resultOf({ path, upload, outcome }: PublishResult): object {
   return { path, upload, ...outcome };
 }
 
-function describePath({ path, outcome }: PublishResult): string {
+function describePath(result: PublishResult): string {
+  const warnings = (result.outcome.warnings ?? []).map((warning) => `, warning: ${warning}`);
+  return `${describeStatus(result)}${warnings.join('')}`;
+}
+
+function describeStatus({ path, outcome }: PublishResult): string {
   const { status, code, message } = outcome;
   const subject = path ?? 'batch';
   if (status === 'rejected') return `rejected (${code ?? 'failed'}) ${message ?? subject}`;

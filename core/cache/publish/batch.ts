@@ -7,6 +7,7 @@ import { readManifest } from '../manifest.ts';
 import type { StagedPath } from './paths.ts';
 import { openStagedLogs } from './staged-logs.ts';
 import { openStagedNars } from './staged-nars.ts';
+import { rejectUnreadable } from './staged-reads.ts';
 
 /** The paths that a client staged together, with their NARs and build logs. */
 export interface StagedBatch {
@@ -21,25 +22,31 @@ export interface StagedBatch {
   remove(): Promise<void>;
 }
 
+export interface OpenBatchOptions {
+  readonly storeDir: string;
+  readonly origin: ReportedOrigin | null;
+  /** Records a failure to read the manifest or the NARs, and returns the number of earlier ones. */
+  readonly countUnreadable: () => Promise<number>;
+}
+
 /**
  * Opens a staged batch.
  *
  * @returns null when its manifest is gone, so the batch has been handled
- * @throws NicheError `malformed-manifest`, and the bucket's errors
+ * @throws NicheError `malformed-manifest`, `failed` for a manifest that can never be read, and the
+ *   bucket's errors
  */
 export async function openStagedBatch(
   bucket: Bucket,
   id: BatchId,
-  {
-    storeDir,
-    origin: reported,
-  }: { readonly storeDir: string; readonly origin: ReportedOrigin | null },
+  { storeDir, origin: reported, countUnreadable }: OpenBatchOptions,
 ): Promise<StagedBatch | null> {
-  const found = await readManifest(bucket, id, storeDir);
+  const readable = rejectUnreadable(bucket, countUnreadable);
+  const found = await readManifest(readable, id, storeDir);
   if (!found) return null;
   const { manifest, etag } = found;
   const origin = confirmOrigin(reported, etag);
-  const openNar = openStagedNars(bucket, id, manifest);
+  const openNar = openStagedNars(readable, id, manifest);
   const logs = openStagedLogs(bucket, id.upload, storeDir);
   const paths = manifest.paths.map((claim, index): StagedPath => ({
     claim,

@@ -28,6 +28,13 @@ export interface GuardedBatch {
    * @returns null, without running it, after `maxCrashes` crashes at this part
    */
   guardPart<T>(part: string, attempt: () => Promise<T>, maxCrashes?: number): Promise<T | null>;
+  /**
+   * Counts a failure to read a staged object. Failures within one time limit count as one, so that
+   * events that are repeated quickly do not reject a batch.
+   *
+   * @returns the number of earlier failures, without those of the last time limit
+   */
+  countUnreadable(): Promise<number>;
   /** Deletes every object of the batch's attempts. Call it when the batch is finished. */
   clearMarkers(): Promise<void>;
 }
@@ -50,11 +57,12 @@ export function tooManyCrashes(subject: string): NicheError {
 export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): CrashGuard {
   const { timeLimitMs, now, newId } = options;
 
-  async function countCrashes(prefix: string): Promise<number> {
+  /** Counts the markers below `prefix`: `old` ones are older than the time limit of an attempt. */
+  async function countMarkers(prefix: string): Promise<{ old: number; recent: number }> {
     const latest = now().getTime() - timeLimitMs;
-    let count = 0;
+    const count = { old: 0, recent: 0 };
     for await (const { modified } of bucket.list(prefix)) {
-      if (modified.getTime() < latest) count += 1;
+      count[modified.getTime() < latest ? 'old' : 'recent'] += 1;
     }
     return count;
   }
@@ -76,15 +84,21 @@ export function createCrashGuard(bucket: Bucket, options: CrashGuardOptions): Cr
   return {
     async guardBatch(id, attempt) {
       const prefix = attemptPrefix(id);
-      const isolatesParts = (await countCrashes(`${prefix}batch.`)) > 0;
+      const isolatesParts = (await countMarkers(`${prefix}batch.`)).old > 0;
       return runUnderMarker(`${prefix}batch.${newId()}`, () =>
         attempt({
           isolatesParts,
           async guardPart(part, attemptPart, maxCrashes = maxAttempts) {
             if (!isolatesParts) return attemptPart();
             const partPrefix = `${prefix}${part}.`;
-            if ((await countCrashes(partPrefix)) >= maxCrashes) return null;
+            if ((await countMarkers(partPrefix)).old >= maxCrashes) return null;
             return runUnderMarker(`${partPrefix}${newId()}`, attemptPart);
+          },
+          async countUnreadable() {
+            const unreadable = `${prefix}unreadable.`;
+            const { old, recent } = await countMarkers(unreadable);
+            if (recent === 0) await createBestEffort(bucket, `${unreadable}${newId()}`, '');
+            return old;
           },
           async clearMarkers() {
             const markers: string[] = [];

@@ -87,7 +87,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
   /**
    * Opens the batch under the guard, because an uploader wrote the manifest.
    *
-   * @throws NicheError `failed` after too many crashes at the manifest; see {@link openStagedBatch}
+   * @throws NicheError `failed` after too many crashes at the manifest; those of {@link openStagedBatch}
    */
   async function openGuarded(
     guard: GuardedBatch,
@@ -97,7 +97,11 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     const { storeDir } = config;
     // Wrapped, because a batch that is gone opens as null too.
     const opened = await guard.guardPart('manifest', async () => ({
-      batch: await openStagedBatch(staging, id, { storeDir, origin }),
+      batch: await openStagedBatch(staging, id, {
+        storeDir,
+        origin,
+        countUnreadable: () => guard.countUnreadable(),
+      }),
     }));
     if (opened) return opened.batch;
     throw tooManyCrashes(`the manifest ${manifestKey(id)}`);

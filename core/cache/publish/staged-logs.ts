@@ -5,10 +5,11 @@ import { baseNameOf } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { stagedLogKey, uploadPrefix } from '../layout.ts';
 import { readObject } from '../objects.ts';
+import { canReadOthers, isReadFailure } from './staged-reads.ts';
 
 /** The staged build logs of an upload. One LIST finds them all. */
 export interface StagedLogs {
-  /** Reads the path's log; null when there is none or it is too long. */
+  /** Reads the path's log; null when there is none, or it is too long or unreadable. */
   readLog(claim: PathInfo): Promise<Uint8Array | null>;
   /** Divides paths, in order, into groups whose logs fit into memory together. */
   groupBySize<T extends { readonly claim: PathInfo }>(paths: readonly T[]): Promise<T[][]>;
@@ -70,8 +71,9 @@ export function openStagedLogs(bucket: Bucket, upload: string, storeDir: string)
       try {
         return await readObject(bucket, key, maxLogBytes);
       } catch (error) {
-        // Logs are optional: the path is published without a log that is too long.
+        // Logs are optional: the path is published without a log that is too long or unreadable.
         if (isNicheError(error, 'oversized')) return null;
+        if (isReadFailure(error) && (await canReadOthers(bucket, key))) return null;
         throw error;
       }
     },

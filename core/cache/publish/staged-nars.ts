@@ -11,7 +11,7 @@ import { decompressZstd } from '../zstd/stream.ts';
  * claims, never longer. A chunk is valid only until the next one is requested.
  *
  * @throws NicheError `missing-nar` when the object is missing, `malformed-nar` when it is not zstd
- *   although the manifest claims so, and the bucket's errors
+ *   although the manifest claims so, `failed` when it can never be read, and the bucket's errors
  */
 export type OpenStagedNar = (index: number) => AsyncIterable<Uint8Array>;
 

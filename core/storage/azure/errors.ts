@@ -34,6 +34,9 @@ const byCode: Readonly<Record<string, Verdict>> = {
     why: 'there is no such container',
     hint: 'check the account and the container in the URL, or create it with: niche init --create',
   },
+  BlobArchived: unreadable('the blob is in the archive tier'),
+  BlobBeingRehydrated: unreadable('the blob is still being restored from the archive tier'),
+  BlobUsesCustomerSpecifiedEncryption: unreadable('the blob is encrypted with a key of its writer'),
   // A container of this name was deleted moments ago.
   ContainerBeingDeleted: { kind: 'transient', code: 'storage-unavailable' },
   ResourceNotFound: denied('the container is private or missing'),
@@ -52,6 +55,11 @@ const byCode: Readonly<Record<string, Verdict>> = {
 /** Classes of errors of Azure's identity library. */
 const noIdentity =
   /^(?:CredentialUnavailableError|AggregateAuthenticationError|AuthenticationRequiredError|AuthenticationError)$/;
+
+/** Not `storage-denied`, which some readers take for a missing object. */
+function unreadable(why: string): Verdict {
+  return { kind: 'final', code: 'storage-unavailable', why };
+}
 
 function denied(why: string): Verdict {
   return {

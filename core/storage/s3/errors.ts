@@ -95,6 +95,12 @@ const verdicts: Readonly<Record<string, Verdict>> = {
     hint: 'check its name and region, or create it with: niche init --create',
   },
   InvalidBucketName: { kind: 'final', code: 'invalid-url', why: 'a bucket cannot have this name' },
+  // Not `storage-denied` like its status 403, which some readers take for a missing object.
+  InvalidObjectState: {
+    kind: 'final',
+    code: 'storage-unavailable',
+    why: 'the object is in an archive storage class',
+  },
   NoSuchUpload: {
     kind: 'final',
     code: 'storage-unavailable',

@@ -30,3 +30,10 @@ test('a worker gives the reason for which a path waits', () => {
     `waiting (upstream-unavailable) ${message}\n`,
   );
 });
+
+test('a worker logs the warnings of a path', () => {
+  assert.equal(
+    lineOf({ status: 'published', warnings: ['its receipt was given up: denied'] }),
+    'published /nix/store/x-app, warning: its receipt was given up: denied\n',
+  );
+});
