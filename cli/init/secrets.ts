@@ -67,7 +67,10 @@ export async function encryptSecrets(
     publishers.length === 0
       ? undefined
       : await encryptSecret({ version, secretKeys: [secretKey] }, publishers, keyring);
-  if (clients.length === 0) return { signing, hasCredentials: false };
+  if (clients.length === 0) {
+    assertNoCredentialOptions(flags);
+    return { signing, hasCredentials: false };
+  }
   const given = await readUploadCredentials(flags.uploadCredentials, context);
   const created =
     given === undefined ? await createCredentials(config.staging, flags, context) : null;
@@ -93,6 +96,24 @@ export async function encryptSecrets(
     hasCredentials,
     expires: created?.expires,
   };
+}
+
+/**
+ * Checks that no credentials are given that would be stored nowhere.
+ *
+ * @throws NicheError `usage`
+ */
+function assertNoCredentialOptions(flags: SecretFlags): void {
+  const given = [
+    ['--upload-credentials', typeof flags.uploadCredentials === 'string'],
+    ['--read-credentials', flags.readCredentials !== undefined],
+    ['--upload-role', flags.uploadRole !== undefined],
+  ] as const;
+  const [option] = given.find(([, isGiven]) => isGiven) ?? [];
+  if (option === undefined) return;
+  throw new NicheError('usage', `${option} needs clients who can decrypt the document`, {
+    hint: 'name them with --age, --pgp, --aws-kms, --gcp-kms or --azure-kv',
+  });
 }
 
 /**

@@ -59,5 +59,5 @@ async function assertOwnBucket(urls: Readonly<Record<keyof CacheBuckets, string>
 export function describeRights(rights: UploaderRights): string {
   const more = (['overwrite', 'read', 'list', 'delete'] as const).filter((right) => rights[right]);
   const also = more.length === 0 ? 'nothing else' : `also ${more.join(', ')} there`;
-  return `tried the credentials for clients: they create objects in the staging root, ${also}, and write nowhere else`;
+  return `tried the credentials for clients: they create objects in the staging root, ${also}; nothing that was tried elsewhere is allowed`;
 }

@@ -19,7 +19,8 @@ export const signingConfigKey = 'niche.signing.json';
 
 export const narInfoKey = (storeHash: string): string => `${storeHash}.narinfo`;
 export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
-export const logKey = (drvName: string): string => `log/${drvName}`;
+export const logPrefix = 'log/';
+export const logKey = (drvName: string): string => `${logPrefix}${drvName}`;
 
 export const narPrefix = 'nar/';
 

@@ -2,15 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 
 import { NicheError, isNicheError, messageOf } from '../errors.ts';
-import { encodeBase32 } from '../nix/base32.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import {
   attemptsPrefix,
   auditPrefix,
   blockedPrefix,
+  logPrefix,
   narInfoKey,
+  narPrefix,
   pendingPrefix,
+  publishersPrefix,
   uploadPrefix,
+  waitingPrefix,
 } from './layout.ts';
 import type { CacheBuckets } from './layout.ts';
 import { readObject } from './objects.ts';
@@ -32,18 +35,32 @@ export interface Activation {
   readonly sleep?: (ms: number) => Promise<unknown>;
 }
 
+/** Returns keys of each kind of object that clients must not write, which no object has. */
+const probeKeys = (id: string): Readonly<Record<'public' | 'private', readonly string[]>> => ({
+  private: [
+    pendingPrefix,
+    waitingPrefix,
+    blockedPrefix,
+    auditPrefix,
+    attemptsPrefix,
+    publishersPrefix,
+  ].map((prefix) => `${prefix}probe-${id}`),
+  public: [narInfoKey(id), `${narPrefix}probe-${id}`, `${logPrefix}probe-${id}`],
+});
+
 /** Inactive credentials are tried again after this time, in milliseconds. */
 const activationPollMs = 2_000;
 
 /**
- * Tries credentials for clients on the storage: they must create objects in the staging root and
- * write nowhere else.
+ * Tries credentials for clients on the storage: they must create objects in the staging root, change
+ * nothing in the others, and read nothing in the private one. An object that exists, such as
+ * `niche.json`, is not tried: that could damage it.
  *
  * @param client the roots, opened with these credentials
  * @param administrator the roots, opened with rights to delete what the test has created
  * @param activation for credentials that may not be active yet. @default they are
  * @returns what else they may do in the staging root
- * @throws NicheError `unsafe-credentials` when they write to the private or the public root, or when
+ * @throws NicheError `unsafe-credentials` when they have more rights in the private or the public root, or when
  *   the storage does not plainly deny it; `storage-denied` when they cannot stage; `storage-…`
  */
 export async function tryUploaderRights(
@@ -57,11 +74,9 @@ export async function tryUploaderRights(
   try {
     // First: inactive credentials are denied everything, which proves nothing.
     await stageOnceActive(client.staging, stagingKey, activation);
-    for (const prefix of [pendingPrefix, blockedPrefix, auditPrefix, attemptsPrefix]) {
-      await assertCannotWrite('private', `${prefix}probe-${id}`, client, administrator);
+    for (const root of ['private', 'public'] as const) {
+      await assertNoRights(root, probeKeys(id)[root], client, administrator);
     }
-    const publicKey = narInfoKey(encodeBase32(randomBytes(20)));
-    await assertCannotWrite('public', publicKey, client, administrator);
     return await tryStagingRights(client.staging, stagingKey);
   } finally {
     // Not every administrator may delete there. A sweep deletes what is left.
@@ -96,30 +111,54 @@ function cannotStage({ url }: Bucket, cause: NicheError): NicheError {
   );
 }
 
-async function assertCannotWrite(
+/**
+ * Tries to write, to read and to delete each of these keys.
+ *
+ * @throws NicheError `unsafe-credentials`
+ */
+async function assertNoRights(
   root: 'public' | 'private',
-  key: string,
+  keys: readonly string[],
   client: CacheBuckets,
   administrator: CacheBuckets,
 ): Promise<void> {
-  const { url } = client[root];
-  let why = 'they can write to it';
+  for (const key of keys) {
+    const attempts: [action: string, request: () => Promise<unknown>][] = [
+      ['write to', () => client[root].put(key, Buffer.from('1'))],
+      ['delete from', () => client[root].delete([key])],
+    ];
+    try {
+      for (const [action, request] of attempts) await assertDenied(action, root, client, request);
+      if (root === 'private') {
+        // Some storages also deny reading an object that is missing, which proves nothing.
+        await administrator.private.put(key, Buffer.from('1'));
+        await assertDenied('read', root, client, () => readObject(client.private, key));
+      }
+    } finally {
+      // Also after a failure: the request may have created the object.
+      await administrator[root].delete([key]).catch(() => undefined);
+    }
+  }
+}
+
+/** @throws NicheError `unsafe-credentials` unless the storage plainly denies the request */
+async function assertDenied(
+  action: string,
+  root: 'public' | 'private',
+  client: CacheBuckets,
+  request: () => Promise<unknown>,
+): Promise<void> {
+  let why = 'they can';
   try {
-    await client[root].put(key, Buffer.from('1'));
+    await request();
   } catch (error) {
     if (isNicheError(error, 'storage-denied')) return;
     if (!isNicheError(error)) throw error;
     why = `the storage does not deny it: ${messageOf(error)}`;
   }
-  // Also after a failure: the request may have created the object.
-  const isDeleted = await administrator[root].delete([key]).then(
-    () => true,
-    () => false,
-  );
-  if (!isDeleted) why += `; ${key} may be left there`;
   throw new NicheError(
     'unsafe-credentials',
-    `the credentials for clients must not write to the ${root} root ${url}, but ${why}`,
+    `the credentials for clients must not ${action} the ${root} root ${client[root].url}, but ${why}`,
     { hint: 'limit them to the staging root: with more, a client can make anything be signed' },
   );
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 
+import { rootOf } from '../../../core/cache/layout.ts';
 import type { CacheBuckets } from '../../../core/cache/layout.ts';
 import { forEachRoot } from '../../../core/cache/roots.ts';
 import { tryUploaderRights } from '../../../core/cache/uploader-rights.ts';
@@ -20,6 +21,7 @@ function openRoots(): { administrator: CacheBuckets; client: CacheBuckets } {
     ...bucket,
     put: async () => Promise.resolve().then(denied),
     delete: async () => Promise.resolve().then(denied),
+    get: async () => Promise.resolve().then(denied),
   });
   const { staging } = administrator;
   const client = {
@@ -27,6 +29,7 @@ function openRoots(): { administrator: CacheBuckets; client: CacheBuckets } {
     private: closed(administrator.private),
     staging: {
       ...closed(staging),
+      get: async (...request: Parameters<Bucket['get']>) => staging.get(...request),
       put: (async (key, body, options) =>
         options?.ifAbsent === true ? staging.put(key, body, options) : denied()) as Bucket['put'],
     },
@@ -54,15 +57,37 @@ describe('credentials for clients', () => {
     }
   });
 
-  it('are refused also when the object that they wrote cannot be deleted', async () => {
-    const { administrator, client } = openRoots();
-    const open = { ...client, private: administrator.private };
-    const remove = (): Promise<never> => Promise.resolve().then(denied);
-    const limited = { ...administrator, private: { ...administrator.private, delete: remove } };
-    await assert.rejects(tryUploaderRights(open, limited), {
-      code: 'unsafe-credentials',
-      message: /pending\/probe-[0-9a-f]+ may be left there/,
-    });
+  it('are refused for any right of its own, and leave nothing behind', async () => {
+    const keys = /^(?:pending|waiting|blocked|audit|attempts|publishers|nar|log)\//;
+    for (const right of ['put', 'delete', 'get'] as const) {
+      for (const prefix of ['publishers/', 'blocked/', 'audit/', 'nar/', 'log/']) {
+        const { administrator, client } = openRoots();
+        const root = rootOf(prefix) as 'public' | 'private';
+        if (root === 'public' && right === 'get') continue;
+        /** Only this right, and only below this prefix. */
+        const only = (closed: Bucket, open: Bucket): Bucket => {
+          const at = (key = ''): Bucket => (key.startsWith(prefix) ? open : closed);
+          const rights: Pick<Bucket, 'put' | 'delete' | 'get'> = {
+            put: async (key, body, options) => at(key).put(key, body, options),
+            delete: async (keys) => at(keys[0]).delete(keys),
+            get: async (key) => at(key).get(key),
+          };
+          return { ...closed, [right]: rights[right] };
+        };
+        const open = { ...client, [root]: only(client[root], administrator[root]) };
+        await assert.rejects(
+          tryUploaderRights(open, administrator),
+          { code: 'unsafe-credentials' },
+          `${right} ${prefix}`,
+        );
+        const left = await listKeys(administrator[root]);
+        assert.deepEqual(
+          left.filter((key) => keys.test(key)),
+          [],
+          `${right} ${prefix}`,
+        );
+      }
+    }
   });
 
   it('are refused when the storage does not plainly deny a write', async () => {
