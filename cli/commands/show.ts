@@ -10,6 +10,7 @@ import { checkSignatures } from '../../core/cache/verify/signatures.ts';
 import type { CheckedSignature, SignatureVerdict } from '../../core/cache/verify/signatures.ts';
 import { parseCacheInfo } from '../../core/nix/cache-info.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
+import { isRemotePlainHttp } from '../../core/util/loopback.ts';
 import { assertNoUrls, trustedKeys, parseCacheAddress } from '../cache/address.ts';
 import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
@@ -49,9 +50,13 @@ async function show(path: string | undefined, flags: ShowFlags, context: Context
   assertNoUrls(path === undefined ? [] : [path], 'show', 'a store path');
   const address = parseCacheAddress(flags.cacheUrl, [], context);
   const cache = await openCacheReader(address.url, ownAccess(context));
-  trustedKeys(address, cache.config);
+  const keys = trustedKeys(address, cache.config);
+  if (path !== undefined && address.pinnedKeys.length === 0 && isRemotePlainHttp(address.url)) {
+    const pin = 'pin one after the URL, as URL#KEY';
+    context.stderr.write(`niche: warning: cannot trust public keys sent over plain HTTP: ${pin}\n`);
+  }
   const [document, lines] =
-    path === undefined ? await showCache(cache) : await showPath(cache, path);
+    path === undefined ? await showCache(cache) : await showPath(cache, path, keys);
   context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : formatLines(lines));
 }
 
@@ -101,8 +106,9 @@ const verdictWords: Readonly<Record<SignatureVerdict, string>> = {
 async function showPath(
   { config, reader, upstreams }: ReadableCache,
   text: string,
+  publicKeys: readonly string[],
 ): Promise<Shown> {
-  const { storeDir, publicKeys } = config;
+  const { storeDir } = config;
   const { hash, path } = parsePathArgument(text, storeDir);
   const info = await readNarInfo(reader, hash, storeDir);
   if (!info || (path !== null && info.path !== path)) {

@@ -47,7 +47,7 @@ export async function openStagedBatch(
   const { manifest, etag } = found;
   const origin = confirmOrigin(reported, etag);
   const openNar = openStagedNars(readable, id, manifest);
-  const logs = openStagedLogs(bucket, id.upload, storeDir);
+  const logs = openStagedLogs(readable, id.upload, storeDir);
   const paths = manifest.paths.map((claim, index): StagedPath => ({
     claim,
     upload: id.upload,

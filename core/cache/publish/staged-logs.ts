@@ -5,7 +5,6 @@ import { baseNameOf } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { stagedLogKey, uploadPrefix } from '../layout.ts';
 import { readObject } from '../objects.ts';
-import { canReadOthers, isReadFailure } from './staged-reads.ts';
 
 /** The staged build logs of an upload. One LIST finds them all. */
 export interface StagedLogs {
@@ -72,8 +71,7 @@ export function openStagedLogs(bucket: Bucket, upload: string, storeDir: string)
         return await readObject(bucket, key, maxLogBytes);
       } catch (error) {
         // Logs are optional: the path is published without a log that is too long or unreadable.
-        if (isNicheError(error, 'oversized')) return null;
-        if (isReadFailure(error) && (await canReadOthers(bucket, key))) return null;
+        if (isNicheError(error, 'oversized', 'failed')) return null;
         throw error;
       }
     },

@@ -51,7 +51,7 @@ export function rejectUnreadable(bucket: Bucket, countFailure: () => Promise<num
 }
 
 /** Whether `error` may be about the object that was read, and not only about the storage. */
-export function isReadFailure(error: unknown): error is NicheError {
+function isReadFailure(error: unknown): error is NicheError {
   return isNicheError(
     error,
     'storage-denied',
@@ -66,7 +66,7 @@ export function isReadFailure(error: unknown): error is NicheError {
  * so, the storage is up and the credentials are valid, so a failure to read `key` is about that object.
  * A publisher that may read receipts, and has lost its rights on `staging/` only, is not noticed.
  */
-export async function canReadOthers(bucket: Bucket, key: string): Promise<boolean> {
+async function canReadOthers(bucket: Bucket, key: string): Promise<boolean> {
   for (const prefix of [stagingPrefix, receiptsPrefix]) {
     try {
       const others = await listOthers(bucket, prefix, key);

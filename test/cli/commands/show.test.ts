@@ -116,3 +116,14 @@ test('show reports a cache without listings', async () => {
     await folder.close();
   }
 });
+
+test('show warns of keys over plain HTTP, and checks signatures with the pinned ones', async () => {
+  // Requests to this address stay on this machine, which niche does not know.
+  const elsewhere = server.url.replace('127.0.0.1', '0.0.0.0');
+  const open = await runCommand(['show', '-u', elsewhere, app.path]);
+  assert.equal(open.status, 0, open.stderr);
+  assert.match(open.stderr, /warning: cannot trust public keys sent over plain HTTP/);
+  const pinned = await runCommand(['show', '-u', `${elsewhere}#${testPublicKey}`, app.path]);
+  assert.deepEqual([pinned.status, pinned.stderr], [0, '']);
+  assert.match(pinned.stdout, /valid, by a key of the cache/);
+});

@@ -18,7 +18,8 @@ async function startServer(t: TestContext, writable: ReadonlySet<string>): Promi
     request.resume();
     request.on('end', () => {
       response.setHeader('etag', '"1"');
-      if (request.method !== 'PUT') response.end(request.method === 'GET' ? emptyList : '');
+      const isChange = /^(?:PUT|POST|DELETE)$/.test(request.method ?? '');
+      if (!isChange) response.end(request.method === 'GET' ? emptyList : '');
       else if (writable.has(bucket)) response.end();
       else response.writeHead(403).end('<Error><Code>AccessDenied</Code></Error>');
     });

@@ -173,6 +173,7 @@ describe('a staged object that no publisher can read', () => {
     const id = await cache.stage([app], { logs: { [drvName]: 'built' } });
     const log = stagedLogKey(id.upload, drvName);
     const publisher = failing(cache, 'denied', (key) => key === log);
+    await fail(cache, id, publisher, maxAttempts);
     assert.equal((await cache.publish(id, publisher))[0]?.outcome.status, 'published');
     assert.notEqual(await cache.public.head(narInfoKey(storeHash(app.info.path))), null);
     assert.equal(await cache.public.head(logKey(drvName)), null);
