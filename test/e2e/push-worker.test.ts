@@ -43,18 +43,18 @@ describe('niche worker', { concurrency: false }, () => {
     const machine = await createMachine(t, { nix });
     const cache = await machine.makeCache();
     const [poison, abandoned] = [newUploadId(), newUploadId()];
-    for (const folder of ['receipts', `staging/${poison}`, `staging/${abandoned}`]) {
+    for (const folder of [`staging/${poison}`, `staging/${abandoned}`]) {
       await mkdir(join(cache.directory, folder), { recursive: true });
     }
-    // The receipt of this batch cannot be written.
+    // No attempt at a batch can be recorded.
     await writeFile(join(cache.directory, `staging/${poison}/0.json`), '{}');
-    await writeFile(join(cache.directory, `receipts/${poison}`), '');
+    await writeFile(join(cache.directory, 'attempts'), '');
     const leftover = join(cache.directory, `staging/${abandoned}/0.nars`);
     await writeFile(leftover, '');
     await utimes(leftover, 0, 0);
     const worked = await machine.niche(['worker', cache.url, '--once']);
     assert.equal(worked.status, 1);
-    assert.match(worked.stderr, /^niche: writing "receipts\/\S+" in .* failed: not a directory/m);
+    assert.match(worked.stderr, /^niche: writing "attempts\/\S+" in .* failed: not a directory/m);
     await assert.rejects(access(leftover), 'it was not swept');
   });
 

@@ -55,7 +55,7 @@ interface BatchRun {
 }
 
 /** Crashes at the last look for a path. Each costs one of the few deliveries that a queue makes. */
-const maxLookUpCrashes = 1;
+const maxLookUpCrashes = 3;
 
 /** Pending records deleted at once. */
 const unparksAtOnce = 64;
