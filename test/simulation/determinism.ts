@@ -10,6 +10,8 @@ import type { Random } from './random.ts';
  * Verification no longer uses the thread pool, whose order would not repeat.
  */
 export function makeCryptoDeterministic(): void {
+  // Where production code begins anywhere, a schedule begins at the first: its seed must repeat it.
+  Math.random = () => 0;
   Object.assign(crypto, {
     randomBytes: (size: number) => (size === keyBytes ? Buffer.alloc(size, 1) : drawBytes(size)),
     createPublicKey: rememberKeys(crypto.createPublicKey as ImportKey),
