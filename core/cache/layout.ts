@@ -88,7 +88,8 @@ export const finishedKey = (id: BatchId, storeHash: string): string =>
 export const publishersPrefix = 'publishers/';
 
 const stagingPrefixes = [stagingPrefix, receiptsPrefix];
-const privatePrefixes = [
+/** The prefixes of all keys in the private root, except that of the signing document. */
+export const privatePrefixes = [
   pendingPrefix,
   waitingPrefix,
   blockedPrefix,

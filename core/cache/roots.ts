@@ -6,16 +6,8 @@ import type { CacheBuckets, RootName } from './layout.ts';
  * Returns buckets that refuse the keys of other roots. An object in the wrong root could be written by
  * clients that must not write it, or be looked for where it never is.
  */
-export function guardRoots({
-  public: publicRoot,
-  staging,
-  private: own,
-}: CacheBuckets): CacheBuckets {
-  return {
-    public: guardRoot(publicRoot, 'public'),
-    staging: guardRoot(staging, 'staging'),
-    private: guardRoot(own, 'private'),
-  };
+export function guardRoots(buckets: CacheBuckets): CacheBuckets {
+  return forEachRoot((root) => guardRoot(buckets[root], root));
 }
 
 /** Does the same as {@link guardRoots} for one root. */

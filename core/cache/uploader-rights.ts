@@ -3,18 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 
 import { NicheError, isNicheError, messageOf } from '../errors.ts';
 import type { Bucket } from '../storage/bucket.ts';
-import {
-  attemptsPrefix,
-  auditPrefix,
-  blockedPrefix,
-  logPrefix,
-  narInfoKey,
-  narPrefix,
-  pendingPrefix,
-  publishersPrefix,
-  uploadPrefix,
-  waitingPrefix,
-} from './layout.ts';
+import { logPrefix, narInfoKey, narPrefix, privatePrefixes, uploadPrefix } from './layout.ts';
 import type { CacheBuckets } from './layout.ts';
 import { readObject } from './objects.ts';
 import { newUploadId } from './upload-id.ts';
@@ -37,14 +26,7 @@ export interface Activation {
 
 /** Returns keys of each kind of object that clients must not write, which no object has. */
 const probeKeys = (id: string): Readonly<Record<'public' | 'private', readonly string[]>> => ({
-  private: [
-    pendingPrefix,
-    waitingPrefix,
-    blockedPrefix,
-    auditPrefix,
-    attemptsPrefix,
-    publishersPrefix,
-  ].map((prefix) => `${prefix}probe-${id}`),
+  private: privatePrefixes.map((prefix) => `${prefix}probe-${id}`),
   public: [narInfoKey(id), `${narPrefix}probe-${id}`, `${logPrefix}probe-${id}`],
 });
 

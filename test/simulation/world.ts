@@ -2,12 +2,11 @@ import { parseConfig, formatConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { configKey, signingConfigKey } from '../../core/cache/layout.ts';
 import type { CacheBuckets, RootName } from '../../core/cache/layout.ts';
-import { guardRoots } from '../../core/cache/roots.ts';
+import { forEachRoot, guardRoots } from '../../core/cache/roots.ts';
 import { encryptSecret } from '../../core/cache/keys/create.ts';
 import type { Upstreams } from '../../core/cache/upstreams.ts';
 import { formatSecretKey } from '../../core/nix/keys.ts';
 import type { Keyring } from '../../core/secrets/recipient.ts';
-import type { Bucket } from '../../core/storage/bucket.ts';
 import { memoryBucket, memoryStore } from '../support/buckets/memory-bucket.ts';
 import type {
   BucketHooks,
@@ -105,7 +104,7 @@ export function createWorld(options: WorldOptions): World {
       createsInOrder: plan.createsInOrder,
       ...hooks,
     });
-  const plain = eachRoot((root) => open(root));
+  const plain = forEachRoot((root) => open(root));
   const known = new WeakMap<SimulatedProcess, CacheBuckets>();
 
   function openBuckets(process: SimulatedProcess & Actor): CacheBuckets {
@@ -116,7 +115,7 @@ export function createWorld(options: WorldOptions): World {
           onEffect(process, root, operation, key);
         }),
       );
-    const buckets = guardRoots(eachRoot(openFor));
+    const buckets = guardRoots(forEachRoot(openFor));
     return mutation?.roles.includes(process.role) === true ? mutation.wrap(buckets) : buckets;
   }
 
@@ -133,12 +132,6 @@ export function createWorld(options: WorldOptions): World {
     },
   };
 }
-
-const eachRoot = (openRoot: (root: RootName) => Bucket): CacheBuckets => ({
-  public: openRoot('public'),
-  staging: openRoot('staging'),
-  private: openRoot('private'),
-});
 
 const configText = Buffer.from(formatConfig(config));
 

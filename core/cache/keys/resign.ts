@@ -52,8 +52,8 @@ export interface ResignOptions {
 
 /**
  * Adds the missing signatures to every published narinfo, and changes nothing else. Signs only
- * narinfos that already verify under a key of the cache. Withdraws blocked paths that are visible. It can be stopped at any time: the next run
- * continues.
+ * narinfos that already verify under a key of the cache. Withdraws blocked paths that are visible. It
+ * can be stopped at any time: the next run continues.
  *
  * @throws NicheError `usage` when the storage cannot replace objects conditionally; `aborted`,
  *   `wrong-key`, `signer-…`, `storage-…`

@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
 import { NicheError, isNicheError, isRejection, messageOf } from '../../errors.ts';
-import { encodeBase32 } from '../../nix/base32.ts';
-import { parseHash } from '../../nix/hash.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { drain } from '../../util/streams.ts';
@@ -11,7 +9,7 @@ import { compressZstd, decompressZstd, frameBytes } from '../zstd/stream.ts';
 import type { CacheConfig, Compression } from '../config.ts';
 import { createFileHasher, hashFile } from './file-hash.ts';
 import type { FileFacts } from './file-hash.ts';
-import { cacheControlOf, contentTypeOf, narPrefix } from '../layout.ts';
+import { cacheControlOf, contentTypeOf, narHashPrefix } from '../layout.ts';
 import { createNarCheck } from './check.ts';
 import type { NarCheck, NarFacts } from './check.ts';
 import { parseNarClaim } from './claim.ts';
@@ -57,11 +55,15 @@ const narSuffix: Readonly<Record<Compression['kind'], string>> = {
   none: '.nar',
 };
 
-/** Returns whether `key` is one that a NAR with this hash is stored under. */
+/**
+ * Returns whether `key` is one that a NAR with this hash is stored under.
+ *
+ * @param narHash in canonical form, `sha256:<base32>`
+ */
 export function isNarKeyOf(key: string, narHash: string): boolean {
-  const digest = encodeBase32(parseHash(narHash, 'sha256').digest);
-  const [, hash] = /^nar\/([0-9a-z]+)(?:-[0-9a-f]{16})?\.nar(?:\.zst)?$/.exec(key) ?? [];
-  return hash === digest;
+  const prefix = narHashPrefix(narHash);
+  const suffix = key.slice(prefix.length);
+  return key.startsWith(prefix) && /^(?:-[0-9a-f]{16})?\.nar(?:\.zst)?$/.test(suffix);
 }
 
 export interface NarStoreOptions {
@@ -75,9 +77,9 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   const { compression, storeDir, limits } = config;
   const checkOptions = { unclaimed: limits.unclaimed, listing: config.listings !== false };
 
-  function narKey({ narDigest }: NarClaim, distinct: boolean): string {
+  function narKey({ info }: NarClaim, distinct: boolean): string {
     const suffix = distinct ? `-${randomBytes(8).toString('hex')}` : '';
-    return `${narPrefix}${encodeBase32(narDigest)}${suffix}${narSuffix[compression.kind]}`;
+    return `${narHashPrefix(info.narHash)}${suffix}${narSuffix[compression.kind]}`;
   }
 
   function encode(

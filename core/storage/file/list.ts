@@ -136,7 +136,7 @@ function isLeftOut(root: FileRoot, folder: string, error: unknown): boolean {
 }
 
 function isOfStranger(root: FileRoot, folder: string): boolean {
-  // A folder in a closed one belongs to whoever closed that.
+  // A folder in a closed one belongs to the user who closed that.
   for (let each = folder.slice(0, -1); each !== ''; each = splitKey(each).folder) {
     try {
       const found = lstatSync(join(root.path, each), { throwIfNoEntry: false });

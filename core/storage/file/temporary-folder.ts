@@ -10,7 +10,7 @@ const othersMayWrite = 0o022;
 
 /**
  * Returns the path of the folder for unfinished files and locks, and creates it where it is missing.
- * Call it before each use: whoever may write to the bucket's directory could put a link there.
+ * Call it before each use: other users who may write to the bucket's directory could put a link there.
  *
  * @throws NicheError `storage-denied` where an untrusted user could change what is in it,
  *   `storage-unavailable` where the bucket's directory is missing; the system's errors
