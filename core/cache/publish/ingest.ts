@@ -1,4 +1,5 @@
 import { NicheError, isRejection } from '../../errors.ts';
+import { maxNamedMissing } from '../../limits.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
@@ -79,8 +80,11 @@ export function createIngest(
       (await options.pending.readRecord(storeHash(claim.path), upload)) !== null;
     const state = await conflicts.checkCache(context, claim);
     if (state !== null) return { status: state };
-    if (isParked) return { status: 'waiting' };
-    throw error;
+    if (!isParked) throw error;
+    // Its receipt counts like the earlier one, by which clients learn what to stage.
+    const others = claim.references.filter((reference) => reference !== claim.path);
+    const { missing } = await context.presence.findReferences(others, maxNamedMissing);
+    return { status: 'waiting', missing };
   }
 
   /** Stores the NAR, and looks the path up in the cache only if its NAR is there. */

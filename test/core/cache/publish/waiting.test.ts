@@ -183,7 +183,8 @@ describe('build logs', () => {
     // The client repeats the request that stores the manifest. The NARs are gone.
     await cache.stageRaw(formatManifest({ encoding: 'none', paths: [waits.info] }), null, { id });
     await cache.publish(id);
-    assert.equal((await cache.receipt(id.upload, waits.info))?.status, 'waiting');
+    const waiting = await cache.receipt(id.upload, waits.info);
+    assert.deepEqual([waiting?.status, waiting?.missing], ['waiting', [late.info.path]]);
     await cache.publish(await cache.stage([late]));
     const strongest = await listStrongestReceipts(cache.staging, id.upload);
     assert.equal(strongest.get(storeHash(waits.info.path))?.status, 'published');
