@@ -89,7 +89,10 @@ export function createChecks(options: ChecksOptions): Checks {
   const outcomes = new Map<string, Outcome[]>();
   /** The paths of each batch whose manifest was created, by its key. */
   const staged = new Map<string, readonly PathInfo[]>();
-  /** Those that were staged while a path was blocked, or was being deleted. */
+  /**
+   * Those that were staged before the last block took effect, which a dead administrator may have sent
+   * long ago, or while a path was being deleted.
+   */
   const early = new Set<string>();
   const pathsByHash = new Map<string, PathInfo>();
 
@@ -139,6 +142,11 @@ export function createChecks(options: ChecksOptions): Checks {
   const isAvailable = (path: string): boolean =>
     upstreamPaths.includes(path) || visible.get(narInfoKey(storeHash(path)))?.path === path;
 
+  function isVisible(info: PathInfo): boolean {
+    const published = visible.get(narInfoKey(storeHash(info.path)));
+    return published?.path === info.path && published.narHash === info.narHash;
+  }
+
   function checkStoredNar(info: NarInfo): void {
     const bytes = stores.public.objects.get(info.url)?.bytes ?? null;
     if (bytes === null) return fail('I1', `${info.url} of ${info.path} is missing`);
@@ -173,7 +181,10 @@ export function createChecks(options: ChecksOptions): Checks {
 
   function noteBlocked(key: string): void {
     const marker = parseBlockedKey(key);
-    if (marker?.kind === 'path') everBlocked.add(marker.hash);
+    if (marker?.kind === 'path') {
+      everBlocked.add(marker.hash);
+      for (const earlier of staged.keys()) early.add(earlier);
+    }
     if (marker?.kind === 'nar') everBlockedNars.add(marker.hash);
   }
 
@@ -286,9 +297,12 @@ export function createChecks(options: ChecksOptions): Checks {
       for (const [key, paths] of staged) {
         const { upload, batch } = parseManifestKey(key)!;
         // A manifest at which publishers crashed is rejected as a whole, with all its paths.
-        if (options.mayGiveUp() && outcomes.has(`${upload} ${batch}`)) continue;
+        const isGivenUp = options.mayGiveUp() && outcomes.has(`${upload} ${batch}`);
         const isFree = options.isLast(upload) && !early.has(key);
-        for (const info of paths) checkResult(upload, info, isFree);
+        for (const info of paths) {
+          if (!options.isValid(info) && isVisible(info)) fail('I5', `${info.path} is not valid`);
+          if (!isGivenUp) checkResult(upload, info, isFree);
+        }
       }
       const keys = [...stores.staging.objects.keys(), ...stores.private.objects.keys()];
       const left = keys.filter((key) => !isInert(key) && !key.startsWith(blockedPrefix));
@@ -312,16 +326,17 @@ export function createChecks(options: ChecksOptions): Checks {
     const isGivenUp = options.mayGiveUp() && rejection?.code === 'failed';
     if (isIn && rejection && !wasBlocked(info) && !isGivenUp)
       fail('I4', `both results of ${about}`);
-    const published = visible.get(narInfoKey(storeHash(info.path)));
-    const isSame = published?.path === info.path && published.narHash === info.narHash;
+    const isSame = isVisible(info);
     if (isIn && !isSame) fail('I4', `a false receipt of ${about}`);
     if (!isIn && isSame && !(isGivenUp && isReportedIn(info.path)))
       fail('I5', `it is visible, in spite of ${about}`);
-    if (!isIn && options.isValid(info) && !options.mayGiveUp()) {
+    if (!isIn && options.isValid(info)) {
       const isBeaten = options.isContested(info) && rejection?.code === 'conflict';
-      if (!isBeaten) fail('I4', `never published, although valid: ${about}`);
+      // Its dependents miss a path that was given up.
+      const isLost =
+        options.mayGiveUp() && /^(?:failed|missing-references)$/.test(rejection!.code!);
+      if (!isBeaten && !isLost) fail('I4', `never published, although valid: ${about}`);
     }
-    if (isIn && !options.isValid(info)) fail('I5', `invalid: ${about}`);
   }
 }
 
