@@ -81,11 +81,18 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
     return true;
   };
 
-  /** Records the path around the hash at `start`, if any. `isLast`: nothing follows `buffer`. */
-  const checkUnclaimed = (buffer: Buffer, start: number, isLast: boolean): void => {
-    if (hasCounted() || !isInPath(buffer, start)) return;
+  /** Looks at 32 digits that no other digits surround. `isLast`: nothing follows `buffer`. */
+  const checkHash = (buffer: Buffer, start: number, isLast: boolean): void => {
+    if (wanted.size() === 0 && (hasCounted() || !isInPath(buffer, start))) return;
     const key = keyAt(buffer, start);
-    if (candidates.indexOf(key, buffer, start) >= 0) return;
+    const index = candidates.indexOf(key, buffer, start);
+    if (index < 0) noteUnclaimed(key, buffer, start, isLast);
+    else if (isFound[index] === 0) onFound(index);
+  };
+
+  /** Records the path around the hash at `start`, if any. */
+  const noteUnclaimed = (key: number, buffer: Buffer, start: number, isLast: boolean): void => {
+    if (hasCounted() || !isInPath(buffer, start)) return;
     const nameEnd = endOfName(buffer, start + storeHashLength + 1);
     if (nameEnd === undefined && !isLast) return;
     lookups += 1;
@@ -95,7 +102,9 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
     first.push(buffer.toString('latin1', start - prefix.length, nameEnd ?? buffer.length));
   };
 
+  const isFound = new Uint8Array(names.length);
   const onFound = (index: number): void => {
+    isFound[index] = 1;
     wanted.delete(index);
     found.add(names[index] ?? '');
   };
@@ -118,9 +127,11 @@ export function createReferenceScanner(options: ReferenceScannerOptions): Refere
       seen = last;
       if (at === lowest) {
         const start = last - storeHashLength + 1;
-        at = wanted.size() > 0 ? wanted.searchRun(buffer, start, onFound) : skipRun(buffer, last);
-        // A dash follows the hash of a path, so only the last 32 digits of a run can be one.
-        checkUnclaimed(buffer, at - storeHashLength, isLast);
+        at = last + 1;
+        if (!isDigit(buffer[at])) checkHash(buffer, start, isLast);
+        // No path has more digits than 32 between the store directory and the dash.
+        else if (wanted.size() > 0) at = wanted.searchRun(buffer, start, onFound);
+        else at = skipRun(buffer, last);
       }
       last = at + storeHashLength;
     }
