@@ -53,6 +53,8 @@ const entries: Readonly<Record<string, (name: string) => Buffer>> = {
   'empty files': (name) => entry(name, '(', 'type', 'regular', 'contents', '', ')'),
   'escaped names': (name) =>
     entry(Buffer.concat([Buffer.alloc(240, 1), Buffer.from(name)]), '(', 'type', 'directory', ')'),
+  'long names': (name) =>
+    entry(`${'n'.repeat(240)}${name}`, '(', 'type', 'symlink', 'target', 't', ')'),
   'long symlinks': (name) =>
     entry(name, '(', 'type', 'symlink', 'target', Buffer.alloc(4095, 1), ')'),
 };

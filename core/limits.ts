@@ -34,6 +34,13 @@ export const maxZstdWindowLog = 27;
  * larger one. A decoder holds as much, and two batches are published at once.
  */
 export const maxStagedWindowLog = 23;
+/**
+ * The raw size of staged NARs for each byte staged with zstd, beyond {@link freeExpandedBytes}. Zeros
+ * would take hours of a publisher for some KiB; a client can stage such a NAR raw.
+ */
+export const maxStagedExpansion = 256;
+/** Staged NARs of this size may be compressed to anything, in bytes. */
+export const freeExpandedBytes = 64 * mib;
 /** Store paths in a receipt's `missing`. */
 export const maxNamedMissing = 100;
 /** Receipts in one object, in bytes. 256 published paths take some 30 KiB. */

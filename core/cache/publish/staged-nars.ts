@@ -1,5 +1,5 @@
 import { NicheError, isNicheError, messageOf } from '../../errors.ts';
-import { maxStagedWindowLog } from '../../limits.ts';
+import { freeExpandedBytes, maxStagedExpansion, maxStagedWindowLog } from '../../limits.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
@@ -66,8 +66,24 @@ async function* decompress(
   key: string,
   maxBytes: number,
 ): AsyncIterable<Uint8Array> {
+  let staged = 0;
+  let raw = 0;
+  async function* counted(): AsyncIterable<Uint8Array> {
+    for await (const chunk of source) {
+      staged += chunk.length;
+      // They may decompress to nothing.
+      if (staged > maxBytes) throw new Error(`expected at most ${maxBytes} bytes for these NARs`);
+      yield chunk;
+    }
+  }
   try {
-    yield* decompressZstd(upTo(source, maxBytes), maxStagedWindowLog);
+    for await (const chunk of decompressZstd(counted(), maxStagedWindowLog)) {
+      raw += chunk.length;
+      if (raw > freeExpandedBytes + maxStagedExpansion * staged) {
+        throw new Error(`expected at most ${maxStagedExpansion} times the compressed bytes`);
+      }
+      yield chunk;
+    }
   } catch (cause) {
     if (isNicheError(cause)) throw cause;
     throw new NicheError('malformed-nar', `decompressing ${key}: ${messageOf(cause)}`, { cause });
@@ -77,17 +93,4 @@ async function* decompress(
 /** Returns a limit for the compressed form of `total` bytes, in bytes. zstd itself adds far less. */
 function maxCompressedBytes(total: number): number {
   return total + Math.ceil(total / 64) + 1024 * 1024;
-}
-
-/** Throws an Error when the chunks of `source` exceed `maxBytes`: they may decompress to nothing. */
-async function* upTo(
-  source: AsyncIterable<Uint8Array>,
-  maxBytes: number,
-): AsyncIterable<Uint8Array> {
-  let size = 0;
-  for await (const chunk of source) {
-    size += chunk.length;
-    if (size > maxBytes) throw new Error(`expected at most ${maxBytes} bytes for these NARs`);
-    yield chunk;
-  }
 }

@@ -205,9 +205,8 @@ describe('NARs staged as zstd', () => {
   it('are decompressed only up to the claimed size', async () => {
     const cache = createTestCache();
     const { info, nar } = await testPath('hello');
-    // 16 GiB of zeros in a few MB, after a NAR and in place of one.
-    const zeros = zstdCompressSync(Buffer.alloc(16 * 1024 * 1024));
-    const bomb = Buffer.concat(Array.from({ length: 1024 }, () => zeros));
+    // 16 GiB of zeros in 512 KiB, after a NAR and in place of one.
+    const bomb = zeros(1024);
     const afterNar = Buffer.concat([zstdCompressSync(nar), bomb]);
     for (const [nars, expected] of [
       [afterNar, 'published'],
@@ -223,6 +222,24 @@ describe('NARs staged as zstd', () => {
     }
   });
 
+  it('are decompressed to 64 MiB and 256 times their size at most', async () => {
+    const cache = createTestCache();
+    const start = await startOfZeros(2 ** 34);
+    const claim = {
+      ...claimOf(inventedPath('zeros'), start),
+      narSize: start.length + 2 ** 34 + 16,
+    };
+    const nars = Buffer.concat([zstdCompressSync(start), zeros(1024)]);
+    const receipt = await publishStaged(cache, claim, nars, 'zstd');
+    assert.equal(receipt?.code, 'malformed-nar');
+    assert.match(receipt.message ?? '', /expected at most 256 times/);
+    const fits = await testPath('zeros-that-fit', { contents: Buffer.alloc(60 * 1024 * 1024) });
+    assert.equal(
+      await staged(createTestCache(), fits.info, zstdCompressSync(fits.nar), 'zstd'),
+      'published',
+    );
+  });
+
   it('are not read if their claimed size is too large for the cache', async () => {
     const cache = createTestCache({ config: { limits: { maxNarBytes: 1000 } } });
     const info = { ...claimOf(inventedPath('huge'), Buffer.alloc(0)), narSize: 1001 };
@@ -232,6 +249,20 @@ describe('NARs staged as zstd', () => {
     assert.equal(await verdict(cache, fits), 'published');
   });
 });
+
+/** Returns zstd frames of `count` times 16 MiB of zeros. */
+function zeros(count: number): Buffer {
+  const frame = zstdCompressSync(Buffer.alloc(16 * 1024 * 1024));
+  return Buffer.concat(Array.from({ length: count }, () => frame));
+}
+
+/** Returns the bytes before the contents in the NAR of a file of `size` bytes. */
+async function startOfZeros(size: number): Promise<Buffer> {
+  const nar = await fileNar('\0');
+  const start = nar.subarray(0, nar.lastIndexOf('contents') + 16);
+  start.writeBigUInt64LE(BigInt(size), start.length - 8);
+  return start;
+}
 
 /** Wraps `bucket` and counts the bytes that are read from the object `key`. */
 function countedReads(bucket: Bucket, key: string): { bucket: Bucket; bytes: () => number } {
