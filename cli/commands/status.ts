@@ -13,7 +13,12 @@ import {
 } from '../../core/cache/status/status.ts';
 import type { CacheStatus, UploadReceipt, UploadStatus } from '../../core/cache/status/status.ts';
 import { receiptDays } from '../../core/cache/publish/leftovers.ts';
-import { assertNoUrls, parseCacheAddress, trustedKeys } from '../cache/address.ts';
+import {
+  assertNoUrls,
+  parseCacheAddress,
+  printedCacheOption,
+  trustedKeys,
+} from '../cache/address.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
@@ -23,6 +28,7 @@ import { addCacheOption } from '../ui/options.ts';
 
 interface StatusFlags {
   readonly cacheUrl?: string;
+  readonly strict: boolean;
   readonly json: boolean;
 }
 
@@ -39,12 +45,14 @@ export function addStatus(program: Command, context: Context): void {
       .description(
         'With an upload ID: shows the result of each path. The exit status is 76 when one was rejected, ' +
           'and 75 when one is not published yet. Receipts are unsigned, so published paths are ' +
-          'confirmed by their signed narinfos.\n\n' +
+          'confirmed by their signed narinfos. A path of which the cache has another build is only ' +
+          'reported.\n\n' +
           'Without: shows when the cache last published, what is staged, which references are missing, ' +
           'and what was rejected in the last day.',
       )
       .argument('[upload]', 'upload ID, as printed by build and push'),
   )
+    .option('--strict', 'exit with 76 when the cache has another build of a path', false)
     .option('--json', 'print the result as JSON', false)
     .action(async (upload: string | undefined, flags: StatusFlags) => {
       await status(upload, flags, context);
@@ -71,9 +79,12 @@ async function status(
     return;
   }
   const found = await readUpload(cache, upload, trustedKeys(address, cache.config));
-  print(context, flags, found, () => describeUpload(found, now));
+  const cacheOption = printedCacheOption(flags.cacheUrl);
+  print(context, flags, found, () => describeUpload(found, now, cacheOption));
   const { receipts, staged } = found;
-  const isRejected = receipts.some(({ status: is }) => is === 'rejected');
+  const isRejected = receipts.some(
+    (it) => it.status === 'rejected' && (flags.strict || it.available !== true),
+  );
   const isStaged = staged === null ? receipts.length === 0 : staged.length > 0;
   const isOpen =
     isStaged || receipts.some((it) => it.status === 'waiting' || it.unconfirmed !== undefined);
@@ -106,21 +117,23 @@ async function readUpload(
 }
 
 /** What {@link describeUpload} groups receipts by. */
-type ShownStatus = ReceiptStatus | 'unconfirmed';
+type ShownStatus = ReceiptStatus | 'unconfirmed' | 'different';
 
 const shownStatuses: readonly (readonly [ShownStatus, string])[] = [
   ['rejected', 'rejected'],
+  ['different', 'built differently'],
   ['unconfirmed', 'not confirmed'],
   ['waiting', 'waiting'],
   ['published', 'published'],
   ['exists', 'already there'],
 ];
 
-function shownStatusOf({ status, unconfirmed }: UploadReceipt): ShownStatus {
+function shownStatusOf({ status, unconfirmed, available }: UploadReceipt): ShownStatus {
+  if (available === true) return 'different';
   return unconfirmed === undefined ? status : 'unconfirmed';
 }
 
-function describeUpload(found: UploadStatus, now: Date): string[] {
+function describeUpload(found: UploadStatus, now: Date, cacheOption: string): string[] {
   const { upload, startedAt, receipts, staged } = found;
   const groups = shownStatuses.map(([status, title]) => ({
     title,
@@ -136,7 +149,9 @@ function describeUpload(found: UploadStatus, now: Date): string[] {
     `upload ${upload}, started ${ago(startedAt, now)}`,
     summary === '' ? 'no results yet' : summary,
     ...(staged === null ? ['these credentials cannot list what else is staged'] : []),
-    ...groups.flatMap((group) => shown(group.receipts, (receipt) => describeReceipt(receipt))),
+    ...groups.flatMap((group) =>
+      shown(group.receipts, (receipt) => describeReceipt(receipt, cacheOption)),
+    ),
     ...shown(staged ?? [], ({ batch, stagedAt, paths }) => {
       const what = paths === null ? 'its manifest cannot be read' : count(paths.length, 'path');
       return `staged ${ago(stagedAt, now)}: batch ${batch}: ${what}`;
@@ -144,7 +159,7 @@ function describeUpload(found: UploadStatus, now: Date): string[] {
   ];
 }
 
-function describeReceipt(receipt: UploadReceipt): string {
+function describeReceipt(receipt: UploadReceipt, cacheOption: string): string {
   const { status, subject, path = `batch ${subject}`, code, message, missing = [] } = receipt;
   if (receipt.unconfirmed !== undefined) {
     return `not confirmed: ${path}\n  its receipt reports "${status}", but ${receipt.unconfirmed}`;
@@ -152,9 +167,10 @@ function describeReceipt(receipt: UploadReceipt): string {
   const more = missing.length > maxMissingShown ? ['    …'] : [];
   return [
     status === 'rejected'
-      ? `rejected: ${path} (${code ?? 'failed'})`
+      ? `${receipt.available === true ? 'built differently' : 'rejected'}: ${path} (${code ?? 'failed'})`
       : `${status === 'exists' ? 'already there' : status}: ${path}`,
     ...(message === undefined ? [] : [`  ${message}`]),
+    ...(receipt.available === true ? [`  niche audit${cacheOption} --path ${path}`] : []),
     ...(missing.length > 0 ? [`  missing ${count(missing.length, 'reference')}:`] : []),
     ...missing.slice(0, maxMissingShown).map((reference) => `    ${reference}`),
     ...more,

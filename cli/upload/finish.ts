@@ -8,7 +8,13 @@ import { count, formatDuration } from '../ui/format.ts';
 import type { Progress } from '../ui/progress.ts';
 import type { UploadRequest } from './flags.ts';
 import { writeReport } from './report.ts';
-import { describeLookups, exitStatusOf, isRefused, summarize } from './results.ts';
+import {
+  describeLookups,
+  exitStatusOf,
+  isBuiltDifferently,
+  isRefused,
+  summarize,
+} from './results.ts';
 import type { PathResult } from './results.ts';
 import type { UploadSession } from './session.ts';
 
@@ -45,7 +51,7 @@ export async function finishUpload(
   }
   progress.end();
   const results = session.results.all();
-  printProblems(results, progress);
+  printProblems(results, request, progress);
   const lookups = session.lookups();
   // After a failure, no results does not mean that there was nothing to upload.
   if (results.length > 0 || !hasFailed) {
@@ -74,14 +80,27 @@ async function complete(session: UploadSession, staging: Promise<void>): Promise
   }
 }
 
-function statusOf(session: UploadSession, { mustPublish }: UploadRequest): number {
+function statusOf(session: UploadSession, { mustPublish, strict }: UploadRequest): number {
   const results = session.results.all();
-  return exitStatusOf(mustPublish ? results : results.filter(isRefused));
+  return exitStatusOf(mustPublish ? results : results.filter(isRefused), strict);
 }
 
-function printProblems(results: readonly PathResult[], progress: Progress): void {
-  for (const { path, status, code, message, missing = [], warnings = [] } of results) {
-    if (status === 'rejected') progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
+function printProblems(
+  results: readonly PathResult[],
+  { strict, cacheOption }: UploadRequest,
+  progress: Progress,
+): void {
+  for (const result of results) {
+    const { path, status, code, message, missing = [], warnings = [] } = result;
+    if (isBuiltDifferently(result) && !strict) {
+      progress.line(`warning: built differently: ${message ?? path}`);
+    } else if (status === 'rejected') {
+      progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
+    }
+    // It was not reproducible, or an attacker was faster.
+    if (isBuiltDifferently(result)) {
+      progress.lines([`hint: niche audit${cacheOption} --path ${path}`]);
+    }
     if (code === 'unconfirmed') progress.line(`not confirmed: ${message ?? path}`);
     if (status === 'waiting' && code !== undefined) {
       progress.line(`waiting (${code}): ${message ?? path}`);

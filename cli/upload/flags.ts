@@ -23,6 +23,7 @@ export interface UploadFlags {
   readonly secretKeyFile?: string;
   readonly wait?: number;
   readonly report?: string;
+  readonly strict: boolean;
 }
 
 /** What the user wants of an upload. */
@@ -42,6 +43,8 @@ export interface UploadRequest {
   readonly waitMs: number;
   /** Whether the upload succeeds only once everything is published. */
   readonly mustPublish: boolean;
+  /** Whether the upload fails when the cache keeps another build of a path. */
+  readonly strict: boolean;
   /** The file for the results of the paths. */
   readonly reportFile: string | null;
 }
@@ -62,6 +65,7 @@ export function addUploadOptions(command: Command): Command {
     )
     .option('--no-logs', 'do not upload build logs')
     .option('--report <file>', 'write per-path results as JSON Lines')
+    .option('--strict', 'exit with 76 when the cache has another build of a path', false)
     .optionsGroup('Publish:')
     .addOption(
       new Option(
@@ -94,6 +98,7 @@ export function uploadRequest(flags: UploadFlags, context: Context): UploadReque
     secretKeyFile: flags.secretKeyFile,
     waitMs: flags.wait ?? (flags.publish === false ? 0 : defaultWaitMs),
     mustPublish: flags.publish !== false || flags.wait !== undefined,
+    strict: flags.strict,
     reportFile: flags.report ?? null,
   };
 }

@@ -23,6 +23,8 @@ export interface PathResult {
   readonly message?: string;
   readonly missing?: readonly string[];
   readonly warnings?: readonly string[];
+  /** With `conflict`: readers get the cache's own path, which is complete and signed. */
+  readonly available?: true;
 }
 
 /** Requests that looked for paths, before they were staged and after a receipt reported them. */
@@ -41,6 +43,8 @@ export interface Results {
   setOutcome(path: string, outcome: Outcome): void;
   /** Records why the receipt of a path counts as none: the path is pending. */
   setUnconfirmed(path: string, message: string): void;
+  /** Records that the cache's own path is complete and signed. */
+  setAvailable(path: string): void;
   get(path: string): PathResult | undefined;
   all(): readonly PathResult[];
   /** Returns the paths that are staged and have no final receipt. */
@@ -75,6 +79,10 @@ export function createResults(): Results {
       const narSize = results.get(path)?.narSize ?? 0;
       results.set(path, { path, narSize, status: 'staged', code: 'unconfirmed', message });
     },
+    setAvailable(path) {
+      const result = results.get(path);
+      if (result) results.set(path, { ...result, available: true });
+    },
     get: (path) => results.get(path),
     all: () => [...results.values()],
     pending: () => [...results.values()].filter(isPending).map(({ path }) => path),
@@ -85,14 +93,25 @@ function isPending({ status }: PathResult): boolean {
   return status === 'staged' || status === 'waiting';
 }
 
-/** Returns whether a path will not be published: the user has to act. */
+/** Returns whether a path will not be published. */
 export function isRefused({ status }: PathResult): boolean {
   return status === 'rejected' || status === 'failed';
 }
 
-/** Returns the exit status of an upload; a failure of the wrapped command has precedence. */
-export function exitStatusOf(results: readonly PathResult[]): number {
-  if (results.some(isRefused)) return statusRejected;
+/** Returns whether the cache keeps another build of the path, which readers can install. */
+export function isBuiltDifferently({ available }: PathResult): boolean {
+  return available === true;
+}
+
+/**
+ * Returns the exit status of an upload; a failure of the wrapped command has precedence.
+ *
+ * @param strict whether a path of which the cache keeps another build counts as rejected
+ */
+export function exitStatusOf(results: readonly PathResult[], strict: boolean): number {
+  if (results.some((each) => isRefused(each) && (strict || !isBuiltDifferently(each)))) {
+    return statusRejected;
+  }
   return results.some(isPending) ? statusNotPublished : 0;
 }
 
@@ -125,7 +144,8 @@ export function summarize(results: readonly PathResult[]): string {
   add('published', ({ status }) => status === 'published');
   add('staged', ({ status }) => status === 'staged');
   add('waiting for references or upstreams', ({ status }) => status === 'waiting');
-  add('rejected', ({ status }) => status === 'rejected');
+  add('rejected', (each) => each.status === 'rejected' && !isBuiltDifferently(each));
+  add('built differently', isBuiltDifferently);
   add('failed', ({ status }) => status === 'failed');
   add('already there', ({ status, code }) => status === 'exists' || code === 'present');
   add('in an upstream', ({ code }) => code === 'upstream');

@@ -1,10 +1,12 @@
 import type { OpenCache } from '../../core/cache/open.ts';
+import { isCompletePath } from '../../core/cache/complete-path.ts';
 import { createLookups } from '../../core/cache/stage/lookups.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
 import { NicheError } from '../../core/errors.ts';
 import type { PublicKey } from '../../core/nix/keys.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
+import { mapConcurrent } from '../../core/util/concurrency.ts';
 import type { Nix } from '../nix/nix.ts';
 import { queryPathInfos } from '../nix/query.ts';
 import type { Progress } from '../ui/progress.ts';
@@ -63,6 +65,9 @@ export interface UploadSession {
    */
   publish(): Promise<void>;
 }
+
+/** Conflicting paths looked up in the cache at the same time. */
+const checksAtOnce = 8;
 
 export function createUploadSession(options: UploadOptions): UploadSession {
   const { nix, cache, record, waitMs, signal } = options;
@@ -176,6 +181,14 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     );
   }
 
+  /** Finds out of which conflicting paths the cache has its own, complete and signed. */
+  async function findAvailable(): Promise<void> {
+    const conflicts = results.all().filter(({ code }) => code === 'conflict');
+    await mapConcurrent(conflicts, checksAtOnce, async ({ path }) => {
+      if (await isCompletePath(cache, path, options.publicKeys)) results.setAvailable(path);
+    });
+  }
+
   return {
     results,
     pendingUpload() {
@@ -205,6 +218,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
         await publisher?.close();
       }
       forgetUnanswered();
+      await findAvailable();
     },
   };
 }

@@ -348,7 +348,7 @@ describe('bad input', { skip: whyNoNix() }, () => {
         } else registration = withoutReferences(info, top);
         await twin.nix.output('nix-store', ['--load-db'], { input: `${registration}\n` });
         const before_ = await snapshot(cache.directory);
-        const run = await twin.run(push('--secret-key-file', cache.secretKeyFile, top));
+        const run = await twin.run(push('--strict', '--secret-key-file', cache.secretKeyFile, top));
         assert.equal(run.status, 76, run.stderr);
         assert.match(
           run.stderr,

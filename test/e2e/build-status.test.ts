@@ -123,22 +123,30 @@ describe('exit statuses of niche build', { concurrency: false }, () => {
     assert.deepEqual(await cache.names(), ['lower', 'upper']);
   });
 
-  test('76 when a path is rejected, except with --upload try', async (t) => {
+  test('another build of a path is a warning, with --strict 76, except with --upload try', async (t) => {
     const here = await placeFor(t);
     if (here === null || skipUnlessChroot(t, here.machine)) return;
     const { machine } = here;
     const foreign = await foreignCache(t, here);
     const key = ['--secret-key-file', foreign.secretKeyFile, '--no-substitute'];
     const before = await foreign.snapshot();
-    const rejected = await machine.niche(build(foreign, key, 'random'));
+    const warned = await machine.nicheDoes(build(foreign, key, 'random'));
+    assert.match(
+      warned.stderr,
+      /^niche: warning: built differently: the cache already has .*-random with other.*\nhint: niche audit -u \S+ --path \S+-random$/m,
+    );
+    assert.match(warned.stderr, /^niche: 1 path built differently in /m);
+    const strict = ['--strict', ...key];
+    const rejected = await machine.niche(build(foreign, strict, 'random'));
     assert.equal(rejected.status, 76, rejected.stderr);
     assert.match(
       rejected.stderr,
       /^niche: rejected \(conflict\): the cache already has .*-random with other/m,
     );
-    assert.match(rejected.stderr, /^niche: 1 path rejected in /m);
-    const tried = await machine.nicheDoes(build(foreign, ['--upload', 'try', ...key], 'random'));
+    const tried = await machine.nicheDoes(build(foreign, ['--upload', 'try', ...strict], 'random'));
     assert.match(tried.stderr, /^niche: rejected \(conflict\)/m);
+    const [, audit = ''] = /^hint: niche (audit .*)$/m.exec(warned.stderr) ?? [];
+    assert.match((await machine.nicheDoes(audit.split(' '))).stdout, /-random$/m);
     assert.deepEqual(await foreign.snapshot(), before);
   });
 });

@@ -14,7 +14,8 @@ import {
 } from '../receipts/listed-receipts.ts';
 import type { ListedReceipt, ListedUpload } from '../receipts/listed-receipts.ts';
 import { readManifest } from '../manifest.ts';
-import type { CacheConfig } from '../config.ts';
+import { isCompletePath } from '../complete-path.ts';
+import type { OpenCache } from '../open.ts';
 import { createPendingPaths } from '../publish/pending.ts';
 import type { PendingPaths, PendingRecord } from '../publish/pending.ts';
 import { isPublished } from '../receipts/receipts.ts';
@@ -59,17 +60,21 @@ export interface UploadReceipt extends Receipt {
    * or the path was withdrawn. Absent when it does.
    */
   readonly unconfirmed?: string;
+  /** With `conflict`: readers get the cache's own path, which is complete and signed. */
+  readonly available?: true;
 }
 
 /**
  * Returns the state of an upload; null when there is no trace of it. Receipts are unsigned, so those
- * that report a path as published are checked against its narinfo, one GET for each.
+ * that report a path as published are checked against its narinfo, one GET for each. For those that
+ * report a conflict, the cache's own path is looked up.
  *
  * @param publicKeys the keys that sign the cache's narinfos
- * @throws NicheError `storage-…` when the staging or the public root cannot be read
+ * @throws NicheError `storage-…` when the staging or the public root cannot be read;
+ *   `upstream-unavailable`
  */
 export async function readUploadStatus(
-  cache: Pick<CacheBuckets, 'public' | 'staging'> & { readonly config: CacheConfig },
+  cache: Pick<OpenCache, 'public' | 'staging' | 'config' | 'upstreams'>,
   upload: string,
   publicKeys: readonly PublicKey[],
 ): Promise<UploadStatus | null> {
@@ -89,18 +94,29 @@ export async function readUploadStatus(
     receipts: await mapConcurrent(
       receipts.filter((receipt) => receipt !== null),
       narInfosAtOnce,
-      async (receipt) => {
-        if (!isPublished(receipt.status)) return receipt;
-        const unconfirmed = await whyUnconfirmed(cache, receipt.path, publicKeys);
-        return unconfirmed === null ? receipt : { ...receipt, unconfirmed };
-      },
+      (receipt) => checkReceipt(cache, receipt, publicKeys),
     ),
     staged,
   };
 }
 
+async function checkReceipt(
+  cache: Pick<OpenCache, 'public' | 'config' | 'upstreams'>,
+  receipt: UploadReceipt,
+  publicKeys: readonly PublicKey[],
+): Promise<UploadReceipt> {
+  const { status, code, path } = receipt;
+  if (isPublished(status)) {
+    const unconfirmed = await whyUnconfirmed(cache, path, publicKeys);
+    return unconfirmed === null ? receipt : { ...receipt, unconfirmed };
+  }
+  const isConflict = code === 'conflict' && path !== undefined;
+  const available = isConflict && (await isCompletePath(cache, path, publicKeys));
+  return available ? { ...receipt, available } : receipt;
+}
+
 async function whyUnconfirmed(
-  { public: root, config }: Pick<CacheBuckets, 'public'> & { readonly config: CacheConfig },
+  { public: root, config }: Pick<OpenCache, 'public' | 'config'>,
   path: string | undefined,
   publicKeys: readonly PublicKey[],
 ): Promise<string | null> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { utimes } from 'node:fs/promises';
+import { readFile, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { writeReceipt } from '../../../core/cache/receipts/receipts.ts';
@@ -188,4 +188,32 @@ test('status gives the reason of a path whose upstream has an unusable narinfo o
     stdout,
     /waiting: .*-lone\n {2}comparing .*-lone with its upstream: .*\.narinfo in memory:\/\/\/upstream is unusable: /,
   );
+});
+
+test('a path of which the cache has another build is only reported, except with --strict', async (t) => {
+  const own = await temporaryFileBucket();
+  t.after(own.close);
+  const raced = await makeBucketCache(own.bucket);
+  const winner = await localTestPath('raced', [], Buffer.from('one'));
+  const loser = await localTestPath('raced', [], Buffer.from('two'));
+  await raced.publish(winner);
+  const upload = await raced.publish(loser);
+  const run = (...flags: string[]): ReturnType<typeof runCommand> =>
+    runCommand(['status', '-u', own.bucket.url, upload, ...flags]);
+
+  const found = await run();
+  assert.deepEqual([found.status, found.stderr], [0, '']);
+  const lines = found.stdout.split('\n');
+  assert.equal(lines[1], '1 built differently');
+  assert.equal(lines[2], `built differently: ${loser.path} (conflict)`);
+  assert.equal(lines[4], `  niche audit -u ${own.bucket.url} --path ${loser.path}`);
+  assert.equal((await run('--strict')).status, 76);
+  const { receipts } = JSON.parse((await run('--json')).stdout) as { receipts: object[] };
+  assert.equal((receipts[0] as { available?: boolean }).available, true);
+
+  const info = await readFile(join(own.directory, `${winner.hash}.narinfo`), 'utf8');
+  await rm(join(own.directory, /^URL: (.+)$/m.exec(info)?.[1] ?? ''));
+  const broken = await run();
+  assert.equal(broken.status, 76, 'readers cannot install the other build');
+  assert.match(broken.stdout, /^1 rejected$/m);
 });

@@ -1,0 +1,37 @@
+import type { PublicKey } from '../nix/keys.ts';
+import { storeHash } from '../nix/store-path.ts';
+import { isKey } from '../storage/keys.ts';
+import { mapConcurrent } from '../util/concurrency.ts';
+import type { OpenCache } from './open.ts';
+import { readSignedNarInfo } from './signed-narinfo.ts';
+
+const lookupsAtOnce = 16;
+
+/**
+ * Returns whether readers can install the cache's own path of that name: a trusted key signed its
+ * narinfo, its NAR exists, and each reference is signed here or in an upstream. It does not read the
+ * NAR, and looks no further than the direct references: the publisher had found theirs.
+ *
+ * @throws NicheError `storage-…`, `upstream-unavailable`
+ */
+export async function isCompletePath(
+  cache: Pick<OpenCache, 'public' | 'config' | 'upstreams'>,
+  path: string,
+  publicKeys: readonly PublicKey[],
+): Promise<boolean> {
+  const { public: root, config, upstreams } = cache;
+
+  async function isAvailable(reference: string): Promise<boolean> {
+    const here = await readSignedNarInfo(root, reference, config, publicKeys);
+    if (here.problem === null) return true;
+    const lookup = await upstreams.findNarInfo(storeHash(reference));
+    return lookup.kind === 'found' && lookup.info.path === reference;
+  }
+
+  const { info, problem } = await readSignedNarInfo(root, path, config, publicKeys);
+  if (!info || problem !== null || !isKey(info.url)) return false;
+  if ((await root.head(info.url)) === null) return false;
+  const others = info.references.filter((reference) => reference !== path);
+  const available = await mapConcurrent(others, lookupsAtOnce, isAvailable);
+  return available.every(Boolean);
+}
