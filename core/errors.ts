@@ -14,6 +14,7 @@ export type NicheErrorCode =
   | 'malformed-key'
   | 'malformed-path-info'
   | 'malformed-derivation'
+  | 'malformed-realisation'
   | 'malformed-cache-info'
   // events of buckets
   | 'malformed-event'
