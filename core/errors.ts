@@ -103,7 +103,7 @@ export class NicheError extends Error {
   constructor(code: NicheErrorCode, message: string, options?: NicheErrorOptions) {
     super(redactSecrets(message), options);
     this.code = code;
-    this.hint = options?.hint;
+    this.hint = options?.hint === undefined ? undefined : redactSecrets(options.hint);
   }
 }
 

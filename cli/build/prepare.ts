@@ -1,5 +1,6 @@
 import type { ReadableCache } from '../../core/cache/open.ts';
 import { isNicheError } from '../../core/errors.ts';
+import { formatStoreUrl } from '../../core/nix/store-url.ts';
 import { trustedKeys } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';
 import { openCacheAt, openReaderAt } from '../cache/open.ts';
@@ -86,7 +87,8 @@ async function open<Cache extends ReadableCache>(
     openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
   ]);
   assertSameStore(cache, nix);
-  const { substituter } = cache.config;
+  const { substituter: url } = cache.config;
+  const substituter = formatStoreUrl({ url, parameters: request.cache.storeParameters ?? '' });
   const publicKeys = trustedKeys(request.cache, cache.config);
   return { cache, nix, ownCache: { substituter, publicKeys } };
 }

@@ -4,8 +4,10 @@ import { pathToFileURL } from 'node:url';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
+import { parseStoreUrl } from '../../core/nix/store-url.ts';
 import { isLoopbackHost, isRemotePlainHttp } from '../../core/util/loopback.ts';
 import { shellWord } from '../../core/util/shell.ts';
+import { hasCredentials } from '../../core/util/url-credentials.ts';
 import { storageUrlOf } from '../../core/storage/open/discover-url.ts';
 import { nonEmpty } from '../process/environment.ts';
 import type { Context } from '../process/context.ts';
@@ -13,6 +15,8 @@ import type { Context } from '../process/context.ts';
 /** Which cache a command works on, and how far its keys are trusted. */
 export interface CacheAddress {
   readonly url: string;
+  /** Nix's parameters in the user's URL, as `priority=10`; absent without any. */
+  readonly storeParameters?: string;
   /** Public keys that the user gave with the URL or with `--public-key`. */
   readonly pinnedKeys: readonly string[];
 }
@@ -33,6 +37,7 @@ export function parseCacheAddress(
     throw new NicheError('usage', 'no cache given', { hint: 'pass -u URL or set NICHE_CACHE_URL' });
   }
   const complete = normalizeCacheUrl(text, context.cwd);
+  const { parameters } = isPath(text) ? { parameters: '' } : parseStoreUrl(text);
   // In a path, normalizing has turned "#" into "%23".
   const at = complete.indexOf('#');
   const keys = [...(at < 0 ? [] : [decodeKey(complete.slice(at + 1))]), ...publicKeys];
@@ -40,7 +45,11 @@ export function parseCacheAddress(
   const url = withoutTrailingSlashes(at < 0 ? complete : complete.slice(0, at));
   // Refuses an unusable URL here, where the message is clearer than a server's error.
   if (isWebUrl(url)) storageUrlOf(url);
-  return { url, pinnedKeys: [...new Set(keys)] };
+  return {
+    url,
+    ...(parameters === '' ? {} : { storeParameters: parameters }),
+    pinnedKeys: [...new Set(keys)],
+  };
 }
 
 /** Returns whether {@link parseCacheAddress} would find a cache. */
@@ -127,12 +136,15 @@ export function isWebUrl(url: string): boolean {
 
 /**
  * Completes a cache URL: a path that begins with `.` or `/` becomes `file:`, a host without a scheme
- * becomes `https:`.
+ * becomes `https:`. Removes the parameters that only Nix uses, such as `priority`.
  *
- * @throws NicheError `usage` for anything else that is not a URL
+ * @throws NicheError `usage` for anything else that is not a URL; `invalid-url` for a URL with a user or
+ *   a password
  */
-export function normalizeCacheUrl(text: string, cwd: string): string {
-  if (/^[./]/.test(text)) return pathToFileURL(path.resolve(cwd, text)).href;
+export function normalizeCacheUrl(given: string, cwd: string): string {
+  if (isPath(given)) return pathToFileURL(path.resolve(cwd, given)).href;
+  assertNoCredentials(given);
+  const text = parseStoreUrl(given).url;
   if (/^file:\/\//i.test(text) && URL.canParse(text)) {
     // Resolves "..": a directory has one URL, the one that Nix gets as its substituter.
     return withoutTrailingSlashes(new URL(text).href);
@@ -143,6 +155,20 @@ export function normalizeCacheUrl(text: string, cwd: string): string {
   if (isHost) return `https://${text}`.replace(/\/+$/, '');
   throw new NicheError('usage', `invalid cache: expected a URL or a path, got ${quote(text)}`, {
     hint: 'begin a path with "/" or "./", and a URL with "https://", "s3://" or "file://"',
+  });
+}
+
+function isPath(text: string): boolean {
+  return /^[./]/.test(text);
+}
+
+/** The URL of a cache is printed, logged and stored where everyone can read it. */
+function assertNoCredentials(text: string): void {
+  if (!hasCredentials(text)) return;
+  throw new NicheError('invalid-url', 'invalid URL: it must not contain a user or a password', {
+    hint: isWebUrl(text)
+      ? 'remove them, and write them to a netrc file: niche use URL --netrc FILE'
+      : 'remove them, and give credentials in the environment',
   });
 }
 

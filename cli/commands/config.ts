@@ -1,9 +1,12 @@
+import { Argument } from 'commander';
 import type { Command } from 'commander';
 
 import { changeRecipients } from '../config/change-recipients.ts';
 import type { RecipientsFlags } from '../config/change-recipients.ts';
 import type { ConfigFlags } from '../config/document.ts';
 import { editDocument } from '../config/edit.ts';
+import { setPriority } from '../config/set.ts';
+import type { SetFlags } from '../config/set.ts';
 import { showDocument } from '../config/show.ts';
 import type { ShowFlags } from '../config/show.ts';
 import type { ApartFlags } from '../config/still-apart.ts';
@@ -11,16 +14,17 @@ import { downloadDocument, uploadDocument } from '../config/transfer.ts';
 import type { Context } from '../process/context.ts';
 import { addRecipientOptions } from '../init/recipients.ts';
 import { addExamples } from '../ui/help.ts';
-import { addCacheOption } from '../ui/options.ts';
+import { addCacheOption, parsePriority } from '../ui/options.ts';
 
 export function addConfig(program: Command, context: Context): void {
   const config = program
     .command('config')
-    .summary('show or change the encrypted configuration of a cache')
+    .summary('show or change the configuration of a cache')
     .description(
       'Shows or changes the two encrypted documents of a cache, which sops can read too: ' +
         'niche.client.json has what clients need to upload, niche.signing.json has the signing keys. ' +
-        'To change one you need credentials that can write it.',
+        'niche config set changes the public nix-cache-info. ' +
+        'To change any of them you need credentials that can write it.',
     );
   const add = (name: string, summary: string, description: string): Command =>
     addCacheOption(config.command(name).summary(summary).description(description)).option(
@@ -32,6 +36,7 @@ export function addConfig(program: Command, context: Context): void {
   addEditDocument(add, context);
   addTransfer(add, context);
   addRecipientChanges(add, context);
+  addSet(config, context);
 }
 
 type AddCommand = (name: string, summary: string, description: string) => Command;
@@ -123,4 +128,23 @@ function addRecipientChanges(add: AddCommand, context: Context): void {
     'niche config remove-recipient -u s3://acme --age age1…',
     'niche config remove-recipient -u s3://acme --pgp 7FB8…57C0',
   );
+}
+
+function addSet(config: Command, context: Context): void {
+  const command = addCacheOption(
+    config
+      .command('set')
+      .summary('change the priority of the cache')
+      .description(
+        'Changes a public setting. Nix tries substituters in the order of their priorities, lowest ' +
+          'first; cache.nixos.org has 40. Nix caches a priority for up to 7 days.',
+      )
+      .addArgument(new Argument('<setting>', 'priority').choices(['priority']))
+      .argument('<value>', 'whole number', parsePriority),
+  )
+    .option('--json', 'print the result as JSON', false)
+    .action(async (_setting: string, value: number, flags: SetFlags) =>
+      setPriority(value, flags, context),
+    );
+  addExamples(command, 'niche config set priority 30 -u s3://acme');
 }

@@ -4,7 +4,9 @@ import type { Command } from 'commander';
 import { NicheError } from '../../core/errors.ts';
 import { cacheNameRule, configVersion, isCacheName, parseConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
+import { defaultPriority } from '../../core/cache/cache-info.ts';
 import { assertNoCache, initCache } from '../../core/cache/init.ts';
+import { openUpstreams } from '../../core/cache/open.ts';
 import { needsLease, singlePublisherWarning } from '../../core/cache/publish/lease.ts';
 import { guardRoots } from '../../core/cache/roots.ts';
 import { createSecrets } from '../../core/cache/keys/create.ts';
@@ -12,6 +14,7 @@ import { describeRecipient } from '../../core/secrets/recipient.ts';
 import type { Recipient } from '../../core/secrets/recipient.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
+import { hasStore } from '../../core/nix/store-url.ts';
 import { shellWord } from '../../core/util/shell.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
@@ -19,6 +22,7 @@ import type { Bucket } from '../../core/storage/bucket.ts';
 import { drivers } from '../../core/storage/open/drivers.ts';
 import { openBucket } from '../../core/storage/open/open-bucket.ts';
 import { normalizeCacheUrl } from '../cache/address.ts';
+import { ownAccess } from '../cache/open.ts';
 import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 import { addRecipientOptions, recipientsOf, signingFlags } from '../init/recipients.ts';
@@ -32,6 +36,7 @@ import { chooseSigningKeys } from '../init/signing-key.ts';
 import { describeRights, tryCredentials } from '../init/try-credentials.ts';
 import { openNix } from '../nix/nix.ts';
 import { addExamples } from '../ui/help.ts';
+import { parsePriority } from '../ui/options.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;
@@ -44,6 +49,7 @@ interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly level: number;
   readonly listings: boolean;
   readonly storeDir?: string;
+  readonly priority: number;
   readonly json: boolean;
 }
 
@@ -68,9 +74,16 @@ export function addInit(program: Command, context: Context): void {
     .option(
       '--upstream <url=key>',
       'skip its paths; repeatable (default: cache.nixos.org if used here)',
-      addUpstream,
+      (text: string, before: InitFlags['upstream'] | true) =>
+        addUpstream(text, before, context.cwd),
     )
     .option('--no-upstream', 'upload the paths of upstream caches too')
+    .option(
+      '--priority <number>',
+      'order of substituters, lowest first; cache.nixos.org has 40',
+      parsePriority,
+      defaultPriority,
+    )
     .option('--compression <kind>', 'compression of NARs: zstd or none', parseCompression, 'zstd')
     .option('--level <level>', 'zstd level, 1 to 19', parseLevel, 3)
     .option('--no-listings', 'publish no listings of NARs, which `nix store ls` reads')
@@ -122,18 +135,22 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const keys = await chooseSigningKeys(flags, readers, context);
   const { publicKeys, secretKey } = keys;
   const nix = await localNix(context);
+  const storeDir = flags.storeDir ?? nix?.storeDir ?? defaultStoreDir;
+  const upstreams = upstreamsOf(flags, nix?.substituters ?? []);
+  // Every later command opens them, and must be able to.
+  openUpstreams({ upstreams, storeDir }, ownAccess(context));
   const roots = await prepareRoots(normalizeCacheUrl(url, context.cwd), flags, context);
   const { storage } = roots;
   const config: CacheConfig = parseConfig(
     JSON.stringify({
       version: configVersion,
       name: flags.name,
-      storeDir: flags.storeDir ?? nix?.storeDir ?? defaultStoreDir,
+      storeDir,
       publicKeys,
       ...roots,
       compression: { kind: flags.compression, level: flags.level },
       ...(flags.listings ? {} : { listings: false }),
-      upstreams: upstreamsOf(flags, nix?.substituters ?? []),
+      upstreams,
     }),
     'the configuration of the new cache',
   );
@@ -154,7 +171,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   // The key before the cache: nobody could publish to a cache without its key.
   await keys.save();
   await createSecrets(buckets, secrets);
-  await initCache(buckets.public, config);
+  await initCache(buckets.public, config, flags.priority);
   if (needsLease(buckets)) {
     context.stderr.write(`niche: ${singlePublisherWarning}\n`);
   }
@@ -163,7 +180,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const advice = await uploadAdvice(config, secrets);
   if (flags.json) {
     context.stdout.write(
-      `${JSON.stringify({ url: storage, ...roots, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(rights && { uploadRights: rights }), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,
+      `${JSON.stringify({ url: storage, ...roots, priority: flags.priority, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(rights && { uploadRights: rights }), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,
     );
     return;
   }
@@ -220,18 +237,21 @@ function upstreamsOf(flags: InitFlags, substituters: readonly string[]): CacheCo
   if (flags.upstream === false) return [];
   // commander returns `true` if only the negated option has a default.
   if (Array.isArray(flags.upstream)) return flags.upstream;
-  const usesNixosCache = substituters.some((url) => url.replace(/\/+$/, '') === nixosCache.url);
-  return usesNixosCache ? [nixosCache] : [];
+  return hasStore(substituters, nixosCache.url) ? [nixosCache] : [];
 }
 
-function addUpstream(text: string, before: InitFlags['upstream'] | true): InitFlags['upstream'] {
-  const parts = /^(.*?)=([^=:]+:.+)$/.exec(text);
-  const [, url = '', publicKey = ''] = parts ?? [];
+function addUpstream(
+  text: string,
+  before: InitFlags['upstream'] | true,
+  cwd: string,
+): InitFlags['upstream'] {
+  // A parameter of the URL has "=" too, and so has the end of a key.
+  const [, url = '', publicKey = ''] = /^(.+)=([^=:/]+:[^=]+=*)$/.exec(text) ?? [];
   // An InvalidArgumentError would print the value, which may contain a secret key by mistake.
-  if (!URL.canParse(url))
-    throw new NicheError('invalid-url', 'invalid --upstream: expected URL=KEY');
+  if (url === '') throw new NicheError('invalid-url', 'invalid --upstream: expected URL=KEY');
   parsePublicKey(publicKey);
-  return [...(Array.isArray(before) ? before : []), { url, publicKey }];
+  const upstream = { url: normalizeCacheUrl(url, cwd), publicKey };
+  return [...(Array.isArray(before) ? before : []), upstream];
 }
 
 function parseName(text: string): string {

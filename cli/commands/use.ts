@@ -8,6 +8,7 @@ import type { CacheConfig } from '../../core/cache/config.ts';
 import { openReader } from '../../core/cache/open.ts';
 import { NicheError, quote } from '../../core/errors.ts';
 import { deniedAsMissing } from '../../core/cache/denied-as-missing.ts';
+import { hasStore, isSameStore } from '../../core/nix/store-url.ts';
 import { openHttpReader } from '../../core/storage/http/reader.ts';
 import { isRemotePlainHttp } from '../../core/util/loopback.ts';
 import { assertKeysPinned, isLocalUrl, parseCacheAddress } from '../cache/address.ts';
@@ -23,8 +24,8 @@ import { isNixConfigValue } from '../nix/nix-config.ts';
 import { defaultNetrcFile, readLogin, removeNetrc, writeNetrc } from '../use/netrc.ts';
 import type { Login, NetrcWritten } from '../use/netrc.ts';
 import { confLines } from '../use/nix-conf.ts';
-import type { CacheEntry } from '../use/nix-conf.ts';
-import { hasUrl, openReaderNix } from '../use/reader-nix.ts';
+import type { Block, CacheEntry } from '../use/nix-conf.ts';
+import { openReaderNix } from '../use/reader-nix.ts';
 import type { ReaderNix } from '../use/reader-nix.ts';
 import { targetOf, snippetFor, snippetKinds } from '../use/snippets.ts';
 import type { SnippetKind } from '../use/snippets.ts';
@@ -171,8 +172,8 @@ async function useNetrc(
 function placementOf(entry: CacheEntry, nix: ReaderNix | null): Placement {
   if (!nix) return 'unknown';
   const hasKeys = entry.publicKeys.every((key) => nix.publicKeys.includes(key));
-  if (hasKeys && hasUrl(nix.substituters, entry.substituter)) return 'in-use';
-  const isPermitted = hasKeys && hasUrl(nix.permitted, entry.substituter);
+  if (hasKeys && hasStore(nix.substituters, entry.substituter)) return 'in-use';
+  const isPermitted = hasKeys && hasStore(nix.permitted, entry.substituter);
   return nix.trusted || isPermitted ? 'user' : 'system';
 }
 
@@ -209,7 +210,7 @@ async function remove(address: CacheAddress, flags: UseFlags, context: Context):
     flags.netrc === undefined
       ? null
       : await removeNetrc(path.resolve(context.cwd, flags.netrc), address.url);
-  const byUrl = await removeUse(context.env, ({ substituter }) => substituter === address.url);
+  const byUrl = await removeUse(context.env, isBlockAt(address.url));
   // The block of a storage URL has the public URL instead, which only the cache knows.
   const removed =
     byUrl ??
@@ -228,6 +229,10 @@ async function remove(address: CacheAddress, flags: UseFlags, context: Context):
       ? `removed ${address.url} from ${removed.file}\n`
       : `nothing to remove: niche did not add ${address.url} to ${file ?? 'a nix.conf'}\n`,
   );
+}
+
+function isBlockAt(url: string): (block: Block) => boolean {
+  return ({ substituter }) => substituter !== null && isSameStore(substituter, url);
 }
 
 async function isBlockOf(

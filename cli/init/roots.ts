@@ -1,11 +1,14 @@
 import type { Command } from 'commander';
 
 import type { CacheConfig } from '../../core/cache/config.ts';
+import { openReader } from '../../core/cache/open.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
 import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { StorageProvisioner } from '../../core/storage/provision.ts';
+import { normalizeCacheUrl } from '../cache/address.ts';
+import { ownAccess } from '../cache/open.ts';
 import type { Context } from '../process/context.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 
@@ -27,12 +30,7 @@ export function addRootOptions(command: Command): Command {
     .option('--create', 'create missing buckets, the public one readable by everyone', false)
     .option('--staging <url>', 'root for uploads (default: bucket <bucket>-staging)')
     .option('--private <url>', 'root for publishers and audit (default: bucket <bucket>-private)')
-    .option(
-      '--substituter <url>',
-      'URL that readers use (default: the bucket’s own address)',
-      // Nix appends a path to it.
-      (text: string) => text.replace(/\/+$/, ''),
-    );
+    .option('--substituter <url>', 'URL that readers use (default: the bucket’s own address)');
 }
 
 /**
@@ -46,15 +44,18 @@ export async function prepareRoots(
   flags: RootFlags,
   context: Context,
 ): Promise<RootUrls> {
+  const chosen = chosenUrls(flags, context.cwd);
+  // Every later command accepts it as the cache's URL, and must be able to open it.
+  if (chosen.substituter !== undefined) openReader(chosen.substituter, ownAccess(context));
   if (url.startsWith('file:')) {
-    const { staging = url, private: privateUrl = url, substituter = url } = flags;
+    const { staging = url, private: privateUrl = url, substituter = url } = chosen;
     return { storage: url, staging, private: privateUrl, substituter };
   }
   const openWith = (at: string): OpenOptions => ({
     credentials: environmentCredentials(at, context.env),
   });
   const publicRoot = await openProvisioner(url, openWith(url));
-  const substituter = flags.substituter ?? publicRoot.publicUrl;
+  const substituter = chosen.substituter ?? publicRoot.publicUrl;
   if (substituter === null) {
     throw new NicheError(
       'usage',
@@ -63,7 +64,7 @@ export async function prepareRoots(
     );
   }
   const openSibling = (root: 'staging' | 'private'): Promise<StorageProvisioner> => {
-    const at = flags[root] ?? publicRoot.siblingUrl(root);
+    const at = chosen[root] ?? publicRoot.siblingUrl(root);
     return openProvisioner(at, openWith(at));
   };
   const stagingRoot = await openSibling('staging');
@@ -79,6 +80,18 @@ export async function prepareRoots(
     staging: await stagingRoot.resolveUrl(),
     private: await privateRoot.resolveUrl(),
     substituter,
+  };
+}
+
+type ChosenUrls = Readonly<Record<'staging' | 'private' | 'substituter', string | undefined>>;
+
+function chosenUrls(flags: RootFlags, cwd: string): ChosenUrls {
+  const normalize = (url: string | undefined): string | undefined =>
+    url === undefined ? undefined : normalizeCacheUrl(url, cwd);
+  return {
+    staging: normalize(flags.staging),
+    private: normalize(flags.private),
+    substituter: normalize(flags.substituter),
   };
 }
 

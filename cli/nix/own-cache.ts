@@ -1,3 +1,4 @@
+import { isSameStore } from '../../core/nix/store-url.ts';
 import type { NixConfigEntry } from './nix-config.ts';
 import type { Nix } from './nix.ts';
 
@@ -10,13 +11,20 @@ export interface OwnCache {
 
 /**
  * Returns the Nix configuration that lets a build substitute from the cache. For an untrusted user it
- * is empty unless an administrator allowed this substituter: Nix would ignore it with a warning.
+ * is empty unless an administrator allowed this substituter: Nix would ignore it with a warning. Nix
+ * compares the texts of URLs, so a substituter in its settings is spelled as it is there.
  */
 export function ownCacheConfig(
   { trusted, settings }: Pick<Nix, 'trusted' | 'settings'>,
   { substituter, publicKeys }: OwnCache,
 ): readonly NixConfigEntry[] {
-  const substitute: NixConfigEntry = ['extra-substituters', substituter];
-  if (trusted) return [substitute, ['extra-trusted-public-keys', publicKeys.join(' ')]];
-  return settings.trustedSubstituters.includes(substituter) ? [substitute] : [];
+  const spelledIn = (urls: readonly string[]): string | undefined =>
+    urls.find((url) => isSameStore(url, substituter));
+  const permitted = spelledIn(settings.trustedSubstituters);
+  if (!trusted) return permitted === undefined ? [] : [['extra-substituters', permitted]];
+  const url = spelledIn(settings.substituters) ?? permitted ?? substituter;
+  return [
+    ['extra-substituters', url],
+    ['extra-trusted-public-keys', publicKeys.join(' ')],
+  ];
 }

@@ -50,3 +50,9 @@ export function parseDuration(text: string): number {
   }
   return Number(number) * factor;
 }
+
+/** Returns the priority of a cache. Nix also reads larger and negative ones, which nobody needs. */
+export function parsePriority(text: string): number {
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('expected a whole number from 0 to 999999999');
+}

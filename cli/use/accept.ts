@@ -8,11 +8,11 @@ import { fingerprint } from '../../core/nix/fingerprint.ts';
 import { parsePublicKey, verifyFingerprint } from '../../core/nix/keys.ts';
 import { parseNarInfo } from '../../core/nix/narinfo.ts';
 import { parseStorePath, storeHash } from '../../core/nix/store-path.ts';
+import { hasStore } from '../../core/nix/store-url.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import type { ObjectReader } from '../../core/storage/bucket.ts';
 import { isKey } from '../../core/storage/keys.ts';
 import type { CacheEntry } from './nix-conf.ts';
-import { hasUrl } from './reader-nix.ts';
 import type { ReaderNix } from './reader-nix.ts';
 
 /** A reason why Nix would not substitute from the cache. */
@@ -80,7 +80,7 @@ export async function checkAcceptance(input: AcceptInput): Promise<Verdict> {
 function configurationObstacles({ nix, entry }: AcceptInput): Obstacle[] {
   if (!nix) return [];
   const obstacles: Obstacle[] = [];
-  if (!hasUrl(nix.substituters, entry.substituter)) {
+  if (!hasStore(nix.substituters, entry.substituter)) {
     obstacles.push({
       code: 'substituter-missing',
       message: `Nix does not use the substituter ${quote(entry.substituter)}`,

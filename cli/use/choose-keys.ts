@@ -1,5 +1,6 @@
 import type { CacheConfig } from '../../core/cache/config.ts';
 import { NicheError, quote } from '../../core/errors.ts';
+import { formatStoreUrl } from '../../core/nix/store-url.ts';
 import { trustedKeys } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';
 import { isNixConfigValue } from '../nix/nix-config.ts';
@@ -12,11 +13,14 @@ import type { CacheEntry } from './nix-conf.ts';
  *   cannot contain its URL or a key
  */
 export function entryFor(address: CacheAddress, config: CacheConfig): CacheEntry {
-  const { url } = address;
+  const { url, storeParameters: parameters = '' } = address;
   const entry: CacheEntry = {
     name: config.name,
     // Nix gets the given URL if it can read it; for storage, niche.json has the public URL.
-    substituter: /^(?:https?|file):/i.test(url) ? url : config.substituter,
+    substituter: formatStoreUrl({
+      url: /^(?:https?|file):/i.test(url) ? url : config.substituter,
+      parameters,
+    }),
     publicKeys: trustedKeys(address, config),
   };
   const invalid = [entry.substituter, ...entry.publicKeys].find(

@@ -1,4 +1,5 @@
 import { isNicheError } from '../../core/errors.ts';
+import { hasStore } from '../../core/nix/store-url.ts';
 import type { Context } from '../process/context.ts';
 import { openNix } from '../nix/nix.ts';
 
@@ -33,7 +34,7 @@ export async function openReaderNix({ env, cwd }: Context): Promise<ReaderNix | 
     const systemEnv = { ...env, NIX_USER_CONF_FILES: '/dev/null', NIX_CONFIG: undefined };
     const system = (await openNix({ env: systemEnv, cwd })).settings;
     const permitted = [...system.trustedSubstituters, ...system.substituters];
-    const chosen = settings.substituters.filter((url) => hasUrl(permitted, url));
+    const chosen = settings.substituters.filter((url) => hasStore(permitted, url));
     return {
       version,
       storeDir,
@@ -46,13 +47,4 @@ export async function openReaderNix({ env, cwd }: Context): Promise<ReaderNix | 
     if (isNicheError(error, 'nix-missing')) return null;
     throw error;
   }
-}
-
-/** Returns whether `urls` has the store at `url`, ignoring parameters and trailing slashes. */
-export function hasUrl(urls: readonly string[], url: string): boolean {
-  return urls.some((other) => withoutParameters(other) === withoutParameters(url));
-}
-
-function withoutParameters(url: string): string {
-  return url.replace(/\?.*$/, '').replace(/\/+$/, '');
 }

@@ -4,6 +4,7 @@ import { NicheError, messageOf } from '../errors.ts';
 import { defaultMaxNarBytes, maxDocumentBytes } from '../limits.ts';
 import { parsePublicKey } from '../nix/keys.ts';
 import { shellWord } from '../util/shell.ts';
+import { hasCredentials } from '../util/url-credentials.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { configKey } from './layout.ts';
 import { parseStoredJson, readBoundedText } from './stored-json.ts';
@@ -30,9 +31,15 @@ const publicKey = z.string().superRefine((text, context) => {
   }
 });
 
-const absoluteUrl = z
-  .string()
-  .refine((text) => URL.canParse(text), { error: 'expected an absolute URL' });
+const absoluteUrl = z.string().superRefine((text, context) => {
+  if (hasCredentials(text)) {
+    // Everyone can read this document, and nobody may read the message's value.
+    const message = 'a URL must not contain a user or a password';
+    context.addIssue({ code: 'custom', message, params: { isHidden: true } });
+  } else if (!URL.canParse(text)) {
+    context.addIssue({ code: 'custom', message: 'expected an absolute URL' });
+  }
+});
 
 const upstream = z.strictObject({
   /** Where the upstream is read from: `https://…`, `http://…` or a storage URL. */

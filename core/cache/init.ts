@@ -1,31 +1,25 @@
 import { NicheError } from '../errors.ts';
-import { formatCacheInfo } from '../nix/cache-info.ts';
 import { shellWord } from '../util/shell.ts';
 import type { Bucket } from '../storage/bucket.ts';
+import { defaultPriority, writeCacheInfo } from './cache-info.ts';
 import { formatConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
-import { cacheInfoKey, configKey } from './layout.ts';
+import { configKey } from './layout.ts';
 import { createObject } from './objects.ts';
-
-/** Nix queries caches with a lower number first; cache.nixos.org has 40. */
-export const defaultPriority = 41;
 
 /**
  * Creates an empty cache. `niche.json` is written last and never overwritten: with it, the cache exists.
  *
- * @throws NicheError `cache-exists` when there is one already, which stays unchanged; `storage-…`
+ * @throws NicheError `cache-exists` when there is one already, which stays unchanged; the codes of
+ *   {@link writeCacheInfo}
  */
-export async function initCache(bucket: Bucket, config: CacheConfig): Promise<void> {
+export async function initCache(
+  bucket: Bucket,
+  config: CacheConfig,
+  priority = defaultPriority,
+): Promise<void> {
   await assertNoCache(bucket);
-  await createObject(
-    bucket,
-    cacheInfoKey,
-    formatCacheInfo({
-      storeDir: config.storeDir,
-      wantMassQuery: true,
-      priority: defaultPriority,
-    }),
-  );
+  await writeCacheInfo(bucket, config, priority);
   if ((await createObject(bucket, configKey, formatConfig(config))) === 'exists') {
     throw cacheExists(bucket);
   }

@@ -1,4 +1,5 @@
 import { NicheError, isNicheError, quote } from '../errors.ts';
+import { parseStoreUrl } from '../nix/store-url.ts';
 import type { OpenDocument } from '../secrets/document.ts';
 import type { Identity } from '../secrets/recipient.ts';
 import type { Bucket, ObjectReader } from '../storage/bucket.ts';
@@ -49,11 +50,12 @@ const ownCredentials: CacheAccess = { hasCredentials: () => true, identities: []
 const noCredentials: CacheAccess = { hasCredentials: () => false, identities: [] };
 
 /**
- * Opens `url` for reading: a cache over HTTP, or its storage.
+ * Opens a URL for reading: a cache over HTTP, or its storage. Ignores the parameters that only Nix uses.
  *
  * @throws NicheError `invalid-url`; `usage` for credentials of another storage
  */
-export function openReader(url: string, access: CacheAccess = ownCredentials): ObjectReader {
+export function openReader(text: string, access: CacheAccess = ownCredentials): ObjectReader {
+  const { url } = parseStoreUrl(text);
   if (isHttp(url)) return deniedAsMissing(openHttpReader(url));
   const credentials = access.hasCredentials(url)
     ? access.credentialsFor?.(url)
@@ -75,14 +77,23 @@ export async function openCacheReader(
   const config = await readConfig(reader);
   // A forged configuration must not choose who receives requests with this machine's credentials.
   const upstreamAccess = isRemotePlainHttp(url) ? noCredentials : access;
-  const upstreams = createUpstreams(
-    config.upstreams.map((upstream) => ({
-      reader: openReader(upstream.url, upstreamAccess),
-      publicKey: upstream.publicKey,
-    })),
-    config.storeDir,
-  );
-  return { config, reader, upstreams };
+  return { config, reader, upstreams: openUpstreams(config, upstreamAccess) };
+}
+
+/**
+ * Opens the upstreams of a cache. Sends no request.
+ *
+ * @throws NicheError `invalid-url`
+ */
+export function openUpstreams(
+  { upstreams, storeDir }: Pick<CacheConfig, 'upstreams' | 'storeDir'>,
+  access: CacheAccess = ownCredentials,
+): Upstreams {
+  const opened = upstreams.map(({ url, publicKey }) => ({
+    reader: openReader(url, access),
+    publicKey,
+  }));
+  return createUpstreams(opened, storeDir);
 }
 
 /**

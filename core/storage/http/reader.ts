@@ -1,6 +1,7 @@
 import { NicheError, quote } from '../../errors.ts';
 import { createRetrier, type Failure, type RetryOptions } from '../../util/retry.ts';
 import { shellWord } from '../../util/shell.ts';
+import { hasCredentials } from '../../util/url-credentials.ts';
 import type { GetOptions, ObjectInfo, ObjectReader, StoredObject } from '../bucket.ts';
 import { assertKey } from '../keys.ts';
 import {
@@ -213,12 +214,18 @@ function isStrongEtag(etag: string): boolean {
 function assertHttpUrl(text: string): void {
   const url = /^https?:\/\/[^/]/i.test(text) ? URL.parse(text) : null;
   if (url?.username === '' && url.password === '' && !/[?#]/.test(text)) return;
-  // A user or a query may be a secret, which no message shows.
-  const got = /[@?#]/.test(text) ? 'one with a user, a query or a fragment' : quote(text);
   throw new NicheError(
     'invalid-url',
-    `opening a cache over HTTP: expected http://host/path or https://host/path, got ${got}`,
+    `opening a cache over HTTP: expected http://host/path or https://host/path, got ${describe(text, url)}`,
   );
+}
+
+/** A user, a value of a parameter or a fragment may be a secret, which no message shows. */
+function describe(text: string, url: URL | null): string {
+  if (hasCredentials(text)) return 'a user or a password';
+  const [name] = url?.searchParams.keys() ?? [];
+  if (name !== undefined) return `the parameter ${quote(name)}`;
+  return /[?#]/.test(text) ? 'a query or a fragment' : quote(text);
 }
 
 /**

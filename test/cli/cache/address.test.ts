@@ -38,6 +38,10 @@ describe('cache addresses', () => {
     ['http://127.0.0.1:9000/acme/', 'http://127.0.0.1:9000/acme'],
     ['s3://acme?region=eu-central-1', 's3://acme?region=eu-central-1'],
     ['gs://acme/', 'gs://acme'],
+    ['https://acme.example/?priority=10', 'https://acme.example'],
+    ['s3://acme?region=x&compression=zstd', 's3://acme?region=x'],
+    ['file:///srv/cache?priority=5', 'file:///srv/cache'],
+    ['/srv/cache?priority=5', 'file:///srv/cache%3Fpriority=5'],
   ] as const) {
     test(`${text} is ${url}`, () => {
       assert.equal(normalizeCacheUrl(text, '/here'), url);
@@ -65,7 +69,17 @@ describe('cache addresses', () => {
     assert.deepEqual(named, { url: 'https://acme.example/p', pinnedKeys: [one] });
   });
 
+  test('the parameters for Nix are separate from the URL', () => {
+    const address = parseCacheAddress(`https://acme.example?priority=10#${one}`, [], context());
+    assert.deepEqual(address, {
+      url: 'https://acme.example',
+      storeParameters: 'priority=10',
+      pinnedKeys: [one],
+    });
+  });
+
   test('invalid addresses are refused', () => {
+    refuses('invalid-url', () => parseCacheAddress('https://u:p@acme.example', [], context()));
     refuses('usage', () => parseCacheAddress(undefined, [], context()));
     refuses('usage', () => parseCacheAddress('acme', [], context()));
     refuses('malformed-key', () => parseCacheAddress('https://acme.example#nokey', [], context()));

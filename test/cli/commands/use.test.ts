@@ -92,6 +92,22 @@ describe('niche use', () => {
     assert.match((await use(cache.url, '--remove')).stdout, /nothing to remove/);
   });
 
+  test('writes the URL with the parameters that the user gave for Nix', async (t) => {
+    const nix = pathWithNix(t);
+    if (!nix) return;
+    const cache = await makeSmallCache(t);
+    const { conf, use } = await makeHome(t, nix);
+    const written = await use(`${cache.url}/?priority=10&trusted=1`, '--write', '--json');
+    assert.equal(written.status, 0, written.stderr);
+    assert.equal((JSON.parse(written.stdout) as { accepted: boolean }).accepted, true);
+    const line = `extra-substituters = ${cache.url}?priority=10&trusted=1`;
+    assert.ok((await readFile(conf, 'utf8')).split('\n').includes(line));
+    assert.match((await use(cache.url)).stdout, /Nix already uses it/);
+    const removed = await use(cache.url, '--remove');
+    assert.match(removed.stdout, /^removed /);
+    await assert.rejects(readFile(conf), { code: 'ENOENT' });
+  });
+
   test('does not change a symbolic link, and prints what to do', async (t) => {
     const nix = pathWithNix(t);
     if (!nix) return;

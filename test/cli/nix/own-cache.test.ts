@@ -21,3 +21,14 @@ test('an untrusted user substitutes only if an administrator allows the cache', 
     ['extra-substituters', 'https://cache.example'],
   ]);
 });
+
+test('Nix gets the URL as its settings spell it', () => {
+  const spelled = 'https://cache.example/?priority=10';
+  const used = parseSettings(JSON.stringify({ substituters: { value: [spelled] } }));
+  const [ofTrusted] = ownCacheConfig({ trusted: true, settings: used }, cache);
+  assert.deepEqual(ofTrusted, ['extra-substituters', spelled]);
+  const allowed = parseSettings(JSON.stringify({ 'trusted-substituters': { value: [spelled] } }));
+  assert.deepEqual(ownCacheConfig({ trusted: false, settings: allowed }, cache), [
+    ['extra-substituters', spelled],
+  ]);
+});
