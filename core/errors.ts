@@ -76,6 +76,7 @@ const rejectionCodes = [
   'unsupported-ca',
   'unsignable',
   'conflict',
+  'unverified-narinfo',
   'upstream-conflict',
   'blocked',
   'missing-references',

@@ -4,6 +4,7 @@ import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { readSignedNarInfo } from '../../core/cache/signed-narinfo.ts';
 import type { PublicKey } from '../../core/nix/keys.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
+import { storeHash } from '../../core/nix/store-path.ts';
 
 /** What the cache shows about a path whose receipt reports it as published. */
 export type Confirmation =
@@ -47,11 +48,11 @@ export function createConfirmer(
     isDue: (path) => (retries.get(path)?.atMs ?? 0) <= now(),
     async confirm(info) {
       requests += 1;
-      const found = await readSignedNarInfo(cache, info.path, config, publicKeys);
-      if (found.info && !isSamePath(found.info, info)) {
-        return { kind: 'conflict', outcome: conflictWith(info.path) };
-      }
-      return found.problem === null ? { kind: 'confirmed' } : unconfirmed(info.path, found.problem);
+      const hash = storeHash(info.path);
+      const found = await readSignedNarInfo(cache, hash, config.storeDir, publicKeys);
+      if (found.kind !== 'signed') return unconfirmed(info.path, found.problem);
+      if (isSamePath(found.info, info)) return { kind: 'confirmed' };
+      return { kind: 'conflict', outcome: conflictWith(info.path) };
     },
     requests: () => requests,
   };

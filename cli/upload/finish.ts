@@ -59,6 +59,7 @@ export async function finishUpload(
   }
   const requests = describeLookups(lookups);
   if (requests !== null) progress.line(requests);
+  printRepair(results, options);
   printPending(session, options);
   if (request.reportFile !== null) {
     try {
@@ -110,6 +111,18 @@ function printProblems(
     }
     for (const warning of warnings) progress.line(`warning: ${path}: ${warning}`);
   }
+}
+
+/** Prints how an administrator can make the cache accept paths that others have written to it. */
+function printRepair(results: readonly PathResult[], { request, progress }: FinishOptions): void {
+  const unverified = results.filter(({ code }) => code === 'unverified-narinfo');
+  const [first] = unverified;
+  if (!first) return;
+  const what = `${count(unverified.length, 'path')} in the cache without its signature`;
+  // Without arguments, the command repairs all of them.
+  const path = unverified.length === 1 ? ` ${first.path}` : '';
+  const command = `niche repair${request.cacheOption}${path}`;
+  progress.lines([`niche: ${what}`, `hint: an administrator can run: ${command}`]);
 }
 
 function printPending(

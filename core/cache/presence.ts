@@ -1,9 +1,11 @@
 import { mapConcurrent } from '../util/concurrency.ts';
 import { storeHash } from '../nix/store-path.ts';
+import { parsePublicKey } from '../nix/keys.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import type { Blocklist } from './blocklist.ts';
-import { readNarInfoOrNull } from './read-narinfo.ts';
+import type { CacheConfig } from './config.ts';
+import { readSignedNarInfo } from './signed-narinfo.ts';
 import type { Upstreams } from './upstreams.ts';
 
 /** So up to 15 lookups more than needed are made. */
@@ -19,7 +21,7 @@ export interface Presence {
    * @throws NicheError `storage-…`, `upstream-unavailable`
    */
   findReferences(references: readonly string[], maxMissing: number): Promise<FoundReferences>;
-  /** Records a path whose narinfo this publisher has just read or created in the cache. */
+  /** Records a path whose narinfo this publisher has just verified or created in the cache. */
   markPresent(path: string): void;
 }
 
@@ -58,24 +60,30 @@ export function createRecentPaths(now: () => Date): RecentPaths {
 export function createPresence(options: {
   readonly cache: ObjectReader;
   readonly upstreams: Upstreams;
-  readonly storeDir: string;
+  readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys'>;
   readonly blocked: Pick<Blocklist, 'has' | 'hasNar' | 'wasBlocked'>;
   readonly seen: RecentPaths;
 }): Presence {
-  const { cache, upstreams, storeDir, blocked, seen } = options;
+  const { cache, upstreams, config, blocked, seen } = options;
+  const publicKeys = config.publicKeys.map(parsePublicKey);
 
   async function isPresent(path: string): Promise<boolean> {
     const hash = storeHash(path);
     if (blocked.has(hash)) return false;
     // After a withdrawal, only the narinfo proves that the path is published again.
     if (seen.has(path) && !blocked.wasBlocked(hash)) return true;
-    const info = (await readNarInfoOrNull(cache, hash, storeDir)) ?? (await findUpstream(hash));
+    const info = (await findHere(hash)) ?? (await findUpstream(hash));
     if (info?.path !== path || blocked.hasNar(info.narHash)) return false;
     seen.add(path);
     return true;
   }
 
   /** A reader cannot use a narinfo that niche cannot verify, so it does not count. */
+  async function findHere(hash: string): Promise<NarInfo | null> {
+    const found = await readSignedNarInfo(cache, hash, config.storeDir, publicKeys);
+    return found.kind === 'signed' ? found.info : null;
+  }
+
   async function findUpstream(hash: string): Promise<NarInfo | null> {
     const lookup = await upstreams.findNarInfo(hash);
     return lookup.kind === 'found' ? lookup.info : null;

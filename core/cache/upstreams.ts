@@ -1,12 +1,12 @@
 import { NicheError, isNicheError } from '../errors.ts';
-import { fingerprint } from '../nix/fingerprint.ts';
-import { parsePublicKey, verifyFingerprint } from '../nix/keys.ts';
+import { parsePublicKey } from '../nix/keys.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
 import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { narInfoKey } from './layout.ts';
 import { isUnreadableNarInfo, readNarInfo } from './read-narinfo.ts';
+import { signaturesBy } from './signed-narinfo.ts';
 
 /** Another cache that all readers of this one use, and the key of its narinfos. */
 export interface Upstream {
@@ -39,6 +39,7 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
     reader,
     publicKey: parsePublicKey(publicKey),
   }));
+  const keys = opened.map(({ publicKey }) => publicKey);
 
   /** @throws NicheError `upstream-unavailable` */
   async function findIn(
@@ -60,9 +61,8 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
     }
     if (!info) return { kind: 'absent' };
     if (storeHash(info.path) !== hash) return unusable(`it is the narinfo of ${info.path}`);
-    const text = fingerprint(info, storeDir);
-    const isVerified = info.signatures.some((each) => verifyFingerprint(text, each, [publicKey]));
-    if (!isVerified) return unusable(`it has no valid signature by the key ${publicKey.name}`);
+    if (signaturesBy(info, storeDir, [publicKey]).length === 0)
+      return unusable(`it has no valid signature by the key ${publicKey.name}`);
     return { kind: 'found', info };
   }
 
@@ -83,11 +83,6 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
       if (failure) throw failure;
       return result;
     },
-    verifiedSignatures(info) {
-      if (info.signatures.length === 0 || opened.length === 0) return [];
-      const keys = opened.map(({ publicKey }) => publicKey);
-      const text = fingerprint(info, storeDir);
-      return info.signatures.filter((signature) => verifyFingerprint(text, signature, keys));
-    },
+    verifiedSignatures: (info) => signaturesBy(info, storeDir, keys),
   };
 }

@@ -1,8 +1,11 @@
 import { NicheError } from '../../errors.ts';
+import { parsePublicKey } from '../../nix/keys.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { ObjectReader } from '../../storage/bucket.ts';
-import { readNarInfo, isSamePath, isUnreadableNarInfo } from '../read-narinfo.ts';
+import type { CacheConfig } from '../config.ts';
+import { isSamePath } from '../read-narinfo.ts';
+import { readSignedNarInfo } from '../signed-narinfo.ts';
 import type { Upstreams } from '../upstreams.ts';
 import type { PublishContext } from './context.ts';
 
@@ -22,8 +25,8 @@ export interface ConflictChecker {
   /**
    * Looks the path up in the cache.
    *
-   * @returns `exists` when the same path is published, null when no path with its hash is
-   * @throws NicheError `blocked`, `conflict`
+   * @returns `exists` when the same path is published, null when the cache has no narinfo of its hash
+   * @throws NicheError `blocked`, `conflict`, `unverified-narinfo`
    */
   checkCache(context: PublishContext, claim: PathInfo): Promise<'exists' | null>;
   /**
@@ -35,7 +38,8 @@ export interface ConflictChecker {
   /**
    * Looks the path up in the cache and, if it is not there, in the upstreams.
    *
-   * @throws NicheError `blocked`, `conflict`, `upstream-conflict`, `upstream-unavailable`
+   * @throws NicheError `blocked`, `conflict`, `unverified-narinfo`, `upstream-conflict`,
+   *   `upstream-unavailable`
    */
   checkConflicts(context: PublishContext, claim: PathInfo): Promise<ConflictCheck>;
 }
@@ -43,18 +47,20 @@ export interface ConflictChecker {
 export function createConflictChecker(options: {
   readonly public: ObjectReader;
   readonly upstreams: Upstreams;
-  readonly config: { readonly storeDir: string };
+  readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys'>;
 }): ConflictChecker {
   const { public: cache, upstreams, config } = options;
+  const publicKeys = config.publicKeys.map(parsePublicKey);
 
   async function checkCache(context: PublishContext, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
     if (context.blocked.refuses(claim)) throw blockedError(claim);
-    const found = await readNarInfo(cache, hash, config.storeDir).catch((error: unknown) => {
-      throw isUnreadableNarInfo(error) ? unreadableError(claim, error) : error;
-    });
-    if (!found) return null;
-    if (!isSamePath(found, claim)) throw conflictError('conflict', claim, found, 'this cache');
+    const found = await readSignedNarInfo(cache, hash, config.storeDir, publicKeys);
+    if (found.kind === 'missing') return null;
+    if (found.kind !== 'signed') throw unverifiedError(claim, found.problem);
+    if (!isSamePath(found.info, claim)) {
+      throw conflictError('conflict', claim, found.info, 'this cache');
+    }
     context.presence.markPresent(claim.path);
     return 'exists';
   }
@@ -86,13 +92,12 @@ export function blockedError({ path }: PathInfo): NicheError & { code: 'blocked'
   return error as NicheError & { code: 'blocked' };
 }
 
-/** A damaged narinfo counts as a conflict: nobody knows which contents it was signed for. */
-function unreadableError({ path }: PathInfo, cause: NicheError): NicheError {
-  return new NicheError(
-    'conflict',
-    `the narinfo of ${path} in this cache is damaged: ${cause.message}`,
-    { cause },
-  );
+/**
+ * Creates the rejection of a path in whose place the cache has a narinfo that no reader accepts. Only an
+ * administrator replaces one: a manifest could ask for any replacement.
+ */
+function unverifiedError({ path }: PathInfo, problem: string): NicheError {
+  return new NicheError('unverified-narinfo', `cannot publish ${path}: ${problem}`);
 }
 
 function conflictError(

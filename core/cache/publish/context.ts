@@ -1,6 +1,7 @@
 import type { Bucket } from '../../storage/bucket.ts';
 import { openBlocklist } from '../blocklist.ts';
 import type { Blocklist } from '../blocklist.ts';
+import type { CacheConfig } from '../config.ts';
 import { createPresence } from '../presence.ts';
 import type { Presence, RecentPaths } from '../presence.ts';
 import type { Upstreams } from '../upstreams.ts';
@@ -18,7 +19,7 @@ export interface PublishContextOptions {
   readonly public: Bucket;
   readonly private: Bucket;
   readonly upstreams: Upstreams;
-  readonly config: { readonly storeDir: string };
+  readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys'>;
   /** Paths found by this publisher's earlier batches. */
   readonly seen: RecentPaths;
 }
@@ -30,7 +31,7 @@ export async function openPublishContext(options: PublishContextOptions): Promis
   const presence = createPresence({
     cache: options.public,
     upstreams,
-    storeDir: config.storeDir,
+    config,
     blocked,
     seen,
   });

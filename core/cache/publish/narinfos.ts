@@ -38,7 +38,7 @@ export interface NarInfoPublisher {
    * @param prepared narinfos of the candidate's batch
    * @returns `exists` when another publisher created it first; `missing`, with nothing created, when a
    *   reference was withdrawn meanwhile
-   * @throws NicheError `blocked`, `conflict`, `upstream-conflict`
+   * @throws NicheError `blocked`, `conflict`, `unverified-narinfo`, `upstream-conflict`
    */
   publishNarInfo(
     context: PublishContext,

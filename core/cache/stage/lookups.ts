@@ -1,12 +1,14 @@
 import { mapConcurrent } from '../../util/concurrency.ts';
 import { isNicheError } from '../../errors.ts';
+import { parsePublicKey } from '../../nix/keys.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { KnownPaths } from '../local/known-paths.ts';
 import { narInfoKey, parseNarInfoKey } from '../layout.ts';
 import type { OpenCache } from '../open.ts';
-import { readNarInfoOrNull, isSamePath } from '../read-narinfo.ts';
+import { isSamePath } from '../read-narinfo.ts';
+import { readSignedNarInfo } from '../signed-narinfo.ts';
 
 /**
  * Where readers can get a path: `conflict` when the cache has it with other contents or references,
@@ -44,12 +46,14 @@ const lookupsPerPage = 100;
 
 export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
   const { upstreams, config } = cache;
+  const publicKeys = config.publicKeys.map(parsePublicKey);
   const counts = { known: 0, lookups: 0, listings: 0, upstream: 0 };
 
-  function findHere(hash: string): Promise<NarInfo | null> {
+  async function findHere(hash: string): Promise<NarInfo | null> {
     counts.lookups += 1;
-    // The publisher reports a damaged narinfo.
-    return readNarInfoOrNull(cache.public, hash, config.storeDir);
+    const found = await readSignedNarInfo(cache.public, hash, config.storeDir, publicKeys);
+    // The publisher reports a narinfo that readers do not accept.
+    return found.kind === 'signed' ? found.info : null;
   }
 
   async function lookUp(info: PathInfo, isAbsentHere: boolean): Promise<LookupResult> {

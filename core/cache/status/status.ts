@@ -121,7 +121,9 @@ async function whyUnconfirmed(
   publicKeys: readonly PublicKey[],
 ): Promise<string | null> {
   if (path === undefined) return 'it does not contain the path';
-  return (await readSignedNarInfo(root, path, config, publicKeys)).problem;
+  const found = await readSignedNarInfo(root, storeHash(path), config.storeDir, publicKeys);
+  if (found.kind !== 'signed') return found.problem;
+  return found.info.path === path ? null : `the cache has ${found.info.path} instead`;
 }
 
 async function readStaged(

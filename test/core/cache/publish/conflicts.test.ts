@@ -3,13 +3,18 @@ import { describe, it } from 'node:test';
 import { blockedKey, narInfoKey } from '../../../../core/cache/layout.ts';
 import { formatManifest } from '../../../../core/cache/manifest.ts';
 import type { Publisher } from '../../../../core/cache/publish/publisher.ts';
+import { readText } from '../../../../core/cache/objects.ts';
 import { fingerprint } from '../../../../core/nix/fingerprint.ts';
+import { signFingerprint } from '../../../../core/nix/keys.ts';
+import type { SecretKey } from '../../../../core/nix/keys.ts';
+import { formatNarInfo } from '../../../../core/nix/narinfo.ts';
+import type { NarInfo } from '../../../../core/nix/narinfo.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
 import type { Signer } from '../../../../core/signing/signer.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
 import { checkInvariants } from '../../../support/cache/invariants.ts';
 import type { Visible } from '../../../support/cache/invariants.ts';
-import { auditRecords, createTestCache, testSigner } from '../../../support/cache/kit.ts';
+import { auditRecords, createTestCache, testKey, testSigner } from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 import type { TestPath } from '../../../support/cache/paths.ts';
@@ -156,34 +161,66 @@ describe('a blocked path', () => {
   }
 });
 
-describe('a damaged narinfo', () => {
-  const damage = async (cache: TestCache, { info }: TestPath): Promise<void> => {
-    await cache.public.put(narInfoKey(storeHash(info.path)), Buffer.from('StorePath'));
-  };
+/** Others may have written narinfos to the bucket, such as `nix copy`. */
+const foreign: readonly [string, (path: TestPath) => string][] = [
+  ['is damaged', () => 'StorePath'],
+  ['has no signature', (path) => formatNarInfo(publishedBy(path, []))],
+  [
+    'is signed by another key of the same name',
+    (path) => formatNarInfo(publishedBy(path, [testKey('test-1', 5)])),
+  ],
+  [
+    'has the signature of other contents',
+    (path) => {
+      const signed = publishedBy(path, [testKey('test-1', 1)]);
+      return formatNarInfo({ ...signed, narSize: signed.narSize + 8 });
+    },
+  ],
+];
 
-  it('is a conflict for its path only: the rest of the batch is published', async () => {
-    const cache = createTestCache();
-    await damage(cache, glibc);
-    const other = await testPath('other');
-    const id = await cache.stage([glibc, other]);
-    await cache.publish(id);
-    assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'conflict');
-    assert.equal((await cache.receipt(id.upload, other.info))?.status, 'published');
-    assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
-  });
+/** Returns the narinfo of a path in another cache with these keys. */
+function publishedBy(path: TestPath, keys: readonly SecretKey[]): NarInfo {
+  const signatures = keys.map((key) => signFingerprint(fingerprint(path.info), key));
+  return { ...path.info, ...noFile, signatures };
+}
 
-  it('counts as a missing reference until it is deleted and published again', async () => {
-    const cache = createTestCache();
-    await damage(cache, glibc);
-    const id = await cache.stage([hello]);
-    await cache.publish(id);
-    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
-    await cache.public.delete([narInfoKey(storeHash(glibc.info.path))]);
-    await cache.publish(await cache.stage([glibc]));
-    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
-    await check(cache);
+const noFile = { url: 'nar/x.nar', compression: 'none', fileHash: null, fileSize: null, extra: [] };
+
+for (const [about, narInfoOf] of foreign) {
+  describe(`a narinfo that ${about}`, () => {
+    const put = async (cache: TestCache, path: TestPath): Promise<void> => {
+      const text = narInfoOf(path);
+      await cache.public.put(narInfoKey(storeHash(path.info.path)), Buffer.from(text));
+    };
+
+    it('is neither present nor replaced, and the rest of the batch is published', async () => {
+      for (const createsInOrder of [false, true]) {
+        const cache = createTestCache({ createsInOrder });
+        await put(cache, glibc);
+        const other = await testPath('other');
+        const id = await cache.stage([glibc, other]);
+        await cache.publish(id);
+        assert.equal((await cache.receipt(id.upload, glibc.info))?.code, 'unverified-narinfo');
+        assert.equal((await cache.receipt(id.upload, other.info))?.status, 'published');
+        assert.deepEqual(await listKeys(cache.staging, 'staging/'), []);
+        const kept = await readText(cache.public, narInfoKey(storeHash(glibc.info.path)));
+        assert.equal(kept, narInfoOf(glibc));
+      }
+    });
+
+    it('counts as a missing reference until it is deleted and published again', async () => {
+      const cache = createTestCache();
+      await put(cache, glibc);
+      const id = await cache.stage([hello]);
+      await cache.publish(id);
+      assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
+      await cache.public.delete([narInfoKey(storeHash(glibc.info.path))]);
+      await cache.publish(await cache.stage([glibc]));
+      assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'published');
+      await check(cache);
+    });
   });
-});
+}
 
 describe('signing', () => {
   const bytes = Buffer.byteLength(fingerprint(hello.info));

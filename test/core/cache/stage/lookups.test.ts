@@ -7,7 +7,9 @@ import type { KnownPaths } from '../../../../core/cache/local/known-paths.ts';
 import { openLocalDatabase } from '../../../../core/cache/local/database.ts';
 import { createLookups } from '../../../../core/cache/stage/lookups.ts';
 import type { Lookups } from '../../../../core/cache/stage/lookups.ts';
+import { readText } from '../../../../core/cache/objects.ts';
 import { NicheError } from '../../../../core/errors.ts';
+import { formatNarInfo, parseNarInfo } from '../../../../core/nix/narinfo.ts';
 import type { Bucket } from '../../../../core/storage/bucket.ts';
 import {
   localTestPath,
@@ -196,4 +198,20 @@ test('an unusable narinfo of an upstream does not keep a path from being uploade
   const lookups = createLookups({ ...cache, reader: cache.public }, await memory());
   assert.deepEqual(await lookups.findPaths([path.info]), [null]);
   assert.equal(lookups.counts().upstream, 1);
+});
+
+test('a narinfo without a valid signature of the cache does not count', async () => {
+  const counted = await countedCache();
+  const [path = assert.fail(), other = assert.fail()] = await paths(2);
+  await counted.cache.publish(path, other);
+  const narInfo = async (key: string) => parseNarInfo((await readText(counted.bucket, key)) ?? '');
+  const key = `${path.hash}.narinfo`;
+  const signed = await narInfo(key);
+  const borrowed = (await narInfo(`${other.hash}.narinfo`)).signatures;
+  for (const signatures of [[], borrowed]) {
+    await counted.bucket.put(key, Buffer.from(formatNarInfo({ ...signed, signatures })));
+    const other = { ...path.info, references: [inventedPath('x')] };
+    const found = await lookupsOf(counted, await memory()).findPaths([path.info, other]);
+    assert.deepEqual(found, [null, null]);
+  }
 });
