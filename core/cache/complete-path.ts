@@ -1,4 +1,5 @@
 import type { PublicKey } from '../nix/keys.ts';
+import type { NarInfo } from '../nix/narinfo.ts';
 import { storeHash } from '../nix/store-path.ts';
 import { isKey } from '../storage/keys.ts';
 import { mapConcurrent } from '../util/concurrency.ts';
@@ -21,15 +22,19 @@ export async function isCompletePath(
 ): Promise<boolean> {
   const { public: root, config, upstreams } = cache;
 
+  async function findHere(path: string): Promise<NarInfo | null> {
+    const found = await readSignedNarInfo(root, storeHash(path), config.storeDir, publicKeys);
+    return found.kind === 'signed' && found.info.path === path ? found.info : null;
+  }
+
   async function isAvailable(reference: string): Promise<boolean> {
-    const here = await readSignedNarInfo(root, reference, config, publicKeys);
-    if (here.problem === null) return true;
+    if (await findHere(reference)) return true;
     const lookup = await upstreams.findNarInfo(storeHash(reference));
     return lookup.kind === 'found' && lookup.info.path === reference;
   }
 
-  const { info, problem } = await readSignedNarInfo(root, path, config, publicKeys);
-  if (!info || problem !== null || !isKey(info.url)) return false;
+  const info = await findHere(path);
+  if (!info || !isKey(info.url)) return false;
   if ((await root.head(info.url)) === null) return false;
   const others = info.references.filter((reference) => reference !== path);
   const available = await mapConcurrent(others, lookupsAtOnce, isAvailable);
