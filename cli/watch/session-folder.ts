@@ -1,5 +1,3 @@
-import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import {
   lstatSync,
   mkdtempSync,
@@ -11,7 +9,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 
-import { messageOf, NicheError } from '../../core/errors.ts';
+import { messageOf, NicheError, quote } from '../../core/errors.ts';
 import { homeOf, nonEmpty, type Environment } from '../process/environment.ts';
 import { isNixConfigValue } from '../nix/nix-config.ts';
 import {
@@ -33,78 +31,53 @@ const ownersFile = 'owners';
 /** A folder whose owners cannot be checked, as those in another container, is kept for a week. */
 const maxForeignAgeMs = 7 * 24 * 3600 * 1000;
 
-/** Returns where a session folder may be created, best first. A root daemon can enter all of them. */
-export function sessionBases(env: Environment): readonly string[] {
+/**
+ * Returns where a session folder may be created, best first. A root daemon can enter all of them, unless
+ * it runs in a mount namespace of its own. They are absolute, since a daemon has another working folder.
+ */
+export function sessionBases(env: Environment, cwd: string): readonly string[] {
   const cacheHome = nonEmpty(env['XDG_CACHE_HOME']) ?? path.join(homeOf(env), '.cache');
   const bases = [nonEmpty(env['TMPDIR']) ?? '/tmp', '/tmp', '/var/tmp', cacheHome];
-  return [...new Set(bases)];
+  return [...new Set(bases.map((base) => path.resolve(cwd, base)))];
 }
 
 /**
- * Creates a folder with mode 0700 in the first of `bases` where programs can be executed and whose
- * path is valid in nix.conf. Removes the folders that killed sessions of this user left.
+ * Creates a folder with mode 0700 in `base`, whose path is valid in nix.conf. Removes the folders that
+ * killed sessions of this user left there.
  *
- * @throws NicheError `usage` when no base is suitable
+ * @throws NicheError `usage` when `base` is not suitable
  */
-export function makeSessionFolder(bases: readonly string[]): SessionFolder {
-  const refusals: string[] = [];
-  for (const base of bases) {
-    removeStaleSessions(base);
-    const refusal = isNixConfigValue(base) ? undefined : 'its path is not valid in nix.conf';
-    const made = refusal ?? tryMake(base);
-    if (typeof made !== 'string') return made;
-    refusals.push(`${base}: ${made}`);
-  }
-  throw new NicheError(
-    'usage',
-    `cannot create a folder for the post-build hook: ${refusals.join('; ')}`,
-    { hint: 'set TMPDIR to a folder in which you can write and execute files' },
-  );
-}
-
-/** Returns the session folder, or why there can be none in `base`. */
-function tryMake(base: string): SessionFolder | string {
-  let folder: string;
+export function makeSessionFolder(base: string): SessionFolder {
+  const refused = (why: string): NicheError =>
+    new NicheError('usage', `cannot create a session folder in ${quote(base)}: ${why}`);
+  if (!isNixConfigValue(base)) throw refused('its path is not valid in nix.conf');
+  removeStaleSessions(base);
+  let folder: string | undefined;
   try {
     folder = mkdtempSync(path.join(base, folderPrefix));
+    return ownFolder(folder);
   } catch (error) {
-    return messageOf(error);
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+    throw refused(messageOf(error));
   }
+}
+
+function ownFolder(folder: string): SessionFolder {
   const owners: ProcessIdentity[] = [identifyProcess(process.pid)];
   const record = (): void => {
     writeFileSync(path.join(folder, ownersFile), JSON.stringify(owners));
   };
-  const remove = (): void => {
-    rmSync(folder, { recursive: true, force: true });
+  record();
+  return {
+    folder,
+    keepFor: (pid) => {
+      owners.push(identifyProcess(pid));
+      record();
+    },
+    remove: () => {
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
-  try {
-    record();
-    if (canExecuteIn(folder)) {
-      const keepFor = (pid: number): void => {
-        owners.push(identifyProcess(pid));
-        record();
-      };
-      return { folder, keepFor, remove };
-    }
-    remove();
-    return 'programs cannot be executed there';
-  } catch (error) {
-    remove();
-    return messageOf(error);
-  }
-}
-
-/** Tries it, since mount options, ACLs and security modules can all prevent it. */
-function canExecuteIn(folder: string): boolean {
-  const nonce = randomBytes(8).toString('hex');
-  const probe = path.join(folder, 'probe');
-  writeFileSync(probe, `#!/bin/sh\necho ${nonce}\n`, { mode: 0o700 });
-  const { status, stdout } = spawnSync(probe, {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  rmSync(probe);
-  return status === 0 && stdout.trim() === nonce;
 }
 
 function removeStaleSessions(base: string): void {

@@ -7,6 +7,7 @@ import { isNicheError } from '../../core/errors.ts';
 import type { LocalPathInfo } from '../../core/nix/path-info.ts';
 import type { Nix } from '../nix/nix.ts';
 import { queryPathInfos } from '../nix/query.ts';
+import { probeName } from './hook-probe.ts';
 
 export interface WatchStoreOptions {
   /** Aborted when the build has ended: the store is scanned once more, then watching ends. */
@@ -42,6 +43,7 @@ export async function watchStore(
   const candidates = new Map<string, Candidate>();
   const consider = (name: string): void => {
     if (!storeName.test(name) || /\.drv(?:\.chroot|\.lock)?$/u.test(name)) return;
+    if (name.endsWith(`-${probeName}`)) return;
     candidates.set(name, { dueAtMs: 0, delayMs: intervalMs });
   };
   // Watching starts before the first scan, so that nothing is missed in between.

@@ -4,14 +4,14 @@ import { parseStorePath } from '../../core/nix/store-path.ts';
 import { graphQueryOf, hasOwnHook } from './build-arguments.ts';
 import type { Environment } from '../process/environment.ts';
 import { aborting, followGraph } from './follow-graph.ts';
-import { installHook, type Hook } from './hook.ts';
+import type { Hook } from './hook.ts';
 import { appendNixConfig, type NixConfigEntry } from '../nix/nix-config.ts';
 import { nixCommandFeature, type Nix } from '../nix/nix.ts';
 import { queryOutputs } from '../nix/query.ts';
 import { createQueue } from './queue.ts';
-import { makeSessionFolder, sessionBases } from './session-folder.ts';
 import { readSpool, type SpoolEntry } from './spool.ts';
 import { watchStore } from './store-watcher.ts';
+import { installUsableHook, type UsableHook } from './usable-hook.ts';
 
 /** A store path that was built, or that was valid in the build's graph before. */
 export interface BuiltPath {
@@ -51,8 +51,6 @@ export interface BuildWatch {
 
 /**
  * Prepares to find the paths that a command builds with Nix. Call it before the command starts.
- *
- * @throws NicheError `usage` when no folder can hold the post-build hook
  */
 export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
   const { nix, env, command, args, config = [], onWarning } = options;
@@ -117,27 +115,24 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
     }
   }
 
-  const usesHook = nix.trusted && !hasOwnHook(args);
-  if (!usesHook) {
-    const why = nix.trusted ? 'the command sets a post-build hook' : 'nix does not trust this user';
+  const hook = await chooseHook(nix, env, args);
+  if (typeof hook === 'string') {
     const which = query === null ? ', which may include other builds' : '';
-    onWarning(`${why}: finding built paths by watching the store directory${which}`);
+    onWarning(`${hook}: finding built paths by watching the store directory${which}`);
   }
-  const folder = usesHook ? makeSessionFolder(sessionBases(env)) : null;
-  const hook =
-    folder && installHook({ folder: folder.folder, previousHook: nix.settings.postBuildHook });
-  const built = hook ? watchSpool(hook) : filterStore(await watchStore(nix, signals));
+  const usable = typeof hook === 'string' ? null : hook;
+  const built = usable ? watchSpool(usable) : filterStore(await watchStore(nix, signals));
   const all = Promise.all([built, watchGraph()]).then(queue.end, (error: unknown) => {
     if (isNicheError(error, 'aborted')) queue.end();
     else queue.fail(error);
   });
 
-  const hookConfig: NixConfigEntry[] = hook ? [['post-build-hook', hook.hookFile]] : [];
+  const hookConfig: NixConfigEntry[] = usable ? [['post-build-hook', usable.hookFile]] : [];
   const entries = [nixCommandFeature, ...config, ...hookConfig];
   return {
     env: { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], entries) },
     paths: queue.items,
-    commandStarted: (pid) => folder?.keepFor(pid),
+    commandStarted: (pid) => usable?.session.keepFor(pid),
     commandEnded: () => {
       ended.abort();
     },
@@ -145,9 +140,20 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
       ended.abort();
       closed.abort();
       await all;
-      folder?.remove();
+      usable?.session.remove();
     },
   };
+}
+
+/** Returns the hook for a command, or why it has none. */
+async function chooseHook(
+  nix: Nix,
+  env: Environment,
+  args: readonly string[],
+): Promise<UsableHook | string> {
+  if (!nix.trusted) return 'nix does not trust this user';
+  if (hasOwnHook(args)) return 'the command sets a post-build hook';
+  return installUsableHook(nix, env);
 }
 
 /** Returns the line with the error, without the trace before it and the source excerpt after it. */

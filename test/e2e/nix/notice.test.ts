@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { chmod, readFile, readlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, test, type TestContext } from 'node:test';
 
+import { canHideFolders } from '../../support/lab/nix-daemon.ts';
 import { graphFlake, type GraphPart } from '../../support/lab/nix-graph.ts';
 import { createNixLab, everyNix, type NixLab } from '../../support/lab/nix-lab.ts';
 import { note, writeGraph } from './noticing.ts';
@@ -184,5 +185,55 @@ for (const version of everyNix()) {
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
       assert.deepEqual(noted.warnings, []);
     });
+
+    /** Everywhere that niche may put its hook. */
+    const hookFolders = () => ['/tmp', '/var/tmp', lab.env['TMPDIR']!, lab.env['XDG_CACHE_HOME']!];
+
+    test('a daemon that does not see the hook builds all the same', async (t) => {
+      if (skipUnlessHiding(t)) return;
+      await freshGraph();
+      await mkdir(lab.env['XDG_CACHE_HOME']!, { recursive: true });
+      const daemon = await lab.daemon({ trustedUsers: ['*'], hiddenFolders: hookFolders() });
+      const noted = await note(lab, 'nix-build', ['-A', 'middle', '--no-out-link'], { daemon });
+      assert.equal(noted.nix.trusted, true);
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.equal(noted.warnings.length, 1, noted.warnings.join());
+      assert.match(
+        noted.warnings[0]!,
+        /^nix cannot run a post-build hook: .*: finding built paths/u,
+      );
+    });
+
+    test('a daemon that sees only another folder runs the hook there', async (t) => {
+      if (skipUnlessHiding(t)) return;
+      await freshGraph();
+      const [, ...hiddenFolders] = hookFolders();
+      const daemon = await lab.daemon({ trustedUsers: ['*'], hiddenFolders });
+      const args = ['-A', 'middle', '--no-out-link'];
+      const noted = await note(lab, 'nix-build', args, { daemon, hookFirst: 4 });
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.deepEqual(noted.warnings, []);
+    });
+
+    test('a relative TMPDIR', async () => {
+      await freshGraph();
+      const daemon = await lab.daemon({ trustedUsers: ['*'] });
+      await mkdir(join(lab.work, 'temporary'), { recursive: true });
+      const env = { TMPDIR: 'temporary' };
+      // Nix 2.8.0's nix-build refuses a relative TMPDIR.
+      const args = ['build', '-f', 'default.nix', 'middle', '--no-link'];
+      const noted = await note(lab, 'nix', args, { daemon, env, hookFirst: 4 });
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.deepEqual(noted.warnings, []);
+    });
   });
+}
+
+function skipUnlessHiding(t: TestContext): boolean {
+  if (canHideFolders()) return false;
+  t.skip('this user cannot make a mount namespace');
+  return true;
 }

@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
@@ -19,6 +19,11 @@ export interface NixDaemonOptions {
   readonly allowedUsers?: readonly string[];
   /** Settings for the daemon only, such as `trusted-substituters`. */
   readonly settings?: Readonly<Record<string, string>>;
+  /**
+   * Folders that are empty for the daemon, as for one in a container. The rest of the lab stays visible.
+   * @default none
+   */
+  readonly hiddenFolders?: readonly string[];
 }
 
 /** A running daemon, with the environment of its clients. */
@@ -46,7 +51,30 @@ interface Place {
   readonly socket: string;
   /** The root of the store's files, for a chroot store. */
   readonly root: string | undefined;
+  /** The folder of the lab. */
+  readonly folder: string;
 }
+
+/**
+ * Runs the arguments after `--` in a mount namespace where the folders before it are empty, except for
+ * the lab's, the first argument.
+ */
+const hide = `
+lab=$1; shift
+mount -t tmpfs none /mnt && mkdir /mnt/lab && mount --bind "$lab" /mnt/lab || exit
+while [ "$1" != -- ]; do
+  mount -t tmpfs none "$1" || exit
+  [ -e "$lab" ] || { mkdir -p "$lab" && mount --bind /mnt/lab "$lab" || exit; }
+  shift
+done
+shift; exec "$@"`;
+
+/** Returns whether this user can start a daemon with `hiddenFolders` on this host. */
+export function canHideFolders(): boolean {
+  return spawnSync('unshare', [...unshare, 'true'], { stdio: 'ignore' }).status === 0;
+}
+
+const unshare = process.getuid?.() === 0 ? ['--mount'] : ['--mount', '--map-root-user'];
 
 /** @throws Error with the daemon's output when it does not listen */
 export async function startNixDaemon(place: Place, options: NixDaemonOptions): Promise<NixDaemon> {
@@ -59,15 +87,18 @@ export async function startNixDaemon(place: Place, options: NixDaemonOptions): P
   const logFile = `${socket}.log`;
   const log = createWriteStream(logFile);
   await once(log, 'open');
-  const child = spawn(
+  const daemon = [
     join(place.nix.bin, 'nix-daemon'),
-    Object.entries(settings).flatMap(([name, value]) => ['--option', name, value]),
-    {
-      cwd: work,
-      env: { ...place.env, NIX_DAEMON_SOCKET_PATH: socket },
-      stdio: ['ignore', log, log],
-    },
-  );
+    ...Object.entries(settings).flatMap(([name, value]) => ['--option', name, value]),
+  ];
+  const hidden = options.hiddenFolders ?? [];
+  const hiding = ['unshare', ...unshare, 'sh', '-c', hide, 'sh', place.folder, ...hidden, '--'];
+  const [program = '', ...args] = hidden.length === 0 ? daemon : [...hiding, ...daemon];
+  const child = spawn(program, args, {
+    cwd: work,
+    env: { ...place.env, NIX_DAEMON_SOCKET_PATH: socket },
+    stdio: ['ignore', log, log],
+  });
   const readLog = (): Promise<string> => readFile(logFile, 'utf8');
   try {
     await untilListening(child, socket);

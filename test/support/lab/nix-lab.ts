@@ -159,7 +159,10 @@ export async function createNixLab(options: NixLabOptions): Promise<NixLab> {
     daemon: async (more = {}) => {
       const root = chroot ? at('root') : undefined;
       const socket = at(`daemon-${daemons.length}.socket`);
-      const daemon = await startNixDaemon({ nix, env, work: at('work'), socket, root }, more);
+      const daemon = await startNixDaemon(
+        { nix, env, work: at('work'), socket, root, folder },
+        more,
+      );
       daemons.push(daemon);
       return daemon;
     },
