@@ -36,7 +36,7 @@ import { chooseSigningKeys } from '../init/signing-key.ts';
 import { describeRights, tryCredentials } from '../init/try-credentials.ts';
 import { openNix } from '../nix/nix.ts';
 import { addExamples } from '../ui/help.ts';
-import { parsePriority } from '../ui/options.ts';
+import { addPublicKey, parsePriority } from '../ui/options.ts';
 
 interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly name: string;
@@ -48,6 +48,7 @@ interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
   readonly compression: 'zstd' | 'none';
   readonly level: number;
   readonly listings: boolean;
+  readonly keepSignatures?: readonly string[];
   readonly storeDir?: string;
   readonly priority: number;
   readonly json: boolean;
@@ -87,6 +88,11 @@ export function addInit(program: Command, context: Context): void {
     .option('--compression <kind>', 'compression of NARs: zstd or none', parseCompression, 'zstd')
     .option('--level <level>', 'zstd level, 1 to 19', parseLevel, 3)
     .option('--no-listings', 'publish no listings of NARs, which `nix store ls` reads')
+    .option(
+      '--keep-signatures <key>',
+      'keep the signatures of this public key; repeatable (always kept: those of upstreams)',
+      addPublicKey,
+    )
     .optionsGroup('Signing key:')
     .option('--key-name <name>', 'key name (default: <name>-1)')
     .option(
@@ -150,6 +156,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
       ...roots,
       compression: { kind: flags.compression, level: flags.level },
       ...(flags.listings ? {} : { listings: false }),
+      ...(flags.keepSignatures ? { keepSignatures: flags.keepSignatures } : {}),
       upstreams,
     }),
     'the configuration of the new cache',

@@ -85,6 +85,7 @@ async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
       ['compression', `${compression.kind}${level}`],
       ...(config.listings === false ? [['listings', 'none'] as const] : []),
       ['upstreams', ...config.upstreams.map(({ url, publicKey }) => `${url} (${publicKey})`)],
+      ...(config.keepSignatures ? [['keeps', ...config.keepSignatures] as const] : []),
       [
         'limits',
         `NARs up to ${formatBytes(limits.maxNarBytes)}`,
@@ -99,6 +100,7 @@ async function showCache({ config, reader }: ReadableCache): Promise<Shown> {
 const verdictWords: Readonly<Record<SignatureVerdict, string>> = {
   cache: 'valid, by a key of the cache',
   upstream: 'valid, by a key of an upstream',
+  kept: 'valid, by a key of keepSignatures',
   bad: 'invalid',
   unknown: 'not checked, by an unknown key',
 };
@@ -108,7 +110,7 @@ async function showPath(
   text: string,
   publicKeys: readonly string[],
 ): Promise<Shown> {
-  const { storeDir } = config;
+  const { storeDir, keepSignatures } = config;
   const { hash, path } = parsePathArgument(text, storeDir);
   const info = await readNarInfo(reader, hash, storeDir);
   if (!info || (path !== null && info.path !== path)) {
@@ -118,7 +120,12 @@ async function showPath(
       `cannot find ${quote(path ?? hash)} in the cache at ${quote(reader.url)}${instead}`,
     );
   }
-  const signatures = checkSignatures(info, { publicKeys, upstreams, storeDir });
+  const signatures = checkSignatures(info, {
+    publicKeys,
+    upstreams,
+    keepSignatures,
+    storeDir,
+  });
   return [{ ...info, signatures }, linesOf(info, signatures)];
 }
 

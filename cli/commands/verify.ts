@@ -86,6 +86,7 @@ async function verify(
     storeDir: config.storeDir,
     publicKeys: pinnedKeys.length > 0 ? pinnedKeys : config.publicKeys,
     upstreams: cache.upstreams,
+    keepSignatures: config.keepSignatures,
     selection: selectionOf(paths, flags.closure, cache),
     onFinding(finding) {
       subjects[finding.kind].add(finding.subject);

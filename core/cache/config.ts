@@ -79,6 +79,8 @@ const config = z.strictObject({
   /** `false` publishes no listings of the NARs' contents. Absent otherwise. */
   listings: z.literal(false).optional(),
   upstreams: z.array(upstream).default([]),
+  /** Other keys whose signatures narinfos keep. Absent when there are none. */
+  keepSignatures: z.array(publicKey).max(64).exactOptional(),
   limits: limits.default(() => limits.parse({})),
 });
 

@@ -18,7 +18,7 @@ import type { PendingRecord, ReadRecord } from './pending.ts';
 export type CheckParked = (record: ReadRecord) => Promise<Candidate>;
 
 export function createParkedCheck(options: IngestOptions): CheckParked {
-  const { config, upstreams, nars, narInfoSigner, maxNarBytes } = options;
+  const { config, nars, narInfoSigner, maxNarBytes } = options;
 
   /** @throws NicheError `failed` when the key or the object is not that of the claimed NAR */
   async function checkNar(claim: PathInfo, { nar }: PendingRecord): Promise<CheckedNar> {
@@ -47,7 +47,7 @@ export function createParkedCheck(options: IngestOptions): CheckParked {
     narInfoSigner.assertSignable(info);
     const { url, compression, fileHash, fileSize, unclaimed: found } = await checkNar(info, record);
     return {
-      info: { ...info, signatures: upstreams.verifiedSignatures(info) },
+      info: { ...info, signatures: narInfoSigner.keptSignatures(info) },
       nar: { url, compression, fileHash, fileSize },
       unclaimed: found,
       upload,

@@ -48,7 +48,7 @@ export function createIngest(
   conflicts: ConflictChecker,
   attachmentStore: AttachmentStore,
 ): IngestPath {
-  const { config, upstreams, nars, narInfoSigner } = options;
+  const { config, nars, narInfoSigner } = options;
 
   /**
    * Returns whether to store the NAR before looking the path up in the cache. A client has just looked
@@ -119,7 +119,7 @@ export function createIngest(
     if ('status' in stored) return stored;
     const { listing, unclaimed, url, compression, fileHash, fileSize } = stored.nar;
     const nar = { url, compression, fileHash, fileSize };
-    const info = { ...claim, signatures: upstreams.verifiedSignatures(claim) };
+    const info = { ...claim, signatures: narInfoSigner.keptSignatures(claim) };
     const attachments = attachmentStore.formatAttachments(listing, await readLog());
     const candidate = { info, nar, unclaimed, upload, origin };
     return { candidate, attachments, upstream: stored.upstream };

@@ -9,6 +9,8 @@ import { mapConcurrent } from '../../util/concurrency.ts';
 import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
 import type { AuditRecord, AuditedSigner } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
+import { signaturesBy } from '../signed-narinfo.ts';
+import type { Upstreams } from '../upstreams.ts';
 import type { Candidate } from './paths.ts';
 
 /** A KMS key takes one request for each signature. */
@@ -18,6 +20,11 @@ const signaturesAtOnce = 32;
 export interface NarInfoSigner {
   /** @throws NicheError `unsignable` when the path's fingerprint is too long for every key */
   assertSignable(claim: PathInfo): void;
+  /**
+   * Returns the claimed signatures that the narinfo keeps: those that verify under the key of an
+   * upstream or a key of `keepSignatures`.
+   */
+  keptSignatures(claim: PathInfo): string[];
   /**
    * Signs the candidates and returns their narinfos. Their audit records are stored before this
    * returns, all in one object, so no visible signature lacks its record.
@@ -31,7 +38,8 @@ export interface NarInfoSigner {
 export interface NarInfoSignerOptions {
   /** The bucket of the audit log. */
   readonly bucket: Bucket;
-  readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys'>;
+  readonly config: Pick<CacheConfig, 'storeDir' | 'publicKeys' | 'keepSignatures'>;
+  readonly upstreams: Pick<Upstreams, 'verifiedSignatures'>;
   readonly signers: readonly Signer[];
   /** The niche release, for the audit log. */
   readonly version: string;
@@ -39,9 +47,10 @@ export interface NarInfoSignerOptions {
 }
 
 export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigner {
-  const { bucket, config, signers, version, now } = options;
+  const { bucket, config, upstreams, signers, version, now } = options;
   const { storeDir } = config;
   const publicKeys = config.publicKeys.map(parsePublicKey);
+  const keptKeys = otherKeys(config).map(parsePublicKey);
 
   /** @throws NicheError `wrong-key` when the signature does not verify with the cache's keys */
   async function signText(
@@ -100,6 +109,13 @@ export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigne
         `no key of this cache can sign ${claim.path}: its fingerprint with ${claim.references.length} references has ${Buffer.byteLength(text)} bytes`,
       );
     },
+    keptSignatures(claim) {
+      const kept = [
+        ...upstreams.verifiedSignatures(claim),
+        ...signaturesBy(claim, storeDir, keptKeys),
+      ];
+      return [...new Set(kept)];
+    },
     async signNarInfos(candidates) {
       const signed = await mapConcurrent(candidates, signaturesAtOnce, signCandidate);
       await writeAuditRecords(
@@ -109,6 +125,14 @@ export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigne
       return signed.map(({ narInfo }) => narInfo);
     },
   };
+}
+
+/** A signature of the cache's own key from elsewhere would have no audit record, so none is kept. */
+function otherKeys({
+  publicKeys,
+  keepSignatures = [],
+}: Pick<CacheConfig, 'publicKeys' | 'keepSignatures'>): string[] {
+  return keepSignatures.filter((key) => !publicKeys.includes(key));
 }
 
 /** Returns the signers whose keys accept a text of this length. */

@@ -36,6 +36,7 @@ interface PathVerifierOptions {
   readonly reader: ObjectReader;
   readonly storeDir: string;
   readonly publicKeys: readonly string[];
+  readonly keepSignatures?: readonly string[] | undefined;
   readonly upstreams: Upstreams;
   readonly references: ReferenceLocator;
   readonly blocked: Pick<Blocked, 'has' | 'hasNar'>;
@@ -64,7 +65,7 @@ export function createPathVerifier(options: PathVerifierOptions): PathVerifier {
       if (verdict === 'bad') {
         report('wrong', 'bad-signature', `the signature ${quote(signature)} does not verify`);
       } else if (verdict === 'unknown') {
-        const message = `it has a signature by ${quote(keyName)}, which is not a key of the cache or an upstream`;
+        const message = `it has a signature by ${quote(keyName)}, which is not a key of the cache, of an upstream or of keepSignatures`;
         report('warning', 'unknown-signature', message);
       }
     }

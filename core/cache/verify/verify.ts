@@ -25,6 +25,8 @@ export interface VerifyOptions {
   /** The cache's public keys, each `<key name>:<base64>`. */
   readonly publicKeys: readonly string[];
   readonly upstreams: Upstreams;
+  /** Other keys whose signatures the cache keeps. @default none */
+  readonly keepSignatures?: readonly string[] | undefined;
   readonly selection: VerifySelection;
   /** Paths verified at once. @default 8 */
   readonly pathsAtOnce?: number;

@@ -14,7 +14,13 @@ import type { Signer } from '../../../../core/signing/signer.ts';
 import { listKeys } from '../../../support/assert/bytes.ts';
 import { checkInvariants } from '../../../support/cache/invariants.ts';
 import type { Visible } from '../../../support/cache/invariants.ts';
-import { auditRecords, createTestCache, testKey, testSigner } from '../../../support/cache/kit.ts';
+import {
+  auditRecords,
+  createTestCache,
+  publicKeyOf,
+  testKey,
+  testSigner,
+} from '../../../support/cache/kit.ts';
 import type { TestCache } from '../../../support/cache/kit.ts';
 import { testPath } from '../../../support/cache/paths.ts';
 import type { TestPath } from '../../../support/cache/paths.ts';
@@ -247,6 +253,37 @@ describe('signing', () => {
     const audit = await auditRecords(cache);
     const signers = audit.find(({ path }) => path === hello.info.path)?.signers;
     assert.deepEqual(signers, [{ publicKey: testSigner('test-1', 1).publicKey }]);
+  });
+
+  it('keeps the verified signatures of upstreams and of keepSignatures, and no others', async () => {
+    const text = fingerprint(hello.info);
+    const old = testKey('old-1', 3);
+    const signatures = [
+      signFingerprint(text, old),
+      signFingerprint(text, testKey('stranger-1', 4)),
+      // Of a kept key's name.
+      signFingerprint(text, testKey('old-1', 5)),
+      // Of the cache's own key, without an audit record.
+      signFingerprint(text, testKey('other-1', 6)),
+    ];
+    const own = testSigner('other-1', 6).publicKey;
+    const cache = createTestCache({
+      config: {
+        publicKeys: [testSigner('test-1').publicKey, own],
+        keepSignatures: [publicKeyOf(old), own],
+      },
+    });
+    const signed = { ...hello, info: { ...hello.info, signatures } };
+    // It waits for its reference first: the pending record keeps the signature too.
+    const id = await cache.stage([signed]);
+    await cache.publish(id);
+    assert.equal((await cache.receipt(id.upload, hello.info))?.status, 'waiting');
+    // Another process resumes it.
+    await cache.publish(await cache.stage([glibc]), cache.publisher());
+    assert.deepEqual(sigNames(cache, hello), ['old-1', 'test-1']);
+    const found = await readText(cache.public, narInfoKey(storeHash(hello.info.path)));
+    assert.ok(found?.includes(`Sig: ${signatures[0] ?? ''}\n`));
+    await check(cache);
   });
 
   const good = testSigner('test-1');
