@@ -23,6 +23,8 @@ export const defaultMaxNarBytes = 64 * gib;
  * contents, so a publisher holds them all, in 8 bytes each.
  */
 export const maxSelfReferences = 1_000_000;
+/** Entries of directories that are held to compute a Git hash, in bytes: some 300,000 entries. */
+export const maxGitTreeBytes = 16 * mib;
 /** A NAR listing, in bytes: some 200,000 entries. A NAR with more gets no `.ls`. */
 export const maxListingBytes = 16 * mib;
 /** A build log, in bytes. */

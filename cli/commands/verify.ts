@@ -75,6 +75,7 @@ async function verify(
     wrong: new Set(),
     unchecked: new Set(),
     warning: new Set(),
+    note: new Set(),
   };
   const print = (record: object, line: string): void => {
     progress.end();
@@ -143,6 +144,7 @@ const kindWords: Readonly<Record<FindingKind, string>> = {
   wrong: 'wrong',
   unchecked: 'could not check',
   warning: 'warning',
+  note: 'note',
 };
 
 function describe({ kind, subject, code, message }: Finding): string {

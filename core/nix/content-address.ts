@@ -1,21 +1,15 @@
 import { NicheError, isNicheError, quote } from '../errors.ts';
-import { formatHash, isComputable, isHashAlgorithm, parseHash } from './hash.ts';
-import type { ComputableAlgorithm, Hash } from './hash.ts';
+import { formatHash, isHashAlgorithm, parseHash } from './hash.ts';
+import type { Hash } from './hash.ts';
 
 /**
  * What the name of a content-addressed path is computed from: `text` (a file with references, such as
- * a `.drv`), `flat` (the bytes of a file), `nar` (the NAR, with self-references zeroed) or `git` (a Git
- * blob or tree; experimental in Nix, git-hashing).
+ * a `.drv`), `flat` (the bytes of a file), `nar` (the NAR) or `git` (a Git blob or tree; experimental in
+ * Nix, git-hashing). References of a `flat` or `nar` path to itself count as zeros.
  */
 export interface ContentAddress {
   readonly method: 'text' | 'flat' | 'nar' | 'git';
   readonly hash: Hash;
-}
-
-/** A content address that a publisher can compare with contents. */
-export interface VerifiableContentAddress extends ContentAddress {
-  readonly method: 'text' | 'flat' | 'nar';
-  readonly hash: Hash & { readonly algorithm: ComputableAlgorithm };
 }
 
 const prefixes = { text: 'text:', flat: 'fixed:', nar: 'fixed:r:', git: 'fixed:git:' } as const;
@@ -47,9 +41,9 @@ export function parseContentAddress(text: string): ContentAddress {
   return { method, hash: parseHash(text.slice(prefix.length)) };
 }
 
-/** Returns whether contents can be compared with the address. */
-export function isVerifiable(address: ContentAddress): address is VerifiableContentAddress {
-  return address.method !== 'git' && isComputable(address.hash.algorithm);
+/** Returns whether the name of a path with this address depends on its references, and proves them. */
+export function coversReferences({ method, hash }: ContentAddress): boolean {
+  return method === 'text' || (method === 'nar' && hash.algorithm === 'sha256');
 }
 
 /** Formats a content address as in the `CA` field of a narinfo and the `ca` of a path info. */

@@ -7,13 +7,6 @@ const digestBytes = { md5: 16, sha1: 20, sha256: 32, sha512: 64, blake3: 32 } as
 
 export type HashAlgorithm = keyof typeof digestBytes;
 
-/** An algorithm that node:crypto can compute. */
-export type ComputableAlgorithm = Exclude<HashAlgorithm, 'blake3'>;
-
-export function isComputable(algorithm: HashAlgorithm): algorithm is ComputableAlgorithm {
-  return algorithm !== 'blake3';
-}
-
 export interface Hash {
   readonly algorithm: HashAlgorithm;
   readonly digest: Uint8Array;

@@ -116,8 +116,12 @@ export function computeCaPath(
     const type = ['source', ...sorted, ...(hasSelfReference ? ['self'] : [])].join(':');
     return makeStorePath(type, digest, name, storeDir);
   }
-  if (hasSelfReference || (ca.method !== 'text' && sorted.length > 0)) {
-    const refused = hasSelfReference ? 'a reference to itself' : `${sorted.length} references`;
+  // Nix before 2.16 allows a reference to itself here, and ignores it in the name.
+  const allowsSelf =
+    (ca.method === 'flat' || ca.method === 'nar') && ca.hash.algorithm !== 'blake3';
+  const refusesSelf = hasSelfReference && !allowsSelf;
+  if (refusesSelf || (ca.method !== 'text' && sorted.length > 0)) {
+    const refused = refusesSelf ? 'a reference to itself' : `${sorted.length} references`;
     throw new NicheError(
       'ca-mismatch',
       `cannot compute the store path of ${quote(name)}: a ${ca.method} ${ca.hash.algorithm} address does not allow ${refused}`,

@@ -1,21 +1,25 @@
 import { createHash } from 'node:crypto';
 
 import { NicheError } from '../../errors.ts';
+import { coversReferences } from '../../nix/content-address.ts';
 import { formatSha256 } from '../../nix/hash.ts';
 import { createListingWriter } from '../../nix/listing-writer.ts';
 import { createNarParser } from '../../nix/nar-parser.ts';
 import type { NarHandler } from '../../nix/nar-parser.ts';
 import { createReferenceScanner } from '../../nix/references.ts';
+import type { UnclaimedPaths } from '../../nix/references.ts';
 import type { NarClaim } from './claim.ts';
 import { createContentAddressCheck } from './content-address.ts';
-import type { FileHandler } from './content-address.ts';
+import type { SelfReferenceForm } from './modulo-hash.ts';
 
 /** What the check of a NAR finds, besides that the claim is true. */
 export interface NarFacts {
   /** The `.ls` file; null when it is not wanted or too large, or a name or target is not UTF-8. */
   readonly listing: Uint8Array | null;
   /** Store paths that the contents contain and the client did not claim as references. */
-  readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
+  readonly unclaimed: UnclaimedPaths;
+  /** How the content address covers references to itself; null when the contents have none. */
+  readonly selfReferences: SelfReferenceForm | null;
 }
 
 /** Checks a NAR against a client's claim while its bytes pass through. */
@@ -32,14 +36,14 @@ export interface NarCheck {
  * Creates a check of one NAR. Its errors are rejections: `malformed-nar`, `nar-size-mismatch`,
  * `nar-hash-mismatch`, `unproven-reference`, `unclaimed-reference`, `ca-mismatch`, `too-large`.
  */
-export function createNarCheck(
+export async function createNarCheck(
   claim: NarClaim,
   options: {
     readonly unclaimed: 'warn' | 'reject';
     /** Whether to write the `.ls` file. */
     readonly listing: boolean;
   },
-): NarCheck {
+): Promise<NarCheck> {
   const { info, storePath, contentAddress, referenceHashes } = claim;
   const hash = createHash('sha256');
   const scanner = createReferenceScanner({
@@ -48,9 +52,10 @@ export function createNarCheck(
   });
   const listing = options.listing ? createListingWriter() : null;
   const lister: NarHandler = listing ?? {};
-  const address = contentAddress && createContentAddressCheck(claim, contentAddress);
-  const parser = createNarParser(address?.file ? withFile(lister, address.file) : lister);
+  const address = contentAddress && (await createContentAddressCheck(claim, contentAddress));
+  const parser = createNarParser(address ? combineHandlers(lister, address.handler) : lister);
   let size = 0;
+  let selfReferences: SelfReferenceForm | null = null;
 
   /** @returns false when the NAR is larger than claimed */
   function write(chunk: Uint8Array): boolean {
@@ -78,8 +83,10 @@ export function createNarCheck(
         `wrong hash of the NAR of ${info.path}: expected ${info.narHash}, got ${formatSha256(narDigest)}`,
       );
     }
-    if (address) address.verify(narDigest);
-    else verifyReferences(claim, scanner.found());
+    if (address) selfReferences = address.verify(narDigest);
+    if (!contentAddress || !coversReferences(contentAddress)) {
+      verifyReferences(claim, scanner.found());
+    }
     const { count, first } = scanner.unclaimed();
     if (count > 0 && options.unclaimed === 'reject') {
       throw new NicheError(
@@ -101,19 +108,37 @@ export function createNarCheck(
       write(nar);
       verify();
     },
-    facts: () => ({ listing: listing?.listing() ?? null, unclaimed: scanner.unclaimed() }),
+    facts: () => ({
+      listing: listing?.listing() ?? null,
+      unclaimed: scanner.unclaimed(),
+      selfReferences,
+    }),
   };
 }
 
-/** Returns a handler that passes regular files to `file` too. */
-function withFile(handler: NarHandler, file: FileHandler): NarHandler {
+/** Returns a handler that passes everything to both. */
+function combineHandlers(first: NarHandler, second: NarHandler): NarHandler {
   return {
-    ...handler,
-    regular(name, found) {
-      handler.regular?.(name, found);
-      file.regular(name, found);
+    directory(name) {
+      first.directory?.(name);
+      second.directory?.(name);
     },
-    contents: file.contents,
+    leave() {
+      first.leave?.();
+      second.leave?.();
+    },
+    regular(name, file) {
+      first.regular?.(name, file);
+      second.regular?.(name, file);
+    },
+    contents(piece) {
+      first.contents?.(piece);
+      second.contents?.(piece);
+    },
+    symlink(name, target) {
+      first.symlink?.(name, target);
+      second.symlink?.(name, target);
+    },
   };
 }
 

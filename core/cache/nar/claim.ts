@@ -1,6 +1,5 @@
-import { NicheError, quote } from '../../errors.ts';
-import { isVerifiable, parseContentAddress } from '../../nix/content-address.ts';
-import type { VerifiableContentAddress } from '../../nix/content-address.ts';
+import { parseContentAddress } from '../../nix/content-address.ts';
+import type { ContentAddress } from '../../nix/content-address.ts';
 import { parseHash } from '../../nix/hash.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { parseStorePath, storeHash } from '../../nix/store-path.ts';
@@ -15,13 +14,13 @@ export interface NarClaim {
   /** The store hash of each reference, in the order of `info.references`. */
   readonly referenceHashes: readonly string[];
   /** Null for an input-addressed path. */
-  readonly contentAddress: VerifiableContentAddress | null;
+  readonly contentAddress: ContentAddress | null;
 }
 
 /**
  * Parses a path info whose fields are in canonical form.
  *
- * @throws NicheError `unsupported-ca` for a content address that is unknown or cannot be verified
+ * @throws NicheError `unsupported-ca` for a content address of an unknown kind
  */
 export function parseNarClaim(info: PathInfo, storeDir: string): NarClaim {
   return {
@@ -29,16 +28,6 @@ export function parseNarClaim(info: PathInfo, storeDir: string): NarClaim {
     storePath: parseStorePath(info.path, storeDir),
     narDigest: parseHash(info.narHash, 'sha256').digest,
     referenceHashes: info.references.map(storeHash),
-    contentAddress: info.ca === null ? null : verifiableAddress(info.ca),
+    contentAddress: info.ca === null ? null : parseContentAddress(info.ca),
   };
-}
-
-/** A claim that cannot be verified is never believed: its path would be published under any name. */
-function verifiableAddress(text: string): VerifiableContentAddress {
-  const address = parseContentAddress(text);
-  if (isVerifiable(address)) return address;
-  throw new NicheError(
-    'unsupported-ca',
-    `unsupported content address ${quote(text)}: niche cannot verify Git trees and blake3 hashes`,
-  );
 }

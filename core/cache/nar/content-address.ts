@@ -1,56 +1,64 @@
-import { createHash } from 'node:crypto';
-
 import { NicheError } from '../../errors.ts';
-import { maxSelfReferences } from '../../limits.ts';
-import { formatContentAddress } from '../../nix/content-address.ts';
-import type { VerifiableContentAddress } from '../../nix/content-address.ts';
+import { coversReferences, formatContentAddress } from '../../nix/content-address.ts';
+import type { ContentAddress } from '../../nix/content-address.ts';
+import { createDigester } from '../../nix/digest.ts';
+import { createGitHasher } from '../../nix/git-hash.ts';
+import type { GitHasher } from '../../nix/git-hash.ts';
 import { formatHash } from '../../nix/hash.ts';
-import type { NarFile, NarHandler } from '../../nix/nar-parser.ts';
+import type { NarHandler } from '../../nix/nar-parser.ts';
 import { computeCaPath } from '../../nix/store-path.ts';
 import type { NarClaim } from './claim.ts';
-
-/** The part of a {@link NarHandler} that regular files need. */
-export type FileHandler = Required<Pick<NarHandler, 'regular' | 'contents'>>;
+import { createModuloHash } from './modulo-hash.ts';
+import type { ModuloHash, SelfReferenceForm } from './modulo-hash.ts';
 
 /**
  * Checks a claimed content address: that the contents hash to it, and that it yields this store path
- * with these references. That proves the references.
+ * with these references. That proves the references if the address covers them.
  */
 export interface ContentAddressCheck {
   /**
-   * Hashes the next bytes of the NAR, where the address needs them.
+   * Receives every byte of the NAR.
    *
    * @throws NicheError `too-large` for too many references to itself
    */
   write(chunk: Uint8Array): void;
-  /** Receives the file in the NAR; null when the address hashes the NAR itself. */
-  readonly file: FileHandler | null;
+  /** Receives the files in the NAR. Throws `too-large` for too many; see {@link createGitHasher}. */
+  readonly handler: NarHandler;
   /**
    * Ends the check.
    *
    * @param narDigest the SHA-256 of the whole NAR
+   * @returns the form of the address when the contents contain their own store hash; else null
    * @throws NicheError `ca-mismatch`
    */
-  verify(narDigest: Uint8Array): void;
+  verify(narDigest: Uint8Array): SelfReferenceForm | null;
+}
+
+/** Hashes what one kind of content address covers. */
+interface ContentsHash {
+  write?(chunk: Uint8Array): void;
+  readonly handler?: NarHandler;
+  /** Returns the digests that the address may have. Null when these contents cannot have one. */
+  digests(narDigest: Uint8Array): readonly AddressDigest[] | null;
+}
+
+interface AddressDigest {
+  readonly digest: Uint8Array;
+  readonly form: SelfReferenceForm | null;
 }
 
 /** @param address the content address of `claim` */
-export function createContentAddressCheck(
+export async function createContentAddressCheck(
   claim: NarClaim,
-  address: VerifiableContentAddress,
-): ContentAddressCheck {
+  address: ContentAddress,
+): Promise<ContentAddressCheck> {
   const { info, storePath } = claim;
   const { name, storeDir } = storePath;
   const hasSelfReference = info.references.includes(info.path);
   const others = info.references.filter((reference) => reference !== info.path);
-  const isFlat = address.method !== 'nar';
-  const { algorithm } = address.hash;
-  // The address of most paths added to a store is the NAR hash, which is computed anyway.
-  const isNarHash = !isFlat && !hasSelfReference && algorithm === 'sha256';
-  const hasher =
-    !isFlat && hasSelfReference ? createModuloHash(algorithm, claim) : createHash(algorithm);
+  const contents = await createContentsHash(claim, address);
+  const expected = address.hash;
   const subject = `content address ${formatContentAddress(address)} of ${info.path}`;
-  let flat: NarFile | null = null;
 
   function computePath(): string {
     try {
@@ -62,84 +70,117 @@ export function createContentAddressCheck(
     }
   }
 
-  function mismatch(expected: string, got: string): NicheError {
-    return new NicheError('ca-mismatch', `wrong ${subject}: expected ${expected}, got ${got}`);
+  function mismatch(wanted: string, got: string): NicheError {
+    return new NicheError('ca-mismatch', `wrong ${subject}: expected ${wanted}, got ${got}`);
+  }
+
+  function formatDigest(digest: Uint8Array): string {
+    return formatHash({ algorithm: expected.algorithm, digest }, 'base32');
   }
 
   return {
     write(chunk) {
-      if (!isFlat && !isNarHash) hasher.update(chunk);
+      contents.write?.(chunk);
     },
-    file: isFlat
-      ? {
-          regular(entryName, file) {
-            if (entryName.length === 0) flat = file;
-          },
-          contents(piece) {
-            if (flat) hasher.update(piece);
-          },
-        }
-      : null,
+    handler: contents.handler ?? {},
     verify(narDigest) {
-      if (isFlat && (flat === null || flat.executable)) {
-        throw mismatch('one regular file that is not executable', 'other contents');
+      const digests = contents.digests(narDigest);
+      if (digests === null) {
+        throw mismatch('one regular file', 'other contents');
       }
-      const digest = isNarHash ? narDigest : new Uint8Array(hasher.digest());
-      const actual = formatHash({ algorithm, digest }, 'base32');
-      const expected = formatHash(address.hash, 'base32');
-      if (actual !== expected) throw mismatch(`contents that hash to ${expected}`, actual);
+      const match = digests.find(({ digest }) => Buffer.compare(digest, expected.digest) === 0);
+      if (!match) {
+        const got = digests.map(({ digest }) => formatDigest(digest)).join(' or ');
+        throw mismatch(`contents that hash to ${formatDigest(expected.digest)}`, got);
+      }
       const path = computePath();
       if (path !== info.path) throw mismatch(`the store path ${path}`, info.path);
+      return match.form;
     },
   };
 }
 
-/**
- * Hashes a NAR that contains its own store hash: each occurrence counts as zero bytes, and the offsets
- * of all occurrences are hashed after the contents (HashModuloSink in Nix's references.cc).
- *
- * @throws NicheError `too-large` from `update`, beyond {@link maxSelfReferences}
- */
-function createModuloHash(
-  algorithm: string,
-  { info, storePath }: NarClaim,
-): { update(chunk: Uint8Array): void; digest(): Buffer } {
-  const hash = createHash(algorithm);
-  const needle = Buffer.from(storePath.hash, 'latin1');
-  const positions: number[] = [];
-  let held = Buffer.alloc(0);
-  let heldAt = 0;
+async function createContentsHash(claim: NarClaim, address: ContentAddress): Promise<ContentsHash> {
+  const { method, hash } = address;
+  const { info } = claim;
+  const hasSelfReference = info.references.includes(info.path);
+  switch (method) {
+    case 'git':
+      return gitContents(createGitHasher(hash.algorithm));
+    case 'nar':
+      // The address of most paths added to a store is the NAR hash, which is computed anyway.
+      return hash.algorithm === 'sha256' && !hasSelfReference
+        ? { digests: (narDigest) => [{ digest: narDigest, form: null }] }
+        : narContents(await createAddressHash(claim, address));
+    case 'text':
+    case 'flat':
+      return fileContents(await createAddressHash(claim, address));
+  }
+}
 
-  const zero = (buffer: Buffer): void => {
-    for (
-      let at = buffer.indexOf(needle);
-      at >= 0;
-      at = buffer.indexOf(needle, at + needle.length)
-    ) {
-      if (positions.length === maxSelfReferences) {
-        throw new NicheError(
-          'too-large',
-          `the NAR of ${info.path} contains its own store hash too often: expected at most ${maxSelfReferences} times`,
-        );
-      }
-      positions.push(heldAt + at);
-      buffer.fill(0, at, at + needle.length);
-    }
+function gitContents(handler: GitHasher): ContentsHash {
+  return { handler, digests: () => [{ digest: handler.digest(), form: null }] };
+}
+
+function narContents(hash: AddressHash): ContentsHash {
+  return {
+    write(chunk) {
+      hash.update(chunk);
+    },
+    digests: () => hash.digests(),
   };
+}
 
+function fileContents(hash: AddressHash): ContentsHash {
+  let isFile = false;
+  return {
+    handler: {
+      regular(name) {
+        isFile ||= name.length === 0;
+      },
+      contents(piece) {
+        if (isFile) hash.update(piece);
+      },
+    },
+    // As in Nix, the file may be executable.
+    digests: () => (isFile ? hash.digests() : null),
+  };
+}
+
+interface AddressHash {
+  update(chunk: Uint8Array): void;
+  digests(): readonly AddressDigest[];
+}
+
+async function createAddressHash(claim: NarClaim, address: ContentAddress): Promise<AddressHash> {
+  const { info } = claim;
+  const { algorithm } = address.hash;
+  if (info.references.includes(info.path) && algorithm !== 'blake3') {
+    const hash = createModuloHash(algorithm, claim);
+    return {
+      update(chunk) {
+        hash.update(chunk);
+      },
+      digests: () => moduloDigests(hash, coversReferences(address)),
+    };
+  }
+  const digester = await createDigester(algorithm);
   return {
     update(chunk) {
-      const buffer = Buffer.concat([held, chunk]);
-      zero(buffer);
-      const complete = Math.max(0, buffer.length - (needle.length - 1));
-      hash.update(buffer.subarray(0, complete));
-      held = buffer.subarray(complete);
-      heldAt += complete;
+      digester.update(chunk);
     },
-    digest() {
-      hash.update(held);
-      for (const position of positions) hash.update(`|${position}`);
-      return hash.digest();
-    },
+    digests: () => [{ digest: digester.digest(), form: null }],
   };
+}
+
+/** @param isMarked whether the name of the path depends on the reference to itself */
+function moduloDigests(hash: ModuloHash, isMarked: boolean): readonly AddressDigest[] {
+  const { plain, withPositions } = hash.digests();
+  if (withPositions === null) return [{ digest: plain, form: null }];
+  return isMarked
+    ? [
+        { digest: plain, form: 'no-positions' },
+        { digest: withPositions, form: 'positions' },
+      ]
+    : [{ digest: withPositions, form: 'unmarked' }];
 }

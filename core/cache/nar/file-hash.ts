@@ -1,7 +1,8 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
+import { createDigester } from '../../nix/digest.ts';
 import { formatHash, formatSha256 } from '../../nix/hash.ts';
-import type { ComputableAlgorithm } from '../../nix/hash.ts';
+import type { HashAlgorithm } from '../../nix/hash.ts';
 
 /** The hash and size of a stored file, as in its narinfo. */
 export interface FileFacts {
@@ -23,8 +24,8 @@ export function hashFile(file: Uint8Array): FileFacts {
   return { fileHash: formatSha256(hash('sha256', file, 'buffer')), fileSize: file.length };
 }
 
-export function createFileHasher(algorithm: ComputableAlgorithm = 'sha256'): FileHasher {
-  const hasher = createHash(algorithm);
+export async function createFileHasher(algorithm: HashAlgorithm = 'sha256'): Promise<FileHasher> {
+  const hasher = await createDigester(algorithm);
   let fileSize = 0;
   return {
     async *hashStream(source) {

@@ -96,7 +96,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     key: string,
     open: () => AsyncIterable<Uint8Array>,
   ): Promise<CheckedNar | null> {
-    const check = createNarCheck(claim, checkOptions);
+    const check = await createNarCheck(claim, checkOptions);
     const { narSize } = claim.info;
     const writeNar = narSize <= frameBytes ? writeWhole : writeStream;
     const file = await writeNar(open(), narSize, key, check);
@@ -132,7 +132,7 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
     key: string,
     check: NarCheck,
   ): Promise<FileFacts | null> {
-    const file = createFileHasher();
+    const file = await createFileHasher();
     const sink = await bucket.upload(key, {
       contentType: contentTypeOf(key),
       cacheControl: cacheControlOf(key),
@@ -157,11 +157,11 @@ export function createNarStore({ bucket, config, parallelism }: NarStoreOptions)
   async function inspect(claim: NarClaim, key: string): Promise<CheckedNar | null> {
     const object = await bucket.get(key);
     if (!object) return null;
-    const file = createFileHasher();
+    const file = await createFileHasher();
     const stored = file.hashStream(object.body);
     const kind = key.endsWith(narSuffix.zstd) ? 'zstd' : 'none';
     const raw = kind === 'zstd' ? decompressZstd(stored) : stored;
-    const check = createNarCheck(claim, checkOptions);
+    const check = await createNarCheck(claim, checkOptions);
     try {
       await drain(check.checkStream(raw));
     } catch (cause) {

@@ -2,9 +2,9 @@ import type { NicheErrorCode } from '../../errors.ts';
 
 /**
  * `wrong`: the cache is inconsistent; `unchecked`: a check was impossible for a reason outside the
- * cache's contents; `warning`: readers do not depend on it.
+ * cache's contents; `warning`: readers do not depend on it; `note`: nothing is wrong.
  */
-export type FindingKind = 'wrong' | 'unchecked' | 'warning';
+export type FindingKind = 'wrong' | 'unchecked' | 'warning' | 'note';
 
 /** Codes of findings, besides error codes. */
 export type FindingCode =
@@ -25,11 +25,11 @@ export type FindingCode =
   // its NAR
   | 'bad-url'
   | 'unsupported-compression'
-  | 'unsupported-hash'
   | 'damaged-file'
   | 'file-size-mismatch'
   | 'file-hash-mismatch'
   | 'missing-file-hash'
+  | 'self-references'
   | 'missing-listing'
   | 'wrong-listing'
   // its references

@@ -1,5 +1,5 @@
 import { isNicheError, isRejection, messageOf, quote } from '../../errors.ts';
-import { isComputable, parseHash } from '../../nix/hash.ts';
+import { parseHash } from '../../nix/hash.ts';
 import { formatListing, parseListing } from '../../nix/listing.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import { storeHash } from '../../nix/store-path.ts';
@@ -12,6 +12,7 @@ import type { Finding, FindingCode } from './finding.ts';
 import { listingKey } from '../layout.ts';
 import { createNarCheck } from '../nar/check.ts';
 import { parseNarClaim } from '../nar/claim.ts';
+import type { SelfReferenceForm } from '../nar/modulo-hash.ts';
 import { readText } from '../objects.ts';
 
 /** Reports a finding about one path. */
@@ -46,8 +47,7 @@ export async function verifyNar(
     return;
   }
   const expected = info.fileHash === null ? null : parseHash(info.fileHash);
-  const algorithm = expected?.algorithm ?? 'sha256';
-  const tally = createFileHasher(isComputable(algorithm) ? algorithm : undefined);
+  const tally = await createFileHasher(expected?.algorithm);
   const file = keptOpen(tally.hashStream(upTo(object.body, maxFileBytes(info))));
   let listing: Uint8Array | null = null;
   try {
@@ -85,13 +85,25 @@ async function verifyContents(
     );
     return null;
   }
-  const check = createNarCheck(parseNarClaim(info, storeDir), {
+  const check = await createNarCheck(parseNarClaim(info, storeDir), {
     unclaimed: 'warn',
     listing: true,
   });
   await drain(check.checkStream(info.compression === 'zstd' ? decompressZstd(file) : file));
-  return check.facts().listing;
+  const { listing, selfReferences } = check.facts();
+  if (selfReferences !== null) {
+    const message = `its content address covers its references to itself ${selfReferenceForms[selfReferences]} can install it`;
+    report('note', 'self-references', message);
+  }
+  return listing;
 }
+
+/** Each form in words, and the readers that compute it when they install a path. */
+const selfReferenceForms: Readonly<Record<SelfReferenceForm, string>> = {
+  positions: 'with their positions; Nix before 2.17, and from 2.35,',
+  'no-positions': 'without their positions; only Nix 2.17 to 2.34',
+  unmarked: 'with their positions, and its name does not; only Nix before 2.16',
+};
 
 function verifyFile(
   info: NarInfo,
@@ -107,9 +119,6 @@ function verifyFile(
     const more = got.fileSize > maxFileBytes(info) ? ' or more' : '';
     const message = `${url}: expected ${fileSize} bytes, got ${got.fileSize}${more}`;
     report('wrong', 'file-size-mismatch', message);
-  } else if (fileHash !== null && !isComputable(parseHash(fileHash).algorithm)) {
-    const message = `its FileHash is ${fileHash}, which niche cannot compute`;
-    report('unchecked', 'unsupported-hash', message);
   } else if (fileHash !== null && got.fileHash !== fileHash) {
     report('wrong', 'file-hash-mismatch', `${url}: expected ${fileHash}, got ${got.fileHash}`);
   }

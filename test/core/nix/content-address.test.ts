@@ -1,11 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import {
-  formatContentAddress,
-  isVerifiable,
-  parseContentAddress,
-} from '../../../core/nix/content-address.ts';
+import { formatContentAddress, parseContentAddress } from '../../../core/nix/content-address.ts';
 import { contentAddresses } from '../../support/lab/nix-values.ts';
 import { refuses } from '../../support/assert/refuses.ts';
 
@@ -47,16 +43,6 @@ test('other methods and algorithms are unsupported', () => {
     ` text:sha256:${sha256}`,
   ]) {
     refuses('unsupported-ca', () => parseContentAddress(text), text);
-  }
-});
-
-test('only contents whose hash niche computes can be verified', () => {
-  const isVerified = (text: string): boolean => isVerifiable(parseContentAddress(text));
-  for (const prefix of ['text:sha256', 'fixed:sha256', 'fixed:r:sha256']) {
-    assert.ok(isVerified(`${prefix}:${sha256}`), prefix);
-  }
-  for (const prefix of ['fixed:git:sha256', 'fixed:blake3', 'fixed:r:blake3']) {
-    assert.ok(!isVerified(`${prefix}:${sha256}`), prefix);
   }
 });
 

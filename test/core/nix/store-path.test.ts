@@ -98,10 +98,16 @@ test('refuses references that a content address does not allow', () => {
   );
   const reference = `/nix/store/${hash}-x`;
   refuses('ca-mismatch', () => computeCaPath(md5, 'x', [reference], false));
-  refuses('ca-mismatch', () => computeCaPath(md5, 'x', [], true));
+  const blake3 = parseContentAddress(`fixed:blake3:${'0'.repeat(52)}`);
+  refuses('ca-mismatch', () => computeCaPath(blake3, 'x', [], true));
   refuses('ca-mismatch', () => computeCaPath(text, 'x', [reference], true));
   refuses('malformed-store-path', () => computeCaPath(md5, 'a/b', [], false));
   refuses('malformed-store-path', () => makeStorePath('source', '00', '..'));
+});
+
+test('without room for it in the name, a reference to itself does not change the path', () => {
+  const md5 = parseContentAddress('fixed:md5:4425hx5d1mc9y39llj4k4nm55i');
+  assert.equal(computeCaPath(md5, 'x', [], true), computeCaPath(md5, 'x', [], false));
 });
 
 test('the corpus: names', { skip: data === null && corpusMissing }, () => {

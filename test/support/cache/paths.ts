@@ -1,8 +1,12 @@
 import { createHash } from 'node:crypto';
+import type { SelfReferenceForm } from '../../../core/cache/nar/modulo-hash.ts';
 import { encodeBase32 } from '../../../core/nix/base32.ts';
 import { formatContentAddress } from '../../../core/nix/content-address.ts';
 import { formatHash } from '../../../core/nix/hash.ts';
-import type { ComputableAlgorithm } from '../../../core/nix/hash.ts';
+import { createDigester } from '../../../core/nix/digest.ts';
+import { createGitHasher } from '../../../core/nix/git-hash.ts';
+import type { HashAlgorithm } from '../../../core/nix/hash.ts';
+import { createNarParser } from '../../../core/nix/nar-parser.ts';
 import { writeNar } from '../../../core/nix/nar-writer.ts';
 import type { NarNode } from '../../../core/nix/nar-writer.ts';
 import type { PathInfo } from '../../../core/nix/path-info.ts';
@@ -88,29 +92,46 @@ export function largeTestPath(): Promise<TestPath> {
 /** Returns a file with one of Nix's content addresses. */
 export async function contentAddressedFile(
   name: string,
-  method: 'text' | 'flat' | 'nar',
-  algorithm: ComputableAlgorithm,
+  method: 'text' | 'flat' | 'nar' | 'git',
+  algorithm: HashAlgorithm,
   options: { readonly references?: readonly TestPath[] } = {},
 ): Promise<TestPath> {
   const references = (options.references ?? []).map(pathOf).sort();
   const contents = Buffer.from(`${references.join('\n')}\ncontents of ${name}`);
   const nar = await fileNar(contents);
-  const digest = createHash(algorithm)
-    .update(method === 'nar' ? nar : contents)
-    .digest();
+  const digest =
+    method === 'git'
+      ? gitDigest(nar, algorithm)
+      : await digestOf(method === 'nar' ? nar : contents, algorithm);
   const address = { method, hash: { algorithm, digest } };
   const path = computeCaPath(address, name, references, false);
   const info = { ...claimOf(path, nar), references, ca: formatContentAddress(address) };
   return { info, nar };
 }
 
+/** Returns the Git hash of a NAR. */
+export function gitDigest(nar: Uint8Array, algorithm: HashAlgorithm): Uint8Array {
+  const hasher = createGitHasher(algorithm);
+  const parser = createNarParser(hasher);
+  parser.write(nar);
+  parser.end();
+  return hasher.digest();
+}
+
+async function digestOf(bytes: Uint8Array, algorithm: HashAlgorithm): Promise<Uint8Array> {
+  const digester = await createDigester(algorithm);
+  digester.update(bytes);
+  return digester.digest();
+}
+
 /**
  * Returns a content-addressed file that refers to itself. Its hash covers the NAR with zeros instead of
- * its own store hash, and the positions of these zeros.
+ * its own store hash and, in the form `positions`, the positions of these zeros.
  */
 export async function selfReferringFile(
   name: string,
   references: readonly TestPath[] = [],
+  form: SelfReferenceForm = 'positions',
 ): Promise<TestPath> {
   const others = references.map(pathOf).sort();
   const hashAt = '0'.repeat(32);
@@ -119,7 +140,8 @@ export async function selfReferringFile(
   const zeroed = await fileNar(template('\0'.repeat(32)));
   const hasher = createHash('sha256').update(zeroed);
   const placed = await fileNar(template(hashAt));
-  for (let at = placed.indexOf(hashAt); at >= 0; at = placed.indexOf(hashAt, at + 32)) {
+  const first = form === 'positions' ? placed.indexOf(hashAt) : -1;
+  for (let at = first; at >= 0; at = placed.indexOf(hashAt, at + 32)) {
     hasher.update(`|${at}`);
   }
   const address = {

@@ -15,6 +15,7 @@ import {
 } from '../../../../core/nix/keys.ts';
 import { formatNarInfo, parseNarInfo } from '../../../../core/nix/narinfo.ts';
 import type { NarInfo } from '../../../../core/nix/narinfo.ts';
+import { storeHash } from '../../../../core/nix/store-path.ts';
 import type { Bucket } from '../../../../core/storage/bucket.ts';
 import { collect, listKeys, patternBytes, readObject } from '../../../support/assert/bytes.ts';
 import { faultyBucket } from '../../../support/buckets/faulty-bucket.ts';
@@ -26,6 +27,8 @@ import {
   testSecretKey,
 } from '../../../support/cache/bucket-cache.ts';
 import type { BucketCache, LocalTestPath } from '../../../support/cache/bucket-cache.ts';
+import { selfReferringFile } from '../../../support/cache/paths.ts';
+import type { TestPath } from '../../../support/cache/paths.ts';
 
 interface Verified extends VerifyReport {
   readonly findings: readonly Finding[];
@@ -53,6 +56,17 @@ function brief({ findings }: Verified): string[] {
 
 const lib = await localTestPath('lib', [], patternBytes(200_000));
 const app = await localTestPath('app', [lib]);
+
+function toLocal({ info, nar }: TestPath): LocalTestPath {
+  return {
+    hash: storeHash(info.path),
+    path: info.path,
+    info,
+    async *openNar() {
+      yield await Promise.resolve(nar);
+    },
+  };
+}
 
 async function goodCache(compression: 'zstd' | 'none' = 'zstd'): Promise<BucketCache> {
   const cache = await makeBucketCache(memoryBucket(), { compression });
@@ -111,6 +125,25 @@ test('published paths have no findings', async () => {
       narBytes: lib.info.narSize + app.info.narSize,
       audited: true,
     });
+  }
+});
+
+test('a content-addressed path that refers to itself has a note about the readers of its form', async () => {
+  for (const [form, readers] of [
+    ['positions', /; Nix before 2\.17, and from 2\.35, can install it$/],
+    ['no-positions', /; only Nix 2\.17 to 2\.34 can install it$/],
+  ] as const) {
+    const cache = await makeBucketCache(memoryBucket());
+    const self = await selfReferringFile('self', [], form);
+    await cache.publish(toLocal(self));
+    const { findings } = await verify(cache);
+    assert.equal(findings.length, 1);
+    assert.partialDeepStrictEqual(findings[0], {
+      kind: 'note',
+      subject: self.info.path,
+      code: 'self-references',
+    });
+    assert.match(findings[0]!.message, readers);
   }
 });
 
