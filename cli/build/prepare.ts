@@ -66,7 +66,9 @@ export async function prepareBuild(
   );
   if (!opened) return null;
   const { cache, nix, ownCache } = opened;
-  const upload = await openUpload(cache, request, context).catch(continueWithout('uploading'));
+  const upload = await openUpload(cache, request, context, progress).catch(
+    continueWithout('uploading'),
+  );
   return { nix, ownCache, upload: upload && { request, opened: upload } };
 }
 

@@ -75,8 +75,8 @@ async function push(request: PushRequest, context: Context): Promise<void> {
   for (const early of [resolving, querying]) early.catch(() => undefined);
   const [cache, nix] = await Promise.all([openingCache, openingNix]);
   assertSameStore(cache, nix);
-  const upload = await openUpload(cache, request.upload, context);
   const progress = startProgress(context, true);
+  const upload = await openUpload(cache, request.upload, context, progress);
   describeSetup(upload, nix, context, progress);
   await resolving;
   const interrupt = listenForInterrupt(true);

@@ -1,5 +1,6 @@
+import { isUpstreamOutage } from '../../core/cache/upstreams.ts';
 import { messageOf } from '../../core/errors.ts';
-import { statusRejected } from '../process/context.ts';
+import { statusNotPublished, statusRejected } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
 import { unlessInterrupted } from '../process/interrupt.ts';
 import type { Interrupt } from '../process/interrupt.ts';
@@ -45,7 +46,8 @@ export async function finishUpload(
     const outcome = await unlessInterrupted(interrupt.signal, work);
     status = outcome === 'interrupted' ? (interrupt.status() ?? 1) : statusOf(session, request);
   } catch (error) {
-    status = statusRejected;
+    // The paths are staged, and a later run may find the upstream.
+    status = isUpstreamOutage(error) ? statusNotPublished : statusRejected;
     hasFailed = true;
     progress.lines(describeError(error, context.env, 'upload failed'));
   }

@@ -41,6 +41,8 @@ export interface UploadRequest {
   readonly secretKeyFile: string | undefined;
   /** How long no result may come before waiting ends. */
   readonly waitMs: number;
+  /** How long lookups wait for an upstream that is down. */
+  readonly upstreamWaitMs: number;
   /** Whether the upload succeeds only once everything is published. */
   readonly mustPublish: boolean;
   /** Whether the upload fails when the cache keeps another build of a path. */
@@ -77,7 +79,7 @@ export function addUploadOptions(command: Command): Command {
     .addOption(
       new Option(
         '--wait <duration>',
-        'longest wait without a result (default: 120s; 0s with --no-publish)',
+        'longest wait for a result (default: 120s; 0s with --no-publish) or an upstream (120s)',
       ).argParser(parseDuration),
     );
   return addSecretKeyOption(command);
@@ -97,6 +99,7 @@ export function uploadRequest(flags: UploadFlags, context: Context): UploadReque
     publishing: publishingOf(flags, context),
     secretKeyFile: flags.secretKeyFile,
     waitMs: flags.wait ?? (flags.publish === false ? 0 : defaultWaitMs),
+    upstreamWaitMs: flags.wait ?? defaultWaitMs,
     mustPublish: flags.publish !== false || flags.wait !== undefined,
     strict: flags.strict,
     reportFile: flags.report ?? null,

@@ -16,11 +16,13 @@ import { trustedKeys } from '../cache/address.ts';
 import type { Nix } from '../nix/nix.ts';
 import type { Context } from '../process/context.ts';
 import { findSigners } from '../secrets/signing-keys.ts';
+import type { Progress } from '../ui/progress.ts';
 import type { UploadRequest } from './flags.ts';
 import { openLocalRecord } from './local-record.ts';
 import { writeReport } from './report.ts';
 import type { UploadOptions } from './session.ts';
 import type { OpenPublisher } from './upload-publisher.ts';
+import { openWaitingUpstreams } from './waiting-upstreams.ts';
 
 /** What an upload needs from the cache and this machine, apart from Nix. */
 export type OpenUpload = Pick<
@@ -35,10 +37,13 @@ export type OpenUpload = Pick<
  *   `publisher-running`; `storage-denied`
  */
 export async function openUpload(
-  cache: OpenCache,
+  opened: OpenCache,
   request: UploadRequest,
   context: Context,
+  progress: Progress,
 ): Promise<OpenUpload> {
+  const upstreams = openWaitingUpstreams(opened, request, context, progress);
+  const cache = { ...opened, upstreams };
   await assertWritable(cache.staging);
   if (request.reportFile !== null) await writeReport(request.reportFile, []);
   return {

@@ -18,6 +18,7 @@ import { guardRoots } from './roots.ts';
 import { openSecret, clientDocument, readSecret } from './secret-documents.ts';
 import type { ClientConfig } from './secret-documents.ts';
 import { newUploadId } from './upload-id.ts';
+import type { OutageWait } from './upstream-outage.ts';
 import { createUpstreams } from './upstreams.ts';
 import type { Upstreams } from './upstreams.ts';
 
@@ -83,15 +84,18 @@ export async function openCacheReader(
 /**
  * Opens the upstreams of a cache. Sends no request.
  *
+ * @param waitFor creates the wait for an upstream that is down. @default lookups do not wait
  * @throws NicheError `invalid-url`
  */
 export function openUpstreams(
   { upstreams, storeDir }: Pick<CacheConfig, 'upstreams' | 'storeDir'>,
   access: CacheAccess = ownCredentials,
+  waitFor?: (upstream: string) => OutageWait,
 ): Upstreams {
   const opened = upstreams.map(({ url, publicKey }) => ({
     reader: openReader(url, access),
     publicKey,
+    waitOut: waitFor?.(url),
   }));
   return createUpstreams(opened, storeDir);
 }

@@ -5,6 +5,8 @@ import type { PathInfo } from '../nix/path-info.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { ObjectReader } from '../storage/bucket.ts';
 import { narInfoKey } from './layout.ts';
+import { isDown } from './upstream-outage.ts';
+import type { OutageWait } from './upstream-outage.ts';
 import { isUnreadableNarInfo, readNarInfo } from './read-narinfo.ts';
 import { signaturesBy } from './signed-narinfo.ts';
 
@@ -13,6 +15,8 @@ export interface Upstream {
   readonly reader: ObjectReader;
   /** `<key name>:<base64>`. */
   readonly publicKey: string;
+  /** @default without waiting, every lookup in an upstream that is down fails */
+  readonly waitOut?: OutageWait | undefined;
 }
 
 /** What the upstreams have under a store hash. */
@@ -35,15 +39,16 @@ export interface Upstreams {
 }
 
 export function createUpstreams(upstreams: readonly Upstream[], storeDir: string): Upstreams {
-  const opened = upstreams.map(({ reader, publicKey }) => ({
+  const opened = upstreams.map(({ reader, publicKey, waitOut = (lookup) => lookup() }) => ({
     reader,
     publicKey: parsePublicKey(publicKey),
+    waitOut,
   }));
   const keys = opened.map(({ publicKey }) => publicKey);
 
   /** @throws NicheError `upstream-unavailable` */
   async function findIn(
-    { reader, publicKey }: (typeof opened)[number],
+    { reader, publicKey, waitOut }: (typeof opened)[number],
     hash: string,
   ): Promise<UpstreamLookup> {
     const unusable = (reason: string): UpstreamLookup => ({
@@ -52,7 +57,7 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
     });
     let info: NarInfo | null;
     try {
-      info = await readNarInfo(reader, hash, storeDir);
+      info = await waitOut(() => readNarInfo(reader, hash, storeDir));
     } catch (cause) {
       if (isUnreadableNarInfo(cause)) return unusable(cause.message);
       if (!isNicheError(cause) || cause.code === 'aborted') throw cause;
@@ -85,4 +90,12 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
     },
     verifiedSignatures: (info) => signaturesBy(info, storeDir, keys),
   };
+}
+
+/**
+ * Whether `error` means that an upstream is down, so that a later lookup may succeed. A denied lookup is
+ * `upstream-unavailable` too, and stays denied.
+ */
+export function isUpstreamOutage(error: unknown): boolean {
+  return isNicheError(error, 'upstream-unavailable') && isDown(error.cause);
 }

@@ -9,6 +9,7 @@ import { narInfoKey, parseNarInfoKey } from '../layout.ts';
 import type { OpenCache } from '../open.ts';
 import { isSamePath } from '../read-narinfo.ts';
 import { readSignedNarInfo } from '../signed-narinfo.ts';
+import { isUpstreamOutage } from '../upstreams.ts';
 
 /**
  * Where readers can get a path: `conflict` when the cache has it with other contents or references,
@@ -30,9 +31,10 @@ export interface LookupCounts {
 
 export interface Lookups {
   /**
-   * Finds each path in the cache or an upstream.
+   * Finds each path in the cache or an upstream. While an upstream is down, a path that no other has
+   * counts as nowhere: the publisher looks there again before it publishes the path.
    *
-   * @throws NicheError `storage-…`, `upstream-unavailable`
+   * @throws NicheError `storage-…`; `upstream-unavailable` for an upstream that denies access
    */
   findPaths(infos: readonly PathInfo[]): Promise<LookupResult[]>;
   counts(): LookupCounts;
@@ -62,7 +64,10 @@ export function createLookups(cache: OpenCache, known: KnownPaths): Lookups {
     if (here) return isSamePath(here, info) ? 'present' : 'conflict';
     if (config.upstreams.length === 0) return null;
     counts.upstream += 1;
-    const there = await upstreams.findNarInfo(hash);
+    const there = await upstreams.findNarInfo(hash).catch((error: unknown) => {
+      if (isUpstreamOutage(error)) return { kind: 'absent' } as const;
+      throw error;
+    });
     return there.kind === 'found' && isSamePath(there.info, info) ? 'upstream' : null;
   }
 

@@ -9,6 +9,7 @@ import { createLookups } from '../../../../core/cache/stage/lookups.ts';
 import type { Lookups } from '../../../../core/cache/stage/lookups.ts';
 import { readText } from '../../../../core/cache/objects.ts';
 import { NicheError } from '../../../../core/errors.ts';
+import type { NicheErrorCode } from '../../../../core/errors.ts';
 import { formatNarInfo, parseNarInfo } from '../../../../core/nix/narinfo.ts';
 import type { Bucket } from '../../../../core/storage/bucket.ts';
 import {
@@ -198,6 +199,29 @@ test('an unusable narinfo of an upstream does not keep a path from being uploade
   const lookups = createLookups({ ...cache, reader: cache.public }, await memory());
   assert.deepEqual(await lookups.findPaths([path.info]), [null]);
   assert.equal(lookups.counts().upstream, 1);
+});
+
+test('an upstream that is down counts as one without the path, but a denied one does not', async () => {
+  const [mine = assert.fail(), theirs = assert.fail()] = await paths(2);
+  const healthy = await makeBucketCache(memoryBucket({ url: 'memory:///healthy' }));
+  await healthy.publish(theirs);
+  let code: NicheErrorCode = 'storage-unavailable';
+  const down = memoryBucket({
+    url: 'memory:///down',
+    before() {
+      throw new NicheError(code, 'failed');
+    },
+  });
+  const upstreams = [
+    { reader: down, publicKey: testPublicKey, url: 'https://down.example' },
+    { reader: healthy.public, publicKey: testPublicKey, url: 'https://healthy.example' },
+  ];
+  const cache = await makeBucketCache(memoryBucket(), { upstreams });
+  const lookups = createLookups({ ...cache, reader: cache.public }, await memory());
+  assert.deepEqual(await lookups.findPaths([mine.info, theirs.info]), [null, 'upstream']);
+  await assert.rejects(cache.publish(mine), { code: 'upstream-unavailable' });
+  code = 'storage-denied';
+  await assert.rejects(lookups.findPaths([mine.info]), { code: 'upstream-unavailable' });
 });
 
 test('a narinfo without a valid signature of the cache does not count', async () => {
