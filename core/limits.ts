@@ -8,6 +8,10 @@ export const maxManifestBytes = mib;
 export const maxBatchPaths = 256;
 /** The sum of the NARs in a batch, in bytes; a larger NAR has a batch of its own. */
 export const maxBatchNarBytes = 8 * mib;
+/** Realisations in one batch: a manifest of this many has some 100 KiB. */
+export const maxBatchRealisations = 256;
+/** A stored realisation, in bytes. Nix's own have less than 1 KiB, plus 150 bytes a signature. */
+export const maxRealisationBytes = 64 * kib;
 /** References of one path. */
 export const maxReferences = 10_000;
 /** The name of a NAR entry, in bytes (narMaxName in Nix's archive.cc). */

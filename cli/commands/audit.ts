@@ -70,7 +70,8 @@ function isUploadedBy({ origin, upload }: AuditRecord, text: string): boolean {
   return [origin?.principal, origin?.sourceAddress, upload].some((each) => each?.includes(text));
 }
 
-function describe({ at, path, origin, signers, upload, unclaimed }: AuditRecord): string {
+function describe(record: AuditRecord): string {
+  const { at, path, origin, signers, upload } = record;
   const who =
     origin?.principal ?? (origin?.via === 'sweep' ? 'unknown (found by a sweep)' : 'unknown');
   const from = origin?.sourceAddress === undefined ? '' : ` from ${origin.sourceAddress}`;
@@ -78,9 +79,12 @@ function describe({ at, path, origin, signers, upload, unclaimed }: AuditRecord)
     const { name } = parsePublicKey(publicKey);
     return requestId === undefined ? name : `${name} (request ${requestId})`;
   });
-  const unclaimedNote =
-    unclaimed.count > 0 ? `, ${count(unclaimed.count, 'unclaimed reference')}` : '';
-  return `${at} ${path}\n  by ${who}${from}, upload ${upload}; signed with ${keys.join(', ')}${unclaimedNote}`;
+  const unclaimed = record.realisation ? 0 : record.unclaimed.count;
+  const unclaimedNote = unclaimed > 0 ? `, ${count(unclaimed, 'unclaimed reference')}` : '';
+  const of = record.realisation
+    ? ` as output of ${record.realisation.drvPath}^${record.realisation.output}`
+    : '';
+  return `${at} ${path}${of}\n  by ${who}${from}, upload ${upload}; signed with ${keys.join(', ')}${unclaimedNote}`;
 }
 
 const ages: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };

@@ -5,6 +5,7 @@ import { NicheError, isNicheError } from '../errors.ts';
 import { maxDocumentBytes } from '../limits.ts';
 import { parsePublicKey } from '../nix/keys.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import type { Realisation } from '../nix/realisation.ts';
 import { storeHash } from '../nix/store-path.ts';
 import type { Signer } from '../signing/signer.ts';
 import type { Bucket } from '../storage/bucket.ts';
@@ -16,19 +17,30 @@ import { parseStoredJson, readBoundedText } from './stored-json.ts';
 import type { JsonFormat } from './stored-json.ts';
 
 /**
- * The signatures that one path got at once. It is written before the narinfo, so every visible
- * signature has a record. A record without a narinfo is from a publisher that died in between.
+ * The signatures that one path or realisation got at once. It is written before the narinfo, so every
+ * visible signature has a record. A record without a narinfo is from a publisher that died in between.
  */
-export interface AuditRecord {
-  readonly version: 1;
-  /** When the path was signed, ISO 8601. */
-  readonly at: string;
-  readonly path: string;
+export type AuditRecord = PathAuditRecord | RealisationAuditRecord;
+
+export interface PathAuditRecord extends SignatureRecord {
   readonly narHash: string;
   readonly narSize: number;
   readonly references: readonly string[];
   /** Store paths that the contents mention and the client did not claim as references. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
+  readonly realisation?: undefined;
+}
+
+export interface RealisationAuditRecord extends SignatureRecord {
+  /** The derivation and the output of which `path` is the result. */
+  readonly realisation: Pick<Realisation, 'drvHash' | 'drvPath' | 'output'>;
+}
+
+interface SignatureRecord {
+  readonly version: 1;
+  /** When the path was signed, ISO 8601. */
+  readonly at: string;
+  readonly path: string;
   readonly signatures: readonly string[];
   /** The signer of each of `signatures`, in the same order. */
   readonly signers: readonly AuditedSigner[];
@@ -88,34 +100,51 @@ export function confirmOrigin(reported: ReportedOrigin | null, etag: string): Or
 const text = z.string();
 
 /** Fields that it does not define are kept, so that `niche audit --json` prints all there is. */
+const signatureFields = z.looseObject({
+  version: z.literal(1),
+  at: z.iso.datetime(),
+  path: text.refine(doesNotThrow(storeHash), { error: 'expected a store path' }),
+  signatures: z.array(text),
+  signers: z.array(
+    z.looseObject({
+      publicKey: text.refine(doesNotThrow(parsePublicKey), { error: 'expected a public key' }),
+      keyId: text.exactOptional(),
+      requestId: text.exactOptional(),
+    }),
+  ),
+  upload: text,
+  origin: z
+    .looseObject({
+      via: z.enum(['event', 'sweep']),
+      principal: text.optional(),
+      sourceAddress: text.optional(),
+      at: text.optional(),
+    })
+    .nullable(),
+  publisher: text,
+});
+
+const pathRecord = signatureFields.extend({
+  narHash: text,
+  narSize: z.int().nonnegative(),
+  references: z.array(text),
+  unclaimed: z.looseObject({ count: z.int().nonnegative(), first: z.array(text) }),
+});
+
+const realisationRecord = signatureFields.extend({
+  realisation: z.looseObject({ drvHash: text, drvPath: text, output: text }),
+});
+
 const auditFormat: JsonFormat<AuditRecord> = {
   code: 'malformed-audit',
-  schema: z.looseObject({
-    version: z.literal(1),
-    at: z.iso.datetime(),
-    path: text.refine(doesNotThrow(storeHash), { error: 'expected a store path' }),
-    narHash: text,
-    narSize: z.int().nonnegative(),
-    references: z.array(text),
-    unclaimed: z.looseObject({ count: z.int().nonnegative(), first: z.array(text) }),
-    signatures: z.array(text),
-    signers: z.array(
-      z.looseObject({
-        publicKey: text.refine(doesNotThrow(parsePublicKey), { error: 'expected a public key' }),
-        keyId: text.exactOptional(),
-        requestId: text.exactOptional(),
-      }),
-    ),
-    upload: text,
-    origin: z
-      .looseObject({
-        via: z.enum(['event', 'sweep']),
-        principal: text.optional(),
-        sourceAddress: text.optional(),
-        at: text.optional(),
-      })
-      .nullable(),
-    publisher: text,
+  schema: z.looseObject({}).transform((document, context): AuditRecord => {
+    const schema = 'realisation' in document ? realisationRecord : pathRecord;
+    const { data, error } = schema.safeParse(document);
+    if (data) return data;
+    for (const { path, message } of error.issues) {
+      context.addIssue({ code: 'custom', path, message });
+    }
+    return z.NEVER;
   }),
   maxBytes: maxDocumentBytes,
 };
@@ -144,7 +173,7 @@ export function auditedSigner(signer: Signer, requestId: string | undefined): Au
 /** Returns the fields of a record that come from the path. */
 export function auditedPath(
   info: PathInfo,
-): Pick<AuditRecord, 'path' | 'narHash' | 'narSize' | 'references'> {
+): Pick<PathAuditRecord, 'path' | 'narHash' | 'narSize' | 'references'> {
   const { path, narHash, narSize, references } = info;
   return { path, narHash, narSize, references };
 }

@@ -55,6 +55,7 @@ function mayBeAbsent(key: string): boolean {
   return (
     key.endsWith('.narinfo') ||
     key.endsWith('.ls') ||
+    key.endsWith('.doi') ||
     key.startsWith('log/') ||
     key === configKey ||
     key === clientConfigKey

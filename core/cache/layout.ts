@@ -1,3 +1,4 @@
+import { isRealisationKey } from '../nix/realisation.ts';
 import type { Bucket } from '../storage/bucket.ts';
 
 /** The roots of a cache. Each object belongs to exactly one of them, see {@link rootOf}. */
@@ -52,6 +53,10 @@ export const pendingListingKey = (storeHash: string, upload: string): string =>
 export const pendingLogKey = (storeHash: string, upload: string): string =>
   `${pendingPrefix}${storeHash}/${upload}.log`;
 
+/** The pending record of a realisation that waits for its output. */
+export const pendingRealisationKey = (hash: string, upload: string): string =>
+  `${pendingPrefix}${hash}/${upload}.doi`;
+
 export const waitingPrefix = 'waiting/';
 export const waitingForPrefix = (referenceHash: string): string =>
   `${waitingPrefix}${referenceHash}/`;
@@ -76,6 +81,11 @@ export const withdrawingKey = (storeHash: string, id: string): string =>
 /** Marks contents whose NARs a process is deleting. */
 export const purgingKey = (narHash: string, id: string): string =>
   `${blockedPrefix}purging-${digestOf(narHash)}-${id}`;
+/** Lists the realisations of an output, so that a withdrawal finds them. */
+export const realisedPrefix = 'realised/';
+export const realisedByPrefix = (outHash: string): string => `${realisedPrefix}${outHash}/`;
+export const realisedKey = (outHash: string, hash: string): string =>
+  `${realisedByPrefix(outHash)}${hash}.json`;
 export const auditPrefix = 'audit/';
 export const attemptsPrefix = 'attempts/';
 /** What a publisher stores about its attempts at a batch. */
@@ -93,6 +103,7 @@ export const privatePrefixes = [
   pendingPrefix,
   waitingPrefix,
   blockedPrefix,
+  realisedPrefix,
   auditPrefix,
   attemptsPrefix,
   publishersPrefix,
@@ -134,6 +145,7 @@ const hash = '[0-9a-df-np-sv-z]{32}';
 const narDigest = '[0-9a-df-np-sv-z]{52}';
 const manifestGrammar = new RegExp(`^staging/(${uuid})/(0|[1-9][0-9]{0,8})\\.json$`);
 const pendingGrammar = new RegExp(`^pending/(${hash})/(${uuid})\\.json$`);
+const pendingRealisationGrammar = new RegExp(`^pending/(${hash})/(${uuid})\\.doi$`);
 const waitingGrammar = new RegExp(`^waiting/(${hash})/(${hash})\\.(${uuid})$`);
 const narInfoGrammar = new RegExp(`^(${hash})\\.narinfo$`);
 const storeHashGrammar = new RegExp(`^${hash}$`);
@@ -154,6 +166,14 @@ export function parseManifestKey(key: string): BatchId | null {
 /** Returns the path and upload of a pending record's key; null for every other key. */
 export function parsePendingKey(key: string): { storeHash: string; upload: string } | null {
   const match = pendingGrammar.exec(key);
+  return match ? { storeHash: match[1] ?? '', upload: match[2] ?? '' } : null;
+}
+
+/** Returns the realisation and upload of a pending record's key; null for every other key. */
+export function parsePendingRealisationKey(
+  key: string,
+): { storeHash: string; upload: string } | null {
+  const match = pendingRealisationGrammar.exec(key);
   return match ? { storeHash: match[1] ?? '', upload: match[2] ?? '' } : null;
 }
 
@@ -196,7 +216,7 @@ export function isUploadId(text: string): boolean {
 
 /** Returns whether everyone may read `key`, also where all roots are one directory. */
 export function isPublicObject(key: string): boolean {
-  return publicGrammar.test(key);
+  return publicGrammar.test(key) || isRealisationKey(key);
 }
 
 const json = 'application/json';
@@ -208,7 +228,7 @@ export function contentTypeOf(key: string): string {
   if (key.startsWith(narPrefix)) return 'application/x-nix-nar';
   if (key.startsWith('log/') || key.endsWith('.log')) return 'text/plain; charset=utf-8';
   if (key.endsWith('.jsonl')) return 'application/x-ndjson';
-  if (key.endsWith('.json') || key.endsWith('.ls')) return json;
+  if (/\.(?:json|ls|doi)$/.test(key)) return json;
   return 'application/octet-stream';
 }
 

@@ -1,11 +1,19 @@
 import * as z from 'zod';
 
 import { NicheError, messageOf } from '../errors.ts';
-import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes, maxReferences } from '../limits.ts';
+import {
+  maxBatchNarBytes,
+  maxBatchPaths,
+  maxBatchRealisations,
+  maxManifestBytes,
+  maxReferences,
+} from '../limits.ts';
 import { canonicalContentAddress } from '../nix/content-address.ts';
 import { canonicalNarHash } from '../nix/hash.ts';
 import { parseSignature } from '../nix/keys.ts';
 import type { PathInfo } from '../nix/path-info.ts';
+import { canonicalRealisation, realisationName } from '../nix/realisation.ts';
+import type { Realisation } from '../nix/realisation.ts';
 import { parseStorePath } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { manifestKey } from './layout.ts';
@@ -23,6 +31,8 @@ export type StagingEncoding = 'none' | 'zstd';
 export interface Manifest {
   readonly encoding: StagingEncoding;
   readonly paths: readonly PathInfo[];
+  /** A batch has either paths or realisations. */
+  readonly realisations: readonly Realisation[];
 }
 
 /** The size of an empty directory's NAR, the smallest of all, in bytes. */
@@ -48,6 +58,14 @@ export const claim = z.strictObject({
   signatures: z.array(z.string()).max(64).default([]),
 });
 
+/** A claim about a realisation, as manifests and pending records store it. */
+export const realisationClaim = z.strictObject({
+  drvHash: z.string(),
+  drvPath: z.string(),
+  output: z.string(),
+  outPath: z.string(),
+});
+
 const document = z.strictObject({
   version: z.literal(manifestVersion, {
     error: ({ input }) =>
@@ -56,7 +74,8 @@ const document = z.strictObject({
         : `expected ${manifestVersion}`,
   }),
   encoding: z.enum(['none', 'zstd']),
-  paths: z.array(claim).min(1).max(maxBatchPaths),
+  paths: z.array(claim).max(maxBatchPaths),
+  realisations: z.array(realisationClaim).max(maxBatchRealisations).default([]),
 });
 
 const manifestFormat: JsonFormat<z.infer<typeof document>> = {
@@ -65,7 +84,7 @@ const manifestFormat: JsonFormat<z.infer<typeof document>> = {
   maxBytes: maxManifestBytes,
 };
 
-export function formatManifest(manifest: Manifest): string {
+export function formatManifest(manifest: Omit<Manifest, 'realisations'>): string {
   const paths = manifest.paths.map(
     // Other fields of a path are the machine's own business and not claims.
     ({ path, narHash, narSize, references, deriver, ca, signatures }) => {
@@ -73,6 +92,11 @@ export function formatManifest(manifest: Manifest): string {
     },
   );
   return JSON.stringify({ version: manifestVersion, encoding: manifest.encoding, paths });
+}
+
+/** Returns the text of a manifest that has realisations and no paths. */
+export function formatRealisationManifest(realisations: readonly Realisation[]): string {
+  return JSON.stringify({ version: manifestVersion, encoding: 'none', paths: [], realisations });
 }
 
 /**
@@ -100,12 +124,27 @@ export function parseManifest(text: string, storeDir: string): Manifest {
       return new NicheError('malformed-manifest', `${where}: ${messageOf(cause)}`, { cause });
     }),
   );
-  const seen = new Set<string>();
-  const twice = paths.find(({ path }) => seen.size === seen.add(path).size);
-  if (twice) {
+  const realisations = parsed.realisations.map((realisation, index) => {
+    try {
+      return canonicalRealisation(realisation, storeDir);
+    } catch (cause) {
+      const where = `realisations.${index} of the manifest`;
+      throw new NicheError('malformed-manifest', `${where}: ${messageOf(cause)}`, { cause });
+    }
+  });
+  if (paths.length > 0 === realisations.length > 0) {
     throw new NicheError(
       'malformed-manifest',
-      `the manifest lists ${twice.path} twice: expected each path once`,
+      `the manifest has ${paths.length} paths and ${realisations.length} realisations: expected either`,
+    );
+  }
+  const seen = new Set<string>();
+  const subjects = [...paths.map(({ path }) => path), ...realisations.map(realisationName)];
+  const twice = subjects.find((subject) => seen.size === seen.add(subject).size);
+  if (twice !== undefined) {
+    throw new NicheError(
+      'malformed-manifest',
+      `the manifest lists ${twice} twice: expected each path once`,
     );
   }
   const total = paths.reduce((sum, { narSize }) => sum + narSize, 0);
@@ -115,7 +154,7 @@ export function parseManifest(text: string, storeDir: string): Manifest {
       `the manifest's ${paths.length} NARs have ${total} bytes: expected at most ${maxBatchNarBytes} in a batch of more than one`,
     );
   }
-  return { encoding: parsed.encoding, paths };
+  return { encoding: parsed.encoding, paths, realisations };
 }
 
 /**

@@ -8,6 +8,7 @@ import { narInfoKey } from './layout.ts';
 import { isDown } from './upstream-outage.ts';
 import type { OutageWait } from './upstream-outage.ts';
 import { isUnreadableNarInfo, readNarInfo } from './read-narinfo.ts';
+import { readRealisation } from './read-realisation.ts';
 import { signaturesBy } from './signed-narinfo.ts';
 
 /** Another cache that all readers of this one use, and the key of its narinfos. */
@@ -34,6 +35,13 @@ export interface Upstreams {
    * @throws NicheError `upstream-unavailable` when none has it, and at least one did not answer
    */
   findNarInfo(hash: string): Promise<UpstreamLookup>;
+  /**
+   * Looks a realisation up by its key in each upstream until one has it, signed by its key.
+   *
+   * @returns the full path of the output; null when no upstream has it
+   * @throws NicheError `upstream-unavailable` when none has it, and at least one did not answer
+   */
+  findRealisation(key: string): Promise<string | null>;
   /** Returns the path's signatures that verify under an upstream's key; makes no request. */
   verifiedSignatures(info: PathInfo): string[];
 }
@@ -87,6 +95,22 @@ export function createUpstreams(upstreams: readonly Upstream[], storeDir: string
       }
       if (failure) throw failure;
       return result;
+    },
+    async findRealisation(key) {
+      let failure: NicheError | null = null;
+      for (const { reader, publicKey } of opened) {
+        try {
+          const trusted = { storeDir, publicKeys: [publicKey] };
+          const lookup = await readRealisation(reader, key, trusted);
+          if (lookup.kind === 'found') return lookup.value.outPath;
+        } catch (cause) {
+          if (!isNicheError(cause) || cause.code === 'aborted') throw cause;
+          const message = `cannot look up ${key} in the upstream ${reader.url}: ${cause.message}`;
+          failure = new NicheError('upstream-unavailable', message, { cause });
+        }
+      }
+      if (failure) throw failure;
+      return null;
     },
     verifiedSignatures: (info) => signaturesBy(info, storeDir, keys),
   };

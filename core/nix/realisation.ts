@@ -92,13 +92,18 @@ export function realisationName({ drvPath, output }: Realisation): string {
   return `${drvPath}^${output}`;
 }
 
+/** Whether `text` is the name of a realisation, and not a store path. */
+export function isRealisationName(text: string): boolean {
+  return /\.drv\^[0-9A-Za-z+\-._?=]+$/.test(text);
+}
+
 /**
- * Returns 32 base32 characters that identify the realisation's derivation and output. They have the
- * form of a store hash, so a realisation can wait for its output as a path waits for a reference.
+ * Returns 32 base32 characters that identify a realisation by its name. They have the form of a store
+ * hash, so a realisation can wait for its output as a path waits for a reference.
  */
-export function realisationHash({ drvHash, drvPath, output }: Realisation): string {
-  const identity = `realisation:${drvHash}:${drvPath}:${output}`;
-  return encodeBase32(createHash('sha256').update(identity).digest().subarray(0, 20));
+export function realisationHash(name: string): string {
+  const digest = createHash('sha256').update(`realisation:${name}`).digest();
+  return encodeBase32(digest.subarray(0, 20));
 }
 
 /** The fields that are signed, in the order of their names, as Nix prints them. */
@@ -111,8 +116,11 @@ function hashedFields(realisation: Realisation, storeDir: string): object {
   };
 }
 
-/** Names of outputs follow the rules of store path names (OutputName in Nix). */
-const outputGrammar = /^[0-9A-Za-z+\-._?=]{1,211}$/;
+/**
+ * The rules of store path names (OutputName in Nix), and at most 160 characters: an object's name with
+ * a hash and more would be too long for file systems.
+ */
+const outputGrammar = /^[0-9A-Za-z+\-._?=]{1,160}$/;
 
 /**
  * Brings a realisation into canonical form.
@@ -176,9 +184,9 @@ function readSignature(value: unknown): string {
   return formatSignature(parseSignature(`${keyName}:${sig}`));
 }
 
-const hashedKey = /^realisations\/(sha256:[0-9a-f]{64})!([0-9A-Za-z+\-._?=]{1,211})\.doi$/;
+const hashedKey = /^realisations\/(sha256:[0-9a-f]{64})!([0-9A-Za-z+\-._?=]{1,160})\.doi$/;
 const tracedKey =
-  /^build-trace-v2\/([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]{1,211}\.drv)\/([0-9A-Za-z+\-._?=]{1,211})\.doi$/;
+  /^build-trace-v2\/([0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]{1,211}\.drv)\/([0-9A-Za-z+\-._?=]{1,160})\.doi$/;
 
 /** Whether `key` is that of a realisation, in either layout. */
 export function isRealisationKey(key: string): boolean {

@@ -1,7 +1,10 @@
 import { NicheError, quote } from '../errors.ts';
 
 /** Every byte that niche's layout can produce: store path names, Nix hashes and `/`. */
-const keyGrammar = /^[A-Za-z0-9+\-._?=]+(?:\/[A-Za-z0-9+\-._?=]+)*$/;
+const segment = '[A-Za-z0-9+\\-._?=]+';
+/** The last segment may be the id of a realisation, the only one with other characters. */
+const realisationSegment = `sha256:[0-9a-f]{64}!${segment}`;
+const keyGrammar = new RegExp(`^(?:${segment}/)*(?:${segment}|${realisationSegment})$`);
 
 /** The longest key that every supported storage accepts, in bytes. */
 const maxKeyBytes = 1024;

@@ -7,7 +7,7 @@ import { listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
 import { readNarInfo, readNarInfoOrNull } from '../read-narinfo.ts';
-import type { PathReport } from './report.ts';
+import type { FinishedPath } from './paths.ts';
 
 /** The objects that a path has besides its narinfo and its NAR. */
 export interface Attachments {
@@ -27,7 +27,7 @@ export interface AttachmentStore {
    * Writes the attachments of a path whose narinfo exists. Writes the log only if the narinfo has the
    * claimed deriver: else any claim of a published path could name a derivation of its choice.
    */
-  writeAttachments(finished: PathReport, attachments: Attachments): Promise<void>;
+  writeAttachments(finished: FinishedPath, attachments: Attachments): Promise<void>;
 }
 
 export function createAttachmentStore(options: {
@@ -55,7 +55,7 @@ export function createAttachmentStore(options: {
   }
 
   /** Returns whether the narinfo has the claimed deriver. That of a newly published path always has. */
-  async function hasPublishedDeriver({ info, outcome }: PathReport): Promise<boolean> {
+  async function hasPublishedDeriver({ info, outcome }: FinishedPath): Promise<boolean> {
     if (outcome.status === 'published') return true;
     const narInfo = await readNarInfoOrNull(bucket, storeHash(info.path), storeDir);
     return narInfo?.deriver === info.deriver;

@@ -5,6 +5,7 @@ import { manifestKey, stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { readManifest } from '../manifest.ts';
 import type { StagedPath } from './paths.ts';
+import type { StagedRealisation } from './pending-realisations.ts';
 import { openStagedLogs } from './staged-logs.ts';
 import { openStagedNars } from './staged-nars.ts';
 import { rejectUnreadable } from './staged-reads.ts';
@@ -14,6 +15,8 @@ export interface StagedBatch {
   readonly id: BatchId;
   /** References come before the paths that refer to them. */
   readonly paths: readonly StagedPath[];
+  /** A batch has either paths or realisations. */
+  readonly realisations: readonly StagedRealisation[];
   /** Divides paths of the batch, in order, into groups whose build logs fit into memory together. */
   groupPaths(paths: readonly StagedPath[]): Promise<StagedPath[][]>;
   /** Returns whether the batch is still staged: no publisher has handled and removed it. */
@@ -55,9 +58,15 @@ export async function openStagedBatch(
     openNar: () => openNar(index),
     readLog: () => logs.readLog(claim),
   }));
+  const realisations = manifest.realisations.map((realisation) => ({
+    realisation,
+    upload: id.upload,
+    origin,
+  }));
   return {
     id,
     paths,
+    realisations,
     groupPaths: (some) => logs.groupBySize(some),
     isStaged: async () => (await bucket.head(manifestKey(id))) !== null,
     remove: () => removeStagedBatch(bucket, id, logs.readKeys()),

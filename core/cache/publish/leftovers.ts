@@ -6,6 +6,7 @@ import {
   narPrefix,
   parseManifestKey,
   parsePendingKey,
+  parsePendingRealisationKey,
   pendingPrefix,
   receiptsPrefix,
   stagingPrefix,
@@ -107,7 +108,7 @@ const uploads: Ownership = {
 /** The listing and the log of a pending path have the name of its record. */
 const pendingPaths: Ownership = {
   ownerOf: (key) => key.slice(0, key.lastIndexOf('.')),
-  isRoot: (key) => parsePendingKey(key) !== null,
+  isRoot: (key) => parsePendingKey(key) !== null || parsePendingRealisationKey(key) !== null,
 };
 
 /** Returns the keys of old objects whose owner has no root. */

@@ -33,6 +33,7 @@ export interface Candidate {
 
 /** At last it is published, rejected, or parked until its references are published. */
 export interface FinishedPath extends PathReport {
+  readonly info: PathInfo;
   /**
    * Deletes the pending record of a path that no longer waits. Call it after the receipt is written:
    * until then, only the pending record leads to a receipt after a crash.

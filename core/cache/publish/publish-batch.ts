@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 import { NicheError, isRejection } from '../../errors.ts';
 import type { RejectionCode } from '../../errors.ts';
+import { realisationName } from '../../nix/realisation.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
 import type { ReportedOrigin } from '../audit.ts';
@@ -17,6 +18,7 @@ import { createInFlightBatches } from './in-flight.ts';
 import type { InFlightBatch } from './in-flight.ts';
 import type { FinishedPath, StagedPath } from './paths.ts';
 import type { PathPublisher } from './publish-paths.ts';
+import type { RealisationPublisher } from './realisations.ts';
 import type { PublishResult, Reporter } from './report.ts';
 import { createTimeBudget } from './time-budget.ts';
 import type { TimeBudget } from './time-budget.ts';
@@ -36,6 +38,7 @@ export interface PublishCall {
 export interface BatchPublisherOptions extends Pick<CacheBuckets, 'staging' | 'private'> {
   readonly config: { readonly storeDir: string };
   readonly paths: PathPublisher;
+  readonly realisations: RealisationPublisher;
   readonly reporter: Reporter;
   readonly wakeDependents: WakeDependents;
   readonly openContext: () => Promise<PublishContext>;
@@ -62,7 +65,7 @@ const unparksAtOnce = 64;
 
 export function createBatchPublisher(options: BatchPublisherOptions): PublishBatch {
   const { staging, private: privateRoot, config, paths, reporter, wakeDependents } = options;
-  const { timeLimitMs, bytesPerSecond, now } = options;
+  const { realisations, timeLimitMs, bytesPerSecond, now } = options;
   const newId = (): string => randomBytes(8).toString('hex');
   const crashGuard = createCrashGuard(privateRoot, { timeLimitMs, now, newId });
   const inFlightBatches = createInFlightBatches();
@@ -77,6 +80,7 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
       });
       if (batch === null) return [];
       if (batch instanceof NicheError) return [await rejectBatch(guard, id, batch)];
+      if (batch.realisations.length > 0) return publishRealisations(batch, guard);
       const claimed = batch.paths.map(({ claim }) => claim.path);
       return inFlightBatches.runBatch(claimed, (inFlight) =>
         publishGroups({ batch, budget, guard, inFlight }),
@@ -117,6 +121,32 @@ export function createBatchPublisher(options: BatchPublisherOptions): PublishBat
     await removeStagedBatch(staging, id);
     await guard.clearMarkers();
     return result;
+  }
+
+  /** Publishes a batch of realisations, and removes it. */
+  async function publishRealisations(
+    batch: StagedBatch,
+    guard: GuardedBatch,
+  ): Promise<PublishResult[]> {
+    const outputs = batch.realisations.map(({ realisation }) => realisation.outPath);
+    const names = batch.realisations.map(({ realisation }) => realisationName(realisation));
+    return inFlightBatches.runBatch(names, async (inFlight) => {
+      // Small batches of outputs come first. Parking a realisation costs some ten requests.
+      await inFlight.waitForEarlier(outputs);
+      const context = { ...(await options.openContext()), inFlight };
+      const finished = await guard.guardPart('realisations', () =>
+        realisations.publishRealisations(context, batch.realisations),
+      );
+      if (!finished) {
+        const error = tooManyCrashes('the realisations of the batch');
+        return [await rejectBatch(guard, batch.id, error as NicheError & { code: RejectionCode })];
+      }
+      const results = await reporter.reportPaths(batch.id, finished);
+      await mapConcurrent(finished, unparksAtOnce, ({ unpark }) => unpark());
+      await batch.remove();
+      await guard.clearMarkers();
+      return results;
+    });
   }
 
   /** Publishes the batch group by group, and removes it once all its paths are reported. */

@@ -1,11 +1,15 @@
 import { isRejection } from '../../errors.ts';
 import { maxNamedMissing } from '../../limits.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
+import { realisationName } from '../../nix/realisation.ts';
 import type { WaitingMarker } from '../layout.ts';
+import { isFinal } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { PublishContext } from './context.ts';
+import type { PendingRealisations } from './pending-realisations.ts';
 import type { PendingPaths, PendingRecord, ReadRecord } from './pending.ts';
 import type { PathPublisher } from './publish-paths.ts';
+import type { RealisationPublisher } from './realisations.ts';
 import { resultOf } from './report.ts';
 import type { PublishResult, Reporter } from './report.ts';
 import type { WakeDependents } from './wake-dependents.ts';
@@ -34,7 +38,9 @@ export interface WaitingPublisher {
 
 export interface WaitingPublisherOptions {
   readonly pending: PendingPaths;
+  readonly pendingRealisations: PendingRealisations;
   readonly paths: PathPublisher;
+  readonly realisations: RealisationPublisher;
   readonly reporter: Reporter;
   readonly wakeDependents: WakeDependents;
   readonly openContext: () => Promise<PublishContext>;
@@ -42,6 +48,7 @@ export interface WaitingPublisherOptions {
 
 export function createWaitingPublisher(options: WaitingPublisherOptions): WaitingPublisher {
   const { pending, paths, reporter, wakeDependents, openContext } = options;
+  const { pendingRealisations, realisations } = options;
 
   /**
    * Runs `work` on the record of a waiting path, if there is one. Rejects the path if its record is
@@ -110,6 +117,44 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
     return result;
   }
 
+  async function resumeRealisation(
+    waiting: WaitingMarker,
+    isMarked: boolean,
+  ): Promise<PublishResult | null> {
+    const record = await pendingRealisations.readRecord(waiting);
+    if (!record) return null;
+    const { realisation, upload, origin } = record;
+    const finished = await realisations.resumeRealisation(
+      await openContext(),
+      { realisation, upload, origin },
+      isMarked,
+    );
+    const waitsOn = isMarked && !isFinal(finished.outcome.status);
+    const result = waitsOn
+      ? resultOf(upload, finished)
+      : await reporter.reportPath(upload, finished);
+    await finished.unpark();
+    return result;
+  }
+
+  async function expireRealisation(waiting: WaitingMarker): Promise<PublishResult | null> {
+    const record = await pendingRealisations.readRecord(waiting);
+    if (!record) return null;
+    const { realisation, since } = record;
+    const name = realisationName(realisation);
+    const result = await reporter.reportPath(waiting.upload, {
+      info: { path: name, narSize: 0 },
+      outcome: {
+        status: 'rejected',
+        code: 'missing-references',
+        message: `${name} has waited for its output since ${since}, too long for this cache`,
+        missing: [realisation.outPath],
+      },
+    });
+    await pendingRealisations.forget(record);
+    return result;
+  }
+
   /** Returns the missing references, as many as a receipt lists. */
   async function findMissing({ path, references }: PathInfo): Promise<readonly string[]> {
     const { presence } = await openContext();
@@ -119,11 +164,15 @@ export function createWaitingPublisher(options: WaitingPublisherOptions): Waitin
 
   return {
     async resumePath(waiting, { isMarked = false } = {}) {
-      const result = await withRecord(waiting, (record) => resume(waiting, record, isMarked));
+      const result =
+        (await withRecord(waiting, (record) => resume(waiting, record, isMarked))) ??
+        (await resumeRealisation(waiting, isMarked));
       if (!result) await pending.unmarkWaiting([waiting]);
       return result;
     },
-    expirePath: (waiting, outcome) =>
-      withRecord(waiting, (record) => expire(waiting, record, outcome)),
+    async expirePath(waiting, outcome) {
+      const expired = await withRecord(waiting, (record) => expire(waiting, record, outcome));
+      return expired ?? expireRealisation(waiting);
+    },
   };
 }

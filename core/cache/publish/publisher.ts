@@ -6,6 +6,7 @@ import { createRecentPaths } from '../presence.ts';
 import type { Upstreams } from '../upstreams.ts';
 import { openPublishContext } from './context.ts';
 import type { PublishContext } from './context.ts';
+import { createPendingRealisations } from './pending-realisations.ts';
 import { createPendingPaths } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
 import { createBatchPublisher } from './publish-batch.ts';
@@ -13,6 +14,7 @@ import type { PublishBatch } from './publish-batch.ts';
 import { createPathPublisher } from './publish-paths.ts';
 import { createWaitingPublisher } from './publish-waiting.ts';
 import type { WaitingPublisher } from './publish-waiting.ts';
+import { createRealisationPublisher } from './realisations.ts';
 import { createReporter } from './report.ts';
 import { createNarInfoSigner } from './sign-narinfo.ts';
 import { maxBytesWithin } from './time-budget.ts';
@@ -68,14 +70,16 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const narInfoSigner = createNarInfoSigner({ ...options, bucket: options.private, now });
   const maxNarBytes = maxBytesWithin(timeLimitMs, bytesPerSecond);
   const paths = createPathPublisher({ ...options, nars, narInfoSigner, pending, now, maxNarBytes });
+  const pendingRealisations = createPendingRealisations(options.private, pending, config.storeDir);
+  const realisations = createRealisationPublisher({ ...options, pendingRealisations, now });
   const reporter = createReporter(options.staging, now);
   const openContext = (): Promise<PublishContext> => openPublishContext({ ...options, seen });
   const wakeDependents = createDependentWaker({ pending, wake: options.wake });
-  const shared = { paths, reporter, wakeDependents, openContext };
+  const shared = { paths, realisations, reporter, wakeDependents, openContext };
   return {
     pending,
     timeLimitMs,
     publishBatch: createBatchPublisher({ ...options, ...shared, timeLimitMs, bytesPerSecond, now }),
-    ...createWaitingPublisher({ pending, ...shared }),
+    ...createWaitingPublisher({ pending, pendingRealisations, ...shared }),
   };
 }

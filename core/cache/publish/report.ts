@@ -3,13 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { isNicheError } from '../../errors.ts';
 import type { NicheError, RejectionCode } from '../../errors.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
-import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { receiptPrefix } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
 import { writeBestEffort } from '../objects.ts';
 import { writeReceipts } from '../receipts/batch-receipts.ts';
-import { rejectedOutcome, writeReceipt } from '../receipts/receipts.ts';
+import { receiptSubject, rejectedOutcome, writeReceipt } from '../receipts/receipts.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 
 /** The result of one path in one call of a publisher. */
@@ -22,9 +21,9 @@ export interface PublishResult {
   readonly outcome: Outcome;
 }
 
-/** A path and its outcome. */
+/** A path and its outcome. The path of a realisation is its name, and its NAR size is 0. */
 export interface PathReport {
-  readonly info: PathInfo;
+  readonly info: Pick<PathInfo, 'path' | 'narSize'>;
   readonly outcome: Outcome;
 }
 
@@ -60,7 +59,7 @@ export function createReporter(bucket: Bucket, now: () => Date): Reporter {
     async reportPath(upload, path) {
       const receipt = { path: path.info.path, ...path.outcome, at: now().toISOString() };
       const refusal = await writeOrGiveUp(bucket, () =>
-        writeReceipt(bucket, upload, storeHash(path.info.path), receipt),
+        writeReceipt(bucket, upload, receiptSubject(path.info.path), receipt),
       );
       return withWarning(resultOf(upload, path), refusal);
     },

@@ -1,17 +1,18 @@
 import { NicheError } from '../../errors.ts';
 import { fingerprint } from '../../nix/fingerprint.ts';
-import { parsePublicKey, verifyFingerprintAsync } from '../../nix/keys.ts';
+import { parsePublicKey } from '../../nix/keys.ts';
 import type { NarInfo } from '../../nix/narinfo.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import type { Signer } from '../../signing/signer.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
-import { auditedPath, auditedSigner, writeAuditRecords } from '../audit.ts';
-import type { AuditRecord, AuditedSigner } from '../audit.ts';
+import { auditedPath, writeAuditRecords } from '../audit.ts';
+import type { AuditRecord } from '../audit.ts';
 import type { CacheConfig } from '../config.ts';
 import { signaturesBy } from '../signed-narinfo.ts';
 import type { Upstreams } from '../upstreams.ts';
 import type { Candidate } from './paths.ts';
+import { createTextSigner, usableSigners } from './sign-text.ts';
 
 /** A KMS key takes one request for each signature. */
 const signaturesAtOnce = 32;
@@ -49,43 +50,21 @@ export interface NarInfoSignerOptions {
 export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigner {
   const { bucket, config, upstreams, signers, version, now } = options;
   const { storeDir } = config;
-  const publicKeys = config.publicKeys.map(parsePublicKey);
+  const signText = createTextSigner(signers, config.publicKeys);
   const keptKeys = otherKeys(config).map(parsePublicKey);
-
-  /** @throws NicheError `wrong-key` when the signature does not verify with the cache's keys */
-  async function signText(
-    signer: Signer,
-    text: string,
-  ): Promise<{ signature: string; audited: AuditedSigner }> {
-    const { signature, requestId } = await signer.sign(text);
-    if (!(await verifyFingerprintAsync(text, signature, publicKeys))) {
-      throw new NicheError(
-        'wrong-key',
-        `the signature of the key ${signer.keyName} does not verify: expected one of the cache's public keys ${config.publicKeys.join(' ')}, got a signature for ${signer.publicKey}`,
-      );
-    }
-    return { signature, audited: auditedSigner(signer, requestId) };
-  }
 
   async function signCandidate(
     candidate: Candidate,
   ): Promise<{ narInfo: NarInfo; record: AuditRecord }> {
     const { info, nar, unclaimed, upload, origin } = candidate;
     const text = fingerprint(info, storeDir);
-    const signatures: string[] = [];
-    const audited: AuditedSigner[] = [];
-    for (const signer of usableSigners(signers, text)) {
-      const signed = await signText(signer, text);
-      signatures.push(signed.signature);
-      audited.push(signed.audited);
-    }
+    const signed = await signText(text);
     const record: AuditRecord = {
       version: 1,
       at: now().toISOString(),
       ...auditedPath(info),
       unclaimed,
-      signatures,
-      signers: audited,
+      ...signed,
       upload,
       origin,
       publisher: version,
@@ -93,7 +72,7 @@ export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigne
     const narInfo = {
       ...info,
       ...nar,
-      signatures: [...signatures, ...info.signatures],
+      signatures: [...signed.signatures, ...info.signatures],
       extra: [],
     };
     return { narInfo, record };
@@ -133,10 +112,4 @@ function otherKeys({
   keepSignatures = [],
 }: Pick<CacheConfig, 'publicKeys' | 'keepSignatures'>): string[] {
   return keepSignatures.filter((key) => !publicKeys.includes(key));
-}
-
-/** Returns the signers whose keys accept a text of this length. */
-function usableSigners(signers: readonly Signer[], text: string): Signer[] {
-  const bytes = Buffer.byteLength(text);
-  return signers.filter(({ maxBytes = Infinity }) => bytes <= maxBytes);
 }

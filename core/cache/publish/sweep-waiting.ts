@@ -1,6 +1,6 @@
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket, ObjectInfo } from '../../storage/bucket.ts';
-import { parsePendingKey, pendingPrefix } from '../layout.ts';
+import { parsePendingKey, parsePendingRealisationKey, pendingPrefix } from '../layout.ts';
 import type { WaitingMarker } from '../layout.ts';
 import { startAnywhere, takeTurns } from './fair-turns.ts';
 import type { Publisher } from './publisher.ts';
@@ -92,7 +92,7 @@ async function listParked({
   }
   const parked: ParkedPath[] = [];
   for await (const object of bucket.list(pendingPrefix)) {
-    const record = parsePendingKey(object.key);
+    const record = parsePendingKey(object.key) ?? parsePendingRealisationKey(object.key);
     if (!record) continue;
     const id = `${record.storeHash}/${record.upload}`;
     // Its writer crashed before the marker, or its wake-up was lost. Any reference will do then.

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 
 import { isNicheError } from '../../errors.ts';
 import { maxBatchPaths, maxReceiptBytes } from '../../limits.ts';
-import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { splitIntoChunks } from '../../util/chunk.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
@@ -15,6 +14,7 @@ import {
   formatReceipts,
   receiptFormat,
   receiptStatuses,
+  receiptSubject,
   writeReceipt,
 } from './receipts.ts';
 import type { Outcome, Receipt } from './receipts.ts';
@@ -27,7 +27,7 @@ import type { Outcome, Receipt } from './receipts.ts';
 /** The outcome of one path among several. */
 export type PathOutcome = Outcome & { readonly path: string };
 
-/** A receipt, and the store hash of its path. */
+/** A receipt, and the hash of its path or realisation. */
 export type SubjectReceipt = Receipt & { readonly subject: string };
 
 /** Upper bound of the JSON around the receipts, in bytes. */
@@ -57,7 +57,7 @@ export async function writeReceipts(
   for (const group of groups) {
     const [only] = group;
     if (only && group.length === 1) {
-      await writeReceipt(bucket, id.upload, storeHash(only.path), { ...only, at });
+      await writeReceipt(bucket, id.upload, receiptSubject(only.path), { ...only, at });
       continue;
     }
     const statuses = receiptStatuses.filter((candidate) =>
@@ -104,5 +104,5 @@ export function createBatchReceiptReader(bucket: Bucket): BatchReceiptReader {
 }
 
 function withSubject(receipt: Receipt): SubjectReceipt[] {
-  return receipt.path === undefined ? [] : [{ ...receipt, subject: storeHash(receipt.path) }];
+  return receipt.path === undefined ? [] : [{ ...receipt, subject: receiptSubject(receipt.path) }];
 }

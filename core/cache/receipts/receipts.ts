@@ -9,6 +9,7 @@ import {
   maxReceiptTextLength,
   maxReceiptWarnings,
 } from '../../limits.ts';
+import { isRealisationName, realisationHash } from '../../nix/realisation.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { receiptKey } from '../layout.ts';
@@ -34,7 +35,7 @@ export interface Outcome {
 }
 
 export interface Receipt extends Outcome {
-  /** The store path. Absent when the manifest, the pending record or the receipt is damaged. */
+  /** The store path, or the name of a realisation. Absent when the manifest, the pending record or the receipt is damaged. */
   readonly path?: string;
   /** When it was written, ISO 8601. */
   readonly at: string;
@@ -52,9 +53,10 @@ const text = z
 
 /** A store path in any store directory. */
 const storePath = z.string().max(maxPathLength).refine(isStorePath);
+const subject = z.string().max(maxPathLength).refine(isSubject);
 
 const outcome = z.object({
-  path: storePath.exactOptional(),
+  path: subject.exactOptional(),
   status: z.enum(receiptStatuses),
   code: z
     .string()
@@ -166,6 +168,15 @@ export async function readReceipt(
   const key = receiptKey(upload, subject, status);
   const receipts = await readStoredJson(bucket, key, receiptFormat);
   return receipts?.[0] ?? null;
+}
+
+/** Returns the subject in the key of a receipt: the hash of a store path or of a realisation. */
+export function receiptSubject(path: string): string {
+  return isRealisationName(path) ? realisationHash(path) : storeHash(path);
+}
+
+function isSubject(text: string): boolean {
+  return isStorePath(isRealisationName(text) ? text.slice(0, text.lastIndexOf('^')) : text);
 }
 
 function isStorePath(path: string): boolean {

@@ -2,6 +2,7 @@ import { mapConcurrent } from '../../util/concurrency.ts';
 import { listMarkers } from '../blocklist.ts';
 import { listingKey, narHashPrefix, narInfoKey } from '../layout.ts';
 import type { BlockedMarker } from '../layout.ts';
+import { hasRealisations } from './realisations.ts';
 import { removeNars, withdrawPath } from './withdraw.ts';
 import type { PublicAndPrivate } from './withdraw.ts';
 
@@ -76,7 +77,7 @@ async function isVisible(buckets: PublicAndPrivate, hash: string): Promise<boole
   const found = await Promise.all(
     [narInfoKey(hash), listingKey(hash)].map((key) => buckets.public.head(key)),
   );
-  return found.some((object) => object !== null);
+  return found.some((object) => object !== null) || hasRealisations(buckets.private, hash);
 }
 
 /** Whether there are NARs with this hash. A publisher that was late may have stored one again. */

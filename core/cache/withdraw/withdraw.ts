@@ -14,6 +14,7 @@ import {
 import type { CacheBuckets } from '../layout.ts';
 import { writeObject } from '../objects.ts';
 import { readNarInfoOrNull } from '../read-narinfo.ts';
+import { withdrawRealisations } from './realisations.ts';
 import { createRecord } from './records.ts';
 
 /** The roots that a withdrawal needs. */
@@ -44,7 +45,7 @@ async function deleteIfBlocked(
 }
 
 /** Deletes one object, see {@link removeForever}. */
-type RemoveObject = (bucket: Bucket, key: string) => Promise<void>;
+export type RemoveObject = (bucket: Bucket, key: string) => Promise<void>;
 
 const removeObject: RemoveObject = (bucket, key) => bucket.delete([key]);
 
@@ -53,7 +54,8 @@ export const removeForever: RemoveObject = (bucket, key) =>
   bucket.deleteVersions ? bucket.deleteVersions(key) : bucket.delete([key]);
 
 /**
- * Deletes the narinfo and the listing of a blocked path. Does nothing for any other path.
+ * Deletes the narinfo, the listing and the realisations of a blocked path. Does nothing for any other
+ * path.
  *
  * @returns whether the path is blocked
  */
@@ -67,6 +69,7 @@ export async function withdrawPath(
     // The narinfo first: without it, readers find nothing.
     await remove(buckets.public, narInfoKey(hash));
     await remove(buckets.public, listingKey(hash));
+    await withdrawRealisations(buckets, hash, remove);
   });
 }
 

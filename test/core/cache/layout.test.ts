@@ -85,6 +85,8 @@ describe('public keys', () => {
     for (const key of [
       ...['nix-cache-info', 'niche.json', 'niche.client.json', `${hash}.narinfo`, `${hash}.ls`],
       ...['nar/0abc.nar.zst', 'nar/0abc-0011.nar', `log/${hash}-hello.drv`],
+      `realisations/sha256:${'0a'.repeat(32)}!out.doi`,
+      `build-trace-v2/${hash}-hello.drv/out.doi`,
     ]) {
       assert.ok(isPublicObject(key), key);
     }

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isNicheError } from '../../../core/errors.ts';
-import { formatManifest, parseManifest, readManifest } from '../../../core/cache/manifest.ts';
+import {
+  formatManifest,
+  formatRealisationManifest,
+  parseManifest,
+  readManifest,
+} from '../../../core/cache/manifest.ts';
 import { manifestKey } from '../../../core/cache/layout.ts';
-import { maxBatchNarBytes, maxManifestBytes } from '../../../core/limits.ts';
+import { maxBatchNarBytes, maxBatchRealisations, maxManifestBytes } from '../../../core/limits.ts';
 import { signFingerprint } from '../../../core/nix/keys.ts';
 import { testKey } from '../../support/cache/kit.ts';
 import { inventedPath } from '../../support/cache/paths.ts';
@@ -56,6 +61,7 @@ describe('a manifest', () => {
           signatures: [signature],
         },
       ],
+      realisations: [],
     });
   });
 
@@ -216,5 +222,24 @@ describe('a hostile manifest', () => {
     assert.match(refusal(manifestOf({}, { paths: two })), /expected at most 8388608/);
     const alone = parseManifest(manifestOf({ narSize: Number.MAX_SAFE_INTEGER }), storeDir);
     assert.equal(alone.paths[0]?.narSize, Number.MAX_SAFE_INTEGER);
+  });
+
+  it('has paths or realisations', () => {
+    const realisation = {
+      drvHash: `sha256:${'ab'.repeat(32)}`,
+      drvPath: `${path}.drv`,
+      output: 'dev',
+      outPath: `${path}-dev`,
+    };
+    const text = formatRealisationManifest([realisation]);
+    const read = parseManifest(text, storeDir);
+    assert.deepEqual([read.paths, read.realisations], [[], [realisation]]);
+    refusal(manifestOf({}, { realisations: [realisation] }));
+    assert.match(refusal(manifestOf({}, { paths: [] })), /0 paths and 0 realisations/);
+    assert.match(refusal(formatRealisationManifest([realisation, realisation])), /twice/);
+    assert.match(refusal(text.replace('-dev"', '"')), /realisations\.0 of the manifest/);
+    const many = Array.from({ length: maxBatchRealisations + 1 }, () => realisation);
+    assert.match(refusal(formatRealisationManifest(many)), /realisations/);
+    refusal(text.replace('"output"', '"more":1,"output"'));
   });
 });

@@ -5,9 +5,11 @@ import { parseSecretKey, signFingerprint } from '../../../core/nix/keys.ts';
 import {
   canonicalRealisation,
   isRealisationKey,
+  isRealisationName,
   parseRealisationValue,
   realisationHash,
   realisationLayouts,
+  realisationName,
   storedFingerprint,
 } from '../../../core/nix/realisation.ts';
 import type { Realisation } from '../../../core/nix/realisation.ts';
@@ -138,9 +140,13 @@ test('a claim is brought into canonical form, or refused', () => {
 });
 
 test('a realisation is identified by its derivation and output, not by its path', () => {
-  const id = realisationHash(simple);
+  const hashOf = (realisation: Realisation): string =>
+    realisationHash(realisationName(realisation));
+  const id = hashOf(simple);
   assert.match(id, /^[0-9a-df-np-sv-z]{32}$/);
-  assert.equal(realisationHash({ ...simple, outPath: `${storeDir}/${hash}-x` }), id);
-  assert.notEqual(realisationHash({ ...simple, output: 'dev' }), id);
-  assert.notEqual(realisationHash({ ...simple, drvPath: `${storeDir}/${hash}-baz.drv` }), id);
+  assert.equal(hashOf({ ...simple, outPath: `${storeDir}/${hash}-x` }), id);
+  assert.notEqual(hashOf({ ...simple, output: 'dev' }), id);
+  assert.notEqual(hashOf({ ...simple, drvPath: `${storeDir}/${hash}-baz.drv` }), id);
+  assert.ok(isRealisationName(realisationName(simple)));
+  assert.ok(!isRealisationName(simple.drvPath));
 });

@@ -19,6 +19,7 @@ import {
   listStrongestReceipts,
   readListedReceipt,
 } from '../../../core/cache/receipts/listed-receipts.ts';
+import { receiptSubject } from '../../../core/cache/receipts/receipts.ts';
 import type { Receipt } from '../../../core/cache/receipts/receipts.ts';
 import { sweep } from '../../../core/cache/publish/sweep.ts';
 import type { SweepReport } from '../../../core/cache/publish/sweep.ts';
@@ -29,7 +30,6 @@ import type { Upstreams } from '../../../core/cache/upstreams.ts';
 import { formatPublicKey, formatSecretKey, generateSecretKey } from '../../../core/nix/keys.ts';
 import type { SecretKey } from '../../../core/nix/keys.ts';
 import type { PathInfo } from '../../../core/nix/path-info.ts';
-import { storeHash } from '../../../core/nix/store-path.ts';
 import { secretKeySigner } from '../../../core/signing/secret-key.ts';
 import type { Signer } from '../../../core/signing/signer.ts';
 import type { Bucket } from '../../../core/storage/bucket.ts';
@@ -103,7 +103,7 @@ export interface TestCache extends CacheBuckets {
   /** @param random decides which upload and which path come first. @default the first ones */
   sweep(publisher?: Publisher, random?: () => number): Promise<SweepReport>;
   /** Returns the current receipt of a path, or of a whole batch by its number. */
-  receipt(upload: string, subject: PathInfo | number): Promise<Receipt | null>;
+  receipt(upload: string, subject: Pick<PathInfo, 'path'> | number): Promise<Receipt | null>;
 }
 
 export function createTestCache(options: TestCacheOptions = {}): TestCache {
@@ -225,7 +225,7 @@ export function createTestCache(options: TestCacheOptions = {}): TestCache {
       });
     },
     async receipt(upload, subject) {
-      const name = typeof subject === 'number' ? String(subject) : storeHash(subject.path);
+      const name = typeof subject === 'number' ? String(subject) : receiptSubject(subject.path);
       const listed = (await listStrongestReceipts(buckets.staging, upload)).get(name);
       return listed ? readListedReceipt(buckets.staging, listed) : null;
     },

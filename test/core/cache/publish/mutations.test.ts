@@ -98,6 +98,7 @@ describe('I2 fails', () => {
             ? { kind: 'found', info: narInfoOfA }
             : { kind: 'absent' },
         ),
+      findRealisation: () => Promise.resolve(null),
       verifiedSignatures: () => [],
     };
     const narInfoOfA = {
