@@ -23,6 +23,7 @@ import { addWorker } from './commands/worker.ts';
 import type { Context } from './process/context.ts';
 import { openOutput } from './process/output.ts';
 import { sizeThreadPool } from './process/thread-pool.ts';
+import { workingDirectory } from './process/working-directory.ts';
 import { takeSecrets } from './secrets/secret-variables.ts';
 import { describeError } from './ui/describe-error.ts';
 import { styleHelp, toUsageError } from './ui/help.ts';
@@ -95,7 +96,10 @@ export async function runProcess(): Promise<void> {
   const context: Context = {
     secrets: takeSecrets(process.env),
     env: process.env,
-    cwd: process.cwd(),
+    // Only when a command needs it: the directory may be gone.
+    get cwd() {
+      return workingDirectory();
+    },
     version: packageJson.version,
     stdout: openOutput(process.stdout, {
       isForPeople: false,

@@ -12,12 +12,14 @@ export type BlockArgument =
   | { readonly kind: 'contents'; readonly narHash: string };
 
 /**
- * Reads a store path, its hash, or a NAR hash such as `sha256:…`.
+ * Reads a store path, a link to one, its hash, or a NAR hash such as `sha256:…`.
  *
  * @throws NicheError `usage`
  */
-export function parseBlockArgument(text: string, storeDir: string): BlockArgument {
-  if (!/^sha256[:-]/.test(text)) return { kind: 'path', ...parsePathArgument(text, storeDir) };
+export function parseBlockArgument(text: string, storeDir: string, cwd: string): BlockArgument {
+  if (!/^sha256[:-]/.test(text)) {
+    return { kind: 'path', ...parsePathArgument(text, storeDir, cwd) };
+  }
   try {
     return { kind: 'contents', narHash: canonicalNarHash(text) };
   } catch (cause) {

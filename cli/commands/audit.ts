@@ -38,7 +38,7 @@ export function addAudit(program: Command, context: Context): void {
         'records since a date (2026-11-25, 2026-11-25T01:02Z) or age (36h, 7d)',
       ).argParser(parseSince),
     )
-    .option('--path <path>', 'records of one store path, or of its hash')
+    .option('--path <path>', 'records of one store path: itself, a link to it, or its hash')
     .option('--uploader <text>', 'records whose principal, address or upload ID contains the text')
     .option('--json', 'print the records as JSON Lines', false)
     .action(async (flags: AuditFlags) => {
@@ -55,7 +55,8 @@ export function addAudit(program: Command, context: Context): void {
 async function audit(flags: AuditFlags, context: Context): Promise<void> {
   const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   const { storeDir } = cache.config;
-  const hash = flags.path === undefined ? null : parsePathArgument(flags.path, storeDir).hash;
+  const hash =
+    flags.path === undefined ? null : parsePathArgument(flags.path, storeDir, context.cwd).hash;
   let records = 0;
   for await (const record of readAuditRecords(cache.private, flags.since)) {
     if (hash !== null && storeHash(record.path) !== hash) continue;

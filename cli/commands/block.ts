@@ -38,7 +38,7 @@ export function addBlock(program: Command, context: Context): void {
           'to the public and the private root. With --purge, deletes the contents of the paths for ' +
           'good, under every name, and refuses them from now on: for a leaked secret.',
       )
-      .argument('<path...>', 'store paths or their hashes; with --purge also NAR hashes'),
+      .argument('<path...>', 'store paths, links to them, or hashes; with --purge also NAR hashes'),
   )
     .option('--reason <text>', 'record why')
     .option('--purge', 'delete the contents too, with all versions; takes over half an hour', false)
@@ -68,7 +68,7 @@ async function block(texts: readonly string[], flags: BlockFlags, context: Conte
   }
   const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
   // Parses all paths before it withdraws any, so that a typo changes nothing.
-  const targets = texts.map((text) => parseBlockArgument(text, cache.config.storeDir));
+  const targets = texts.map((text) => parseBlockArgument(text, cache.config.storeDir, context.cwd));
   const reason = flags.reason ?? '';
   const local = await openLocalRecord(cache, context.env);
   try {

@@ -1,13 +1,12 @@
-import { readlinkSync } from 'node:fs';
-import path from 'node:path';
 import { createInterface } from 'node:readline';
 
 import type { Command } from 'commander';
 
-import { NicheError, isNicheError, quote } from '../../core/errors.ts';
+import { NicheError, quote } from '../../core/errors.ts';
 import type { PathInfos } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import { openCacheAt } from '../cache/open.ts';
+import { followToStore } from '../cache/path-argument.ts';
 import { askText } from '../nix/ask.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
@@ -101,36 +100,12 @@ async function push(request: PushRequest, context: Context): Promise<void> {
 
 /** Returns store paths as they are and follows links to them; Nix resolves everything else. */
 async function resolvePaths(nix: Nix, args: readonly string[]): Promise<string[]> {
-  const followed = args.map((arg) => followToStore(nix, arg));
+  const followed = args.map((arg) => followToStore(arg, nix.storeDir, nix.cwd));
   const paths = followed.filter((path) => path !== null);
   const installables = args.filter((_, at) => followed[at] === null);
   if (installables.length === 0) return paths;
   const printed = await askText(nix.ask, 'nix', ['path-info', ...installables]);
   return [...paths, ...printed.split('\n').filter((line) => line !== '')];
-}
-
-/** Linux follows no longer chain of links (path_resolution(7)). */
-const maxLinks = 40;
-
-/**
- * Returns the store path that `text` is or links to, or null. It follows one link at a time, since in
- * a chroot store the last one points to a path that does not exist outside.
- */
-function followToStore(nix: Nix, text: string): string | null {
-  let file = text;
-  for (let links = 0; links <= maxLinks; links++) {
-    try {
-      return parseStorePath(file, nix.storeDir).path;
-    } catch (error) {
-      if (!isNicheError(error)) throw error;
-    }
-    try {
-      file = path.resolve(nix.cwd, path.dirname(file), readlinkSync(path.resolve(nix.cwd, file)));
-    } catch {
-      return null;
-    }
-  }
-  return null;
 }
 
 async function* readLines(context: Context, nix: Nix): AsyncIterable<string> {

@@ -33,7 +33,7 @@ export function addShow(program: Command, context: Context): void {
         'Shows the configuration of a cache or, for a store path, its narinfo and which signatures ' +
           'verify. `niche verify` checks more.',
       )
-      .argument('[path]', 'store path or its hash'),
+      .argument('[path]', 'store path, a link to it, or its hash'),
   )
     .option('--json', 'print the result as JSON', false)
     .action(async (path: string | undefined, flags: ShowFlags) => {
@@ -42,6 +42,7 @@ export function addShow(program: Command, context: Context): void {
   addExamples(
     command,
     'niche show -u /srv/cache',
+    'niche show -u /srv/cache ./result',
     'niche show -u https://cache.example.org /nix/store/…-hello-2.12',
   );
 }
@@ -56,7 +57,7 @@ async function show(path: string | undefined, flags: ShowFlags, context: Context
     context.stderr.write(`niche: warning: cannot trust public keys sent over plain HTTP: ${pin}\n`);
   }
   const [document, lines] =
-    path === undefined ? await showCache(cache) : await showPath(cache, path, keys);
+    path === undefined ? await showCache(cache) : await showPath(cache, path, keys, context);
   context.stdout.write(flags.json ? `${JSON.stringify(document)}\n` : formatLines(lines));
 }
 
@@ -109,9 +110,10 @@ async function showPath(
   { config, reader, upstreams }: ReadableCache,
   text: string,
   publicKeys: readonly string[],
+  { cwd }: Context,
 ): Promise<Shown> {
   const { storeDir, keepSignatures } = config;
-  const { hash, path } = parsePathArgument(text, storeDir);
+  const { hash, path } = parsePathArgument(text, storeDir, cwd);
   const info = await readNarInfo(reader, hash, storeDir);
   if (!info || (path !== null && info.path !== path)) {
     const instead = info ? `: it has ${quote(info.path)} instead` : '';

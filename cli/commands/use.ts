@@ -13,6 +13,7 @@ import { openHttpReader } from '../../core/storage/http/reader.ts';
 import { isRemotePlainHttp } from '../../core/util/loopback.ts';
 import { assertKeysPinned, isLocalUrl, parseCacheAddress } from '../cache/address.ts';
 import type { CacheAddress } from '../cache/address.ts';
+import { followToStore } from '../cache/path-argument.ts';
 import type { Context } from '../process/context.ts';
 import { ownAccess } from '../cache/open.ts';
 import { checkAcceptance, isMissingConfiguration } from '../use/accept.ts';
@@ -67,7 +68,7 @@ export function addUse(program: Command, context: Context): void {
         .argParser(addPublicKey)
         .default([]),
     )
-    .option('--path <store path>', 'check with this path of the cache')
+    .option('--path <store path>', 'check with this path of the cache, or a link to it')
     .optionsGroup('Configuration:')
     .option('--write', 'add the cache to your nix.conf', false)
     .addOption(
@@ -127,7 +128,11 @@ async function use(url: string | undefined, flags: UseFlags, context: Context): 
   const written = flags.write ? await write(before, context) : null;
   // Reads the settings again, to check what Nix makes of the new nix.conf.
   const now = written ? await openReaderNix(context) : nix;
-  const verdict = await checkAcceptance({ reader, config, entry, nix: now, storePath: flags.path });
+  const storePath =
+    flags.path === undefined
+      ? undefined
+      : (followToStore(flags.path, config.storeDir, context.cwd) ?? flags.path);
+  const verdict = await checkAcceptance({ reader, config, entry, nix: now, storePath });
   const advice: Advice = { ...before, nix: now, written, netrc: netrc?.written ?? null, verdict };
   context.stdout.write(
     flags.json ? `${JSON.stringify(asJson(advice, warnings))}\n` : describeAdvice(advice),

@@ -37,7 +37,10 @@ export function addVerify(program: Command, context: Context): void {
           'its listing, its references here or upstream, and the audit log. The exit status is 76 when ' +
           'something is wrong, and 1 when something could not be checked.',
       )
-      .argument('[path...]', 'store paths or their hashes (default: all paths of the cache)'),
+      .argument(
+        '[path...]',
+        'store paths, links to them, or hashes (default: all paths of the cache)',
+      ),
   )
     .option('--closure', 'check the references of the paths too', false)
     .option(
@@ -88,7 +91,7 @@ async function verify(
     publicKeys: pinnedKeys.length > 0 ? pinnedKeys : config.publicKeys,
     upstreams: cache.upstreams,
     keepSignatures: config.keepSignatures,
-    selection: selectionOf(paths, flags.closure, cache),
+    selection: selectionOf(paths, flags.closure, cache, context),
     onFinding(finding) {
       subjects[finding.kind].add(finding.subject);
       print(finding, describe(finding));
@@ -125,10 +128,11 @@ function selectionOf(
   paths: readonly string[],
   closure: boolean,
   cache: ReadableCache | OpenCache,
+  { cwd }: Context,
 ): VerifySelection {
   if (paths.length > 0) {
     const { storeDir } = cache.config;
-    return { paths: paths.map((text) => parsePathArgument(text, storeDir)), closure };
+    return { paths: paths.map((text) => parsePathArgument(text, storeDir, cwd)), closure };
   }
   if (isOpen(cache)) return { all: cache.public };
   throw new NicheError(

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import type { SpawnSyncReturns } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { shellWord } from '../../core/util/shell.ts';
 import { runCommand } from '../support/lab/command.ts';
 
 const command = [join(import.meta.dirname, '../../cli/main.ts'), 'init', '--help'];
@@ -44,4 +46,24 @@ test('a cache URL among paths or uploads is refused', async () => {
     assert.match(stderr, /^niche: expected [^\n]*, got a URL: "file:\/\/\/srv\/the cache"\n/);
     assert.ok(stderr.endsWith(`with -u: niche ${name} -u 'file:///srv/the cache'\n`), stderr);
   }
+});
+
+test('in a deleted working directory, niche names the reason, and prints its help', (t) => {
+  if (process.platform !== 'linux') {
+    t.skip('only Linux lets a process delete its working directory');
+    return;
+  }
+  const niche = (...args: string[]): SpawnSyncReturns<string> => {
+    const [main = ''] = command;
+    const line = [process.execPath, main, ...args].map(shellWord).join(' ');
+    const script = `cd "$(mktemp -d)" && rmdir "$PWD" && exec ${line}`;
+    return spawnSync('sh', ['-c', script], { encoding: 'utf8' });
+  };
+  const { status, stdout, stderr } = niche('show', '-u', './cache');
+  assert.deepEqual([status, stdout], [1, '']);
+  assert.equal(
+    stderr,
+    'niche: cannot find the working directory: it was deleted\nhint: cd to a directory that exists\n',
+  );
+  assert.deepEqual([niche('--help').status, niche('--help').stderr], [0, '']);
 });

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { narInfoKey } from '../../../core/cache/layout.ts';
 import { fingerprint } from '../../../core/nix/fingerprint.ts';
@@ -96,7 +99,7 @@ test('show fails for a missing path', async () => {
       `${app.path}-2`,
       `cannot find "${app.path}-2" in the cache at "${bucket.url}": it has "${app.path}" instead`,
     ],
-    ['what', 'expected a path in "/nix/store" or its hash, got "what"'],
+    ['what', 'expected a path in "/nix/store", a link to one, or its hash, got "what"'],
   ];
   for (const [name, message] of cases) {
     const run = await runCommand(['show', '-u', bucket.url, name]);
@@ -126,4 +129,22 @@ test('show warns of keys over plain HTTP, and checks signatures with the pinned 
   const pinned = await runCommand(['show', '-u', `${elsewhere}#${testPublicKey}`, app.path]);
   assert.deepEqual([pinned.status, pinned.stderr], [0, '']);
   assert.match(pinned.stdout, /valid, by a key of the cache/);
+});
+
+test('commands that take a path also take a link to it, such as ./result', async (t) => {
+  const cwd = await mkdtemp(join(tmpdir(), 'niche-result-'));
+  t.after(() => rm(cwd, { recursive: true }));
+  const own = await temporaryFileBucket();
+  t.after(own.close);
+  await (await makeBucketCache(own.bucket)).publish(lib);
+  await symlink(lib.path, join(cwd, 'result'));
+  for (const [args, stdout] of [
+    [['show', './result'], `path:       ${lib.path}\n`],
+    [['verify', './result'], '1 path of test verified'],
+    [['audit', '--path', './result'], ` ${lib.path}\n`],
+    [['block', './result', '--undo'], `${lib.path}: was not withdrawn\n`],
+  ] as const) {
+    const run = await runCommand([...args, '-u', own.bucket.url], { cwd });
+    assert.deepEqual([run.status, run.stdout.includes(stdout)], [0, true], run.stderr + run.stdout);
+  }
 });

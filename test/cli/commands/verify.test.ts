@@ -209,11 +209,11 @@ test('verify refuses invalid input', async () => {
     ],
     [
       ['-u', bucket.url, 'hello'],
-      /^niche: expected a path in "\/nix\/store" or its hash, got "hello"\n$/,
+      /^niche: expected a path in "\/nix\/store", a link to one, or its hash, got "hello"\n$/,
     ],
     [
       ['-u', bucket.url, '/gnu/store/x'],
-      /^niche: expected a path in "\/nix\/store" or its hash, got "\/gnu\/store\/x"\n$/,
+      /^niche: expected a path in "\/nix\/store", a link to one, or its hash, got "\/gnu\/store\/x"\n$/,
     ],
     [
       ['-u', `${bucket.url}/nar`],
