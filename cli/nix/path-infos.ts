@@ -7,7 +7,7 @@ import { queryPathInfos } from './query.ts';
 import type { QueryOptions } from './query.ts';
 
 /**
- * Yields the infos of `paths` as they come, each path once, including invalid ones. It ends when
+ * Yields the infos of `paths` as they come, each path once, including invalid and unreadable ones. It ends when
  * `paths` throws `aborted`.
  *
  * @throws NicheError `nix-failed`, `malformed-path-info`, and the codes of `paths`
@@ -21,10 +21,12 @@ export async function* pathInfosOf(
   for await (const group of grouped(paths)) {
     const fresh = group.filter((path) => !known.has(path));
     if (fresh.length === 0) continue;
-    const { valid, invalid } = await queryPathInfos(nix, fresh, options);
-    const news = valid.filter(({ path }) => !known.has(path));
-    for (const path of [...news.map((info) => info.path), ...invalid]) known.add(path);
-    yield { valid: news, invalid };
+    const { valid, invalid, unreadable } = await queryPathInfos(nix, fresh, options);
+    const isNew = ({ path }: { readonly path: string }): boolean => !known.has(path);
+    const news = { valid: valid.filter(isNew), invalid, unreadable: unreadable.filter(isNew) };
+    for (const { path } of [...news.valid, ...news.unreadable]) known.add(path);
+    for (const path of invalid) known.add(path);
+    yield news;
   }
 }
 

@@ -2,7 +2,12 @@ import { readFile } from 'node:fs/promises';
 
 import { NicheError, messageOf } from '../../core/errors.ts';
 import { parseDerivation } from '../../core/nix/derivation.ts';
-import { parsePathInfos, type LocalPathInfo, type PathInfos } from '../../core/nix/path-info.ts';
+import {
+  parsePathInfos,
+  type LocalPathInfo,
+  type PathInfos,
+  type UnreadablePath,
+} from '../../core/nix/path-info.ts';
 import { askText, nixFailed, type AskOptions } from './ask.ts';
 import type { Nix } from './nix.ts';
 
@@ -29,16 +34,30 @@ export async function queryPathInfos(
   { recursive = false, ...options }: QueryOptions = {},
 ): Promise<PathInfos> {
   const valid = new Map<string, LocalPathInfo>();
+  const unreadable = new Map<string, UnreadablePath>();
   const invalid = new Set<string>();
-  for (const chunk of chunked([...new Set(paths)])) {
-    const answer = recursive
-      ? await queryClosure(nix, chunk, options)
-      : await askPathInfos(nix, [], chunk, options);
-    if (!('valid' in answer)) throw answer.failure;
+  for (const { flags, chunk } of queriesOf([...new Set(paths)])) {
+    const args = recursive ? ['--recursive', ...flags] : flags;
+    const answer = await queryValid(nix, args, chunk, options);
     for (const info of answer.valid) valid.set(info.path, info);
+    for (const failed of answer.unreadable) unreadable.set(failed.path, failed);
     for (const path of answer.invalid) invalid.add(path);
   }
-  return { valid: [...valid.values()], invalid: [...invalid] };
+  return {
+    valid: [...valid.values()],
+    invalid: [...invalid],
+    unreadable: [...unreadable.values()],
+  };
+}
+
+/** Before Nix 2.15, a `.drv` means its outputs, unless a flag says otherwise for all arguments. */
+function* queriesOf(
+  paths: readonly string[],
+): Generator<{ readonly flags: readonly string[]; readonly chunk: readonly string[] }> {
+  const derivations = paths.filter((path) => path.endsWith('.drv'));
+  const others = paths.filter((path) => !path.endsWith('.drv'));
+  for (const chunk of chunked(others)) yield { flags: [], chunk };
+  for (const chunk of chunked(derivations)) yield { flags: ['--derivation'], chunk };
 }
 
 /** Returns the outputs of `drvPath` from its file or, if content-addressed, from the store. */
@@ -65,26 +84,27 @@ export async function queryGraph(
   return [...all];
 }
 
-type Answer = PathInfos | { readonly failure: NicheError };
-
-/** `nix path-info -r` fails for all paths when one is invalid, so it retries without those. */
-async function queryClosure(
+/** `nix path-info` can fail for all paths when one is invalid, so it retries without those. */
+async function queryValid(
   nix: Nix,
+  flags: readonly string[],
   paths: readonly string[],
   options: AskOptions,
-): Promise<Answer> {
+): Promise<PathInfos> {
   const invalid = new Set<string>();
   for (let tries = 1; ; tries++) {
     const rest = paths.filter((path) => !invalid.has(path));
-    if (rest.length === 0) return { valid: [], invalid: [...invalid] };
-    const answer = await askPathInfos(nix, ['--recursive'], rest, options);
+    if (rest.length === 0) return { valid: [], invalid: [...invalid], unreadable: [] };
+    const answer = await askPathInfos(nix, flags, rest, options);
     if ('valid' in answer) return { ...answer, invalid: [...answer.invalid, ...invalid] };
     const args = ['--check-validity', '--print-invalid', ...rest];
     const newlyInvalid = await askLines(nix, args, options);
-    if (newlyInvalid.length === 0 && tries === maxTries) return answer;
+    if (newlyInvalid.length === 0 && tries === maxTries) throw answer.failure;
     for (const path of newlyInvalid) invalid.add(path);
   }
 }
+
+type Answer = PathInfos | { readonly failure: NicheError };
 
 async function askPathInfos(
   nix: Nix,

@@ -139,8 +139,9 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     else display.warning(message);
   }
 
-  async function stageGroup({ valid, invalid }: PathInfos): Promise<void> {
+  async function stageGroup({ valid, invalid, unreadable }: PathInfos): Promise<void> {
     for (const path of invalid) reportInvalid(path);
+    for (const { path, error } of unreadable) fail({ path, narSize: 0 }, error);
     const { wanted, skipped } = await selector.select(valid);
     for (const { info, why } of skipped) {
       results.setSkipped(info, why);

@@ -64,8 +64,8 @@ export async function watchStore(
 
   async function* query(due: ReadonlyMap<string, Candidate>): AsyncGenerator<LocalPathInfo> {
     const paths = [...due.keys()].map((name) => path.join(nix.storeDir, name));
-    const { valid } = await queryPathInfos(nix, paths, { signal });
-    const found = new Set(valid.map((info) => path.basename(info.path)));
+    const { valid, unreadable } = await queryPathInfos(nix, paths, { signal });
+    const found = new Set([...valid, ...unreadable].map((info) => path.basename(info.path)));
     for (const [name, candidate] of due) {
       // It changed during the query, so the answer may be outdated.
       if (candidates.get(name) !== candidate) continue;

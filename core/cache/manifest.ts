@@ -18,7 +18,7 @@ import { parseStorePath } from '../nix/store-path.ts';
 import type { Bucket } from '../storage/bucket.ts';
 import { manifestKey } from './layout.ts';
 import type { BatchId } from './layout.ts';
-import { parseStoredJson, readBoundedObject } from './stored-json.ts';
+import { checkDocument, parseStoredJson, readBoundedObject } from './stored-json.ts';
 import type { JsonFormat } from './stored-json.ts';
 
 /** The manifest version that this release writes, and the newest that it reads. */
@@ -66,6 +66,38 @@ export const realisationClaim = z.strictObject({
   outPath: z.string(),
 });
 
+/**
+ * Checks what a publisher would check, since one bad claim makes it refuse the whole manifest.
+ *
+ * @throws NicheError `too-large` for too many references, `malformed-path-info`
+ */
+export function assertClaim(info: PathInfo, storeDir: string): void {
+  const { path, references } = info;
+  if (references.length > maxReferences) {
+    throw new NicheError(
+      'too-large',
+      `${path} has too many references: expected at most ${maxReferences}, got ${references.length}`,
+    );
+  }
+  checkDocument(claimOf(info), `the info of ${path}`, claimFormat);
+  canonicalClaim(info, storeDir, (field, cause) => {
+    const message = `${field} in the info of ${path}: ${messageOf(cause)}`;
+    return new NicheError('malformed-path-info', message, { cause });
+  });
+}
+
+const claimFormat: JsonFormat<z.infer<typeof claim>> = {
+  code: 'malformed-path-info',
+  schema: claim,
+  maxBytes: maxManifestBytes,
+};
+
+/** Other fields of a path are the machine's own business and not claims. */
+function claimOf(info: PathInfo): PathInfo {
+  const { path, narHash, narSize, references, deriver, ca, signatures } = info;
+  return { path, narHash, narSize, references, deriver, ca, signatures };
+}
+
 const document = z.strictObject({
   version: z.literal(manifestVersion, {
     error: ({ input }) =>
@@ -85,12 +117,7 @@ const manifestFormat: JsonFormat<z.infer<typeof document>> = {
 };
 
 export function formatManifest(manifest: Omit<Manifest, 'realisations'>): string {
-  const paths = manifest.paths.map(
-    // Other fields of a path are the machine's own business and not claims.
-    ({ path, narHash, narSize, references, deriver, ca, signatures }) => {
-      return { path, narHash, narSize, references, deriver, ca, signatures };
-    },
-  );
+  const paths = manifest.paths.map(claimOf);
   return JSON.stringify({ version: manifestVersion, encoding: manifest.encoding, paths });
 }
 

@@ -1,5 +1,4 @@
 import { isNicheError, messageOf, NicheError, quote } from '../errors.ts';
-import { maxReferences } from '../limits.ts';
 import { canonicalContentAddress } from './content-address.ts';
 import { canonicalNarHash, formatHash, isHashAlgorithm, parseHash } from './hash.ts';
 import { defaultStoreDir, parseStoreBaseName, parseStorePath } from './store-path.ts';
@@ -32,6 +31,15 @@ export interface PathInfos {
   readonly valid: readonly LocalPathInfo[];
   /** Requested full paths that are not in the store. */
   readonly invalid: readonly string[];
+  /** Paths whose info is malformed. */
+  readonly unreadable: readonly UnreadablePath[];
+}
+
+export interface UnreadablePath {
+  /** The path as the info has it. */
+  readonly path: string;
+  /** Has the code `malformed-path-info`. */
+  readonly error: NicheError;
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -43,14 +51,16 @@ type JsonObject = Readonly<Record<string, unknown>>;
  * - paths in full, or as `<hash>-<name>`;
  * - hashes, content addresses and signatures as strings, or as objects.
  *
- * A `ca` of an unsupported kind is kept as it is, for the publisher to refuse.
+ * A `ca` of an unsupported kind is kept as it is, for the publisher to refuse. A malformed info concerns
+ * only its own path.
  *
  * @param json the parsed document
- * @throws NicheError `malformed-path-info`
+ * @throws NicheError `malformed-path-info` when it contains no infos, or those of another store
  */
 export function parsePathInfos(json: unknown, storeDir: string = defaultStoreDir): PathInfos {
   const valid: LocalPathInfo[] = [];
   const invalid: string[] = [];
+  const unreadable: UnreadablePath[] = [];
   for (const [pathText, info] of entriesOf(json, storeDir)) {
     try {
       const path = readPath(pathText, storeDir);
@@ -59,17 +69,14 @@ export function parsePathInfos(json: unknown, storeDir: string = defaultStoreDir
       } else {
         valid.push(readInfo(path, info, storeDir));
       }
-    } catch (error) {
-      throw isNicheError(error)
-        ? new NicheError(
-            'malformed-path-info',
-            `malformed path info of ${quoteAny(pathText)}: ${messageOf(error)}`,
-            { cause: error },
-          )
-        : error;
+    } catch (cause) {
+      if (!isNicheError(cause)) throw cause;
+      const path = typeof pathText === 'string' ? pathText : JSON.stringify(pathText ?? null);
+      const message = `malformed path info of ${quote(path)}: ${messageOf(cause)}`;
+      unreadable.push({ path, error: new NicheError('malformed-path-info', message, { cause }) });
     }
   }
-  return { valid, invalid };
+  return { valid, invalid, unreadable };
 }
 
 function entriesOf(json: unknown, storeDir: string): (readonly [unknown, unknown])[] {
@@ -97,9 +104,6 @@ function readInfo(path: string, info: unknown, storeDir: string): LocalPathInfo 
     throw unexpected('narSize', 'a size in bytes below 2^53', narSize);
   }
   const references = readArray('references', info['references'] ?? []);
-  if (references.length > maxReferences) {
-    throw unexpected('references', `at most ${maxReferences}`, references.length);
-  }
   return {
     path,
     narHash: canonicalNarHash(readHash('narHash', info['narHash'])),

@@ -46,10 +46,11 @@ export async function createNarCheck(
 ): Promise<NarCheck> {
   const { info, storePath, contentAddress, referenceHashes } = claim;
   const hash = createHash('sha256');
-  const scanner = createReferenceScanner({
-    storeDir: storePath.storeDir,
-    candidates: referenceHashes,
-  });
+  // The name of a text-addressed path proves its references. A .drv contains its outputs, too.
+  const scanner =
+    contentAddress?.method === 'text'
+      ? null
+      : createReferenceScanner({ storeDir: storePath.storeDir, candidates: referenceHashes });
   const listing = options.listing ? createListingWriter() : null;
   const lister: NarHandler = listing ?? {};
   const address = contentAddress && (await createContentAddressCheck(claim, contentAddress));
@@ -63,9 +64,13 @@ export async function createNarCheck(
     if (size > info.narSize) return false;
     parser.write(chunk);
     hash.update(chunk);
-    scanner.write(chunk);
+    scanner?.write(chunk);
     address?.write(chunk);
     return true;
+  }
+
+  function unclaimedPaths(): UnclaimedPaths {
+    return scanner?.unclaimed() ?? { count: 0, first: [] };
   }
 
   function verify(): void {
@@ -84,10 +89,9 @@ export async function createNarCheck(
       );
     }
     if (address) selfReferences = address.verify(narDigest);
-    if (!contentAddress || !coversReferences(contentAddress)) {
-      verifyReferences(claim, scanner.found());
-    }
-    const { count, first } = scanner.unclaimed();
+    const isProven = contentAddress !== null && coversReferences(contentAddress);
+    if (scanner && !isProven) verifyReferences(claim, scanner.found());
+    const { count, first } = unclaimedPaths();
     if (count > 0 && options.unclaimed === 'reject') {
       throw new NicheError(
         'unclaimed-reference',
@@ -110,7 +114,7 @@ export async function createNarCheck(
     },
     facts: () => ({
       listing: listing?.listing() ?? null,
-      unclaimed: scanner.unclaimed(),
+      unclaimed: unclaimedPaths(),
       selfReferences,
     }),
   };

@@ -1,6 +1,7 @@
 import { NicheError } from '../../errors.ts';
 import { maxBatchNarBytes, maxBatchPaths, maxManifestBytes } from '../../limits.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
+import { assertClaim } from '../manifest.ts';
 import type { LocalPath, OnFailed } from './local-path.ts';
 
 /** Groups paths into batches as they arrive. */
@@ -12,10 +13,11 @@ export interface Batcher {
 }
 
 export interface BatcherOptions {
+  readonly storeDir: string;
   /** How long a path waits for others to share a batch with, in milliseconds. */
   readonly lingerMs: number;
   readonly onBatch: (paths: readonly LocalPath[]) => void;
-  /** Called for each path whose manifest entry is too large. */
+  /** Called for each path whose claim no publisher would accept. */
   readonly onFailed: OnFailed;
 }
 
@@ -27,7 +29,8 @@ export function isLarge({ narSize }: PathInfo): boolean {
   return narSize > maxBatchNarBytes;
 }
 
-export function createBatcher({ lingerMs, onBatch, onFailed }: BatcherOptions): Batcher {
+export function createBatcher(options: BatcherOptions): Batcher {
+  const { storeDir, lingerMs, onBatch, onFailed } = options;
   let pending: LocalPath[] = [];
   let pendingNarBytes = 0;
   let pendingManifestBytes = 0;
@@ -36,14 +39,11 @@ export function createBatcher({ lingerMs, onBatch, onFailed }: BatcherOptions): 
   function addPath(path: LocalPath): void {
     const { info } = path;
     const manifestBytes = Buffer.byteLength(JSON.stringify(info)) + 1;
-    if (manifestBytes + manifestOverheadBytes > maxManifestBytes) {
-      onFailed(
-        info,
-        new NicheError(
-          'too-large',
-          `${info.path} has too many references: its manifest would have ${manifestBytes} bytes, expected at most ${maxManifestBytes}`,
-        ),
-      );
+    try {
+      assertClaim(info, storeDir);
+      assertFits(info, manifestBytes);
+    } catch (error) {
+      onFailed(info, error);
       return;
     }
     if (isLarge(info)) {
@@ -72,4 +72,13 @@ export function createBatcher({ lingerMs, onBatch, onFailed }: BatcherOptions): 
   }
 
   return { addPath, flush };
+}
+
+/** @throws NicheError `too-large` */
+function assertFits({ path }: PathInfo, manifestBytes: number): void {
+  if (manifestBytes + manifestOverheadBytes <= maxManifestBytes) return;
+  throw new NicheError(
+    'too-large',
+    `${path} has too many references: its manifest would have ${manifestBytes} bytes, expected at most ${maxManifestBytes}`,
+  );
 }

@@ -32,9 +32,9 @@ interface QueuedBatch extends Batch {
 }
 
 export function createStager(options: StagerOptions): Stager {
-  const { upload, onFailed, lingerMs = 1000, batchesAtOnce = 4 } = options;
+  const { upload, storeDir, onFailed, lingerMs = 1000, batchesAtOnce = 4 } = options;
   const uploadBatch = createBatchUploader(options);
-  const batcher = createBatcher({ lingerMs, onBatch: submit, onFailed });
+  const batcher = createBatcher({ storeDir, lingerMs, onBatch: submit, onFailed });
   const queue: QueuedBatch[] = [];
   /** For each path of a small batch that has not ended: settles when that batch ends. */
   const ends = new Map<string, Promise<unknown>>();

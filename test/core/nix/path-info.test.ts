@@ -85,7 +85,7 @@ test('parses every path info in every shape', () => {
     fc.property(
       fc.uniqueArray(infos, { maxLength: 3, selector: (found) => found.path }),
       (valid) => {
-        const expected = { valid, invalid: [] };
+        const expected = { valid, invalid: [], unreadable: [] };
         assert.deepEqual(parsePathInfos(valid), expected);
         const byPath = Object.fromEntries(valid.map((found) => [found.path, found]));
         assert.deepEqual(parsePathInfos(byPath), expected);
@@ -141,48 +141,64 @@ test('returns paths that are not in the store separately', () => {
   assert.deepEqual(parsePathInfos([{ path, valid: false }]).invalid, [path]);
   assert.deepEqual(parsePathInfos({ [path]: null }).invalid, [path]);
   assert.deepEqual(parsePathInfos({ info: { [baseName(path)]: null } }).invalid, [path]);
-  assert.deepEqual(parsePathInfos([]), { valid: [], invalid: [] });
-  assert.deepEqual(parsePathInfos({}), { valid: [], invalid: [] });
+  assert.deepEqual(parsePathInfos([]), { valid: [], invalid: [], unreadable: [] });
+  assert.deepEqual(parsePathInfos({}), { valid: [], invalid: [], unreadable: [] });
 });
 
-test('refuses malformed path infos', () => {
-  for (const json of [
-    undefined,
-    null,
-    'text',
-    1,
-    [null],
-    ['text'],
-    [{}],
-    [{ ...info, path: 1 }],
-    [{ ...info, path: 'x' }],
-    [{ path }],
-    [{ ...info, narHash: null }],
-    [{ ...info, narHash: 'sha1:kpcd173cq987hw957sx6m0868wv3x6d9' }],
-    [{ ...info, narHash: { algorithm: 'sha256' } }],
-    [{ ...info, narHash: { algorithm: 'blake3', hash: 'x' } }],
-    [{ ...info, narSize: -1 }],
-    [{ ...info, narSize: 2 ** 53 }],
-    [{ ...info, narSize: '120' }],
-    [{ ...info, references: 'x' }],
-    [{ ...info, references: ['x'] }],
-    [{ ...info, references: [1] }],
-    [{ ...info, references: new Array<string>(10_001).fill(path) }],
-    [{ ...info, deriver: 'x' }],
-    [{ ...info, deriver: 1 }],
-    [{ ...info, ca: 1 }],
-    [{ ...info, ca: 'text:sha256:x' }],
-    [{ ...info, ca: { method: 'nar' } }],
-    [{ ...info, signatures: [1] }],
-    [{ ...info, signatures: [{ keyName: 'x' }] }],
-    [{ ...info, storeDir: '/gnu/store' }],
-    { x: info },
-    { [path]: 'text' },
-    { info: { [baseName(path)]: 1 } },
-    { info: {}, storeDir: '/gnu/store' },
-  ]) {
+test('refuses a document without path infos, and one of another store', () => {
+  for (const json of [undefined, null, 'text', 1, { info: {}, storeDir: '/gnu/store' }]) {
     refuses('malformed-path-info', () => parsePathInfos(json), inspect(json));
   }
+});
+
+test('a malformed path info concerns only its own path', () => {
+  const malformed: readonly unknown[] = [
+    null,
+    'text',
+    {},
+    { ...info, path: 1 },
+    { ...info, path: 'x' },
+    { path },
+    { ...info, narHash: null },
+    { ...info, narHash: 'sha1:kpcd173cq987hw957sx6m0868wv3x6d9' },
+    { ...info, narHash: { algorithm: 'sha256' } },
+    { ...info, narHash: { algorithm: 'blake3', hash: 'x' } },
+    { ...info, narSize: -1 },
+    { ...info, narSize: 2 ** 53 },
+    { ...info, narSize: '120' },
+    { ...info, references: 'x' },
+    { ...info, references: ['x'] },
+    { ...info, references: [1] },
+    { ...info, deriver: 'x' },
+    { ...info, deriver: 1 },
+    { ...info, ca: 1 },
+    { ...info, ca: 'text:sha256:x' },
+    { ...info, ca: { method: 'nar' } },
+    { ...info, signatures: [1] },
+    { ...info, signatures: [{ keyName: 'x' }] },
+    { ...info, storeDir: '/gnu/store' },
+  ];
+  const good = { ...info, path: `${path}-good` };
+  const read = parsePathInfos([...malformed, good]);
+  assert.deepEqual(
+    read.valid.map((each) => each.path),
+    [good.path],
+  );
+  assert.equal(read.unreadable.length, malformed.length);
+  for (const { error } of read.unreadable) assert.equal(error.code, 'malformed-path-info');
+
+  const named = parsePathInfos({ [path]: 'text', x: info, [good.path]: good });
+  assert.deepEqual(
+    named.unreadable.map((each) => each.path),
+    [path, 'x'],
+  );
+  assert.equal(named.valid.length, 1);
+  assert.equal(parsePathInfos({ info: { [baseName(path)]: 1 } }).unreadable.length, 1);
+});
+
+test('keeps more references than a publisher accepts, for the stager to refuse', () => {
+  const references = Array.from({ length: 10_001 }, (_, index) => `${path}-${index}`);
+  assert.equal(parsePathInfos([{ ...info, references }]).valid[0]?.references.length, 10_001);
 });
 
 test('the corpus: every golden file of Nix', { skip: data === null && corpusMissing }, () => {

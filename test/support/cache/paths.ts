@@ -94,10 +94,12 @@ export async function contentAddressedFile(
   name: string,
   method: 'text' | 'flat' | 'nar' | 'git',
   algorithm: HashAlgorithm,
-  options: { readonly references?: readonly TestPath[] } = {},
+  options: Pick<TestPathOptions, 'references' | 'contents'> = {},
 ): Promise<TestPath> {
   const references = (options.references ?? []).map(pathOf).sort();
-  const contents = Buffer.from(`${references.join('\n')}\ncontents of ${name}`);
+  const contents = Buffer.from(
+    `${references.join('\n')}\n${(options.contents ?? `contents of ${name}`).toString()}`,
+  );
   const nar = await fileNar(contents);
   const digest =
     method === 'git'

@@ -181,6 +181,17 @@ describe('a content-addressed path', () => {
     refuses('unsupported-ca', () => parseNarClaim({ ...dep.info, ca: 'x' }, '/nix/store'));
   });
 
+  it('may mention paths that are not its references if it is text, as a .drv does', async () => {
+    const mention = { contents: `${inventedPath('out')}/bin` };
+    for (const [path, expected] of [
+      [await contentAddressedFile('x.drv', 'text', 'sha256', mention), 'published'],
+      [await contentAddressedFile('x', 'flat', 'sha256', mention), 'unclaimed-reference'],
+    ] as const) {
+      const cache = createTestCache({ config: { limits: { unclaimed: 'reject' } } });
+      assert.equal(await verdict(cache, path), expected);
+    }
+  });
+
   it('has the same hash wherever its chunks are cut, if it refers to itself', async () => {
     for (const form of ['positions', 'no-positions'] as const) {
       const { info, nar } = await selfReferringFile('self', [dep], form);

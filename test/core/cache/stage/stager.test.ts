@@ -8,6 +8,7 @@ import type { LocalPath } from '../../../../core/cache/stage/local-path.ts';
 import type { StagerOptions } from '../../../../core/cache/stage/stager.ts';
 import { NicheError, isNicheError } from '../../../../core/errors.ts';
 import { maxBatchNarBytes, maxBatchPaths } from '../../../../core/limits.ts';
+import type { PathInfo } from '../../../../core/nix/path-info.ts';
 import { listKeys, patternBytes, readObject } from '../../../support/assert/bytes.ts';
 import { checkInvariants } from '../../../support/cache/invariants.ts';
 import { createTestCache } from '../../../support/cache/kit.ts';
@@ -174,6 +175,34 @@ describe('staging', () => {
       assert.ok(isNicheError(failure, `storage-${fault}`), String(failure));
     }
     assert.deepEqual(await listKeys(cache.staging), []);
+  });
+
+  it('fails only the paths whose claims no publisher accepts', async () => {
+    const invented = Array.from({ length: 10_001 }, (_, n) => inventedPath(`r${n}`));
+    const signature = a.info.signatures[0] ?? `test-1:${'A'.repeat(86)}==`;
+    const bad: readonly (readonly [Partial<PathInfo>, string])[] = [
+      [{ references: invented }, 'too-large'],
+      // Old versions of Nix registered no size.
+      [{ narSize: 0 }, 'malformed-path-info'],
+      [{ narHash: 'sha256:x' }, 'malformed-path-info'],
+      [{ references: ['/nix/store/x'] }, 'malformed-path-info'],
+      [{ deriver: 'x.drv' }, 'malformed-path-info'],
+      [{ ca: 'text:sha256:x' }, 'malformed-path-info'],
+      [{ signatures: ['x'] }, 'malformed-path-info'],
+      [{ signatures: new Array<string>(65).fill(signature) }, 'malformed-path-info'],
+    ];
+    const paths = bad.map(([change], n) => {
+      return local({ info: { ...a.info, path: inventedPath(`bad${n}`), ...change }, nar: a.nar });
+    });
+    const { staged, failed } = await stageAll(createTestCache(), [local(a), ...paths, local(b)]);
+    assert.deepEqual(
+      failed,
+      bad.map(([, code], n) => [inventedPath(`bad${n}`), code]),
+    );
+    assert.deepEqual(
+      staged.map((batch) => batch.paths),
+      [[a.info.path, b.info.path]],
+    );
   });
 
   it('refuses a path whose manifest would be too long', async () => {
