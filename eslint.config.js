@@ -62,7 +62,7 @@ const mayImport = {
   ],
   'cli/serve': cli,
   'cli/use': [...cli, 'cli/nix', 'cli/cache'],
-  'cli/init': [...cli, 'core/kms', 'cli/secrets', 'cli/cache'],
+  'cli/init': [...cli, 'core/storage/http', 'core/kms', 'cli/secrets', 'cli/cache'],
   'cli/config': [...cli, 'cli/secrets', 'cli/cache', 'cli/init'],
   'cli/upload': [
     ...[

@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import { fileError } from '../core/storage/file/errors.ts';
 import { isErrno } from '../core/util/errno.ts';
+import { configureNetwork } from '../core/util/network.ts';
 import { addAudit } from './commands/audit.ts';
 import { addBlock } from './commands/block.ts';
 import { addBuild, addExec } from './commands/build.ts';
@@ -93,9 +94,13 @@ function printError(error: unknown, { env, stderr }: Context): void {
 /** Runs the command line of this process. */
 export async function runProcess(): Promise<void> {
   sizeThreadPool();
+  const secrets = takeSecrets(process.env);
+  // The programs that niche runs get what the user set, and niche itself has a wider `no_proxy`.
+  const env = { ...process.env };
+  const warning = configureNetwork(process.env);
   const context: Context = {
-    secrets: takeSecrets(process.env),
-    env: process.env,
+    secrets,
+    env,
     // Only when a command needs it: the directory may be gone.
     get cwd() {
       return workingDirectory();
@@ -120,6 +125,7 @@ export async function runProcess(): Promise<void> {
     printError(error, context);
     process.exit(1);
   });
+  if (warning !== null) context.stderr.write(`niche: warning: ${warning}\n`);
   await run(process.argv.slice(2), context);
   // Work that an interrupted command abandoned must not keep the process running.
   if (Number(process.exitCode) > 128) process.exit();

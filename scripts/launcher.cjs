@@ -3,12 +3,20 @@
 // message instead of a syntax error.
 'use strict';
 
-var oldest = 24;
+// 24.5 is the first with proxies and replaceable certificate authorities.
+var oldest = [24, 5];
 var version = process.versions.node;
+var parts = version.split('.').map(Number);
 
-if (parseInt(version, 10) < oldest) {
+if (parts[0] < oldest[0] || (parts[0] === oldest[0] && parts[1] < oldest[1])) {
   process.stderr.write(
-    'niche needs Node ' + oldest + ' or newer, and ' + process.execPath + ' is ' + version + '.\n',
+    'niche needs Node ' +
+      oldest.join('.') +
+      ' or newer, and ' +
+      process.execPath +
+      ' is ' +
+      version +
+      '.\n',
   );
   process.exitCode = 1;
 } else {

@@ -5,8 +5,10 @@ import { openReader } from '../../core/cache/open.ts';
 import { cacheInfoKey } from '../../core/cache/layout.ts';
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import type { OpenOptions } from '../../core/storage/credentials.ts';
+import { followRedirects } from '../../core/storage/http/follow-redirects.ts';
 import { openProvisioner } from '../../core/storage/open/open-provision.ts';
 import type { StorageProvisioner } from '../../core/storage/provision.ts';
+import { createTransport } from '../../core/util/transport.ts';
 import { normalizeCacheUrl } from '../cache/address.ts';
 import { ownAccess } from '../cache/open.ts';
 import type { Context } from '../process/context.ts';
@@ -98,14 +100,14 @@ function chosenUrls(flags: RootFlags, cwd: string): ChosenUrls {
 /** Returns why readers cannot read the new cache, or null if this machine sees no reason. */
 export async function whyUnreadable({ storage, substituter }: RootUrls): Promise<string | null> {
   if (storage.startsWith('file:') || !/^https?:/.test(substituter)) return null;
+  const url = `${substituter}/${cacheInfoKey}`;
   let why: string;
   try {
-    const response = await fetch(`${substituter}/${cacheInfoKey}`, {
-      signal: AbortSignal.timeout(readTimeoutMs),
-    });
-    await response.body?.cancel();
-    if (response.ok) return null;
-    why = `HTTP status ${response.status}`;
+    const send = followRedirects(createTransport(readTimeoutMs));
+    const { status, body } = await send({ method: 'GET', url, headers: {} });
+    body.destroy();
+    if (status >= 200 && status < 300) return null;
+    why = `HTTP status ${status}`;
   } catch (error) {
     why = messageOf(error);
   }

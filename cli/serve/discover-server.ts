@@ -1,3 +1,6 @@
+import { createTransport } from '../../core/util/transport.ts';
+import type { HttpResponse } from '../../core/util/transport.ts';
+
 /** How long a server may take to respond. */
 const timeoutMs = 5_000;
 
@@ -12,22 +15,23 @@ export async function discoverStorage(url: string): Promise<string | null> {
   const { origin, pathname } = new URL(url);
   const [first, ...rest] = pathname.split('/').filter((segment) => segment !== '');
   if (first === undefined) return null;
-  const headers = await fetchHeaders(url);
-  if (headers?.has('x-amz-request-id') === true) {
+  const headers = await requestHeaders(url);
+  if (headers?.['x-amz-request-id'] !== undefined) {
     return `s3://${[first, ...rest].join('/')}?endpoint=${origin}`;
   }
-  if (headers?.has('x-ms-request-id') === true && rest.length > 0) {
+  if (headers?.['x-ms-request-id'] !== undefined && rest.length > 0) {
     return `azure://${[first, ...rest].join('/')}?endpoint=${origin}/${first}`;
   }
   return null;
 }
 
-async function fetchHeaders(url: string): Promise<Headers | null> {
+async function requestHeaders(url: string): Promise<HttpResponse['headers'] | null> {
   try {
-    const signal = AbortSignal.timeout(timeoutMs);
-    const response = await fetch(`${url}/nix-cache-info`, { redirect: 'manual', signal });
-    await response.body?.cancel();
-    return response.headers;
+    const send = createTransport(timeoutMs, { headersTimeoutMs: timeoutMs });
+    const request = { method: 'GET', url: `${url}/nix-cache-info`, headers: {} };
+    const { headers, body } = await send(request);
+    body.destroy();
+    return headers;
   } catch {
     return null;
   }

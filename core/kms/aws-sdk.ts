@@ -9,3 +9,4 @@ export {
   ScheduleKeyDeletionCommand,
   SignCommand,
 } from '@aws-sdk/client-kms';
+export { buildQueryString, HttpResponse } from '@smithy/core/protocols';

@@ -1,8 +1,10 @@
 import type { KMSClient, KMSClientConfig } from '@aws-sdk/client-kms';
 
 import { messageOf } from '../errors.ts';
+import { credentialsBehindProxy, transportHandler } from '../util/aws-handler.ts';
 import { createRetrier, retryAfterMs } from '../util/retry.ts';
 import type { Failure, Retrier } from '../util/retry.ts';
+import { createTransport } from '../util/transport.ts';
 import type * as SdkModule from './aws-sdk.ts';
 import { damaged, defaultIdleTimeoutMs, KmsError } from './kms.ts';
 import type { KmsErrorReason, SigningKms } from './kms.ts';
@@ -54,9 +56,10 @@ export function openAwsKms(options: AwsKmsOptions = {}): AwsKms {
 
   async function open(): Promise<Sdk> {
     const sdk = await import('./aws-sdk.ts');
+    const requestHandler = transportHandler(sdk, createTransport(idleTimeoutMs));
     const client = new sdk.KMSClient({
-      // The SDK has no time limit of its own.
-      requestHandler: { connectionTimeout: idleTimeoutMs, socketTimeout: idleTimeoutMs },
+      requestHandler,
+      ...credentialsBehindProxy(requestHandler),
       ...options.config,
       // The retrier retries. Retries of the SDK would multiply its attempts.
       maxAttempts: 1,

@@ -3,6 +3,7 @@ import * as z from 'zod';
 
 import { isNicheError, messageOf } from '../errors.ts';
 import type { NicheError } from '../errors.ts';
+import { openAzureIdentity } from '../util/azure-identity.ts';
 import { parseJson } from '../util/json.ts';
 import { createRetrier, retryAfterMs } from '../util/retry.ts';
 import type { Failure, Retrier } from '../util/retry.ts';
@@ -68,8 +69,7 @@ export function openAzureKeyVault(options: AzureKeyVaultOptions = {}): AzureKeyV
 
   async function openCredential(): Promise<TokenCredential> {
     if (options.credential) return options.credential;
-    const { DefaultAzureCredential } = await import('@azure/identity');
-    return new DefaultAzureCredential();
+    return openAzureIdentity();
   }
 
   async function token(vaultUrl: string, tenantId: string | undefined): Promise<string> {

@@ -1,6 +1,10 @@
+import http from 'node:http';
+import type { Agent } from 'node:http';
+import https from 'node:https';
 import type { AuthClient, GoogleAuth as AuthLibrary } from 'google-auth-library';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
+import { proxyAgentFor } from './network.ts';
 
 /** Credentials for Google's APIs. */
 export interface GoogleAuth {
@@ -42,9 +46,11 @@ export function createGoogleAuth({ scope, serviceAccount }: GoogleAuthOptions): 
 
   async function load(): Promise<AuthLibrary> {
     const { GoogleAuth: Auth, JWT } = await import('google-auth-library');
-    if (serviceAccount === undefined) return new Auth<AuthClient>({ scopes: scope });
+    const clientOptions = { transporterOptions: { agent: agentFor } };
+    if (serviceAccount === undefined) return new Auth<AuthClient>({ scopes: scope, clientOptions });
     const { client_email: email, private_key: key } = serviceAccount;
-    return new Auth<AuthClient>({ authClient: new JWT({ email, key, scopes: [scope] }) });
+    const jwt = { email, key, scopes: [scope], ...clientOptions };
+    return new Auth<AuthClient>({ authClient: new JWT(jwt) });
   }
 
   return {
@@ -57,6 +63,11 @@ export function createGoogleAuth({ scope, serviceAccount }: GoogleAuthOptions): 
       return inTime(library.getProjectId());
     },
   };
+}
+
+/** By itself the library would send all requests through one proxy. */
+function agentFor(url: URL): Agent {
+  return proxyAgentFor(url.href) ?? (url.protocol === 'https:' ? https : http).globalAgent;
 }
 
 /** Returns whether `error` means that google-auth-library found no credentials on this machine. */

@@ -3,6 +3,7 @@ import https from 'node:https';
 import { Readable } from 'node:stream';
 
 import { parseJson } from './json.ts';
+import { proxyAgentFor } from './network.ts';
 
 export interface HttpRequest {
   readonly method: string;
@@ -10,7 +11,7 @@ export interface HttpRequest {
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string | AsyncIterable<Uint8Array> | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** @default Node’s own, which keeps connections alive and uses a configured proxy */
+  /** For direct connections. @default Node’s own, which keeps them alive */
   readonly agent?: Agent | undefined;
   /**
    * The longest time without a byte in either direction, in milliseconds, for a request that takes the
@@ -55,7 +56,8 @@ export function createTransport(
 ): Transport {
   return (request) =>
     new Promise((resolve, reject) => {
-      const { method, url, headers, body, signal, agent, idleTimeoutMs = defaultIdleMs } = request;
+      const { method, url, headers, body, signal, idleTimeoutMs = defaultIdleMs } = request;
+      const agent = proxyAgentFor(url) ?? request.agent;
       const headersTimeoutMs = headersMs ?? 4 * idleTimeoutMs;
       let response: IncomingMessage | undefined;
       const isSecure = url.startsWith('https:');
@@ -64,6 +66,8 @@ export function createTransport(
         headers: { ...headers },
         ...(agent === undefined ? {} : { agent }),
         ...(signal === undefined ? {} : { signal }),
+        // Also of a proxy, before there is a socket.
+        timeout: connectTimeoutMs,
       });
 
       const fail = (why: string): void => {

@@ -9,6 +9,7 @@ import { createDeployment } from '../shared/deployment.ts';
 import type { Deployment, DeploymentOptions } from '../shared/deployment.ts';
 import { lazily, runInvocation } from '../shared/invocation.ts';
 import { createLog } from '../shared/log.ts';
+import { useNetworkSettings } from '../shared/network.ts';
 import type { Reporting } from '../shared/log-outcomes.ts';
 import type { Environment } from '../shared/settings.ts';
 import { embeddedMetrics } from './embedded-metrics.ts';
@@ -93,5 +94,8 @@ export function createAwsRuntime(
 export function lambdaRuntime(): () => AwsRuntime {
   // Not console.log: Lambda prefixes its lines, and a line of metrics must be JSON.
   const write = (line: string): void => void process.stdout.write(`${line}\n`);
-  return lazily(() => createAwsRuntime(process.env, write));
+  return lazily(() => {
+    useNetworkSettings();
+    return createAwsRuntime(process.env, write);
+  });
 }

@@ -1,8 +1,10 @@
 import type { SQSClient } from '@aws-sdk/client-sqs';
 
 import { messageOf } from '../../core/errors.ts';
+import { credentialsBehindProxy, transportHandler } from '../../core/util/aws-handler.ts';
 import { createRetrier } from '../../core/util/retry.ts';
 import type { Failure } from '../../core/util/retry.ts';
+import { createTransport } from '../../core/util/transport.ts';
 import { formatJob } from '../shared/job.ts';
 import type { JobQueue } from '../shared/job.ts';
 import { queueFailure } from '../shared/queue-failure.ts';
@@ -32,9 +34,10 @@ export function openSqsQueue(url: string, client?: SQSClient): SqsQueue {
 
   async function open(): Promise<Sdk> {
     const sdk = await import('./sqs-sdk.ts');
+    const requestHandler = transportHandler(sdk, createTransport(idleTimeoutMs));
     const options = {
-      // The SDK has no time limit of its own.
-      requestHandler: { connectionTimeout: idleTimeoutMs, socketTimeout: idleTimeoutMs },
+      requestHandler,
+      ...credentialsBehindProxy(requestHandler),
       // The retrier retries. Retries of the SDK would multiply its attempts.
       maxAttempts: 1,
     };

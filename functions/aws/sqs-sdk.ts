@@ -7,3 +7,4 @@ export {
   SQSClient,
   SendMessageCommand,
 } from '@aws-sdk/client-sqs';
+export { buildQueryString, HttpResponse } from '@smithy/core/protocols';

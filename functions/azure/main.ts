@@ -2,6 +2,7 @@
 import { app } from '@azure/functions';
 
 import { lazily } from '../shared/invocation.ts';
+import { useNetworkSettings } from '../shared/network.ts';
 import {
   createPoisonHandler,
   createPublishHandler,
@@ -11,7 +12,10 @@ import {
 import { createAzureRuntime } from './runtime.ts';
 import { queueConnection, readAppRole } from './settings.ts';
 
-const runtime = lazily(() => createAzureRuntime(process.env));
+const runtime = lazily(() => {
+  useNetworkSettings();
+  return createAzureRuntime(process.env);
+});
 const isSweep = readAppRole(process.env) === 'sweep';
 
 // The runtime replaces names in percent signs by the app's settings.

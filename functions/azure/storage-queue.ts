@@ -1,6 +1,7 @@
 import type { QueueClient } from '@azure/storage-queue';
 
 import { messageOf } from '../../core/errors.ts';
+import { openAzureIdentity } from '../../core/util/azure-identity.ts';
 import { createRetrier } from '../../core/util/retry.ts';
 import type { Failure } from '../../core/util/retry.ts';
 import { formatJob } from '../shared/job.ts';
@@ -67,12 +68,8 @@ async function open(options: StorageQueueOptions, name: string): Promise<QueueCl
   // The retrier retries. Retries of the SDK would multiply its attempts.
   const clientOptions = { retryOptions: { maxTries: 1 } };
   if (connectionString !== undefined) return new Client(connectionString, name, clientOptions);
-  const { DefaultAzureCredential } = await import('@azure/identity');
-  return new Client(
-    `${serviceUrl.replace(/\/+$/, '')}/${name}`,
-    new DefaultAzureCredential(),
-    clientOptions,
-  );
+  const queueUrl = `${serviceUrl.replace(/\/+$/, '')}/${name}`;
+  return new Client(queueUrl, await openAzureIdentity(), clientOptions);
 }
 
 /** The SDK has no time limit of its own. */

@@ -136,7 +136,7 @@ function assertRefused(
 ): void {
   assert.equal(status, 1);
   assert.equal(stdout, '');
-  assert.match(stderr, /^niche needs Node 24 or newer, and \/.* is [0-9.]+\.\n$/);
+  assert.match(stderr, /^niche needs Node 24.5 or newer, and \/.* is [0-9.]+\.\n$/);
   assert.ok(stderr.includes(` is ${version}.`));
 }
 

@@ -15,6 +15,7 @@ import type { StorageCredentials } from '../credentials.ts';
 import type { OperationRunner } from '../http/operation.ts';
 import { assertKey } from '../keys.ts';
 import { createRetrier, type RetryOptions } from '../../util/retry.ts';
+import { openAzureIdentity } from '../../util/azure-identity.ts';
 import { createTransport, readText } from '../../util/transport.ts';
 
 export interface AzureOptions {
@@ -103,8 +104,7 @@ async function credentialOf(
     case 'anonymous':
       return new sdk.AnonymousCredential();
     case 'identity': {
-      const { DefaultAzureCredential } = await import('@azure/identity');
-      return new DefaultAzureCredential();
+      return openAzureIdentity();
     }
   }
 }
@@ -135,7 +135,6 @@ function httpClient(sdk: typeof Sdk, idleTimeoutMs: number): IHttpClient {
         headers: request.headers.toJson(),
         body: bodyOf(request.body),
         signal,
-        agent: request.agent as never,
       }).catch((error: unknown) => {
         const { code, message } = error as NodeJS.ErrnoException;
         // The SDK's policies only handle errors of its own class.

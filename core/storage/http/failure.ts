@@ -58,6 +58,7 @@ export function judgeHttp(failure: HttpFailure): Verdict {
   const { status } = failure;
   if (status === undefined) return judgeConnection(failure);
   if (status === 429 || status === 503) return verdicts.throttled;
+  if (status === 407) return proxyLogin;
   if (status === 507) return verdicts.full;
   if (status === 401 || status === 403) return { kind: 'final', code: 'storage-denied' };
   // A response that makes no sense, such as a proxy's page, may be right the next time.
@@ -74,6 +75,20 @@ const noTls = misconfigured(
   'that server does not speak TLS',
   'if it is a plain HTTP server, write http:// instead of https://',
 );
+
+const proxyLogin: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'the proxy requires a login',
+  hint: 'put it into the URL of the proxy: https_proxy=http://USER:PASSWORD@HOST:PORT',
+};
+
+const proxyDenial: Verdict = {
+  kind: 'final',
+  code: 'storage-denied',
+  why: 'the proxy does not allow this host',
+  hint: 'add the host to no_proxy to connect to it directly',
+};
 
 /** By the system's code, or by the code of Node's TLS. The first match wins. */
 const connectionVerdicts: readonly (readonly [code: RegExp, verdict: Verdict])[] = [
@@ -99,7 +114,7 @@ const connectionVerdicts: readonly (readonly [code: RegExp, verdict: Verdict])[]
     /^(?:DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|CERT_)/,
     misconfigured(
       'this machine does not trust the authority of the server’s certificate',
-      'for an authority of your own, set NODE_EXTRA_CA_CERTS to its file, or NODE_USE_SYSTEM_CA=1 if the system trusts it; for Nix, set ssl-cert-file',
+      'for an authority of your own, set SSL_CERT_FILE to a file with all authorities, or NODE_EXTRA_CA_CERTS to one with yours; Nix reads NIX_SSL_CERT_FILE',
     ),
   ],
   [/^(?:EPROTO|ERR_SSL|ERR_TLS)/, noTls],
@@ -119,6 +134,8 @@ const connectionVerdicts: readonly (readonly [code: RegExp, verdict: Verdict])[]
 /** Judges a request without a response. */
 function judgeConnection({ code = '', message }: HttpFailure): Verdict {
   // Some clients drop the code.
+  if (code === 'ERR_PROXY_TUNNEL' && / 407\b/.test(message)) return proxyLogin;
+  if (code === 'ERR_PROXY_TUNNEL' && / 403\b/.test(message)) return proxyDenial;
   if (/wrong version number|packet length too long/i.test(message)) return noTls;
   return connectionVerdicts.find(([pattern]) => pattern.test(code))?.[1] ?? down;
 }

@@ -3,6 +3,7 @@ import https from 'node:https';
 import type { Readable } from 'node:stream';
 import type { fromTemporaryCredentials } from '@aws-sdk/credential-providers';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
+import type { HttpHandler } from '@smithy/core/protocols';
 import { NicheError } from '../../errors.ts';
 import type { StorageCredentials } from '../credentials.ts';
 import type { OperationRunner } from '../http/operation.ts';
@@ -11,7 +12,7 @@ import { createRetrier, type RetryOptions } from '../../util/retry.ts';
 import { createTransport, readBytes } from '../../util/transport.ts';
 import { openFastPut, type FastPut } from './fast-put.ts';
 import { explainS3Error } from './errors.ts';
-import { transportHandler } from './http-handler.ts';
+import { credentialsBehindProxy, transportHandler } from '../../util/aws-handler.ts';
 import { addHeaders } from './middleware.ts';
 import { conditionals, s3Providers, type S3Provider } from './providers.ts';
 import type * as Sdk from './sdk.ts';
@@ -138,12 +139,14 @@ function clientConfig(sdk: typeof Sdk, location: S3Location, options: S3Options)
     options;
   const region = s3Region(location);
   const endpoint = s3Endpoint(location);
+  const send = createTransport(idleTimeoutMs, { connectTimeoutMs });
+  const requestHandler = transportHandler(sdk, send, { http: httpAgent, https: httpsAgent });
   return {
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
     // The URL chooses between two sources of credentials, which the SDK would warn of in nine lines.
     ...(location.profile === undefined ? {} : { profile: location.profile, logger: silent }),
-    ...identity(options.credentials, region),
+    ...identity(options.credentials, requestHandler, location),
     cacheMiddleware: true,
     sha256: Sha256,
     // niche retries by itself, and lowers its concurrency too.
@@ -154,10 +157,7 @@ function clientConfig(sdk: typeof Sdk, location: S3Location, options: S3Options)
     responseChecksumValidation: 'WHEN_REQUIRED',
     // It would cost a round trip for each large body.
     expectContinueHeader: false,
-    requestHandler: transportHandler(sdk, createTransport(idleTimeoutMs, { connectTimeoutMs }), {
-      http: httpAgent,
-      https: httpsAgent,
-    }),
+    requestHandler,
     streamCollector: (body: Readable) => readBytes(body, maxResponseBytes, completionMs),
   };
 }
@@ -171,7 +171,8 @@ const silent = {
 
 function identity(
   credentials: StorageCredentials | undefined,
-  region: string | undefined,
+  requestHandler: HttpHandler,
+  location: S3Location,
 ): Partial<S3ClientConfig> {
   if (credentials?.kind === 's3') {
     const { accessKeyId, secretAccessKey, sessionToken } = credentials;
@@ -183,27 +184,34 @@ function identity(
       },
     };
   }
-  if (credentials?.kind === 's3-role') return { credentials: assumeRole(credentials.role, region) };
+  if (credentials?.kind === 's3-role') {
+    const region = s3Region(location);
+    return { credentials: assumeRole(credentials.role, region, requestHandler) };
+  }
   if (credentials?.kind === 'anonymous') {
     return {
       credentials: { accessKeyId: '', secretAccessKey: '' },
       signer: { sign: (request) => Promise.resolve(request) },
     };
   }
-  return {};
+  return credentialsBehindProxy(requestHandler, location.profile);
 }
 
 /** Returns a provider of the role's credentials. The SDK calls it when a session is about to end. */
 function assumeRole(
   role: string,
   region: string | undefined,
+  requestHandler: HttpHandler,
 ): ReturnType<typeof fromTemporaryCredentials> {
   let provider: Promise<ReturnType<typeof fromTemporaryCredentials>> | undefined;
   return async () => {
     provider ??= import('@aws-sdk/credential-providers').then((sdk) =>
       sdk.fromTemporaryCredentials({
         params: { RoleArn: role, RoleSessionName: 'niche' },
-        ...(region === undefined ? {} : { clientConfig: { region } }),
+        clientConfig: {
+          ...(region === undefined ? {} : { region }),
+          requestHandler,
+        },
       }),
     );
     return (await provider)();
