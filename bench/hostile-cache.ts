@@ -57,7 +57,8 @@ export async function openStagedCache(references: readonly string[]): Promise<St
   const niche = (...args: string[]): Command => ({
     command: process.execPath,
     args: [main, ...args],
-    env: { HOME: folder },
+    // As in infra/worker/niche-worker.service.
+    env: { HOME: folder, NODE_OPTIONS: '--max-semi-space-size=8' },
     cwd: folder,
   });
 

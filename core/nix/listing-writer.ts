@@ -105,17 +105,21 @@ function writeEscaped(value: Uint8Array, target: Uint8Array, at: number): number
 }
 
 function createJsonText(maxBytes: number): JsonText {
-  let buffer: Buffer | null = Buffer.allocUnsafe(firstCapacity);
+  let buffer: Buffer<ArrayBuffer> | null = Buffer.from(new ArrayBuffer(firstCapacity));
   let length = 0;
+
+  /** Frees the text now: a collector would let those of several NARs pile up. */
+  function drop(): null {
+    buffer?.buffer.transfer(0);
+    return (buffer = null);
+  }
 
   /** Returns the buffer with room for `bytes` more bytes; null when there is none. */
   function reserve(bytes: number): Buffer | null {
     if (buffer === null || length + bytes <= buffer.length) return buffer;
-    if (length > maxBytes) return (buffer = null);
+    if (length > maxBytes) return drop();
     const capacity = Math.max(length + bytes, Math.min(2 * buffer.length, maxBytes));
-    const larger = Buffer.allocUnsafe(capacity);
-    buffer.copy(larger, 0, 0, length);
-    return (buffer = larger);
+    return (buffer = Buffer.from(buffer.buffer.transfer(capacity)));
   }
 
   return {
@@ -128,8 +132,8 @@ function createJsonText(maxBytes: number): JsonText {
       target[length] = quotationMark;
       length = writeEscaped(value, target, length + 1);
       target[length++] = quotationMark;
-      if (!isUtf8(value)) buffer = null;
+      if (!isUtf8(value)) drop();
     },
-    bytes: () => (length > maxBytes ? null : (buffer?.subarray(0, length) ?? null)),
+    bytes: () => (length > maxBytes ? drop() : (buffer?.subarray(0, length) ?? null)),
   };
 }

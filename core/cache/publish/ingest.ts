@@ -7,7 +7,7 @@ import type { CacheConfig } from '../config.ts';
 import type { CheckedNar, NarStore } from '../nar/store.ts';
 import type { Outcome } from '../receipts/receipts.ts';
 import type { Upstreams } from '../upstreams.ts';
-import { frameBytes } from '../zstd/stream.ts';
+import { frameBytes } from '../zstd/frames.ts';
 import type { AttachmentStore } from './attachments.ts';
 import type { ConflictChecker, UpstreamCheck } from './conflicts.ts';
 import type { PublishContext } from './context.ts';

@@ -30,7 +30,8 @@ function parametersOf(size: number, level: number): Readonly<Record<number, numb
 const compressBound = (size: number): number => size + (size >> 8) + 1024;
 
 /** The process's workers; more of them than processors would only wait for one another. */
-const workers = createWorkerPool(Math.max(2, availableParallelism()));
+const workerCount = Math.max(2, availableParallelism());
+const workers = createWorkerPool(workerCount);
 
 /** The contents of one frame, not compressed yet. */
 interface FrameInput {
@@ -132,8 +133,43 @@ export interface FrameBuffer {
   compress(size: number, level: number): Promise<Uint8Array>;
 }
 
-/** @param capacity the length of `contents`, in bytes */
-export function createFrameBuffer(capacity: number): FrameBuffer {
+/**
+ * Uncompressed size of a frame, in bytes. Frames are independent: niche compresses them in parallel,
+ * and a reader may decompress them in parallel. Compression holds about six times this much. Frames
+ * of twice the size would save 0.7 % of storage and exceed the memory of a publisher.
+ */
+export const frameBytes = 8 * 1024 * 1024;
+
+/** Each worker has one, and each of two NARs fills one. */
+const maxFrameBuffers = Math.min(4, workerCount) + 2;
+
+/**
+ * Buffers of whole frames for the next NAR. The workers' threads refer to a buffer too, so that
+ * collectors would free it late, and those of several NARs would pile up.
+ */
+const spareBuffers: FrameBuffer[] = [];
+let takenBuffers = 0;
+
+/**
+ * Returns a buffer for a frame; null when the process has no more for a NAR that has some.
+ *
+ * @param capacity the length of `contents`, in bytes: at most {@link frameBytes}
+ * @param owned the buffers that the NAR has
+ */
+export function takeFrameBuffer(capacity: number, owned: number): FrameBuffer | null {
+  if (owned > 0 && takenBuffers >= maxFrameBuffers) return null;
+  takenBuffers += 1;
+  const spare = capacity === frameBytes ? spareBuffers.pop() : undefined;
+  return spare ?? createFrameBuffer(capacity);
+}
+
+/** @param isFree whether nothing uses the buffer any more */
+export function returnFrameBuffer(buffer: FrameBuffer, isFree: boolean): void {
+  takenBuffers -= 1;
+  if (isFree && buffer.contents.length === frameBytes) spareBuffers.push(buffer);
+}
+
+function createFrameBuffer(capacity: number): FrameBuffer {
   const memory = new SharedArrayBuffer(compressBound(capacity));
   return {
     contents: new Uint8Array(memory, 0, capacity),

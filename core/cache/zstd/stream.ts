@@ -6,15 +6,8 @@ import { toError } from '../../errors.ts';
 import { maxBatchPaths, maxZstdWindowLog } from '../../limits.ts';
 import { createFrameParser } from './frame-parser.ts';
 import type { FrameParser } from './frame-parser.ts';
-import { createFrameBuffer } from './frames.ts';
+import { frameBytes, returnFrameBuffer, takeFrameBuffer } from './frames.ts';
 import type { FrameBuffer } from './frames.ts';
-
-/**
- * Uncompressed size of a frame, in bytes. Frames are independent: niche compresses them in parallel,
- * and a reader may decompress them in parallel. Compression holds about six times this much. Frames
- * of twice the size would save 0.7 % of storage and exceed the memory of a publisher.
- */
-export const frameBytes = 8 * 1024 * 1024;
 
 const outputChunkBytes = 1024 * 1024;
 
@@ -34,7 +27,7 @@ const minBlockBytes = 256;
 /**
  * Compresses a stream as zstd frames of {@link frameBytes}, `parallelism` at a time in workers. Holds
  * at most `parallelism + 2` frame buffers: one is being filled and one holds a finished frame, so
- * that no worker waits for the consumer.
+ * that no worker waits for the consumer. Fewer, when other streams hold many.
  *
  * @returns frames, each valid only until the next is requested: their memory is reused
  */
@@ -51,7 +44,6 @@ export async function* compressZstd(
   const capacity = Math.max(1, Math.min(frameBytes, totalBytes));
 
   const running: { readonly buffer: FrameBuffer; readonly frame: Promise<Uint8Array> }[] = [];
-  const spare: FrameBuffer[] = [];
   let buffer: FrameBuffer | null = null;
   let filled = 0;
 
@@ -72,14 +64,18 @@ export async function* compressZstd(
       if (!oldest) return;
       yield await oldest.frame;
       running.shift();
-      spare.push(oldest.buffer);
+      returnFrameBuffer(oldest.buffer, true);
     }
   }
 
   try {
     for await (const chunk of source) {
       for (let offset = 0; offset < chunk.length;) {
-        buffer ??= spare.pop() ?? createFrameBuffer(capacity);
+        buffer ??= takeFrameBuffer(capacity, running.length);
+        if (buffer === null) {
+          yield* finished(running.length - 1);
+          continue;
+        }
         const part = chunk.subarray(offset, offset + capacity - filled);
         buffer.contents.set(part, filled);
         filled += part.length;
@@ -93,6 +89,9 @@ export async function* compressZstd(
     yield* finished(0);
   } finally {
     await Promise.allSettled(running.map(({ frame }) => frame));
+    // The consumer may still use the frames of these.
+    for (const { buffer: used } of running) returnFrameBuffer(used, false);
+    if (buffer !== null) returnFrameBuffer(buffer, true);
   }
 }
 

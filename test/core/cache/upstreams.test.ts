@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TestContext } from 'node:test';
-import { frameBytes } from '../../../core/cache/zstd/stream.ts';
+import { frameBytes } from '../../../core/cache/zstd/frames.ts';
 import { deniedAsMissing } from '../../../core/cache/denied-as-missing.ts';
 import { createUpstreams } from '../../../core/cache/upstreams.ts';
 import type { Upstreams } from '../../../core/cache/upstreams.ts';

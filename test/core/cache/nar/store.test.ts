@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { frameBytes } from '../../../../core/cache/zstd/stream.ts';
+import { frameBytes } from '../../../../core/cache/zstd/frames.ts';
 import { createNarStore } from '../../../../core/cache/nar/store.ts';
 import type { NarStore } from '../../../../core/cache/nar/store.ts';
 import type { Bucket } from '../../../../core/storage/bucket.ts';

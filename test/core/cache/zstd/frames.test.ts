@@ -4,7 +4,14 @@ import { zstdDecompressSync } from 'node:zlib';
 
 import fc from 'fast-check';
 
-import { compressSmall, maxSmallBytes } from '../../../../core/cache/zstd/frames.ts';
+import {
+  compressSmall,
+  frameBytes,
+  maxSmallBytes,
+  returnFrameBuffer,
+  takeFrameBuffer,
+} from '../../../../core/cache/zstd/frames.ts';
+import type { FrameBuffer } from '../../../../core/cache/zstd/frames.ts';
 import { createFrameParser } from '../../../../core/cache/zstd/frame-parser.ts';
 import { patternBytes } from '../../../support/assert/bytes.ts';
 
@@ -56,4 +63,31 @@ describe('compressing small contents', () => {
       assert.ok(zstdDecompressSync(await compressSmall(contents, 3)).equals(contents));
     });
   }
+});
+
+describe('frame buffers', () => {
+  it('are bounded for the process, but each stream gets one, and used again', () => {
+    const taken: FrameBuffer[] = [];
+    for (let owned = 0; ; owned += 1) {
+      const buffer = takeFrameBuffer(frameBytes, owned);
+      if (buffer === null) break;
+      taken.push(buffer);
+    }
+    assert.ok(taken.length <= 6);
+    const other = takeFrameBuffer(frameBytes, 0);
+    assert.ok(other !== null && !taken.includes(other));
+    for (const buffer of [...taken, other]) returnFrameBuffer(buffer, true);
+    const again = takeFrameBuffer(frameBytes, 0);
+    assert.ok(again !== null && [...taken, other].includes(again));
+    returnFrameBuffer(again, true);
+  });
+
+  it('are not used again while somebody may still read them', () => {
+    const buffer = takeFrameBuffer(frameBytes, 0);
+    assert.ok(buffer !== null);
+    returnFrameBuffer(buffer, false);
+    const others = Array.from({ length: 8 }, () => takeFrameBuffer(frameBytes, 0));
+    assert.ok(!others.includes(buffer));
+    for (const other of others) if (other !== null) returnFrameBuffer(other, true);
+  });
 });

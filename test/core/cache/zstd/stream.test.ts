@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { constants, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
-import { compressZstd, decompressZstd, frameBytes } from '../../../../core/cache/zstd/stream.ts';
+import { frameBytes } from '../../../../core/cache/zstd/frames.ts';
+import { compressZstd, decompressZstd } from '../../../../core/cache/zstd/stream.ts';
 import { createFrameParser } from '../../../../core/cache/zstd/frame-parser.ts';
 import { collect, patternBytes } from '../../../support/assert/bytes.ts';
 
