@@ -86,7 +86,10 @@ async function buildAndUpload(build: UploadedBuild, context: Context): Promise<v
     signal,
   });
   const built = pathsOf(watch.paths);
-  const staging = session.stage(pathInfosOf(nix, built, { recursive: true, signal }));
+  const staging = session.stage(
+    pathInfosOf(nix, built, { recursive: true, signal }),
+    watch.derivations,
+  );
   // A failing upload must not end the build: finishUpload reports it afterwards.
   staging.catch(() => undefined);
   const buildStatus = await runForeground({

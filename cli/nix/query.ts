@@ -157,7 +157,8 @@ async function askLines(
   return text === '' ? [] : text.split('\n');
 }
 
-function* chunked(paths: readonly string[]): Generator<readonly string[]> {
+/** Divides arguments so that each group fits on one command line. */
+export function* chunked(paths: readonly string[]): Generator<readonly string[]> {
   let chunk: string[] = [];
   let characters = 0;
   for (const path of paths) {

@@ -12,7 +12,7 @@ import type { Skip } from './select.ts';
 export interface UploadDisplay {
   started(upload: string): void;
   skipped(info: PathInfo, why: Skip): void;
-  staged(batch: BatchId, infos: readonly PathInfo[]): void;
+  staged(batch: BatchId, infos: readonly unknown[]): void;
   resumed(batch: BatchId, info: PathInfo): void;
   published(path: string, outcome: Outcome): void;
   failed(path: string, error: unknown): void;

@@ -7,13 +7,13 @@ import {
   readListedOutcome,
 } from '../../core/cache/receipts/listed-receipts.ts';
 import type { ListedReceipt } from '../../core/cache/receipts/listed-receipts.ts';
-import { isPublished } from '../../core/cache/receipts/receipts.ts';
+import { isPublished, receiptSubject } from '../../core/cache/receipts/receipts.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
-import { storeHash } from '../../core/nix/store-path.ts';
+import type { Realisation } from '../../core/nix/realisation.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
-import type { Confirmer } from './confirm.ts';
+import type { Confirmation, Confirmer } from './confirm.ts';
 import type { Results } from './results.ts';
 
 /** Reads the receipts of staged paths while another process publishes them. */
@@ -36,7 +36,10 @@ export interface ReceiptPollingOptions {
   readonly batches: ReadonlyMap<string, BatchId>;
   /** The info of each path in `batches`; it grows. */
   readonly infos: ReadonlyMap<string, PathInfo>;
+  /** The realisation of each name in `batches`; it grows. */
+  readonly realisations: ReadonlyMap<string, Realisation>;
   readonly confirmer: Confirmer;
+  readonly confirmRealisation: (realisation: Realisation) => Promise<Confirmation>;
   readonly onOutcome: (path: string, outcome: Outcome) => void;
   /** Called after each poll. */
   readonly onPolled: () => void;
@@ -52,10 +55,9 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
 
   /** Returns the outcome of a receipt; null when it is gone, or the cache does not confirm it. */
   async function readOutcome(path: string, listed: ListedReceipt): Promise<Outcome | null> {
-    const info = infos.get(path);
     if (!isPublished(listed.status)) return readListedOutcome(bucket, listed, path);
-    if (!info || !confirmer.isDue(path)) return null;
-    const confirmation = await confirmer.confirm(info);
+    const confirmation = await confirm(path);
+    if (confirmation === null) return null;
     switch (confirmation.kind) {
       case 'confirmed':
         return readListedOutcome(bucket, listed, path);
@@ -65,6 +67,14 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
         results.setUnconfirmed(path, confirmation.why);
         return null;
     }
+  }
+
+  /** Returns null while it is too early to look again. */
+  async function confirm(path: string): Promise<Confirmation | null> {
+    const realisation = options.realisations.get(path);
+    if (realisation) return options.confirmRealisation(realisation);
+    const info = infos.get(path);
+    return info && confirmer.isDue(path) ? confirmer.confirm(info) : null;
   }
 
   async function read(): Promise<boolean> {
@@ -78,7 +88,7 @@ export function createReceiptPolling(options: ReceiptPollingOptions): ReceiptPol
       const news = open.flatMap(({ path, batch }) => {
         if (batch.upload !== upload) return [];
         // A batch that was rejected as a whole has one receipt, under its number.
-        const listed = receipts.get(storeHash(path)) ?? receipts.get(String(batch.batch));
+        const listed = receipts.get(receiptSubject(path)) ?? receipts.get(String(batch.batch));
         return listed && listed.status !== results.get(path)?.status ? [{ path, listed }] : [];
       });
       await mapConcurrent(news, receiptsAtOnce, async ({ path, listed }) => {

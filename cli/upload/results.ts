@@ -1,5 +1,6 @@
 import { messageOf, isNicheError } from '../../core/errors.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
+import { isRealisationName } from '../../core/nix/realisation.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import type { LookupCounts } from '../../core/cache/stage/lookups.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
@@ -38,7 +39,7 @@ type Sized = Pick<PathInfo, 'path' | 'narSize'>;
 /** The results of an upload's paths so far. */
 export interface Results {
   setSkipped(info: PathInfo, why: Skip): void;
-  setStaged(info: PathInfo): void;
+  setStaged(info: Sized): void;
   setFailed(info: Sized, error: unknown): void;
   setOutcome(path: string, outcome: Outcome): void;
   /** Records why the receipt of a path counts as none: the path is pending. */
@@ -130,15 +131,27 @@ export function describeLookups(counts: UploadLookups): string | null {
   return `looked for paths with ${count(requests, 'request')}: ${parts.join(', ')}`;
 }
 
-/** Returns a line that counts the paths by result. */
+/** Returns a line that counts the paths and the realisations by result. */
 export function summarize(results: readonly PathResult[]): string {
+  const isRealisation = ({ path }: PathResult): boolean => isRealisationName(path);
+  const counts = [
+    countByResult(
+      results.filter((each) => !isRealisation(each)),
+      'path',
+    ),
+    countByResult(results.filter(isRealisation), 'realisation'),
+  ];
+  return counts.filter((text) => text !== '').join('; ') || 'nothing to upload';
+}
+
+function countByResult(results: readonly PathResult[], noun: 'path' | 'realisation'): string {
   const parts: string[] = [];
   const add = (what: string, matches: (result: PathResult) => boolean): void => {
     const some = results.filter(matches);
     if (some.length === 0) return;
-    const number = parts.length === 0 ? count(some.length, 'path') : String(some.length);
+    const number = parts.length === 0 ? count(some.length, noun) : String(some.length);
     const bytes = some.reduce((sum, { narSize }) => sum + narSize, 0);
-    const size = what === 'published' ? ` (${formatBytes(bytes)})` : '';
+    const size = what === 'published' && noun === 'path' ? ` (${formatBytes(bytes)})` : '';
     parts.push(`${number} ${what}${size}`);
   };
   add('published', ({ status }) => status === 'published');
@@ -150,5 +163,5 @@ export function summarize(results: readonly PathResult[]): string {
   add('already there', ({ status, code }) => status === 'exists' || code === 'present');
   add('in an upstream', ({ code }) => code === 'upstream');
   add('excluded', ({ code }) => code === 'excluded');
-  return parts.length > 0 ? parts.join(', ') : 'nothing to upload';
+  return parts.join(', ');
 }

@@ -3,21 +3,24 @@ import { isCompletePath } from '../../core/cache/complete-path.ts';
 import { createLookups } from '../../core/cache/stage/lookups.ts';
 import type { Outcome } from '../../core/cache/receipts/receipts.ts';
 import { newUploadId } from '../../core/cache/upload-id.ts';
-import { NicheError } from '../../core/errors.ts';
+import { NicheError, isNicheError } from '../../core/errors.ts';
 import type { PublicKey } from '../../core/nix/keys.ts';
 import type { PathInfo, PathInfos } from '../../core/nix/path-info.ts';
+import type { Realisation } from '../../core/nix/realisation.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
 import type { Nix } from '../nix/nix.ts';
 import { queryPathInfos } from '../nix/query.ts';
+import { queryRealisations } from '../nix/realisations.ts';
 import type { Progress } from '../ui/progress.ts';
 import { createConfirmer } from './confirm.ts';
 import { createUploadDisplay } from './display.ts';
 import { createEarlierUploads } from './earlier.ts';
 import type { LocalRecord } from './local-record.ts';
 import { createOutcomeJournal } from './outcome-journal.ts';
+import { createRealisationLookups, knownAs } from './realisations.ts';
 import { createReceiptPolling } from './receipt-polling.ts';
 import { createResults } from './results.ts';
-import type { Results, UploadLookups } from './results.ts';
+import type { PathResult, Results, UploadLookups } from './results.ts';
 import { createSelector } from './select.ts';
 import { createStaging } from './staging.ts';
 import { createUploadPublisher } from './upload-publisher.ts';
@@ -52,8 +55,14 @@ export interface UploadSession {
   pendingUpload(): string;
   /** Requests so far that looked for paths in the cache and its upstreams. */
   lookups(): UploadLookups;
-  /** Stages the paths that the cache lacks; resolves when `found` has ended and all are staged. */
-  stage(found: AsyncIterable<PathInfos>): Promise<void>;
+  /**
+   * Stages the paths that the cache lacks, then the realisations of which they are the outputs.
+   *
+   * @param derivations those of a build, complete once `found` has ended: all valid outputs of its
+   *   content-addressed derivations are staged too, also those that nothing refers to
+   * @returns when `found` has ended and everything is staged
+   */
+  stage(found: AsyncIterable<PathInfos>, derivations?: ReadonlySet<string>): Promise<void>;
   /** Returns the paths that are not published yet. */
   unfinished(): string[];
   /**
@@ -71,6 +80,7 @@ const checksAtOnce = 8;
 
 export function createUploadSession(options: UploadOptions): UploadSession {
   const { nix, cache, record, waitMs, signal } = options;
+  const asking = signal ? { signal } : {};
   const upload = newUploadId();
   const results = createResults();
   const display = createUploadDisplay(options.progress, results);
@@ -90,7 +100,10 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     },
     onFailed: fail,
   });
-  const outcomes = createOutcomeJournal(record, (path) => staging.infos.get(path));
+  const outcomes = createOutcomeJournal(record, (path) => {
+    const realisation = staging.realisations.get(path);
+    return realisation ? knownAs(realisation) : staging.infos.get(path);
+  });
   const publisher =
     options.publisher &&
     createUploadPublisher({
@@ -108,6 +121,9 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       },
     });
   const confirmer = createConfirmer(cache, options.publicKeys);
+  const realisationLookups = createRealisationLookups(cache, options.publicKeys, record.known);
+  /** The deriver of each content-addressed path. */
+  const derivers = new Set<string>();
   const receipts = createReceiptPolling({
     bucket: cache.staging,
     waitMs,
@@ -115,7 +131,9 @@ export function createUploadSession(options: UploadOptions): UploadSession {
     results,
     batches: staging.batches,
     infos: staging.infos,
+    realisations: staging.realisations,
     confirmer,
+    confirmRealisation: (realisation) => realisationLookups.confirm(realisation),
     onOutcome: noteOutcome,
     onPolled() {
       display.counts();
@@ -142,6 +160,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   async function stageGroup({ valid, invalid, unreadable }: PathInfos): Promise<void> {
     for (const path of invalid) reportInvalid(path);
     for (const { path, error } of unreadable) fail({ path, narSize: 0 }, error);
+    for (const { ca, deriver } of valid) if (ca !== null && deriver !== null) derivers.add(deriver);
     const { wanted, skipped } = await selector.select(valid);
     for (const { info, why } of skipped) {
       results.setSkipped(info, why);
@@ -155,6 +174,38 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       publisher?.submit(batch);
     }
     staging.stage(unstaged);
+  }
+
+  /** Returns the realisations that the store has of the paths so far. A failure of Nix is a warning. */
+  async function findRealisations(derivations: ReadonlySet<string> | null): Promise<Realisation[]> {
+    const paths = [...staging.infos.keys(), ...results.all().map(({ path }) => path)];
+    try {
+      return await queryRealisations(nix, { derivers, drvPaths: derivations ?? [], paths }, asking);
+    } catch (error) {
+      if (!isNicheError(error, 'nix-failed', 'malformed-realisation')) throw error;
+      display.warning(`realisations are not uploaded: ${error.message}`);
+      return [];
+    }
+  }
+
+  /** Stages the realisations of the paths of this upload, see {@link UploadSession.stage}. */
+  async function stageRealisations(derivations: ReadonlySet<string> | null): Promise<void> {
+    let realisations = await findRealisations(derivations);
+    const isUnseen = (path: string): boolean => !staging.infos.has(path) && !results.get(path);
+    const unseen = realisations.map(({ outPath }) => outPath).filter(isUnseen);
+    if (derivations !== null && unseen.length > 0) {
+      const { valid } = await queryPathInfos(nix, unseen, { recursive: true, ...asking });
+      const fresh = valid.filter(({ path }) => isUnseen(path));
+      await stageGroup({ valid: fresh, invalid: [], unreadable: [] });
+      // They may be outputs of other derivations too.
+      realisations = await findRealisations(derivations);
+    }
+    const wanted = realisations.filter(
+      ({ outPath }) => staging.infos.has(outPath) || isAvailable(results.get(outPath)),
+    );
+    const places = await realisationLookups.findRealisations(wanted);
+    const unstaged = wanted.filter((_, at) => places[at] === null);
+    if (unstaged.length > 0) staging.stageRealisations(unstaged);
   }
 
   /**
@@ -197,8 +248,9 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       return uploads.includes(upload) ? upload : (uploads[0] ?? upload);
     },
     lookups: () => ({ ...lookups.counts(), receipts: confirmer.requests() }),
-    async stage(found) {
+    async stage(found, derivations) {
       for await (const infos of found) await stageGroup(infos);
+      await stageRealisations(derivations ?? null);
       await staging.finish();
     },
     unfinished() {
@@ -222,4 +274,9 @@ export function createUploadSession(options: UploadOptions): UploadSession {
       await findAvailable();
     },
   };
+}
+
+/** Returns whether readers can get a path that was not staged. */
+function isAvailable(result: PathResult | undefined): boolean {
+  return result?.code === 'present' || result?.code === 'upstream';
 }

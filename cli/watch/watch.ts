@@ -41,6 +41,8 @@ export interface BuildWatch {
   readonly env: Environment;
   /** Each built path once, while the command runs and after; for one reader. */
   readonly paths: AsyncIterable<BuiltPath>;
+  /** The derivations of the build's graph; complete when `paths` has ended. */
+  readonly derivations: ReadonlySet<string>;
   /** Call it with the process id of the command. */
   readonly commandStarted: (pid: number) => void;
   /** Call it when the command has ended: `paths` yields the remaining paths, then ends. */
@@ -59,6 +61,7 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
   const signals = { ended: ended.signal, signal: closed.signal };
   const queue = createQueue<BuiltPath>();
   const seen = new Set<string>();
+  const derivations = new Set<string>();
   const report = (built: BuiltPath): void => {
     if (seen.has(built.path)) return;
     seen.add(built.path);
@@ -76,6 +79,7 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
       if (query === null) return;
       for await (const graph of followGraph(nix, query, { config, ...signals })) {
         graphDerivations.resolve(graph.derivations);
+        for (const drvPath of graph.derivations) derivations.add(drvPath);
         for (const info of graph.outputs) reportInfo('graph', info);
       }
     } catch (error) {
@@ -92,6 +96,7 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
   async function watchSpool({ spoolFile }: Hook): Promise<void> {
     for await (const entry of readSpool(spoolFile, signals)) {
       try {
+        derivations.add(parseStorePath(entry.drvPath, nix.storeDir).path);
         for (const path of await outputsOf(nix, entry)) {
           report({ path, drvPath: entry.drvPath, source: 'hook', info: null });
         }
@@ -132,6 +137,7 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
   return {
     env: { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], entries) },
     paths: queue.items,
+    derivations,
     commandStarted: (pid) => usable?.session.keepFor(pid),
     commandEnded: () => {
       ended.abort();

@@ -83,12 +83,18 @@ const traced: RealisationLayout = {
 export const realisationLayouts: readonly RealisationLayout[] = [hashed, traced];
 
 /** Returns the id that Nix up to 2.34 gives a realisation: `sha256:<base16>!<output>`. */
-export function realisationId({ drvHash, output }: Realisation): string {
+export function realisationId({
+  drvHash,
+  output,
+}: Pick<Realisation, 'drvHash' | 'output'>): string {
   return `${drvHash}!${output}`;
 }
 
 /** Returns the name of a realisation in messages: `<path of the .drv>^<output>`. */
-export function realisationName({ drvPath, output }: Realisation): string {
+export function realisationName({
+  drvPath,
+  output,
+}: Pick<Realisation, 'drvPath' | 'output'>): string {
   return `${drvPath}^${output}`;
 }
 
@@ -182,6 +188,44 @@ function readSignature(value: unknown): string {
     throw malformed('expected a signature with keyName and sig');
   }
   return formatSignature(parseSignature(`${keyName}:${sig}`));
+}
+
+/**
+ * Reads what `nix realisation info --json` prints, from 2.35 `nix store build-trace info --json`.
+ *
+ * @returns the full path of each output, by {@link realisationId} or {@link realisationName}
+ * @throws NicheError `malformed-realisation`
+ */
+export function parsePrintedRealisations(text: string, storeDir: string): Map<string, string> {
+  const outputs = new Map<string, string>();
+  const add = (key: string, outPath: unknown): void => {
+    if (typeof outPath !== 'string') throw malformed('expected the base name of a path as outPath');
+    outputs.set(key, parseStoreBaseName(outPath, storeDir).path);
+  };
+  try {
+    const printed = parseJson(text);
+    if (!Array.isArray(printed)) throw malformed('expected a list of realisations');
+    for (const entry of printed as Record<string, unknown>[]) {
+      const { id, outPath, dependentRealisations = {}, key, value } = entry;
+      if (typeof id === 'string') {
+        add(id, outPath);
+        // Up to 2.33, those that it was built with.
+        for (const [other, path] of Object.entries(dependentRealisations as object))
+          add(other, path);
+      } else if (typeof key === 'object') {
+        const { drvPath, outputName } = key as Record<string, string>;
+        const drv = parseStoreBaseName(drvPath ?? '', storeDir).path;
+        add(
+          realisationName({ drvPath: drv, output: outputName ?? '' }),
+          (value as RealisationValue).outPath,
+        );
+      }
+    }
+  } catch (error) {
+    if (error instanceof NicheError && error.code === 'malformed-realisation') throw error;
+    throw malformed(messageOf(error), error);
+  }
+  return outputs;
 }
 
 const hashedKey = /^realisations\/(sha256:[0-9a-f]{64})!([0-9A-Za-z+\-._?=]{1,160})\.doi$/;

@@ -4,12 +4,13 @@ import { setImmediate } from 'node:timers/promises';
 import { isNicheError } from '../../errors.ts';
 import { maxLogBytes } from '../../limits.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
+import type { Realisation } from '../../nix/realisation.ts';
 import { baseNameOf } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { createLimit, mapConcurrent } from '../../util/concurrency.ts';
 import { manifestKey, stagedLogKey, stagedNarsKey } from '../layout.ts';
 import type { BatchId } from '../layout.ts';
-import { formatManifest } from '../manifest.ts';
+import { formatManifest, formatRealisationManifest } from '../manifest.ts';
 import { createObject, writeObject } from '../objects.ts';
 import { isLarge } from './batcher.ts';
 import { uploadLargeNar } from './large-upload.ts';
@@ -20,6 +21,8 @@ import type { LocalPath } from './local-path.ts';
 export interface Batch {
   readonly id: BatchId;
   readonly paths: readonly LocalPath[];
+  /** A batch has either paths or realisations. */
+  readonly realisations: readonly Realisation[];
   /** The manifest is written once all of these have settled. */
   readonly after: readonly Promise<unknown>[];
 }
@@ -28,6 +31,8 @@ export interface BatchUploadOptions extends LargeUploadOptions {
   readonly storeDir: string;
   /** Called once the manifest of a batch is stored. */
   readonly onStaged: (id: BatchId, paths: readonly PathInfo[]) => void;
+  /** Called once the manifest of a batch of realisations is stored. */
+  readonly onRealisationsStaged?: (id: BatchId, realisations: readonly Realisation[]) => void;
 }
 
 /**
@@ -39,8 +44,15 @@ export function createBatchUploader(options: BatchUploadOptions): (batch: Batch)
   const logs = createLogUploader(bucket, options.storeDir);
   const packInTurn = createLimit(1);
 
-  async function uploadBatch({ id: next, paths, after }: Batch): Promise<void> {
+  async function uploadBatch({ id: next, paths, realisations, after }: Batch): Promise<void> {
     signal?.throwIfAborted();
+    if (realisations.length > 0) {
+      // Their outputs come first, see below.
+      await Promise.all(after);
+      await createObject(bucket, manifestKey(next), formatRealisationManifest(realisations));
+      options.onRealisationsStaged?.(next, realisations);
+      return;
+    }
     const large = paths.find(({ info }) => isLarge(info));
     const { id, paths: uploaded } = large
       ? await uploadLargeNar(next, large, options)

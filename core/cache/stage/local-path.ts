@@ -14,7 +14,7 @@ export interface LocalPath {
 }
 
 /** Called for each path that could not be staged. Staging continues with the others. */
-export type OnFailed = (info: PathInfo, error: unknown) => void;
+export type OnFailed = (info: Pick<PathInfo, 'path' | 'narSize'>, error: unknown) => void;
 
 /**
  * Passes the path's NAR to `send` and compares it with the hash and size that Nix registered.

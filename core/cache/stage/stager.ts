@@ -1,4 +1,7 @@
 import { toError } from '../../errors.ts';
+import { maxBatchRealisations } from '../../limits.ts';
+import { realisationName } from '../../nix/realisation.ts';
+import type { Realisation } from '../../nix/realisation.ts';
 import { createBatchUploader } from './batch-upload.ts';
 import type { Batch, BatchUploadOptions } from './batch-upload.ts';
 import { createBatcher, isLarge } from './batcher.ts';
@@ -10,6 +13,8 @@ export interface Stager {
   readonly upload: string;
   /** Adds a path and returns at once. Add references before the paths that refer to them. */
   addPath(path: LocalPath): void;
+  /** Stages realisations, after the batches of their outputs that were begun before. */
+  addRealisations(realisations: readonly Realisation[]): void;
   /**
    * Stages the pending paths, and waits for every batch.
    *
@@ -43,9 +48,19 @@ export function createStager(options: StagerOptions): Stager {
   let failure: Error | undefined;
   let idle = Promise.withResolvers<undefined>();
 
+  /** Returns when the batches that hold these paths end. */
+  function endsOf(paths: readonly string[]): Promise<unknown>[] {
+    return [...new Set(paths.flatMap((path) => ends.get(path) ?? []))];
+  }
+
+  function enqueue(batch: Omit<QueuedBatch, 'id'>): void {
+    queue.push({ id: { upload, batch: batches }, ...batch });
+    batches += 1;
+    pump();
+  }
+
   function submit(paths: readonly LocalPath[]): void {
-    const references = paths.flatMap(({ info }) => info.references);
-    const after = [...new Set(references.flatMap((path) => ends.get(path) ?? []))];
+    const after = endsOf(paths.flatMap(({ info }) => info.references));
     const end = Promise.withResolvers<undefined>();
     for (const { info } of paths) {
       // A large NAR may take longer than everything else, so no batch waits for one.
@@ -55,9 +70,7 @@ export function createStager(options: StagerOptions): Stager {
       end.resolve(undefined);
       for (const { info } of paths) if (ends.get(info.path) === end.promise) ends.delete(info.path);
     };
-    queue.push({ id: { upload, batch: batches }, paths, after, onEnd });
-    batches += 1;
-    pump();
+    enqueue({ paths, realisations: [], after, onEnd });
   }
 
   function pump(): void {
@@ -69,6 +82,9 @@ export function createStager(options: StagerOptions): Stager {
         .catch((error: unknown) => {
           failure ??= toError(error);
           for (const { info } of batch.paths) onFailed(info, error);
+          for (const realisation of batch.realisations) {
+            onFailed({ path: realisationName(realisation), narSize: 0 }, error);
+          }
         })
         .finally(() => {
           batch.onEnd();
@@ -83,6 +99,15 @@ export function createStager(options: StagerOptions): Stager {
     upload,
     addPath: (path) => {
       batcher.addPath(path);
+    },
+    addRealisations(realisations) {
+      // The batches of their outputs must have begun.
+      batcher.flush();
+      for (let start = 0; start < realisations.length; start += maxBatchRealisations) {
+        const some = realisations.slice(start, start + maxBatchRealisations);
+        const after = endsOf(some.map(({ outPath }) => outPath));
+        enqueue({ paths: [], realisations: some, after, onEnd: () => undefined });
+      }
     },
     async finish() {
       batcher.flush();

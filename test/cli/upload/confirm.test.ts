@@ -60,6 +60,8 @@ async function waitFor(
     waitMs,
     results,
     batches: new Map(paths.map(({ path }) => [path, { upload, batch: 0 }])),
+    realisations: new Map(),
+    confirmRealisation: () => assert.fail('no realisation was staged'),
     infos: new Map(paths.map(({ path, info }) => [path, info])),
     confirmer,
     onOutcome(path, outcome) {

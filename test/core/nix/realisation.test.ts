@@ -6,6 +6,7 @@ import {
   canonicalRealisation,
   isRealisationKey,
   isRealisationName,
+  parsePrintedRealisations,
   parseRealisationValue,
   realisationHash,
   realisationLayouts,
@@ -149,4 +150,40 @@ test('a realisation is identified by its derivation and output, not by its path'
   assert.notEqual(hashOf({ ...simple, drvPath: `${storeDir}/${hash}-baz.drv` }), id);
   assert.ok(isRealisationName(realisationName(simple)));
   assert.ok(!isRealisationName(simple.drvPath));
+});
+
+describe('what Nix prints', () => {
+  const out = `${storeDir}/${hash}-foo`;
+
+  test('is read by id up to 2.34, with the realisations of inputs up to 2.33', () => {
+    const id = `${simple.drvHash}!foo`;
+    const input = `${simple.drvHash}!out`;
+    const printed = [
+      { dependentRealisations: { [input]: `${hash}-bar` }, id, outPath: `${hash}-foo` },
+      { opaquePath: `${storeDir}/${hash}-other` },
+    ];
+    assert.deepEqual(
+      [...parsePrintedRealisations(JSON.stringify(printed), storeDir)],
+      [
+        [id, out],
+        [input, `${storeDir}/${hash}-bar`],
+      ],
+    );
+  });
+
+  test('is read by derivation from 2.35', () => {
+    // The form of Nix's test data, since no such Nix is installed for the tests.
+    const key = { drvPath: `${hash}-bar.drv`, outputName: 'foo' };
+    const printed = [{ key, value: { outPath: `${hash}-foo`, signatures: [] } }];
+    assert.deepEqual(
+      [...parsePrintedRealisations(JSON.stringify(printed), storeDir)],
+      [[realisationName(simple), out]],
+    );
+  });
+
+  test('is refused when it is damaged', () => {
+    for (const text of ['', '{}', '[null]', '[{"id":"x"}]', '[{"key":{}}]', '[{"key":null}]']) {
+      refuses('malformed-realisation', () => parsePrintedRealisations(text, storeDir));
+    }
+  });
 });
