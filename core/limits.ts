@@ -31,6 +31,10 @@ export const maxSelfReferences = 1_000_000;
 export const maxGitTreeBytes = 16 * mib;
 /** A NAR listing, in bytes: some 200,000 entries. A NAR with more gets no `.ls`. */
 export const maxListingBytes = 16 * mib;
+/** A listing that is searched for debug files, in bytes: parsed, it takes some ten times as much. */
+export const maxDebugListingBytes = 2 * mib;
+/** Debug files of one path that can be found by their build ID. */
+export const maxDebugFiles = 10_000;
 /** A build log, in bytes. */
 export const maxLogBytes = 16 * mib;
 /** The zstd window accepted when decoding, as log2 of bytes. */

@@ -3,7 +3,7 @@ import type { ObjectReader, RequestOptions } from '../storage/bucket.ts';
 import { HttpStatusError } from '../storage/http/reader.ts';
 import { waitUnlessAborted } from '../util/abort.ts';
 import { createCoalescer } from '../util/concurrency.ts';
-import { cacheInfoKey, configKey, clientConfigKey } from './layout.ts';
+import { cacheInfoKey, configKey, clientConfigKey, debugPrefix, logPrefix } from './layout.ts';
 
 /**
  * Returns a reader that treats 403 as "not found" for keys that may legitimately be absent: S3
@@ -56,7 +56,8 @@ function mayBeAbsent(key: string): boolean {
     key.endsWith('.narinfo') ||
     key.endsWith('.ls') ||
     key.endsWith('.doi') ||
-    key.startsWith('log/') ||
+    key.startsWith(logPrefix) ||
+    key.startsWith(debugPrefix) ||
     key === configKey ||
     key === clientConfigKey
   );

@@ -23,6 +23,10 @@ export const listingKey = (storeHash: string): string => `${storeHash}.ls`;
 export const logPrefix = 'log/';
 export const logKey = (drvName: string): string => `${logPrefix}${drvName}`;
 
+export const debugPrefix = 'debuginfo/';
+/** Leads to the debug file of a program. */
+export const debugKey = (buildId: string): string => `${debugPrefix}${buildId}.debug`;
+
 export const narPrefix = 'nar/';
 
 export const stagingPrefix = 'staging/';
@@ -154,7 +158,7 @@ const blockedGrammar = new RegExp(
   `^blocked/(?:(${hash})|(nar|purged|purging)-(${narDigest})|(undone|deleting)-(${hash}))(?:-[0-9a-f]{16})?$`,
 );
 const publicGrammar = new RegExp(
-  `^(?:nix-cache-info|niche\\.json|niche\\.client\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+)$`,
+  `^(?:nix-cache-info|niche\\.json|niche\\.client\\.json|${hash}\\.(?:narinfo|ls)|nar/[0-9A-Za-z.-]+|log/[0-9A-Za-z+._?=-]+|debuginfo/[0-9a-f]{40}\\.debug)$`,
 );
 
 /** Returns the batch of a manifest's key; null for every other key. */
@@ -228,7 +232,7 @@ export function contentTypeOf(key: string): string {
   if (key.startsWith(narPrefix)) return 'application/x-nix-nar';
   if (key.startsWith('log/') || key.endsWith('.log')) return 'text/plain; charset=utf-8';
   if (key.endsWith('.jsonl')) return 'application/x-ndjson';
-  if (/\.(?:json|ls|doi)$/.test(key)) return json;
+  if (key.startsWith(debugPrefix) || /\.(?:json|ls|doi)$/.test(key)) return json;
   return 'application/octet-stream';
 }
 

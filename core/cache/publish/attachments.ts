@@ -1,9 +1,11 @@
 import { isNicheError } from '../../errors.ts';
+import { findDebugFiles, formatDebugLink } from '../../nix/debug-info.ts';
 import type { PathInfo } from '../../nix/path-info.ts';
 import { baseNameOf, storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
+import { mapConcurrent } from '../../util/concurrency.ts';
 import type { CacheConfig } from '../config.ts';
-import { listingKey, logKey } from '../layout.ts';
+import { debugKey, listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
 import { readNarInfo, readNarInfoOrNull } from '../read-narinfo.ts';
@@ -29,6 +31,8 @@ export interface AttachmentStore {
    */
   writeAttachments(finished: FinishedPath, attachments: Attachments): Promise<void>;
 }
+
+const linksAtOnce = 16;
 
 export function createAttachmentStore(options: {
   readonly public: Bucket;
@@ -61,6 +65,17 @@ export function createAttachmentStore(options: {
     return narInfo?.deriver === info.deriver;
   }
 
+  /** Links the debug files of a published path. They come before the listing, which lists them. */
+  async function writeDebugLinks(path: string, listing: Uint8Array): Promise<void> {
+    const files = findDebugFiles(listing);
+    if (files.length === 0) return;
+    const narInfo = await readNarInfoOrNull(bucket, storeHash(path), storeDir);
+    if (!narInfo) return;
+    await mapConcurrent(files, linksAtOnce, (file) =>
+      createBestEffort(bucket, debugKey(file.buildId), formatDebugLink(narInfo.url, file)),
+    );
+  }
+
   function formatAttachments(listing: Uint8Array | null, log: Uint8Array | null): Attachments {
     return { listing: hasListings ? listing : null, log };
   }
@@ -70,7 +85,10 @@ export function createAttachmentStore(options: {
     findMissing: async (claim, log) => formatAttachments(await findMissingListing(claim), log),
     async writeAttachments(finished, { listing, log }) {
       const { path, deriver } = finished.info;
-      if (listing !== null) await createBestEffort(bucket, listingKey(storeHash(path)), listing);
+      if (listing !== null) {
+        await writeDebugLinks(path, listing);
+        await createBestEffort(bucket, listingKey(storeHash(path)), listing);
+      }
       if (log !== null && deriver !== null && (await hasPublishedDeriver(finished))) {
         await createBestEffort(bucket, logKey(baseNameOf(deriver, storeDir)), log);
       }

@@ -153,7 +153,8 @@ function createLogUploader(bucket: Bucket, storeDir: string): LogUploader {
     if (!readLog || key === null || uploaded.has(key)) return;
     uploaded.add(key);
     const log = await readLog();
-    if (log && log.length > 0 && log.length <= maxLogBytes) await createObject(bucket, key, log);
+    // Also an empty one: without it, `nix log` would fail.
+    if (log && log.length <= maxLogBytes) await createObject(bucket, key, log);
   }
 
   return {

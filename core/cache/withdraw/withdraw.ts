@@ -14,6 +14,7 @@ import {
 import type { CacheBuckets } from '../layout.ts';
 import { writeObject } from '../objects.ts';
 import { readNarInfoOrNull } from '../read-narinfo.ts';
+import { findNarUrl, withdrawDebugLinks } from './debug-links.ts';
 import { withdrawRealisations } from './realisations.ts';
 import { createRecord } from './records.ts';
 
@@ -54,8 +55,8 @@ export const removeForever: RemoveObject = (bucket, key) =>
   bucket.deleteVersions ? bucket.deleteVersions(key) : bucket.delete([key]);
 
 /**
- * Deletes the narinfo, the listing and the realisations of a blocked path. Does nothing for any other
- * path.
+ * Deletes the narinfo, the listing, the debug links and the realisations of a blocked path. Does nothing
+ * for any other path.
  *
  * @returns whether the path is blocked
  */
@@ -66,8 +67,10 @@ export async function withdrawPath(
 ): Promise<boolean> {
   const keys = { marker: withdrawingKey(hash, newMarkerId()), recordKey: blockedKey(hash) };
   return deleteIfBlocked(buckets, keys, async () => {
+    const url = await findNarUrl(buckets.public, hash);
     // The narinfo first: without it, readers find nothing.
     await remove(buckets.public, narInfoKey(hash));
+    await withdrawDebugLinks(buckets.public, hash, url, remove);
     await remove(buckets.public, listingKey(hash));
     await withdrawRealisations(buckets, hash, remove);
   });

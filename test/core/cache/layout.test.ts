@@ -87,6 +87,7 @@ describe('public keys', () => {
       ...['nar/0abc.nar.zst', 'nar/0abc-0011.nar', `log/${hash}-hello.drv`],
       `realisations/sha256:${'0a'.repeat(32)}!out.doi`,
       `build-trace-v2/${hash}-hello.drv/out.doi`,
+      `debuginfo/${'0a'.repeat(20)}.debug`,
     ]) {
       assert.ok(isPublicObject(key), key);
     }
@@ -100,6 +101,7 @@ describe('public keys', () => {
         'nar/../x',
         'log/',
       ],
+      ...['debuginfo/', 'debuginfo/0a.debug', `debuginfo/${'0a'.repeat(20)}`],
       ...['nar/a/b', 'log/a/b', `x/${hash}.narinfo`, 'niche.json\n', 'NICHE.json', '.niche.json'],
     ]) {
       assert.equal(isPublicObject(key), false, key);

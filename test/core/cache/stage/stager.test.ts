@@ -261,6 +261,18 @@ describe('the order of the manifests', () => {
     assert.deepEqual(events.slice(2), ['0.nars', '0.json', '1.json', '2.json']);
   });
 
+  it('writes empty logs too', async () => {
+    const cache = createTestCache();
+    const deriver = inventedPath('silent.drv');
+    const path = local({ info: { ...a.info, deriver }, nar: a.nar }, () =>
+      Promise.resolve(Buffer.alloc(0)),
+    );
+    const { failed } = await stageAll(cache, [path]);
+    assert.deepEqual(failed, []);
+    const logs = (await listKeys(cache.staging)).filter((key) => key.endsWith('.log'));
+    assert.equal(logs.length, 1);
+  });
+
   it('does not delay logs', async () => {
     const deriver = inventedPath('a.drv');
     const log = `${deriver.slice('/nix/store/'.length)}.log`;
