@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { link, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,7 +10,9 @@ import { formatManifest } from '../core/cache/manifest.ts';
 import { newUploadId } from '../core/cache/upload-id.ts';
 import { compressZstd } from '../core/cache/zstd/stream.ts';
 import { encodeBase32 } from '../core/nix/base32.ts';
+import { fingerprint } from '../core/nix/fingerprint.ts';
 import { formatSha256 } from '../core/nix/hash.ts';
+import { parseSecretKey, signFingerprint } from '../core/nix/keys.ts';
 import { formatNarInfo } from '../core/nix/narinfo.ts';
 import type { PathInfo } from '../core/nix/path-info.ts';
 import { defaultStoreDir, storeHash } from '../core/nix/store-path.ts';
@@ -22,6 +24,9 @@ const run = promisify(execFile);
 /** The bundle of the package, which users run. */
 const main = join(import.meta.dirname, '../dist/niche.cjs');
 const build = join(import.meta.dirname, '../scripts/build.ts');
+
+/** Where `niche init` keeps the key of a cache named `bench`, in the home folder. */
+const keyFile = '.config/niche/keys/bench-1.secret';
 
 /** A NAR in a file, compressed, and its true claim. */
 export interface NarFile {
@@ -63,11 +68,14 @@ export async function openStagedCache(references: readonly string[]): Promise<St
   });
 
   async function writeReferences(): Promise<void> {
+    const secretKey = parseSecretKey(await readFile(join(folder, keyFile), 'utf8'));
     const hash = formatSha256(createHash('sha256').digest());
     const nar = { url: 'nar/0.nar', compression: 'none', fileHash: hash, fileSize: 1, extra: [] };
     for (const path of references) {
       const info = { ...claim(path), ...nar, narHash: hash, narSize: 1 };
-      await writeFile(join(cacheFolder, narInfoKey(storeHash(path))), formatNarInfo(info));
+      const signatures = [signFingerprint(fingerprint(info), secretKey)];
+      const text = formatNarInfo({ ...info, signatures });
+      await writeFile(join(cacheFolder, narInfoKey(storeHash(path))), text);
     }
   }
 
