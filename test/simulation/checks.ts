@@ -90,8 +90,8 @@ export function createChecks(options: ChecksOptions): Checks {
   /** The paths of each batch whose manifest was created, by its key. */
   const staged = new Map<string, readonly PathInfo[]>();
   /**
-   * Those that were staged before the last block took effect, which a dead administrator may have sent
-   * long ago, or while a path was being deleted.
+   * Those that were staged while a path was being withdrawn, or before: a dead administrator may have
+   * sent the last block long ago, and a publisher may have asked for its withdrawal.
    */
   const early = new Set<string>();
   const pathsByHash = new Map<string, PathInfo>();
@@ -181,10 +181,8 @@ export function createChecks(options: ChecksOptions): Checks {
 
   function noteBlocked(key: string): void {
     const marker = parseBlockedKey(key);
-    if (marker?.kind === 'path') {
-      everBlocked.add(marker.hash);
-      for (const earlier of staged.keys()) early.add(earlier);
-    }
+    if (marker?.kind === 'path') everBlocked.add(marker.hash);
+    if (isWithdrawing()) for (const earlier of staged.keys()) early.add(earlier);
     if (marker?.kind === 'nar') everBlockedNars.add(marker.hash);
   }
 
