@@ -55,7 +55,7 @@ const mayImport = {
   'cli/nix': [...formats, 'cli/process'],
   'cli/watch': [...formats, 'cli/process', 'cli/nix'],
   'cli/secrets': cli,
-  'cli/cache': [...cli, 'cli/secrets'],
+  'cli/cache': [...cli, 'cli/nix', 'cli/secrets'],
   'cli/block': [
     ...[...cli, 'core/cache/withdraw', 'core/cache/publish'],
     ...['cli/ui', 'cli/cache'],

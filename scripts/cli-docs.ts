@@ -40,6 +40,7 @@ line, \`niche: <what failed>: <reason>\`, often followed by \`hint: <what to do>
 | ----------------------- | ---------------------------------------------------------- |
 | \`NICHE_CACHE_URL\`       | the cache, unless \`-u\` is passed                         |
 | \`NICHE_SECRET_KEY_FILE\` | the signing key, unless \`--secret-key-file\` is passed    |
+| \`NICHE_NETRC\`           | the netrc file with logins for private caches (default: Nix’s) |
 | \`NICHE_DEBUG\`           | if not empty: debug log, and stack traces with errors      |
 `;
 

@@ -4,6 +4,7 @@ import { hasAmbientCredentials } from '../secrets/ambient.ts';
 import { environmentCredentials } from '../secrets/credentials.ts';
 import { assertKeysPinned, trustedKeys } from './address.ts';
 import type { CacheAddress } from './address.ts';
+import { loginsOf } from './logins.ts';
 import type { Context } from '../process/context.ts';
 import { keyringOf } from '../secrets/identities.ts';
 
@@ -55,6 +56,7 @@ export function accessOf(context: Context): CacheAccess {
   return {
     hasCredentials: (storageUrl) => hasAmbientCredentials(storageUrl, context.env),
     credentialsFor: (storageUrl) => environmentCredentials(storageUrl, context.env),
+    loginFor: loginsOf(context),
     identities: keyringOf(context).identities,
   };
 }
@@ -63,10 +65,11 @@ export function accessOf(context: Context): CacheAccess {
  * Returns this machine's credentials for storage that the user specifies. niche always claims to have
  * some, since a cloud's SDK finds credentials in more places than niche can check.
  */
-export function ownAccess({ env }: Context): CacheAccess {
+export function ownAccess(context: Context): CacheAccess {
   return {
     hasCredentials: () => true,
-    credentialsFor: (storageUrl) => environmentCredentials(storageUrl, env),
+    credentialsFor: (storageUrl) => environmentCredentials(storageUrl, context.env),
+    loginFor: loginsOf(context),
     identities: [],
   };
 }

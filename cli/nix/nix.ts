@@ -87,6 +87,20 @@ export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<N
   };
 }
 
+/**
+ * Reads Nix's settings alone.
+ *
+ * @throws NicheError `nix-missing` without Nix on `PATH`; `nix-failed`
+ */
+export async function readNixSettings({
+  env,
+  cwd,
+}: Pick<OpenNixOptions, 'env' | 'cwd'>): Promise<NixSettings> {
+  const program = findProgram('nix', env);
+  const askEnv = { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], [nixCommandFeature]) };
+  return askSettings((_tool, args) => capture(program, args, { env: askEnv, cwd }));
+}
+
 async function askSettings(ask: Ask): Promise<NixSettings> {
   const shown = await ask('nix', ['config', 'show', '--json']);
   if (shown.status === 0) return parseSettings(shown.stdout.toString('utf8'));

@@ -13,6 +13,8 @@ export interface NixSettings {
   readonly trustedPublicKeys: readonly string[];
   /** The user's own post-build hook, if any. */
   readonly postBuildHook: string | null;
+  /** The file with the logins for private caches. */
+  readonly netrcFile: string | null;
 }
 
 const setting = <T extends z.ZodType>(value: T) => z.object({ value }).optional();
@@ -24,6 +26,7 @@ const settingsSchema = z.object({
   'trusted-substituters': names,
   'trusted-public-keys': names,
   'post-build-hook': setting(z.string()),
+  'netrc-file': setting(z.string()),
 });
 
 /**
@@ -47,6 +50,7 @@ export function parseSettings(json: string): NixSettings {
     trustedSubstituters: data['trusted-substituters']?.value ?? [],
     trustedPublicKeys: data['trusted-public-keys']?.value ?? [],
     postBuildHook: nonEmpty(data['post-build-hook']?.value) ?? null,
+    netrcFile: nonEmpty(data['netrc-file']?.value) ?? null,
   };
 }
 

@@ -1,25 +1,17 @@
 import { readFile } from 'node:fs/promises';
 
 import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import type { Login } from '../../core/util/netrc.ts';
 import { shellWord } from '../../core/util/shell.ts';
 import { nonEmpty } from '../process/environment.ts';
 import type { Environment } from '../process/environment.ts';
 import { readConfFile, replaceConfFile } from './conf-file.ts';
-
-/** The login for the server of a private cache. */
-export interface Login {
-  readonly login: string;
-  readonly password: string;
-}
 
 /** The result of a change to a netrc file. */
 export interface NetrcWritten {
   readonly file: string;
   readonly change: 'added' | 'updated' | 'unchanged' | 'removed';
 }
-
-/** The netrc file that Nix reads by default. */
-export const defaultNetrcFile = '/etc/nix/netrc';
 
 /**
  * Returns the login. The password comes from a file or `NICHE_NETRC_PASSWORD`, never from the command

@@ -8,6 +8,7 @@ import { openHttpReader } from '../storage/http/reader.ts';
 import type { RootUrls } from '../storage/driver.ts';
 import { findDriver, openBucket } from '../storage/open/open-bucket.ts';
 import { isRemotePlainHttp } from '../util/loopback.ts';
+import type { FindLogin } from '../util/netrc.ts';
 import { readConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
 import { deniedAsMissing } from './denied-as-missing.ts';
@@ -42,6 +43,8 @@ export interface CacheAccess {
   readonly hasCredentials: (storageUrl: string) => boolean;
   /** Returns credentials that the storage's SDK would not find. @default none */
   readonly credentialsFor?: (storageUrl: string) => StorageCredentials | undefined;
+  /** Returns the login for a cache over HTTP. @default none */
+  readonly loginFor?: FindLogin;
   /** Decrypt `niche.client.json` where this machine has no credentials, or only refused ones. */
   readonly identities: readonly Identity[];
 }
@@ -53,11 +56,20 @@ const noCredentials: CacheAccess = { hasCredentials: () => false, identities: []
 /**
  * Opens a URL for reading: a cache over HTTP, or its storage. Ignores the parameters that only Nix uses.
  *
+ * @param chosenBy who chose the URL: the user, or the configuration of a cache
  * @throws NicheError `invalid-url`; `usage` for credentials of another storage
  */
-export function openReader(text: string, access: CacheAccess = ownCredentials): ObjectReader {
+export function openReader(
+  text: string,
+  access: CacheAccess = ownCredentials,
+  chosenBy: 'user' | 'cache' = 'user',
+): ObjectReader {
   const { url } = parseStoreUrl(text);
-  if (isHttp(url)) return deniedAsMissing(openHttpReader(url));
+  if (isHttp(url)) {
+    // A password must not cross the network in plain text.
+    const login = isRemotePlainHttp(url) ? undefined : () => access.loginFor?.(url, chosenBy);
+    return deniedAsMissing(openHttpReader(url, { login }));
+  }
   const credentials = access.hasCredentials(url)
     ? access.credentialsFor?.(url)
     : ({ kind: 'anonymous' } as const);
@@ -93,7 +105,7 @@ export function openUpstreams(
   waitFor?: (upstream: string) => OutageWait,
 ): Upstreams {
   const opened = upstreams.map(({ url, publicKey }) => ({
-    reader: openReader(url, access),
+    reader: openReader(url, access, 'cache'),
     publicKey,
     waitOut: waitFor?.(url),
   }));

@@ -1,13 +1,13 @@
 import { readConfig } from '../../core/cache/config.ts';
 import type { CacheConfig } from '../../core/cache/config.ts';
 import type { CacheBuckets } from '../../core/cache/layout.ts';
-import { openReader } from '../../core/cache/open.ts';
+import { openUpstreams } from '../../core/cache/open.ts';
 import { createPublisher } from '../../core/cache/publish/publisher.ts';
 import type { Publisher } from '../../core/cache/publish/publisher.ts';
 import { guardRoots } from '../../core/cache/roots.ts';
-import { createUpstreams } from '../../core/cache/upstreams.ts';
 import type { Identity } from '../../core/secrets/recipient.ts';
 import { openBucket } from '../../core/storage/open/open-bucket.ts';
+import { netrcLogins } from '../../core/util/netrc.ts';
 import type { DeploymentSettings } from './settings.ts';
 import { openSigner } from './signers.ts';
 import type { KmsClients } from './signers.ts';
@@ -61,10 +61,12 @@ export function createDeployment(options: DeploymentOptions): Deployment {
 
   async function open(): Promise<DeployedCache> {
     const config = await readConfig(buckets.public);
-    const upstreams = createUpstreams(
-      config.upstreams.map(({ url, publicKey }) => ({ reader: openReader(url), publicKey })),
-      config.storeDir,
-    );
+    const { NICHE_NETRC: netrc } = settings;
+    const upstreams = openUpstreams(config, {
+      hasCredentials: () => true,
+      ...(netrc === undefined ? {} : { loginFor: netrcLogins(() => Promise.resolve(netrc)) }),
+      identities: [],
+    });
     const signers = settings.NICHE_SIGNERS.map((spec) =>
       openSigner(spec, {
         publicKeys: config.publicKeys,

@@ -35,6 +35,8 @@ export const deploymentSettings = z.object({
   NICHE_SIGNERS: signers,
   /** The time limit of an invocation, in seconds. An attempt older than this has crashed. */
   NICHE_TIME_LIMIT_SECONDS: z.coerce.number().positive().max(86_400),
+  /** The file with the logins for upstreams over HTTPS, in the format of netrc. @default none */
+  NICHE_NETRC: z.string().optional(),
   /** The expected publishing speed, in NAR bytes per second. */
   NICHE_BYTES_PER_SECOND: z.coerce.number().positive().default(20_000_000),
 });

@@ -1,5 +1,6 @@
 import { NicheError, quote } from '../../errors.ts';
 import { createRetrier, type Failure, type RetryOptions } from '../../util/retry.ts';
+import type { Login } from '../../util/netrc.ts';
 import { shellWord } from '../../util/shell.ts';
 import { hasCredentials } from '../../util/url-credentials.ts';
 import type { GetOptions, ObjectInfo, ObjectReader, StoredObject } from '../bucket.ts';
@@ -23,8 +24,11 @@ export interface HttpReaderOptions {
   readonly idleTimeoutMs?: number;
   /** The slowest acceptable body. */
   readonly progress?: MinimumProgress;
-  /** For basic authentication; a redirect to another origin does not get it. */
-  readonly login?: { readonly login: string; readonly password: string } | undefined;
+  /**
+   * For basic authentication; a redirect to another origin does not get it. A function is called once,
+   * before the first request.
+   */
+  readonly login?: Login | (() => Promise<Login | undefined> | undefined) | undefined;
   /** @default three attempts, as a client has other caches to try */
   readonly retry?: RetryOptions;
 }
@@ -61,8 +65,15 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
     'user-agent': 'niche',
     // The length and the range are then those of the object itself.
     'accept-encoding': 'identity',
-    ...(login === undefined ? {} : { authorization: basic(login) }),
   };
+  let hasLogin = false;
+  let authorization: Promise<Readonly<Record<string, string>>> | undefined;
+
+  async function authorize(): Promise<Readonly<Record<string, string>>> {
+    const found = typeof login === 'function' ? await login() : login;
+    hasLogin = found !== undefined;
+    return found === undefined ? {} : { authorization: basic(found) };
+  }
 
   /** @returns `gone` when there is no such object, `beyond` when the range begins after its end */
   function request(
@@ -75,12 +86,12 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
     return retrier.run<HttpResponse | 'gone' | 'beyond'>({
       action,
       signal,
-      explain: (error) => explain(error, action, url),
+      explain: (error) => explain(error, action, { url, hasLogin }),
       async attempt() {
         const response = await send({
           method,
           url: `${url}/${encodeKey(key)}`,
-          headers: { ...commonHeaders, ...headers },
+          headers: { ...commonHeaders, ...(await (authorization ??= authorize())), ...headers },
           signal,
         });
         if (response.status >= 200 && response.status < 300) return response;
@@ -165,16 +176,26 @@ export function openHttpReader(baseUrl: string, options: HttpReaderOptions = {})
   };
 }
 
-function explain(error: unknown, action: string, url: string): Failure {
+interface Server {
+  readonly url: string;
+  /** Whether requests have a login. */
+  readonly hasLogin: boolean;
+}
+
+function explain(error: unknown, action: string, server: Server): Failure {
   const failure: HttpFailure =
     error instanceof HttpStatusError
       ? { status: error.status, message: error.message, retryAfter: error.retryAfter }
       : systemError(error);
-  return toFailure(failure, judge(failure, url), action, error);
+  return toFailure(failure, judge(failure, server), action, error);
 }
 
-function judge(failure: HttpFailure, url: string): Verdict {
+function judge(failure: HttpFailure, { url, hasLogin }: Server): Verdict {
   const { status } = failure;
+  if (status === 401 && hasLogin) {
+    const hint = `check the entry of ${new URL(url).hostname} in the netrc file`;
+    return { kind: 'final', code: 'storage-denied', why: 'the server refuses the login', hint };
+  }
   if (status === 401) {
     const hint = `niche use ${shellWord(url)} --netrc FILE`;
     return { kind: 'final', code: 'storage-denied', why: 'the server requires a login', hint };
@@ -192,7 +213,7 @@ function judge(failure: HttpFailure, url: string): Verdict {
   return judgeHttp(failure);
 }
 
-function basic({ login, password }: { login: string; password: string }): string {
+function basic({ login, password }: Login): string {
   return `Basic ${Buffer.from(`${login}:${password}`).toString('base64')}`;
 }
 

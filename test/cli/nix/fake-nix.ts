@@ -18,6 +18,7 @@ export function fakeNix(answer: (tool: string, args: readonly string[]) => Parti
       trustedSubstituters: [],
       trustedPublicKeys: [],
       postBuildHook: null,
+      netrcFile: null,
     },
     cwd: '/',
     realPath: unused,

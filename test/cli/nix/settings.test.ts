@@ -7,6 +7,7 @@ test('settings are parsed, and unknown ones are ignored', () => {
   const json = JSON.stringify({
     'experimental-features': { value: [2, 3] },
     'post-build-hook': { value: '/etc/hook', documentDefault: true },
+    'netrc-file': { value: '/etc/nix/netrc' },
     'trusted-public-keys': { value: ['k:AA=='] },
     store: { value: 'daemon' },
     substituters: { value: ['https://cache.example'] },
@@ -17,6 +18,7 @@ test('settings are parsed, and unknown ones are ignored', () => {
     trustedSubstituters: [],
     trustedPublicKeys: ['k:AA=='],
     postBuildHook: '/etc/hook',
+    netrcFile: '/etc/nix/netrc',
   });
   assert.equal(parseSettings('{"post-build-hook":{"value":""}}').postBuildHook, null);
 });

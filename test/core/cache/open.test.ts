@@ -7,7 +7,8 @@ import type { TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { formatConfig } from '../../../core/cache/config.ts';
 import { initCache } from '../../../core/cache/init.ts';
-import { openCache, openCacheReader } from '../../../core/cache/open.ts';
+import { openCache, openCacheReader, openReader, openUpstreams } from '../../../core/cache/open.ts';
+import type { CacheAccess } from '../../../core/cache/open.ts';
 import { toSecretTree } from '../../../core/cache/secret-documents.ts';
 import { ageIdentity, wrapForAge } from '../../../core/secrets/age.ts';
 import { encryptDocument } from '../../../core/secrets/document.ts';
@@ -132,4 +133,29 @@ test('an auditor needs no rights on the staging root, and no identity', async (t
     requests.every((url) => url.startsWith('/acme-private/')),
     requests.join(),
   );
+});
+
+test('a login is requested for the user’s URL and for upstreams, and not over plain HTTP', async (t) => {
+  const asked: string[] = [];
+  const access: CacheAccess = {
+    hasCredentials: () => false,
+    identities: [],
+    loginFor(url, chosenBy) {
+      asked.push(`${url} ${chosenBy}`);
+      return Promise.resolve({ login: 'ci', password: 'secret' });
+    },
+  };
+  const seen: (string | undefined)[] = [];
+  const { url } = await serveAnswers(t, (_, response, { headers }) => {
+    seen.push(headers.authorization);
+    response.writeHead(404).end();
+  });
+  await openReader(`${url}?priority=1`, access).head('x');
+  const config = { upstreams: [{ url, publicKey: publicKeyOf(testKey('up-1')) }] };
+  await openUpstreams({ ...config, storeDir: '/nix/store' }, access).findNarInfo('0'.repeat(32));
+  assert.deepEqual(asked, [`${url} user`, `${url} cache`]);
+  assert.deepEqual(seen, Array(2).fill(`Basic ${btoa('ci:secret')}`));
+  // No loopback address, but it leads to this machine.
+  await openReader(url.replace('127.0.0.1', '0.0.0.0'), access).head('x');
+  assert.deepEqual([asked.length, seen[2]], [2, undefined]);
 });
