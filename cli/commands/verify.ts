@@ -157,7 +157,7 @@ function describe({ kind, subject, code, message }: Finding): string {
 
 function summarize(
   cache: ReadableCache,
-  { paths, narBytes, audited }: VerifyReport,
+  { paths, narBytes, realisations, audited }: VerifyReport,
   counts: { readonly wrong: number; readonly unchecked: number; readonly warnings: number },
 ): string {
   const parts = [
@@ -168,5 +168,6 @@ function summarize(
   const audit = audited
     ? ''
     : '\nnot checked: the audit log and withdrawn paths, which require access to the private root';
-  return `${count(paths, 'path')} of ${cache.config.name} verified (${formatBytes(narBytes)}): ${parts.join(', ')}${audit}`;
+  const traces = realisations > 0 ? `, and ${count(realisations, 'realisation')}` : '';
+  return `${count(paths, 'path')} of ${cache.config.name} verified (${formatBytes(narBytes)})${traces}: ${parts.join(', ')}${audit}`;
 }

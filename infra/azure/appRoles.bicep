@@ -126,10 +126,10 @@ resource keeperRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
 var notWrite = '(!(ActionMatches{\'${blob}/write\'}) AND !(ActionMatches{\'${blob}/add/action\'}))'
 var notDelete = '(!(ActionMatches{\'${blob}/delete\'}))'
 var below = '@Resource[${blob}:path] StringLike \'${prefix}'
-var published = '${below}*.narinfo\' OR ${below}*.ls\' OR ${below}nar/*\' OR ${below}log/*\''
+var published = '${below}*.narinfo\' OR ${below}*.ls\' OR ${below}nar/*\' OR ${below}log/*\' OR ${below}realisations/*\' OR ${below}build-trace-v2/*\''
 var staged = '${below}staging/*\''
 var receipts = '${below}receipts/*\''
-var state = '${below}pending/*\' OR ${below}waiting/*\' OR ${below}attempts/*\''
+var state = '${below}pending/*\' OR ${below}waiting/*\' OR ${below}attempts/*\' OR ${below}realised/*\''
 var audit = '${below}audit/*\''
 var blocked = '${below}blocked/*\''
 // Only administrators delete the records of blocked paths. The sweep has markers next to them.

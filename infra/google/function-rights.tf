@@ -67,7 +67,7 @@ resource "google_storage_bucket_iam_member" "functions_keep_state" {
 
   condition {
     title      = "pending paths"
-    expression = "resource.name.startsWith(\"${local.private_objects}pending/\") || resource.name.startsWith(\"${local.private_objects}waiting/\") || resource.name.startsWith(\"${local.private_objects}attempts/\")"
+    expression = "resource.name.startsWith(\"${local.private_objects}pending/\") || resource.name.startsWith(\"${local.private_objects}waiting/\") || resource.name.startsWith(\"${local.private_objects}attempts/\") || resource.name.startsWith(\"${local.private_objects}realised/\")"
   }
 }
 
@@ -133,5 +133,5 @@ resource "google_storage_bucket_iam_member" "sweep_marks" {
 }
 
 locals {
-  is_published = "resource.name.startsWith(\"${local.public_objects}nar/\") || resource.name.startsWith(\"${local.public_objects}log/\") || resource.name.endsWith(\".narinfo\") || resource.name.endsWith(\".ls\")"
+  is_published = "resource.name.startsWith(\"${local.public_objects}nar/\") || resource.name.startsWith(\"${local.public_objects}log/\") || resource.name.startsWith(\"${local.public_objects}realisations/\") || resource.name.startsWith(\"${local.public_objects}build-trace-v2/\") || resource.name.endsWith(\".narinfo\") || resource.name.endsWith(\".ls\")"
 }

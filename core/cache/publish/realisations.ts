@@ -1,4 +1,4 @@
-import { NicheError } from '../../errors.ts';
+import { NicheError, isNicheError } from '../../errors.ts';
 import { parsePublicKey } from '../../nix/keys.ts';
 import { realisationHash, realisationLayouts, realisationName } from '../../nix/realisation.ts';
 import type { Realisation, RealisationLayout } from '../../nix/realisation.ts';
@@ -187,10 +187,26 @@ export function createRealisationPublisher(
       const isStored =
         etag === null
           ? (await createObject(cache, key, text)) === 'created'
-          : (await replaceObject(cache, key, text, etag)) === 'replaced';
+          : await replaceUnused(key, text, etag);
       if (!isStored) return false;
     }
     return true;
+  }
+
+  /**
+   * Replaces an object that readers cannot use.
+   *
+   * @throws NicheError `conflict` when this publisher may not, as a cloud function of Google: a retry
+   *   would fail in the same way for ever
+   */
+  async function replaceUnused(key: string, text: string, etag: string): Promise<boolean> {
+    try {
+      return (await replaceObject(cache, key, text, etag)) === 'replaced';
+    } catch (cause) {
+      if (!isNicheError(cause, 'storage-denied')) throw cause;
+      const message = `${key} in this cache is of no use to readers, and cannot be replaced: ${cause.message}`;
+      throw new NicheError('conflict', message, { cause });
+    }
   }
 
   /** Publishes or parks the realisations; returns their outcomes in the same order. */
@@ -213,7 +229,10 @@ export function createRealisationPublisher(
       if (due.length === 0) continue;
       const texts = await sign(due);
       await mapConcurrent(due, atOnce, async (one) => {
-        if (await create(one, texts.get(one) ?? [])) outcomes.set(one.at, { status: 'published' });
+        const outcome = await catchRejection(async (): Promise<Outcome | null> => {
+          return (await create(one, texts.get(one) ?? [])) ? { status: 'published' } : null;
+        });
+        if (outcome) outcomes.set(one.at, outcome);
       });
     }
     return all.map((_, at) => outcomes.get(at) ?? { status: 'waiting' });

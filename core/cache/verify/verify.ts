@@ -14,6 +14,7 @@ import { createAuditTrail } from './audit.ts';
 import type { AuditTrail } from './audit.ts';
 import { createPathVerifier } from './path.ts';
 import type { VerifySubject } from './path.ts';
+import { verifyRealisations } from './realisations.ts';
 import { createReferenceLocator } from './references.ts';
 
 export interface VerifyOptions {
@@ -48,6 +49,8 @@ export interface VerifyProgress {
 }
 
 export interface VerifyReport extends VerifyProgress {
+  /** Number of verified realisations, in both layouts; 0 unless everything is verified. */
+  readonly realisations: number;
   /** Whether signatures were compared with the audit log, and paths with the blocklist. */
   readonly audited: boolean;
 }
@@ -66,14 +69,16 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
   const blocked = options.private && (await blockedUnlessDenied(options.private));
   const privateRoot = blocked ? options.private : null;
   const shared = { ...options, blocked: blocked ?? nothingBlocked };
-  const verifyPath = createPathVerifier({ ...shared, references: createReferenceLocator(shared) });
+  const references = createReferenceLocator(shared);
+  const verifyPath = createPathVerifier({ ...shared, references });
   const trail = createAuditTrail();
   let paths = 0;
   let narBytes = 0;
+  let realisations = 0;
 
   /** Verifies the subjects. Returns their references that are in this cache. */
   async function verifyAll(subjects: AsyncIterable<VerifySubject>): Promise<Set<string>> {
-    const references = new Set<string>();
+    const here = new Set<string>();
     const keepsReferences = 'closure' in selection && selection.closure;
     await eachConcurrent(subjects, options.pathsAtOnce ?? defaultPathsAtOnce, async (subject) => {
       const verified = await verifyPath(subject);
@@ -82,15 +87,16 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
       for (const signature of verified?.signatures ?? []) {
         trail.expectRecord(verified?.path ?? '', signature);
       }
-      if (keepsReferences) verified?.referencesHere.forEach((path) => references.add(path));
+      if (keepsReferences) verified?.referencesHere.forEach((path) => here.add(path));
       options.onProgress?.({ paths, narBytes });
     });
-    return references;
+    return here;
   }
 
   await verifyCacheInfo(reader, storeDir, onFinding);
   if ('all' in selection) {
     await verifyAll(listed(selection.all));
+    realisations = await verifyRealisations(selection.all, { ...shared, references, trail });
   } else {
     const seen = new Set(selection.paths.map(({ hash }) => hash));
     let wave: readonly VerifySubject[] = selection.paths.map((named) => ({
@@ -98,15 +104,15 @@ export async function verifyCache(options: VerifyOptions): Promise<VerifyReport>
       listed: false,
     }));
     while (wave.length > 0) {
-      const references = [...(await verifyAll(each(wave)))];
-      wave = references
+      const found = [...(await verifyAll(each(wave)))];
+      wave = found
         .map((path) => ({ hash: storeHash(path), path, listed: false }))
         .filter(({ hash }) => !seen.has(hash));
       for (const { hash } of wave) seen.add(hash);
     }
   }
   const audited = privateRoot !== null && (await verifyAudit(trail, privateRoot, onFinding));
-  return { paths, narBytes, audited };
+  return { paths, narBytes, realisations, audited };
 }
 
 async function* listed(bucket: Pick<Bucket, 'list'>): AsyncIterable<VerifySubject> {

@@ -48,6 +48,7 @@ test('verify accepts a valid cache', async () => {
         kind: 'summary',
         paths: 3,
         narBytes: lib.info.narSize + app.info.narSize + damaged.info.narSize,
+        realisations: 0,
         audited: true,
         wrong: 0,
         unchecked: 0,

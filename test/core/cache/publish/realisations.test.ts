@@ -12,6 +12,7 @@ import { readRealisation } from '../../../../core/cache/read-realisation.ts';
 import { createUpstreams } from '../../../../core/cache/upstreams.ts';
 import { blockPath } from '../../../../core/cache/withdraw/block.ts';
 import { withdrawRefused } from '../../../../core/cache/withdraw/withdraw.ts';
+import { NicheError } from '../../../../core/errors.ts';
 import { parsePublicKey } from '../../../../core/nix/keys.ts';
 import { realisationLayouts, realisationName } from '../../../../core/nix/realisation.ts';
 import type { Realisation } from '../../../../core/nix/realisation.ts';
@@ -162,6 +163,21 @@ describe('the first realisation stays', () => {
     const [result] = await cache.publish(await stage(cache, realisation));
     assert.equal(result?.outcome.status, 'published');
     assert.deepEqual(await seen(cache), [out.info.path, out.info.path]);
+  });
+
+  test('one of no use that the publisher may not replace is a conflict', async () => {
+    const cache = await published();
+    const [first = ''] = keys;
+    await cache.public.put(first, Buffer.from('damage'));
+    const denied = new NicheError('storage-denied', 'no right to replace');
+    const publisher = cache.publisher({
+      hooks: {
+        before: (operation) => (operation === 'replace' ? Promise.reject(denied) : undefined),
+      },
+    });
+    const [result] = await cache.publish(await stage(cache, realisation), publisher);
+    assert.deepEqual([result?.outcome.status, result?.outcome.code], ['rejected', 'conflict']);
+    assert.match(result?.outcome.message ?? '', /cannot be replaced: no right/);
   });
 
   test('an upstream is asked too', async () => {

@@ -123,6 +123,7 @@ test('published paths have no findings', async () => {
       findings: [],
       paths: 2,
       narBytes: lib.info.narSize + app.info.narSize,
+      realisations: 0,
       audited: true,
     });
   }
@@ -149,7 +150,13 @@ test('a content-addressed path that refers to itself has a note about the reader
 
 test('an empty cache has no findings', async () => {
   const cache = await makeBucketCache(memoryBucket());
-  assert.deepEqual(await verify(cache), { findings: [], paths: 0, narBytes: 0, audited: true });
+  assert.deepEqual(await verify(cache), {
+    findings: [],
+    paths: 0,
+    narBytes: 0,
+    realisations: 0,
+    audited: true,
+  });
 });
 
 /** Changes to a valid cache, with the expected findings. */
