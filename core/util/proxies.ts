@@ -29,7 +29,12 @@ const metadata: ReadonlySet<string> = new Set([
 ]);
 
 /** Hosts that are never reached through a proxy, for libraries that read `NO_PROXY` themselves. */
-export const directHosts: readonly string[] = [...metadata, 'localhost', '127.0.0.1', '::1'];
+export const directHosts: readonly string[] = [
+  ...metadata,
+  // Google's library writes it so, and compares whole names.
+  'metadata.google.internal.',
+  ...['localhost', '127.0.0.1', '::1'],
+];
 
 /**
  * Reads the variables of curl, and so of Nix: `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`. All

@@ -91,6 +91,20 @@ test('a proxy that requires a login gets it from its URL, and else denies the re
   assert.equal(await get('https://elsewhere.example/'), 'in');
 });
 
+test('libraries that read no_proxy themselves find the metadata services in it', () => {
+  for (const before of [{}, { no_proxy: 'a.example' }, { NO_PROXY: 'a.example' }]) {
+    const env: Record<string, string> = { https_proxy: 'http://proxy.example:1', ...before };
+    configureNetwork(env);
+    assert.equal(env['no_proxy'], env['NO_PROXY']);
+    const hosts = env['no_proxy']?.split(',') ?? [];
+    // The names that gcp-metadata requests.
+    for (const host of ['169.254.169.254', 'metadata.google.internal.', 'localhost']) {
+      assert.ok(hosts.includes(host), host);
+    }
+    assert.equal(hosts.includes('a.example'), Object.keys(before).length > 0);
+  }
+});
+
 test('the clients of every cloud use the proxy, but not for metadata', async (t) => {
   const proxy = await startProxy(t);
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
