@@ -34,6 +34,8 @@ export interface Cluster {
   /** Whether no job is queued, and none runs. */
   isIdle(): boolean;
   queued(): number;
+  /** The attempts of publishers that ended with their process, which may have had two. */
+  cutOff(): number;
   /** Counts a step, which takes a moment. */
   tick(): void;
   /**
@@ -69,6 +71,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   let timeMs = Date.UTC(2026, 0, 1);
   let steps = 0;
   let started = 0;
+  let cutOff = 0;
 
   function createProcess(role: Role): ClusterProcess {
     const running = new Set<RunningJob>();
@@ -130,6 +133,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   function reap(worker: ClusterProcess): void {
     if (worker.isAlive) scheduler.kill(worker);
     remove(worker);
+    if (worker.role === 'publisher') cutOff += worker.running.size;
     for (const { job } of worker.running) queue.push(job);
     worker.running.clear();
   }
@@ -144,6 +148,7 @@ export function createCluster(options: ClusterOptions): Cluster {
       if (job) void run(job, chooseProcess(job.role));
     },
     queued: () => queue.length,
+    cutOff: () => cutOff,
     isIdle: () => queue.length === 0 && processes.every(({ running }) => running.size === 0),
     tick() {
       steps += 1;

@@ -84,8 +84,8 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
     upstreamPaths: (scenario.upstream ?? []).map(({ info }) => info.path),
     step: cluster.step,
     ...judgeClaims(scenario),
-    // Five crashes at a path, and its publisher rejects it.
-    mayGiveUp: () => deaths > 4,
+    // Five attempts that are cut off at a path, and its publisher rejects it.
+    mayGiveUp: () => cluster.cutOff() > 4,
     isLast: (upload) => lastUploads.has(upload),
   });
   const { admins = [] } = scenario;
