@@ -83,10 +83,11 @@ async function open<Cache extends ReadableCache>(
   context: Context,
 ): Promise<OpenedBuild<Cache>> {
   const { env, cwd } = context;
-  const storeUrl = chosenStore(args);
+  const storeUrl = chosenStore(args, 'store');
+  const evalStoreUrl = chosenStore(args, 'eval-store');
   const [cache, nix] = await Promise.all([
     openAt(request.cache, context),
-    openNix({ env, cwd, ...(storeUrl === undefined ? {} : { storeUrl }) }),
+    openNix({ env, cwd, storeUrl, evalStoreUrl }),
   ]);
   assertSameStore(cache, nix);
   const { substituter: url } = cache.config;

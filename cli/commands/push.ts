@@ -1,13 +1,16 @@
 import { createInterface } from 'node:readline';
 
+import { Option } from 'commander';
 import type { Command } from 'commander';
 
-import { NicheError, quote } from '../../core/errors.ts';
+import { NicheError, isNicheError, quote } from '../../core/errors.ts';
 import type { PathInfos } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
+import { shellWord } from '../../core/util/shell.ts';
 import { openCacheAt } from '../cache/open.ts';
 import { followToStore } from '../cache/path-argument.ts';
 import { askText } from '../nix/ask.ts';
+import type { NixConfigEntry } from '../nix/nix-config.ts';
 import { openNix } from '../nix/nix.ts';
 import type { Nix } from '../nix/nix.ts';
 import { pathInfosOf } from '../nix/path-infos.ts';
@@ -25,12 +28,23 @@ import { createUploadSession } from '../upload/session.ts';
 
 interface PushFlags extends UploadFlags {
   readonly closure: boolean;
+  readonly file?: string;
+  readonly expr?: string;
+  readonly impure: boolean;
+  readonly store?: string;
+  readonly evalStore?: string;
 }
 
 /** What the user wants of a push. */
 interface PushRequest {
-  /** Store paths, links to them, or installables; from standard input when there are none. */
+  /** Store paths, links to them, or installables; attributes when `expression` is given. */
   readonly subjects: readonly string[];
+  /** Arguments of Nix that select the expression of the installables. */
+  readonly expression: readonly string[];
+  /** Further arguments of Nix to evaluate installables. */
+  readonly evaluation: readonly string[];
+  /** The store with the paths; undefined for the one that Nix is configured for. */
+  readonly storeUrl: string | undefined;
   /** Whether the references of the paths are uploaded too. */
   readonly closure: boolean;
   readonly upload: UploadRequest;
@@ -49,25 +63,51 @@ export function addPush(program: Command, context: Context): void {
   )
     .optionsGroup('Upload:')
     .option('--no-closure', 'upload only the paths; they are published once their references are')
+    .optionsGroup('Nix:')
+    .addOption(new Option('-f, --file <file>', 'upload attributes of this file').conflicts('expr'))
+    .option('--expr <expression>', 'upload attributes of this expression')
+    .option('--impure', 'let the evaluation read the environment and any file', false)
+    .option('--store <url>', 'store with the paths, such as ssh-ng://host (default: Nix’s)')
+    .option('--eval-store <url>', 'store to evaluate installables in')
     .action(async (subjects: string[], flags: PushFlags) => {
-      const { closure } = flags;
-      await push({ subjects, closure, upload: uploadRequest(flags, context) }, context);
+      await push(pushRequest(subjects, flags, context), context);
     });
   addExamples(
     command,
     'niche push -u s3://acme ./result',
     'niche push -u s3://acme .#default',
+    'niche push -u s3://acme -f release.nix tests',
     'nix-store -qR /run/current-system | niche push -u /srv/cache',
   );
 }
 
+function pushRequest(subjects: readonly string[], flags: PushFlags, context: Context): PushRequest {
+  const { closure, file, expr, impure, store, evalStore } = flags;
+  return {
+    subjects,
+    expression: [
+      ...(file === undefined ? [] : ['--file', file]),
+      ...(expr === undefined ? [] : ['--expr', expr]),
+    ],
+    evaluation: [
+      ...(impure ? ['--impure'] : []),
+      ...(evalStore === undefined ? [] : ['--eval-store', evalStore]),
+    ],
+    storeUrl: store,
+    closure,
+    upload: uploadRequest(flags, context),
+  };
+}
+
 async function push(request: PushRequest, context: Context): Promise<void> {
   const startedAtMs = Date.now();
-  const { subjects, closure } = request;
+  const { subjects, expression, storeUrl, closure } = request;
+  const { env, cwd } = context;
+  const fromInput = subjects.length === 0 && expression.length === 0;
   const openingCache = openCacheAt(request.upload.cache, context);
-  const openingNix = openNix({ env: context.env, cwd: context.cwd });
+  const openingNix = openNix({ env, cwd, storeUrl });
   // Queries Nix while the cache opens, which takes some round trips.
-  const resolving = openingNix.then((nix) => resolvePaths(nix, subjects));
+  const resolving = openingNix.then((nix) => resolvePaths(nix, request));
   const querying = resolving.then(async (paths) =>
     queryPathInfos(await openingNix, paths, { recursive: closure }),
   );
@@ -89,23 +129,49 @@ async function push(request: PushRequest, context: Context): Promise<void> {
     signal,
   });
   const staging = session.stage(
-    subjects.length > 0
-      ? onceKnown(querying)
-      : pathInfosOf(nix, readLines(context, nix), { recursive: closure, signal }),
+    fromInput
+      ? pathInfosOf(nix, readLines(context, nix), { recursive: closure, signal })
+      : onceKnown(querying),
   );
   const options = { request: request.upload, progress, interrupt, startedAtMs, context };
   context.setExitStatus(await finishUpload(session, staging, options));
   interrupt.close();
 }
 
-/** Returns store paths as they are and follows links to them; Nix resolves everything else. */
-async function resolvePaths(nix: Nix, args: readonly string[]): Promise<string[]> {
-  const followed = args.map((arg) => followToStore(arg, nix.storeDir, nix.cwd));
-  const paths = followed.filter((path) => path !== null);
-  const installables = args.filter((_, at) => followed[at] === null);
-  if (installables.length === 0) return paths;
-  const printed = await askText(nix.ask, 'nix', ['path-info', ...installables]);
+/** Nix needs it for installables such as `.#default`. */
+const flakes: NixConfigEntry = ['extra-experimental-features', 'flakes'];
+
+/**
+ * Returns store paths as they are and follows links to them; Nix resolves everything else.
+ *
+ * @throws NicheError `nix-failed`
+ */
+async function resolvePaths(nix: Nix, request: PushRequest): Promise<string[]> {
+  const { subjects, expression, evaluation } = request;
+  const paths: string[] = [];
+  const installables: string[] = [];
+  for (const subject of subjects) {
+    const path = expression.length > 0 ? null : followToStore(subject, nix.storeDir, nix.cwd);
+    if (path === null) installables.push(subject);
+    else paths.push(path);
+  }
+  if (installables.length === 0 && expression.length === 0) return paths;
+  const args = ['path-info', ...evaluation, ...expression, ...installables];
+  const printed = await askText(nix.ask, 'nix', args, { config: [flakes] }).catch(
+    (error: unknown) => {
+      throw explainUnbuilt(error, [...expression, ...installables]);
+    },
+  );
   return [...paths, ...printed.split('\n').filter((line) => line !== '')];
+}
+
+/** Adds a hint to Nix's error about installables that were not built. */
+function explainUnbuilt(error: unknown, installables: readonly string[]): unknown {
+  if (!isNicheError(error, 'nix-failed') || !/\bpath '.*' is not valid/.test(error.message)) {
+    return error;
+  }
+  const hint = `build it first: nix build ${installables.map(shellWord).join(' ')}`;
+  return new NicheError(error.code, error.message, { cause: error, hint });
 }
 
 async function* readLines(context: Context, nix: Nix): AsyncIterable<string> {

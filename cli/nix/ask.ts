@@ -20,6 +20,17 @@ export type Ask = (
 ) => Promise<Captured>;
 
 /**
+ * Yields what a program of Nix prints, while it runs.
+ *
+ * @throws NicheError `nix-failed` at the end when its exit status is not 0; `nix-missing`, `aborted`
+ */
+export type Stream = (
+  tool: NixTool,
+  args: readonly string[],
+  signal?: AbortSignal,
+) => AsyncGenerator<Uint8Array, undefined>;
+
+/**
  * Returns what `tool` prints, trimmed.
  *
  * @throws NicheError `nix-failed` when its exit status is not 0
@@ -37,9 +48,9 @@ export async function askText(
 
 /** Returns the error for a failed run of `tool`, with the last lines that it printed. */
 export function nixFailed(
-  tool: NixTool,
+  tool: string,
   args: readonly string[],
-  { status, stderr }: Captured,
+  { status, stderr }: Pick<Captured, 'status' | 'stderr'>,
 ): NicheError {
   const shown = args.length > 6 ? [...args.slice(0, 6), '…'] : args;
   const lastLines = stderr.trim().split('\n').slice(-8).join('\n');

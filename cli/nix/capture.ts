@@ -22,7 +22,8 @@ export interface Captured {
   readonly stderr: string;
 }
 
-const maxStderrCharacters = 64 * 1024;
+/** Of standard error, the end is kept. */
+export const maxStderrCharacters = 64 * 1024;
 
 /**
  * Runs `program` to its end with an empty standard input. It runs in a session of its own: Ctrl-C for
@@ -77,15 +78,15 @@ export async function capture(
   }
 }
 
-function isAborted(signal: AbortSignal | undefined): boolean {
+export function isAborted(signal: AbortSignal | undefined): boolean {
   return signal?.aborted === true;
 }
 
-function aborted(program: string): NicheError {
+export function aborted(program: string): NicheError {
   return new NicheError('aborted', `${quote(program)} was stopped`);
 }
 
-function killGroup(pid: number | undefined): void {
+export function killGroup(pid: number | undefined): void {
   if (pid === undefined) return;
   try {
     process.kill(-pid, 'SIGTERM');

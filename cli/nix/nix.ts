@@ -2,12 +2,13 @@ import { accessSync, constants, statSync } from 'node:fs';
 import path from 'node:path';
 
 import { NicheError, quote } from '../../core/errors.ts';
-import { askText, type Ask, type NixTool } from './ask.ts';
+import { askText, type Ask, type NixTool, type Stream } from './ask.ts';
 import { capture } from './capture.ts';
+import { streamOutput } from './stream-output.ts';
 import type { Environment } from '../process/environment.ts';
 import { appendNixConfig, type NixConfigEntry } from './nix-config.ts';
 import { parseSettings, type NixSettings } from './settings.ts';
-import { locateStore } from './store-location.ts';
+import { locateStore, type StoreLocation } from './store-location.ts';
 import { askTrust } from './trust.ts';
 
 /** The Nix of this machine. */
@@ -18,23 +19,31 @@ export interface Nix {
   readonly version: string;
   /** The store directory that store paths begin with. */
   readonly storeDir: string;
-  /** Where it is on disk; differs from `storeDir` in a chroot store. */
-  readonly realStoreDir: string;
+  /** Where it is on disk; differs from `storeDir` in a chroot store. Null on another machine. */
+  readonly realStoreDir: string | null;
   /** Whether Nix accepts restricted settings, such as a post-build hook, from this user. */
   readonly trusted: boolean;
   readonly settings: NixSettings;
   /** The working directory of `ask`. */
   readonly cwd: string;
-  /** Returns where `storePath` is on disk. */
-  readonly realPath: (storePath: string) => string;
+  /** Returns where `storePath` is on disk; null on another machine. */
+  readonly realPath: (storePath: string) => string | null;
   readonly ask: Ask;
+  readonly stream: Stream;
+  /** The store that Nix evaluates in, if it is another one: only there are all derivations. */
+  readonly evalStore: DerivationStore | null;
 }
+
+/** A store, as far as its derivations are concerned. */
+export type DerivationStore = Pick<Nix, 'ask' | 'realPath' | 'storeDir'>;
 
 export interface OpenNixOptions {
   readonly env: Environment;
   readonly cwd: string;
   /** The store to use instead of the configured one, as with Nix's `--store`. */
-  readonly storeUrl?: string;
+  readonly storeUrl?: string | undefined;
+  /** The store to evaluate in instead of the configured one, as with Nix's `--eval-store`. */
+  readonly evalStoreUrl?: string | undefined;
 }
 
 /** The feature that `nix build` and niche's own queries need. */
@@ -48,32 +57,31 @@ const storeDirQuery = ['--eval', '--json', '--store', 'dummy://', '--expr', 'bui
  * takes 20 to 60 ms, and they precede every build.
  *
  * @throws NicheError `nix-missing` without Nix on `PATH`; `nix-failed` when a query fails; `usage` for
- *   a store on another machine
+ *   a store that niche cannot read
  */
-export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<Nix> {
+export async function openNix(options: OpenNixOptions): Promise<Nix> {
+  const { env, cwd, storeUrl } = options;
   const programs = {
     nix: findProgram('nix', env),
     'nix-store': findProgram('nix-store', env),
     'nix-instantiate': findProgram('nix-instantiate', env),
   };
   const store: NixConfigEntry[] = storeUrl === undefined ? [] : [['store', storeUrl]];
-  const ask: Ask = (tool, args, { config = [], ...options } = {}) => {
+  const envWith = (config: readonly NixConfigEntry[]): Environment => {
     const entries = [nixCommandFeature, ...store, ...config];
-    const askEnv = { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], entries) };
-    return capture(programs[tool], args, { env: askEnv, cwd, ...options });
+    return { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], entries) };
   };
+  const ask: Ask = (tool, args, { config = [], ...more } = {}) =>
+    capture(programs[tool], args, { env: envWith(config), cwd, ...more });
   const [version, storeDir, settings, trusted] = await Promise.all([
     askText(ask, 'nix', ['--version']),
     askText(ask, 'nix-instantiate', storeDirQuery),
     askSettings(ask),
     askTrust(ask),
   ]);
-  const { logical, real } = locateStore({
-    storeUrl: settings.store,
-    defaultStoreDir: parseStoreDir(storeDir),
-    env,
-    cwd,
-  });
+  const where = { defaultStoreDir: parseStoreDir(storeDir), env, cwd };
+  const { logical, real } = locateStore({ storeUrl: settings.store, ...where });
+  const evalStoreUrl = options.evalStoreUrl ?? settings.evalStore;
   return {
     programs,
     version,
@@ -82,8 +90,14 @@ export async function openNix({ env, cwd, storeUrl }: OpenNixOptions): Promise<N
     trusted,
     settings,
     cwd,
-    realPath: (storePath) => path.join(real, path.relative(logical, storePath)),
+    realPath: realPathIn({ logical, real }),
     ask,
+    stream: (tool, args, signal) =>
+      streamOutput(programs[tool], args, { env: envWith([]), cwd, signal }),
+    evalStore:
+      evalStoreUrl === null || evalStoreUrl === settings.store
+        ? null
+        : openEvalStore(evalStoreUrl, ask, locateStore({ storeUrl: evalStoreUrl, ...where })),
   };
 }
 
@@ -99,6 +113,19 @@ export async function readNixSettings({
   const program = findProgram('nix', env);
   const askEnv = { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], [nixCommandFeature]) };
   return askSettings((_tool, args) => capture(program, args, { env: askEnv, cwd }));
+}
+
+function openEvalStore(url: string, ask: Ask, location: StoreLocation): DerivationStore {
+  return {
+    storeDir: location.logical,
+    realPath: realPathIn(location),
+    ask: (tool, args, { config = [], ...options } = {}) =>
+      ask(tool, args, { ...options, config: [...config, ['store', url]] }),
+  };
+}
+
+function realPathIn({ logical, real }: StoreLocation): Nix['realPath'] {
+  return (storePath) => (real === null ? null : path.join(real, path.relative(logical, storePath)));
 }
 
 async function askSettings(ask: Ask): Promise<NixSettings> {

@@ -9,7 +9,8 @@ import {
   type UnreadablePath,
 } from '../../core/nix/path-info.ts';
 import { askText, nixFailed, type AskOptions } from './ask.ts';
-import type { Nix } from './nix.ts';
+import { mapConcurrent } from '../../core/util/concurrency.ts';
+import type { DerivationStore, Nix } from './nix.ts';
 
 export interface QueryOptions extends AskOptions {
   /** Whether to query the closures of the paths. @default false */
@@ -18,6 +19,9 @@ export interface QueryOptions extends AskOptions {
 
 /** Characters of arguments in one call: Linux allows 128 KiB to 2 MiB, macOS 1 MiB. */
 const maxArgumentCharacters = 96 * 1024;
+
+/** Derivations read at the same time. */
+const readsAtOnce = 16;
 
 /** A path may be deleted between two calls, but not at every try. */
 const maxTries = 4;
@@ -66,22 +70,31 @@ export async function queryOutputs(
   drvPath: string,
   options?: AskOptions,
 ): Promise<readonly string[]> {
-  const declared = await readOutputs(nix, drvPath);
-  return declared ?? askLines(nix, ['--query', '--outputs', drvPath], options);
+  const store = nix.evalStore ?? nix;
+  const declared = await readOutputs(store, drvPath);
+  return declared ?? askLines(store, ['--query', '--outputs', drvPath], options);
 }
 
-/** Returns everything that building `drvPaths` needs, with themselves and all valid outputs. */
+/** Returns everything that building `drvPaths` needs, with themselves and at least all valid outputs. */
 export async function queryGraph(
   nix: Nix,
   drvPaths: readonly string[],
   options?: AskOptions,
 ): Promise<readonly string[]> {
+  const { evalStore } = nix;
   const all = new Set<string>();
   for (const chunk of chunked(drvPaths)) {
-    const args = ['--query', '--requisites', '--include-outputs', ...chunk];
-    for (const path of await askLines(nix, args, options)) all.add(path);
+    // The store that Nix evaluates in has the derivations; which outputs are valid, it cannot know.
+    const flags = evalStore ? [] : ['--include-outputs'];
+    const args = ['--query', '--requisites', ...flags, ...chunk];
+    for (const path of await askLines(evalStore ?? nix, args, options)) all.add(path);
   }
-  return [...all];
+  if (!evalStore) return [...all];
+  const derivations = [...all].filter((path) => path.endsWith('.drv'));
+  const outputs = await mapConcurrent(derivations, readsAtOnce, (drvPath) =>
+    readOutputs(evalStore, drvPath),
+  );
+  return [...all, ...outputs.flatMap((paths) => paths ?? [])];
 }
 
 /** `nix path-info` can fail for all paths when one is invalid, so it retries without those. */
@@ -135,25 +148,30 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Returns undefined when the file is gone or an output is content-addressed. */
-async function readOutputs(nix: Nix, drvPath: string): Promise<readonly string[] | undefined> {
+/** Returns undefined when the file is gone or on another machine, or an output is content-addressed. */
+async function readOutputs(
+  store: DerivationStore,
+  drvPath: string,
+): Promise<readonly string[] | undefined> {
+  const file = store.realPath(drvPath);
+  if (file === null) return undefined;
   let text: string;
   try {
-    text = await readFile(nix.realPath(drvPath), 'latin1');
+    text = await readFile(file, 'latin1');
   } catch {
     return undefined;
   }
-  const outputs = [...parseDerivation(text, nix.storeDir).outputs.values()];
+  const outputs = [...parseDerivation(text, store.storeDir).outputs.values()];
   const paths = outputs.flatMap(({ path }) => path ?? []);
   return paths.length === outputs.length ? paths : undefined;
 }
 
 async function askLines(
-  nix: Nix,
+  store: Pick<Nix, 'ask'>,
   args: readonly string[],
   options?: AskOptions,
 ): Promise<readonly string[]> {
-  const text = await askText(nix.ask, 'nix-store', args, options);
+  const text = await askText(store.ask, 'nix-store', args, options);
   return text === '' ? [] : text.split('\n');
 }
 

@@ -7,6 +7,8 @@ import { nonEmpty } from '../process/environment.ts';
 export interface NixSettings {
   /** The `store` setting. */
   readonly store: string;
+  /** The `eval-store` setting; null for the same store. */
+  readonly evalStore: string | null;
   readonly substituters: readonly string[];
   /** Substituters that untrusted users may select too. */
   readonly trustedSubstituters: readonly string[];
@@ -22,6 +24,7 @@ const names = setting(z.array(z.string()));
 
 const settingsSchema = z.object({
   store: setting(z.string()),
+  'eval-store': setting(z.string()),
   substituters: names,
   'trusted-substituters': names,
   'trusted-public-keys': names,
@@ -46,6 +49,7 @@ export function parseSettings(json: string): NixSettings {
   if (error !== undefined) throw unreadable(z.prettifyError(error), error);
   return {
     store: data.store?.value ?? 'auto',
+    evalStore: nonEmpty(data['eval-store']?.value) ?? null,
     substituters: data.substituters?.value ?? [],
     trustedSubstituters: data['trusted-substituters']?.value ?? [],
     trustedPublicKeys: data['trusted-public-keys']?.value ?? [],

@@ -17,8 +17,8 @@ export interface StoreLocationInput {
 export interface StoreLocation {
   /** The store directory that store paths begin with. */
   readonly logical: string;
-  /** Where it is on disk. */
-  readonly real: string;
+  /** Where it is on disk; null for a store on another machine. */
+  readonly real: string | null;
 }
 
 /** Where a chroot store's paths are below its root. */
@@ -28,7 +28,7 @@ const chrootStoreDir = 'nix/store';
  * Returns where a store's paths are. The two folders differ in a chroot store (`--store /mnt`), whose
  * paths are named as inside its root.
  *
- * @throws NicheError `usage` for a store on another machine
+ * @throws NicheError `usage` for a store that is neither on this machine nor behind `ssh-ng:`
  */
 export function locateStore(input: StoreLocationInput): StoreLocation {
   const { storeUrl, defaultStoreDir, env, cwd } = input;
@@ -44,9 +44,10 @@ export function locateStore(input: StoreLocationInput): StoreLocation {
     const isUserStore = base !== 'local' && !existsSync(logical) && existsSync(userStore);
     return { logical, real: isUserStore ? userStore : logical };
   }
+  if (base.startsWith('ssh-ng://')) return { logical, real: null };
   throw new NicheError(
     'usage',
-    `cannot read the Nix store ${quote(storeUrl)}: expected a store on this machine`,
+    `cannot read the Nix store ${quote(storeUrl)}: expected a store on this machine, or ssh-ng://`,
     { hint: 'run niche on the store’s machine, or without the store setting' },
   );
 }

@@ -14,7 +14,7 @@ export function describeSetup(
   const { version, platform, arch } = process;
   progress.detail(`niche ${context.version}, node ${version}, ${platform} ${arch}`);
   progress.detail(
-    `${nix.version} in ${nix.programs.nix}, store ${nix.storeDir} at ${nix.realStoreDir}`,
+    `${nix.version} in ${nix.programs.nix}, store ${nix.storeDir} at ${nix.realStoreDir ?? nix.settings.store}`,
   );
   progress.detail(`nix ${nix.trusted ? 'trusts' : 'does not trust'} this user`);
   progress.detail(`cache ${config.name} at ${cache.public.url}, staging root ${cache.staging.url}`);

@@ -152,7 +152,7 @@ export function createUploadSession(options: UploadOptions): UploadSession {
   }
 
   function reportInvalid(path: string): void {
-    const message = `${path} is not in the store ${nix.realStoreDir}: it was deleted or never built`;
+    const message = `${path} is not in the store ${nix.realStoreDir ?? nix.settings.store}: it was deleted or never built`;
     if (options.mustExist) fail({ path, narSize: 0 }, new NicheError('not-found', message));
     else display.warning(message);
   }

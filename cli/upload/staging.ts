@@ -7,10 +7,10 @@ import { realisationName } from '../../core/nix/realisation.ts';
 import type { Realisation } from '../../core/nix/realisation.ts';
 import { readBuildLog } from '../nix/logs.ts';
 import type { Nix } from '../nix/nix.ts';
-import { packTree } from '../nix/pack-tree.ts';
+import { readNar } from '../nix/read-nar.ts';
 import { stagingOrder } from './select.ts';
 
-/** Stages paths of this machine's store, and knows which batch has which path. */
+/** Stages paths of the store, and knows which batch has which path. */
 export interface Staging {
   stage(infos: readonly PathInfo[]): void;
   /** Adopts a path that an earlier run staged in `batch`. */
@@ -76,7 +76,7 @@ export function createStaging(options: StagingOptions): Staging {
         const { path, deriver } = info;
         stager.addPath({
           info,
-          openNar: () => packTree(nix.realPath(path), { signal }),
+          openNar: () => readNar(nix, path, signal),
           ...(logs && deriver !== null ? { readLog: () => readBuildLog(nix, deriver) } : {}),
         });
       }

@@ -22,6 +22,7 @@ const nixGlobalFlags: Flags = new Map([
   ['--extra-experimental-features', 1],
   ['--option', 2],
   ['--store', 1],
+  ['--eval-store', 1],
   ['--log-format', 1],
   ['--accept-flake-config', 0],
   ['--offline', 0],
@@ -32,8 +33,15 @@ const nixGlobalFlags: Flags = new Map([
   ['-v', 0],
 ]);
 
+/** Flags that niche passes on in its own queries, as Nix configuration. */
+const storeFlags: Flags = new Map([
+  ['--store', 1],
+  ['--eval-store', 1],
+]);
+
 /** Flags of `nix build` that `nix path-info` lacks, or that must not be passed to it. */
 const nixBuildOnly: Flags = new Map([
+  ...storeFlags,
   ['--no-link', 0],
   ['--out-link', 1],
   ['-o', 1],
@@ -51,6 +59,7 @@ const nixBuildOnly: Flags = new Map([
 
 /** Flags of `nix-build` that `nix-instantiate` lacks, or that must not be passed to it. */
 const nixBuildClassicOnly: Flags = new Map([
+  ...storeFlags,
   ['--no-out-link', 0],
   ['--no-link', 0],
   ['--out-link', 1],
@@ -97,10 +106,13 @@ export function hasOwnHook(args: readonly string[]): boolean {
   );
 }
 
-/** Returns the store that `args` select, if any. */
-export function chosenStore(args: readonly string[]): string | undefined {
+/** Returns the store that `args` select to build in, or to evaluate in, if any. */
+export function chosenStore(
+  args: readonly string[],
+  setting: 'store' | 'eval-store',
+): string | undefined {
   const at = args.findLastIndex(
-    (arg, index) => arg === '--store' || (arg === 'store' && args[index - 1] === '--option'),
+    (arg, index) => arg === `--${setting}` || (arg === setting && args[index - 1] === '--option'),
   );
   return at < 0 ? undefined : args[at + 1];
 }
@@ -112,7 +124,7 @@ function nixQuery(args: readonly string[]): GraphQuery | null {
     if (values === undefined) return null;
     at += 1 + values;
   }
-  const before = args.slice(0, at);
+  const before = without(args.slice(0, at), storeFlags);
   const [flags, afterDashes] = splitAtDashes(without(args.slice(at + 1), nixBuildOnly));
   // The build itself may write the lock file; a second writer would race with it.
   const own = ['path-info', '--derivation', '--no-write-lock-file'];

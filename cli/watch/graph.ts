@@ -40,7 +40,9 @@ export async function evaluateRoots(
   if (evaluation === null) return drvPaths;
   const { tool, before, after } = evaluation;
   const args = [...before, ...(duringBuild ? importNothing : buildNothing), ...after];
-  const printed = await askText(nix.ask, tool, args, options);
+  // Only the store that Nix evaluates in has the derivations before the build.
+  const { ask } = nix.evalStore ?? nix;
+  const printed = await askText(ask, tool, args, options);
   const evaluated = printed.split('\n').map(withoutOutputs);
   // An installable may also be a store path, whose derivation is not known.
   return [...drvPaths, ...evaluated.filter((line) => line.endsWith('.drv'))];

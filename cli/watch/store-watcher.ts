@@ -35,9 +35,12 @@ const storeName = /^[0-9a-df-np-sv-z]{32}-/u;
 /**
  * Yields paths that were built on this machine and became valid since the call, until `ended`. It is
  * for users whose post-build hook Nix would ignore. Substituted and copied paths are left out.
+ *
+ * @param folder where the store directory is on disk
  */
 export async function watchStore(
   nix: Nix,
+  folder: string,
   { ended, signal }: WatchStoreOptions,
 ): Promise<AsyncGenerator<LocalPathInfo>> {
   const candidates = new Map<string, Candidate>();
@@ -47,15 +50,15 @@ export async function watchStore(
     candidates.set(name, { dueAtMs: 0, delayMs: intervalMs });
   };
   // Watching starts before the first scan, so that nothing is missed in between.
-  const watcher = startWatching(nix.realStoreDir, (name) => {
+  const watcher = startWatching(folder, (name) => {
     consider(name);
     // Nix registers a path while it holds the lock, and removes the lock file afterwards.
     if (name.endsWith('.lock')) consider(name.slice(0, -'.lock'.length));
   });
-  const known = new Set(await readNames(nix.realStoreDir));
+  const known = new Set(await readNames(folder));
 
   const rescan = async (): Promise<void> => {
-    for (const name of await readNames(nix.realStoreDir)) {
+    for (const name of await readNames(folder)) {
       if (known.has(name)) continue;
       known.add(name);
       consider(name);
@@ -69,7 +72,7 @@ export async function watchStore(
     for (const [name, candidate] of due) {
       // It changed during the query, so the answer may be outdated.
       if (candidates.get(name) !== candidate) continue;
-      if (found.has(name) || !existsSync(path.join(nix.realStoreDir, name))) {
+      if (found.has(name) || !existsSync(path.join(folder, name))) {
         candidates.delete(name);
       } else {
         candidate.dueAtMs = Date.now() + candidate.delayMs;

@@ -2,6 +2,7 @@ import { isNicheError, messageOf, quote, type NicheError } from '../../core/erro
 import type { LocalPathInfo } from '../../core/nix/path-info.ts';
 import { parseStorePath } from '../../core/nix/store-path.ts';
 import { graphQueryOf, hasOwnHook } from './build-arguments.ts';
+import type { GraphQuery } from './build-arguments.ts';
 import type { Environment } from '../process/environment.ts';
 import { aborting, followGraph } from './follow-graph.ts';
 import type { Hook } from './hook.ts';
@@ -121,12 +122,12 @@ export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
   }
 
   const hook = await chooseHook(nix, env, args);
-  if (typeof hook === 'string') {
-    const which = query === null ? ', which may include other builds' : '';
-    onWarning(`${hook}: finding built paths by watching the store directory${which}`);
-  }
+  const { realStoreDir } = nix;
+  if (typeof hook === 'string') onWarning(`${hook}: ${describeFallback(nix, query)}`);
   const usable = typeof hook === 'string' ? null : hook;
-  const built = usable ? watchSpool(usable) : filterStore(await watchStore(nix, signals));
+  const watched =
+    usable || realStoreDir === null ? null : await watchStore(nix, realStoreDir, signals);
+  const built = usable ? watchSpool(usable) : watched && filterStore(watched);
   const all = Promise.all([built, watchGraph()]).then(queue.end, (error: unknown) => {
     if (isNicheError(error, 'aborted')) queue.end();
     else queue.fail(error);
@@ -157,9 +158,22 @@ async function chooseHook(
   env: Environment,
   args: readonly string[],
 ): Promise<UsableHook | string> {
+  // Nix passes no hook on through SSH, and this machine would not see its spool.
+  if (nix.realStoreDir === null) return 'the store is on another machine';
   if (!nix.trusted) return 'nix does not trust this user';
   if (hasOwnHook(args)) return 'the command sets a post-build hook';
   return installUsableHook(nix, env);
+}
+
+/** Describes how built paths are found without a hook. */
+function describeFallback({ realStoreDir }: Nix, query: GraphQuery | null): string {
+  if (realStoreDir === null) {
+    return query === null
+      ? 'niche finds only the paths of nix build and nix-build there'
+      : 'uploading its paths when the build has ended';
+  }
+  const which = query === null ? ', which may include other builds' : '';
+  return `finding built paths by watching the store directory${which}`;
 }
 
 /** Returns the line with the error, without the trace before it and the source excerpt after it. */

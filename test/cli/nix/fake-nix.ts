@@ -14,6 +14,7 @@ export function fakeNix(answer: (tool: string, args: readonly string[]) => Parti
     trusted: true,
     settings: {
       store: 'auto',
+      evalStore: null,
       substituters: [],
       trustedSubstituters: [],
       trustedPublicKeys: [],
@@ -22,6 +23,8 @@ export function fakeNix(answer: (tool: string, args: readonly string[]) => Parti
     },
     cwd: '/',
     realPath: unused,
+    stream: unused,
+    evalStore: null,
     ask: (tool, args) =>
       Promise.resolve({
         status: 0,

@@ -14,12 +14,15 @@ test('settings are parsed, and unknown ones are ignored', () => {
   });
   assert.deepEqual(parseSettings(json), {
     store: 'daemon',
+    evalStore: null,
     substituters: ['https://cache.example'],
     trustedSubstituters: [],
     trustedPublicKeys: ['k:AA=='],
     postBuildHook: '/etc/hook',
     netrcFile: '/etc/nix/netrc',
   });
+  assert.equal(parseSettings('{"eval-store":{"value":"auto"}}').evalStore, 'auto');
+  assert.equal(parseSettings('{"eval-store":{"value":""}}').evalStore, null);
   assert.equal(parseSettings('{"post-build-hook":{"value":""}}').postBuildHook, null);
 });
 

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { locateStore } from '../../../cli/nix/store-location.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
-const at = (storeUrl: string): { logical: string; real: string } =>
+const at = (storeUrl: string): { logical: string; real: string | null } =>
   locateStore({ storeUrl, defaultStoreDir: '/nix/store', env: { HOME: '/no' }, cwd: '/here' });
 
 test('finds the location of paths for each kind of store', () => {
@@ -32,14 +32,14 @@ test('a user who cannot create /nix has a store in the home folder', (t) => {
   assert.deepEqual(locateStore(input), { logical: missing, real });
 });
 
-test('a store on another machine is refused', () => {
-  for (const url of [
-    'ssh-ng://host',
-    'ssh://host',
-    'https://cache.example',
-    's3://b',
-    'dummy://',
-  ]) {
+test('a store behind ssh-ng has no folder on this machine', () => {
+  for (const url of ['ssh-ng://host', 'ssh-ng://user@host?remote-store=/mnt&ssh-key=/k']) {
+    assert.deepEqual(at(url), { logical: '/nix/store', real: null }, url);
+  }
+});
+
+test('other stores on another machine are refused', () => {
+  for (const url of ['ssh://host', 'https://cache.example', 's3://b', 'dummy://']) {
     assert.throws(() => at(url), { code: 'usage' }, url);
   }
 });

@@ -58,8 +58,10 @@ test('finds a hook or a store in the arguments', () => {
   assert.ok(hasOwnHook(['--option', 'post-build-hook', '/x']));
   assert.ok(hasOwnHook(['--post-build-hook', '/x']));
   assert.ok(!hasOwnHook(['--option', 'cores', 'post-build-hook']));
-  assert.equal(chosenStore(['a', '--store', '/x', '--option', 'store', '/y']), '/y');
-  assert.equal(chosenStore(['--option', 'cores', '1']), undefined);
+  const args = ['a', '--store', '/x', '--option', 'store', '/y', '--eval-store', '/z'];
+  assert.equal(chosenStore(args, 'store'), '/y');
+  assert.equal(chosenStore(args, 'eval-store'), '/z');
+  assert.equal(chosenStore(['--option', 'cores', '1'], 'store'), undefined);
 });
 
 interface Flag {

@@ -75,7 +75,7 @@ for (const version of everyNix()) {
       );
       const info = valid[0]!;
       assert.equal(info.ultimate, true);
-      const nar = await nix.ask('nix-store', ['--dump', nix.realPath(top)]);
+      const nar = await nix.ask('nix-store', ['--dump', nix.realPath(top) ?? '']);
       const digest = createHash('sha256').update(nar.stdout).digest();
       assert.equal(info.narSize, nar.stdout.length);
       assert.equal(info.narHash, formatHash({ algorithm: 'sha256', digest }, 'base32'));
