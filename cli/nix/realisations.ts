@@ -102,8 +102,10 @@ function floatingOutputs({ outputs }: Derivation): string[] {
 function derivationReader(nix: Nix): ReadDerivation {
   const known = new Map<string, Promise<Derivation | null>>();
   const readOne = async (drvPath: string): Promise<Derivation | null> => {
+    const file = (nix.evalStore ?? nix).realPath(drvPath);
+    if (file === null) return null;
     try {
-      return parseDerivation(await readFile(nix.realPath(drvPath), 'latin1'), nix.storeDir);
+      return parseDerivation(await readFile(file, 'latin1'), nix.storeDir);
     } catch {
       // It is gone, or of a form that niche does not know. Nothing is published of it.
       return null;
