@@ -34,7 +34,7 @@ export interface Cluster {
   /** Whether no job is queued, and none runs. */
   isIdle(): boolean;
   queued(): number;
-  /** The attempts of publishers that ended with their process, which may have had two. */
+  /** The attempts of publishers and sweeps that ended with their process, which may have had two. */
   cutOff(): number;
   /** Counts a step, which takes a moment. */
   tick(): void;
@@ -133,7 +133,7 @@ export function createCluster(options: ClusterOptions): Cluster {
   function reap(worker: ClusterProcess): void {
     if (worker.isAlive) scheduler.kill(worker);
     remove(worker);
-    if (worker.role === 'publisher') cutOff += worker.running.size;
+    if (worker.role === 'publisher' || worker.role === 'sweep') cutOff += worker.running.size;
     for (const { job } of worker.running) queue.push(job);
     worker.running.clear();
   }

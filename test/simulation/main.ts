@@ -54,7 +54,12 @@ async function runMany(order: Omit<Parameters<typeof runAll>[0], 'signal'>): Pro
   });
   const started = performance.now();
   let shownAt = started;
+  let shownFailures = 0;
   const report = await runAll({ ...order, signal: interrupt.signal }, (current) => {
+    for (const { scenario, seed, message } of current.failures.slice(shownFailures)) {
+      console.error(`${scenario}, seed ${seed}: ${message}`);
+    }
+    shownFailures = current.failures.length;
     if (performance.now() - shownAt < progressMs) return;
     shownAt = performance.now();
     console.error(`${summarize(current, started)}, ${current.failures.length} failures`);
