@@ -19,6 +19,7 @@ import type { PublishContext } from './context.ts';
 import { nothingToUnpark } from './paths.ts';
 import type { PendingRealisations, StagedRealisation } from './pending-realisations.ts';
 import type { PathReport } from './report.ts';
+import { copyBuildLog } from './realisation-logs.ts';
 import { createTextSigner } from './sign-text.ts';
 
 /** A realisation with its outcome, and how to delete its pending record once that is reported. */
@@ -263,7 +264,12 @@ export function createRealisationPublisher(
     all: readonly OpenRealisation[],
   ): Promise<FinishedRealisation[]> {
     const staged = all.map((one) => one.staged);
-    const outcomes = await rejectBlocked(context, staged, await publishAll(context, all));
+    const published = await publishAll(context, all);
+    await mapConcurrent(staged, atOnce, async ({ realisation }, index) => {
+      const isVisible = isPublished(published[index]?.status ?? 'waiting');
+      if (isVisible) await copyBuildLog(cache, realisation, storeDir);
+    });
+    const outcomes = await rejectBlocked(context, staged, published);
     return all.map(({ staged: one, isParked }, index) => {
       const outcome = outcomes[index] ?? { status: 'waiting' };
       const isDone = isParked && isFinal(outcome.status);

@@ -5,7 +5,7 @@ import type { Realisation } from '../../nix/realisation.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { mapConcurrent } from '../../util/concurrency.ts';
-import { realisedByPrefix } from '../layout.ts';
+import { logKey, realisedByPrefix } from '../layout.ts';
 import type { CacheBuckets } from '../layout.ts';
 import { realisationClaim } from '../manifest.ts';
 import { readObject } from '../objects.ts';
@@ -21,7 +21,7 @@ const indexFormat: JsonFormat<Realisation> = {
 const deletesAtOnce = 16;
 
 /**
- * Deletes the realisations whose output has this store hash. A publisher writes the index that lists
+ * Deletes the realisations whose output has this store hash, with the build logs of their derivations. A publisher writes the index that lists
  * them before it creates one.
  *
  * @param remove deletes one object
@@ -40,6 +40,9 @@ export async function withdrawRealisations(
       // Another output may have been published under the key.
       if ((await outputHashOf(cache, key)) === hash) await remove(cache, key);
     }
+    // A publisher copies the log of the output there.
+    const drvName = realisation?.drvPath.split('/').at(-1);
+    if (drvName) await remove(cache, logKey(drvName));
     // Last: a repeated withdrawal finds what is left.
     await privateRoot.delete([indexKey]);
   });

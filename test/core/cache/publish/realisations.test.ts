@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import {
   blockedKey,
   blockedPrefix,
+  logKey,
   pendingPrefix,
   waitingPrefix,
 } from '../../../../core/cache/layout.ts';
@@ -17,7 +18,7 @@ import { parsePublicKey } from '../../../../core/nix/keys.ts';
 import { realisationLayouts, realisationName } from '../../../../core/nix/realisation.ts';
 import type { Realisation } from '../../../../core/nix/realisation.ts';
 import { storeHash } from '../../../../core/nix/store-path.ts';
-import { listKeys } from '../../../support/assert/bytes.ts';
+import { listKeys, readObject } from '../../../support/assert/bytes.ts';
 import { auditRecords, createTestCache, dayMs, leftPrefixes } from '../../../support/cache/kit.ts';
 import type { TestCache, TestCacheOptions } from '../../../support/cache/kit.ts';
 import { inventedPath, testPath } from '../../../support/cache/paths.ts';
@@ -86,6 +87,22 @@ test('a realisation of a published output is signed in both layouts and audited'
   assert.deepEqual(await cache.publish(id), []);
   const [again] = await cache.publish(await stage(cache, realisation));
   assert.equal(again?.outcome.status, 'exists');
+});
+
+test('the log of a resolved derivation is there for the derivation before, and is withdrawn with it', async () => {
+  const cache = createTestCache();
+  const deriver = inventedPath('resolved').replace(/-resolved$/, '-a.drv');
+  const log = Buffer.from('the log');
+  const built = { ...out, info: { ...out.info, deriver } };
+  await cache.publish(await cache.stage([built]));
+  await cache.public.put(logKey(deriver.slice('/nix/store/'.length)), log);
+  const resolved = { ...realisation, drvHash: `sha256:${'cd'.repeat(32)}`, drvPath: deriver };
+  await cache.publish(await stage(cache, realisation, resolved));
+  const key = logKey(realisation.drvPath.slice('/nix/store/'.length));
+  assert.deepEqual(await readObject(cache.public, key), log);
+
+  await blockPath(cache, storeHash(out.info.path), { at: '2026-01-01T00:00:00.000Z', why: 'test' });
+  assert.deepEqual(await listKeys(cache.public, 'log/'), []);
 });
 
 test('a realisation waits until its output is visible', async () => {
