@@ -1,5 +1,7 @@
 import type { Command, Option } from 'commander';
 
+import { redactSecrets } from '../../core/redact.ts';
+
 /** Adds command lines to the help of a command, two to four. */
 export function addExamples(command: Command, ...lines: readonly string[]): Command {
   return command.addHelpText(
@@ -24,9 +26,9 @@ export function styleHelp(command: Command, path: readonly string[] = [command.n
   }
 }
 
-/** Turns a message of commander into one of niche: `<what failed>: <reason>`. */
+/** Turns a message of commander into one of niche: `<what failed>: <reason>`, without secrets. */
 export function toUsageError(text: string): string {
-  return text
+  return redactSecrets(text)
     .replace(/^error: /, 'niche: ')
     .replace('command-argument value', 'value')
     .replace(/ is invalid\. (?=\p{Ll})/u, ' is invalid: ');

@@ -115,6 +115,9 @@ describe('init', () => {
     });
     assert.match(push.stderr, /must not contain a user or a password/);
     assert.doesNotMatch(push.stderr, /hush/);
+    const misplaced = await niche([...init, '--priority', 'https://ci:hush@a.example']);
+    assert.match(misplaced.stderr, /expected a whole number/);
+    assert.doesNotMatch(misplaced.stderr, /hush/);
     assert.ok(!existsSync(join(folder, 'cache')));
   });
 });
