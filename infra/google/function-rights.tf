@@ -133,5 +133,5 @@ resource "google_storage_bucket_iam_member" "sweep_marks" {
 }
 
 locals {
-  is_published = "resource.name.startsWith(\"${local.public_objects}nar/\") || resource.name.startsWith(\"${local.public_objects}log/\") || resource.name.startsWith(\"${local.public_objects}realisations/\") || resource.name.startsWith(\"${local.public_objects}build-trace-v2/\") || resource.name.endsWith(\".narinfo\") || resource.name.endsWith(\".ls\")"
+  is_published = "resource.name.startsWith(\"${local.public_objects}nar/\") || resource.name.startsWith(\"${local.public_objects}log/\") || resource.name.startsWith(\"${local.public_objects}realisations/\") || resource.name.startsWith(\"${local.public_objects}build-trace-v2/\") || resource.name.startsWith(\"${local.public_objects}debuginfo/\") || resource.name.endsWith(\".narinfo\") || resource.name.endsWith(\".ls\")"
 }

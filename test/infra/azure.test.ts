@@ -251,8 +251,9 @@ describe('infra/azure', () => {
   it('limits what both apps write and delete by name', { skip }, () => {
     const below =
       "@Resource[Microsoft.Storage/storageAccounts/blobServices/containers/blobs:path] StringLike '${prefix}";
-    const published = ['*.narinfo', '*.ls', 'nar/*', 'log/*'];
-    const state = ['pending/*', 'waiting/*', 'attempts/*'];
+    const realisations = ['realisations/*', 'build-trace-v2/*'];
+    const published = ['*.narinfo', '*.ls', 'nar/*', 'log/*', ...realisations, 'debuginfo/*'];
+    const state = ['pending/*', 'waiting/*', 'attempts/*', 'realised/*'];
     const markers = ['blocked/undone-*', 'blocked/deleting-*', 'blocked/purging-*'];
     const expected: Readonly<Record<string, readonly [writes: string[], deletes: string[]]>> = {
       publisherPublic: [published, []],

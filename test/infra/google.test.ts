@@ -216,6 +216,9 @@ describe('infra/google', () => {
       `${'a'.repeat(32)}.ls`,
       'nar/x.nar',
       'log/x.drv',
+      'realisations/x.doi',
+      'build-trace-v2/x.drv/out.doi',
+      'debuginfo/x.debug',
     ]) {
       assert.equal(can('publisher', 'objects.create', 'public', key), true, key);
       assert.equal(can('publisher', 'objects.delete', 'public', key), false, key);
