@@ -134,8 +134,8 @@ export function createCluster(options: ClusterOptions): Cluster {
     if (worker.isAlive) scheduler.kill(worker);
     remove(worker);
     if (worker.role === 'publisher' || worker.role === 'sweep') cutOff += worker.running.size;
+    // It keeps its jobs: its last requests may still take effect, and are judged by when they began.
     for (const { job } of worker.running) queue.push(job);
-    worker.running.clear();
   }
 
   return {
