@@ -41,6 +41,10 @@ const mayImport = {
     ...[...cache, 'core/cache/withdraw', 'core/cache/zstd', 'core/cache/nar'],
     ...['core/cache/receipts'],
   ],
+  'core/cache/adopt': [
+    ...[...cache, 'core/cache/withdraw', 'core/cache/zstd', 'core/cache/nar'],
+    ...['core/cache/receipts', 'core/cache/publish'],
+  ],
   'core/cache/status': [...cache, 'core/cache/receipts', 'core/cache/publish'],
   'core/cache/verify': [...cache, 'core/cache/zstd', 'core/cache/nar'],
   'core/cache/keys': [...cache, 'core/cache/withdraw'],
@@ -54,15 +58,19 @@ const mayImport = {
   'cli/ui': [...formats, 'cli/process'],
   'cli/nix': [...formats, 'cli/process'],
   'cli/watch': [...formats, 'cli/process', 'cli/nix'],
-  'cli/secrets': cli,
+  'cli/secrets': [...cli, 'core/kms'],
   'cli/cache': [...cli, 'cli/nix', 'cli/secrets'],
+  'cli/adopt': [...cli, 'core/cache/adopt', 'cli/ui'],
   'cli/block': [
     ...[...cli, 'core/cache/withdraw', 'core/cache/publish'],
     ...['cli/ui', 'cli/cache'],
   ],
   'cli/serve': cli,
   'cli/use': [...cli, 'cli/nix', 'cli/cache'],
-  'cli/init': [...cli, 'core/storage/http', 'core/kms', 'cli/secrets', 'cli/cache'],
+  'cli/init': [
+    ...[...cli, 'core/storage/http', 'core/kms', 'core/cache/adopt'],
+    ...['cli/ui', 'cli/secrets', 'cli/adopt', 'cli/cache'],
+  ],
   'cli/config': [...cli, 'cli/secrets', 'cli/cache', 'cli/init'],
   'cli/upload': [
     ...[
@@ -83,9 +91,10 @@ const mayImport = {
   'cli/commands': [
     ...[...cli, 'core/storage/http'],
     ...['core/cache/receipts', 'core/cache/publish', 'core/cache/status', 'core/cache/verify'],
-    'core/cache/withdraw',
+    ...['core/cache/withdraw', 'core/cache/adopt'],
     ...[
       'cli/ui',
+      'cli/adopt',
       'cli/nix',
       'cli/secrets',
       'cli/cache',

@@ -14,6 +14,7 @@ import { addInfra } from './commands/infra.ts';
 import { addInit } from './commands/init.ts';
 import { addKey } from './commands/key.ts';
 import { addPush } from './commands/push.ts';
+import { addRepair } from './commands/repair.ts';
 import { addResign } from './commands/resign.ts';
 import { addServe } from './commands/serve.ts';
 import { addShow } from './commands/show.ts';
@@ -66,6 +67,7 @@ export function createProgram(context: Context): Command {
   program.commandsGroup('Administer:');
   addKey(program, context);
   addResign(program, context);
+  addRepair(program, context);
   addConfig(program, context);
   addBlock(program, context);
   program.commandsGroup('Help:').helpCommand('help [command]', 'show the help of a command');

@@ -40,6 +40,9 @@ export type NicheErrorCode =
   | 'wrong-key'
   | 'upstream-unavailable'
   | 'publisher-running'
+  // existing narinfos that no command signs
+  | 'untrusted-path'
+  | 'unreadable-nar'
   // a publisher's time limit and its signers
   | 'out-of-time'
   | 'signer-denied'

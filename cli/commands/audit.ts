@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import type { Command } from 'commander';
 
 import { readAuditRecords } from '../../core/cache/audit.ts';
-import type { AuditRecord } from '../../core/cache/audit.ts';
+import type { AuditRecord, Provenance } from '../../core/cache/audit.ts';
 import { parsePublicKey } from '../../core/nix/keys.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import { parseCacheAddress } from '../cache/address.ts';
@@ -82,10 +82,25 @@ function describe(record: AuditRecord): string {
   });
   const unclaimed = record.realisation ? 0 : record.unclaimed.count;
   const unclaimedNote = unclaimed > 0 ? `, ${count(unclaimed, 'unclaimed reference')}` : '';
+  const adopted = record.realisation ? '' : describeProvenance(record.provenance);
   const of = record.realisation
     ? ` as output of ${record.realisation.drvPath}^${record.realisation.output}`
     : '';
-  return `${at} ${path}${of}\n  by ${who}${from}, upload ${upload}; signed with ${keys.join(', ')}${unclaimedNote}`;
+  return `${at} ${path}${of}\n  by ${who}${from}, upload ${upload}; signed with ${keys.join(', ')}${unclaimedNote}${adopted}`;
+}
+
+/** Describes why a command signed a path that was in the cache already. */
+function describeProvenance(provenance: Provenance | undefined): string {
+  switch (provenance?.by) {
+    case 'content-address':
+      return ', adopted: it is content-addressed';
+    case 'signature':
+      return `, adopted: signed by ${parsePublicKey(provenance.publicKey).name}`;
+    case 'nothing':
+      return ', adopted without proof of its origin';
+    case undefined:
+      return '';
+  }
 }
 
 const ages: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000 };

@@ -16,11 +16,14 @@ import { parsePublicKey } from '../../core/nix/keys.ts';
 import { defaultStoreDir } from '../../core/nix/store-path.ts';
 import { hasStore } from '../../core/nix/store-url.ts';
 import { shellWord } from '../../core/util/shell.ts';
+import { secretKeySigner } from '../../core/signing/secret-key.ts';
+import type { Signer } from '../../core/signing/signer.ts';
 import { parseSignerSpec } from '../../core/signing/signer-spec.ts';
 import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Bucket } from '../../core/storage/bucket.ts';
 import { drivers } from '../../core/storage/open/drivers.ts';
 import { openBucket } from '../../core/storage/open/open-bucket.ts';
+import { addTrustOptions } from '../adopt/options.ts';
 import { normalizeCacheUrl } from '../cache/address.ts';
 import { ownAccess } from '../cache/open.ts';
 import type { Context } from '../process/context.ts';
@@ -32,13 +35,21 @@ import { addRootOptions, prepareRoots, whyUnreadable } from '../init/roots.ts';
 import type { RootFlags, RootUrls } from '../init/roots.ts';
 import { encryptSecrets, uploadAdvice } from '../init/secrets.ts';
 import type { Readers, SecretFlags } from '../init/secrets.ts';
+import {
+  adoptExisting,
+  assertAdoptFlags,
+  findExisting,
+  keptKeys,
+} from '../init/existing-narinfos.ts';
+import type { AdoptFlags } from '../init/existing-narinfos.ts';
 import { chooseSigningKeys } from '../init/signing-key.ts';
 import { describeRights, tryCredentials } from '../init/try-credentials.ts';
 import { openNix } from '../nix/nix.ts';
+import { openKmsSigner } from '../secrets/signing-keys.ts';
 import { addExamples } from '../ui/help.ts';
 import { addPublicKey, parsePriority } from '../ui/options.ts';
 
-interface InitFlags extends RecipientFlags, SecretFlags, RootFlags {
+interface InitFlags extends RecipientFlags, SecretFlags, RootFlags, AdoptFlags {
   readonly name: string;
   readonly keyName?: string;
   readonly secretKeyFile?: string;
@@ -119,6 +130,9 @@ export function addInit(program: Command, context: Context): void {
     .option('--unsafe-share-signing-key', 'let clients read the signing key and publish', false)
     .optionsGroup('Publishers that can read the signing key:');
   addRecipientOptions(command, 'signing-')
+    .optionsGroup('Narinfos that are in the bucket already:')
+    .option('--adopt', 'check and sign them: content-addressed ones, and others as below', false);
+  addTrustOptions(command)
     .optionsGroup('Other:')
     .option('--json', 'print the result as JSON', false)
     .action(async (url: string, flags: InitFlags) => {
@@ -129,11 +143,13 @@ export function addInit(program: Command, context: Context): void {
     'niche init file:///srv/cache --name acme',
     "niche init 's3://acme?region=eu-central-1' --create --name acme",
     'niche init azure://account/acme --create --name acme --age age1… --signing-age age1…',
+    'niche init /srv/nix-copy --name acme --adopt --trust acme-old-1:…',
     'niche init file:///srv/pr --name acme-pr --upstream file:///srv/cache=acme-1:…',
   );
 }
 
 async function init(url: string, flags: InitFlags, context: Context): Promise<void> {
+  assertAdoptFlags(flags);
   const readers = {
     clients: await recipientsOf(flags, flags.name),
     publishers: await recipientsOf(signingFlags(flags), flags.name),
@@ -144,7 +160,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const storeDir = flags.storeDir ?? nix?.storeDir ?? defaultStoreDir;
   const upstreams = upstreamsOf(flags, nix?.substituters ?? []);
   // Every later command opens them, and must be able to.
-  openUpstreams({ upstreams, storeDir }, ownAccess(context));
+  const openedUpstreams = openUpstreams({ upstreams, storeDir }, ownAccess(context));
   const roots = await prepareRoots(normalizeCacheUrl(url, context.cwd), flags, context);
   const { storage } = roots;
   const config: CacheConfig = parseConfig(
@@ -156,7 +172,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
       ...roots,
       compression: { kind: flags.compression, level: flags.level },
       ...(flags.listings ? {} : { listings: false }),
-      ...(flags.keepSignatures ? { keepSignatures: flags.keepSignatures } : {}),
+      keepSignatures: keptKeys(flags.keepSignatures, flags),
       upstreams,
     }),
     'the configuration of the new cache',
@@ -175,6 +191,7 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const isTried = !flags.unsafeShareSigningKey;
   const isNew = secrets.expires !== undefined;
   const rights = isTried ? await tryCredentials(roots, secrets.credentials, buckets, isNew) : null;
+  const existing = await findExisting(buckets.public, flags);
   // The key before the cache: nobody could publish to a cache without its key.
   await keys.save();
   await createSecrets(buckets, secrets);
@@ -185,10 +202,20 @@ async function init(url: string, flags: InitFlags, context: Context): Promise<vo
   const unreadable = await whyUnreadable(roots);
 
   const advice = await uploadAdvice(config, secrets);
+  const adopt = async (): Promise<void> => {
+    if (!flags.adopt) return;
+    const signers = signersOf(flags.signer, keys, context);
+    await adoptExisting(
+      { ...buckets, config, upstreams: openedUpstreams, signers },
+      flags,
+      context,
+    );
+  };
   if (flags.json) {
     context.stdout.write(
-      `${JSON.stringify({ url: storage, ...roots, priority: flags.priority, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(rights && { uploadRights: rights }), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }) })}\n`,
+      `${JSON.stringify({ url: storage, ...roots, priority: flags.priority, publicKey: publicKeys[0], ...keys.json, ...describeReaders(readers), ...(rights && { uploadRights: rights }), ...(secrets.expires && { uploadCredentialsExpire: secrets.expires.toISOString() }), ...existing?.json })}\n`,
     );
+    await adopt();
     return;
   }
   // Over plain HTTP an attacker could replace the key, so it is part of the URL.
@@ -203,11 +230,25 @@ ${keys.lines.join('\n')}
 upstreams:  ${config.upstreams.map((upstream) => upstream.url).join(', ') || 'none'}
 clients:    ${readers.clients.map(describeRecipient).join(', ') || 'anyone with their own credentials'}
 
-${[unreadable, rights && describeRights(rights), advice, groupAdvice(roots)].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
+${[existing?.text ?? null, unreadable, rights && describeRights(rights), advice, groupAdvice(roots)].map((text) => (text === null ? '' : `${text}\n\n`)).join('')}To read the cache, run:
   niche use ${readUrl}
 To build and upload, as in CI, run:
   niche build -u ${shellWord(buildUrl)} -- .#default
 `);
+  await adopt();
+}
+
+/** Returns the signers of a new cache, first that of its KMS. */
+function signersOf(
+  kms: SignerSpec | undefined,
+  { publicKeys, secretKey }: { readonly publicKeys: readonly string[]; readonly secretKey: string },
+  context: Context,
+): Signer[] {
+  const [name = ''] = (publicKeys[0] ?? '').split(':');
+  return [
+    ...(kms ? [openKmsSigner({ ...kms, name }, publicKeys, context)] : []),
+    ...(secretKey === '' ? [] : [secretKeySigner(secretKey)]),
+  ];
 }
 
 function describeRoots({ storage, staging, private: own, substituter }: RootUrls): string {

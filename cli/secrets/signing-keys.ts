@@ -3,12 +3,17 @@ import path from 'node:path';
 
 import type { OpenCache } from '../../core/cache/open.ts';
 import { openSigners } from '../../core/cache/keys/signing-keys.ts';
-import { NicheError, messageOf, quote } from '../../core/errors.ts';
+import { NicheError, isNicheError, messageOf, quote } from '../../core/errors.ts';
 import { formatPublicKey, parseSecretKey } from '../../core/nix/keys.ts';
 import { isErrno } from '../../core/util/errno.ts';
 import { makeFolders } from '../../core/util/folders.ts';
+import { openAwsKms } from '../../core/kms/aws.ts';
+import { openGoogleKms } from '../../core/kms/google.ts';
+import { kmsSigner } from '../../core/signing/kms.ts';
 import { secretKeySigner } from '../../core/signing/secret-key.ts';
 import type { Signer } from '../../core/signing/signer.ts';
+import { findPublicKey, formatSignerSpec } from '../../core/signing/signer-spec.ts';
+import type { SignerSpec } from '../../core/signing/signer-spec.ts';
 import type { Context } from '../process/context.ts';
 import { keyringOf } from './identities.ts';
 import { homeOf, nonEmpty } from '../process/environment.ts';
@@ -83,8 +88,9 @@ export async function writeSecretKeyFile(file: string, secretKey: string): Promi
 /**
  * Returns the signers for the cache's paths. It takes the key in `file`, else in
  * `NICHE_SECRET_KEY_FILE`, else the cache's keys in the user's configuration, else the encrypted keys
- * in the cache if this machine can decrypt them.
+ * in the cache if this machine can decrypt them. A key in a KMS comes first, and suffices.
  *
+ * @param kms a key in a KMS that signs too
  * @throws NicheError `wrong-key` when there is no key, or it is not a key of the cache; `malformed-key`,
  *   `storage-denied` for a key file; the codes of {@link openSigners}
  */
@@ -92,8 +98,19 @@ export async function findSigners(
   { config, private: root }: Pick<OpenCache, 'config' | 'private'>,
   file: string | undefined,
   context: Context,
+  kms?: SignerSpec,
 ): Promise<Signer[]> {
   const { publicKeys } = config;
+  if (kms) {
+    const others = await findSigners({ config, private: root }, file, context).catch(
+      (error: unknown) => {
+        // Only fingerprints that are too long for the KMS need another key.
+        if (isNicheError(error, 'wrong-key') && file === undefined) return [];
+        throw error;
+      },
+    );
+    return [openKmsSigner(kms, publicKeys, context), ...others];
+  }
   const given = file ?? nonEmpty(context.env['NICHE_SECRET_KEY_FILE']);
   const files =
     given === undefined
@@ -113,6 +130,27 @@ export async function findSigners(
       hint: 'pass --secret-key-file FILE, or upload with --no-publish',
     },
   );
+}
+
+/**
+ * Opens a signer whose key is in a KMS.
+ *
+ * @throws NicheError `usage` for a key outside a KMS; `wrong-key` if the cache has no key for it
+ */
+export function openKmsSigner(
+  spec: SignerSpec,
+  publicKeys: readonly string[],
+  { env }: Context,
+): Signer {
+  if (spec.kind === 'secret-key') {
+    throw new NicheError(
+      'usage',
+      `invalid signer ${quote(formatSignerSpec(spec))}: expected a key of a KMS`,
+    );
+  }
+  const endpoint = nonEmpty(env['NICHE_KMS_ENDPOINT']);
+  const kms = spec.kind === 'aws-kms' ? openAwsKms() : openGoogleKms({ endpoint });
+  return kmsSigner(kms, spec.key, findPublicKey(spec, publicKeys));
 }
 
 async function readSecretKeys(

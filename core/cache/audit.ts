@@ -29,7 +29,17 @@ export interface PathAuditRecord extends SignatureRecord {
   /** Store paths that the contents mention and the client did not claim as references. */
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
   readonly realisation?: undefined;
+  /** Only of a path that was in the cache without its signature, and that a command has signed. */
+  readonly provenance?: Provenance | undefined;
 }
+
+/** What showed the origin of a path to the command that signed it. */
+export type Provenance =
+  | { readonly by: 'content-address' }
+  /** A signature of this key, which the administrator trusts. */
+  | { readonly by: 'signature'; readonly publicKey: string }
+  /** Only the word of the administrator. */
+  | { readonly by: 'nothing' };
 
 export interface RealisationAuditRecord extends SignatureRecord {
   /** The derivation and the output of which `path` is the result. */
@@ -129,6 +139,13 @@ const pathRecord = signatureFields.extend({
   narSize: z.int().nonnegative(),
   references: z.array(text),
   unclaimed: z.looseObject({ count: z.int().nonnegative(), first: z.array(text) }),
+  provenance: z
+    .discriminatedUnion('by', [
+      z.looseObject({ by: z.literal('content-address') }),
+      z.looseObject({ by: z.literal('signature'), publicKey: text }),
+      z.looseObject({ by: z.literal('nothing') }),
+    ])
+    .optional(),
 });
 
 const realisationRecord = signatureFields.extend({

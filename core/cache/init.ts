@@ -4,7 +4,7 @@ import type { Bucket } from '../storage/bucket.ts';
 import { defaultPriority, writeCacheInfo } from './cache-info.ts';
 import { formatConfig } from './config.ts';
 import type { CacheConfig } from './config.ts';
-import { configKey } from './layout.ts';
+import { configKey, parseNarInfoKey } from './layout.ts';
 import { createObject } from './objects.ts';
 
 /**
@@ -28,6 +28,23 @@ export async function initCache(
 /** @throws NicheError `cache-exists` */
 export async function assertNoCache(bucket: Bucket): Promise<void> {
   if (await bucket.head(configKey)) throw cacheExists(bucket);
+}
+
+/** Keys that {@link existingNarInfos} lists at most: 20 pages of a bucket. */
+const maxListedKeys = 20_000;
+
+/** Counts the narinfos of a bucket that is to become a cache. Stops in a large one. */
+export async function existingNarInfos(
+  bucket: Bucket,
+): Promise<{ readonly narInfos: number; readonly isComplete: boolean }> {
+  let keys = 0;
+  let narInfos = 0;
+  for await (const { key } of bucket.list('')) {
+    if (keys === maxListedKeys) return { narInfos, isComplete: false };
+    keys += 1;
+    if (parseNarInfoKey(key) !== null) narInfos += 1;
+  }
+  return { narInfos, isComplete: true };
 }
 
 function cacheExists(bucket: Bucket): NicheError {

@@ -1,5 +1,5 @@
 import type { PathInfo } from '../../nix/path-info.ts';
-import type { Origin } from '../audit.ts';
+import type { Origin, Provenance } from '../audit.ts';
 import type { StoredNar } from '../nar/store.ts';
 import type { Attachments } from './attachments.ts';
 import type { UpstreamCheck } from './conflicts.ts';
@@ -29,6 +29,8 @@ export interface Candidate {
   readonly unclaimed: { readonly count: number; readonly first: readonly string[] };
   readonly upload: string;
   readonly origin: Origin | null;
+  /** Of a path that was in the cache already, without its signature. */
+  readonly provenance?: Provenance | undefined;
 }
 
 /** At last it is published, rejected, or parked until its references are published. */

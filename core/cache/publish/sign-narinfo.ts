@@ -56,7 +56,7 @@ export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigne
   async function signCandidate(
     candidate: Candidate,
   ): Promise<{ narInfo: NarInfo; record: AuditRecord }> {
-    const { info, nar, unclaimed, upload, origin } = candidate;
+    const { info, nar, unclaimed, upload, origin, provenance } = candidate;
     const text = fingerprint(info, storeDir);
     const signed = await signText(text);
     const record: AuditRecord = {
@@ -67,6 +67,7 @@ export function createNarInfoSigner(options: NarInfoSignerOptions): NarInfoSigne
       ...signed,
       upload,
       origin,
+      ...(provenance ? { provenance } : {}),
       publisher: version,
     };
     const narInfo = {
