@@ -237,6 +237,26 @@ export function isRealisationKey(key: string): boolean {
   return hashedKey.test(key) || tracedKey.test(key);
 }
 
+/** What the key of a stored realisation tells: its layout, and what that layout identifies it by. */
+export interface RealisationKey {
+  readonly layout: RealisationLayout;
+  /** Its output path is empty, and so is what this layout does not use: `drvPath` or `drvHash`. */
+  readonly realisation: Realisation;
+}
+
+/** Parses the key of a realisation; null for every other key. */
+export function parseRealisationKey(key: string, storeDir: string): RealisationKey | null {
+  const [, drvHash, hashedOutput] = hashedKey.exec(key) ?? [];
+  if (drvHash !== undefined && hashedOutput !== undefined) {
+    const realisation = { drvHash, drvPath: '', output: hashedOutput, outPath: '' };
+    return { layout: hashed, realisation };
+  }
+  const [, drvName, output] = tracedKey.exec(key) ?? [];
+  if (drvName === undefined || output === undefined) return null;
+  const drvPath = `${storeDir}/${drvName}`;
+  return { layout: traced, realisation: { drvHash: '', drvPath, output, outPath: '' } };
+}
+
 /**
  * Returns the text that the signatures of a stored realisation sign.
  *
@@ -247,14 +267,8 @@ export function storedFingerprint(
   { outPath }: RealisationValue,
   storeDir: string,
 ): string | null {
-  const [, drvHash, hashedOutput] = hashedKey.exec(key) ?? [];
-  if (drvHash !== undefined && hashedOutput !== undefined) {
-    return hashed.fingerprint({ drvHash, drvPath: '', output: hashedOutput, outPath }, storeDir);
-  }
-  const [, drvName, output] = tracedKey.exec(key) ?? [];
-  if (drvName === undefined || output === undefined) return null;
-  const drvPath = `${storeDir}/${drvName}`;
-  return traced.fingerprint({ drvHash: '', drvPath, output, outPath }, storeDir);
+  const parsed = parseRealisationKey(key, storeDir);
+  return parsed?.layout.fingerprint({ ...parsed.realisation, outPath }, storeDir) ?? null;
 }
 
 function malformed(reason: string, cause?: unknown): NicheError {

@@ -18,11 +18,17 @@ import {
 import type { RootName } from '../../core/cache/layout.ts';
 import { parseManifest } from '../../core/cache/manifest.ts';
 import type { Manifest } from '../../core/cache/manifest.ts';
-import { receiptFormat } from '../../core/cache/receipts/receipts.ts';
+import { receiptFormat, receiptSubject } from '../../core/cache/receipts/receipts.ts';
 import type { Outcome, Receipt } from '../../core/cache/receipts/receipts.ts';
 import { parseStoredJson } from '../../core/cache/stored-json.ts';
 import type { NarInfo } from '../../core/nix/narinfo.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
+import {
+  isRealisationKey,
+  isRealisationName,
+  realisationName,
+} from '../../core/nix/realisation.ts';
+import type { Realisation } from '../../core/nix/realisation.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { BucketOperation, MemoryStore } from '../support/buckets/memory-bucket.ts';
 import {
@@ -33,6 +39,7 @@ import {
   parseVisible,
 } from '../support/cache/invariants.ts';
 import { createMemory } from './memory.ts';
+import { createRealisationChecks } from './realisation-checks.ts';
 
 export type Role = 'publisher' | 'sweep' | 'client' | 'admin';
 
@@ -89,6 +96,15 @@ export function createChecks(options: ChecksOptions): Checks {
   const outcomes = new Map<string, Outcome[]>();
   /** The paths of each batch whose manifest was created, by its key. */
   const staged = new Map<string, readonly PathInfo[]>();
+  /** The realisations of each batch whose manifest was created, by its key. */
+  const stagedRealisations = new Map<string, readonly Realisation[]>();
+  const realisations = createRealisationChecks({
+    publicKeys: () => publicKeys(),
+    audited,
+    isAvailable: (path) => isAvailable(path),
+    hiddenAt: (path) => hiddenAt.get(path) ?? -1,
+    wasBlocked: (path) => everBlocked.has(storeHash(path)),
+  });
   /**
    * Those that were staged while a path was being withdrawn, or before: a dead administrator may have
    * sent the last block long ago, and a publisher may have asked for its withdrawal.
@@ -198,10 +214,10 @@ export function createChecks(options: ChecksOptions): Checks {
     const [, upload = '', name = ''] = key.split('/');
     const receipts = receiptTexts(text, () => parseStoredJson(text, key, receiptFormat));
     for (const { path, ...outcome } of receipts) {
-      const subject = `${upload} ${path === undefined ? name.split('.')[0] : storeHash(path)}`;
+      const subject = `${upload} ${path === undefined ? name.split('.')[0] : receiptSubject(path)}`;
       const known = outcomes.get(subject) ?? [];
       outcomes.set(subject, [...known, outcome]);
-      if (path === undefined) continue;
+      if (path === undefined || isRealisationName(path)) continue;
       const isIn = outcome.status === 'published' || outcome.status === 'exists';
       if (isIn && !everBlocked.has(storeHash(path)) && !isAvailable(path)) {
         fail('I4', `${path} is reported as ${outcome.status} and is not visible`);
@@ -210,7 +226,7 @@ export function createChecks(options: ChecksOptions): Checks {
   }
 
   const outcomesOf = (upload: string, path: string): readonly Outcome[] =>
-    outcomes.get(`${upload} ${storeHash(path)}`) ?? [];
+    outcomes.get(`${upload} ${receiptSubject(path)}`) ?? [];
 
   /** Checks that an object that leads to a receipt remains until the receipt exists. */
   function checkForgotten(key: string): void {
@@ -222,7 +238,9 @@ export function createChecks(options: ChecksOptions): Checks {
       }
     }
     const id = parseManifestKey(key);
-    for (const { path } of (id && staged.get(key)) ?? []) {
+    const names = (stagedRealisations.get(key) ?? []).map(realisationName);
+    const paths = (staged.get(key) ?? []).map(({ path }) => path);
+    for (const path of id ? [...paths, ...names] : []) {
       if (outcomesOf(id!.upload, path).length > 0) continue;
       if (outcomes.has(`${id!.upload} ${id!.batch}`)) continue;
       fail('I4', `${key} was deleted before the receipt of ${path}`);
@@ -237,7 +255,7 @@ export function createChecks(options: ChecksOptions): Checks {
   ): void {
     const isDenied =
       (role === 'client' && (root !== 'staging' || !key.startsWith(stagingPrefix))) ||
-      (role === 'publisher' && root === 'public' && operation !== 'put') ||
+      (role === 'publisher' && root === 'public' && !mayPublish(operation, key)) ||
       (role === 'publisher' && key.startsWith(blockedPrefix));
     if (isDenied) fail('roles', `a ${role} did ${operation} ${key}`);
   }
@@ -246,6 +264,7 @@ export function createChecks(options: ChecksOptions): Checks {
     for (const info of visible.values()) {
       if (blocked.refuses(info)) fail('blocked', `${info.path} is blocked and visible`);
     }
+    realisations.checkBlocked(blocked);
   }
 
   function checkPurged(): void {
@@ -265,7 +284,9 @@ export function createChecks(options: ChecksOptions): Checks {
       checkRole(actor, root, operation, key);
       if (root === 'public') {
         if (parseNarInfoKey(key) !== null) checkNarInfo(actor, key);
-        else if (key.startsWith(narPrefix)) checkNarObject(key);
+        else if (isRealisationKey(key)) {
+          realisations.onChange(actor, key, textOf('public', key) ?? null);
+        } else if (key.startsWith(narPrefix)) checkNarObject(key);
         else if (key === configKey) checkKeys();
       } else if (operation === 'delete') checkForgotten(key);
       else if (key.startsWith(auditPrefix)) readAudit(key);
@@ -273,8 +294,10 @@ export function createChecks(options: ChecksOptions): Checks {
       else if (key.startsWith(blockedPrefix)) noteBlocked(key);
       else if (parseManifestKey(key)) {
         const text = textOf('staging', key) ?? '';
-        const { paths } = manifests(text, () => parseManifest(text, '/nix/store'));
+        const manifest = manifests(text, () => parseManifest(text, '/nix/store'));
+        const { paths } = manifest;
         staged.set(key, paths);
+        stagedRealisations.set(key, manifest.realisations);
         for (const info of paths) pathsByHash.set(storeHash(info.path), info);
         if (isWithdrawing()) early.add(key);
       }
@@ -292,6 +315,15 @@ export function createChecks(options: ChecksOptions): Checks {
         for (const info of paths) {
           if (!options.isValid(info) && isVisible(info)) fail('I5', `${info.path} is not valid`);
           if (!isGivenUp) checkResult(upload, info, isFree);
+        }
+      }
+      for (const [key, some] of stagedRealisations) {
+        const { upload, batch } = parseManifestKey(key)!;
+        if (options.mayGiveUp() && outcomes.has(`${upload} ${batch}`)) continue;
+        for (const each of some) {
+          realisations.checkResult(each, outcomesOf(upload, realisationName(each)), {
+            mayGiveUp: options.mayGiveUp(),
+          });
         }
       }
       const keys = [...stores.staging.objects.keys(), ...stores.private.objects.keys()];
@@ -342,11 +374,14 @@ const writes: ReadonlySet<BucketOperation> = new Set([
   'commit',
   'delete',
 ] as const);
+/** A publisher replaces only realisations that are of no use to readers. */
+const mayPublish = (operation: BucketOperation, key: string): boolean =>
+  operation === 'put' || (operation === 'replace' && isRealisationKey(key));
 const isWrite = (operation: BucketOperation): boolean => writes.has(operation);
 
 /** Whether an object outside of the public root is a record, so that no sweep has to look at it. */
 export const isInert = (key: string): boolean =>
-  /^(?:audit|receipts)\//.test(key) || key === signingConfigKey;
+  /^(?:audit|receipts|realised)\//.test(key) || key === signingConfigKey;
 
 function narInfoOf(key: string, text: string): NarInfo {
   return narInfos(`${key}\n${text}`, () => parseVisible(key, text));

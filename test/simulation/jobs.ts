@@ -5,7 +5,7 @@ import { retireKey, rotateKey } from '../../core/cache/keys/rotate.ts';
 import { openSigners } from '../../core/cache/keys/signing-keys.ts';
 import { manifestKey, signingConfigKey, stagedNarsKey } from '../../core/cache/layout.ts';
 import type { BatchId, WaitingMarker } from '../../core/cache/layout.ts';
-import { formatManifest } from '../../core/cache/manifest.ts';
+import { formatManifest, formatRealisationManifest } from '../../core/cache/manifest.ts';
 import { createPublisher } from '../../core/cache/publish/publisher.ts';
 import type { Publisher } from '../../core/cache/publish/publisher.ts';
 import { sweep } from '../../core/cache/publish/sweep.ts';
@@ -17,6 +17,7 @@ import { blockPath, unblockPath } from '../../core/cache/withdraw/block.ts';
 import { purgeContents } from '../../core/cache/withdraw/purge.ts';
 import { withdrawRefused } from '../../core/cache/withdraw/withdraw.ts';
 import { NicheError, isNicheError } from '../../core/errors.ts';
+import type { Realisation } from '../../core/nix/realisation.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import type { Signer } from '../../core/signing/signer.ts';
 import { testSigner } from '../support/cache/kit.ts';
@@ -30,6 +31,7 @@ export interface Jobs {
   publish(id: BatchId): Job;
   sweep(): Job;
   stage(id: BatchId, paths: BatchPaths): Job;
+  stageRealisations(id: BatchId, realisations: readonly Realisation[]): Job;
   /** Reads the receipts of an upload, as its client does. */
   poll(upload: string, onMissing: (path: string) => void): Job;
   administer(step: Exclude<AdminStep, { kind: 'stage' }>, onDone: () => void): Job;
@@ -204,6 +206,15 @@ export function createJobs({ world, cluster, random, rotates, advance }: JobsOpt
         const nars = Buffer.concat(paths.map(({ nar }) => nar));
         await bucket.put(stagedNarsKey(id, 'none'), nars, { ifAbsent: true });
         await bucket.put(manifestKey(id), manifestOf(paths), { ifAbsent: true });
+      },
+    }),
+    stageRealisations: (id, realisations) => ({
+      name: `stage ${id.upload.slice(-2)}/${id.batch}: ${realisations.length} realisations`,
+      role: 'client',
+      async run(process) {
+        const bucket = world.bucketsOf(process).staging;
+        const manifest = Buffer.from(formatRealisationManifest(realisations));
+        await bucket.put(manifestKey(id), manifest, { ifAbsent: true });
       },
     }),
     poll: (upload, onMissing) => ({

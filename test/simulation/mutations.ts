@@ -1,5 +1,6 @@
 import { parseNarInfoKey } from '../../core/cache/layout.ts';
 import type { CacheBuckets } from '../../core/cache/layout.ts';
+import { isRealisationKey } from '../../core/nix/realisation.ts';
 import type { Bucket, ListedObject, PutOptions } from '../../core/storage/bucket.ts';
 import type { Role } from './checks.ts';
 
@@ -209,6 +210,29 @@ export const mutations: readonly Mutation[] = [
     wrap: ({ public: bucket, ...others }) => ({
       ...others,
       public: withoutListed(bucket, 'nar/'),
+    }),
+  },
+  {
+    name: 'realisation-before-narinfo',
+    ...{ scenario: 'realisations', breaks: 'I8', roles: publishing },
+    wrap: (buckets) => putLate(buckets, 'public', isNarInfo, isRealisationKey),
+  },
+  {
+    name: 'realisations-overwrite',
+    ...{ scenario: 'realisations', breaks: 'I8', roles: publishing },
+    wrap: ({ public: bucket, ...others }) => ({
+      ...others,
+      public: withPut(bucket, isRealisationKey, (key, body, options) =>
+        bucket.put(key, body, { ...options, ifAbsent: false }),
+      ),
+    }),
+  },
+  {
+    name: 'withdrawal-keeps-realisations',
+    ...{ scenario: 'realisations-block', breaks: 'blocked', roles: ['admin', 'sweep'] },
+    wrap: ({ private: bucket, ...others }) => ({
+      ...others,
+      private: withoutListed(bucket, 'realised/'),
     }),
   },
   {

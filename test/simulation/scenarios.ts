@@ -1,5 +1,6 @@
+import type { Realisation } from '../../core/nix/realisation.ts';
 import type { TestPath } from '../support/cache/paths.ts';
-import { testPath } from '../support/cache/paths.ts';
+import { inventedPath, testPath } from '../support/cache/paths.ts';
 
 /** The paths of one batch. */
 export type BatchPaths = readonly TestPath[];
@@ -17,6 +18,8 @@ export interface Scenario {
   readonly weight: number;
   /** The batches of each upload. */
   readonly uploads: readonly (readonly BatchPaths[])[];
+  /** The realisations of further uploads, each with one batch. */
+  readonly realisations?: readonly (readonly Realisation[])[];
   /** Paths that a client stages only when a receipt reports them as missing. */
   readonly onDemand?: readonly TestPath[];
   readonly upstream?: readonly TestPath[];
@@ -37,6 +40,12 @@ const otherTwin = await testPath('twin', { references: [a], contents: 'other' })
 const bad = await testPath('bad');
 const lie = { ...bad, info: { ...bad.info, narHash: a.info.narHash } };
 const ofLie = await testPath('of-lie', { references: [lie] });
+
+/** Another output of the derivation of `a`. */
+const rival = renamed(await testPath('rival'), 'a');
+const ofA = realisationOf('a', a);
+const ofRival = realisationOf('a', rival);
+const ofB = realisationOf('b', b);
 
 export const scenarios: readonly Scenario[] = [
   { name: 'pair', weight: 6, uploads: [[[b], [a]]] },
@@ -81,12 +90,34 @@ export const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: 'realisations',
+    weight: 2,
+    uploads: [[[b], [a]], [[rival]]],
+    realisations: [[ofA, ofB], [ofRival]],
+  },
+  {
+    name: 'realisations-block',
+    weight: 2,
+    uploads: [[[a]], [[rival]]],
+    realisations: [[ofA], [ofRival]],
+    admins: [[{ kind: 'block', path: a }]],
+  },
+  {
     name: 'purge',
     weight: 2,
     uploads: [[[b], [a]], [[copy]]],
     admins: [[{ kind: 'purge', path: a }]],
   },
 ];
+
+function renamed(path: TestPath, name: string): TestPath {
+  return { ...path, info: { ...path.info, path: path.info.path.replace(/[^-]*$/, name) } };
+}
+
+function realisationOf(drvName: string, { info }: TestPath): Realisation {
+  const drvHash = `sha256:${Buffer.from(drvName).toString('hex').padEnd(64, '0')}`;
+  return { drvHash, drvPath: inventedPath(`${drvName}.drv`), output: 'out', outPath: info.path };
+}
 
 const mix = scenarios.flatMap((scenario) =>
   Array.from({ length: scenario.weight }, () => scenario),

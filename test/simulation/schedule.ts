@@ -231,6 +231,11 @@ export async function runSchedule(options: ScheduleOptions): Promise<ScheduleRes
   }
 
   for (const batches of scenario.uploads) stageUpload(batches);
+  for (const realisations of scenario.realisations ?? []) {
+    const upload = newUploadId(cluster.now(), Buffer.alloc(10, uploads.size + 1));
+    uploads.set(upload, 1);
+    cluster.enqueue(jobs.stageRealisations({ upload, batch: 0 }, realisations));
+  }
   for (const steps of admins) administer(steps);
   await runUntilIdle(() => cluster.step() > maxFaultySteps);
   // Without a crash no path waits for a sweep to be withdrawn.

@@ -16,13 +16,14 @@ import { parseNarInfoKey } from '../layout.ts';
 import { readObjectWithInfo, replaceObject } from '../objects.ts';
 import { isUnreadableNarInfo } from '../read-narinfo.ts';
 import { withdrawRefused } from '../withdraw/withdraw.ts';
+import { dependsOnKey, listRealisationKeys, resignRealisation } from './resign-realisations.ts';
 
 /** Narinfos that share one audit object. */
 const groupSize = 64;
 /** Narinfos read or replaced at once. */
 const atOnce = 16;
 
-/** Counts of narinfos by result. */
+/** Counts of narinfos and realisations by result. */
 export interface ResignCounts {
   /** Narinfos that got a new signature. */
   readonly signed: number;
@@ -34,7 +35,7 @@ export interface ResignCounts {
   readonly changed: number;
   /** Narinfos of blocked paths. They are withdrawn instead. */
   readonly blocked: number;
-  /** Keys of narinfos without a valid signature of the cache, or damaged. These are never signed. */
+  /** Keys of narinfos and realisations without a valid signature of the cache, or damaged. These are never signed. */
   readonly unverified: readonly string[];
 }
 
@@ -51,7 +52,7 @@ export interface ResignOptions {
 }
 
 /**
- * Adds the missing signatures to every published narinfo, and changes nothing else. Signs only
+ * Adds the missing signatures to every published narinfo and realisation, and changes nothing else. Signs only
  * narinfos that already verify under a key of the cache. Withdraws blocked paths that are visible. It
  * can be stopped at any time: the next run continues.
  *
@@ -77,13 +78,53 @@ export async function resignNarInfos(options: ResignOptions): Promise<ResignCoun
     tally = await resignGroup(group, tally, options, blocklist);
     onProgress(tally);
   }
+  for await (const group of grouped(listRealisationKeys(options.public))) {
+    if (signal?.aborted === true) throw new NicheError('aborted', 're-signing was stopped');
+    tally = await resignRealisationGroup(group, tally, options, blocklist);
+    onProgress(tally);
+  }
   return tally;
 }
 
-async function* groupsOf(bucket: Bucket): AsyncIterable<string[]> {
+async function resignRealisationGroup(
+  keys: readonly string[],
+  before: ResignCounts,
+  options: ResignOptions,
+  blocklist: Blocklist,
+): Promise<ResignCounts> {
+  const { now = () => new Date() } = options;
+  const outcomes = await mapConcurrent(keys, atOnce, (key) =>
+    resignRealisation(key, options, blocklist),
+  );
+  const refused = new Set(
+    outcomes.flatMap((each) => (each.kind === 'blocked' ? [each.outHash] : [])),
+  );
+  await mapConcurrent([...refused], atOnce, (hash) => withdrawRefused({ ...options, now }, hash));
+  const count = (kind: string): number => outcomes.filter((each) => each.kind === kind).length;
+  return {
+    ...before,
+    signed: before.signed + count('signed'),
+    complete: before.complete + count('complete'),
+    changed: before.changed + count('changed'),
+    blocked: before.blocked + count('blocked'),
+    unverified: [
+      ...before.unverified,
+      ...keys.filter((_, index) => outcomes[index]?.kind === 'unverified'),
+    ],
+  };
+}
+
+function groupsOf(bucket: Bucket): AsyncIterable<string[]> {
+  return grouped(listNarInfoKeys(bucket));
+}
+
+async function* listNarInfoKeys(bucket: Bucket): AsyncIterable<string> {
+  for await (const { key } of bucket.list('')) if (parseNarInfoKey(key) !== null) yield key;
+}
+
+async function* grouped(keys: AsyncIterable<string>): AsyncIterable<string[]> {
   let group: string[] = [];
-  for await (const { key } of bucket.list('')) {
-    if (parseNarInfoKey(key) === null) continue;
+  for await (const key of keys) {
     group.push(key);
     if (group.length < groupSize) continue;
     yield group;
@@ -229,7 +270,7 @@ function auditRecord({ info, added }: Resigned, at: string, version: string): Au
 /**
  * Finds published paths that would no longer verify without the key `leaving`.
  *
- * @returns the first `limit` store paths
+ * @returns the first `limit` store paths, or keys of realisations
  */
 export async function findDependents(
   { public: bucket, config }: Pick<ResignOptions, 'public' | 'config'>,
@@ -250,6 +291,10 @@ export async function findDependents(
       return stillVerifies ? null : info.path;
     });
     found.push(...depends.filter((path) => path !== null));
+    if (found.length >= limit) return found.slice(0, limit);
+  }
+  for await (const key of listRealisationKeys(bucket)) {
+    if (await dependsOnKey(bucket, key, config, leaving)) found.push(key);
     if (found.length >= limit) break;
   }
   return found.slice(0, limit);

@@ -19,8 +19,8 @@ import type { PublishContext } from './context.ts';
 import { nothingToUnpark } from './paths.ts';
 import type { PendingRealisations, StagedRealisation } from './pending-realisations.ts';
 import type { PathReport } from './report.ts';
+import { createTextSigner } from '../sign-text.ts';
 import { copyBuildLog } from './realisation-logs.ts';
-import { createTextSigner } from './sign-text.ts';
 
 /** A realisation with its outcome, and how to delete its pending record once that is reported. */
 export interface FinishedRealisation extends PathReport {

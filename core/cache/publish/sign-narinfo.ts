@@ -12,7 +12,7 @@ import type { CacheConfig } from '../config.ts';
 import { signaturesBy } from '../signed-narinfo.ts';
 import type { Upstreams } from '../upstreams.ts';
 import type { Candidate } from './paths.ts';
-import { createTextSigner, usableSigners } from './sign-text.ts';
+import { createTextSigner, usableSigners } from '../sign-text.ts';
 
 /** A KMS key takes one request for each signature. */
 const signaturesAtOnce = 32;

@@ -1,8 +1,8 @@
-import { NicheError } from '../../errors.ts';
-import { parsePublicKey, verifyFingerprintAsync } from '../../nix/keys.ts';
-import type { Signer } from '../../signing/signer.ts';
-import { auditedSigner } from '../audit.ts';
-import type { AuditedSigner } from '../audit.ts';
+import { NicheError } from '../errors.ts';
+import { parsePublicKey, verifyFingerprintAsync } from '../nix/keys.ts';
+import type { Signer } from '../signing/signer.ts';
+import { auditedSigner } from './audit.ts';
+import type { AuditedSigner } from './audit.ts';
 
 /** The signatures of one text, and the signer of each. */
 export interface SignedText {
