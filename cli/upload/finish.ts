@@ -1,5 +1,6 @@
 import { isUpstreamOutage } from '../../core/cache/upstreams.ts';
 import { messageOf } from '../../core/errors.ts';
+import { isRealisationName } from '../../core/nix/realisation.ts';
 import { statusNotPublished, statusRejected } from '../process/context.ts';
 import type { Context } from '../process/context.ts';
 import { unlessInterrupted } from '../process/interrupt.ts';
@@ -101,7 +102,7 @@ function printProblems(
       progress.line(`rejected (${code ?? 'failed'}): ${message ?? path}`);
     }
     // It was not reproducible, or an attacker was faster.
-    if (isBuiltDifferently(result)) {
+    if (isBuiltDifferently(result) && !isRealisationName(path)) {
       progress.lines([`hint: niche audit${cacheOption} --path ${path}`]);
     }
     if (code === 'unconfirmed') progress.line(`not confirmed: ${message ?? path}`);

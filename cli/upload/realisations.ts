@@ -4,7 +4,7 @@ import { readRealisation } from '../../core/cache/read-realisation.ts';
 import { isNicheError } from '../../core/errors.ts';
 import type { PublicKey } from '../../core/nix/keys.ts';
 import type { PathInfo } from '../../core/nix/path-info.ts';
-import { realisationLayouts, realisationName } from '../../core/nix/realisation.ts';
+import { lastRealisationKey, realisationName } from '../../core/nix/realisation.ts';
 import type { Realisation } from '../../core/nix/realisation.ts';
 import { mapConcurrent } from '../../core/util/concurrency.ts';
 import type { Confirmation } from './confirm.ts';
@@ -28,10 +28,8 @@ export function createRealisationLookups(
 ): RealisationLookups {
   const trusted = { storeDir: config.storeDir, publicKeys };
 
-  /** The publisher creates this object last, so it stands for both. */
-  function keyOf(realisation: Realisation): string {
-    return realisationLayouts.map((layout) => layout.keyOf(realisation)).at(-1) ?? '';
-  }
+  const keyOf = (realisation: Realisation): string =>
+    lastRealisationKey(realisationName(realisation));
 
   async function findUpstream(realisation: Realisation): Promise<RealisationLocation> {
     if (config.upstreams.length === 0) return null;

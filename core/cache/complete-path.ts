@@ -1,9 +1,11 @@
 import type { PublicKey } from '../nix/keys.ts';
 import type { NarInfo } from '../nix/narinfo.ts';
+import { isRealisationName, lastRealisationKey } from '../nix/realisation.ts';
 import { storeHash } from '../nix/store-path.ts';
 import { isKey } from '../storage/keys.ts';
 import { mapConcurrent } from '../util/concurrency.ts';
 import type { OpenCache } from './open.ts';
+import { readRealisation } from './read-realisation.ts';
 import { readSignedNarInfo } from './signed-narinfo.ts';
 
 const lookupsAtOnce = 16;
@@ -13,6 +15,7 @@ const lookupsAtOnce = 16;
  * narinfo, its NAR exists, and each reference is signed here or in an upstream. It does not read the
  * NAR, and looks no further than the direct references: the publisher had found theirs.
  *
+ * @param path a store path, or the name of a realisation, of which the output counts
  * @throws NicheError `storage-…`, `upstream-unavailable`
  */
 export async function isCompletePath(
@@ -33,6 +36,11 @@ export async function isCompletePath(
     return lookup.kind === 'found' && lookup.info.path === reference;
   }
 
+  if (isRealisationName(path)) {
+    const trusted = { storeDir: config.storeDir, publicKeys };
+    const found = await readRealisation(root, lastRealisationKey(path), trusted);
+    return found.kind === 'found' && isCompletePath(cache, found.value.outPath, publicKeys);
+  }
   const info = await findHere(path);
   if (!info || !isKey(info.url)) return false;
   if ((await root.head(info.url)) === null) return false;

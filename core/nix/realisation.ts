@@ -98,6 +98,19 @@ export function realisationName({
   return `${drvPath}^${output}`;
 }
 
+/**
+ * Returns the key of the object that a publisher creates last, so that it stands for both layouts.
+ *
+ * @param name see {@link realisationName}
+ */
+export function lastRealisationKey(name: string): string {
+  const at = name.lastIndexOf('^');
+  return traced.keyOf({
+    ...{ drvHash: '', outPath: '' },
+    ...{ drvPath: name.slice(0, at), output: name.slice(at + 1) },
+  });
+}
+
 /** Whether `text` is the name of a realisation, and not a store path. */
 export function isRealisationName(text: string): boolean {
   return /\.drv\^[0-9A-Za-z+\-._?=]+$/.test(text);

@@ -1,6 +1,7 @@
 import { mapConcurrent } from '../../util/concurrency.ts';
 import { isNicheError, isRejection } from '../../errors.ts';
 import type { PublicKey } from '../../nix/keys.ts';
+import { isRealisationName, lastRealisationKey, realisationName } from '../../nix/realisation.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import { createBatchReceiptReader } from '../receipts/batch-receipts.ts';
@@ -20,6 +21,7 @@ import { createPendingPaths } from '../publish/pending.ts';
 import type { PendingPaths, PendingRecord } from '../publish/pending.ts';
 import { isPublished } from '../receipts/receipts.ts';
 import type { Receipt } from '../receipts/receipts.ts';
+import { readRealisation } from '../read-realisation.ts';
 import { readSignedNarInfo } from '../signed-narinfo.ts';
 import { uploadTime } from '../upload-id.ts';
 
@@ -121,6 +123,13 @@ async function whyUnconfirmed(
   publicKeys: readonly PublicKey[],
 ): Promise<string | null> {
   if (path === undefined) return 'it does not contain the path';
+  if (isRealisationName(path)) {
+    const key = lastRealisationKey(path);
+    const trusted = { storeDir: config.storeDir, publicKeys };
+    const realisation = await readRealisation(root, key, trusted);
+    if (realisation.kind === 'found') return null;
+    return realisation.kind === 'absent' ? `${key} is missing` : `${key}: ${realisation.why}`;
+  }
   const found = await readSignedNarInfo(root, storeHash(path), config.storeDir, publicKeys);
   if (found.kind !== 'signed') return found.problem;
   return found.info.path === path ? null : `the cache has ${found.info.path} instead`;
@@ -231,7 +240,9 @@ async function stagedPaths(
 ): Promise<string[] | null> {
   try {
     const found = await readManifest(bucket, id, storeDir);
-    return found?.manifest.paths.map(({ path }) => path) ?? null;
+    if (!found) return null;
+    const { paths, realisations } = found.manifest;
+    return [...paths.map(({ path }) => path), ...realisations.map(realisationName)];
   } catch (error) {
     // The publisher will write a receipt about it.
     if (isRejection(error)) return null;
