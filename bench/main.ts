@@ -1,3 +1,4 @@
+import { benchEvaluation } from './evaluation.ts';
 import { benchHook } from './hook.ts';
 import { benchHostile } from './hostile.ts';
 import { benchLargePath } from './large-path.ts';
@@ -11,6 +12,7 @@ const benches = {
   'large-path': benchLargePath,
   'small-paths': benchSmallPaths,
   hook: benchHook,
+  evaluation: benchEvaluation,
 };
 
 /** Names of benchmarks; all without any. */

@@ -14,7 +14,8 @@ import { describeSetup } from '../upload/describe-setup.ts';
 import { finishUpload } from '../upload/finish.ts';
 import { createUploadSession } from '../upload/session.ts';
 import { watchBuild } from '../watch/watch.ts';
-import type { BuildWatch, BuiltPath } from '../watch/watch.ts';
+import type { BuiltPath } from '../watch/source.ts';
+import type { BuildWatch } from '../watch/watch.ts';
 import { prepareBuild } from './prepare.ts';
 import type { BuildRequest, PreparedBuild } from './prepare.ts';
 
@@ -94,11 +95,12 @@ async function buildAndUpload(build: UploadedBuild, context: Context): Promise<v
   staging.catch(() => undefined);
   const buildStatus = await runForeground({
     command: request.command,
-    args: request.args,
+    args: watch.args,
     env: watch.env,
     cwd: context.cwd,
     onStart: watch.commandStarted,
-  }).finally(watch.commandEnded);
+  });
+  watch.commandEnded(buildStatus);
   interrupt.arm();
   progress.takeTerminal();
   const options = { request: upload.request, progress, interrupt, startedAtMs, context };

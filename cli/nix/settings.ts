@@ -17,6 +17,8 @@ export interface NixSettings {
   readonly postBuildHook: string | null;
   /** The file with the logins for private caches. */
   readonly netrcFile: string | null;
+  /** Whether Nix can write a JSON log (since 2.30), and the user has not set where. */
+  readonly hasJsonLog: boolean;
 }
 
 const setting = <T extends z.ZodType>(value: T) => z.object({ value }).optional();
@@ -30,6 +32,7 @@ const settingsSchema = z.object({
   'trusted-public-keys': names,
   'post-build-hook': setting(z.string()),
   'netrc-file': setting(z.string()),
+  'json-log-path': setting(z.string().nullable()),
 });
 
 /**
@@ -55,6 +58,7 @@ export function parseSettings(json: string): NixSettings {
     trustedPublicKeys: data['trusted-public-keys']?.value ?? [],
     postBuildHook: nonEmpty(data['post-build-hook']?.value) ?? null,
     netrcFile: nonEmpty(data['netrc-file']?.value) ?? null,
+    hasJsonLog: data['json-log-path'] !== undefined && !data['json-log-path'].value,
   };
 }
 

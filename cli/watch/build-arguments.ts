@@ -72,15 +72,11 @@ const nixBuildClassicOnly: Flags = new Map([
   ['-L', 0],
 ]);
 
-/** With these nothing is built, or the expression can be read only once. */
-const unsupported = new Set([
-  '--dry-run',
-  '--stdin',
-  '--arg-from-stdin',
-  '--run-env',
-  '--help',
-  '--version',
-]);
+/** With these nothing is built. */
+const buildsNothing = new Set(['--dry-run', '--run-env', '--help', '--version']);
+
+/** With these the expression can be read only once, from standard input. */
+const readsInput = new Set(['-', '--stdin', '--arg-from-stdin']);
 
 /**
  * Returns how to list the derivations of `command`: its arguments without those that only concern
@@ -91,7 +87,7 @@ export function graphQueryOf(
   args: readonly string[],
   storeDir: string,
 ): GraphQuery | null {
-  if (args.some((arg) => unsupported.has(arg))) return null;
+  if (args.some((arg) => buildsNothing.has(arg) || readsInput.has(arg))) return null;
   const program = path.basename(command);
   if (program === 'nix') return nixQuery(args);
   if (program === 'nix-build') return nixBuildQuery(args, storeDir);
@@ -106,6 +102,30 @@ export function hasOwnHook(args: readonly string[]): boolean {
   );
 }
 
+/**
+ * Returns the name of the links that a build command makes, or `none` if its arguments forbid them. Null
+ * for a command that niche does not know.
+ */
+export function outLinkOf(
+  command: string,
+  args: readonly string[],
+): { readonly path: string } | 'none' | null {
+  const isKnown = isNixBuild(command, args) || path.basename(command) === 'nix-build';
+  if (!isKnown || args.some((arg) => buildsNothing.has(arg))) return null;
+  let outLink: { readonly path: string } | 'none' = { path: 'result' };
+  for (const [at, arg] of beforeDashes(args).entries()) {
+    if (arg === '--no-link' || arg === '--no-out-link') outLink = 'none';
+    if (arg === '--out-link' || /^-[A-Za-z]*o$/u.test(arg)) outLink = { path: args[at + 1] ?? '' };
+  }
+  return outLink;
+}
+
+/** Returns `args` with `--out-link`. The last such flag counts. */
+export function withOutLink(args: readonly string[], link: string): readonly string[] {
+  const flags = beforeDashes(args);
+  return [...flags, '--out-link', link, ...args.slice(flags.length)];
+}
+
 /** Returns the store that `args` select to build in, or to evaluate in, if any. */
 export function chosenStore(
   args: readonly string[],
@@ -117,13 +137,25 @@ export function chosenStore(
   return at < 0 ? undefined : args[at + 1];
 }
 
-function nixQuery(args: readonly string[]): GraphQuery | null {
+/** Returns whether `command` is `nix build`. */
+export function isNixBuild(command: string, args: readonly string[]): boolean {
+  return path.basename(command) === 'nix' && buildAt(args) !== null;
+}
+
+/** Returns where `build` is in the arguments of `nix`; null for any other subcommand. */
+function buildAt(args: readonly string[]): number | null {
   let at = 0;
   while (args[at] !== 'build') {
     const values = nixGlobalFlags.get(args[at] ?? '');
     if (values === undefined) return null;
     at += 1 + values;
   }
+  return at;
+}
+
+function nixQuery(args: readonly string[]): GraphQuery | null {
+  const at = buildAt(args);
+  if (at === null) return null;
   const before = without(args.slice(0, at), storeFlags);
   const [flags, afterDashes] = splitAtDashes(without(args.slice(at + 1), nixBuildOnly));
   // The build itself may write the lock file; a second writer would race with it.
@@ -168,6 +200,11 @@ function without(args: readonly string[], dropped: Flags): readonly string[] {
 }
 
 function splitAtDashes(args: readonly string[]): [readonly string[], readonly string[]] {
+  const flags = beforeDashes(args);
+  return [flags, args.slice(flags.length)];
+}
+
+function beforeDashes(args: readonly string[]): readonly string[] {
   const at = args.indexOf('--');
-  return at < 0 ? [args, []] : [args.slice(0, at), args.slice(at)];
+  return at < 0 ? args : args.slice(0, at);
 }

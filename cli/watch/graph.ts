@@ -9,7 +9,7 @@ export interface EvaluateOptions {
   /** Nix configuration of the build, such as substituters. */
   readonly config: readonly NixConfigEntry[];
   readonly signal: AbortSignal;
-  /** Whether the build still runs, see {@link needsBuild}. */
+  /** Whether the build still runs, see {@link evaluateRoots}. */
   readonly duringBuild: boolean;
 }
 
@@ -23,12 +23,15 @@ export interface Graph {
 
 /** Prevents import from derivation, so that the evaluation builds and locks nothing. */
 const importNothing = ['--option', 'allow-import-from-derivation', 'false'];
+/** Leaves the evaluation cache to the build. */
+const cacheNothing = ['--option', 'eval-cache', 'false'];
 /** Allows import from derivations that are already built. */
 const buildNothing = ['--max-jobs', '0', '--builders', ''];
 
 /**
  * Evaluates the command's derivations a second time. During the build it must not import from a
- * derivation: it would contend with the build for a lock, which Nix polls only every five seconds.
+ * derivation: it would contend with the build for a lock, which Nix polls only every five seconds. Nor
+ * may it use the evaluation cache, which the build locks: the build would print that it is busy.
  *
  * @throws NicheError `nix-failed` when they cannot be evaluated; `aborted`
  */
@@ -39,7 +42,8 @@ export async function evaluateRoots(
 ): Promise<readonly string[]> {
   if (evaluation === null) return drvPaths;
   const { tool, before, after } = evaluation;
-  const args = [...before, ...(duringBuild ? importNothing : buildNothing), ...after];
+  const limits = duringBuild ? [...importNothing, ...cacheNothing] : buildNothing;
+  const args = [...before, ...limits, ...after];
   // Only the store that Nix evaluates in has the derivations before the build.
   const { ask } = nix.evalStore ?? nix;
   const printed = await askText(ask, tool, args, options);

@@ -9,7 +9,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 
-import { messageOf, NicheError, quote } from '../../core/errors.ts';
+import { isNicheError, messageOf, NicheError, quote } from '../../core/errors.ts';
 import { homeOf, nonEmpty, type Environment } from '../process/environment.ts';
 import { isNixConfigValue } from '../nix/nix-config.ts';
 import {
@@ -60,6 +60,18 @@ export function makeSessionFolder(base: string): SessionFolder {
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
     throw refused(messageOf(error));
   }
+}
+
+/** Creates a folder in the first suitable one of `bases`; null when there is none. */
+export function firstSessionFolder(bases: readonly string[]): SessionFolder | null {
+  for (const base of bases) {
+    try {
+      return makeSessionFolder(base);
+    } catch (error) {
+      if (!isNicheError(error, 'usage')) throw error;
+    }
+  }
+  return null;
 }
 
 function ownFolder(folder: string): SessionFolder {

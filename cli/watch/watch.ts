@@ -1,29 +1,18 @@
-import { isNicheError, messageOf, quote, type NicheError } from '../../core/errors.ts';
-import type { LocalPathInfo } from '../../core/nix/path-info.ts';
-import { parseStorePath } from '../../core/nix/store-path.ts';
-import { graphQueryOf, hasOwnHook } from './build-arguments.ts';
-import type { GraphQuery } from './build-arguments.ts';
-import type { Environment } from '../process/environment.ts';
-import { aborting, followGraph } from './follow-graph.ts';
-import type { Hook } from './hook.ts';
+import { isNicheError, type NicheError } from '../../core/errors.ts';
 import { appendNixConfig, type NixConfigEntry } from '../nix/nix-config.ts';
 import { nixCommandFeature, type Nix } from '../nix/nix.ts';
-import { queryOutputs } from '../nix/query.ts';
+import type { Environment } from '../process/environment.ts';
+import { graphQueryOf, hasOwnHook, isNixBuild } from './build-arguments.ts';
+import { createBuildGraph, type BuildGraph } from './build-graph.ts';
+import { readEndedGraph } from './ended-graph.ts';
+import { createHookSource } from './hook-source.ts';
+import { openLogSource } from './log-source.ts';
+import { watchOutLinks } from './out-links.ts';
 import { createQueue } from './queue.ts';
-import { readSpool, type SpoolEntry } from './spool.ts';
-import { watchStore } from './store-watcher.ts';
+import { firstSessionFolder, sessionBases, type SessionFolder } from './session-folder.ts';
+import type { BuildSource, BuiltPath, SourceSignals } from './source.ts';
+import { createIdleSource, openStoreSource } from './store-source.ts';
 import { installUsableHook, type UsableHook } from './usable-hook.ts';
-
-/** A store path that was built, or that was valid in the build's graph before. */
-export interface BuiltPath {
-  readonly path: string;
-  /** The derivation that it is an output of, if known. */
-  readonly drvPath: string | null;
-  /** How it was found: by the hook, in the store directory, or in the build's graph. */
-  readonly source: 'hook' | 'store' | 'graph';
-  /** Its info, if the store was queried already. */
-  readonly info: LocalPathInfo | null;
-}
 
 export interface WatchOptions {
   readonly nix: Nix;
@@ -40,116 +29,116 @@ export interface WatchOptions {
 export interface BuildWatch {
   /** The environment to run the command in. */
   readonly env: Environment;
+  /** The arguments to run the command with. */
+  readonly args: readonly string[];
   /** Each built path once, while the command runs and after; for one reader. */
   readonly paths: AsyncIterable<BuiltPath>;
   /** The derivations of the build's graph; complete when `paths` has ended. */
   readonly derivations: ReadonlySet<string>;
   /** Call it with the process id of the command. */
   readonly commandStarted: (pid: number) => void;
-  /** Call it when the command has ended: `paths` yields the remaining paths, then ends. */
-  readonly commandEnded: () => void;
+  /** Call it with the exit status of the command: `paths` yields the remaining paths, then ends. */
+  readonly commandEnded: (status: number) => void;
   /** Stops watching and removes the hook. Nix must have ended. */
   readonly close: () => Promise<void>;
 }
 
-/**
- * Prepares to find the paths that a command builds with Nix. Call it before the command starts.
- */
+/** Prepares to find the paths that a command builds with Nix. Call it before the command starts. */
 export async function watchBuild(options: WatchOptions): Promise<BuildWatch> {
   const { nix, env, command, args, config = [], onWarning } = options;
   const ended = new AbortController();
   const closed = new AbortController();
   const signals = { ended: ended.signal, signal: closed.signal };
+  const query = graphQueryOf(command, args, nix.storeDir);
+  const graph = query && createBuildGraph(nix, query, { config, ...signals });
+  const session = firstSessionFolder(sessionBases(env, nix.cwd));
+  const source = await openSource(options, graph, session, signals);
+  // Nix makes no links to paths on another machine.
+  const canLink = session !== null && nix.realStoreDir !== null;
+  const links = canLink ? watchOutLinks(nix, command, args, session.folder) : null;
   const queue = createQueue<BuiltPath>();
   const seen = new Set<string>();
   const derivations = new Set<string>();
+  let status = 0;
+
   const report = (built: BuiltPath): void => {
     if (seen.has(built.path)) return;
     seen.add(built.path);
     queue.push(built);
   };
-  const reportInfo = (source: 'store' | 'graph', info: LocalPathInfo): void => {
-    report({ path: info.path, drvPath: info.deriver, source, info });
-  };
 
-  const query = graphQueryOf(command, args, nix.storeDir);
-  const graphDerivations = Promise.withResolvers<ReadonlySet<string> | null>();
-
-  async function watchGraph(): Promise<void> {
-    try {
-      if (query === null) return;
-      for await (const graph of followGraph(nix, query, { config, ...signals })) {
-        graphDerivations.resolve(graph.derivations);
-        for (const drvPath of graph.derivations) derivations.add(drvPath);
-        for (const info of graph.outputs) reportInfo('graph', info);
-      }
-    } catch (error) {
-      if (!isNicheError(error, 'nix-failed')) throw error;
-      graphDerivations.resolve(null);
-      // If the command fails for the same reason, its own message comes first.
-      await aborting(ended.signal);
-      onWarning(`paths built earlier are not uploaded: nix cannot list them: ${reasonOf(error)}`);
-    } finally {
-      graphDerivations.resolve(null);
+  async function watchAll(): Promise<void> {
+    for await (const built of source.paths) report(built);
+    const { signal } = closed;
+    const outLinks = links?.read() ?? null;
+    for (const drvPath of source.derivations) derivations.add(drvPath);
+    const build = { status, outLinks, derivations, query, graph, signal };
+    const known = await readEndedGraph(nix, build);
+    for (const drvPath of known.derivations) derivations.add(drvPath);
+    for (const info of known.outputs) {
+      report({ path: info.path, drvPath: info.deriver, source: 'graph', info });
     }
   }
 
-  async function watchSpool({ spoolFile }: Hook): Promise<void> {
-    for await (const entry of readSpool(spoolFile, signals)) {
-      try {
-        derivations.add(parseStorePath(entry.drvPath, nix.storeDir).path);
-        for (const path of await outputsOf(nix, entry)) {
-          report({ path, drvPath: entry.drvPath, source: 'hook', info: null });
-        }
-      } catch (error) {
-        if (isNicheError(error, 'aborted')) throw error;
-        onWarning(`cannot find the outputs of ${quote(entry.drvPath)}: ${messageOf(error)}`);
-      }
-    }
-  }
-
-  async function filterStore(built: AsyncIterable<LocalPathInfo>): Promise<void> {
-    let unknown = 0;
-    for await (const info of built) {
-      const derivations = await graphDerivations.promise;
-      const isWanted = query === null || derivations?.has(info.deriver ?? '') === true;
-      if (isWanted) reportInfo('store', info);
-      else if (derivations === null) unknown++;
-    }
-    if (unknown > 0) {
-      onWarning(`skipped ${unknown} paths that this build or another one on this machine built`);
-    }
-  }
-
-  const hook = await chooseHook(nix, env, args);
-  const { realStoreDir } = nix;
-  if (typeof hook === 'string') onWarning(`${hook}: ${describeFallback(nix, query)}`);
-  const usable = typeof hook === 'string' ? null : hook;
-  const watched =
-    usable || realStoreDir === null ? null : await watchStore(nix, realStoreDir, signals);
-  const built = usable ? watchSpool(usable) : watched && filterStore(watched);
-  const all = Promise.all([built, watchGraph()]).then(queue.end, (error: unknown) => {
+  const all = watchAll().then(queue.end, (error: unknown) => {
     if (isNicheError(error, 'aborted')) queue.end();
-    else queue.fail(error);
+    else if (isNicheError(error, 'nix-failed')) {
+      onWarning(`paths built earlier are not uploaded: nix cannot list them: ${reasonOf(error)}`);
+      queue.end();
+    } else queue.fail(error);
   });
-
-  const hookConfig: NixConfigEntry[] = usable ? [['post-build-hook', usable.hookFile]] : [];
-  const entries = [nixCommandFeature, ...config, ...hookConfig];
+  const entries = [nixCommandFeature, ...config, ...source.config];
   return {
     env: { ...env, NIX_CONFIG: appendNixConfig(env['NIX_CONFIG'], entries) },
+    args: links?.args ?? args,
     paths: queue.items,
     derivations,
-    commandStarted: (pid) => usable?.session.keepFor(pid),
-    commandEnded: () => {
+    commandStarted: (pid) => {
+      session?.keepFor(pid);
+      source.keepFor(pid);
+    },
+    commandEnded: (exitStatus) => {
+      status = exitStatus;
       ended.abort();
     },
     close: async () => {
       ended.abort();
       closed.abort();
       await all;
-      usable?.session.remove();
+      source.close();
+      session?.remove();
     },
   };
+}
+
+/** Opens the most precise source for the command: the hook, Nix's log, or the store directory. */
+async function openSource(
+  { nix, env, command, args, onWarning }: WatchOptions,
+  graph: BuildGraph | null,
+  session: SessionFolder | null,
+  signals: SourceSignals,
+): Promise<BuildSource> {
+  const hook = await chooseHook(nix, env, args);
+  if (typeof hook !== 'string') return createHookSource(nix, hook, { onWarning, ...signals });
+  const { realStoreDir } = nix;
+  if (realStoreDir === null) {
+    const what =
+      graph === null
+        ? 'niche finds only the paths of nix build and nix-build there'
+        : 'uploading its paths when the build has ended';
+    onWarning(`${hook}: ${what}`);
+    return createIdleSource(signals);
+  }
+  if (session && nix.settings.hasJsonLog && isNixBuild(command, args)) {
+    const log = await openLogSource(nix, session.folder, signals);
+    if (log !== null) {
+      onWarning(`${hook}: finding built paths in nix’s log`);
+      return log;
+    }
+  }
+  const which = graph === null ? ', which may include other builds' : '';
+  onWarning(`${hook}: finding built paths by watching the store directory${which}`);
+  return openStoreSource(nix, realStoreDir, { graph, onWarning, ...signals });
 }
 
 /** Returns the hook for a command, or why it has none. */
@@ -165,24 +154,8 @@ async function chooseHook(
   return installUsableHook(nix, env);
 }
 
-/** Describes how built paths are found without a hook. */
-function describeFallback({ realStoreDir }: Nix, query: GraphQuery | null): string {
-  if (realStoreDir === null) {
-    return query === null
-      ? 'niche finds only the paths of nix build and nix-build there'
-      : 'uploading its paths when the build has ended';
-  }
-  const which = query === null ? ', which may include other builds' : '';
-  return `finding built paths by watching the store directory${which}`;
-}
-
 /** Returns the line with the error, without the trace before it and the source excerpt after it. */
 function reasonOf({ message }: NicheError): string {
   const line = message.split('\n').findLast((text) => /^\s*error: ./u.test(text));
   return line?.trim() ?? message;
-}
-
-async function outputsOf(nix: Nix, { drvPath, outPath }: SpoolEntry): Promise<readonly string[]> {
-  const paths = outPath === null ? await queryOutputs(nix, drvPath) : [outPath];
-  return paths.map((path) => parseStorePath(path, nix.storeDir).path);
 }

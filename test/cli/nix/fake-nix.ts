@@ -20,6 +20,7 @@ export function fakeNix(answer: (tool: string, args: readonly string[]) => Parti
       trustedPublicKeys: [],
       postBuildHook: null,
       netrcFile: null,
+      hasJsonLog: false,
     },
     cwd: '/',
     realPath: unused,

@@ -20,10 +20,18 @@ test('settings are parsed, and unknown ones are ignored', () => {
     trustedPublicKeys: ['k:AA=='],
     postBuildHook: '/etc/hook',
     netrcFile: '/etc/nix/netrc',
+    hasJsonLog: false,
   });
   assert.equal(parseSettings('{"eval-store":{"value":"auto"}}').evalStore, 'auto');
   assert.equal(parseSettings('{"eval-store":{"value":""}}').evalStore, null);
   assert.equal(parseSettings('{"post-build-hook":{"value":""}}').postBuildHook, null);
+});
+
+test('the JSON log is usable if nix has one and the user has not set it', () => {
+  const hasJsonLog = (value: unknown) =>
+    parseSettings(JSON.stringify({ 'json-log-path': { value } })).hasJsonLog;
+  // Nix 2.30 to 2.33 print an empty string, 2.34 null.
+  assert.deepEqual(['', null, '/tmp/log'].map(hasJsonLog), [true, true, false]);
 });
 
 test('malformed settings are refused', () => {

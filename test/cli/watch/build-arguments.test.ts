@@ -42,6 +42,8 @@ test('returns null for commands that build nothing or are unknown', () => {
   for (const line of [
     'nix build --dry-run .#a',
     'nix build --stdin',
+    'nix build -f - x',
+    'nix-build - -A x',
     'nix run .#a -- build',
     'nix --unknown build',
     'nix --offline run build',

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 
-import { openNix } from '../../../cli/nix/nix.ts';
+import { openNix, type Nix } from '../../../cli/nix/nix.ts';
 import { watchBuild } from '../../../cli/watch/watch.ts';
 import { createNixLab, everyNix } from '../../support/lab/nix-lab.ts';
 import { collect } from '../../cli/nix/collect.ts';
@@ -54,7 +54,7 @@ for (const version of everyNix()) {
         await once(child, 'exit');
         clearInterval(insisting);
         assert.ok(existsSync(hook), 'it stays until nix has ended');
-        noticing.commandEnded();
+        noticing.commandEnded(130);
         await reading;
         assert.deepEqual(names, ['leaf']);
         await noticing.close();
@@ -68,8 +68,15 @@ for (const version of everyNix()) {
       const nix = await openNix({ env: lab.env, cwd: lab.work });
       const args = ['-E', endless];
       const onWarning = unexpected;
-      const common = { nix, env: lab.env, command: 'nix-build', args, onWarning };
+      const evaluates = Promise.withResolvers<undefined>();
+      const ask: Nix['ask'] = (tool, asked, options) => {
+        if (tool === 'nix-instantiate') evaluates.resolve(undefined);
+        return nix.ask(tool, asked, options);
+      };
+      const common = { nix: { ...nix, ask }, env: lab.env, command: 'nix-build', args, onWarning };
       const noticing = await watchBuild(common);
+      noticing.commandEnded(100);
+      await evaluates.promise;
       await noticing.close();
       assert.deepEqual(await collect(noticing.paths), []);
     });

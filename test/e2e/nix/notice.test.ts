@@ -34,7 +34,7 @@ for (const version of everyNix()) {
     test('a failing nix-build: every built output', async () => {
       await freshGraph();
       const args = ['-A', 'broken', '--no-out-link'];
-      const noted = await note(lab, 'nix-build', args, { hookFirst: 4 });
+      const noted = await note(lab, 'nix-build', args);
       assert.notEqual(noted.status, 0);
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
       assert.deepEqual(noted.names, noted.namesFrom('hook'));
@@ -63,7 +63,7 @@ for (const version of everyNix()) {
       assert.notEqual(noted.status, 0);
       assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
       const whole = ['build', '-f', 'default.nix', 'whole', '-Lo', 'there'];
-      const again = await note(lab, 'nix', whole, { hookFirst: 1 });
+      const again = await note(lab, 'nix', whole);
       assert.equal(again.status, 0, again.stderr);
       assert.deepEqual(again.namesFrom('hook'), ['whole']);
       assert.deepEqual(again.namesFrom('graph'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
@@ -75,7 +75,7 @@ for (const version of everyNix()) {
       await freshGraph();
       await writeFile(join(lab.work, 'flake.nix'), graphFlake());
       const args = ['build', `path:${lab.work}#middle`, '--no-link'];
-      const noted = await note(lab, 'nix', args, { hookFirst: 4 });
+      const noted = await note(lab, 'nix', args);
       assert.equal(noted.status, 0, noted.stderr);
       assert.deepEqual(noted.warnings, []);
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
@@ -83,11 +83,59 @@ for (const version of everyNix()) {
       assert.deepEqual(again.namesFrom('graph'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
     });
 
-    test('import from derivation: the graph is known only after the build', async () => {
+    test('a successful build is not evaluated again, although it builds nothing', async () => {
+      const args = [
+        ['nix-build', '-A', 'whole', '--no-out-link'],
+        ['nix-build', '-A', 'whole', '-QA', 'importer', '-o', 'here'],
+        ['nix', 'build', '-f', 'default.nix', 'whole', 'importer'],
+        ['nix', 'build', '--no-link', `path:${lab.work}#whole`, `path:${lab.work}#importer`],
+      ];
+      for (const [program = '', ...rest] of args) {
+        await freshGraph();
+        await writeFile(join(lab.work, 'flake.nix'), graphFlake());
+        await lab.output(program, rest);
+        const noted = await note(lab, program, rest);
+        assert.equal(noted.status, 0, noted.stderr);
+        assert.deepEqual(noted.evaluations, { during: 0, after: 0 });
+        const imported = rest.join().includes('importer') ? ['imported', 'importer'] : [];
+        const names = ['fetched', ...imported, 'leaf', 'leaf-dev', 'middle', 'whole'];
+        // The graph of an importer does not refer to what its evaluation imported.
+        assert.deepEqual(
+          noted.namesFrom('graph'),
+          names.filter((name) => name !== 'imported'),
+        );
+      }
+    });
+
+    test('a failed build is evaluated again after it, unless its evaluation failed', async () => {
+      await freshGraph();
+      const broken = await note(lab, 'nix-build', ['-A', 'broken', '--no-out-link']);
+      assert.deepEqual(broken.evaluations, { during: 0, after: 1 });
+      const unknown = await note(lab, 'nix-build', ['-A', 'nothing-of-that-name']);
+      assert.deepEqual(unknown.evaluations, { during: 0, after: 0 });
+    });
+
+    test('an expression in standard input is read by nix alone', async () => {
+      await freshGraph();
+      await lab.output('nix-build', ['-A', 'leaf', '--no-out-link']);
+      const input = await readFile(join(lab.work, 'default.nix'), 'utf8');
+      for (const args of [
+        ['nix-build', '-', '-A', 'middle', '--no-out-link'],
+        ['nix', 'build', '-f', '-', 'middle', '--no-link'],
+      ]) {
+        const [program = '', ...rest] = args;
+        const noted = await note(lab, program, rest, { input });
+        assert.equal(noted.status, 0, noted.stderr);
+        assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+        assert.deepEqual(noted.warnings, []);
+      }
+    });
+
+    test('import from derivation', async () => {
       await freshGraph();
       await lab.output('nix-build', ['-A', 'leaf', '--no-out-link']);
       const args = ['-A', 'importer', '--no-out-link'];
-      const noted = await note(lab, 'nix-build', args, { hookFirst: 2 });
+      const noted = await note(lab, 'nix-build', args);
       assert.equal(noted.status, 0, noted.stderr);
       assert.deepEqual(noted.namesFrom('hook'), ['imported', 'importer']);
       assert.deepEqual(noted.namesFrom('graph'), ['leaf', 'leaf-dev']);
@@ -109,12 +157,18 @@ for (const version of everyNix()) {
       assert.deepEqual(noted.names, []);
     });
 
-    test('a failed evaluation is a warning', async () => {
+    test("a failed evaluation: nix's own error is enough", async () => {
       await freshGraph();
-      const noted = await note(lab, 'nix-build', ['-A', 'nothing-of-that-name']);
-      assert.notEqual(noted.status, 0);
-      assert.equal(noted.warnings.length, 1);
-      assert.match(noted.warnings[0]!, /nothing-of-that-name/u);
+      for (const command of [
+        ['nix-build', '-A'],
+        ['nix', 'build', '-f', 'default.nix'],
+      ]) {
+        const [program, ...args] = [...command, 'nothing-of-that-name'];
+        const noted = await note(lab, program, args);
+        assert.notEqual(noted.status, 0);
+        assert.deepEqual(noted.warnings, []);
+        assert.match(noted.stderr, /nothing-of-that-name/u);
+      }
     });
 
     test('a hook that was already configured runs, and its failure fails the build', async () => {
@@ -161,8 +215,34 @@ for (const version of everyNix()) {
       assert.equal(noted.nix.trusted, false);
       assert.notEqual(noted.status, 0);
       assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
-      assert.match(noted.warnings.join(), /does not trust/u);
+      assert.equal(noted.warnings.length, 1);
+      assert.match(noted.warnings[0]!, /does not trust/u);
       assert.ok(noted.noticed.every(({ info }) => info?.ultimate === true));
+      if (!noted.nix.settings.hasJsonLog) return;
+      assert.deepEqual(noted.namesFrom('log'), ['fetched', 'middle']);
+      assert.equal(noted.evaluations.during, 0);
+    });
+
+    test('an untrusted user: content-addressed outputs', async () => {
+      await writeGraph(lab, [{ name: 'floating', contentAddressed: true }], String(salt++));
+      const settings = { 'extra-experimental-features': 'ca-derivations' };
+      const daemon = await lab.daemon({ settings });
+      const env = { NIX_CONFIG: 'extra-experimental-features = ca-derivations' };
+      const args = ['build', '-f', 'default.nix', 'floating', '--no-link'];
+      const noted = await note(lab, 'nix', args, { daemon, env });
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.names, ['floating']);
+      assert.equal(noted.warnings.length, 1, noted.warnings.join());
+    });
+
+    test('nix-build by an untrusted user is evaluated again with the first path', async () => {
+      await freshGraph();
+      const daemon = await lab.daemon();
+      const args = ['-A', 'middle', '--no-out-link'];
+      const noted = await note(lab, 'nix-build', args, { daemon });
+      assert.equal(noted.status, 0, noted.stderr);
+      assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+      assert.equal(noted.evaluations.during + noted.evaluations.after, 1);
     });
 
     test('an untrusted user running any command: every path that this machine builds', async () => {
@@ -179,7 +259,7 @@ for (const version of everyNix()) {
       await freshGraph();
       const daemon = await lab.daemon({ trustedUsers: ['*'] });
       const args = ['-A', 'middle', '--no-out-link'];
-      const noted = await note(lab, 'nix-build', args, { daemon, hookFirst: 4 });
+      const noted = await note(lab, 'nix-build', args, { daemon });
       assert.equal(noted.nix.trusted, true);
       assert.equal(noted.status, 0, noted.stderr);
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
@@ -211,7 +291,7 @@ for (const version of everyNix()) {
       const [, ...hiddenFolders] = hookFolders();
       const daemon = await lab.daemon({ trustedUsers: ['*'], hiddenFolders });
       const args = ['-A', 'middle', '--no-out-link'];
-      const noted = await note(lab, 'nix-build', args, { daemon, hookFirst: 4 });
+      const noted = await note(lab, 'nix-build', args, { daemon });
       assert.equal(noted.status, 0, noted.stderr);
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
       assert.deepEqual(noted.warnings, []);
@@ -224,7 +304,7 @@ for (const version of everyNix()) {
       const env = { TMPDIR: 'temporary' };
       // Nix 2.8.0's nix-build refuses a relative TMPDIR.
       const args = ['build', '-f', 'default.nix', 'middle', '--no-link'];
-      const noted = await note(lab, 'nix', args, { daemon, env, hookFirst: 4 });
+      const noted = await note(lab, 'nix', args, { daemon, env });
       assert.equal(noted.status, 0, noted.stderr);
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
       assert.deepEqual(noted.warnings, []);

@@ -1,12 +1,11 @@
-import { waitLimitMs } from '../../support/assert/until.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { Environment } from '../../../cli/process/environment.ts';
 import type { NixConfigEntry } from '../../../cli/nix/nix-config.ts';
 import { openNix, type Nix } from '../../../cli/nix/nix.ts';
-import { watchBuild, type BuiltPath } from '../../../cli/watch/watch.ts';
+import type { BuiltPath } from '../../../cli/watch/source.ts';
+import { watchBuild } from '../../../cli/watch/watch.ts';
 import type { NixDaemon } from '../../support/lab/nix-daemon.ts';
 import { graph, type GraphPart } from '../../support/lab/nix-graph.ts';
 import type { Executed, NixLab } from '../../support/lab/nix-lab.ts';
@@ -15,6 +14,8 @@ export interface Noted extends Executed {
   readonly nix: Nix;
   readonly noticed: readonly BuiltPath[];
   readonly warnings: readonly string[];
+  /** How often niche evaluated the command's derivations, while it ran and after it. */
+  readonly evaluations: { readonly during: number; readonly after: number };
   /** The names of the detected paths, sorted, without their hashes. */
   readonly names: readonly string[];
   readonly namesFrom: (source: BuiltPath['source']) => readonly string[];
@@ -25,11 +26,8 @@ export interface NoteOptions {
   readonly daemon?: NixDaemon;
   readonly env?: Environment;
   readonly config?: readonly NixConfigEntry[];
-  /**
-   * Paths that the hook reports before the graph is read. Paths built during that read may
-   * be detected either way. @default none
-   */
-  readonly hookFirst?: number;
+  /** The standard input of the command. @default empty */
+  readonly input?: string;
 }
 
 /** Runs a command in a lab like `niche build` and `niche exec`, and collects the detected paths. */
@@ -37,23 +35,21 @@ export async function note(
   lab: NixLab,
   command: string,
   args: readonly string[],
-  { daemon, env: more = {}, config = [], hookFirst = 0 }: NoteOptions = {},
+  { daemon, env: more = {}, config = [], input = '' }: NoteOptions = {},
 ): Promise<Noted> {
   const env = { ...(daemon ?? lab).env, ...more };
   const opened = await openNix({ env, cwd: lab.work });
-  const noticed: BuiltPath[] = [];
-  const hookHasTold = Promise.withResolvers<undefined>();
-  if (hookFirst === 0) hookHasTold.resolve(undefined);
+  const evaluations = { during: 0, after: 0 };
+  let moment: keyof typeof evaluations = 'during';
   const nix: Nix = {
     ...opened,
-    async ask(tool, asked, options) {
-      if (asked.includes('--include-outputs')) {
-        const late = sleep(waitLimitMs, undefined, { ref: false });
-        await Promise.race([hookHasTold.promise, late]);
-      }
+    ask: (tool, asked, options) => {
+      const evaluates = tool === 'nix-instantiate' || asked.includes('--derivation');
+      if (evaluates) evaluations[moment]++;
       return opened.ask(tool, asked, options);
     },
   };
+  const noticed: BuiltPath[] = [];
   const warnings: string[] = [];
   const onWarning = (message: string): void => {
     warnings.push(message);
@@ -61,13 +57,11 @@ export async function note(
   const noticing = await watchBuild({ nix, env, command, args, config, onWarning });
   try {
     const reading = (async () => {
-      for await (const path of noticing.paths) {
-        noticed.push(path);
-        if (noticed.length === hookFirst) hookHasTold.resolve(undefined);
-      }
+      for await (const path of noticing.paths) noticed.push(path);
     })();
-    const executed = await lab.run(command, args, { env: definedOf(noticing.env) });
-    noticing.commandEnded();
+    const executed = await lab.run(command, noticing.args, { env: definedOf(noticing.env), input });
+    moment = 'after';
+    noticing.commandEnded(executed.status ?? 1);
     await reading;
     const namesOf = (paths: readonly BuiltPath[]): readonly string[] =>
       paths.map(({ path }) => nameOf(path)).sort();
@@ -76,6 +70,7 @@ export async function note(
       nix,
       noticed,
       warnings,
+      evaluations,
       names: namesOf(noticed),
       namesFrom: (source) => namesOf(noticed.filter((path) => path.source === source)),
     };
