@@ -34,7 +34,8 @@ const storeName = /^[0-9a-df-np-sv-z]{32}-/u;
 
 /**
  * Yields paths that were built on this machine and became valid since the call, until `ended`. It is
- * for users whose post-build hook Nix would ignore. Substituted and copied paths are left out.
+ * for users whose post-build hook Nix would ignore. It includes the paths of remote builders, but no
+ * substituted ones.
  *
  * @param folder where the store directory is on disk
  */
@@ -43,6 +44,7 @@ export async function watchStore(
   folder: string,
   { ended, signal }: WatchStoreOptions,
 ): Promise<AsyncGenerator<LocalPathInfo>> {
+  const trustedNames = new Set(nix.settings.trustedPublicKeys.map(keyName));
   const candidates = new Map<string, Candidate>();
   const consider = (name: string): void => {
     if (!storeName.test(name) || /\.drv(?:\.chroot|\.lock)?$/u.test(name)) return;
@@ -79,7 +81,7 @@ export async function watchStore(
         candidate.delayMs = Math.min(candidate.delayMs * 2, maxDelayMs);
       }
     }
-    yield* valid.filter(({ ultimate }) => ultimate);
+    yield* valid.filter((info) => isBuilt(info, trustedNames));
   }
 
   async function* poll(): AsyncGenerator<LocalPathInfo> {
@@ -108,6 +110,21 @@ export async function watchStore(
     }
   }
   return poll();
+}
+
+/**
+ * Returns whether a path was built, here or by a remote builder, which Nix copies it from. Nix substitutes
+ * only paths that a trusted key signed, and those that prove their own contents.
+ */
+function isBuilt(info: LocalPathInfo, trustedNames: ReadonlySet<string>): boolean {
+  if (info.ultimate) return true;
+  const isSubstituted = info.signatures.some((signature) => trustedNames.has(keyName(signature)));
+  return info.deriver !== null && !isSubstituted;
+}
+
+/** Returns the name in `<key name>:<base64>`. */
+function keyName(text: string): string {
+  return text.slice(0, text.indexOf(':'));
 }
 
 /** Returns undefined where the system cannot watch: limits, or a network file system. */

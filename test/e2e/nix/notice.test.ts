@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
 
 import { canHideFolders } from '../../support/lab/nix-daemon.ts';
-import { graphFlake, type GraphPart } from '../../support/lab/nix-graph.ts';
+import { graphFlake, nixSystem, type GraphPart } from '../../support/lab/nix-graph.ts';
 import { createNixLab, everyNix, type NixLab } from '../../support/lab/nix-lab.ts';
 import { note, writeGraph } from './noticing.ts';
 
@@ -264,6 +264,28 @@ for (const version of everyNix()) {
       assert.equal(noted.status, 0, noted.stderr);
       assert.deepEqual(noted.namesFrom('hook'), ['fetched', 'leaf', 'leaf-dev', 'middle']);
       assert.deepEqual(noted.warnings, []);
+    });
+
+    test('an untrusted user: the outputs of remote builders', async () => {
+      const settings = {
+        'max-jobs': '0',
+        // A store in another folder stands for one on another machine.
+        builders: `${lab.folder}/builder ${nixSystem} - 1 1 - -`,
+      };
+      const daemon = await lab.daemon({ settings });
+      const commands = [
+        ['sh', '-c', 'nix-build -A middle --no-out-link'],
+        ['nix-build', '-A', 'middle', '--no-out-link'],
+        ['nix', 'build', '-f', 'default.nix', 'middle', '--no-link'],
+      ];
+      for (const [command = '', ...args] of commands) {
+        await freshGraph();
+        const noted = await note(lab, command, args, { daemon });
+        assert.equal(noted.status, 0, noted.stderr);
+        assert.deepEqual(noted.names, ['fetched', 'leaf', 'leaf-dev', 'middle']);
+        const middle = noted.noticed.find(({ path }) => path.endsWith('-middle'));
+        assert.equal(middle?.info?.ultimate, false);
+      }
     });
 
     /** Everywhere that niche may put its hook. */
