@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 
 import { NicheError } from '../errors.ts';
@@ -21,7 +21,10 @@ type Mode = '40000' | '100644' | '100755' | '120000';
 interface OpenBlob {
   readonly name: Buffer;
   readonly mode: Mode;
-  readonly hash: Hash;
+  /** In bytes. */
+  readonly size: number;
+  /** Null until the first piece that is not the whole file. */
+  hash: Hash | null;
   /** In bytes. */
   left: number;
 }
@@ -48,8 +51,13 @@ export function createGitHasher(algorithm: HashAlgorithm): GitHasher {
   let blob: OpenBlob | null = null;
   let root: Uint8Array = new Uint8Array();
 
-  const startObject = (type: 'blob' | 'tree', size: number): Hash =>
-    createHash(algorithm).update(`${type} ${size}\0`);
+  const header = (type: 'blob' | 'tree', size: number): Buffer => Buffer.from(`${type} ${size}\0`);
+
+  /** Hashes a whole object. For a small one, `hash` takes a fraction of the time of a `Hash`. */
+  const hashObject = (type: 'blob' | 'tree', body: Uint8Array): Buffer =>
+    body.length <= maxWholeBytes
+      ? hash(algorithm, Buffer.concat([header(type, body.length), body]), 'buffer')
+      : createHash(algorithm).update(header(type, body.length)).update(body).digest();
 
   function addEntry(name: Buffer, mode: Mode, digest: Buffer): void {
     const tree = open.at(-1);
@@ -70,11 +78,16 @@ export function createGitHasher(algorithm: HashAlgorithm): GitHasher {
     else tree.body.append(entry);
   }
 
-  function finishBlob(): void {
-    if (!blob || blob.left > 0) return;
-    const { name, mode, hash } = blob;
-    blob = null;
-    addEntry(name, mode, hash.digest());
+  function updateBlob(found: OpenBlob, piece: Uint8Array): void {
+    const { name, mode, size } = found;
+    found.left -= piece.length;
+    if (piece.length === size) {
+      addEntry(name, mode, hashObject('blob', piece));
+      return;
+    }
+    found.hash ??= createHash(algorithm).update(header('blob', size));
+    found.hash.update(piece);
+    if (found.left === 0) addEntry(name, mode, found.hash.digest());
   }
 
   return {
@@ -87,28 +100,28 @@ export function createGitHasher(algorithm: HashAlgorithm): GitHasher {
       flushDelayed(tree, null);
       const entries = tree.body.bytes();
       heldBytes -= entries.length;
-      addEntry(tree.name, '40000', startObject('tree', entries.length).update(entries).digest());
+      addEntry(tree.name, '40000', hashObject('tree', entries));
     },
     regular(name, { executable, size }) {
       const mode = executable ? '100755' : '100644';
-      blob = { hash: startObject('blob', size), name: Buffer.from(name), mode, left: size };
-      finishBlob();
+      blob = { name: Buffer.from(name), mode, size, hash: null, left: size };
+      // The contents of an empty file follow in no piece.
+      if (size === 0) updateBlob(blob, nothing);
     },
     contents(piece) {
-      if (!blob) return;
-      blob.hash.update(piece);
-      blob.left -= piece.length;
-      finishBlob();
+      if (blob) updateBlob(blob, piece);
     },
     symlink(name, target) {
-      const digest = startObject('blob', target.length).update(target).digest();
-      addEntry(Buffer.from(name), '120000', digest);
+      addEntry(Buffer.from(name), '120000', hashObject('blob', target));
     },
     digest: () => root,
   };
 }
 
 const slash = Buffer.from('/');
+const nothing = new Uint8Array();
+/** The largest file that is hashed at once, in bytes: it is copied for that. */
+const maxWholeBytes = 64 * 1024;
 
 /**
  * Moves the delayed subdirectories that sort before every later entry to the body. Git sorts a
