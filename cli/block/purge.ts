@@ -105,7 +105,11 @@ async function print(
     keepsVersions
       ? '- in the storage’s soft delete, replication and backups'
       : '- in snapshots and backups of the directory',
-    `- in ${count(uploads, 'staged upload')}: the sweep deletes these within ${leftoverDays} days`,
+    ...(uploads > 0
+      ? [
+          `- in ${count(uploads, 'staged upload')}: the sweep deletes these within ${leftoverDays} days`,
+        ]
+      : []),
     'Replace the secret: niche cannot take it back from readers.',
   ];
   stdout.write(lines.map((line) => `${line}\n`).join(''));

@@ -9,6 +9,7 @@ import { NicheError } from '../../core/errors.ts';
 import { storeHash } from '../../core/nix/store-path.ts';
 import { findContents, parseBlockArgument } from '../block/arguments.ts';
 import type { BlockArgument } from '../block/arguments.ts';
+import { listBlocks } from '../block/list.ts';
 import { runPurge } from '../block/purge.ts';
 import { assertNoUrls, parseCacheAddress } from '../cache/address.ts';
 import { openAsAdministrator } from '../cache/open.ts';
@@ -23,6 +24,7 @@ interface BlockFlags {
   readonly purge: boolean;
   readonly wait?: number;
   readonly undo: boolean;
+  readonly list: boolean;
   readonly json: boolean;
 }
 
@@ -38,9 +40,9 @@ export function addBlock(program: Command, context: Context): void {
           'to the public and the private root. With --purge, deletes the contents of the paths for ' +
           'good, under every name, and refuses them from now on: for a leaked secret.',
       )
-      .argument('<path...>', 'store paths, links to them, or hashes; with --purge also NAR hashes'),
+      .argument('[path...]', 'store paths, links to them, or hashes; with --purge also NAR hashes'),
   )
-    .option('--reason <text>', 'record why')
+    .option('--reason <text>', 'record why; shown by --list')
     .option('--purge', 'delete the contents too, with all versions; takes over half an hour', false)
     .option(
       '--wait <duration>',
@@ -48,6 +50,7 @@ export function addBlock(program: Command, context: Context): void {
       parseDuration,
     )
     .option('--undo', 'allow the paths or NAR hashes to be published again', false)
+    .option('--list', 'list withdrawn paths and refused contents, with the reasons', false)
     .option('--json', 'print the results as JSON Lines', false)
     .action(async (paths: string[], flags: BlockFlags) => {
       await block(paths, flags, context);
@@ -56,17 +59,19 @@ export function addBlock(program: Command, context: Context): void {
     command,
     "niche block -u /srv/cache /nix/store/…-hello-2.12 --reason 'built on a stolen laptop'",
     'niche block -u /srv/cache --undo /nix/store/…-hello-2.12',
+    'niche block -u /srv/cache --list',
     "niche block -u /srv/cache --purge /nix/store/…-config --reason 'contains a password'",
     'niche verify -u /srv/cache     # finds paths that still refer to it',
   );
 }
 
 async function block(texts: readonly string[], flags: BlockFlags, context: Context): Promise<void> {
-  assertNoUrls(texts, 'block', 'a store path');
-  if (flags.purge && flags.undo) {
-    throw new NicheError('usage', 'cannot purge and undo at once: deleted contents are gone');
-  }
+  assertUsable(texts, flags);
   const cache = await openAsAdministrator(parseCacheAddress(flags.cacheUrl, [], context), context);
+  if (flags.list) {
+    await listBlocks(cache, flags, context);
+    return;
+  }
   // Parses all paths before it withdraws any, so that a typo changes nothing.
   const targets = texts.map((text) => parseBlockArgument(text, cache.config.storeDir, context.cwd));
   const reason = flags.reason ?? '';
@@ -89,6 +94,23 @@ async function block(texts: readonly string[], flags: BlockFlags, context: Conte
     }
   } finally {
     local.close();
+  }
+}
+
+/** @throws NicheError `usage` for flags that exclude each other */
+function assertUsable(texts: readonly string[], flags: BlockFlags): void {
+  assertNoUrls(texts, 'block', 'a store path');
+  if (texts.length === 0 && !flags.list) {
+    throw new NicheError('usage', 'no paths given', { hint: 'run niche block --help' });
+  }
+  if (flags.list && (texts.length > 0 || flags.purge || flags.undo)) {
+    throw new NicheError('usage', 'cannot list and change at once: pass --list alone');
+  }
+  if (flags.purge && flags.undo) {
+    throw new NicheError('usage', 'cannot purge and undo at once: deleted contents are gone');
+  }
+  if (flags.wait !== undefined && !flags.purge) {
+    throw new NicheError('usage', 'cannot use --wait without --purge: only a purge waits');
   }
 }
 

@@ -58,6 +58,6 @@ async function assertOwnBucket(urls: Readonly<Record<keyof CacheBuckets, string>
 /** Describes in a line what clients may do. */
 export function describeRights(rights: UploaderRights): string {
   const more = (['overwrite', 'read', 'list', 'delete'] as const).filter((right) => rights[right]);
-  const also = more.length === 0 ? 'nothing else' : `also ${more.join(', ')} there`;
-  return `tried the credentials for clients: they create objects in the staging root, ${also}; nothing that was tried elsewhere is allowed`;
+  const allowed = new Intl.ListFormat('en').format(['create', ...more]);
+  return `tried the credentials for clients: they can ${allowed} objects in the staging root, and do nothing elsewhere that was tried`;
 }

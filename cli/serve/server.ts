@@ -5,7 +5,7 @@ import { isNicheError, toError } from '../../core/errors.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
 import { hostnameOf, isLoopback, isLoopbackHost } from '../../core/util/loopback.ts';
 import type { ObjectReader } from '../../core/storage/bucket.ts';
-import { trackConnections } from './connections.ts';
+import { trackConnections } from '../../core/util/connections.ts';
 import { refuseHost, respond, respondWithError } from './respond.ts';
 import { createSlots } from './slots.ts';
 import type { Slots } from './slots.ts';

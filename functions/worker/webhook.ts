@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ReportedOrigin } from '../../core/cache/audit.ts';
 import type { BatchId } from '../../core/cache/layout.ts';
 import { isNicheError, type NicheError } from '../../core/errors.ts';
+import { trackConnections } from '../../core/util/connections.ts';
 import { listen, type Listening } from '../../core/util/listen.ts';
 import { hostnameOf, isLoopback, isLoopbackHost } from '../../core/util/loopback.ts';
 import { isCreation, isSignedByB2, maxEventBytes, parseS3Events } from '../events/s3.ts';
@@ -28,6 +29,8 @@ export interface WebhookOptions {
   /** @param origin null if the sender proved nothing */
   readonly onBatch: (id: BatchId, origin: ReportedOrigin | null) => void;
   readonly health: () => Health;
+  /** How long a new connection may be silent, in milliseconds. @default 15 s */
+  readonly stallTimeoutMs?: number;
   /** Receives the reason for each refused notification. */
   readonly onRefused: (error: NicheError) => void;
 }
@@ -40,7 +43,8 @@ export interface Webhook extends Listening {
 
 /** For a sender to send one notification, in milliseconds. */
 const requestTimeoutMs = 30_000;
-const maxConnections = 256;
+/** For a client to send a request on a connection, in milliseconds. */
+const defaultStallTimeoutMs = 15_000;
 /** Longer than proxies keep a connection, in milliseconds: a request must not meet its close. */
 const keepAliveTimeoutMs = 75_000;
 
@@ -63,7 +67,7 @@ export async function listenForEvents(options: WebhookOptions): Promise<Webhook>
       () => response.destroy(),
     );
   });
-  server.maxConnections = maxConnections;
+  const connections = trackConnections(server, options.stallTimeoutMs ?? defaultStallTimeoutMs);
   const hint = 'choose another address with --listen; port 0 selects a free port';
   const listening = await listen(server, { host, port, hint });
   isOnLoopback = isLoopback(listening.address);
@@ -74,7 +78,7 @@ export async function listenForEvents(options: WebhookOptions): Promise<Webhook>
         server.close(() => {
           resolve();
         });
-        server.closeIdleConnections();
+        connections.endWhenIdle();
       }),
   };
 }

@@ -6,6 +6,7 @@ import type { ObjectReader } from '../../storage/bucket.ts';
 import type { CacheConfig } from '../config.ts';
 import { isSamePath } from '../read-narinfo.ts';
 import { readSignedNarInfo } from '../signed-narinfo.ts';
+import type { Blocked } from '../blocklist.ts';
 import type { Upstreams } from '../upstreams.ts';
 import type { PublishContext } from './context.ts';
 
@@ -54,7 +55,7 @@ export function createConflictChecker(options: {
 
   async function checkCache(context: PublishContext, claim: PathInfo): Promise<'exists' | null> {
     const hash = storeHash(claim.path);
-    if (context.blocked.refuses(claim)) throw blockedError(claim);
+    if (context.blocked.refuses(claim)) throw blockedError(claim, context.blocked);
     const found = await readSignedNarInfo(cache, hash, config.storeDir, publicKeys);
     if (found.kind === 'missing') return null;
     if (found.kind !== 'signed') throw unverifiedError(claim, found.problem);
@@ -87,8 +88,15 @@ export function createConflictChecker(options: {
 }
 
 /** Creates the rejection of a blocked path, or of one with blocked contents. */
-export function blockedError({ path }: PathInfo): NicheError & { code: 'blocked' } {
-  const error = new NicheError('blocked', `${path} is blocked: an administrator withdrew it`);
+export function blockedError(
+  { path, narHash }: PathInfo,
+  blocked: Pick<Blocked, 'has' | 'hasNar'>,
+): NicheError & { code: 'blocked' } {
+  const isForContents = blocked.hasNar(narHash) && !blocked.has(storeHash(path));
+  const why = isForContents
+    ? `an administrator refused its contents, ${narHash}`
+    : 'an administrator withdrew it';
+  const error = new NicheError('blocked', `${path} is blocked: ${why}`);
   return error as NicheError & { code: 'blocked' };
 }
 

@@ -73,7 +73,9 @@ export function createNarInfoPublisher(
   async function signAlone(context: PublishContext, candidate: Candidate): Promise<string | null> {
     const { path, references } = candidate.info;
     await context.blocked.refresh();
-    if (context.blocked.refuses(candidate.info)) throw blockedError(candidate.info);
+    if (context.blocked.refuses(candidate.info)) {
+      throw blockedError(candidate.info, context.blocked);
+    }
     const others = references.filter((reference) => reference !== path);
     const { missing } = await context.presence.findReferences(others, 1);
     if (missing.length > 0) return null;

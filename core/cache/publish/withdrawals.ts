@@ -45,7 +45,7 @@ export function createBlockedCheck(options: {
       const { info, outcome } = one;
       if (isPublished(one) && (await isWithdrawn(context, info))) {
         await withdraw(storeHash(info.path));
-        return { ...one, outcome: rejectedOutcome(blockedError(info)) };
+        return { ...one, outcome: rejectedOutcome(blockedError(info, context.blocked)) };
       }
       // An earlier attempt may have crashed after it created the narinfo.
       if (outcome.code === 'blocked' && (await isVisible(info))) {

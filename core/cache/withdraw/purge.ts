@@ -5,6 +5,7 @@ import {
   blockedNarKey,
   listingKey,
   logKey,
+  narHashPrefix,
   narInfoKey,
   pendingListingKey,
   pendingLogKey,
@@ -47,7 +48,7 @@ export interface PurgeResult {
   readonly paths: readonly string[];
   /** How many of them wait for references. The next sweep rejects them. */
   readonly pending: number;
-  /** The keys in the public bucket whose objects are deleted. */
+  /** The keys in the public bucket whose objects are deleted, now or by an earlier purge. */
   readonly keys: readonly string[];
 }
 
@@ -73,7 +74,11 @@ export async function purgeContents(options: PurgeOptions): Promise<PurgeResult>
   await waitForPublishers(options, since);
   const late = await withdrawAll(options, record);
 
-  await createRecord(options.private, purgedNarKey(narHash), record);
+  const purged = purgedNarKey(narHash);
+  const narKeys: string[] = [];
+  for await (const { key } of options.public.list(narHashPrefix(narHash))) narKeys.push(key);
+  await createRecord(options.private, purged, { ...record, narKeys });
+  const deletedBefore = (await readRecord(options.private, purged))?.narKeys ?? [];
   const known = await findWithdrawn(options.private, narHash);
   const paths = new Map([...known, ...early.paths, ...late.paths].map((each) => [each.path, each]));
   const keys: string[] = [];
@@ -88,7 +93,8 @@ export async function purgeContents(options: PurgeOptions): Promise<PurgeResult>
     keys.push(key);
   }
   await removePendingAttachments(options, late.pending);
-  keys.push(...((await removeNars(options, narHash)) ?? []));
+  const deleted = (await removeNars(options, narHash)) ?? [];
+  keys.push(...new Set([...deletedBefore, ...deleted]));
   return { paths: [...paths.keys()].sort(), pending: late.pending.length, keys };
 }
 

@@ -16,6 +16,8 @@ export interface BlockedRecord {
   readonly path?: string | undefined;
   readonly narHash?: string | undefined;
   readonly deriver?: string | null | undefined;
+  /** The keys of the NARs that a purge deletes, since a CDN may keep them. */
+  readonly narKeys?: readonly string[] | undefined;
 }
 
 const recordFormat: JsonFormat<BlockedRecord> = {
@@ -26,6 +28,7 @@ const recordFormat: JsonFormat<BlockedRecord> = {
     path: z.string().optional(),
     narHash: z.string().optional(),
     deriver: z.string().nullable().optional(),
+    narKeys: z.array(z.string()).optional(),
   }),
   maxBytes: maxDocumentBytes,
 };

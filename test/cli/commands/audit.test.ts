@@ -62,6 +62,11 @@ test('niche audit filters by path, uploader and time', async () => {
   }
 });
 
+interface ListedBlock {
+  readonly name: string;
+  readonly reason: string;
+}
+
 test('niche block withdraws a path, and niche verify finds the paths that refer to it', async (t) => {
   const env = { XDG_CACHE_HOME: await temporaryFolder(t) };
   const block = (...args: readonly string[]): ReturnType<typeof runCommand> =>
@@ -79,6 +84,12 @@ test('niche block withdraws a path, and niche verify finds the paths that refer 
     blocked.stderr,
   );
   assert.ok(!(await isReadable(lib.path)));
+  const listed = await block('--list');
+  assert.match(listed.stdout, /^\d{4}-\S+Z withdrawn \/nix\/store\/\S+-lib: stolen laptop\n$/);
+  const { reason, name } = JSON.parse((await block('--list', '--json')).stdout) as ListedBlock;
+  assert.deepEqual([name, reason], [lib.path, 'stolen laptop']);
+  assert.match((await block('--list', lib.path)).stderr, /cannot list and change at once/);
+  assert.match((await block()).stderr, /^niche: no paths given\n/);
   const verified = await runCommand(['verify', '-u', directory]);
   assert.equal(verified.status, 76);
   assert.match(verified.stdout, /it is blocked in this cache/);
@@ -128,6 +139,10 @@ test('niche block --purge deletes the contents of a path, and refuses them until
   await cache.publish(secret);
   const { path, narHash } = secret.info;
   assert.match((await block('--purge', '--undo', path)).stderr, /cannot purge and undo at once/);
+  const waiting = await block('--wait', '1s', path);
+  assert.notEqual(waiting.status, 0);
+  assert.match(waiting.stderr, /^niche: cannot use --wait without --purge: /);
+  assert.ok(await bucket.head(`${storeHash(path)}.narinfo`), 'nothing is withdrawn');
   const purged = await block('--purge', '--wait', '0s', '--json', path);
   assert.equal(purged.status, 0, purged.stderr);
   const record = JSON.parse(purged.stdout) as { paths: string[]; deleted: string[] };
@@ -136,6 +151,8 @@ test('niche block --purge deletes the contents of a path, and refuses them until
   assert.equal(await bucket.head(`${storeHash(path)}.narinfo`), null);
   const text = await block('--purge', '--wait', '0s', narHash);
   assert.match(text.stdout, /deleted and refused from now on[^]*Copies may remain/);
+  for (const url of record.deleted) assert.ok(text.stdout.includes(`    ${url}\n`), url);
+  assert.doesNotMatch(text.stdout, / 0 staged uploads/);
   const undone = await block('--undo', path);
   assert.equal(
     undone.stdout,

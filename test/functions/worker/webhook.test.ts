@@ -229,3 +229,19 @@ describe('notifications over HTTP', () => {
     await assert.rejects(start(t, { port }), { code: 'usage' });
   });
 });
+
+test('one client that sends nothing shuts out no others', async (t) => {
+  const { webhook, post } = await start(t, { stallTimeoutMs: 500 });
+  const port = Number(new URL(webhook.url).port);
+  const idle = Array.from({ length: 300 }, () =>
+    createConnection({ port, host: '127.0.0.1', localAddress: '127.0.0.2' }),
+  );
+  const closed = idle.map(async (socket) => {
+    socket.on('error', () => undefined).resume();
+    await once(socket, 'close');
+  });
+  await Promise.race(idle.map((socket) => once(socket, 'connect')));
+  assert.equal((await post(event(`p/staging/${upload}/7.json`))).status, 200);
+  // Silent connections end by themselves.
+  await Promise.all(closed);
+});
