@@ -105,7 +105,7 @@ async function withoutBlocked(
   await blocklist.refresh();
   const allowed = paths.filter(({ info }) => {
     const isBlocked = blocklist.refuses(info);
-    if (isBlocked) refuse(context, info.path, blockedError(info));
+    if (isBlocked) refuse(context, info.path, blockedError(info, blocklist));
     return !isBlocked;
   });
   const inGroup = new Set(paths.map(({ info }) => info.path));

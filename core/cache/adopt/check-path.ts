@@ -42,7 +42,7 @@ export async function readUnsigned(
     const message = `${narInfoKey(hash)} in ${bucket.url} is the narinfo of ${info.path}`;
     throw new NicheError('malformed-narinfo', message);
   }
-  if (blocklist.refuses(info)) throw blockedError(info);
+  if (blocklist.refuses(info)) throw blockedError(info, blocklist);
   const provenance = await assertProvenance(context, info);
   assertSize(info, Infinity, limits.maxNarBytes);
   narInfoSigner.assertSignable(info);

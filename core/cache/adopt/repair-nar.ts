@@ -33,7 +33,7 @@ async function repair(context: AdoptContext, hash: string): Promise<AdoptResult 
     return { path: narInfoKey(hash), status: 'changed' };
   }
   const { info, etag } = found;
-  if (blocklist.refuses(info)) throw blockedError(info);
+  if (blocklist.refuses(info)) throw blockedError(info, blocklist);
   const damage = await findDamage(context, info);
   if (damage === null) return null;
   const { url, compression, fileHash, fileSize } = await storeNarOfOther(context, info, damage);
