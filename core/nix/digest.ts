@@ -9,9 +9,15 @@ export interface Digester {
   digest(): Uint8Array;
 }
 
-/** Creates a digester for any of Nix's algorithms. The code of blake3 is loaded on first use. */
+/** Creates a digester for any of Nix's algorithms. `node:crypto` has no BLAKE3: its code is loaded on use. */
 export async function createDigester(algorithm: HashAlgorithm): Promise<Digester> {
   if (algorithm !== 'blake3') return createHash(algorithm);
-  const { createBlake3 } = await import('./blake3.ts');
-  return createBlake3();
+  const { createBLAKE3 } = await import('./blake3.ts');
+  const hasher = await createBLAKE3();
+  return {
+    update(chunk) {
+      hasher.update(chunk);
+    },
+    digest: () => hasher.digest('binary'),
+  };
 }

@@ -9,7 +9,7 @@ import { debugKey, listingKey, logKey } from '../layout.ts';
 import type { NarStore } from '../nar/store.ts';
 import { createBestEffort } from '../objects.ts';
 import { readNarInfo, readNarInfoOrNull } from '../read-narinfo.ts';
-import type { FinishedPath } from './paths.ts';
+import type { PathReport } from './report.ts';
 
 /** The objects that a path has besides its narinfo and its NAR. */
 export interface Attachments {
@@ -17,6 +17,11 @@ export interface Attachments {
   readonly listing: Uint8Array | null;
   /** The build log. */
   readonly log: Uint8Array | null;
+}
+
+/** A path that is published, with what its client claimed. */
+interface ReportedPath extends PathReport {
+  readonly info: PathInfo;
 }
 
 /** Reads and writes the attachments of published paths. */
@@ -29,7 +34,7 @@ export interface AttachmentStore {
    * Writes the attachments of a path whose narinfo exists. Writes the log only if the narinfo has the
    * claimed deriver: else any claim of a published path could name a derivation of its choice.
    */
-  writeAttachments(finished: FinishedPath, attachments: Attachments): Promise<void>;
+  writeAttachments(finished: ReportedPath, attachments: Attachments): Promise<void>;
 }
 
 const linksAtOnce = 16;
@@ -59,7 +64,7 @@ export function createAttachmentStore(options: {
   }
 
   /** Returns whether the narinfo has the claimed deriver. That of a newly published path always has. */
-  async function hasPublishedDeriver({ info, outcome }: FinishedPath): Promise<boolean> {
+  async function hasPublishedDeriver({ info, outcome }: ReportedPath): Promise<boolean> {
     if (outcome.status === 'published') return true;
     const narInfo = await readNarInfoOrNull(bucket, storeHash(info.path), storeDir);
     return narInfo?.deriver === info.deriver;
