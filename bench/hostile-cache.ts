@@ -8,7 +8,6 @@ import { promisify } from 'node:util';
 import { manifestKey, narInfoKey, stagedNarsKey } from '../core/cache/layout.ts';
 import { formatManifest } from '../core/cache/manifest.ts';
 import { newUploadId } from '../core/cache/upload-id.ts';
-import { compressZstd } from '../core/cache/zstd/stream.ts';
 import { encodeBase32 } from '../core/nix/base32.ts';
 import { fingerprint } from '../core/nix/fingerprint.ts';
 import { formatSha256 } from '../core/nix/hash.ts';
@@ -28,7 +27,7 @@ const build = join(import.meta.dirname, '../scripts/build.ts');
 /** Where `niche init` keeps the key of a cache named `bench`, in the home folder. */
 const keyFile = '.config/niche/keys/bench-1.secret';
 
-/** A NAR in a file, compressed, and its true claim. */
+/** A NAR in a file, and its true claim. */
 export interface NarFile {
   readonly file: string;
   readonly info: PathInfo;
@@ -82,10 +81,10 @@ export async function openStagedCache(references: readonly string[]): Promise<St
   async function stage({ file, info }: NarFile): Promise<string> {
     const id = { upload: newUploadId(), batch: 0 };
     const path = `${defaultStoreDir}/${encodeBase32(randomBytes(20))}-path`;
-    const staged = join(cacheFolder, stagedNarsKey(id, 'zstd'));
+    const staged = join(cacheFolder, stagedNarsKey(id, 'none'));
     await mkdir(dirname(staged), { recursive: true });
     await link(file, staged);
-    const manifest = formatManifest({ encoding: 'zstd', paths: [{ ...info, path }] });
+    const manifest = formatManifest({ encoding: 'none', paths: [{ ...info, path }] });
     await writeFile(join(cacheFolder, manifestKey(id)), manifest);
     return path;
   }
@@ -99,19 +98,15 @@ export async function openStagedCache(references: readonly string[]): Promise<St
   return {
     folder,
     async writeNarFile(name, nar, claimed) {
-      const file = join(folder, `${name}.nar.zst`);
+      const file = join(folder, `${name}.nar`);
       const hash = createHash('sha256');
-      let narSize = 0;
-      async function* hashed(): AsyncIterable<Uint8Array> {
-        for await (const chunk of nar) {
-          hash.update(chunk);
-          narSize += chunk.length;
-          yield chunk;
-        }
-      }
       const written = await open(file, 'w');
-      const options = { level: 3, parallelism: 2, totalBytes: Infinity };
-      for await (const frame of compressZstd(hashed(), options)) await written.write(frame);
+      let narSize = 0;
+      for await (const chunk of nar) {
+        hash.update(chunk);
+        narSize += chunk.length;
+        await written.write(chunk);
+      }
       await written.close();
       const narHash = formatSha256(hash.digest());
       return { file, info: { ...claim(''), narHash, narSize, references: claimed } };

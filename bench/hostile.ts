@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { packTree } from '../cli/nix/pack-tree.ts';
@@ -43,6 +43,7 @@ export async function benchHostile({ quick }: BenchOptions): Promise<Result[]> {
           quick ? 1 : 3,
         ),
       );
+      for (const { file } of hostile) await rm(file);
     }
     return results;
   } finally {
