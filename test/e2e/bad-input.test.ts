@@ -67,7 +67,10 @@ describe('bad input', { skip: whyNoNix() }, () => {
         /expected file:\/\/\/absolute\/path and nothing more; got "file:\/\/\/a%00b"/,
       ],
       ['http://', /expected https:\/\/host\/path, got "http:\/\/"/],
-      ['https://me:hunter2@host/', /got one with a user, a query or a fragment\n$/],
+      [
+        'https://me:hunter2@host/',
+        /it must not contain a user or a password\nhint: remove them, .*--netrc FILE\n$/,
+      ],
       [`file://${cache.directory}/missing`, /missing failed: expected a directory, got nothing/],
       [`file://${cache.directory}/niche.json`, /expected a directory, got a file/],
       [

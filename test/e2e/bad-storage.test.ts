@@ -23,7 +23,7 @@ interface Refusal {
 
 const untrusted: Refusal = {
   why: 'this machine does not trust the authority of the server’s certificate',
-  hint: 'for an authority of your own, set NODE_EXTRA_CA_CERTS to its file, or NODE_USE_SYSTEM_CA=1 if the system trusts it; for Nix, set ssl-cert-file',
+  hint: 'for an authority of your own, set SSL_CERT_FILE to a file with all authorities, or NODE_EXTRA_CA_CERTS to one with yours; Nix reads NIX_SSL_CERT_FILE',
 };
 const expired: Refusal = {
   why: 'the server’s certificate has expired (CERT_HAS_EXPIRED)',
