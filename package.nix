@@ -30,7 +30,9 @@ let
     "commander"
     "esbuild"
     "google-auth-library"
+    "hash-wasm"
     "tweetnacl"
+    "xz-decompress"
     "zod"
   ];
   parentOf =
