@@ -1,10 +1,8 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 
-import { NicheError, messageOf, quote } from '../../core/errors.ts';
 import type { Environment } from '../process/environment.ts';
 import { nixFailed } from './ask.ts';
-import { aborted, isAborted, killGroup, maxStderrCharacters } from './capture.ts';
+import { aborted, cannotRun, isAborted, startQuery } from './capture.ts';
 
 export interface StreamOptions {
   readonly env: Environment;
@@ -26,30 +24,17 @@ export async function* streamOutput(
   { env, cwd, signal }: StreamOptions,
 ): AsyncGenerator<Uint8Array, undefined> {
   if (isAborted(signal)) throw aborted(program);
-  const child = spawn(program, args, {
-    env,
-    cwd,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-  });
+  const { child, stderr, kill, release } = startQuery(program, args, { env, cwd, signal });
   const closed = once(child, 'close') as Promise<[number | null]>;
   // Awaited only after the output.
   closed.catch(() => undefined);
-  let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr = (stderr + text).slice(-maxStderrCharacters);
-  });
-  const kill = (): void => {
-    killGroup(child.pid);
-  };
-  signal?.addEventListener('abort', kill, { once: true });
   try {
     for await (const chunk of child.stdout as AsyncIterable<Buffer>) yield chunk;
     const status = await exitStatusOf(closed, program);
     if (isAborted(signal)) throw aborted(program);
-    if (status !== 0) throw nixFailed(program, args, { status, stderr });
+    if (status !== 0) throw nixFailed(program, args, { status, stderr: stderr() });
   } finally {
-    signal?.removeEventListener('abort', kill);
+    release();
     if (child.exitCode === null && child.signalCode === null) kill();
   }
 }
@@ -62,8 +47,6 @@ async function exitStatusOf(
     const [status] = await closed;
     return status;
   } catch (cause) {
-    throw new NicheError('nix-missing', `cannot run ${quote(program)}: ${messageOf(cause)}`, {
-      cause,
-    });
+    throw cannotRun(program, cause);
   }
 }

@@ -16,13 +16,7 @@ export function createIdleSource({ ended, signal }: SourceSignals): BuildSource 
   async function* read(): AsyncGenerator<BuiltPath> {
     await aborting(ended, signal);
   }
-  return {
-    config: [],
-    derivations: new Set(),
-    paths: read(),
-    keepFor: () => undefined,
-    close: () => undefined,
-  };
+  return withoutFiles(read());
 }
 
 /**
@@ -51,10 +45,15 @@ export async function openStoreSource(
       onWarning(`skipped ${unknown} paths that this build or another one on this machine built`);
     }
   }
+  return withoutFiles(read());
+}
+
+/** Returns a source that has no files and configures nothing. */
+function withoutFiles(paths: AsyncIterable<BuiltPath>): BuildSource {
   return {
     config: [],
     derivations: new Set(),
-    paths: read(),
+    paths,
     keepFor: () => undefined,
     close: () => undefined,
   };

@@ -1,5 +1,9 @@
 import { parsePublicKey, verifyFingerprint } from '../../nix/keys.ts';
-import { parseRealisationKey, realisationLayouts } from '../../nix/realisation.ts';
+import {
+  parseRealisationKey,
+  realisationLayouts,
+  storedFingerprint,
+} from '../../nix/realisation.ts';
 import { storeHash } from '../../nix/store-path.ts';
 import type { Bucket } from '../../storage/bucket.ts';
 import type { Signer } from '../../signing/signer.ts';
@@ -87,7 +91,7 @@ export async function dependsOnKey(
   const found = await readRealisation(cache, key, { storeDir, publicKeys: keys });
   // One that nobody can use does not verify now either.
   if (found.kind !== 'found') return false;
+  const text = storedFingerprint(key, found.value, storeDir) ?? '';
   const remaining = publicKeys.filter((each) => each !== leaving).map(parsePublicKey);
-  const still = await readRealisation(cache, key, { storeDir, publicKeys: remaining });
-  return still.kind !== 'found';
+  return !found.signatures.some((each) => verifyFingerprint(text, each, remaining));
 }

@@ -13,6 +13,7 @@ import { realisationClaim } from '../manifest.ts';
 import { writeObject } from '../objects.ts';
 import { readStoredJson } from '../stored-json.ts';
 import type { JsonFormat } from '../stored-json.ts';
+import { originField } from './pending.ts';
 import type { PendingPaths } from './pending.ts';
 
 /** A realisation as a client claims it. */
@@ -54,14 +55,7 @@ const recordFormat: JsonFormat<PendingRealisation> = {
     version: z.literal(recordVersion),
     realisation: realisationClaim,
     upload: z.string(),
-    origin: z
-      .object({
-        via: z.enum(['event', 'sweep']),
-        principal: z.string().optional(),
-        sourceAddress: z.string().optional(),
-        at: z.string().optional(),
-      })
-      .nullable(),
+    origin: originField,
     since: z.iso.datetime(),
   }),
   newestVersion: recordVersion,

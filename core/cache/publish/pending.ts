@@ -68,6 +68,16 @@ export interface PendingPaths {
 
 const recordVersion = 1;
 
+/** The origin in a pending record, of a path or of a realisation. */
+export const originField = z
+  .object({
+    via: z.enum(['event', 'sweep']),
+    principal: z.string().optional(),
+    sourceAddress: z.string().optional(),
+    at: z.string().optional(),
+  })
+  .nullable();
+
 const record = z.object({
   version: z.literal(recordVersion),
   info: claim.extend({
@@ -81,14 +91,7 @@ const record = z.object({
   }),
   unclaimed: z.object({ count: z.int().nonnegative(), first: z.array(z.string()) }),
   upload: z.string(),
-  origin: z
-    .object({
-      via: z.enum(['event', 'sweep']),
-      principal: z.string().optional(),
-      sourceAddress: z.string().optional(),
-      at: z.string().optional(),
-    })
-    .nullable(),
+  origin: originField,
   since: z.iso.datetime(),
 });
 

@@ -29,11 +29,11 @@ test('refuses a folder that is missing, and one whose path nix.conf cannot hold'
 });
 
 test('lists each base once, TMPDIR first, as absolute paths', () => {
-  const bases = (env: Record<string, string>) => sessionBases(env, '/work');
+  const bases = (env: Record<string, string>) => sessionBases(env, '/here');
   assert.deepEqual(bases({ TMPDIR: '/tmp', HOME: '/h' }), ['/tmp', '/var/tmp', '/h/.cache']);
   const rest = ['/tmp', '/var/tmp', '/c'];
   assert.deepEqual(bases({ TMPDIR: '/x', XDG_CACHE_HOME: '/c' }), ['/x', ...rest]);
-  assert.deepEqual(bases({ TMPDIR: 'x', XDG_CACHE_HOME: '/c' }), ['/work/x', ...rest]);
+  assert.deepEqual(bases({ TMPDIR: 'x', XDG_CACHE_HOME: '/c' }), ['/here/x', ...rest]);
 });
 
 /** Creates a session folder in a separate process, which then waits. */
